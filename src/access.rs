@@ -1,0 +1,171 @@
+//! What a client may do: the scopes that an operation asks for, and the terms of its contract.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use crate::{
+    identity::Client,
+    qod::{ClientId, CreateSession, Operation, OperatorId},
+};
+
+mod scope;
+
+pub use self::scope::{ScopeForm, ScopeRule};
+use self::scope::Scopes;
+
+/// Knows what scope each operation asks for, and every client's terms.
+#[derive(Debug)]
+pub struct Access {
+    scopes: Scopes,
+    clients: HashMap<ClientId, Arc<Terms>>,
+}
+
+/// What a client's contract allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The operators that it may reach; any, if there is no list.
+    pub operators: Option<BTreeSet<OperatorId>>,
+    /// The profiles that it may ask for, by our names; any, if there is no list.
+    pub qos_profiles: Option<BTreeSet<String>>,
+    /// The longest session that it may ask for, in seconds.
+    pub duration_s_max: u32,
+    /// How many sessions it may hold at one time.
+    pub sessions_max: u32,
+    /// What it speaks where a path leaves that open; a known dialect's name.
+    pub dialect: Option<String>,
+    /// All profiles, by our names; the same for every client.
+    pub catalogue: Arc<Catalogue>,
+}
+
+/// The profiles that are offered, by the names that clients use.
+pub type Catalogue = BTreeMap<String, Profile>;
+
+/// A quality that is offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// For people.
+    pub summary: String,
+    /// The shortest session, in seconds.
+    pub duration_s_min: u32,
+    /// The longest session, in seconds.
+    pub duration_s_max: u32,
+    /// May it be asked for?
+    pub status: ProfileStatus,
+}
+
+/// CAMARA's `QosProfileStatusEnum`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProfileStatus {
+    /// It may be asked for.
+    Active,
+    /// It is known, and refused.
+    Inactive,
+    /// It may be asked for, and will go.
+    Deprecated,
+}
+
+/// Leave for one client to do one thing. Only [`Access::authorize`] makes one:
+///
+/// ```compile_fail
+/// # use std::sync::Arc;
+/// # use qod_gateway::{access::{Grant, Terms}, identity::Client};
+/// fn forge(client: Client, terms: Arc<Terms>) -> Grant {
+///     Grant { client, terms }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Grant {
+    client: Client,
+    terms: Arc<Terms>,
+}
+
+/// Why a client may not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Forbidden {
+    /// The token lacks the scope.
+    #[error("`{}` needs the scope `{needed}`", operation.name())]
+    Scope {
+        /// What was asked.
+        operation: Operation,
+        /// A scope that would do.
+        needed: Arc<str>,
+    },
+    /// There are no terms with this client.
+    #[error("the client is not registered here")]
+    Stranger,
+    /// The terms do not name the operator.
+    #[error("the client's terms do not allow this operator")]
+    Operator,
+    /// The terms do not name the profile.
+    #[error("the client's terms do not allow this QoS profile")]
+    Profile,
+    /// The profile is known, but not offered at the moment.
+    #[error("this QoS profile is not offered at the moment")]
+    ProfileInactive,
+    /// The session would be shorter or longer than the profile and the terms allow.
+    #[error("a session with this QoS profile may last from {min_s} to {max_s} s")]
+    Duration {
+        /// The shortest that they allow, in seconds.
+        min_s: u32,
+        /// The longest that they allow, in seconds.
+        max_s: u32,
+    },
+}
+
+impl Access {
+    /// Asks every token for a scope by this rule, and holds each client to its terms.
+    pub fn new(rule: &ScopeRule, clients: HashMap<ClientId, Arc<Terms>>) -> Self {
+        Self { scopes: Scopes::new(rule), clients }
+    }
+
+    /// Gives a client leave for an operation.
+    pub fn authorize(&self, client: Client, operation: Operation) -> Result<Grant, Forbidden> {
+        if let Err(needed) = self.scopes.check(client.scopes(), operation) {
+            return Err(Forbidden::Scope { operation, needed });
+        }
+        let terms = Arc::clone(self.clients.get(client.id()).ok_or(Forbidden::Stranger)?);
+        Ok(Grant { client, terms })
+    }
+}
+
+impl Grant {
+    /// Whose leave it is.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What it allows.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// Do the terms reach as far as this wish? Its profile is still by our name; one that the
+    /// catalogue does not know is left for the operator's names to refuse.
+    pub fn permits(&self, operator: &OperatorId, wanted: &CreateSession) -> Result<(), Forbidden> {
+        let Terms { operators, qos_profiles, duration_s_max, catalogue, .. } = self.terms();
+        if operators.as_ref().is_some_and(|allowed| !allowed.contains(operator)) {
+            return Err(Forbidden::Operator);
+        }
+        if qos_profiles.as_ref().is_some_and(|allowed| !allowed.contains(&wanted.qos_profile)) {
+            return Err(Forbidden::Profile);
+        }
+        let (mut min_s, mut max_s) = (1, *duration_s_max);
+        if let Some(profile) = catalogue.get(&wanted.qos_profile) {
+            if profile.status == ProfileStatus::Inactive {
+                return Err(Forbidden::ProfileInactive);
+            }
+            min_s = profile.duration_s_min;
+            max_s = max_s.min(profile.duration_s_max);
+        }
+        if (min_s..=max_s).contains(&wanted.duration_s) {
+            Ok(())
+        } else {
+            Err(Forbidden::Duration { min_s, max_s })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! The forms in which tokens say what they are for; they changed from release to release.
+
+use std::sync::Arc;
+
+use crate::qod::Operation;
+
+/// Which scopes are good for what. Every comparison is of whole tokens, byte by byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScopeRule {
+    /// The forms that are accepted.
+    pub forms: Vec<ScopeForm>,
+    /// The purposes of the W3C's Data Privacy Vocabulary, as `RequestedServiceProvision`.
+    pub purposes: Vec<String>,
+    /// The API's names, as `qod` and `quality-on-demand`.
+    pub api_names: Vec<String>,
+}
+
+/// How a scope is written (CAMARA Identity and Consent Management, 0.1 to 0.4, and the API's own
+/// documents).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScopeForm {
+    /// `dpv:RequestedServiceProvision#qod`: every operation.
+    PurposeApi,
+    /// `dpv:RequestedServiceProvision#quality-on-demand:sessions:create`: that operation.
+    PurposeOperation,
+    /// `dpv:RequestedServiceProvision quality-on-demand:sessions:create`: that operation, if there
+    /// is one purpose and no more.
+    PurposeAndOperation,
+    /// `quality-on-demand:sessions:create`: that operation.
+    Operation,
+    /// `qod-sessions-write`, `-read`, `-delete` (0.9 and 0.10): the operations of that kind.
+    QodSessions,
+}
+
+/// The rule, worked out beforehand: what each operation asks for.
+#[derive(Debug)]
+pub(super) struct Scopes {
+    create: Needs,
+    read: Needs,
+    delete: Needs,
+    extend: Needs,
+    // The purposes that count for `with_purpose`, as whole tokens.
+    purposes: Vec<Arc<str>>,
+}
+
+#[derive(Debug, Default)]
+struct Needs {
+    alone: Vec<Arc<str>>,
+    with_purpose: Vec<Arc<str>>,
+}
+
+impl Default for ScopeRule {
+    /// `dpv:RequestedServiceProvision#qod`, and nothing else.
+    fn default() -> Self {
+        Self {
+            forms: vec![ScopeForm::PurposeApi],
+            purposes: vec!["RequestedServiceProvision".to_owned()],
+            api_names: vec!["qod".to_owned()],
+        }
+    }
+}
+
+impl Scopes {
+    pub(super) fn new(rule: &ScopeRule) -> Self {
+        Self {
+            create: Needs::new(rule, "create", "write"),
+            read: Needs::new(rule, "read", "read"),
+            delete: Needs::new(rule, "delete", "delete"),
+            extend: Needs::new(rule, "update", "write"),
+            purposes: rule.purposes.iter().map(|name| format!("dpv:{name}").into()).collect(),
+        }
+    }
+
+    /// Is one of these scopes good for the operation? If not: one that would be.
+    pub(super) fn check(&self, scopes: &[Box<str>], operation: Operation) -> Result<(), Arc<str>> {
+        let needs = match operation {
+            Operation::CreateSession => &self.create,
+            Operation::GetSession => &self.read,
+            Operation::DeleteSession => &self.delete,
+            Operation::ExtendSession => &self.extend,
+        };
+        let has = |needed: &[Arc<str>]| {
+            scopes.iter().any(|scope| needed.iter().any(|needed| **needed == **scope))
+        };
+        if has(&needs.alone) || (has(&needs.with_purpose) && self.has_one_purpose(scopes)) {
+            return Ok(());
+        }
+        let mut good = needs.alone.iter().chain(&needs.with_purpose);
+        Err(good.next().cloned().unwrap_or_default())
+    }
+
+    fn has_one_purpose(&self, scopes: &[Box<str>]) -> bool {
+        let mut purposes = scopes.iter().filter(|scope| scope.starts_with("dpv:"));
+        match (purposes.next(), purposes.next()) {
+            (Some(only), None) => self.purposes.iter().any(|known| **known == **only),
+            _ => false,
+        }
+    }
+}
+
+impl Needs {
+    fn new(rule: &ScopeRule, verb: &str, kind: &str) -> Self {
+        let ScopeRule { forms, purposes, api_names } = rule;
+        let operations: Vec<String> =
+            api_names.iter().map(|api| format!("{api}:sessions:{verb}")).collect();
+        let purposed = |names: &[String]| -> Vec<Arc<str>> {
+            let each = |name: &String| {
+                let name = name.clone();
+                purposes.iter().map(move |purpose| format!("dpv:{purpose}#{name}").into())
+            };
+            names.iter().flat_map(each).collect()
+        };
+        let mut needs = Self::default();
+        for form in forms {
+            match form {
+                ScopeForm::PurposeApi => needs.alone.extend(purposed(api_names)),
+                ScopeForm::PurposeOperation => needs.alone.extend(purposed(&operations)),
+                ScopeForm::PurposeAndOperation => {
+                    needs.with_purpose.extend(operations.iter().map(|name| name.as_str().into()));
+                }
+                ScopeForm::Operation => {
+                    needs.alone.extend(operations.iter().map(|name| name.as_str().into()));
+                }
+                ScopeForm::QodSessions => needs.alone.push(format!("qod-sessions-{kind}").into()),
+            }
+        }
+        needs
+    }
+}

@@ -1,0 +1,96 @@
+//! The command line. The only place that speaks to a person at a terminal.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::{clock::Clock, dialect::Dialects, metrics::Metrics, operator::Caller, outbound::Outbound};
+
+mod check;
+mod demo;
+mod serve;
+mod simulate;
+mod terminal;
+
+/// A policy-enforcing gateway in front of operators' CAMARA Quality on Demand APIs.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve clients, as the policies say
+    Serve {
+        /// The folder of policies
+        #[arg(long, value_name = "DIR", default_value = "policies")]
+        policies: PathBuf,
+        /// Take the listeners over from the process that is running
+        #[arg(long)]
+        upgrade: bool,
+        /// Where a running process hands its listeners over
+        #[arg(long, value_name = "PATH", default_value = "/tmp/qod-gateway-upgrade.sock")]
+        upgrade_socket: PathBuf,
+    },
+    /// Read a folder of policies and say all that is wrong with it
+    Check {
+        /// The folder of policies
+        #[arg(value_name = "DIR", default_value = "policies")]
+        policies: PathBuf,
+    },
+    /// Be an operator, for trying things out: real sessions, real expiry, no network behind them
+    SimulateOperator(simulate::Arguments),
+    /// Show all of it at once: three simulated operators, the gateway, and a tour with real HTTP
+    Demo(demo::Arguments),
+}
+
+/// Runs the command that the arguments name.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        return terminal::fail("a TLS library was chosen already");
+    }
+    let quiet = matches!(arguments.command, Command::Demo(_) | Command::Check { .. });
+    start_log(if quiet { "error" } else { "info,pingora=warn,pingora_core=warn" });
+    let done = match arguments.command {
+        Command::Serve { policies, upgrade, upgrade_socket } => {
+            serve::run(&policies, upgrade, upgrade_socket)
+        }
+        Command::Check { policies } => check::run(&policies),
+        Command::SimulateOperator(arguments) => simulate::run(arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+    };
+    done.unwrap_or_else(|message| terminal::fail(&message))
+}
+
+/// Structured lines on standard error; `RUST_LOG` says which.
+fn start_log(default: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let log = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter);
+    // A second call would fail; there is none.
+    let _ = log.with_writer(std::io::stderr).try_init();
+}
+
+fn caller() -> Result<Caller, String> {
+    let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    Ok(Caller { outbound: Outbound::new(), clock: Clock::system(), metrics })
+}
+
+fn load_dialects(schemas: &std::path::Path) -> Result<Arc<Dialects>, String> {
+    let faults = |faults: Vec<crate::dialect::SchemaFault>| {
+        let lines: Vec<String> =
+            faults.iter().map(|fault| schemas.join(&fault.file).display().to_string() + ": " + &fault.message).collect();
+        lines.join("\n")
+    };
+    Dialects::load(schemas).map(Arc::new).map_err(faults)
+}
+
+/// Is the address free? Pingora would end the process over one that is not, with less to say.
+fn probe(address: SocketAddr) -> Result<(), String> {
+    std::net::TcpListener::bind(address)
+        .map(drop)
+        .map_err(|error| format!("{address} cannot be listened on: {error}"))
+}

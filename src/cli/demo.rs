@@ -1,0 +1,168 @@
+//! `demo`: three simulated operators of different dialects, the gateway before them, and a tour
+//! with real HTTP that checks every answer it shows.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use super::{load_dialects, probe, serve, simulate, terminal::{self, Style, styled}};
+use crate::{dialect::Dialects, outbound::Outbound, simulator::Settings};
+
+mod issuer;
+mod tour;
+
+use self::{issuer::Issuer, tour::Tour};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// End after the tour; the exit code is 0 only if every step came out as told
+    #[arg(long)]
+    once: bool,
+    /// The loopback address that everything listens on
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    address: IpAddr,
+    /// The folder of API documents
+    #[arg(long, value_name = "DIR", default_value = "schemas")]
+    schemas: PathBuf,
+}
+
+const GATEWAY_PORT: u16 = 8080;
+const ADMIN_PORT: u16 = 9090;
+/// The operators of the shipped policies: name, dialect, port.
+const OPERATORS: [(&str, &str, u16); 3] = [
+    ("telefonica-es", "telefonica-0.10", 9101),
+    ("tmobile-us", "devedge", 9102),
+    ("magenta-de", "camara-0.8.0", 9103),
+];
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    if !arguments.address.is_loopback() {
+        return Err("the demo is for a loopback address only".to_owned());
+    }
+    let at = |port| SocketAddr::new(arguments.address, port);
+    let ports = OPERATORS.iter().map(|(_, _, port)| *port).chain([GATEWAY_PORT, ADMIN_PORT]);
+    ports.map(at).try_for_each(probe)?;
+
+    let schemas = std::fs::canonicalize(&arguments.schemas).map_err(|error| {
+        format!("{}: {error}; run the demo where the project's folders are", arguments.schemas.display())
+    })?;
+    let dialects = load_dialects(&schemas)?;
+    let issuer = Issuer::new()?;
+    let folder = Folder::write(arguments.address, &schemas, &issuer)?;
+
+    for (_, dialect, port) in OPERATORS {
+        start_operator(&dialects, dialect, at(port))?;
+    }
+    let policy = serve::load(&folder.0)?;
+    let gateway: JoinHandle<Result<ExitCode, String>> =
+        thread::spawn(move || serve::serve(policy, false, PathBuf::new()));
+
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+    let all_as_told = runtime.block_on(async {
+        let outbound = Outbound::new();
+        until_ready(&outbound, at(ADMIN_PORT), &gateway).await?;
+        let tour = Tour::new(outbound, at(GATEWAY_PORT), at(ADMIN_PORT), &issuer, &OPERATORS)?;
+        tour.go().await
+    })?;
+    if arguments.once {
+        return Ok(if all_as_told { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    stay(at(GATEWAY_PORT), at(ADMIN_PORT), &issuer)?;
+    gateway.join().unwrap_or_else(|_| Err("the gateway fell over".to_owned()))
+}
+
+fn start_operator(
+    dialects: &Dialects,
+    dialect: &str,
+    listen: SocketAddr,
+) -> Result<(), String> {
+    let dialect = dialects.named(dialect).ok_or_else(|| format!("no dialect `{dialect}`"))?;
+    let settings = Settings {
+        dialect: Arc::clone(dialect),
+        path: dialect.descriptor().default_path.to_owned(),
+        token: None,
+        sandbox_rules: false,
+        latency: Duration::ZERO,
+    };
+    thread::spawn(move || simulate::serve(listen, settings));
+    Ok(())
+}
+
+async fn until_ready(
+    outbound: &Outbound,
+    admin: SocketAddr,
+    gateway: &JoinHandle<Result<ExitCode, String>>,
+) -> Result<(), String> {
+    let url = format!("http://{admin}/readyz");
+    let polled = async {
+        while outbound.fetch(&url, Duration::from_secs(1), 1024).await.is_err() {
+            if gateway.is_finished() {
+                return Err("the gateway did not start".to_owned());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    };
+    let timed = tokio::time::timeout(READY_WITHIN, polled).await;
+    timed.unwrap_or_else(|_| Err("the gateway is not ready in time".to_owned()))
+}
+
+fn stay(gateway: SocketAddr, admin: SocketAddr, issuer: &Issuer) -> Result<(), String> {
+    let token = issuer.token("tour", issuer::SCOPE)?;
+    terminal::line("");
+    terminal::line(&styled(Style::Heading, "Everything stays up until Ctrl-C. To paste:"));
+    terminal::line(&format!(
+        "
+TOKEN={token}
+curl -i http://{gateway}/camara-0.10.1/qod/v0/sessions -H \"Authorization: Bearer $TOKEN\" \\
+  -H 'Content-Type: application/json' -d '{{\"device\":{{\"phoneNumber\":\"+34600123456\"}},\
+\"applicationServer\":{{\"ipv4Address\":\"203.0.113.5\"}},\"qosProfile\":\"QOS_E\",\"duration\":600}}'
+curl -i http://{gateway}/camara-0.10.1/qod/v0/sessions/SESSION-ID -H \"Authorization: Bearer $TOKEN\"
+curl -i -X DELETE http://{gateway}/camara-0.10.1/qod/v0/sessions/SESSION-ID \
+-H \"Authorization: Bearer $TOKEN\"
+curl -s http://{admin}/metrics | grep ^qod_"
+    ));
+    Ok(())
+}
+
+/// A folder of policies for the demo alone, gone when the demo is.
+struct Folder(PathBuf);
+
+impl Folder {
+    /// The shipped policies, at another address, with the demo's own clients.
+    fn write(address: IpAddr, schemas: &Path, issuer: &Issuer) -> Result<Self, String> {
+        let folder = std::env::temp_dir().join(format!("qod-gateway-demo-{}", uuid::Uuid::new_v4()));
+        let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+        std::fs::create_dir(&folder).map_err(failed)?;
+        let written = Self(folder.clone());
+        let here = |text: &str| text.replace("127.0.0.1", &address.to_string());
+        let gateway = include_str!("../../policies/gateway.yaml");
+        let schemas = format!("schemas: \"{}\"", schemas.display());
+        let files = [
+            ("gateway.yaml", here(gateway).replace("schemas: ../schemas", &schemas)),
+            ("operators.yaml", here(include_str!("../../policies/operators.yaml"))),
+            ("routes.yaml", include_str!("../../policies/routes.yaml").to_owned()),
+            ("profiles.yaml", include_str!("../../policies/profiles.yaml").to_owned()),
+            ("clients.yaml", include_str!("demo/clients.yaml").to_owned()),
+            ("simulated.token", include_str!("../../policies/simulated.token").to_owned()),
+            ("jwks.json", issuer.jwks()),
+        ];
+        for (name, text) in files {
+            std::fs::write(folder.join(name), text).map_err(failed)?;
+        }
+        Ok(written)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left in a temporary folder is nobody's loss.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,75 @@
+//! The demo's own token issuer: a key made on the spot, and tokens that live as long as the demo.
+
+use std::time::Duration;
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
+};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::json;
+
+use crate::clock::Clock;
+
+/// The scope that grants every operation.
+pub(super) const SCOPE: &str = "dpv:RequestedServiceProvision#qod";
+
+const ISSUER: &str = "https://issuer.demo.example";
+const AUDIENCE: &str = "qod-gateway-demo";
+const LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// Issues tokens that the demo's gateway trusts.
+pub(super) struct Issuer {
+    key: EncodingKey,
+    public: (String, String),
+}
+
+impl Issuer {
+    /// A new key.
+    pub(super) fn new() -> Result<Self, String> {
+        let failed = |_| "no key could be made".to_owned();
+        let pkcs8 =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
+                .map_err(failed)?;
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref())
+                .map_err(|_| "no key could be read".to_owned())?;
+        // An uncompressed point: one byte that says so, then 32 of each coordinate.
+        let point = pair.public_key().as_ref();
+        let coordinate = |range: std::ops::Range<usize>| {
+            point.get(range).map(base64_url).ok_or_else(|| "the key is no point".to_owned())
+        };
+        let public = (coordinate(1..33)?, coordinate(33..65)?);
+        Ok(Self { key: EncodingKey::from_ec_der(pkcs8.as_ref()), public })
+    }
+
+    /// The public key, as a JWKS.
+    pub(super) fn jwks(&self) -> String {
+        let (x, y) = &self.public;
+        let key = json!({
+            "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "demo", "x": x, "y": y,
+        });
+        json!({ "keys": [key] }).to_string()
+    }
+
+    /// An access token (RFC 9068) for a client.
+    pub(super) fn token(&self, client: &str, scope: &str) -> Result<String, String> {
+        let now = Clock::system().now().unix_s();
+        let claims = json!({
+            "iss": ISSUER, "aud": AUDIENCE, "sub": client, "client_id": client, "scope": scope,
+            "iat": now, "nbf": now, "exp": now + LIFE.as_secs(),
+            "jti": uuid::Uuid::new_v4().to_string(),
+        });
+        let header = Header {
+            typ: Some("at+jwt".to_owned()),
+            kid: Some("demo".to_owned()),
+            ..Header::new(Algorithm::ES256)
+        };
+        encode(&header, &claims, &self.key).map_err(|error| error.to_string())
+    }
+}
+
+fn base64_url(bytes: &[u8]) -> String {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    URL_SAFE_NO_PAD.encode(bytes)
+}

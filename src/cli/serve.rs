@@ -1,0 +1,105 @@
+//! `serve`: the gateway behind its listeners, until a signal ends it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
+
+use super::{caller, load_dialects, probe};
+use crate::{
+    dialect,
+    gateway::{Gateway, Rules},
+    ledger::Ledger,
+    policy::{self, Policy},
+    refusal::Unread,
+    server::{self, Addressed, Rejection, Serving, Site},
+};
+
+/// The gateway, as a site.
+struct Served(Arc<Gateway>);
+
+#[async_trait]
+impl Site for Served {
+    async fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
+        self.0.handle(&request).await
+    }
+
+    fn reject(&self, to: &Addressed<'_>, rejection: Rejection) -> Response<Bytes> {
+        let unread = match rejection {
+            Rejection::Framing(reason) => Unread::Framing(reason),
+            Rejection::HeaderTooLarge => Unread::HeaderTooLarge,
+            Rejection::BodyTooLarge => Unread::BodyTooLarge,
+            Rejection::Busy => Unread::Busy,
+            Rejection::Late => Unread::Late,
+            Rejection::Broken => Unread::Broken,
+        };
+        self.0.reject(to.method, to.path, to.headers, unread)
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.0.ready()
+    }
+
+    async fn warm_up(&self) {
+        self.0.warm_up().await;
+    }
+
+    async fn upkeep(&self) {
+        self.0.upkeep().await;
+    }
+
+    async fn settled(&self) {
+        self.0.settled().await;
+    }
+}
+
+pub(super) fn run(
+    folder: &Path,
+    upgrade: bool,
+    upgrade_socket: PathBuf,
+) -> Result<ExitCode, String> {
+    let policy = load(folder)?;
+    if !upgrade {
+        let listeners = policy.server.listeners.iter().map(|listener| listener.address);
+        listeners.chain([policy.server.admin]).try_for_each(probe)?;
+    }
+    serve(policy, upgrade, upgrade_socket)
+}
+
+/// Reads a folder; what is wrong with it comes one fault a line.
+pub(super) fn load(folder: &Path) -> Result<Policy, String> {
+    policy::load(folder, &dialect::names()).map_err(|faults| {
+        let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        format!("the policies cannot be followed\n{}", lines.join("\n"))
+    })
+}
+
+/// Serves what a policy says.
+pub(super) fn serve(
+    policy: Policy,
+    upgrade: bool,
+    upgrade_socket: PathBuf,
+) -> Result<ExitCode, String> {
+    let caller = caller()?;
+    let dialects = load_dialects(&policy.schemas)?;
+    let settings = policy.server.clone();
+    let rules = Rules::new(policy, dialects, &caller)?;
+    let serving = Serving {
+        listeners: settings.listeners,
+        admin: Some(settings.admin),
+        bounds: settings.bounds,
+        drain: settings.drain,
+        upgrade,
+        upgrade_socket,
+        metrics: caller.metrics.clone(),
+        clock: caller.clock.clone(),
+    };
+    let ledger = Ledger::in_memory(caller.clock.clone());
+    let gateway = Arc::new(Gateway::new(rules, ledger, caller));
+    server::serve(serving, Arc::new(Served(gateway)))
+}

@@ -1,0 +1,122 @@
+//! `simulate-operator`: an operator for trying things out, behind a listener of its own.
+
+use std::{
+    net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
+
+use super::{caller, load_dialects, probe};
+use crate::{
+    policy::{Bounds, Drain, Listener},
+    qod::Secret,
+    server::{self, Addressed, Rejection, Serving, Site},
+    simulator::{Settings, Simulator},
+};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// What it speaks, by its name in the policies
+    #[arg(long, value_name = "NAME")]
+    dialect: String,
+    /// Where it listens
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+    /// Where its API begins; as the dialect's release has it, if not given
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
+    /// Follow the deterministic rules of Telefónica's sandbox: an identifier that ends in 9
+    /// conflicts
+    #[arg(long)]
+    sandbox_rules: bool,
+    /// How long it thinks before it answers, in milliseconds
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    latency_ms: u64,
+    /// A file with the bearer token that it asks for; any token does, if not given
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The folder of API documents
+    #[arg(long, value_name = "DIR", default_value = "schemas")]
+    schemas: PathBuf,
+}
+
+/// Wide enough for any load that is made on one machine.
+const BOUNDS: Bounds = Bounds {
+    body_bytes_max: 64 * 1024,
+    header_bytes_max: 32 * 1024,
+    connections_max: 20_000,
+    connections_per_source_max: 20_000,
+    requests_in_flight_max: 20_000,
+    header_deadline: Duration::from_secs(10),
+    body_deadline: Duration::from_secs(10),
+    idle: Duration::from_secs(60),
+    exchange_deadline: Duration::from_secs(60),
+};
+
+/// A simulated operator, as a site.
+struct Simulated(Simulator);
+
+#[async_trait]
+impl Site for Simulated {
+    async fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
+        self.0.answer(&request).await
+    }
+
+    fn reject(&self, _: &Addressed<'_>, _: Rejection) -> Response<Bytes> {
+        self.0.refuse_unread()
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn warm_up(&self) {}
+
+    async fn upkeep(&self) {}
+
+    async fn settled(&self) {}
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<ExitCode, String> {
+    probe(arguments.listen)?;
+    let dialects = load_dialects(&arguments.schemas)?;
+    let dialect = dialects.named(&arguments.dialect).ok_or_else(|| {
+        let names: Vec<&str> = dialects.names().collect();
+        format!("no dialect is called `{}`; there are {}", arguments.dialect, names.join(", "))
+    })?;
+    let token = match &arguments.token_file {
+        Some(file) => {
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| format!("{}: {error}", file.display()))?;
+            Some(Secret::new(text.trim_end()))
+        }
+        None => None,
+    };
+    let settings = Settings {
+        dialect: Arc::clone(dialect),
+        path: arguments.path.unwrap_or_else(|| dialect.descriptor().default_path.to_owned()),
+        token,
+        sandbox_rules: arguments.sandbox_rules,
+        latency: Duration::from_millis(arguments.latency_ms),
+    };
+    serve(arguments.listen, settings)
+}
+
+/// Serves a simulated operator until a signal ends it.
+pub(super) fn serve(listen: SocketAddr, settings: Settings) -> Result<ExitCode, String> {
+    let caller = caller()?;
+    let simulator = Simulator::new(settings, caller.clock.clone());
+    let serving = Serving {
+        listeners: vec![Listener { address: listen, tls: None }],
+        admin: None,
+        bounds: BOUNDS,
+        drain: Drain { lame_duck: Duration::ZERO, grace: Duration::from_secs(5) },
+        upgrade: false,
+        upgrade_socket: PathBuf::new(),
+        metrics: caller.metrics,
+        clock: caller.clock,
+    };
+    server::serve(serving, Arc::new(Simulated(simulator)))
+}

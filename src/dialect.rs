@@ -1,0 +1,289 @@
+//! Which API is spoken, by clients and by operators: bodies in and out of the canonical model.
+//!
+//! A dialect is one release of the API, or an operator's variant of one: a [`Descriptor`], which is
+//! data, over a codec, of which there is one a family. What a schema can say of a body stands in
+//! `schemas/`; what it cannot say, the codecs check themselves. No body is ever passed on: what
+//! leaves here is written anew from the model.
+
+mod address;
+mod answer;
+mod api;
+mod descriptor;
+mod fault;
+mod fit;
+mod node;
+mod ports;
+mod problem;
+mod schema;
+mod sink;
+mod sniff;
+mod v010;
+mod v08;
+
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
+
+use bytes::Bytes;
+use http::Response;
+use serde::Serialize;
+
+pub use self::{
+    answer::Unreadable,
+    api::{Api, Apis, Call, Speaks, Unrecognised, UnrecognisedReason, WrongMedia},
+    descriptor::{Descriptor, ErrorShape, Family},
+    fault::{Fault, Malformed},
+    fit::{Fitting, LegacyIpv4, Unfit},
+    problem::RemoteProblem,
+};
+use self::{
+    fault::Faults,
+    node::Node,
+    schema::{Direction, Document, Validator},
+};
+use crate::{
+    json::{Bounds, Json},
+    qod::{Answer, CreateSession, Granted, Operation, Problem, Sink},
+};
+
+/// One way to speak: a descriptor and the schemas of the bodies that clients send.
+pub struct Dialect {
+    descriptor: &'static Descriptor,
+    create_session: Validator,
+    extend_session: Option<Validator>,
+}
+
+/// All dialects, by name.
+#[derive(Debug)]
+pub struct Dialects(BTreeMap<&'static str, Arc<Dialect>>);
+
+/// A document in `schemas/` that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SchemaFault {
+    /// Its name within the folder.
+    pub file: String,
+    /// What is wrong with it, and where; the file is named again.
+    pub message: String,
+}
+
+/// How a client's body is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Strictness {
+    /// Members that the dialect does not know, outside the objects where they are always refused:
+    /// devices, servers and ports, where dropping one would change what the rest means.
+    pub unknown_members: UnknownMembers,
+    /// How deep the body may nest.
+    pub depth_max: usize,
+    /// How many members an object may have.
+    pub members_max: usize,
+}
+
+/// What becomes of a member that the dialect does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownMembers {
+    /// It is left out.
+    Drop,
+    /// The body is refused.
+    Refuse,
+}
+
+/// The names of all dialects, oldest first, whether or not their schemas can be read.
+pub fn names() -> Vec<&'static str> {
+    descriptor::ALL.iter().map(|descriptor| descriptor.name).collect()
+}
+
+impl Dialects {
+    /// Reads and compiles the documents of a folder; every one that cannot be used is named.
+    pub fn load(schemas: &Path) -> Result<Self, Vec<SchemaFault>> {
+        let mut documents: BTreeMap<&str, Option<Document>> = BTreeMap::new();
+        let (mut dialects, mut faults) = (BTreeMap::new(), Vec::new());
+        for descriptor in &descriptor::ALL {
+            let file = format!("{}.yaml", descriptor.schema);
+            let fault = |message| SchemaFault { file: file.clone(), message };
+            let document = documents.entry(descriptor.schema).or_insert_with(|| {
+                Document::read(&schemas.join(&file)).map_err(|err| faults.push(fault(err))).ok()
+            });
+            let Some(document) = document else { continue };
+            match Dialect::compile(descriptor, document) {
+                Ok(dialect) => _ = dialects.insert(descriptor.name, Arc::new(dialect)),
+                Err(message) => faults.push(fault(message)),
+            }
+        }
+        faults.dedup();
+        if faults.is_empty() { Ok(Self(dialects)) } else { Err(faults) }
+    }
+
+    /// The dialect of this name.
+    pub fn named(&self, name: &str) -> Option<&Arc<Dialect>> {
+        self.0.get(name)
+    }
+
+    /// The names of all dialects, in order.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.0.keys().copied()
+    }
+}
+
+impl Dialect {
+    fn compile(descriptor: &'static Descriptor, document: &Document) -> Result<Self, String> {
+        let extend_session = descriptor
+            .family
+            .has(Operation::ExtendSession)
+            .then(|| document.validator("ExtendSessionDuration", Direction::Request))
+            .transpose()?;
+        let create_session = document.validator("CreateSession", Direction::Request)?;
+        Ok(Self { descriptor, create_session, extend_session })
+    }
+
+    /// Its name, as policies and metrics have it.
+    pub fn name(&self) -> &'static str {
+        self.descriptor.name
+    }
+
+    /// The releases that it is one of.
+    pub fn family(&self) -> Family {
+        self.descriptor.family
+    }
+
+    /// What tells it from the others of its family.
+    pub fn descriptor(&self) -> &'static Descriptor {
+        self.descriptor
+    }
+
+    /// Reads what a client wants. A missing duration is the longest that the release knows.
+    pub fn parse_create_session(
+        &self,
+        body: &[u8],
+        strictness: &Strictness,
+    ) -> Result<CreateSession, Malformed> {
+        let json = Json::parse(body, &strictness.bounds())?;
+        let mut faults = Faults::of_schema(&self.create_session, &json);
+        let root = Node::root(&json);
+        let wanted = match self.family() {
+            Family::V08 => v08::read_wanted(&root, self.descriptor, strictness, &mut faults),
+            Family::V010 => v010::read_wanted(&root, strictness, &mut faults),
+        };
+        faults.none_or(wanted)
+    }
+
+    /// Reads by how many seconds a client wants a session extended.
+    pub fn parse_extend_session(
+        &self,
+        body: &[u8],
+        strictness: &Strictness,
+    ) -> Result<u32, Malformed> {
+        let json = Json::parse(body, &strictness.bounds())?;
+        let mut faults = match &self.extend_session {
+            Some(validator) => Faults::of_schema(validator, &json),
+            None => Faults::default(),
+        };
+        let root = Node::root(&json);
+        let additional_s = match self.family() {
+            Family::V08 => None,
+            Family::V010 => v010::read_extension(&root, strictness, &mut faults),
+        };
+        faults.none_or(additional_s)
+    }
+
+    /// What a client is told of its session. Of both families here, an answer has times even while
+    /// a session is only requested: whoever holds the session has put provisional ones into it.
+    pub fn render_answer(&self, answer: &Answer) -> Response<Bytes> {
+        let (status, session) = match answer {
+            Answer::Created(session) => (self.descriptor.created_status, session),
+            Answer::Found(session) | Answer::Extended(session) => (200, session),
+            Answer::Deleted => return respond(204, Bytes::new()),
+        };
+        let body = match self.family() {
+            Family::V08 => v08::write_session(session, self.descriptor),
+            Family::V010 => v010::write_session(session),
+        };
+        respond(status, body)
+    }
+
+    /// What a client is told when the answer is no. An `Allow` field is for the caller to add.
+    pub fn render_problem(&self, problem: &Problem) -> Response<Bytes> {
+        problem::render(problem, self.descriptor.error_shape)
+    }
+
+    /// What to ask of an operator that speaks this dialect: never more than is wanted, in no other
+    /// words than it has, and nothing of the client's own sink.
+    pub fn fit(&self, wanted: &CreateSession, fitting: &Fitting) -> Result<CreateSession, Unfit> {
+        fit::fit(self.family(), wanted, fitting)
+    }
+
+    /// The body that asks an operator for a session that [`Dialect::fit`] has made. The sink is the
+    /// gateway's own.
+    pub fn create_session_request(&self, fitted: &CreateSession, sink: Option<&Sink>) -> Bytes {
+        match self.family() {
+            Family::V08 => v08::write_wanted(fitted, sink, self.descriptor),
+            Family::V010 => v010::write_wanted(fitted, sink),
+        }
+    }
+
+    /// The body that asks an operator to extend a session; nothing, if its dialect cannot.
+    pub fn extend_session_request(&self, additional_s: u32) -> Option<Bytes> {
+        match self.family() {
+            Family::V08 => None,
+            Family::V010 => Some(v010::write_extension(additional_s)),
+        }
+    }
+
+    /// Where an operator has this operation, below its base path; nothing, if its dialect has no
+    /// such operation or the operator's id for the session is none that may stand in a path.
+    pub fn path_of(&self, operation: Operation, operator_session: Option<&str>) -> Option<String> {
+        api::path_of(self.family(), operation, operator_session)
+    }
+
+    /// What an operator tells of a session: its own id, and how the session stands.
+    pub fn read_session(&self, body: &[u8]) -> Result<(String, Granted), Unreadable> {
+        match self.family() {
+            Family::V08 => v08::read_session(body),
+            Family::V010 => v010::read_session(body),
+        }
+    }
+
+    /// What kind of no an operator's answer is, by its status and code, never by its sentences.
+    /// An operator that refuses *our* credentials reads as `Unauthenticated` or `PermissionDenied`
+    /// too: that this is not the client's fault is for the caller to know.
+    pub fn read_problem(&self, status: u16, body: &[u8]) -> RemoteProblem {
+        problem::read(status, body)
+    }
+}
+
+impl fmt::Debug for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Dialect").field(&self.name()).finish()
+    }
+}
+
+impl Default for Strictness {
+    fn default() -> Self {
+        let Bounds { depth_max, members_max, .. } = Bounds::default();
+        Self { unknown_members: UnknownMembers::Drop, depth_max, members_max }
+    }
+}
+
+impl Strictness {
+    fn bounds(self) -> Bounds {
+        let Self { depth_max, members_max, .. } = self;
+        Bounds { depth_max, members_max, ..Bounds::default() }
+    }
+}
+
+fn respond(status: u16, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() =
+        http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    if !response.body().is_empty() {
+        let json = http::HeaderValue::from_static("application/json");
+        response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    }
+    response
+}
+
+// The structs that are written here have names for members, so that this cannot fail.
+fn written(body: &impl Serialize) -> Bytes {
+    serde_json::to_vec(body).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! Addresses, networks and numbers, read strictly: one text, one meaning.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use super::{fault::Faults, node::Node};
+use crate::qod::{ApplicationServer, Nai, PhoneNumber, Written};
+
+/// A phone number, its plus optional.
+pub(super) fn phone(node: &Node<'_>, faults: &mut Faults) -> Option<Written<PhoneNumber>> {
+    let expected =
+        "expected an international phone number: 5 to 15 digits, the first of them not 0";
+    node.parsed(faults, expected, |text| {
+        let number = PhoneNumber::with_optional_plus(text).ok()?;
+        Some(Written::from_text(number, text))
+    })
+}
+
+/// A network access identifier, or what looks the same.
+pub(super) fn nai(node: &Node<'_>, faults: &mut Faults) -> Option<Nai> {
+    node.parsed(faults, "expected 1 to 2048 printable characters", |text| text.parse().ok())
+}
+
+/// An IPv4 address that stands alone.
+pub(super) fn ipv4(node: &Node<'_>, faults: &mut Faults) -> Option<Ipv4Addr> {
+    node.parsed(faults, "expected an IPv4 address such as 198.51.100.7", |text| text.parse().ok())
+}
+
+/// An IPv4 address, or a network of them.
+pub(super) fn ipv4_net(node: &Node<'_>, faults: &mut Faults) -> Option<Written<Ipv4Net>> {
+    let expected = "expected an IPv4 address or network such as 198.51.100.0/24";
+    node.parsed(faults, expected, |text| {
+        let (address, length) = address_and_length(text, 32)?;
+        let net = Ipv4Net::new(address.parse().ok()?, length).ok()?;
+        Some(Written::from_text(net, text))
+    })
+}
+
+/// An IPv6 address, or a network of them.
+pub(super) fn ipv6_net(node: &Node<'_>, faults: &mut Faults) -> Option<Written<Ipv6Net>> {
+    let expected = "expected an IPv6 address or network such as 2001:db8::/64, not of IPv4";
+    node.parsed(faults, expected, |text| {
+        let (address, length) = address_and_length(text, 128)?;
+        let net = Ipv6Net::new(ipv6_address(address)?, length).ok()?;
+        Some(Written::from_text(net, text))
+    })
+}
+
+/// An IPv6 address that stands alone.
+pub(super) fn ipv6(node: &Node<'_>, faults: &mut Faults) -> Option<Written<Ipv6Net>> {
+    let expected = "expected an IPv6 address such as 2001:db8::1, not of IPv4";
+    node.parsed(faults, expected, |text| {
+        let net = Ipv6Net::from(ipv6_address(text)?);
+        Some(Written::from_text(net, text))
+    })
+}
+
+/// A server: one address or network of each family, at least one of them. No other member may
+/// stand beside them: a server that is left out would be all servers.
+pub(super) fn server(
+    node: &Node<'_>,
+    names: [&str; 2],
+    faults: &mut Faults,
+) -> Option<ApplicationServer> {
+    node.only(&names, faults);
+    node.any_of(&names, faults);
+    let [v4, v6] = names;
+    let ipv4 = node.member(v4).and_then(|address| ipv4_net(&address, faults));
+    let ipv6 = node.member(v6).and_then(|address| ipv6_net(&address, faults));
+    let server = ApplicationServer::Subnets { ipv4, ipv6 };
+    (ipv4.is_some() || ipv6.is_some()).then_some(server)
+}
+
+/// The texts of a server's IPv4 and IPv6 networks. A list of addresses, which neither family here
+/// can say, has none: `fit` makes networks of it, or refuses.
+pub(super) fn server_texts(server: &ApplicationServer) -> [Option<String>; 2] {
+    match server {
+        ApplicationServer::Subnets { ipv4, ipv6 } => {
+            [ipv4.as_ref().map(Written::text), ipv6.as_ref().map(Written::text)]
+        }
+        ApplicationServer::Addresses(_) => [None, None],
+    }
+}
+
+/// A network as we write it: without its length, if it is a single address.
+pub(super) fn plain_ipv4(net: Ipv4Net) -> Written<Ipv4Net> {
+    match net.prefix_len() {
+        32 => Written::from_text(net, &net.addr().to_string()),
+        _ => Written::plain(net),
+    }
+}
+
+/// A network as we write it: without its length, if it is a single address.
+pub(super) fn plain_ipv6(net: Ipv6Net) -> Written<Ipv6Net> {
+    match net.prefix_len() {
+        128 => Written::from_text(net, &net.addr().to_string()),
+        _ => Written::plain(net),
+    }
+}
+
+// An IPv4-mapped address would be the same server in another family, and in no index of ours.
+fn ipv6_address(text: &str) -> Option<Ipv6Addr> {
+    let address: Ipv6Addr = text.parse().ok()?;
+    address.to_ipv4_mapped().is_none().then_some(address)
+}
+
+fn address_and_length(text: &str, whole: u8) -> Option<(&str, u8)> {
+    let Some((address, length)) = text.split_once('/') else { return Some((text, whole)) };
+    let plain = length.bytes().all(|byte| byte.is_ascii_digit());
+    let padded = length.len() > 1 && length.starts_with('0');
+    let length = length.parse().ok().filter(|_| plain && !padded)?;
+    Some((address, length))
+}

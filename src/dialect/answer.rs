@@ -1,0 +1,183 @@
+//! What all families say alike of a session: a profile, a duration, times, remarks, an operator's
+//! id. And how an operator's answer is read: strictly where it counts, since a session that is
+//! not understood may still hold the network.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use super::{fault::Faults, node::Node};
+use crate::{
+    json::{Bounds, Json},
+    qod::{Granted, Kind, Message, Moment, QosStatus, Severity, StatusInfo},
+};
+
+/// The longest session of either family here, in seconds.
+pub(super) const DURATION_S_MAX: u32 = 86_400;
+
+const OPERATOR_SESSION_BYTES_MAX: usize = 256;
+
+const MESSAGES_MAX: usize = 16;
+
+const DESCRIPTION_CHARS_MAX: usize = 512;
+
+// The end of the year 9999. What is later was not meant in seconds.
+const UNIX_S_MAX: u64 = 253_402_300_799;
+
+/// An operator's answer that does not tell what it must of a session.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the operator's answer {reason}")]
+pub struct Unreadable {
+    /// What is wrong with it.
+    pub reason: &'static str,
+    /// The operator's id for the session, if that much could be read: it can be deleted by it.
+    pub operator_session: Option<String>,
+}
+
+/// A message on a session, as it is written.
+#[derive(Serialize, PartialEq, Eq)]
+pub(super) struct Remark<'a> {
+    severity: &'static str,
+    description: Cow<'a, str>,
+}
+
+/// Reads the name of a profile.
+pub(super) fn read_profile(node: &Node<'_>, faults: &mut Faults) -> Option<String> {
+    let name = node.text(faults)?;
+    let sound = (1..=256).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+    if !sound {
+        faults.shape(node.place, "expected 1 to 256 letters, digits, `_`, `.` or `-`");
+    }
+    Some(name.to_owned())
+}
+
+/// Reads the duration that a client wants: the longest, if it names none.
+pub(super) fn read_duration(body: &Node<'_>, faults: &mut Faults) -> Option<u32> {
+    match body.member("duration") {
+        Some(duration) => duration.number(faults, Kind::DurationOutOfRange, (1, DURATION_S_MAX)),
+        None => Some(DURATION_S_MAX),
+    }
+}
+
+/// When a session starts and ends, in whole seconds since the epoch. If only one of the two is
+/// known, the other is as far off as the session is long.
+pub(super) fn times(granted: &Granted) -> (u64, u64) {
+    let duration_s = u64::from(granted.duration_s);
+    let (started_at, expires_at) =
+        (granted.started_at.map(Moment::unix_s), granted.expires_at.map(Moment::unix_s));
+    let start = started_at.or_else(|| Some(expires_at?.saturating_sub(duration_s)));
+    let start = start.unwrap_or_default();
+    (start, expires_at.unwrap_or_else(|| start.saturating_add(duration_s)))
+}
+
+/// The operator's messages, and what the family has no field for.
+pub(super) fn remarks(granted: &Granted) -> Vec<Remark<'_>> {
+    let mut remarks: Vec<_> = granted.messages.iter().map(Remark::from).collect();
+    if let Some(own) = own_remark(granted).filter(|own| !remarks.contains(own)) {
+        remarks.push(own);
+    }
+    remarks
+}
+
+fn own_remark(granted: &Granted) -> Option<Remark<'static>> {
+    let (severity, description) = match (granted.status, granted.status_info) {
+        (QosStatus::Available, _) => return None,
+        (QosStatus::Requested, _) => {
+            (Severity::Info, "Session requested, not yet active: its times are provisional")
+        }
+        (QosStatus::Unavailable, None) => (Severity::Warning, "Session unavailable"),
+        (QosStatus::Unavailable, Some(StatusInfo::NetworkTerminated)) => {
+            (Severity::Warning, "Session unavailable: the network ended it")
+        }
+        (QosStatus::Unavailable, Some(StatusInfo::DurationExpired)) => {
+            (Severity::Info, "Session unavailable: its time is up")
+        }
+        (QosStatus::Unavailable, Some(StatusInfo::DeleteRequested)) => {
+            (Severity::Info, "Session unavailable: its client deleted it")
+        }
+    };
+    Some(Remark { severity: name_of(severity), description: description.into() })
+}
+
+impl<'a> From<&'a Message> for Remark<'a> {
+    fn from(message: &'a Message) -> Self {
+        let Message { severity, description } = message;
+        Self { severity: name_of(*severity), description: description.into() }
+    }
+}
+
+/// Reads an operator's answer: its id for the session in the member `id_field`, its status by
+/// `status`.
+pub(super) fn read_session(
+    body: &[u8],
+    id_field: &str,
+    status: impl FnOnce(&Json<'_>) -> Option<QosStatus>,
+) -> Result<(String, Granted), Unreadable> {
+    let unreadable = |reason| Unreadable { reason, operator_session: None };
+    let json = Json::parse(body, &Bounds::default()).map_err(|_| unreadable("is not JSON"))?;
+    let id = json.member(id_field).and_then(Json::as_str);
+    let id = id.filter(|id| is_operator_session(id));
+    let id = id.ok_or_else(|| unreadable("names no session that can be asked for again"))?;
+    match read_granted(&json, status) {
+        Ok(granted) => Ok((id.to_owned(), granted)),
+        Err(reason) => Err(Unreadable { reason, operator_session: Some(id.to_owned()) }),
+    }
+}
+
+/// Can an operator's id stand in a path?
+pub(super) fn is_operator_session(id: &str) -> bool {
+    (1..=OPERATOR_SESSION_BYTES_MAX).contains(&id.len())
+        && !id.chars().any(char::is_control)
+        && !matches!(id, "." | "..")
+}
+
+fn read_granted(
+    json: &Json<'_>,
+    status: impl FnOnce(&Json<'_>) -> Option<QosStatus>,
+) -> Result<Granted, &'static str> {
+    let duration = json.member("duration").and_then(Json::as_u64);
+    let duration_s = duration.and_then(|duration| u32::try_from(duration).ok());
+    let duration_s = duration_s.filter(|&duration_s| duration_s > 0);
+    let duration_s = duration_s.ok_or("does not tell how long the session is")?;
+    let started_at = read_time(json, "startedAt")?;
+    let expires_at = read_time(json, "expiresAt")?;
+    if matches!((started_at, expires_at), (Some(start), Some(end)) if start > end) {
+        return Err("has the session end before it starts");
+    }
+    let status = status(json).ok_or("does not tell how the session stands")?;
+    let messages = read_messages(json);
+    Ok(Granted { duration_s, started_at, expires_at, status, status_info: None, messages })
+}
+
+fn read_time(json: &Json<'_>, name: &str) -> Result<Option<Moment>, &'static str> {
+    let Some(time) = json.member(name).filter(|time| **time != Json::Null) else { return Ok(None) };
+    let seconds = time.as_u64().filter(|&seconds| seconds <= UNIX_S_MAX);
+    seconds.map(Moment::from_unix_s).map(Some).ok_or("has a time that is none")
+}
+
+// A remark is never worth a session: what is not one is left out.
+fn read_messages(json: &Json<'_>) -> Vec<Message> {
+    let list = json.member("messages").map(Json::elements).unwrap_or_default();
+    list.iter().filter_map(read_message).take(MESSAGES_MAX).collect()
+}
+
+fn read_message(json: &Json<'_>) -> Option<Message> {
+    let severity = match json.member("severity")?.as_str()? {
+        "INFO" => Severity::Info,
+        "WARNING" => Severity::Warning,
+        _ => return None,
+    };
+    let description = json.member("description")?.as_str()?;
+    Some(Message {
+        severity,
+        description: description.chars().take(DESCRIPTION_CHARS_MAX).collect(),
+    })
+}
+
+const fn name_of(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "INFO",
+        Severity::Warning => "WARNING",
+    }
+}

@@ -1,0 +1,310 @@
+//! A client's wish in an operator's words: refused rather than widened.
+//!
+//! Nothing broader goes out than was asked: no other server, no other port, no other device, no
+//! longer time. Of several identifiers of one device those are sent that the operator can take.
+
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::{
+    Family,
+    address::{plain_ipv4, plain_ipv6},
+    answer::DURATION_S_MAX,
+};
+use crate::qod::{
+    ApplicationServer, CreateSession, Device, DeviceIpv4, IdentifierKind, Nai, PortRange, PortSet,
+    PortsSpec, Written,
+};
+
+/// What is known of an operator beyond its dialect.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own in the policies")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fitting {
+    /// The kinds of identifier that it takes, as its dialect calls them; if empty, all.
+    pub identifiers: Vec<IdentifierKind>,
+    /// Are its external ids and its network access identifiers the same?
+    pub external_id_as_nai: bool,
+    /// What an IPv4 address stands for that is given without a second member.
+    pub legacy_ipv4: LegacyIpv4,
+    /// May a device's private IPv4 address stand for it alone, where its public one differs?
+    pub private_ipv4_as_legacy: bool,
+    /// Does it take a network of devices, where its dialect has words for one?
+    pub device_masks: bool,
+    /// May the first address of a /64 stand for the device that the /64 is given to?
+    pub ipv6_prefix_as_address: bool,
+    /// Our names for its profiles, and its own. If empty, it has the four of CAMARA 0.8.
+    pub qos_profiles: BTreeMap<String, String>,
+    /// The longest session that it grants, in seconds.
+    pub duration_s_max: u32,
+    /// Is a session that is too long made shorter, or refused?
+    pub duration_cap: bool,
+}
+
+/// What an IPv4 address of a device stands for that is given alone (before 0.9), and where from
+/// 0.9 on there have to be two members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LegacyIpv4 {
+    /// Nobody knows: it is refused.
+    #[default]
+    Refuse,
+    /// No NAT is in use: it is the device's public and private address at once.
+    PublicIsPrivate,
+    /// It is the public address, and the one port of the device is its public port.
+    PublicWithDevicePort,
+}
+
+/// Why an operator cannot be asked for what a client wants.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// The wish names no device, and the operator's dialect asks for one.
+    #[error("the operator asks for a device")]
+    DeviceMissing,
+    /// It takes none of the device's identifiers.
+    #[error("the operator takes none of the device's identifiers ({})", names(.given))]
+    Identifiers {
+        /// What was given.
+        given: Vec<IdentifierKind>,
+    },
+    /// Its dialect has no words for how the device's IPv4 address is given.
+    #[error("the device's IPv4 address cannot be told to the operator in the form given")]
+    Ipv4NotExpressible,
+    /// The identifier is a network of devices.
+    #[error("the operator takes single devices only, and `{}` has a mask", .kind.name())]
+    Mask {
+        /// Which one is.
+        kind: IdentifierKind,
+    },
+    /// It takes one network of servers of each family, and the list given is not one.
+    #[error("the operator takes one network of servers only")]
+    Servers,
+    /// A list of ports names none: it would be read as all.
+    #[error("a list of ports names none")]
+    Ports,
+    /// It has no such profile.
+    #[error("the operator has no profile of this name")]
+    Profile,
+    /// It grants no session of this length.
+    #[error("the operator grants sessions of at most {max_s} seconds")]
+    Duration {
+        /// The longest that it grants, in seconds.
+        max_s: u32,
+    },
+}
+
+const PROFILES_OF_0_8: [&str; 4] = ["QOS_E", "QOS_S", "QOS_M", "QOS_L"];
+
+impl Default for Fitting {
+    fn default() -> Self {
+        Self {
+            identifiers: Vec::new(),
+            external_id_as_nai: false,
+            legacy_ipv4: LegacyIpv4::default(),
+            private_ipv4_as_legacy: false,
+            device_masks: false,
+            ipv6_prefix_as_address: false,
+            qos_profiles: BTreeMap::new(),
+            duration_s_max: DURATION_S_MAX,
+            duration_cap: false,
+        }
+    }
+}
+
+/// What to ask of an operator of this family.
+pub(super) fn fit(
+    family: Family,
+    wanted: &CreateSession,
+    fitting: &Fitting,
+) -> Result<CreateSession, Unfit> {
+    let qos_profile = fitting.profile(&wanted.qos_profile).ok_or(Unfit::Profile)?.to_owned();
+    let max_s = fitting.duration_s_max.min(DURATION_S_MAX);
+    if wanted.duration_s > max_s && !fitting.duration_cap {
+        return Err(Unfit::Duration { max_s });
+    }
+    if [&wanted.device_ports, &wanted.server_ports].into_iter().flatten().any(names_none) {
+        return Err(Unfit::Ports);
+    }
+    let (device, device_ports) = fit_device(family, wanted, fitting)?;
+    Ok(CreateSession {
+        device: Some(device),
+        server: fit_server(&wanted.server)?,
+        device_ports,
+        server_ports: wanted.server_ports.clone(),
+        qos_profile,
+        duration_s: wanted.duration_s.min(max_s),
+        sink: None,
+    })
+}
+
+impl Fitting {
+    fn profile<'a>(&'a self, ours: &'a str) -> Option<&'a str> {
+        if self.qos_profiles.is_empty() {
+            return PROFILES_OF_0_8.contains(&ours).then_some(ours);
+        }
+        self.qos_profiles.get(ours).map(String::as_str)
+    }
+
+    fn takes(&self, kind: IdentifierKind) -> bool {
+        self.identifiers.is_empty() || self.identifiers.contains(&kind)
+    }
+}
+
+// The device, and its ports: one of them may stand for a part of its address.
+fn fit_device(
+    family: Family,
+    wanted: &CreateSession,
+    fitting: &Fitting,
+) -> Result<(Device, Option<PortsSpec>), Unfit> {
+    let device = wanted.device.as_ref().ok_or(Unfit::DeviceMissing)?;
+    let given: Vec<_> = device.kinds().collect();
+    let (nai, external_id) = fit_names(family, device, fitting);
+    let fitted = Device {
+        phone: device.phone.map(|phone| Written::plain(phone.value)),
+        nai,
+        external_id,
+        ipv4: None,
+        ipv6: None,
+    };
+    let mut fitted = fitted.only(|kind| fitting.takes(kind));
+    let (mut ports, mut reason) = (wanted.device_ports.clone(), None);
+    if let Some(ipv6) = device.ipv6.filter(|_| fitting.takes(IdentifierKind::Ipv6Address)) {
+        match fit_ipv6(family, ipv6.value, fitting) {
+            Ok(ipv6) => fitted.ipv6 = Some(ipv6),
+            Err(unfit) => reason = Some(unfit),
+        }
+    }
+    if let Some(ipv4) = device.ipv4.as_ref().filter(|_| fitting.takes(IdentifierKind::Ipv4Address))
+    {
+        match fit_ipv4(family, ipv4, ports.as_ref(), fitting) {
+            Ok((ipv4, narrowed)) if narrowed.is_none() || fitted.is_empty() => {
+                fitted.ipv4 = Some(ipv4);
+                ports = narrowed.or(ports);
+            }
+            // Another identifier does without narrowing the flow.
+            Ok(_) => {}
+            Err(unfit) => reason = Some(unfit),
+        }
+    }
+    if fitted.is_empty() {
+        return Err(reason.unwrap_or(Unfit::Identifiers { given }));
+    }
+    Ok((fitted, ports))
+}
+
+// An external id and a network access identifier look the same, and may be two name spaces.
+fn fit_names(family: Family, device: &Device, fitting: &Fitting) -> (Option<Nai>, Option<Nai>) {
+    let Device { nai, external_id, .. } = device;
+    let (own, other) = match family {
+        Family::V08 => (external_id, nai),
+        Family::V010 => (nai, external_id),
+    };
+    let other = other.as_ref().filter(|_| fitting.external_id_as_nai);
+    let name = own.as_ref().or(other).cloned();
+    match family {
+        Family::V08 => (None, name),
+        Family::V010 => (name, None),
+    }
+}
+
+fn fit_ipv6(family: Family, net: Ipv6Net, fitting: &Fitting) -> Result<Written<Ipv6Net>, Unfit> {
+    let masked = match family {
+        Family::V08 => fitting.device_masks,
+        Family::V010 => false,
+    };
+    match net.prefix_len() {
+        128 => Ok(plain_ipv6(net)),
+        _ if masked => Ok(plain_ipv6(net)),
+        64 if fitting.ipv6_prefix_as_address => Ok(plain_ipv6(net.network().into())),
+        _ => Err(Unfit::Mask { kind: IdentifierKind::Ipv6Address }),
+    }
+}
+
+// The address, and the device's ports if these have to be others for it.
+fn fit_ipv4(
+    family: Family,
+    ipv4: &DeviceIpv4,
+    ports: Option<&PortsSpec>,
+    fitting: &Fitting,
+) -> Result<(DeviceIpv4, Option<PortsSpec>), Unfit> {
+    match (family, ipv4) {
+        (Family::V08, DeviceIpv4::Legacy(net)) if net.value.prefix_len() == 32 => {
+            Ok((DeviceIpv4::Legacy(plain_ipv4(net.value)), None))
+        }
+        (Family::V08, DeviceIpv4::Legacy(_)) if fitting.device_masks => Ok((ipv4.clone(), None)),
+        (Family::V010, DeviceIpv4::Legacy(net)) if net.value.prefix_len() == 32 => {
+            let ipv4 = public_ipv4(net.value.addr(), ports, fitting.legacy_ipv4);
+            Ok((ipv4.ok_or(Unfit::Ipv4NotExpressible)?, None))
+        }
+        (_, DeviceIpv4::Legacy(_)) => Err(Unfit::Mask { kind: IdentifierKind::Ipv4Address }),
+        (Family::V08, &DeviceIpv4::Public { public, private, public_port }) => {
+            let alone = private.filter(|&own| own == public || fitting.private_ipv4_as_legacy);
+            if let Some(address) = alone {
+                return Ok((DeviceIpv4::Legacy(plain_ipv4(address.into())), None));
+            }
+            let narrowed = public_port.and_then(|port| narrowed(port, ports, fitting.legacy_ipv4));
+            let narrowed = narrowed.ok_or(Unfit::Ipv4NotExpressible)?;
+            Ok((DeviceIpv4::Legacy(plain_ipv4(public.into())), Some(narrowed)))
+        }
+        (Family::V010, DeviceIpv4::Public { .. }) => Ok((ipv4.clone(), None)),
+    }
+}
+
+fn public_ipv4(
+    public: Ipv4Addr,
+    ports: Option<&PortsSpec>,
+    legacy: LegacyIpv4,
+) -> Option<DeviceIpv4> {
+    let (private, public_port) = match legacy {
+        LegacyIpv4::Refuse => return None,
+        LegacyIpv4::PublicIsPrivate => (Some(public), None),
+        LegacyIpv4::PublicWithDevicePort => match PortSet::of(ports).ranges() {
+            &[PortRange { from, to }] if from == to => (None, Some(from)),
+            _ => return None,
+        },
+    };
+    Some(DeviceIpv4::Public { public, private, public_port })
+}
+
+// The public port in the place of the device's ports, if the client has named no others.
+fn narrowed(port: u16, ports: Option<&PortsSpec>, legacy: LegacyIpv4) -> Option<PortsSpec> {
+    let only = PortsSpec { ranges: Vec::new(), ports: vec![port] };
+    let free = ports.is_none() || PortSet::of(ports) == PortSet::of(Some(&only));
+    (legacy == LegacyIpv4::PublicWithDevicePort && free).then_some(only)
+}
+
+fn names_none(ports: &PortsSpec) -> bool {
+    ports.ranges.is_empty() && ports.ports.is_empty()
+}
+
+fn fit_server(server: &ApplicationServer) -> Result<ApplicationServer, Unfit> {
+    let (ipv4, ipv6) = match server {
+        ApplicationServer::Subnets { ipv4, ipv6 } => (*ipv4, ipv6.map(|net| plain_ipv6(net.value))),
+        ApplicationServer::Addresses(_) => one_of_each(&server.nets())?,
+    };
+    // No server at all would be read as every server.
+    if ipv4.is_none() && ipv6.is_none() {
+        return Err(Unfit::Servers);
+    }
+    Ok(ApplicationServer::Subnets { ipv4, ipv6 })
+}
+
+type OneOfEach = (Option<Written<Ipv4Net>>, Option<Written<Ipv6Net>>);
+
+// A list of addresses, if it is all of one network of each family and nothing else.
+fn one_of_each(nets: &[IpNet]) -> Result<OneOfEach, Unfit> {
+    let (mut ipv4, mut ipv6) = (None, None);
+    for net in IpNet::aggregate(&nets.to_vec()) {
+        let second = match net {
+            IpNet::V4(net) => ipv4.replace(plain_ipv4(net)).is_some(),
+            IpNet::V6(net) => ipv6.replace(plain_ipv6(net)).is_some(),
+        };
+        if second {
+            return Err(Unfit::Servers);
+        }
+    }
+    Ok((ipv4, ipv6))
+}
+
+fn names(kinds: &[IdentifierKind]) -> String {
+    kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,68 @@
+//! `PortsSpec`: single ports and ranges of them, alike in all releases from 0.8 on.
+
+use serde::{Serialize, Serializer};
+
+use super::{fault::Faults, node::Node};
+use crate::qod::{Kind, PortRange, PortsSpec};
+
+const PORT: (u32, u32) = (0, 65_535);
+
+/// Reads a list of ports. It has to name some: an empty one would be read as all.
+pub(super) fn read(node: &Node<'_>, faults: &mut Faults) -> PortsSpec {
+    let names = ["ranges", "ports"];
+    node.only(&names, faults);
+    node.any_of(&names, faults);
+    let mut spec = PortsSpec::default();
+    if let Some(list) = node.member("ranges") {
+        spec.ranges = list.elements(faults).filter_map(|element| range(&element, faults)).collect();
+    }
+    if let Some(list) = node.member("ports") {
+        spec.ports = list.elements(faults).filter_map(|element| port(&element, faults)).collect();
+    }
+    spec
+}
+
+/// Reads one port.
+pub(super) fn port(node: &Node<'_>, faults: &mut Faults) -> Option<u16> {
+    node.number(faults, Kind::OutOfRange, PORT).and_then(|port| u16::try_from(port).ok())
+}
+
+fn range(node: &Node<'_>, faults: &mut Faults) -> Option<PortRange> {
+    node.only(&["from", "to"], faults);
+    let from = node.required("from", faults).and_then(|end| port(&end, faults));
+    let to = node.required("to", faults).and_then(|end| port(&end, faults));
+    let range = PortRange { from: from?, to: to? };
+    if range.from > range.to {
+        faults.meaning(node.place, Kind::OutOfRange, "expected `from` not to be above `to`");
+    }
+    Some(range)
+}
+
+/// A list of ports, as it is written.
+#[derive(Serialize)]
+pub(super) struct Ports<'a> {
+    #[serde(skip_serializing_if = "is_empty", serialize_with = "write_ranges")]
+    ranges: &'a [PortRange],
+    #[serde(skip_serializing_if = "is_empty")]
+    ports: &'a [u16],
+}
+
+#[derive(Serialize)]
+struct Range {
+    from: u16,
+    to: u16,
+}
+
+impl<'a> From<&'a PortsSpec> for Ports<'a> {
+    fn from(spec: &'a PortsSpec) -> Self {
+        Self { ranges: &spec.ranges, ports: &spec.ports }
+    }
+}
+
+fn is_empty<T>(list: &&[T]) -> bool {
+    list.is_empty()
+}
+
+fn write_ranges<S: Serializer>(ranges: &&[PortRange], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(ranges.iter().map(|&PortRange { from, to }| Range { from, to }))
+}

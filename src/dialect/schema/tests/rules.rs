@@ -1,0 +1,266 @@
+//! Every rule of the shipped documents, one by one: from a body that has all there is, each part in
+//! turn is taken away, made another type or set to a value beyond its bounds.
+
+use serde_json::{Value, json};
+
+use super::{FILES, create_0_8, create_0_10, faults, validator, with};
+
+// One value of each type of JSON.
+fn of_each_type() -> [Value; 6] {
+    [json!(null), json!(true), json!(7.5), json!("no word of any list"), json!([]), json!({})]
+}
+
+fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
+    found.push(at.to_owned());
+    match value {
+        Value::Object(members) => {
+            members
+                .iter()
+                .for_each(|(name, value)| pointers(value, &format!("{at}/{name}"), found));
+        }
+        Value::Array(elements) => {
+            let numbered = elements.iter().enumerate();
+            numbered.for_each(|(index, value)| pointers(value, &format!("{at}/{index}"), found));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+// Takes each part of `full` away and gives it each other type. `required` are the pointers of all
+// that must be there, `refused` values that must not.
+fn judge(file: &str, component: &str, full: &Value, required: &[&str], refused: &[(&str, Value)]) {
+    let validator = validator(file, component);
+    let is_valid = |body: &Value| faults(&validator, body).is_empty();
+    assert!(is_valid(full), "{file} {component}: {:?}", faults(&validator, full));
+    let mut parts = Vec::new();
+    pointers(full, "", &mut parts);
+    for part in &parts {
+        let place = full.pointer(part).unwrap();
+        for other in of_each_type() {
+            if std::mem::discriminant(&other) != std::mem::discriminant(place) {
+                let mut body = full.clone();
+                *body.pointer_mut(part).unwrap() = other.clone();
+                assert!(!is_valid(&body), "{file} {component}{part} takes {other}");
+            }
+        }
+        let of_object = part
+            .rsplit_once('/')
+            .is_some_and(|(parent, _)| full.pointer(parent).unwrap().is_object());
+        if of_object {
+            let optional = !required.contains(&part.as_str());
+            let without = with(full, part, &json!(null));
+            assert_eq!(is_valid(&without), optional, "{file} {component} without {part}");
+        }
+    }
+    for (pointer, value) in refused {
+        let mut body = full.clone();
+        *body.pointer_mut(pointer).unwrap() = value.clone();
+        assert!(!is_valid(&body), "{file} {component}{pointer} takes {value}");
+    }
+}
+
+const ID: &str = "5f0c8a52-3c1e-4c80-9d0c-0c5f8a7a1b11";
+
+// What may stand in no list of ports, for the object at `at`.
+fn bad_ports(at: &str) -> Vec<(String, Value)> {
+    [
+        ("", json!({})),
+        ("", json!({ "unheardOf": 1, "ports": [] })),
+        ("/ports", json!([])),
+        ("/ports", json!([-1])),
+        ("/ports", json!([65_536])),
+        ("/ports", json!([1.5])),
+        ("/ranges", json!([])),
+        ("/ranges", json!([[]])),
+        ("/ranges", json!([{ "from": 1 }])),
+        ("/ranges", json!([{ "to": 1 }])),
+        ("/ranges", json!([{ "from": -1, "to": 1 }])),
+        ("/ranges", json!([{ "from": 1, "to": 65_536 }])),
+    ]
+    .map(|(below, value)| (format!("{at}{below}"), value))
+    .into()
+}
+
+fn joined<'a>(ports: &'a [(String, Value)], others: &[(&'a str, Value)]) -> Vec<(&'a str, Value)> {
+    let ports = ports.iter().map(|(pointer, value)| (pointer.as_str(), value.clone()));
+    ports.chain(others.iter().cloned()).collect()
+}
+
+fn session(create: &Value, id: &str, required: &mut Vec<&str>) -> Value {
+    required.extend(["/duration", "/startedAt", "/expiresAt", "/messages/0/severity"]);
+    required.push("/messages/0/description");
+    let messages = json!([{ "severity": "WARNING", "description": "x" }]);
+    let parts = [
+        (id, json!(ID)),
+        ("/startedAt", json!(1_700_000_000)),
+        ("/expiresAt", json!(1_700_000_600)),
+        ("/messages", messages),
+    ];
+    parts.iter().fold(create.clone(), |body, (pointer, value)| with(&body, pointer, value))
+}
+
+#[test]
+fn rules_of_0_8() {
+    for (file, notify) in [(FILES[0], "notificationUri"), (FILES[1], "notificationUrl")] {
+        let full = create_0_8(notify);
+        let mut required = vec![
+            "/ueId",
+            "/asId",
+            "/qos",
+            "/uePorts/ranges/0/from",
+            "/uePorts/ranges/0/to",
+            // Without its only member the object is too small.
+            "/asPorts/ports",
+        ];
+        let ports = bad_ports("/uePorts");
+        let url = format!("/{notify}");
+        let mut refused = joined(
+            &ports,
+            &[
+                ("/ueId", json!({})),
+                ("/asId", json!({})),
+                ("/ueId/msisdn", json!("1234567890123456")),
+                ("/ueId/ipv4addr", json!("1.2.3")),
+                ("/ueId/ipv6addr", json!("::1/129")),
+                ("/asId/ipv6addr", json!("g::")),
+                ("/asPorts", json!({})),
+                ("/duration", json!(0)),
+                ("/duration", json!(86_401)),
+                (&url, json!("no URL")),
+            ],
+        );
+        judge(file, "CreateSession", &full, &required, &refused);
+
+        required.push("/id");
+        let info = session(&full, "/id", &mut required);
+        refused.push(("/id", json!("5f0c8a52")));
+        refused.push(("/startedAt", json!(1e19)));
+        refused.push(("/expiresAt", json!(1e19)));
+        refused.push(("/messages/0/severity", json!("ERROR")));
+        judge(file, "SessionInfo", &info, &required, &refused);
+
+        judge(
+            file,
+            "Notification",
+            &json!({ "sessionId": ID, "event": "SESSION_TERMINATED" }),
+            &["/sessionId", "/event"],
+            &[("/sessionId", json!("1")), ("/event", json!("SESSION_STARTED"))],
+        );
+        let error = json!({ "code": "CONFLICT", "message": "x" });
+        judge(file, "ErrorInfo", &error, &["/code", "/message"], &[]);
+    }
+    let error = json!({ "reasonCode": "ERR-1091", "systemMessage": "x", "userMessage": "x" });
+    let all = ["/reasonCode", "/systemMessage", "/userMessage"];
+    judge(FILES[1], "DevEdgeError", &error, &all, &[]);
+}
+
+#[test]
+fn rules_of_0_10() {
+    let mut full = create_0_10();
+    full["device"]["ipv4Address"]["privateAddress"] = json!("10.1.2.3");
+    let mut required = vec![
+        "/device",
+        "/applicationServer",
+        "/qosProfile",
+        "/device/ipv4Address/publicAddress",
+        "/devicePorts/ranges/0/from",
+        "/devicePorts/ranges/0/to",
+        "/applicationServerPorts/ports",
+        "/webhook/notificationUrl",
+    ];
+    let ports = bad_ports("/devicePorts");
+    let refused = joined(
+        &ports,
+        &[
+            ("/device", json!({})),
+            ("/applicationServer", json!({})),
+            ("/applicationServerPorts", json!({})),
+            ("/device/phoneNumber", json!("1234")),
+            ("/device/phoneNumber", json!("++12345")),
+            ("/device/ipv4Address/publicPort", json!(-1)),
+            ("/device/ipv4Address", json!({ "publicAddress": "a" })),
+            ("/device/ipv4Address", json!({ "privateAddress": "a", "publicPort": 1 })),
+            ("/qosProfile", json!("ab")),
+            ("/qosProfile", json!("a".repeat(257))),
+            ("/qosProfile", json!("a b c")),
+            ("/webhook/notificationUrl", json!("no URL")),
+            ("/webhook/notificationAuthToken", json!("x".repeat(19))),
+            ("/webhook/notificationAuthToken", json!("x".repeat(257))),
+        ],
+    );
+    let mut of_create = refused.clone();
+    of_create.extend([("/duration", json!(0)), ("/duration", json!(86_401))]);
+    judge(FILES[2], "CreateSession", &full, &required, &of_create);
+
+    required.extend(["/sessionId", "/qosStatus"]);
+    let info = session(&full, "/sessionId", &mut required);
+    let info = with(&info, "/qosStatus", &json!("REQUESTED"));
+    let mut of_info = refused;
+    of_info.extend([
+        ("/sessionId", json!("5f0c8a52")),
+        ("/duration", json!(0)),
+        ("/duration", json!(2_147_483_648_u32)),
+        ("/startedAt", json!(1e19)),
+        ("/expiresAt", json!(1e19)),
+        ("/qosStatus", json!("PENDING")),
+        ("/messages/0/severity", json!("ERROR")),
+    ]);
+    judge(FILES[2], "SessionInfo", &info, &required, &of_info);
+    let long = with(&info, "/duration", &json!(96_400));
+    assert!(faults(&validator(FILES[2], "SessionInfo"), &long).is_empty());
+
+    judge(
+        FILES[2],
+        "ExtendSessionDuration",
+        &json!({ "requestedAdditionalDuration": 60 }),
+        &["/requestedAdditionalDuration"],
+        &[
+            ("/requestedAdditionalDuration", json!(0)),
+            ("/requestedAdditionalDuration", json!(86_400)),
+        ],
+    );
+    let error = json!({ "status": 409, "code": "CONFLICT", "message": "x" });
+    judge(FILES[2], "ErrorInfo", &error, &["/status", "/code", "/message"], &[]);
+    let error = with(&error, "/status", &json!(null));
+    judge(FILES[2], "TelefonicaErrorInfo", &error, &["/code", "/message"], &[]);
+}
+
+#[test]
+fn rules_of_the_events_of_0_10() {
+    let event = json!({
+        "id": "1",
+        "source": "/qod/v0/sessions/1",
+        "specversion": "1.0",
+        "type": "org.camaraproject.qod.v0.qos-status-changed",
+        "time": "2025-01-01T00:00:00Z",
+        "datacontenttype": "application/json",
+        "data": { "sessionId": ID, "qosStatus": "UNAVAILABLE", "statusInfo": "DURATION_EXPIRED" },
+    });
+    for component in ["CloudEvent", "EventQosStatusChanged"] {
+        judge(
+            FILES[2],
+            component,
+            &event,
+            &[
+                "/id",
+                "/source",
+                "/specversion",
+                "/type",
+                "/time",
+                "/data",
+                "/data/sessionId",
+                "/data/qosStatus",
+            ],
+            &[
+                ("/source", json!("no reference")),
+                ("/specversion", json!("0.3")),
+                ("/type", json!("org.camaraproject.qod.v1.qos-status-changed")),
+                ("/time", json!("2025-01-01")),
+                ("/datacontenttype", json!("text/plain")),
+                ("/data/sessionId", json!("1")),
+                ("/data/qosStatus", json!("REQUESTED")),
+                ("/data/statusInfo", json!("OTHER")),
+            ],
+        );
+    }
+}

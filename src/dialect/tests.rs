@@ -1,0 +1,65 @@
+//! Each dialect as it is met on the wire. What is one dialect's only stands by name; what is all
+//! dialects' is asked of each.
+
+mod answers;
+mod arbitrary;
+mod fitting;
+mod golden;
+mod paths;
+mod properties;
+mod refused_bodies;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, LazyLock},
+};
+
+use serde_json::{Value, json};
+
+use super::*;
+
+static DIALECTS: LazyLock<Dialects> = LazyLock::new(|| Dialects::load(&schemas()).unwrap());
+
+fn schemas() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas")
+}
+
+fn dialect(name: &str) -> &'static Arc<Dialect> {
+    DIALECTS.named(name).unwrap()
+}
+
+fn parse(name: &str, body: &Value) -> Result<CreateSession, Malformed> {
+    dialect(name).parse_create_session(body.to_string().as_bytes(), &Strictness::default())
+}
+
+// A body that is accepted, to be spoilt.
+fn body(name: &str) -> Value {
+    match dialect(name).family() {
+        Family::V08 => json!({
+            "ueId": {"msisdn": "+441632960123"},
+            "asId": {"ipv4addr": "198.51.100.7"},
+            "qos": "QOS_E",
+        }),
+        Family::V010 => json!({
+            "device": {"phoneNumber": "+441632960123"},
+            "applicationServer": {"ipv4Address": "198.51.100.7"},
+            "qosProfile": "QOS_E",
+        }),
+    }
+}
+
+#[test]
+fn every_descriptor_becomes_a_dialect() {
+    let names: Vec<_> = DIALECTS.names().collect();
+    let known = ["camara-0.10.1", "camara-0.8.0", "camara-0.8.1", "devedge", "telefonica-0.10"];
+    assert_eq!(names, known);
+    assert!(DIALECTS.named("camara-0.8").is_none());
+}
+
+#[test]
+fn a_folder_without_schemas_names_every_missing_file_once() {
+    let nowhere = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let faults = Dialects::load(&nowhere).unwrap_err();
+    let files: Vec<_> = faults.iter().map(|fault| fault.file.as_str()).collect();
+    assert_eq!(files, ["camara-0.8.0.yaml", "camara-0.8.1.yaml", "camara-0.10.1.yaml"]);
+}

@@ -1,0 +1,226 @@
+//! Wishes and bodies at random.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use proptest::{collection::vec, option, prelude::*, sample::select};
+
+use super::*;
+use crate::qod::{
+    ApplicationServer, Device, DeviceIpv4, IdentifierKind, Moment, Nai, PhoneNumber, PortRange,
+    PortsSpec, QosStatus, Secret, Written,
+};
+
+pub(super) fn name() -> impl Strategy<Value = &'static str> {
+    select(DIALECTS.names().collect::<Vec<_>>())
+}
+
+// A wish that the family has words for.
+pub(super) fn wanted(family: Family) -> impl Strategy<Value = CreateSession> {
+    let ports = || option::of(ports());
+    (device(family), server(), ports(), ports(), profile(), 1..=86_400_u32, option::of(sink()))
+        .prop_map(|(device, server, device_ports, server_ports, qos_profile, duration_s, sink)| {
+            let device = Some(device);
+            CreateSession {
+                device,
+                server,
+                device_ports,
+                server_ports,
+                qos_profile,
+                duration_s,
+                sink,
+            }
+        })
+}
+
+pub(super) fn fitting() -> impl Strategy<Value = Fitting> {
+    let legacy = select(vec![
+        LegacyIpv4::Refuse,
+        LegacyIpv4::PublicIsPrivate,
+        LegacyIpv4::PublicWithDevicePort,
+    ]);
+    let kinds = option::of(select(IdentifierKind::ALL.to_vec()));
+    (kinds, any::<[bool; 5]>(), legacy, 1..=100_000_u32).prop_map(
+        |(kind, [nai, private, masks, prefix, cap], legacy_ipv4, duration_s_max)| Fitting {
+            identifiers: kind.into_iter().collect(),
+            external_id_as_nai: nai,
+            legacy_ipv4,
+            private_ipv4_as_legacy: private,
+            device_masks: masks,
+            ipv6_prefix_as_address: prefix,
+            qos_profiles: BTreeMap::new(),
+            duration_s_max,
+            duration_cap: cap,
+        },
+    )
+}
+
+pub(super) fn granted() -> impl Strategy<Value = Granted> {
+    let status = select(vec![QosStatus::Requested, QosStatus::Available, QosStatus::Unavailable]);
+    (1..=86_400_u32, 0..=4_000_000_000_u64, status).prop_map(|(duration_s, start, status)| {
+        Granted {
+            duration_s,
+            started_at: Some(Moment::from_unix_s(start)),
+            expires_at: Some(Moment::from_unix_s(start + u64::from(duration_s))),
+            status,
+            status_info: None,
+            messages: Vec::new(),
+        }
+    })
+}
+
+fn device(family: Family) -> impl Strategy<Value = Device> {
+    let names = (option::of(phone()), option::of(nai()));
+    (names, option::of(ipv4(family)), option::of(ipv6(family)))
+        .prop_map(move |((phone, name), ipv4, ipv6)| {
+            let (nai, external_id) = match family {
+                Family::V08 => (None, name),
+                Family::V010 => (name, None),
+            };
+            Device { phone, nai, external_id, ipv4, ipv6 }
+        })
+        .prop_filter("it has to be known by something", |device| !device.is_empty())
+}
+
+fn phone() -> impl Strategy<Value = Written<PhoneNumber>> {
+    "\\+?[1-9][0-9]{4,14}"
+        .prop_map(|text| Written::from_text(PhoneNumber::with_optional_plus(&text).unwrap(), &text))
+}
+
+fn nai() -> impl Strategy<Value = Nai> {
+    "[a-z0-9\"\\\\é]{1,8}@[a-zA-Z.]{1,8}".prop_map(|text| text.parse().unwrap())
+}
+
+fn ipv4(family: Family) -> BoxedStrategy<DeviceIpv4> {
+    match family {
+        Family::V08 => ipv4_net().prop_map(DeviceIpv4::Legacy).boxed(),
+        Family::V010 => (any::<[Ipv4Addr; 2]>(), any::<bool>(), option::of(any::<u16>()))
+            .prop_map(|([public, other], same, public_port)| {
+                let private = if same { public } else { other };
+                let private = (same || public_port.is_none()).then_some(private);
+                DeviceIpv4::Public { public, private, public_port }
+            })
+            .boxed(),
+    }
+}
+
+fn ipv6(family: Family) -> BoxedStrategy<Written<Ipv6Net>> {
+    match family {
+        Family::V08 => ipv6_net().boxed(),
+        Family::V010 => ipv6_address()
+            .prop_map(|address| Written::from_text(address.into(), &address.to_string()))
+            .boxed(),
+    }
+}
+
+fn ipv6_address() -> impl Strategy<Value = Ipv6Addr> {
+    any::<Ipv6Addr>().prop_filter("not of IPv4", |address| address.to_ipv4_mapped().is_none())
+}
+
+fn ipv4_net() -> impl Strategy<Value = Written<Ipv4Net>> {
+    (any::<Ipv4Addr>(), 0..=32_u8, any::<bool>()).prop_map(|(address, length, bare)| {
+        let net = Ipv4Net::new(address, length).unwrap();
+        if bare {
+            Written::from_text(address.into(), &address.to_string())
+        } else {
+            Written::plain(net)
+        }
+    })
+}
+
+fn ipv6_net() -> impl Strategy<Value = Written<Ipv6Net>> {
+    let length = prop_oneof![Just(64), 0..=128_u8];
+    (ipv6_address(), length, any::<bool>()).prop_map(|(address, length, bare)| {
+        let net = Ipv6Net::new(address, length).unwrap();
+        if bare {
+            Written::from_text(address.into(), &address.to_string())
+        } else {
+            Written::plain(net)
+        }
+    })
+}
+
+fn server() -> impl Strategy<Value = ApplicationServer> {
+    (option::of(ipv4_net()), option::of(ipv6_net()))
+        .prop_filter("there has to be one", |(ipv4, ipv6)| ipv4.is_some() || ipv6.is_some())
+        .prop_map(|(ipv4, ipv6)| ApplicationServer::Subnets { ipv4, ipv6 })
+}
+
+fn ports() -> impl Strategy<Value = PortsSpec> {
+    let range = any::<[u16; 2]>().prop_map(|[a, b]| PortRange { from: a.min(b), to: a.max(b) });
+    (vec(range, 0..4), vec(any::<u16>(), 0..4))
+        .prop_filter("it has to name some", |(ranges, ports)| ranges.len() + ports.len() > 0)
+        .prop_map(|(ranges, ports)| PortsSpec { ranges, ports })
+}
+
+fn profile() -> impl Strategy<Value = String> {
+    select(vec!["QOS_E", "QOS_S", "QOS_M", "QOS_L"]).prop_map(str::to_owned)
+}
+
+fn sink() -> impl Strategy<Value = Sink> {
+    (
+        "https?://[a-z]{1,9}\\.example(:[1-9][0-9]{1,3})?/[a-z0-9/?=&]{0,9}",
+        option::of("[!-~]{20,40}"),
+    )
+        .prop_map(|(url, token)| Sink { url, token: token.map(Secret::new) })
+}
+
+// A JSON text that may mean something, or nearly.
+pub(super) fn json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (0..70_000_u32).prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "[0-9.:/+a-f]{0,20}".prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        select(vec!["QOS_E", "198.51.100.7", "AVAILABLE", "2001:db8::/64"]).prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 64, 6, |inner| {
+        let member = (
+            prop_oneof![select(NAMES.to_vec()).prop_map(str::to_owned), any::<String>()],
+            inner.clone(),
+        );
+        prop_oneof![
+            vec(inner, 0..5).prop_map(Value::from),
+            vec(member, 0..9).prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+const NAMES: [&str; 33] = [
+    "duration",
+    "ueId",
+    "asId",
+    "uePorts",
+    "asPorts",
+    "qos",
+    "notificationUrl",
+    "notificationUri",
+    "notificationAuthToken",
+    "externalId",
+    "msisdn",
+    "ipv4addr",
+    "ipv6addr",
+    "device",
+    "applicationServer",
+    "devicePorts",
+    "applicationServerPorts",
+    "qosProfile",
+    "webhook",
+    "phoneNumber",
+    "networkAccessIdentifier",
+    "ipv4Address",
+    "ipv6Address",
+    "publicAddress",
+    "privateAddress",
+    "publicPort",
+    "ranges",
+    "ports",
+    "from",
+    "to",
+    "id",
+    "sessionId",
+    "messages",
+];

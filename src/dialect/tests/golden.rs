@@ -1,0 +1,107 @@
+//! One and the same session in every dialect: `tests/golden/<dialect>.{request,response}.json`.
+//! `UPDATE_GOLDEN=1` writes the files anew.
+
+use std::fs;
+
+use super::*;
+use crate::qod::{
+    ApplicationServer, Device, Moment, PortRange, PortsSpec, QosStatus, Secret, Session, Written,
+};
+
+fn wanted() -> CreateSession {
+    let number = "+4915112345678".parse().unwrap();
+    let net = "198.51.100.0/24".parse().unwrap();
+    CreateSession {
+        device: Some(Device { phone: Some(Written::plain(number)), ..Device::default() }),
+        server: ApplicationServer::Subnets { ipv4: Some(Written::plain(net)), ipv6: None },
+        device_ports: Some(PortsSpec {
+            ranges: vec![PortRange { from: 5010, to: 5020 }],
+            ports: vec![5060],
+        }),
+        server_ports: Some(PortsSpec { ranges: Vec::new(), ports: vec![443] }),
+        qos_profile: "QOS_E".to_owned(),
+        duration_s: 3600,
+        sink: Some(Sink {
+            url: "https://app.example.com/cb".to_owned(),
+            token: Some(Secret::new("c8974e592c2fa383d4a3960714")),
+        }),
+    }
+}
+
+fn session() -> Session {
+    let granted = Granted {
+        duration_s: 3600,
+        started_at: Some(Moment::from_unix_s(1_764_590_400)),
+        expires_at: Some(Moment::from_unix_s(1_764_594_000)),
+        status: QosStatus::Available,
+        status_info: None,
+        messages: Vec::new(),
+    };
+    let id = "3fa85f64-5717-4562-b3fc-2c963f66afa6".parse().unwrap();
+    Session { id, wanted: wanted(), granted }
+}
+
+// The file's content, which has to be this.
+#[track_caller]
+fn golden(name: &str, way: &str, ours: &[u8]) -> Value {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let file = folder.join(format!("{name}.{way}.json"));
+    let ours: Value = serde_json::from_slice(ours).unwrap();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&file, format!("{ours:#}\n")).unwrap();
+    }
+    let theirs: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert_eq!(ours, theirs, "{}", file.display());
+    theirs
+}
+
+#[test]
+fn requests() {
+    let wanted = wanted();
+    for name in DIALECTS.names() {
+        let ours = dialect(name).create_session_request(&wanted, wanted.sink.as_ref());
+        let file = golden(name, "request", &ours);
+        assert_eq!(parse(name, &file).unwrap(), wanted, "{name}");
+    }
+}
+
+#[test]
+fn responses() {
+    for name in DIALECTS.names() {
+        let response = dialect(name).render_answer(&Answer::Created(session()));
+        let file = golden(name, "response", response.body());
+        let (id, granted) = dialect(name).read_session(file.to_string().as_bytes()).unwrap();
+        assert_eq!((id, granted), (session().id.to_string(), session().granted), "{name}");
+    }
+}
+
+#[test]
+fn each_clients_request_becomes_each_operators() {
+    let wanted = wanted();
+    for (client, operator) in pairs() {
+        let ours = dialect(client).create_session_request(&wanted, wanted.sink.as_ref());
+        let wanted = parse(client, &serde_json::from_slice(&ours).unwrap()).unwrap();
+        let fitted = dialect(operator).fit(&wanted, &Fitting::default()).unwrap();
+        let sent = dialect(operator).create_session_request(&fitted, None);
+        let theirs = dialect(operator).create_session_request(&wanted, wanted.sink.as_ref());
+        let mut expected = golden(operator, "request", &theirs);
+        for field in ["notificationUri", "notificationUrl", "notificationAuthToken", "webhook"] {
+            expected.as_object_mut().unwrap().remove(field);
+        }
+        assert_eq!(serde_json::from_slice::<Value>(&sent).unwrap(), expected);
+    }
+}
+
+#[test]
+fn each_operators_response_becomes_each_clients() {
+    for (operator, client) in pairs() {
+        let theirs = dialect(operator).render_answer(&Answer::Created(session()));
+        let (_, granted) = dialect(operator).read_session(theirs.body()).unwrap();
+        let answer = Answer::Created(Session { granted, ..session() });
+        golden(client, "response", dialect(client).render_answer(&answer).body());
+    }
+}
+
+fn pairs() -> impl Iterator<Item = (&'static str, &'static str)> {
+    DIALECTS.names().flat_map(|one| DIALECTS.names().map(move |other| (one, other)))
+}

@@ -1,0 +1,236 @@
+//! Which request is for what, and in which dialect.
+
+use http::{HeaderMap, HeaderValue, Method, header};
+
+use super::*;
+
+const ID: &str = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
+
+fn apis() -> Apis {
+    let sniffed = Speaks::Sniffed {
+        candidates: ["camara-0.8.0", "camara-0.8.1", "devedge", "camara-0.10.1"]
+            .map(|name| Arc::clone(dialect(name)))
+            .into(),
+        fallback: Arc::clone(dialect("camara-0.10.1")),
+    };
+    let one = |name| Speaks::One(Arc::clone(dialect(name)));
+    Apis::new(vec![
+        Api { path: "/qod".to_owned(), speaks: one("camara-0.8.0") },
+        Api { path: "/qod/v0".to_owned(), speaks: sniffed },
+        Api { path: "/telefonica/qod/v0".to_owned(), speaks: one("telefonica-0.10") },
+    ])
+}
+
+fn recognise(method: &Method, path: &str, body: &str) -> Result<Call, Unrecognised> {
+    apis().recognise(method, path, &HeaderMap::new(), body.as_bytes())
+}
+
+fn proof() -> HeaderMap {
+    HeaderMap::from_iter([(
+        header::HeaderName::from_static("x-authorization"),
+        HeaderValue::from_static("proof"),
+    )])
+}
+
+#[test]
+fn operations() {
+    let session = format!("/telefonica/qod/v0/sessions/{ID}");
+    for (method, path, operation) in [
+        (Method::POST, "/telefonica/qod/v0/sessions", Operation::CreateSession),
+        (Method::GET, session.as_str(), Operation::GetSession),
+        (Method::DELETE, session.as_str(), Operation::DeleteSession),
+        (Method::POST, &format!("{session}/extend"), Operation::ExtendSession),
+    ] {
+        let call = recognise(&method, path, "").unwrap();
+        assert_eq!(call.operation(), operation);
+        assert_eq!(call.dialect().name(), "telefonica-0.10");
+        assert!(!call.is_sniffed());
+        let id = call.session_id().map(|id| id.to_string());
+        assert_eq!(id.is_ok(), operation != Operation::CreateSession);
+        assert_eq!(id.unwrap_or_else(|_| ID.to_owned()), ID);
+    }
+}
+
+#[test]
+fn a_path_is_what_it_says() {
+    for path in [
+        "",
+        "/",
+        "/qod/v0",
+        "/qod/v0/",
+        "/qod/v0/sessions/",
+        "/qod/v0//sessions",
+        "//qod/v0/sessions",
+        "/qod/v0/sessions//extend",
+        "/qod/v0/./sessions",
+        "/qod/v0/x/../sessions",
+        "/qod/v0/sessions/..",
+        "/qod/v0/sessions/.",
+        "/qod/v0/Sessions",
+        "/QOD/v0/sessions",
+        "/qod/v0%2fsessions",
+        "/qod/v0/sessions%2f1",
+        "/qod/v0/sessions/a%2fb",
+        "/qod/v0sessions",
+        "/qod/v0/sessions/a;b",
+        "/qod/v0/sessions/a/b",
+        "/qod/v0/sessions/a/extend/",
+        "/qod/v0/sessions/a/extend/b",
+        "/qod/v1/sessions",
+        "/sessions",
+        "/qod/v0/qos-profiles",
+    ] {
+        let refused = recognise(&Method::POST, path, "").unwrap_err();
+        assert_eq!(refused.reason, UnrecognisedReason::NoSuchPath, "{path}");
+    }
+    assert!(recognise(&Method::POST, "/nothing", "").unwrap_err().dialect.is_none());
+    let below = recognise(&Method::POST, "/telefonica/qod/v0/x", "").unwrap_err();
+    assert_eq!(below.dialect.unwrap().name(), "telefonica-0.10");
+}
+
+#[test]
+fn a_method_that_a_path_does_not_take() {
+    let session = format!("/qod/v0/sessions/{ID}");
+    for (path, allow) in [
+        ("/qod/v0/sessions", "POST"),
+        (session.as_str(), "GET, DELETE"),
+        (&format!("{session}/extend"), "POST"),
+    ] {
+        for method in [Method::PUT, Method::HEAD, Method::OPTIONS, Method::PATCH] {
+            let refused = recognise(&method, path, "").unwrap_err();
+            assert_eq!(refused.reason, UnrecognisedReason::NoSuchMethod { allow });
+        }
+    }
+}
+
+#[test]
+fn an_extension_is_nowhere_where_no_dialect_has_it() {
+    let refused = recognise(&Method::POST, &format!("/qod/sessions/{ID}/extend"), "").unwrap_err();
+    assert_eq!(refused.reason, UnrecognisedReason::NoSuchPath);
+}
+
+#[test]
+fn an_id_that_is_no_uuid_is_malformed() {
+    for id in ["1", "3fa85f6457174562b3fc2c963f66afa6", "urn:uuid"] {
+        let path = format!("/telefonica/qod/v0/sessions/{id}");
+        match recognise(&Method::GET, &path, "") {
+            Ok(call) => assert_eq!(call.session_id().unwrap_err().faults.len(), 1),
+            Err(refused) => assert_eq!(refused.reason, UnrecognisedReason::NoSuchPath),
+        }
+    }
+}
+
+#[test]
+fn bodies_tell_their_dialect() {
+    for (body, name) in [
+        (r#"{"ueId":{},"notificationUri":"u"}"#, "camara-0.8.0"),
+        (r#"{"ueId":{},"notificationUrl":"u"}"#, "camara-0.8.1"),
+        (r#"{"qos":"QOS_E","asId":{}}"#, "camara-0.8.1"),
+        (r#"{"device":{"ueId":1,"notificationUri":2}}"#, "camara-0.10.1"),
+        (r#"{"x":"ueId\":","y":"\"asId\":","qosProfile":"Q"}"#, "camara-0.10.1"),
+        (r#"{"x":[{"ueId":1}]}"#, "camara-0.10.1"),
+        (r#"["ueId"]"#, "camara-0.10.1"),
+        ("", "camara-0.10.1"),
+        ("{\"ueId", "camara-0.10.1"),
+        (r#"{"ueId":"#, "camara-0.8.1"),
+    ] {
+        let call = recognise(&Method::POST, "/qod/v0/sessions", body).unwrap();
+        assert!(call.is_sniffed());
+        assert_eq!(call.dialect().name(), name, "{body}");
+    }
+}
+
+#[test]
+fn a_proof_of_possession_tells_devedge() {
+    for (body, name) in [
+        (r#"{"ueId":{},"notificationUrl":"u"}"#, "devedge"),
+        ("nonsense", "devedge"),
+        (r#"{"device":{}}"#, "camara-0.10.1"),
+    ] {
+        let call = apis().recognise(&Method::POST, "/qod/v0/sessions", &proof(), body.as_bytes());
+        assert_eq!(call.unwrap().dialect().name(), name, "{body}");
+    }
+    let path = format!("/qod/v0/sessions/{ID}");
+    let call = apis().recognise(&Method::GET, &path, &proof(), b"").unwrap();
+    assert_eq!(call.dialect().name(), "devedge");
+}
+
+#[test]
+fn a_sniffed_call_takes_the_dialect_that_is_known_better() {
+    let path = format!("/qod/v0/sessions/{ID}");
+    let mut call = recognise(&Method::GET, &path, "").unwrap();
+    assert_eq!(call.dialect().name(), "camara-0.10.1");
+    call.prefer(dialect("telefonica-0.10"));
+    assert_eq!(call.dialect().name(), "camara-0.10.1");
+    call.prefer(dialect("camara-0.8.0"));
+    assert_eq!(call.dialect().name(), "camara-0.8.0");
+    let mut extension = recognise(&Method::POST, &format!("{path}/extend"), "").unwrap();
+    extension.prefer(dialect("camara-0.8.0"));
+    assert_eq!(extension.dialect().name(), "camara-0.10.1");
+    let mut fixed = recognise(&Method::POST, "/telefonica/qod/v0/sessions", "").unwrap();
+    fixed.prefer(dialect("camara-0.10.1"));
+    assert_eq!(fixed.dialect().name(), "telefonica-0.10");
+}
+
+#[test]
+fn content_types() {
+    let create = recognise(&Method::POST, "/qod/v0/sessions", "").unwrap();
+    let check = |types: &[&str], coding: Option<&str>| {
+        let mut headers = HeaderMap::new();
+        for kind in types {
+            headers.append(header::CONTENT_TYPE, HeaderValue::from_str(kind).unwrap());
+        }
+        if let Some(coding) = coding {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_str(coding).unwrap());
+        }
+        create.check_media(&headers)
+    };
+    for kind in [
+        "application/json",
+        "Application/JSON",
+        "application/json;charset=utf-8",
+        "application/json; charset=UTF-8",
+        "application/json ; charset=\"utf-8\"",
+    ] {
+        assert_eq!(check(&[kind], None), Ok(()), "{kind}");
+    }
+    for kind in [
+        "",
+        "text/json",
+        "application/jsonx",
+        "application/json;",
+        "application/json; charset=utf-16",
+        "application/json; charset",
+        "application/json, text/plain",
+        "application/cloudevents+json",
+        "application/json; boundary=x",
+        "application/json; charset=\"utf-8",
+    ] {
+        assert_eq!(check(&[kind], None), Err(WrongMedia::ContentType), "{kind}");
+    }
+    assert_eq!(check(&[], None), Err(WrongMedia::ContentType));
+    let twice = ["application/json", "application/json"];
+    assert_eq!(check(&twice, None), Err(WrongMedia::ContentType));
+    assert_eq!(check(&["application/json"], Some("Identity")), Ok(()));
+    assert_eq!(check(&["application/json"], Some("gzip")), Err(WrongMedia::ContentEncoding));
+    let read = recognise(&Method::GET, &format!("/qod/v0/sessions/{ID}"), "").unwrap();
+    assert_eq!(read.check_media(&HeaderMap::new()), Ok(()));
+}
+
+#[test]
+fn paths_at_operators() {
+    let (old, new) = (dialect("camara-0.8.1"), dialect("camara-0.10.1"));
+    let path = |operation, id| new.path_of(operation, id);
+    assert_eq!(path(Operation::CreateSession, None).unwrap(), "/sessions");
+    assert_eq!(path(Operation::GetSession, Some("a-1")).unwrap(), "/sessions/a-1");
+    assert_eq!(
+        path(Operation::DeleteSession, Some("a/../b?c")).unwrap(),
+        "/sessions/a%2F..%2Fb%3Fc"
+    );
+    assert_eq!(path(Operation::ExtendSession, Some("é")).unwrap(), "/sessions/%C3%A9/extend");
+    assert_eq!(old.path_of(Operation::ExtendSession, Some("1")), None);
+    assert_eq!(path(Operation::GetSession, None), None);
+    for id in ["", ".", "..", "a\nb", &"x".repeat(257)] {
+        assert_eq!(path(Operation::GetSession, Some(id)), None, "{id:?}");
+    }
+}

@@ -1,0 +1,433 @@
+//! The request's way through the gateway, from the first byte to the last.
+//!
+//! This is the file to read first. Every stage is one line here and one room of its own; all
+//! decisions about order, and all branches on how a stage ended, are taken here and nowhere else.
+//! The other ways are those of sessions that nobody is asking about: `gateway/recovery.rs`.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    clock::Clock,
+    dialect::Call,
+    ledger::{self, Booking, Ledger, Record, Reservation, State},
+    limit::Admission,
+    metrics::Metrics,
+    operator::{Accepted, Caller, No, Operator, Outcome, Silence},
+    qod::{Answer, CreateSession, Device, Kind, Nai, Operation, QosStatus},
+    refusal::{Refusal, Unread},
+};
+
+mod correlator;
+mod presence;
+mod recovery;
+mod rules;
+mod trail;
+
+pub use self::rules::Rules;
+use self::trail::Trail;
+
+/// Everything a request meets.
+pub struct Gateway {
+    // A request takes one reading of the policies, and keeps it to its end.
+    rules: ArcSwap<Rules>,
+    ledger: Ledger,
+    caller: Caller,
+    // What an operator is being asked goes on to its end, whether or not a client still waits.
+    running: TaskTracker,
+    device_hashes: RandomState,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+impl Gateway {
+    /// Builds a gateway that follows `rules`.
+    pub fn new(rules: Rules, ledger: Ledger, caller: Caller) -> Self {
+        let (clock, metrics) = (caller.clock.clone(), caller.metrics.clone());
+        Self {
+            rules: ArcSwap::from_pointee(rules),
+            ledger,
+            caller,
+            running: TaskTracker::new(),
+            device_hashes: RandomState::new(),
+            clock,
+            metrics,
+        }
+    }
+
+    /// Answers one request. Never fails: what goes wrong is an answer too.
+    pub async fn handle(self: &Arc<Self>, request: &Request<Bytes>) -> Response<Bytes> {
+        let rules = self.rules.load_full();
+        let mut trail = Trail::begin(&self.clock, &self.metrics, request.headers());
+        let (method, path) = (request.method(), request.uri().path());
+        let mut call = match rules.apis.recognise(method, path, request.headers(), request.body()) {
+            Ok(call) => call,
+            Err(unrecognised) => return trail.end_unrecognised(&rules, unrecognised),
+        };
+        trail.recognised(&call, request.headers());
+        let outcome = self.answer(&rules, &mut call, request, &mut trail).await;
+        trail.end(&call, outcome)
+    }
+
+    /// Says no to a request that was not read to its end.
+    pub fn reject(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        unread: Unread,
+    ) -> Response<Bytes> {
+        let rules = self.rules.load();
+        let trail = Trail::begin(&self.clock, &self.metrics, headers);
+        let told_in = match rules.apis.recognise(method, path, headers, &[]) {
+            Ok(call) => Arc::clone(call.dialect()),
+            Err(unrecognised) => {
+                unrecognised.dialect.unwrap_or_else(|| Arc::clone(&rules.plainest))
+            }
+        };
+        trail.end_unread(&told_in, &Refusal::Unread(unread))
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        rules: &Arc<Rules>,
+        call: &mut Call,
+        request: &Request<Bytes>,
+        trail: &mut Trail,
+    ) -> Result<Answer, Refusal> {
+        let client = rules.identity.authenticate(request.headers()).await?;
+        trail.authenticated(&client);
+        let grant = rules.access.authorize(client, call.operation())?;
+        let admission = rules.limits.admit(grant)?;
+        trail.lap("admit");
+        rules.settle_dialect(call, &admission);
+        call.check_media(request.headers())?;
+
+        match call.operation() {
+            Operation::CreateSession => {
+                self.create_session(rules, call, admission, request.body(), trail).await
+            }
+            Operation::GetSession => self.get_session(rules, call, &admission, trail).await,
+            Operation::DeleteSession => self.delete_session(rules, call, &admission, trail).await,
+            Operation::ExtendSession => {
+                self.extend_session(rules, call, &admission, request.body(), trail).await
+            }
+        }
+    }
+
+    async fn create_session(
+        self: &Arc<Self>,
+        rules: &Arc<Rules>,
+        call: &Call,
+        admission: Admission,
+        body: &Bytes,
+        trail: &mut Trail,
+    ) -> Result<Answer, Refusal> {
+        let wanted = call.dialect().parse_create_session(body, &rules.strictness)?;
+        trail.lap("parse");
+        let device = wanted.device.as_ref().ok_or(Refusal::NoDevice)?;
+        let found = rules.routes.find(device)?;
+        trail.found(&found);
+        let operator = Arc::clone(rules.operator(&found.operator)?);
+        admission.grant().permits(operator.id(), &wanted)?;
+        receives(&operator, &admission)?;
+        let claimed = operator.dialect().fit(&wanted, operator.fitting())?;
+        rules.limits.admit_device(&admission, self.hash_of(device))?;
+        rules.limits.admit_operator(&admission, operator.id())?;
+        trail.lap("route");
+
+        let booking = booking(call, &operator, wanted, claimed, &admission);
+        let (gateway, correlator) = (Arc::clone(self), trail.correlator().clone());
+        let held = self.detached(async move {
+            gateway.hold_and_ask(&operator, admission, booking, &correlator).await
+        });
+        let record = held.await?;
+        trail.of_session(record.session.id);
+        Ok(Answer::Created(presence::shown(&record)))
+    }
+
+    /// From here on a flow is held, and every end but a sure no leaves a record.
+    async fn hold_and_ask(
+        &self,
+        operator: &Operator,
+        admission: Admission,
+        booking: Booking,
+        correlator: &HeaderValue,
+    ) -> Result<Record, Refusal> {
+        let reserved = self.ledger.reserve(&admission, booking).await;
+        let reservation = reserved.inspect_err(|error| self.note_conflict(operator, error))?;
+        if reservation.same_device_unknown() {
+            self.metrics.same_device_unknown(&operator.id().0);
+        }
+        match operator.create_session(&self.caller, &reservation, correlator).await {
+            Outcome::Accepted(accepted) => {
+                self.confirm_or_undo(operator, reservation, accepted, correlator).await
+            }
+            Outcome::Refused(no) => {
+                self.note_refusal(operator, &no);
+                self.ledger.release(reservation).await?;
+                Err(Refusal::Operator(no))
+            }
+            // The operator may hold the session or not: the flow stays taken until that is known.
+            // Better a flow held in doubt than one promised twice.
+            Outcome::Unknown(silence) => {
+                if self.undone(operator, &silence, correlator).await {
+                    self.ledger.release(reservation).await?;
+                } else {
+                    self.ledger.leave_in_doubt(reservation).await?;
+                }
+                Err(Refusal::Silence(silence))
+            }
+        }
+    }
+
+    /// Of an answer that cannot be used, the operator's id may be readable: then the session can be
+    /// deleted at once, and nothing is in doubt.
+    async fn undone(
+        &self,
+        operator: &Operator,
+        silence: &Silence,
+        correlator: &HeaderValue,
+    ) -> bool {
+        let Silence::Unreadable { operator_session: Some(id), .. } = silence else { return false };
+        let deleted = operator.delete_session(&self.caller, id, correlator).await;
+        matches!(deleted, Outcome::Accepted(()))
+    }
+
+    /// A session that cannot be written down is not left at the operator. Its flow stays held.
+    async fn confirm_or_undo(
+        &self,
+        operator: &Operator,
+        reservation: Reservation,
+        accepted: Accepted,
+        correlator: &HeaderValue,
+    ) -> Result<Record, Refusal> {
+        let Accepted { operator_session, granted } = accepted;
+        let confirmed =
+            self.ledger.confirm(reservation, operator_session.clone(), granted).await;
+        if let Err(error) = &confirmed {
+            let undone = operator.delete_session(&self.caller, &operator_session, correlator).await;
+            tracing::error!(
+                operator = %operator.id(),
+                %error,
+                undone = undone.name(),
+                "a granted session could not be written down"
+            );
+        }
+        Ok(confirmed?)
+    }
+
+    async fn get_session(
+        self: &Arc<Self>,
+        rules: &Arc<Rules>,
+        call: &mut Call,
+        admission: &Admission,
+        trail: &mut Trail,
+    ) -> Result<Answer, Refusal> {
+        let record = self.find(rules, call, admission, trail).await?;
+        let Some(operator_session) = live(&record)? else {
+            return Ok(Answer::Found(presence::shown(&record)));
+        };
+        let operator = rules.operator(&record.operator)?;
+        let asked = operator.session(&self.caller, operator_session, trail.correlator()).await;
+        let granted = match asked {
+            Outcome::Accepted(accepted) => accepted.granted,
+            Outcome::Refused(No::Gone) => presence::gone(&record, self.clock.now()),
+            Outcome::Refused(no) => return Err(Refusal::Operator(no)),
+            Outcome::Unknown(silence) => return Err(Refusal::Silence(silence)),
+        };
+        let record = self.ledger.observe(&record, granted).await?;
+        Ok(Answer::Found(presence::shown(&record)))
+    }
+
+    async fn delete_session(
+        self: &Arc<Self>,
+        rules: &Arc<Rules>,
+        call: &mut Call,
+        admission: &Admission,
+        trail: &mut Trail,
+    ) -> Result<Answer, Refusal> {
+        let record = self.find(rules, call, admission, trail).await?;
+        live(&record)?;
+        let operator = Arc::clone(rules.operator(&record.operator)?);
+        let (gateway, correlator) = (Arc::clone(self), trail.correlator().clone());
+        self.detached(async move { gateway.delete_at(&operator, &record, &correlator).await })
+            .await?;
+        Ok(Answer::Deleted)
+    }
+
+    /// Deletes a session at its operator; until that is sure, it stays held and is tried again.
+    async fn delete_at(
+        &self,
+        operator: &Operator,
+        record: &Record,
+        correlator: &HeaderValue,
+    ) -> Result<(), Refusal> {
+        let record = self.ledger.begin_delete(record).await?;
+        let Some(operator_session) = record.operator_session.as_deref() else {
+            return Err(Refusal::InDoubt);
+        };
+        match operator.delete_session(&self.caller, operator_session, correlator).await {
+            Outcome::Accepted(()) => Ok(self.ledger.end(&record).await?),
+            Outcome::Refused(no) => Err(Refusal::Operator(no)),
+            Outcome::Unknown(silence) => Err(Refusal::Silence(silence)),
+        }
+    }
+
+    async fn extend_session(
+        self: &Arc<Self>,
+        rules: &Arc<Rules>,
+        call: &mut Call,
+        admission: &Admission,
+        body: &Bytes,
+        trail: &mut Trail,
+    ) -> Result<Answer, Refusal> {
+        let spoken = Arc::clone(call.dialect());
+        let id = call.session_id()?;
+        let additional_s = spoken.parse_extend_session(body, &rules.strictness)?;
+        trail.of_session(id);
+        let record = self.find(rules, call, admission, trail).await?;
+        if live(&record)?.is_none() || record.session.granted.status != QosStatus::Available {
+            return Err(Refusal::NotAvailable);
+        }
+        let duration_s_max = admission.grant().terms().duration_s_max;
+        if record.session.granted.duration_s.saturating_add(additional_s) > duration_s_max {
+            return Err(Refusal::TooLong { duration_s_max });
+        }
+        let operator = Arc::clone(rules.operator(&record.operator)?);
+        let (gateway, correlator) = (Arc::clone(self), trail.correlator().clone());
+        let extended = self.detached(async move {
+            gateway.extend_at(&operator, &record, additional_s, &correlator).await
+        });
+        Ok(Answer::Extended(presence::shown(&extended.await?)))
+    }
+
+    /// The hold grows before the operator is asked, and shrinks again only on a sure no.
+    async fn extend_at(
+        &self,
+        operator: &Operator,
+        record: &Record,
+        additional_s: u32,
+        correlator: &HeaderValue,
+    ) -> Result<Record, Refusal> {
+        if !operator.offers(Operation::ExtendSession) {
+            return Err(Refusal::Operator(No::NoSuchOperation));
+        }
+        let record = self.ledger.begin_extend(record, additional_s).await?;
+        match operator.extend_session(&self.caller, &record, additional_s, correlator).await {
+            Outcome::Accepted(accepted) => {
+                Ok(self.ledger.extend(&record, accepted.granted).await?)
+            }
+            Outcome::Refused(no) => {
+                self.ledger.cancel_extend(&record).await?;
+                Err(Refusal::Operator(no))
+            }
+            Outcome::Unknown(silence) => Err(Refusal::Silence(silence)),
+        }
+    }
+
+    async fn find(
+        &self,
+        rules: &Rules,
+        call: &mut Call,
+        admission: &Admission,
+        trail: &mut Trail,
+    ) -> Result<Record, Refusal> {
+        let id = call.session_id()?;
+        trail.of_session(id);
+        let record = self.ledger.find(admission, &id).await?;
+        trail.at_operator(&record.operator);
+        if let Some(dialect) = rules.dialects.named(&record.dialect) {
+            call.prefer(dialect);
+        }
+        Ok(record)
+    }
+
+    fn note_conflict(&self, operator: &Operator, error: &ledger::Error) {
+        if matches!(error, ledger::Error::Taken { .. }) {
+            self.metrics.conflict(&operator.id().0, "ledger");
+        }
+    }
+
+    fn note_refusal(&self, operator: &Operator, no: &No) {
+        match no {
+            No::Said(said) if said.kind == Kind::Conflict => {
+                self.metrics.conflict(&operator.id().0, "operator");
+            }
+            No::OurCredentials(status) => tracing::error!(
+                operator = %operator.id(),
+                status,
+                "the operator does not take the gateway's credentials"
+            ),
+            _ => {}
+        }
+    }
+
+    fn hash_of(&self, device: &Device) -> u64 {
+        // By the first identifier alone: who adds another is no other device.
+        let Device { phone, nai, external_id, ipv4, ipv6 } = device;
+        let names = (nai.as_ref().map(Nai::key), external_id.as_ref().map(Nai::key));
+        match (phone, names, ipv4, ipv6) {
+            (Some(phone), ..) => self.device_hashes.hash_one(("phone", phone.value)),
+            (_, (Some(nai), _), ..) => self.device_hashes.hash_one(("nai", nai)),
+            (_, (_, Some(id)), ..) => self.device_hashes.hash_one(("external", id)),
+            (_, _, Some(ipv4), _) => self.device_hashes.hash_one(("ipv4", ipv4)),
+            (.., ipv6) => {
+                let slash_64 = ipv6.map(|net| net.value.addr().to_bits() >> 64);
+                self.device_hashes.hash_one(("ipv6", slash_64))
+            }
+        }
+    }
+
+    /// Runs on if the client hangs up; a panic in it ends it alone.
+    async fn detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        self.running.spawn(work).await.unwrap_or(Err(Refusal::Broken("a detached task")))
+    }
+}
+
+/// Mock tokens reach simulated operators only. The policies see to it; this makes sure.
+fn receives(operator: &Operator, admission: &Admission) -> Result<(), Refusal> {
+    if admission.grant().client().is_mock() && !operator.is_simulated() {
+        return Err(Refusal::MockOnly);
+    }
+    Ok(())
+}
+
+/// The operator's id of a session that it still has; nothing, once the session is over.
+fn live(record: &Record) -> Result<Option<&str>, Refusal> {
+    match record.state() {
+        State::Pending | State::InDoubt => Err(Refusal::InDoubt),
+        State::Requested | State::Available | State::Terminated | State::Releasing => {
+            Ok(record.operator_session.as_deref())
+        }
+        State::Expired => Ok(None),
+    }
+}
+
+fn booking(
+    call: &Call,
+    operator: &Operator,
+    wanted: CreateSession,
+    claimed: CreateSession,
+    admission: &Admission,
+) -> Booking {
+    Booking {
+        operator: operator.id().clone(),
+        dialect: call.dialect().name().into(),
+        wanted,
+        claimed,
+        rules: *operator.rules(),
+        sessions_max: admission.grant().terms().sessions_max,
+        call_deadline: operator.timeout(),
+    }
+}

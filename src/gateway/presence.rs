@@ -1,0 +1,38 @@
+//! How a session is shown: what its operator leaves out is filled in, never invented beyond that.
+
+use std::time::Duration;
+
+use crate::{
+    ledger::Record,
+    qod::{Granted, Message, Moment, QosStatus, Session, Severity, StatusInfo},
+};
+
+/// A session as its client sees it. Up to 0.10 an answer has to name times even while the network
+/// has not granted the session: they are counted from the request, and a remark says so.
+pub(super) fn shown(record: &Record) -> Session {
+    let mut session = record.session.clone();
+    let granted = &mut session.granted;
+    let started_at = *granted.started_at.get_or_insert(record.requested_at());
+    let lasts = Duration::from_secs(u64::from(granted.duration_s));
+    granted.expires_at.get_or_insert(started_at + lasts);
+    if granted.status == QosStatus::Requested {
+        let description = "Session requested, not yet active".to_owned();
+        granted.messages.push(Message { severity: Severity::Info, description });
+    }
+    session
+}
+
+/// What has become of a session that its operator no longer knows: its time is up, or the network
+/// has ended it.
+pub(super) fn gone(record: &Record, now: Moment) -> Granted {
+    let mut granted = record.session.granted.clone();
+    let expired = granted.expires_at.is_some_and(|expires_at| now >= expires_at);
+    granted.status = QosStatus::Unavailable;
+    granted.status_info = Some(if expired {
+        StatusInfo::DurationExpired
+    } else {
+        granted.expires_at = Some(now);
+        StatusInfo::NetworkTerminated
+    });
+    granted
+}

@@ -1,0 +1,111 @@
+//! What the policies say, put into the rooms that follow it: one reading, for one request whole.
+
+use std::sync::Arc;
+
+use crate::{
+    access::Access,
+    dialect::{Api, Apis, Call, Dialect, Dialects, Speaks, Strictness},
+    identity::Identity,
+    limit::{Admission, Limits},
+    operator::{self, Caller, Operator, Operators},
+    outbound::Endpoint,
+    policy::{self, ApiSetting, OperatorSettings, Policy},
+    qod::OperatorId,
+    refusal::Refusal,
+};
+
+/// One reading of the policies.
+pub struct Rules {
+    /// Every dialect there is.
+    pub dialects: Arc<Dialects>,
+    /// What an error is told in on a path that no API is on.
+    pub plainest: Arc<Dialect>,
+    /// Which path speaks what.
+    pub apis: Apis,
+    /// How bodies are read.
+    pub strictness: Strictness,
+    /// Whose tokens to trust.
+    pub identity: Identity,
+    /// What each client may do.
+    pub access: Access,
+    /// How often.
+    pub limits: Limits,
+    /// Which operator serves which device.
+    pub routes: crate::route::Routes,
+    /// How to reach each.
+    pub operators: Operators,
+}
+
+impl Rules {
+    /// Puts policies that have been checked into force.
+    ///
+    /// # Errors
+    /// What the check cannot see: a key file that has changed since, a schema that is missing.
+    pub fn new(policy: Policy, dialects: Arc<Dialects>, caller: &Caller) -> Result<Self, String> {
+        let Caller { outbound, clock, metrics } = caller.clone();
+        let named = |name: &str| {
+            dialects.named(name).cloned().ok_or_else(|| format!("no dialect is called `{name}`"))
+        };
+        let identity = Identity::new(policy.identity, outbound, clock.clone(), metrics.clone())
+            .map_err(|faults| format!("{faults:?}"))?;
+        let apis = policy.apis.into_iter().map(|api| api_of(api, &named));
+        let operators = policy.operators.into_iter().map(|operator| operator_of(operator, &named));
+        Ok(Self {
+            plainest: named("camara-0.10.1")?,
+            apis: Apis::new(apis.collect::<Result<_, _>>()?),
+            strictness: policy.strictness,
+            identity,
+            access: policy.access,
+            limits: Limits::new(policy.limits, clock, metrics),
+            routes: policy.routes,
+            operators: Operators::new(operators.collect::<Result<_, _>>()?),
+            dialects: Arc::clone(&dialects),
+        })
+    }
+
+    /// The operator of this name.
+    pub(super) fn operator(&self, id: &OperatorId) -> Result<&Arc<Operator>, Refusal> {
+        self.operators.find(id).ok_or(Refusal::Broken("an operator that no policy names"))
+    }
+
+    /// What a path leaves open the client's terms may say.
+    pub(super) fn settle_dialect(&self, call: &mut Call, admission: &Admission) {
+        let terms = admission.grant().terms();
+        if let Some(dialect) = terms.dialect.as_deref().and_then(|name| self.dialects.named(name)) {
+            call.prefer(dialect);
+        }
+    }
+}
+
+fn api_of(
+    api: ApiSetting,
+    named: &impl Fn(&str) -> Result<Arc<Dialect>, String>,
+) -> Result<Api, String> {
+    let speaks = match api.speaks {
+        policy::Speaks::One(name) => Speaks::One(named(&name)?),
+        policy::Speaks::Auto { candidates, fallback } => Speaks::Sniffed {
+            candidates: candidates.iter().map(|name| named(name)).collect::<Result<_, _>>()?,
+            fallback: named(&fallback)?,
+        },
+    };
+    Ok(Api { path: api.path, speaks })
+}
+
+fn operator_of(
+    settings: OperatorSettings,
+    named: &impl Fn(&str) -> Result<Arc<Dialect>, String>,
+) -> Result<operator::Settings, String> {
+    let endpoint = Endpoint::parse(&settings.endpoint, settings.connections_max)
+        .map_err(|error| format!("operator {}: {error}", settings.id))?;
+    Ok(operator::Settings {
+        id: settings.id,
+        dialect: named(&settings.dialect)?,
+        endpoint,
+        simulated: settings.simulated,
+        bearer: settings.bearer,
+        proof: settings.x_authorization,
+        timeout: settings.timeout,
+        fitting: settings.fitting,
+        rules: settings.rules,
+    })
+}

@@ -1,0 +1,365 @@
+//! Who is calling: a bearer token becomes a [`Client`], or is refused.
+//!
+//! The JWT crate verifies signatures and nothing else. What it leaves open is closed here: which
+//! keys may verify at all and for which algorithm, header fields that must be understood, claims
+//! that are missing or of the wrong type. A token is never logged and never told back.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use http::HeaderMap;
+
+use crate::{
+    clock::Clock,
+    metrics::Metrics,
+    outbound::Outbound,
+    qod::{ClientId, Secret},
+};
+
+mod algorithm;
+mod bearer;
+mod cache;
+mod claims;
+mod client;
+mod jwks;
+mod jws;
+mod keyring;
+mod mock;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    algorithm::{Algorithm, NotAnAlgorithm},
+    client::Client,
+};
+use self::{
+    cache::{Cache, Digest, Verified},
+    claims::{Claims, Rules},
+    jws::Jws,
+    keyring::Keyring,
+    mock::MockTokens,
+};
+
+/// The longest leeway an issuer's clock may be given.
+pub const LEEWAY_MAX: Duration = Duration::from_mins(2);
+
+/// Whose tokens are believed.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The authorization servers; each name once.
+    pub issuers: Vec<Issuer>,
+    /// Fixed tokens for clients of simulated operators.
+    pub mock_tokens: Vec<MockToken>,
+    /// How many verified tokens are remembered; 0 for none.
+    pub cache_entries_max: usize,
+}
+
+/// An authorization server that is trusted.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// The `iss` of its tokens, compared byte by byte.
+    pub issuer: String,
+    /// What names this gateway in `aud`; one must match.
+    pub audiences: Vec<String>,
+    /// Where its keys are.
+    pub keys: Keys,
+    /// What its tokens may be signed with.
+    pub algorithms: Vec<Algorithm>,
+    /// How far its clock may be off, at most [`LEEWAY_MAX`].
+    pub leeway: Duration,
+    /// Is a token without `nbf` refused? RFC 9068 does not ask for one.
+    pub require_nbf: bool,
+}
+
+/// Where an issuer's JWK Set is.
+#[derive(Clone, Debug)]
+pub enum Keys {
+    /// A file, read once.
+    File(PathBuf),
+    /// A URL: `https`, or `http` on this machine itself.
+    Url {
+        /// The URL.
+        url: String,
+        /// How often it is fetched anew: from 10 s to 12 h.
+        refresh: Duration,
+    },
+}
+
+/// A fixed token that makes its bearer a mock client.
+#[derive(Clone, Debug)]
+pub struct MockToken {
+    /// The token.
+    pub token: Secret,
+    /// Whom it stands for.
+    pub client: ClientId,
+    /// What it may do.
+    pub scopes: Vec<String>,
+}
+
+/// A setting that cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{issuer}: {message}")]
+pub struct IssuerFault {
+    /// The issuer, or `mock_tokens`.
+    pub issuer: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// Why a request has no client. What it says of itself may be told to the caller: no more than
+/// whether the token was missing, malformed, expired or invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unauthenticated {
+    /// No bearer token came.
+    #[error("no access token")]
+    Missing,
+    /// What came is not one bearer token.
+    #[error("the access token is malformed")]
+    Malformed,
+    /// The token does not hold.
+    #[error("the access token {}", .0.told())]
+    Invalid(Reason),
+    /// No key of the issuer's has been seen for too long: nobody can tell.
+    #[error("access tokens cannot be verified at the moment")]
+    KeysUnavailable,
+}
+
+/// Why a token does not hold; for logs and metrics only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// It is not a signed JWT.
+    Form,
+    /// Its header asks for what is not understood, or brings a key along.
+    Critical,
+    /// It is a JWT of another type.
+    Type,
+    /// Its algorithm is not allowed, or not the key's.
+    Algorithm,
+    /// No key of the issuer's fits, or several do.
+    Key,
+    /// Nobody trusts its issuer.
+    Issuer,
+    /// Its signature is wrong.
+    Signature,
+    /// A claim is missing or of the wrong type.
+    Claims,
+    /// It is too old.
+    Expired,
+    /// It is not valid yet.
+    NotYet,
+    /// It was not made for this gateway.
+    Audience,
+    /// It is bound to a key that nobody has shown (`cnf`).
+    Bound,
+    /// It names no client.
+    Client,
+}
+
+impl Unauthenticated {
+    /// Its name in logs and metrics: all that is known, so not for callers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed => "malformed",
+            Self::Invalid(reason) => reason.name(),
+            Self::KeysUnavailable => "keys_unavailable",
+        }
+    }
+}
+
+impl Reason {
+    const fn told(self) -> &'static str {
+        if matches!(self, Self::Expired) { "has expired" } else { "is not valid" }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Form => "form",
+            Self::Critical => "critical",
+            Self::Type => "type",
+            Self::Algorithm => "algorithm",
+            Self::Key => "key",
+            Self::Issuer => "issuer",
+            Self::Signature => "signature",
+            Self::Claims => "claims",
+            Self::Expired => "expired",
+            Self::NotYet => "not_yet",
+            Self::Audience => "audience",
+            Self::Bound => "bound",
+            Self::Client => "client",
+        }
+    }
+}
+
+impl From<Reason> for Unauthenticated {
+    fn from(reason: Reason) -> Self {
+        Self::Invalid(reason)
+    }
+}
+
+/// Knows callers by their tokens.
+pub struct Identity {
+    trusted: Box<[Trusted]>,
+    mock_tokens: MockTokens,
+    verified: Cache,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+struct Trusted {
+    rules: Rules,
+    keyring: Arc<Keyring>,
+}
+
+impl Identity {
+    /// Takes the settings and reads the keys that are in files. All faults are told at once.
+    #[expect(clippy::needless_pass_by_value, reason = "it takes all that it lives on")]
+    pub fn new(
+        settings: Settings,
+        outbound: Outbound,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<Self, Vec<IssuerFault>> {
+        let mut faults = Vec::new();
+        let mut trusted: Vec<Trusted> = Vec::with_capacity(settings.issuers.len());
+        for issuer in settings.issuers {
+            let name = issuer.issuer.clone();
+            let mut fault = |message: String| {
+                faults.push(IssuerFault { issuer: name.clone(), message });
+            };
+            issuer.faults().into_iter().for_each(&mut fault);
+            if trusted.iter().any(|other| other.rules.issuer() == issuer.issuer) {
+                fault("named twice".to_owned());
+            }
+            match Keyring::new(&issuer, outbound.clone(), clock.clone(), metrics.clone()) {
+                Ok(keyring) => {
+                    let keyring = Arc::new(keyring);
+                    trusted.push(Trusted { rules: Rules::from(issuer), keyring });
+                }
+                Err(message) => fault(message),
+            }
+        }
+        let mock_tokens = MockTokens::new(settings.mock_tokens).map_err(|message| {
+            faults.push(IssuerFault { issuer: "mock_tokens".to_owned(), message });
+        });
+        match mock_tokens {
+            Ok(mock_tokens) if faults.is_empty() => Ok(Self {
+                trusted: trusted.into(),
+                mock_tokens,
+                verified: Cache::new(settings.cache_entries_max),
+                clock,
+                metrics,
+            }),
+            Ok(_) | Err(()) => Err(faults),
+        }
+    }
+
+    /// Fetches the keys of every issuer before the first request needs them. What fails now is
+    /// tried again by [`Identity::refresh`].
+    pub async fn warm_up(&self) {
+        self.refresh().await;
+    }
+
+    /// Fetches the keys that are due. To be called every few seconds.
+    pub async fn refresh(&self) {
+        let mut running = Vec::with_capacity(self.trusted.len());
+        for trusted in &self.trusted {
+            let keyring = Arc::clone(&trusted.keyring);
+            running.push(tokio::spawn(async move { keyring.refresh().await }));
+        }
+        for one in running {
+            // It ends badly only when the runtime itself is going down.
+            let _: Result<(), _> = one.await;
+        }
+    }
+
+    /// Has every issuer keys to verify with?
+    pub fn ready(&self) -> bool {
+        self.trusted.iter().all(|trusted| trusted.keyring.generation().is_some())
+    }
+
+    /// Who sent this request, by its `Authorization` field alone.
+    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Client, Unauthenticated> {
+        let (outcome, answer) = match self.recognise(headers).await {
+            Ok((client, outcome)) => (outcome, Ok(client)),
+            Err(Unauthenticated::KeysUnavailable) => {
+                ("unavailable", Err(Unauthenticated::KeysUnavailable))
+            }
+            Err(refused) => ("refused", Err(refused)),
+        };
+        self.metrics.token_verified(outcome);
+        answer
+    }
+
+    async fn recognise(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<(Client, &'static str), Unauthenticated> {
+        let token = bearer::token(headers)?;
+        let digest = Digest::of(token);
+        if let Some(client) = self.mock_tokens.find(&digest) {
+            return Ok((client, "mock"));
+        }
+        if let Some(client) = self.remembered(&digest) {
+            return Ok((client, "hit"));
+        }
+        Ok((self.verify(token, digest).await?, "verified"))
+    }
+
+    fn remembered(&self, digest: &Digest) -> Option<Client> {
+        let verified = self.verified.find(digest)?;
+        let trusted = self.trusted.get(verified.issuer)?;
+        if self.clock.now() < verified.expires
+            && trusted.keyring.generation() == Some(verified.generation)
+        {
+            return Some(verified.client);
+        }
+        self.verified.forget(digest);
+        None
+    }
+
+    async fn verify(&self, token: &str, digest: Digest) -> Result<Client, Unauthenticated> {
+        let jws = Jws::parse(token)?;
+        let payload = jws.payload()?;
+        let claims = Claims::parse(&payload)?;
+        // Nothing is believed before the signature holds. The claimed issuer only chooses whose
+        // keys it has to hold with.
+        let claimed = claims.issuer()?;
+        let (issuer, trusted) = self
+            .trusted
+            .iter()
+            .enumerate()
+            .find(|(_, trusted)| trusted.rules.issuer() == claimed)
+            .ok_or(Reason::Issuer)?;
+        let (key, generation) = trusted.keyring.key_for(&jws).await?;
+        key.verify(&jws)?;
+        let now = self.clock.now();
+        let (client, expires) = claims.check(&trusted.rules, now)?;
+        if now < expires {
+            let client = client.clone();
+            self.verified.keep(digest, Verified { client, expires, issuer, generation });
+        }
+        Ok(client)
+    }
+}
+
+impl Issuer {
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut expect = |holds: bool, message: String| {
+            if !holds {
+                faults.push(message);
+            }
+        };
+        expect(!self.issuer.is_empty(), "expected a name for the issuer".to_owned());
+        expect(
+            !self.audiences.is_empty() && !self.audiences.iter().any(String::is_empty),
+            "expected at least one audience, and none empty".to_owned(),
+        );
+        expect(!self.algorithms.is_empty(), "expected at least one algorithm".to_owned());
+        expect(
+            self.leeway <= LEEWAY_MAX,
+            format!("the leeway is {:?}, expected at most {LEEWAY_MAX:?}", self.leeway),
+        );
+        faults
+    }
+}

@@ -1,0 +1,41 @@
+//! The `Authorization` field (RFC 6750 §2.1). A token in the query or the body is no token.
+
+use http::{HeaderMap, header::AUTHORIZATION};
+
+use super::Unauthenticated;
+
+#[cfg(test)]
+mod tests;
+
+const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// The one bearer token of a request.
+pub(super) fn token(headers: &HeaderMap) -> Result<&str, Unauthenticated> {
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let field = fields.next().ok_or(Unauthenticated::Missing)?;
+    if fields.next().is_some() {
+        return Err(Unauthenticated::Malformed);
+    }
+    let field = field.to_str().map_err(|_| Unauthenticated::Malformed)?;
+    let (scheme, rest) = field.split_once(' ').unwrap_or((field, ""));
+    if !scheme.eq_ignore_ascii_case("Bearer") {
+        return Err(Unauthenticated::Missing);
+    }
+    let token = rest.trim_start_matches(' ');
+    if token.len() <= TOKEN_BYTES_MAX && is_token68(token) {
+        Ok(token)
+    } else {
+        Err(Unauthenticated::Malformed)
+    }
+}
+
+/// `token68` of RFC 9110 §11.2.
+pub(super) fn is_token68(text: &str) -> bool {
+    let body = text.trim_end_matches('=');
+    // Without a way out in the middle the compiler takes many bytes at a time.
+    !body.is_empty() && body.bytes().fold(true, |all, byte| all & is_token68_byte(byte))
+}
+
+fn is_token68_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
+}

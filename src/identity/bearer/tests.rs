@@ -1,0 +1,50 @@
+use super::*;
+
+fn told(fields: &[&str]) -> Result<String, Unauthenticated> {
+    let mut headers = HeaderMap::new();
+    for field in fields {
+        headers.append(AUTHORIZATION, field.parse().unwrap());
+    }
+    token(&headers).map(ToOwned::to_owned)
+}
+
+#[test]
+fn one_bearer_token_is_taken() {
+    let long = "x".repeat(TOKEN_BYTES_MAX);
+    for (field, expected) in [
+        ("Bearer abc", "abc"),
+        ("bearer abc", "abc"),
+        ("BEARER   a.b-c_d~e+f/g==", "a.b-c_d~e+f/g=="),
+        (&format!("Bearer {long}"), &long),
+    ] {
+        assert_eq!(told(&[field]).as_deref(), Ok(expected));
+    }
+}
+
+#[test]
+fn anything_else_is_refused() {
+    let long = format!("Bearer {}", "x".repeat(TOKEN_BYTES_MAX + 1));
+    for field in [
+        "Bearer",
+        "Bearer ",
+        "Bearer =",
+        "Bearer a b",
+        "Bearer a, Bearer b",
+        "Bearer a=b",
+        "Bearer a;b",
+        "Bearer \"a\"",
+        "Bearer a\t",
+        "Bearer é",
+        "Bearer a%20",
+        &long,
+    ] {
+        assert_eq!(told(&[field]), Err(Unauthenticated::Malformed), "{field:.40}");
+    }
+    for field in ["", "Basic YTpi", "DPoP abc", "Bearerabc", "abc", "Bearer\tabc", " Bearer abc"] {
+        assert_eq!(told(&[field]), Err(Unauthenticated::Missing), "{field}");
+    }
+    assert_eq!(told(&[]), Err(Unauthenticated::Missing));
+    assert_eq!(told(&["Bearer a", "Bearer a"]), Err(Unauthenticated::Malformed));
+    assert_eq!(told(&["Bearer a", "Basic a"]), Err(Unauthenticated::Malformed));
+    assert_eq!(told(&["Basic a", "Bearer a"]), Err(Unauthenticated::Malformed));
+}

@@ -1,0 +1,140 @@
+//! What a token says, and which of it must be said.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Client, Issuer, Reason};
+use crate::{
+    json::{Bounds, Json},
+    qod::{ClientId, Moment, Subject},
+};
+
+#[cfg(test)]
+mod tests;
+
+const BOUNDS: Bounds = Bounds { depth_max: 16, members_max: 128, elements_max: 2048 };
+const NAME_BYTES_MAX: usize = 256;
+
+/// What an issuer's tokens must say.
+pub(super) struct Rules {
+    issuer: Arc<str>,
+    audiences: Vec<String>,
+    leeway: Duration,
+    require_nbf: bool,
+}
+
+impl Rules {
+    /// The `iss` they must have.
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
+    }
+}
+
+impl From<Issuer> for Rules {
+    fn from(issuer: Issuer) -> Self {
+        let Issuer { issuer, audiences, leeway, require_nbf, .. } = issuer;
+        Self { issuer: issuer.into(), audiences, leeway, require_nbf }
+    }
+}
+
+/// The claims of a token, each name once.
+pub(super) struct Claims<'a>(Json<'a>);
+
+impl<'a> Claims<'a> {
+    /// Reads a payload.
+    pub(super) fn parse(payload: &'a [u8]) -> Result<Self, Reason> {
+        match Json::parse(payload, &BOUNDS) {
+            Ok(claims @ Json::Object(_)) => Ok(Self(claims)),
+            Ok(_) | Err(_) => Err(Reason::Form),
+        }
+    }
+
+    /// The issuer that the token claims to have.
+    pub(super) fn issuer(&self) -> Result<&str, Reason> {
+        self.text("iss")?.ok_or(Reason::Claims)
+    }
+
+    /// Checks the claims of a token whose signature holds: whose it is, and when it ends.
+    pub(super) fn check(&self, rules: &Rules, now: Moment) -> Result<(Client, Moment), Reason> {
+        let expires = self.moment("exp")?.ok_or(Reason::Claims)?;
+        let not_before = self.moment("nbf")?;
+        let issued = self.moment("iat")?;
+        if rules.require_nbf && not_before.is_none() {
+            return Err(Reason::Claims);
+        }
+        self.check_audience(rules)?;
+        if expires + rules.leeway <= now {
+            return Err(Reason::Expired);
+        }
+        let latest = now + rules.leeway;
+        if not_before.is_some_and(|at| at > latest) || issued.is_some_and(|at| at > latest) {
+            return Err(Reason::NotYet);
+        }
+        // A token that is bound to a key (RFC 8705, RFC 9449) is worth nothing to who merely bears
+        // it, and no proof of that key is read here.
+        if self.0.member("cnf").is_some() {
+            return Err(Reason::Bound);
+        }
+        Ok((self.client(rules)?, expires))
+    }
+
+    fn check_audience(&self, rules: &Rules) -> Result<(), Reason> {
+        let audiences = self.texts("aud")?.ok_or(Reason::Claims)?;
+        let ours = |audience: &&str| rules.audiences.iter().any(|own| own == audience);
+        if audiences.iter().any(ours) { Ok(()) } else { Err(Reason::Audience) }
+    }
+
+    /// `sub` is never a client: a user could choose to be named like one.
+    fn client(&self, rules: &Rules) -> Result<Client, Reason> {
+        let id = match self.text("client_id")? {
+            Some(id) => id,
+            None => self.text("azp")?.ok_or(Reason::Client)?,
+        };
+        if id.is_empty() || id.len() > NAME_BYTES_MAX || id.contains(char::is_control) {
+            return Err(Reason::Client);
+        }
+        let subject = match self.text("sub")? {
+            Some("") => return Err(Reason::Claims),
+            Some(subject) if subject != id => {
+                Some(Subject { issuer: Arc::clone(&rules.issuer), subject: subject.into() })
+            }
+            Some(_) | None => None,
+        };
+        Ok(Client::new(ClientId::from(id), self.scopes()?, subject, false))
+    }
+
+    /// RFC 8693 §4.2: one string, separated by spaces and by nothing else. Some issuers write
+    /// `scp`, or an array.
+    fn scopes(&self) -> Result<Vec<Box<str>>, Reason> {
+        let name = if self.0.member("scope").is_some() { "scope" } else { "scp" };
+        Ok(match self.0.member(name) {
+            Some(Json::String(scopes)) => {
+                scopes.split(' ').filter(|scope| !scope.is_empty()).map(Into::into).collect()
+            }
+            Some(_) => self.texts(name)?.unwrap_or_default().into_iter().map(Into::into).collect(),
+            None => Vec::new(),
+        })
+    }
+
+    fn text(&self, name: &str) -> Result<Option<&str>, Reason> {
+        self.0.member(name).map(|claim| claim.as_str().ok_or(Reason::Claims)).transpose()
+    }
+
+    /// One string, or an array of nothing but strings.
+    fn texts(&self, name: &str) -> Result<Option<Vec<&str>>, Reason> {
+        let texts = match self.0.member(name) {
+            None => return Ok(None),
+            Some(Json::Array(elements)) => elements.iter().map(Json::as_str).collect(),
+            Some(claim) => claim.as_str().map(|text| vec![text]),
+        };
+        texts.map(Some).ok_or(Reason::Claims)
+    }
+
+    /// A `NumericDate` (RFC 7519 §2): seconds, perhaps with a fraction.
+    fn moment(&self, name: &str) -> Result<Option<Moment>, Reason> {
+        let Some(claim) = self.0.member(name) else { return Ok(None) };
+        let Json::Number(seconds) = claim else { return Err(Reason::Claims) };
+        let since_epoch = seconds.as_f64().map(Duration::try_from_secs_f64);
+        let Some(Ok(since_epoch)) = since_epoch else { return Err(Reason::Claims) };
+        Ok(Some(Moment::default() + since_epoch))
+    }
+}

@@ -1,0 +1,72 @@
+//! The proof that a caller is known.
+
+use std::{fmt, sync::Arc};
+
+use crate::qod::{ClientId, Subject};
+
+/// A caller whose token held. Cheap to clone.
+///
+/// Only [`Identity`](super::Identity) makes one:
+///
+/// ```compile_fail
+/// use qod_gateway::{identity::Client, qod::ClientId};
+///
+/// let forged = Client::new(ClientId::from("app"), Vec::new(), None, false);
+/// ```
+#[derive(Clone)]
+pub struct Client(Arc<Known>);
+
+struct Known {
+    id: ClientId,
+    scopes: Vec<Box<str>>,
+    subject: Option<Subject>,
+    is_mock: bool,
+}
+
+impl Client {
+    pub(super) fn new(
+        id: ClientId,
+        scopes: Vec<Box<str>>,
+        subject: Option<Subject>,
+        is_mock: bool,
+    ) -> Self {
+        Self(Arc::new(Known { id, scopes, subject, is_mock }))
+    }
+
+    /// The OAuth2 client that the token was issued to.
+    pub fn id(&self) -> &ClientId {
+        &self.0.id
+    }
+
+    /// The token's scopes, each as it was written.
+    pub fn scopes(&self) -> &[Box<str>] {
+        &self.0.scopes
+    }
+
+    /// The end user the token speaks for, if it is not the client itself.
+    pub fn subject(&self) -> Option<&Subject> {
+        self.0.subject.as_ref()
+    }
+
+    /// Was it known by a mock token? It must never come near a real operator.
+    pub fn is_mock(&self) -> bool {
+        self.0.is_mock
+    }
+}
+
+/// Without the subject, who is nobody's business.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({})", self.0.id)
+    }
+}
+
+/// For the tests of rooms that begin with a client.
+#[cfg(test)]
+impl Client {
+    /// A client out of nothing.
+    pub(crate) fn for_tests(id: &str, scopes: &[&str]) -> Self {
+        let scopes = scopes.iter().map(|&scope| scope.into()).collect();
+        Self::new(ClientId::from(id), scopes, None, false)
+    }
+}

@@ -1,0 +1,91 @@
+//! A token taken apart: three parts, and a header that is read strictly before anything else is.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use super::{Algorithm, Reason};
+use crate::json::{Bounds, Json};
+
+const HEADER_BYTES_MAX: usize = 1024;
+const HEADER_BOUNDS: Bounds = Bounds { depth_max: 4, members_max: 16, elements_max: 32 };
+const KID_BYTES_MAX: usize = 256;
+
+/// Members that change what a signature means (RFC 7515 §4.1.11, RFC 7797), bring a key along
+/// (§4.1.2 to §4.1.6) or announce another token inside (§4.1.10). None is understood, and none is
+/// ignored: a key out of a token proves nothing, and nothing is ever fetched on a token's word.
+const REFUSED_MEMBERS: [&str; 7] = ["crit", "b64", "jwk", "jku", "x5u", "x5c", "cty"];
+
+/// A JWS in compact form, not verified.
+pub(super) struct Jws<'t> {
+    pub(super) algorithm: Algorithm,
+    pub(super) kid: Option<Box<str>>,
+    payload: &'t str,
+    signed: &'t str,
+    signature: &'t str,
+}
+
+impl<'t> Jws<'t> {
+    /// Takes a token apart.
+    pub(super) fn parse(token: &'t str) -> Result<Self, Reason> {
+        let (signed, signature) = token.rsplit_once('.').ok_or(Reason::Form)?;
+        let (header, payload) = signed.split_once('.').ok_or(Reason::Form)?;
+        if header.len() > HEADER_BYTES_MAX || payload.contains('.') {
+            return Err(Reason::Form);
+        }
+        let header = decode(header)?;
+        let header = Json::parse(&header, &HEADER_BOUNDS).map_err(|_| Reason::Form)?;
+        if !matches!(header, Json::Object(_)) {
+            return Err(Reason::Form);
+        }
+        if REFUSED_MEMBERS.iter().any(|name| header.member(name).is_some()) {
+            return Err(Reason::Critical);
+        }
+        check_type(header.member("typ"))?;
+        let algorithm = header
+            .member("alg")
+            .and_then(Json::as_str)
+            .and_then(|name| name.parse().ok())
+            .ok_or(Reason::Algorithm)?;
+        let kid = match header.member("kid").map(Json::as_str) {
+            None => None,
+            Some(Some(kid)) if kid.len() <= KID_BYTES_MAX => Some(kid.into()),
+            Some(_) => return Err(Reason::Key),
+        };
+        Ok(Self { algorithm, kid, payload, signed, signature })
+    }
+
+    /// The payload, decoded.
+    pub(super) fn payload(&self) -> Result<Vec<u8>, Reason> {
+        decode(self.payload)
+    }
+
+    /// What the signature is over.
+    pub(super) fn signed(&self) -> &'t [u8] {
+        self.signed.as_bytes()
+    }
+
+    /// The signature, still in base64url.
+    pub(super) fn signature(&self) -> &'t str {
+        self.signature
+    }
+}
+
+/// No `typ`, `JWT`, or the access token's own (RFC 9068 §2.1). An ID token, a logout token or a
+/// proof of possession that says what it is, is none.
+fn check_type(typ: Option<&Json<'_>>) -> Result<(), Reason> {
+    let Some(typ) = typ else { return Ok(()) };
+    let typ = typ.as_str().ok_or(Reason::Type)?;
+    let short = match typ.split_once('/') {
+        Some((application, short)) if application.eq_ignore_ascii_case("application") => short,
+        Some(_) => return Err(Reason::Type),
+        None => typ,
+    };
+    if short.eq_ignore_ascii_case("JWT") || short.eq_ignore_ascii_case("at+jwt") {
+        Ok(())
+    } else {
+        Err(Reason::Type)
+    }
+}
+
+fn decode(part: &str) -> Result<Vec<u8>, Reason> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| Reason::Form)
+}

@@ -1,0 +1,225 @@
+//! An issuer's keys, kept fresh: fetched before they are needed, again when they are due or when
+//! a token names one that is not known, and kept for a while when the issuer does not answer.
+
+use std::{fs::File, io::Read, path::Path, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Mutex;
+use tracing::{info, warn};
+
+use super::{
+    Algorithm, Issuer, Keys, Reason, Unauthenticated,
+    jwks::{self, Key, KeySet, NoKey, NoKeys},
+    jws::Jws,
+};
+use crate::{
+    clock::{Clock, Tick},
+    metrics::Metrics,
+    outbound::{Endpoint, Outbound},
+};
+
+#[cfg(test)]
+mod tests;
+
+/// Between two fetches of one set, whoever asks for them. In between every unknown key is unknown
+/// at once, so a flood of made-up names costs the issuer one fetch in this time.
+const FETCH_APART: Duration = Duration::from_secs(10);
+const FETCH_WITHIN: Duration = Duration::from_secs(5);
+const REFRESH_MAX: Duration = Duration::from_hours(12);
+
+/// How long keys are believed after they were last seen. An issuer that is down for longer has
+/// had time to withdraw one without our knowing.
+const STALE_MAX: Duration = Duration::from_hours(24);
+
+/// The keys of one issuer.
+pub(super) struct Keyring {
+    issuer: Box<str>,
+    algorithms: Vec<Algorithm>,
+    source: Source,
+    held: ArcSwapOption<Held>,
+    // Held while fetching, so that there is one fetch at a time.
+    last_attempt: Mutex<Option<Tick>>,
+    outbound: Outbound,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+enum Source {
+    File,
+    Url { url: Box<str>, refresh: Duration },
+}
+
+struct Held {
+    keys: Arc<KeySet>,
+    body: [u8; 32],
+    generation: u64,
+    seen: Tick,
+}
+
+impl Keyring {
+    /// Reads the keys, if they are in a file; those at a URL are still to be fetched.
+    pub(super) fn new(
+        issuer: &Issuer,
+        outbound: Outbound,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<Self, String> {
+        let source = match &issuer.keys {
+            Keys::File(_) => Source::File,
+            Keys::Url { url, refresh } => {
+                check_url(url, *refresh)?;
+                Source::Url { url: url.as_str().into(), refresh: *refresh }
+            }
+        };
+        let keyring = Self {
+            issuer: issuer.issuer.as_str().into(),
+            algorithms: issuer.algorithms.clone(),
+            source,
+            held: ArcSwapOption::empty(),
+            last_attempt: Mutex::new(None),
+            outbound,
+            clock,
+            metrics,
+        };
+        if let Keys::File(path) = &issuer.keys {
+            let fault = |fault: &dyn std::fmt::Display| format!("{}: {fault}", path.display());
+            let body = read_file(path).map_err(|error| fault(&error))?;
+            keyring.take(&body).map_err(|no_keys| fault(&no_keys))?;
+        }
+        Ok(keyring)
+    }
+
+    /// Which set is held, if one may be believed: another number, other keys.
+    pub(super) fn generation(&self) -> Option<u64> {
+        let held = self.held.load();
+        held.as_ref().filter(|held| self.may_be_believed(held)).map(|held| held.generation)
+    }
+
+    /// The one key that has to verify a token, and the set it is of.
+    pub(super) async fn key_for(
+        self: &Arc<Self>,
+        jws: &Jws<'_>,
+    ) -> Result<(Arc<Key>, u64), Unauthenticated> {
+        if !self.algorithms.contains(&jws.algorithm) {
+            return Err(Reason::Algorithm.into());
+        }
+        let found = match self.find(jws) {
+            None | Some(Err(NoKey::Unknown)) => {
+                self.fetch_detached().await;
+                self.find(jws)
+            }
+            found @ Some(_) => found,
+        };
+        match found.ok_or(Unauthenticated::KeysUnavailable)? {
+            Ok(found) => Ok(found),
+            Err(NoKey::Unknown) => Err(Reason::Key.into()),
+            Err(NoKey::Unfit(reason)) => Err(reason.into()),
+        }
+    }
+
+    /// Fetches the set if that is due.
+    pub(super) async fn refresh(self: &Arc<Self>) {
+        let Source::Url { refresh, .. } = &self.source else { return };
+        let age = self.held.load().as_ref().map(|held| self.clock.elapsed(held.seen));
+        if age.is_none_or(|age| age >= *refresh) {
+            self.fetch_detached().await;
+        }
+        if let Some(held) = &*self.held.load() {
+            self.metrics.jwks_age(&self.issuer, self.clock.elapsed(held.seen));
+        }
+    }
+
+    fn find(&self, jws: &Jws<'_>) -> Option<Result<(Arc<Key>, u64), NoKey>> {
+        let held = self.held.load();
+        let held = held.as_ref().filter(|held| self.may_be_believed(held))?;
+        Some(held.keys.find(jws).map(|key| (Arc::clone(key), held.generation)))
+    }
+
+    fn may_be_believed(&self, held: &Held) -> bool {
+        match self.source {
+            Source::File => true,
+            Source::Url { .. } => self.clock.elapsed(held.seen) < STALE_MAX,
+        }
+    }
+
+    /// Fetches on a task of its own: a caller who goes away must not break off what others wait
+    /// for, or hanging up often enough would keep new keys out.
+    async fn fetch_detached(self: &Arc<Self>) {
+        if let Ok(last_attempt) = self.last_attempt.try_lock()
+            && self.is_recent(*last_attempt)
+        {
+            return;
+        }
+        let keyring = Arc::clone(self);
+        let ended = tokio::spawn(async move { keyring.fetch().await }).await;
+        if ended.is_err() {
+            warn!(issuer = &*self.issuer, "a fetch of keys was broken off");
+        }
+    }
+
+    async fn fetch(&self) {
+        let Source::Url { url, .. } = &self.source else { return };
+        let mut last_attempt = self.last_attempt.lock().await;
+        if self.is_recent(*last_attempt) {
+            return;
+        }
+        *last_attempt = Some(self.clock.tick());
+        let body = self.outbound.fetch(url, FETCH_WITHIN, jwks::BODY_BYTES_MAX).await;
+        let taken = body
+            .map_err(|unreachable| unreachable.to_string())
+            .and_then(|body| self.take(&body).map_err(|no_keys| no_keys.to_string()));
+        self.metrics.jwks_fetched(&self.issuer, taken.is_ok());
+        if let Err(fault) = taken {
+            warn!(issuer = &*self.issuer, fault, "keys cannot be fetched");
+        }
+    }
+
+    fn is_recent(&self, attempt: Option<Tick>) -> bool {
+        attempt.is_some_and(|at| self.clock.elapsed(at) < FETCH_APART)
+    }
+
+    /// Holds a new set. A set with nothing to verify with is an accident, and the old one stays.
+    fn take(&self, body: &[u8]) -> Result<(), NoKeys> {
+        let digest = Sha256::digest(body).into();
+        let held = self.held.load_full();
+        let (keys, generation) = match held.filter(|held| held.body == digest) {
+            Some(held) => (Arc::clone(&held.keys), held.generation),
+            None => (Arc::new(self.read(body)?), self.next_generation()),
+        };
+        let seen = self.clock.tick();
+        self.held.store(Some(Arc::new(Held { keys, body: digest, generation, seen })));
+        Ok(())
+    }
+
+    fn read(&self, body: &[u8]) -> Result<KeySet, NoKeys> {
+        let keys = KeySet::read(body, &self.algorithms)?;
+        info!(issuer = &*self.issuer, "there are new keys");
+        for (place, reason) in &keys.ignored {
+            warn!(issuer = &*self.issuer, place, %reason, "a key is left out");
+        }
+        Ok(keys)
+    }
+
+    fn next_generation(&self) -> u64 {
+        self.held.load().as_ref().map_or(0, |held| held.generation + 1)
+    }
+}
+
+fn check_url(url: &str, refresh: Duration) -> Result<(), String> {
+    let endpoint = Endpoint::parse(url, 1).map_err(|fault| format!("the keys' URL: {fault}"))?;
+    if !endpoint.is_tls() && !endpoint.is_loopback() {
+        return Err("the keys' URL: expected https, or http on this machine".to_owned());
+    }
+    if refresh < FETCH_APART || refresh > REFRESH_MAX {
+        return Err(format!("expected a refresh from {FETCH_APART:?} to {REFRESH_MAX:?}"));
+    }
+    Ok(())
+}
+
+fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    let limit = u64::try_from(jwks::BODY_BYTES_MAX + 1).unwrap_or(u64::MAX);
+    File::open(path)?.take(limit).read_to_end(&mut body)?;
+    Ok(body)
+}

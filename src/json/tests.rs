@@ -1,0 +1,204 @@
+//! What is read, what is refused, and that nothing else than `serde_json` would read is.
+
+use std::borrow::Cow;
+
+use jsonschema::json::Node;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::{Bounds, Json, NotJson};
+
+fn parse(text: &str) -> Result<Json<'_>, NotJson> {
+    Json::parse(text.as_bytes(), &Bounds::default())
+}
+
+fn refusal(text: &str) -> (String, String) {
+    let fault = parse(text).expect_err(text);
+    (fault.pointer, fault.reason)
+}
+
+#[test]
+fn reads_every_kind_of_value() {
+    let text = r#"{"a": [null, true, -1, 1.5, "x"], "b": {}}"#;
+    let value = parse(text).unwrap();
+    assert_eq!(value.members().len(), 2);
+    let list = value.member("a").unwrap();
+    assert_eq!(list.elements().len(), 5);
+    assert_eq!(list.elements()[1].as_bool(), Some(true));
+    assert_eq!(list.elements()[2].as_i64(), Some(-1));
+    assert_eq!(list.elements()[2].as_u64(), None);
+    assert_eq!(list.elements()[3].as_i64(), None);
+    assert_eq!(list.elements()[4].as_str(), Some("x"));
+    assert_eq!(value.member("b"), Some(&Json::Object(Vec::new())));
+    assert_eq!(value.member("B"), None);
+    assert_eq!(Json::Null.member("a"), None);
+}
+
+#[test]
+fn borrows_what_is_not_escaped() {
+    let value = parse(r#"{"a": "plain", "b": "es\u0063aped"}"#).unwrap();
+    assert!(matches!(value.member("a"), Some(Json::String(Cow::Borrowed("plain")))));
+    assert!(matches!(value.member("b"), Some(Json::String(Cow::Owned(text))) if text == "escaped"));
+}
+
+#[test]
+fn reads_whole_numbers_however_written() {
+    for text in ["3600", "3600.0", "3.6e3", "36000e-1"] {
+        assert_eq!(parse(text).unwrap().as_u64(), Some(3600), "{text}");
+    }
+    for text in ["3600.5", "1e300", "18446744073709551616", "9007199254740993.0", "-1", "\"1\""] {
+        assert_eq!(parse(text).unwrap().as_u64(), None, "{text}");
+    }
+    assert_eq!(parse("18446744073709551615").unwrap().as_u64(), Some(u64::MAX));
+    assert_eq!(parse("18446744073709551615").unwrap().as_i64(), None);
+    assert_eq!(parse("-3.0").unwrap().as_i64(), Some(-3));
+    assert_eq!(parse("-0").unwrap().as_u64(), Some(0));
+}
+
+#[test]
+fn refuses_what_is_not_json_and_says_where() {
+    for text in [
+        "",
+        " ",
+        "{",
+        "[1,]",
+        "{\"a\":1,}",
+        "{a:1}",
+        "'a'",
+        "01",
+        "+1",
+        "NaN",
+        "Infinity",
+        "1e400",
+        "// x\n1",
+        "1 2",
+        "{} x",
+        "\"\u{1}\"",
+        "\"\\ud800\"",
+        "tru",
+        "{\"a\" 1}",
+        "\u{feff}1",
+    ] {
+        assert!(parse(text).is_err(), "{text:?}");
+    }
+    assert_eq!(refusal(r#"{"a": {"b/c": [1, x]}}"#).0, "/a/b~1c/1");
+    assert_eq!(refusal("{} {}").1, "is not JSON: trailing characters at line 1 column 4");
+    assert_eq!(refusal("\u{feff}{}").1, "begins with a byte order mark");
+    let bytes = Json::parse(b"{\"a\": \"\xff\"}", &Bounds::default()).unwrap_err();
+    assert_eq!(bytes.reason, "is not UTF-8 from byte 7 on");
+}
+
+#[test]
+fn refuses_names_that_differ_by_nothing_or_by_case() {
+    for text in [
+        r#"{"a": 1, "a": 2}"#,
+        r#"{"a": 1, "\u0061": 2}"#,
+        r#"{"duration": 1, "Duration": 2}"#,
+        "{\"k\": 1, \"\u{212a}\": 2}",
+        "{\"s\": 1, \"\u{17f}\": 2}",
+        "{\"é\": 1, \"É\": 2}",
+    ] {
+        assert_eq!(refusal(text).1, "stands twice in its object", "{text}");
+    }
+    assert_eq!(refusal(r#"{"x": [{"a": 1, "A": 2}]}"#).0, "/x/0/A");
+    assert!(parse(r#"{"a": {"a": 1}, "b": [{"a": 1}, {"a": 2}]}"#).is_ok());
+}
+
+#[test]
+fn finds_equal_names_among_many() {
+    let bounds = Bounds { members_max: 5000, ..Bounds::default() };
+    let names: Vec<String> = (0..5000).map(|n| format!("\"name{n}\": 0")).collect();
+    let text = format!("{{{}}}", names.join(","));
+    assert_eq!(Json::parse(text.as_bytes(), &bounds).unwrap().members().len(), 5000);
+    for (at, name) in [(0, "NAME33"), (31, "name7"), (32, "Name0"), (4999, "nAme40")] {
+        let mut names = names.clone();
+        names[at] = format!("\"{name}\": 0");
+        let text = format!("{{{}}}", names.join(","));
+        let fault = Json::parse(text.as_bytes(), &bounds).unwrap_err();
+        assert_eq!(fault.reason, "stands twice in its object", "{name}");
+    }
+}
+
+#[test]
+fn refuses_nul_characters() {
+    assert_eq!(
+        refusal(r#"{"a": "x\u0000"}"#),
+        ("/a".to_owned(), "holds a NUL character".to_owned())
+    );
+    assert_eq!(refusal(r#"{"b": {"a\u0000": 1}}"#).0, "/b");
+}
+
+#[test]
+fn keeps_its_bounds() {
+    let bounds = Bounds { depth_max: 2, members_max: 2, elements_max: 6 };
+    let bounded = |text: &'static str| Json::parse(text.as_bytes(), &bounds);
+    assert!(bounded(r#"{"a": [1, 2], "b": [3]}"#).is_ok());
+    let deep = bounded("[[[1]]]").unwrap_err();
+    assert_eq!(
+        (deep.pointer.as_str(), deep.reason.as_str()),
+        ("/0/0", "is nested deeper than 2 levels")
+    );
+    assert_eq!(bounded(r#"{"a":1,"b":2,"c":3}"#).unwrap_err().reason, "has more than 2 members");
+    let many = bounded("[1,2,3,4,5,6]").unwrap_err();
+    assert_eq!(
+        (many.pointer.as_str(), many.reason.as_str()),
+        ("/5", "has more than 6 values in all")
+    );
+    assert!(parse(&"[".repeat(400_000)).is_err());
+    assert!(parse(&r#"{"a":"#.repeat(100_000)).is_err());
+}
+
+#[test]
+fn a_pointer_stays_short() {
+    let fault = parse(&format!("{{\"{}\": x}}", "n".repeat(10_000))).unwrap_err();
+    assert_eq!(fault.pointer.chars().count(), 66);
+}
+
+// Equal in value, order of names apart.
+fn equal(ours: &Json<'_>, theirs: &Value) -> bool {
+    *(&ours).to_value() == *theirs
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC*".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 64, 8, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+            prop::collection::btree_map("[a-z\"/~é]{0,6}", inner, 0..8)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn reads_what_serde_json_writes(value in any_json(), pretty: bool) {
+        let text = if pretty { format!("{value:#}") } else { value.to_string() };
+        let ours = parse(&text);
+        prop_assert!(ours.as_ref().is_ok_and(|ours| equal(ours, &value)), "{text}: {ours:?}");
+    }
+
+    #[test]
+    fn reads_nothing_that_serde_json_does_not(
+        text in r#"([\[\]{}:, "ab0-9.eE+\-]|"[a-cA-C]"|\\u00(61|00)|true|null|"a":|é){0,24}"#,
+    ) {
+        let theirs = serde_json::from_str::<Value>(&text);
+        match parse(&text) {
+            Ok(ours) => prop_assert!(theirs.is_ok_and(|theirs| equal(&ours, &theirs))),
+            Err(fault) => prop_assert!(theirs.is_err() || !fault.reason.starts_with("is not JSON")),
+        }
+    }
+
+    #[test]
+    fn survives_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let ours = Json::parse(&bytes, &Bounds::default());
+        prop_assert!(ours.is_err() || serde_json::from_slice::<Value>(&bytes).is_ok());
+    }
+}

@@ -1,0 +1,80 @@
+use super::{
+    super::sample::{asked, booking, device, party, phone, user},
+    *,
+};
+use crate::qod::Written;
+
+fn keys(device: &Device) -> DeviceKeys {
+    DeviceKeys::new(&KeyHasher { secret: [7; 32] }, Some(device), None)
+}
+
+#[test]
+fn nothing_of_a_person_is_in_a_claim() {
+    let mut wanted = asked(phone(42), "192.0.2.1");
+    wanted.device.as_mut().unwrap().nai = Some("somebody@domain.example".parse().unwrap());
+    let claim = Claim::new(&KeyHasher::random(), &user("c1", "s-17"), &booking(wanted));
+    let shown = format!("{claim:?}");
+    for private in ["000042", "somebody", "domain", "s-17"] {
+        assert!(!shown.contains(private), "{shown}");
+    }
+}
+
+#[test]
+fn hashes_depend_on_the_secret_and_on_the_kind() {
+    let text = "a@x.example";
+    let nai = device(|device| device.nai = Some(text.parse().unwrap()));
+    let external = device(|device| device.external_id = Some(text.parse().unwrap()));
+    assert_eq!(keys(&nai), keys(&nai));
+    assert_ne!(keys(&nai).permanent[0].hash, keys(&external).permanent[0].hash);
+    let others = DeviceKeys::new(&KeyHasher::random(), Some(&nai), None);
+    assert_ne!(others, keys(&nai));
+}
+
+#[test]
+fn parts_do_not_run_together() {
+    let hasher = KeyHasher::random();
+    let subject =
+        |issuer: &str, subject: &str| Subject { issuer: issuer.into(), subject: subject.into() };
+    assert_ne!(hasher.subject(&subject("ab", "c")), hasher.subject(&subject("a", "bc")));
+}
+
+#[test]
+fn an_ipv6_address_is_its_64() {
+    let with =
+        |net: &str| device(|device| device.ipv6 = Some(Written::plain(net.parse().unwrap())));
+    assert_eq!(keys(&with("2001:db8::1:2:3:4/128")), keys(&with("2001:db8::/64")));
+    assert_eq!(keys(&with("2001:db8::1:2:3:4/56")), keys(&with("2001:db8::/56")));
+}
+
+#[test]
+fn networks_wider_than_the_rules_allow_are_too_broad() {
+    let v6 = |net: &str| device(|device| device.ipv6 = Some(Written::plain(net.parse().unwrap())));
+    let v4 = |net: &str| {
+        device(|device| {
+            device.ipv4 = Some(DeviceIpv4::Legacy(Written::plain(net.parse().unwrap())));
+        })
+    };
+    let rules = Rules::default();
+    for (device, broad) in [
+        (v6("2001:db8::/47"), true),
+        (v6("2001:db8::/48"), false),
+        (v6("2001:db8::1/128"), false),
+        (v4("192.0.2.0/23"), true),
+        (v4("192.0.2.0/24"), false),
+        (v4("192.0.2.1/32"), false),
+        (phone(1), false),
+    ] {
+        assert_eq!(keys(&device).is_too_broad(&rules), broad, "{device:?}");
+    }
+    let strict = Rules { device_prefix_v6_min: 128, ..rules };
+    assert!(!keys(&v6("2001:db8::1/128")).is_too_broad(&strict));
+}
+
+#[test]
+fn kinds_are_told_apart() {
+    let claim =
+        Claim::new(&KeyHasher::random(), &party("c1"), &booking(asked(phone(1), "192.0.2.1")));
+    assert_eq!(claim.keys.kinds(), 1);
+    assert_eq!(claim.keys.subject(), None);
+    assert_eq!(DeviceKeys::new(&KeyHasher::random(), None, None).kinds(), 0);
+}

@@ -1,0 +1,112 @@
+//! From a device's keys to the sessions that hold something of it: mostly one, seldom more.
+
+use std::collections::{HashMap, hash_map::Entry};
+
+use super::{
+    super::claim::{DeviceKeys, PublicV4, V4Key},
+    OperatorNumber, Slot,
+};
+
+/// One key of a device at an operator: equal or not, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct IndexKey {
+    operator: OperatorNumber,
+    kind: u8,
+    value: [u8; 15],
+}
+
+/// A table of lists, most of which have one element: the others are kept apart.
+#[derive(Debug, Default)]
+pub(super) struct KeyTable {
+    first: HashMap<IndexKey, Slot>,
+    /// What came after the first.
+    more: HashMap<IndexKey, Vec<Slot>>,
+}
+
+// Above those of the permanent kinds.
+const PUBLIC_AND_PORT: u8 = 0x80;
+const PUBLIC_AND_PRIVATE: u8 = 0x81;
+const PUBLIC: u8 = 0x82;
+
+impl IndexKey {
+    /// The keys of which one in common makes two devices the same, or belies them.
+    pub(super) fn exact(operator: OperatorNumber, keys: &DeviceKeys) -> impl Iterator<Item = Self> {
+        let permanent = keys.permanent.iter().map(move |key| Self {
+            operator,
+            kind: key.kind as u8,
+            value: *key.hash(),
+        });
+        let port = public(keys).and_then(|of| {
+            let [high, low] = of.port?.to_be_bytes();
+            Some(Self::address(operator, PUBLIC_AND_PORT, of, [high, low, 0, 0]))
+        });
+        let private = public(keys).and_then(|of| {
+            Some(Self::address(operator, PUBLIC_AND_PRIVATE, of, of.private?.octets()))
+        });
+        permanent.chain(port).chain(private)
+    }
+
+    /// The key that only raises the question.
+    pub(super) fn public(operator: OperatorNumber, keys: &DeviceKeys) -> Option<Self> {
+        public(keys).map(|of| Self::address(operator, PUBLIC, of, [0; 4]))
+    }
+
+    fn address(operator: OperatorNumber, kind: u8, of: PublicV4, rest: [u8; 4]) -> Self {
+        let mut value = [0; 15];
+        for (to, from) in value.iter_mut().zip(of.public.octets().into_iter().chain(rest)) {
+            *to = from;
+        }
+        Self { operator, kind, value }
+    }
+}
+
+impl KeyTable {
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_empty() && self.more.is_empty()
+    }
+
+    pub(super) fn slots(&self, key: &IndexKey) -> impl Iterator<Item = Slot> {
+        let first = self.first.get(key).copied();
+        // Two look-ups only where there may be a second.
+        let more = first.and_then(|_| self.more.get(key)).into_iter().flatten().copied();
+        first.into_iter().chain(more)
+    }
+
+    pub(super) fn add(&mut self, key: IndexKey, slot: Slot) {
+        match self.first.entry(key) {
+            Entry::Vacant(place) => {
+                place.insert(slot);
+            }
+            Entry::Occupied(_) => self.more.entry(key).or_default().push(slot),
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: &IndexKey, slot: Slot) {
+        let Entry::Occupied(mut first) = self.first.entry(*key) else { return };
+        let Entry::Occupied(mut more) = self.more.entry(*key) else {
+            if *first.get() == slot {
+                first.remove();
+            }
+            return;
+        };
+        let list = more.get_mut();
+        if *first.get() == slot {
+            if let Some(next) = list.pop() {
+                first.insert(next);
+            }
+        } else if let Some(at) = list.iter().position(|&other| other == slot) {
+            list.swap_remove(at);
+        }
+        if list.is_empty() {
+            more.remove();
+        }
+    }
+}
+
+const fn public(keys: &DeviceKeys) -> Option<PublicV4> {
+    match keys.v4 {
+        Some(V4Key::Public(address)) => Some(address),
+        Some(V4Key::Legacy(_)) | None => None,
+    }
+}

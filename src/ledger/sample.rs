@@ -1,0 +1,219 @@
+//! Sessions to test with.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+use proptest::{collection::vec, option::of, prelude::*, sample::select};
+use serde_json::Value;
+
+use super::{Booking, Party, Rules};
+use crate::qod::{
+    ApplicationServer, CreateSession, Device, DeviceIpv4, Granted, Moment, PhoneNumber, PortRange,
+    PortsSpec, QosStatus, StatusInfo, Subject, Written,
+};
+
+pub(super) const START: Moment = Moment::from_unix_s(1_700_000_000);
+pub(super) const CALL: Duration = Duration::from_secs(10);
+
+pub(super) fn party(client: &str) -> Party {
+    Party { client: client.into(), subject: None }
+}
+
+pub(super) fn user(client: &str, subject: &str) -> Party {
+    let subject = Subject { issuer: "https://issuer.example".into(), subject: subject.into() };
+    Party { client: client.into(), subject: Some(subject) }
+}
+
+pub(super) fn device(fill: impl FnOnce(&mut Device)) -> Device {
+    let mut device = Device::default();
+    fill(&mut device);
+    device
+}
+
+/// A device known by a number of these last digits.
+pub(super) fn phone(digits: u32) -> Device {
+    let number = PhoneNumber::with_optional_plus(&format!("491510{digits:08}")).unwrap();
+    device(|device| device.phone = Some(Written::plain(number)))
+}
+
+/// `device`'s traffic with one server, for an hour.
+pub(super) fn asked(device: Device, server: &str) -> CreateSession {
+    CreateSession {
+        device: Some(device),
+        server: servers(&[server]),
+        device_ports: None,
+        server_ports: None,
+        qos_profile: "QOS_E".to_owned(),
+        duration_s: 3600,
+        sink: None,
+    }
+}
+
+/// A single address of each family at most.
+pub(super) fn servers(list: &[&str]) -> ApplicationServer {
+    let (mut ipv4, mut ipv6) = (None, None);
+    for text in list {
+        let net = text.parse().unwrap_or_else(|_| text.parse::<IpAddr>().unwrap().into());
+        match net {
+            ipnet::IpNet::V4(net) => ipv4 = Some(Written::plain(net)),
+            ipnet::IpNet::V6(net) => ipv6 = Some(Written::plain(net)),
+        }
+    }
+    ApplicationServer::Subnets { ipv4, ipv6 }
+}
+
+pub(super) fn booking(claimed: CreateSession) -> Booking {
+    Booking {
+        operator: "north".into(),
+        dialect: "camara-0.10.1".into(),
+        wanted: claimed.clone(),
+        claimed,
+        rules: Rules::default(),
+        sessions_max: 1_000_000,
+        call_deadline: CALL,
+    }
+}
+
+pub(super) fn granted(status: QosStatus, from: Moment, duration_s: u32) -> Granted {
+    let available = status == QosStatus::Available;
+    Granted {
+        duration_s,
+        started_at: available.then_some(from),
+        expires_at: available.then(|| from + Duration::from_secs(duration_s.into())),
+        status,
+        status_info: (status == QosStatus::Unavailable).then_some(StatusInfo::NetworkTerminated),
+        messages: Vec::new(),
+    }
+}
+
+/// Two sessions and what the rule must say of them, in either order.
+pub(super) struct Pair {
+    pub(super) name: String,
+    pub(super) verdict: String,
+    pub(super) one: (Party, CreateSession),
+    pub(super) other: (Party, CreateSession),
+}
+
+/// The pairs of `rule/vectors.json`.
+pub(super) fn pairs() -> Vec<Pair> {
+    let list: Vec<Value> = serde_json::from_str(include_str!("rule/vectors.json")).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let pair = |pair: &Value| Pair {
+        name: text(&pair["name"]),
+        verdict: text(&pair["verdict"]),
+        one: side(&pair["one"]),
+        other: side(&pair["other"]),
+    };
+    list.iter().map(pair).collect()
+}
+
+fn side(words: &Value) -> (Party, CreateSession) {
+    let text = |name: &str| words[name].as_str();
+    let parsed = device(|device| {
+        device.phone = text("phoneNumber")
+            .map(|text| Written::from_text(PhoneNumber::with_optional_plus(text).unwrap(), text));
+        device.nai = text("networkAccessIdentifier").map(|text| text.parse().unwrap());
+        device.ipv6 = text("ipv6Address")
+            .map(|text| Written::from_text(text.parse::<Ipv6Addr>().unwrap().into(), text));
+        device.ipv4 = text("publicAddress").map(|public| DeviceIpv4::Public {
+            public: public.parse().unwrap(),
+            private: text("privateAddress").map(|private| private.parse().unwrap()),
+            public_port: words["publicPort"].as_u64().map(|port| port.try_into().unwrap()),
+        });
+        if let Some(net) = text("ipv4addr") {
+            let value = net.parse().unwrap_or_else(|_| net.parse::<Ipv4Addr>().unwrap().into());
+            device.ipv4 = Some(DeviceIpv4::Legacy(Written::from_text(value, net)));
+        }
+    });
+    let list: Vec<&str> =
+        words["servers"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    let wanted = CreateSession {
+        device: Some(parsed).filter(|device| !device.is_empty()),
+        server: servers(&list),
+        device_ports: ports(&words["devicePorts"]),
+        server_ports: ports(&words["serverPorts"]),
+        qos_profile: text("qosProfile").unwrap_or("QOS_E").to_owned(),
+        duration_s: 3600,
+        sink: None,
+    };
+    let client = text("client").unwrap_or("c1");
+    (text("subject").map_or_else(|| party(client), |subject| user(client, subject)), wanted)
+}
+
+fn ports(words: &Value) -> Option<PortsSpec> {
+    let mut spec = PortsSpec::default();
+    for text in words.as_array()?.iter().map(|text| text.as_str().unwrap()) {
+        match text.split_once('-') {
+            Some((from, to)) => {
+                spec.ranges.push(PortRange { from: from.parse().unwrap(), to: to.parse().unwrap() })
+            }
+            None => spec.ports.push(text.parse().unwrap()),
+        }
+    }
+    Some(spec)
+}
+
+/// Devices of a small world, where many are the same and many nobody can tell.
+pub(super) fn any_device() -> impl Strategy<Value = Device> {
+    let nai = |text: &'static str| -> crate::qod::Nai { text.parse().unwrap() };
+    let v6 = ["2001:db8::1", "2001:db8::/48", "2001:db8:0:2::/63", "2001:db8:0:3::/64"];
+    let v6 = select(v6.to_vec()).prop_map(|text| {
+        let net = text.parse().unwrap_or_else(|_| text.parse::<Ipv6Addr>().unwrap().into());
+        Written::plain(net)
+    });
+    (
+        of(select(vec![phone(1), phone(2), phone(3)])),
+        of(select(vec![nai("a@x.example"), nai("a@X.example"), nai("b@x.example")])),
+        of(select(vec![nai("a@x.example"), nai("b@x.example")])),
+        of(any_ipv4()),
+        of(v6),
+    )
+        .prop_map(|(phone, nai, external_id, ipv4, ipv6)| Device {
+            phone: phone.and_then(|device| device.phone),
+            nai,
+            external_id,
+            ipv4,
+            ipv6,
+        })
+}
+
+fn any_ipv4() -> impl Strategy<Value = DeviceIpv4> {
+    let address = |last: u8| Ipv4Addr::new(203, 0, 113, last);
+    let public = (0..2_u8, of(0..2_u8), of(1..3_u16)).prop_map(move |(public, private, port)| {
+        DeviceIpv4::Public {
+            public: address(public),
+            private: private.map(address),
+            public_port: port,
+        }
+    });
+    let legacy = (0..4_u8, 30..=32_u8).prop_map(move |(last, length)| {
+        DeviceIpv4::Legacy(Written::plain(ipnet::Ipv4Net::new(address(last), length).unwrap()))
+    });
+    prop_oneof![public, legacy]
+}
+
+/// Wishes of that world: four servers of each family, eight ports.
+pub(super) fn any_asked() -> impl Strategy<Value = CreateSession> {
+    let v4 =
+        of(select(&["192.0.2.0/30", "192.0.2.0/31", "192.0.2.2/31", "192.0.2.1", "192.0.2.3"][..]));
+    let v6 = of(select(&["2001:db8:f::/126", "2001:db8:f::2/127", "2001:db8:f::1"][..]));
+    (any_device(), v4, v6, of(any_ports()), of(any_ports())).prop_map(
+        |(device, v4, v6, device_ports, server_ports)| {
+            let list: Vec<&str> = v4.into_iter().chain(v6).collect();
+            let list = if list.is_empty() { vec!["192.0.2.1"] } else { list };
+            let server = servers(&list);
+            CreateSession { server, device_ports, server_ports, ..asked(device, "192.0.2.1") }
+        },
+    )
+}
+
+fn any_ports() -> impl Strategy<Value = PortsSpec> {
+    let range = (0..8_u16, 0..3_u16)
+        .prop_map(|(from, more)| PortRange { from, to: from.saturating_add(more).min(7) });
+    (vec(range, 0..2), vec(0..8_u16, 0..3)).prop_map(|(ranges, ports)| {
+        let ports = if ranges.is_empty() && ports.is_empty() { vec![0] } else { ports };
+        PortsSpec { ranges, ports }
+    })
+}

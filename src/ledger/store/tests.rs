@@ -1,0 +1,171 @@
+//! The contract that every store must keep: a store's own tests run these over it.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    super::{
+        Ledger,
+        claim::KeyHasher,
+        model::agrees_with_the_model,
+        sample::{START, asked, booking, granted, party, phone},
+    },
+    *,
+};
+use crate::{clock::Clock, qod::QosStatus};
+
+/// All of the contract.
+pub(in super::super) fn keeps_the_contract(make: impl Fn() -> Arc<dyn Store>) {
+    let alone = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    alone.block_on(async {
+        writes_are_compare_and_set(&*make()).await;
+        what_lapsed_stays_lapsed(&*make()).await;
+        a_refused_wish_leaves_nothing(&*make()).await;
+        a_sweep_looks_at_no_more_than_it_is_told(&*make()).await;
+    });
+    agrees_with_the_model(&make);
+    let together =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    together.block_on(async {
+        for _ in 0..50 {
+            of_forty_at_once_one_wins(make()).await;
+        }
+        no_flow_is_held_twice(make()).await;
+    });
+}
+
+fn wish(digits: u32) -> Wish {
+    let booking = booking(asked(phone(digits), "192.0.2.1"));
+    // One secret for all: the keys of two wishes must compare.
+    static HASHER: std::sync::LazyLock<KeyHasher> = std::sync::LazyLock::new(KeyHasher::random);
+    Wish {
+        record: Record::reserved(&party("c1"), &booking, START),
+        claim: Claim::new(&HASHER, &party("c1"), &booking),
+        rules: booking.rules,
+        sessions_max: booking.sessions_max,
+    }
+}
+
+async fn writes_are_compare_and_set(store: &dyn Store) {
+    let wish = wish(1);
+    let first = wish.record.clone();
+    let id = first.session.id;
+    let available = granted(QosStatus::Available, START, 60);
+    let second = first.clone().confirmed("theirs".to_owned(), available, START).unwrap();
+    assert_eq!(store.replace(second.clone(), START).await, Err(Error::NotFound));
+    assert_eq!(store.remove(id, 0).await, Err(Error::NotFound));
+    assert_eq!(store.insert(wish, START).await, Ok(false));
+    assert_eq!(store.find(&id).await, Ok(Some(first.clone())));
+    assert_eq!(store.replace(first.clone(), START).await, Err(Error::Lost));
+    assert_eq!(store.replace(second.clone(), START).await, Ok(()));
+    assert_eq!(store.replace(second.clone(), START).await, Err(Error::Lost));
+    assert_eq!(store.replace(first.doubted().unwrap(), START).await, Err(Error::Lost));
+    assert_eq!(store.remove(id, 0).await, Err(Error::Lost));
+    assert_eq!(store.find(&id).await, Ok(Some(second)));
+    assert_eq!(store.remove(id, 1).await, Ok(()));
+    assert_eq!(store.find(&id).await, Ok(None));
+}
+
+async fn what_lapsed_stays_lapsed(store: &dyn Store) {
+    let (first, second) = (wish(1), wish(1));
+    let reserved = first.record.clone();
+    store.insert(first, START).await.unwrap();
+    let much_later = START + Duration::from_secs(1_000_000);
+    assert_eq!(store.insert(second, much_later).await, Ok(false));
+    // The first comes with a time from before, and finds its flow gone.
+    let available = granted(QosStatus::Available, START, 60);
+    let late = reserved.confirmed("theirs".to_owned(), available, START).unwrap();
+    assert_eq!(store.replace(late, START).await, Err(Error::Lost));
+}
+
+async fn a_refused_wish_leaves_nothing(store: &dyn Store) {
+    let (first, second) = (wish(1), wish(1));
+    let (held, refused) = (first.record.session.id, second.record.session.id);
+    store.insert(first, START).await.unwrap();
+    let taken = Error::Taken { own: Some(held), device_unknown: false };
+    assert_eq!(store.insert(second, START).await, Err(taken));
+    assert_eq!(store.find(&refused).await, Ok(None));
+    let full = Wish { sessions_max: 1, ..wish(2) };
+    assert_eq!(store.insert(full, START).await, Err(Error::QuotaExceeded { max: 1 }));
+    let live: u64 = store.counts().into_iter().map(|(_, _, count)| count).sum();
+    assert_eq!(live, 1);
+}
+
+async fn a_sweep_looks_at_no_more_than_it_is_told(store: &dyn Store) {
+    for digits in 0..10 {
+        store.insert(wish(digits), START).await.unwrap();
+    }
+    assert_eq!(store.sweep(START, 4).await.unwrap().records, 0);
+    let later = START + Duration::from_secs(41);
+    let mut swept = Vec::new();
+    for _ in 0..4 {
+        swept.push(store.sweep(later, 4).await.unwrap().records);
+    }
+    assert_eq!(swept, [4, 4, 2, 0]);
+}
+
+async fn of_forty_at_once_one_wins(store: Arc<dyn Store>) {
+    let ledger = Ledger::over(store, Clock::fixed(START));
+    let ready = Arc::new(tokio::sync::Barrier::new(40));
+    let tasks: Vec<_> = (0..40)
+        .map(|n| {
+            let (ledger, ready) = (ledger.clone(), Arc::clone(&ready));
+            tokio::spawn(async move {
+                ready.wait().await;
+                let party = party(if n % 2 == 0 { "c1" } else { "c2" });
+                ledger.reserve_for(party, booking(asked(phone(1), "192.0.2.1"))).await
+            })
+        })
+        .collect();
+    let (mut won, mut taken) = (0, 0);
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(_) => won += 1,
+            Err(Error::Taken { device_unknown: false, .. }) => taken += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!((won, taken), (1, 39));
+}
+
+// A thousand tasks, few devices and flows; each marks what it was given, and unmarks it before it
+// gives it back: no mark may be there already.
+async fn no_flow_is_held_twice(store: Arc<dyn Store>) {
+    let ledger = Ledger::over(store, Clock::fixed(START));
+    let marks = Arc::new(std::sync::Mutex::new(std::collections::HashSet::new()));
+    let tasks: Vec<_> = (0..1000_u32)
+        .map(|n| {
+            let (ledger, marks) = (ledger.clone(), Arc::clone(&marks));
+            tokio::spawn(async move {
+                let flow = (n % 5, n / 5 % 2);
+                let server = if flow.1 == 0 { "192.0.2.1" } else { "192.0.2.2" };
+                let wish = booking(asked(phone(flow.0), server));
+                let Ok(reservation) = ledger.reserve_for(party("c1"), wish).await else {
+                    return false;
+                };
+                assert!(marks.lock().unwrap().insert(flow), "{flow:?} is held twice");
+                tokio::task::yield_now().await;
+                let unmark = || assert!(marks.lock().unwrap().remove(&flow));
+                if n % 3 == 0 {
+                    unmark();
+                    ledger.release(reservation).await.unwrap();
+                    return true;
+                }
+                let available = granted(QosStatus::Available, START, 60);
+                let name = format!("theirs-{n}");
+                let record = ledger.confirm(reservation, name, available).await.unwrap();
+                tokio::task::yield_now().await;
+                let record = ledger.begin_delete(&record).await.unwrap();
+                ledger.sweep().await.unwrap();
+                unmark();
+                ledger.end(&record).await.unwrap();
+                true
+            })
+        })
+        .collect();
+    let mut given = 0;
+    for task in tasks {
+        given += u32::from(task.await.unwrap());
+    }
+    assert!(given >= 10, "{given}");
+    assert!(ledger.counts().iter().all(|(_, _, count)| *count == 0));
+}

@@ -1,0 +1,362 @@
+//! Speaking to an operator, in its own dialect. What comes of it is one of three: it did what was
+//! asked, it surely did not, or nobody knows.
+//!
+//! Only two things are a sure no: a call of which not one byte left us, and a readable refusal
+//! (4xx, 501). A timeout, a reset, a 5xx or a rubbish answer may all hide a session, and count as
+//! unknown. What an operator says of *our* credentials is never told to a client.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, header};
+
+use crate::{
+    clock::Clock,
+    dialect::{Dialect, Fitting, RemoteProblem, Unreadable},
+    ledger::{Record, Reservation, Rules},
+    metrics::Metrics,
+    outbound::{Answered, Call, Endpoint, Outbound, Sent},
+    qod::{Granted, Operation, OperatorId, Secret},
+};
+
+/// How to reach an operator, and what to heed there.
+#[derive(Debug)]
+pub struct Settings {
+    /// Our name for it.
+    pub id: OperatorId,
+    /// What it speaks.
+    pub dialect: Arc<Dialect>,
+    /// Where its API stands, base path included.
+    pub endpoint: Endpoint,
+    /// Is it one of our own making, for trying things out?
+    pub simulated: bool,
+    /// What we show in `Authorization`.
+    pub bearer: Option<Secret>,
+    /// What we show in the dialect's proof header (`X-Authorization`), where it has one.
+    pub proof: Option<Secret>,
+    /// How long a call may take.
+    pub timeout: Duration,
+    /// How requests must be fitted to it.
+    pub fitting: Fitting,
+    /// When two of its sessions conflict.
+    pub rules: Rules,
+}
+
+/// An operator.
+#[derive(Debug)]
+pub struct Operator {
+    settings: Settings,
+    authorization: Option<HeaderValue>,
+    proof: Option<HeaderValue>,
+}
+
+/// All operators, by name.
+#[derive(Debug, Default)]
+pub struct Operators(HashMap<OperatorId, Arc<Operator>>);
+
+/// What came of asking an operator.
+#[derive(Debug)]
+pub enum Outcome<T> {
+    /// It did what was asked.
+    Accepted(T),
+    /// It surely did not.
+    Refused(No),
+    /// It may have, or not.
+    Unknown(Silence),
+}
+
+/// What an operator granted.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Its name for the session.
+    pub operator_session: String,
+    /// The session.
+    pub granted: Granted,
+}
+
+/// Why an operator surely did not do what was asked.
+#[derive(Debug)]
+pub enum No {
+    /// It said so.
+    Said(RemoteProblem),
+    /// It knows no such session.
+    Gone,
+    /// It did not take our credentials.
+    OurCredentials(u16),
+    /// It answered with a redirect, which is not followed.
+    Redirected(u16),
+    /// Its dialect has no such operation.
+    NoSuchOperation,
+    /// It could not be reached; nothing was sent.
+    NotReached(String),
+}
+
+/// Why nobody knows what an operator did.
+#[derive(Debug)]
+pub enum Silence {
+    /// No answer came, or only a part.
+    Lost(String),
+    /// The answer cannot be read.
+    Unreadable {
+        /// What is wrong with it.
+        reason: &'static str,
+        /// The operator's name for the session, if that much can be read.
+        operator_session: Option<String>,
+    },
+    /// It reports a fault of its own, which may lie on either side of what was asked.
+    Failed(u16),
+}
+
+/// What calls are made with.
+#[derive(Clone)]
+pub struct Caller {
+    /// The pool of connections.
+    pub outbound: Outbound,
+    /// For how long they take.
+    pub clock: Clock,
+    /// Where that is told.
+    pub metrics: Metrics,
+}
+
+const ANSWER_BYTES_MAX: usize = 256 * 1024;
+const X_CORRELATOR: HeaderName = HeaderName::from_static("x-correlator");
+
+impl Operators {
+    /// These operators.
+    pub fn new(settings: Vec<Settings>) -> Self {
+        let operators = settings.into_iter().map(Operator::new);
+        Self(operators.map(|operator| (operator.id().clone(), Arc::new(operator))).collect())
+    }
+
+    /// The operator of this name.
+    pub fn find(&self, id: &OperatorId) -> Option<&Arc<Operator>> {
+        self.0.get(id)
+    }
+}
+
+impl Operator {
+    fn new(settings: Settings) -> Self {
+        let bearer = settings.bearer.as_ref();
+        let authorization = bearer.and_then(|token| secret_header("Bearer ", token));
+        let proof = settings.proof.as_ref().and_then(|proof| secret_header("", proof));
+        Self { settings, authorization, proof }
+    }
+
+    /// Our name for it.
+    pub fn id(&self) -> &OperatorId {
+        &self.settings.id
+    }
+
+    /// What it speaks.
+    pub fn dialect(&self) -> &Arc<Dialect> {
+        &self.settings.dialect
+    }
+
+    /// How requests must be fitted to it.
+    pub fn fitting(&self) -> &Fitting {
+        &self.settings.fitting
+    }
+
+    /// When two of its sessions conflict.
+    pub fn rules(&self) -> &Rules {
+        &self.settings.rules
+    }
+
+    /// Is it one of our own making?
+    pub fn is_simulated(&self) -> bool {
+        self.settings.simulated
+    }
+
+    /// How long a call may take.
+    pub fn timeout(&self) -> Duration {
+        self.settings.timeout
+    }
+
+    /// Has its dialect this operation?
+    pub fn offers(&self, operation: Operation) -> bool {
+        self.dialect().path_of(operation, Some("")).is_some()
+    }
+
+    /// Asks for a session. Only who holds the flow may.
+    pub async fn create_session(
+        &self,
+        caller: &Caller,
+        reservation: &Reservation,
+        correlator: &HeaderValue,
+    ) -> Outcome<Accepted> {
+        let body = self.dialect().create_session_request(reservation.claimed(), None);
+        let ask = Ask { operation: Operation::CreateSession, session: None, body, correlator };
+        match self.ask(caller, ask).await {
+            Outcome::Accepted(answer) => self.read_session(&answer),
+            Outcome::Refused(No::Gone) => Outcome::Refused(No::NoSuchOperation),
+            Outcome::Refused(no) => Outcome::Refused(no),
+            Outcome::Unknown(silence) => Outcome::Unknown(silence),
+        }
+    }
+
+    /// Asks how a session stands.
+    pub async fn session(
+        &self,
+        caller: &Caller,
+        operator_session: &str,
+        correlator: &HeaderValue,
+    ) -> Outcome<Accepted> {
+        let session = Some(operator_session);
+        let ask =
+            Ask { operation: Operation::GetSession, session, body: Bytes::new(), correlator };
+        match self.ask(caller, ask).await {
+            Outcome::Accepted(answer) => self.read_session(&answer),
+            Outcome::Refused(no) => Outcome::Refused(no),
+            Outcome::Unknown(silence) => Outcome::Unknown(silence),
+        }
+    }
+
+    /// Asks for more time. Only who has raised the hold may.
+    pub async fn extend_session(
+        &self,
+        caller: &Caller,
+        record: &Record,
+        additional_s: u32,
+        correlator: &HeaderValue,
+    ) -> Outcome<Accepted> {
+        let Some(body) = self.dialect().extend_session_request(additional_s) else {
+            return Outcome::Refused(No::NoSuchOperation);
+        };
+        let session = record.operator_session.as_deref();
+        let ask = Ask { operation: Operation::ExtendSession, session, body, correlator };
+        match self.ask(caller, ask).await {
+            Outcome::Accepted(answer) => self.read_session(&answer),
+            Outcome::Refused(no) => Outcome::Refused(no),
+            Outcome::Unknown(silence) => Outcome::Unknown(silence),
+        }
+    }
+
+    /// Deletes a session; one that the operator no longer knows is deleted too.
+    pub async fn delete_session(
+        &self,
+        caller: &Caller,
+        operator_session: &str,
+        correlator: &HeaderValue,
+    ) -> Outcome<()> {
+        let session = Some(operator_session);
+        let ask =
+            Ask { operation: Operation::DeleteSession, session, body: Bytes::new(), correlator };
+        match self.ask(caller, ask).await {
+            Outcome::Accepted(_) | Outcome::Refused(No::Gone) => Outcome::Accepted(()),
+            Outcome::Refused(no) => Outcome::Refused(no),
+            Outcome::Unknown(silence) => Outcome::Unknown(silence),
+        }
+    }
+
+    fn read_session(&self, answer: &Answered) -> Outcome<Accepted> {
+        match self.dialect().read_session(&answer.body) {
+            Ok((operator_session, granted)) => {
+                Outcome::Accepted(Accepted { operator_session, granted })
+            }
+            Err(Unreadable { reason, operator_session }) => {
+                Outcome::Unknown(Silence::Unreadable { reason, operator_session })
+            }
+        }
+    }
+
+    async fn ask(&self, caller: &Caller, ask: Ask<'_>) -> Outcome<Answered> {
+        let operation = ask.operation;
+        let Some(path) = self.dialect().path_of(operation, ask.session) else {
+            return Outcome::Refused(No::NoSuchOperation);
+        };
+        let headers = self.headers(ask.correlator);
+        let call = Call {
+            method: method_of(operation),
+            path: &path,
+            headers: &headers,
+            body: ask.body,
+            within: self.settings.timeout,
+            answer_bytes_max: ANSWER_BYTES_MAX,
+        };
+        let started = caller.clock.tick();
+        let sent = caller.outbound.send(&self.settings.endpoint, &call).await;
+        let outcome = self.judge(operation, sent);
+        let elapsed = caller.clock.elapsed(started);
+        caller.metrics.operator_called(&self.id().0, operation.name(), outcome.name(), elapsed);
+        outcome
+    }
+
+    fn judge(&self, operation: Operation, sent: Sent) -> Outcome<Answered> {
+        let answer = match sent {
+            Sent::Answered(answer) => answer,
+            Sent::NotSent(reason) => return Outcome::Refused(No::NotReached(reason)),
+            Sent::Unknown(reason) => return Outcome::Unknown(Silence::Lost(reason)),
+        };
+        let status = answer.status.as_u16();
+        match status {
+            200..=299 => Outcome::Accepted(answer),
+            300..=399 => Outcome::Refused(No::Redirected(status)),
+            401 | 403 => Outcome::Refused(No::OurCredentials(status)),
+            404 | 410 if operation != Operation::CreateSession => Outcome::Refused(No::Gone),
+            // A request that the operator timed out on may still be carried out.
+            408 => Outcome::Unknown(Silence::Failed(status)),
+            400..=499 | 501 => {
+                Outcome::Refused(No::Said(self.dialect().read_problem(status, &answer.body)))
+            }
+            _ => Outcome::Unknown(Silence::Failed(status)),
+        }
+    }
+
+    fn headers(&self, correlator: &HeaderValue) -> Vec<(HeaderName, HeaderValue)> {
+        let mut headers = vec![
+            (header::ACCEPT, HeaderValue::from_static("application/json")),
+            (X_CORRELATOR, correlator.clone()),
+        ];
+        if let Some(authorization) = &self.authorization {
+            headers.push((header::AUTHORIZATION, authorization.clone()));
+        }
+        let descriptor = self.dialect().descriptor();
+        if let Some(name) = descriptor.transaction_header {
+            headers.push((HeaderName::from_static(name), correlator.clone()));
+        }
+        if let (Some(name), Some(proof)) = (descriptor.proof_header, &self.proof) {
+            headers.push((HeaderName::from_static(name), proof.clone()));
+        }
+        headers
+    }
+}
+
+impl<T> Outcome<T> {
+    /// Its name in the metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Accepted(_) => "accepted",
+            Self::Refused(No::Said(_) | No::Gone | No::NoSuchOperation) => "refused",
+            Self::Refused(No::OurCredentials(_)) => "our_credentials",
+            Self::Refused(No::Redirected(_)) => "redirected",
+            Self::Refused(No::NotReached(_)) => "not_reached",
+            Self::Unknown(Silence::Lost(_)) => "lost",
+            Self::Unknown(Silence::Unreadable { .. }) => "unreadable",
+            Self::Unknown(Silence::Failed(_)) => "failed",
+        }
+    }
+}
+
+struct Ask<'a> {
+    operation: Operation,
+    session: Option<&'a str>,
+    body: Bytes,
+    correlator: &'a HeaderValue,
+}
+
+fn method_of(operation: Operation) -> Method {
+    match operation {
+        Operation::CreateSession | Operation::ExtendSession => Method::POST,
+        Operation::GetSession => Method::GET,
+        Operation::DeleteSession => Method::DELETE,
+    }
+}
+
+fn secret_header(scheme: &str, secret: &Secret) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("{scheme}{}", secret.reveal())).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,55 @@
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use super::*;
+
+fn operator() -> Operator {
+    let schemas = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
+    let dialects = crate::dialect::Dialects::load(&schemas).unwrap();
+    Operator::new(Settings {
+        id: "one".into(),
+        dialect: Arc::clone(dialects.named("camara-0.10.1").unwrap()),
+        endpoint: Endpoint::parse("http://127.0.0.1:1/qod/v0", 1).unwrap(),
+        simulated: true,
+        bearer: Some(Secret::new("secret")),
+        proof: None,
+        timeout: Duration::from_secs(1),
+        fitting: Fitting::default(),
+        rules: Rules::default(),
+    })
+}
+
+#[track_caller]
+fn judged(operation: Operation, status: u16) -> &'static str {
+    let status = StatusCode::from_u16(status).unwrap();
+    let answer = Answered { status, headers: HeaderMap::new(), body: Bytes::new() };
+    operator().judge(operation, Sent::Answered(answer)).name()
+}
+
+#[test]
+fn only_a_sure_no_is_a_no() {
+    let create = Operation::CreateSession;
+    for status in [200, 201, 202] {
+        assert_eq!(judged(create, status), "accepted");
+    }
+    for status in [400, 404, 409, 422, 429, 501] {
+        assert_eq!(judged(create, status), "refused", "{status}");
+    }
+    for status in [401, 403] {
+        assert_eq!(judged(create, status), "our_credentials");
+    }
+    for status in [101, 408, 500, 502, 503, 504, 599] {
+        assert_eq!(judged(create, status), "failed", "{status}");
+    }
+    assert_eq!(judged(create, 302), "redirected");
+    assert_eq!(judged(Operation::DeleteSession, 404), "refused");
+    let not_sent = operator().judge(create, Sent::NotSent(String::new()));
+    assert!(matches!(not_sent, Outcome::Refused(No::NotReached(_))));
+    let unknown = operator().judge(create, Sent::Unknown(String::new()));
+    assert!(matches!(unknown, Outcome::Unknown(Silence::Lost(_))));
+}
+
+#[test]
+fn our_credentials_are_not_printed() {
+    assert!(!format!("{:?}", operator()).contains("secret"));
+}

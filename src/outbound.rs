@@ -1,0 +1,254 @@
+//! The HTTP calls that the gateway itself makes: to operators, to token issuers, later to sinks.
+//!
+//! They go over pingora's pooled transport, header and body in one write. What matters to the
+//! caller is told apart in three: surely not sent, perhaps sent, answered. Nothing here is retried
+//! but a read or a delete that met a connection which its peer had just closed.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use pingora::{
+    connectors::{ConnectorOptions, TransportConnector},
+    protocols::{Stream, http::v1::client::HttpSession},
+    upstreams::peer::{HttpPeer, Peer},
+};
+use tokio::{io::AsyncWriteExt, time::timeout};
+
+mod endpoint;
+
+pub use self::endpoint::{Endpoint, NotAnEndpoint};
+
+const IDLE_CONNECTIONS_MAX: usize = 1024;
+const IDLE: Duration = Duration::from_secs(30);
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+const INTERIM_ANSWERS_MAX: usize = 8;
+
+/// Makes calls. Cheap to clone; all clones share one pool of connections.
+#[derive(Clone)]
+pub struct Outbound(Arc<TransportConnector>);
+
+/// A request of ours.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// The method.
+    pub method: Method,
+    /// The path below the endpoint's own.
+    pub path: &'a str,
+    /// The header, but for `Host` and the framing.
+    pub headers: &'a [(HeaderName, HeaderValue)],
+    /// The body; empty for none.
+    pub body: Bytes,
+    /// How long it may take in all.
+    pub within: Duration,
+    /// How large an answer may be.
+    pub answer_bytes_max: usize,
+}
+
+/// What came of a call.
+#[derive(Debug)]
+pub enum Sent {
+    /// Not one byte left us.
+    NotSent(String),
+    /// Something left us, and no answer came that can be read.
+    Unknown(String),
+    /// The peer has answered.
+    Answered(Answered),
+}
+
+/// A peer's answer, whole.
+#[derive(Debug)]
+pub struct Answered {
+    /// The status.
+    pub status: StatusCode,
+    /// The header.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// A document could not be fetched.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreachable(pub String);
+
+impl Outbound {
+    /// A pool without connections yet.
+    pub fn new() -> Self {
+        let options = ConnectorOptions::new(IDLE_CONNECTIONS_MAX);
+        Self(Arc::new(TransportConnector::new(Some(options))))
+    }
+
+    /// Makes one call.
+    pub async fn send(&self, endpoint: &Endpoint, call: &Call<'_>) -> Sent {
+        let may_repeat = matches!(call.method, Method::GET | Method::DELETE);
+        let writing = AtomicBool::new(false);
+        let exchange = async {
+            match self.attempt(endpoint, call, &writing).await {
+                Attempt::Closed if may_repeat => self.attempt(endpoint, call, &writing).await,
+                attempt => attempt,
+            }
+        };
+        match timeout(call.within, exchange).await {
+            Ok(Attempt::Done(sent)) => sent,
+            Ok(Attempt::Closed) => Sent::Unknown("the peer closed the connection".to_owned()),
+            Err(_) if writing.into_inner() => {
+                Sent::Unknown(format!("no answer within {:?}", call.within))
+            }
+            Err(_) => Sent::NotSent(format!("no connection within {:?}", call.within)),
+        }
+    }
+
+    /// Gets a document; any status but 200 is a failure.
+    pub async fn fetch(
+        &self,
+        url: &str,
+        within: Duration,
+        body_bytes_max: usize,
+    ) -> Result<Bytes, Unreachable> {
+        let (place, query) = url.split_at(url.find('?').unwrap_or(url.len()));
+        let endpoint = Endpoint::parse(place, 1).map_err(|error| Unreachable(error.to_string()))?;
+        let headers = [(http::header::ACCEPT, HeaderValue::from_static("application/json"))];
+        let call = Call {
+            method: Method::GET,
+            path: query,
+            headers: &headers,
+            body: Bytes::new(),
+            within,
+            answer_bytes_max: body_bytes_max,
+        };
+        match self.send(&endpoint, &call).await {
+            Sent::Answered(answer) if answer.status == StatusCode::OK => Ok(answer.body),
+            Sent::Answered(answer) => Err(Unreachable(format!("it answered {}", answer.status))),
+            Sent::NotSent(reason) | Sent::Unknown(reason) => Err(Unreachable(reason)),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call<'_>,
+        writing: &AtomicBool,
+    ) -> Attempt {
+        let connected = timeout(CONNECT_WITHIN.min(call.within), self.connect(endpoint)).await;
+        let (peer, stream, reused, _permit) = match connected {
+            Ok(Ok(connected)) => connected,
+            Ok(Err(reason)) => return Attempt::Done(Sent::NotSent(reason)),
+            Err(_) => return Attempt::Done(Sent::NotSent("no connection in time".to_owned())),
+        };
+        writing.store(true, Ordering::Relaxed);
+        match exchange(endpoint, call, stream).await {
+            Ok((answer, stream)) => {
+                if let Some(stream) = stream {
+                    self.0.release_stream(stream, peer.reuse_hash(), Some(IDLE));
+                }
+                Attempt::Done(Sent::Answered(answer))
+            }
+            Err(Broken { heard: false, .. }) if reused => Attempt::Closed,
+            Err(Broken { reason, .. }) => Attempt::Done(Sent::Unknown(reason)),
+        }
+    }
+
+    async fn connect<'a>(
+        &self,
+        endpoint: &'a Endpoint,
+    ) -> Result<(Arc<HttpPeer>, Stream, bool, tokio::sync::SemaphorePermit<'a>), String> {
+        let permit = endpoint.connections().acquire().await.map_err(|error| error.to_string())?;
+        let peer = endpoint.peer().await?;
+        let (stream, reused) =
+            self.0.get_stream(peer.as_ref()).await.map_err(|error| error.etype().as_str().to_owned())?;
+        Ok((peer, stream, reused, permit))
+    }
+}
+
+impl Default for Outbound {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+enum Attempt {
+    Done(Sent),
+    /// A pooled connection was closed before it said a word.
+    Closed,
+}
+
+struct Broken {
+    heard: bool,
+    reason: String,
+}
+
+async fn exchange(
+    endpoint: &Endpoint,
+    call: &Call<'_>,
+    mut stream: Stream,
+) -> Result<(Answered, Option<Stream>), Broken> {
+    let silent = |error: &dyn ToString| Broken { heard: false, reason: error.to_string() };
+    let bytes = request_bytes(endpoint, call);
+    stream.write_all(&bytes).await.map_err(|error| silent(&error.kind()))?;
+    stream.flush().await.map_err(|error| silent(&error.kind()))?;
+
+    let mut session = HttpSession::new(stream);
+    let mut interim = 0;
+    loop {
+        session.read_response().await.map_err(|error| silent(&error.etype().as_str()))?;
+        let status = session.get_status().map_or(0, |status| status.as_u16());
+        interim += 1;
+        if !(100..200).contains(&status) || status == 101 || interim > INTERIM_ANSWERS_MAX {
+            break;
+        }
+    }
+    let body = read_body(&mut session, call.answer_bytes_max).await?;
+    let Some(head) = session.resp_header() else {
+        return Err(Broken { heard: true, reason: "no header".to_owned() });
+    };
+    let answer = Answered { status: head.status, headers: head.headers.clone(), body };
+    session.respect_keepalive();
+    Ok((answer, session.reuse().await))
+}
+
+async fn read_body(session: &mut HttpSession, bytes_max: usize) -> Result<Bytes, Broken> {
+    let broken = |reason: String| Broken { heard: true, reason };
+    let mut whole = BytesMut::new();
+    loop {
+        match session.read_body_ref().await {
+            Ok(Some(part)) if whole.len() + part.len() <= bytes_max => {
+                whole.extend_from_slice(part);
+            }
+            Ok(Some(_)) => return Err(broken(format!("an answer over {bytes_max} bytes"))),
+            Ok(None) => return Ok(whole.freeze()),
+            Err(error) => return Err(broken(error.etype().as_str().to_owned())),
+        }
+    }
+}
+
+fn request_bytes(endpoint: &Endpoint, call: &Call<'_>) -> BytesMut {
+    let mut bytes = BytesMut::with_capacity(512 + call.body.len());
+    let root = if endpoint.base_path().is_empty() && !call.path.starts_with('/') { "/" } else { "" };
+    for part in [call.method.as_str(), " ", endpoint.base_path(), root, call.path] {
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    bytes.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    bytes.extend_from_slice(endpoint.authority().as_bytes());
+    for (name, value) in call.headers {
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+    }
+    if !call.body.is_empty() {
+        bytes.extend_from_slice(b"\r\nContent-Type: application/json");
+    }
+    if !call.body.is_empty() || call.method == Method::POST {
+        bytes.extend_from_slice(format!("\r\nContent-Length: {}", call.body.len()).as_bytes());
+    }
+    bytes.extend_from_slice(b"\r\n\r\n");
+    bytes.extend_from_slice(&call.body);
+    bytes
+}

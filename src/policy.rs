@@ -1,0 +1,202 @@
+//! What the policies say, read from a folder and checked before anything is served.
+//!
+//! Each room owns its settings; this one alone knows how they are written. A folder is taken whole
+//! or not at all: every fault is told at once, with its place and what was expected there. First
+//! every file is checked for its shape, then every part of it that has the right shape for its
+//! sense.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    access::{Access, Catalogue},
+    dialect::Strictness,
+    identity, limit,
+    route::Routes,
+};
+
+mod clients;
+mod fault;
+mod gateway;
+mod known;
+mod operators;
+mod profiles;
+mod routes;
+mod secrets;
+mod settings;
+mod shape;
+mod source;
+mod words;
+mod yaml;
+
+pub use self::{
+    fault::Fault,
+    settings::{
+        ApiSetting, Bounds, Drain, Listener, OperatorSettings, ServerSettings, Speaks, TlsFiles,
+    },
+};
+use self::{known::Known, source::Source};
+
+/// The policies, checked.
+#[derive(Debug)]
+pub struct Policy {
+    /// How the server listens and what it puts up with.
+    pub server: ServerSettings,
+    /// What is served where; each path once.
+    pub apis: Vec<ApiSetting>,
+    /// How strictly bodies are read.
+    pub strictness: Strictness,
+    /// The folder of the OpenAPI documents; it exists.
+    pub schemas: PathBuf,
+    /// Whose tokens are believed.
+    pub identity: identity::Settings,
+    /// What each client may do.
+    pub access: Access,
+    /// How often.
+    pub limits: limit::Settings,
+    /// Which operator serves which device.
+    pub routes: Routes,
+    /// How each operator is reached.
+    pub operators: Vec<OperatorSettings>,
+    /// The profiles that are offered.
+    pub profiles: Arc<Catalogue>,
+}
+
+/// A file of a policies folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyFile {
+    /// `gateway.yaml`
+    Gateway,
+    /// `operators.yaml`
+    Operators,
+    /// `routes.yaml`
+    Routes,
+    /// `clients.yaml`
+    Clients,
+    /// `profiles.yaml`
+    Profiles,
+}
+
+impl PolicyFile {
+    /// All of them, in the order to read them in.
+    pub const ALL: [Self; 5] =
+        [Self::Gateway, Self::Operators, Self::Routes, Self::Clients, Self::Profiles];
+
+    /// Its name in the folder.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway.yaml",
+            Self::Operators => "operators.yaml",
+            Self::Routes => "routes.yaml",
+            Self::Clients => "clients.yaml",
+            Self::Profiles => "profiles.yaml",
+        }
+    }
+
+    /// The JSON Schema that it is checked against; editors can complete by it.
+    pub fn json_schema(self) -> serde_json::Value {
+        match self {
+            Self::Gateway => shape::schema_of::<gateway::File>(),
+            Self::Operators => shape::schema_of::<operators::File>(),
+            Self::Routes => shape::schema_of::<routes::File>(),
+            Self::Clients => shape::schema_of::<clients::File>(),
+            Self::Profiles => shape::schema_of::<profiles::File>(),
+        }
+    }
+
+    fn read(self, folder: &Path, faults: &mut Vec<Fault>) -> Option<Source> {
+        Source::read(folder.join(self.name()), &self.json_schema(), faults)
+    }
+}
+
+/// Reads a folder. Files that it names are looked for from there; `dialects` are the names that a
+/// path, an operator or a client may be said to speak.
+///
+/// # Errors
+/// All faults of all files, in the order of their places.
+pub fn load(folder: &Path, dialects: &[&str]) -> Result<Policy, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let [gateway, operators, routes, clients, profiles] =
+        PolicyFile::ALL.map(|file| file.read(folder, &mut faults));
+    let known = Known::new(
+        folder,
+        dialects,
+        operators.as_ref(),
+        profiles.as_ref(),
+        clients.as_ref(),
+    );
+    let policy = judge([gateway.as_ref(), operators.as_ref(), routes.as_ref(), clients.as_ref(), profiles.as_ref()], &known, &mut faults);
+    match policy {
+        Some(policy) if faults.is_empty() => Ok(policy),
+        _ => {
+            faults.sort_by_cached_key(|fault| {
+                let file = PolicyFile::ALL.iter().position(|file| fault.file.ends_with(file.name()));
+                (file, fault.line, fault.column)
+            });
+            faults.dedup();
+            Err(faults)
+        }
+    }
+}
+
+fn judge(
+    sources: [Option<&Source>; 5],
+    known: &Known<'_>,
+    faults: &mut Vec<Fault>,
+) -> Option<Policy> {
+    let [gateway, operators, routes, clients, profiles] = sources;
+    let gateway = gateway.and_then(|source| {
+        source.typed::<gateway::File>(faults).judge(source.root(), known, faults)
+    });
+    let profiles = profiles.map(|source| {
+        source.typed::<profiles::File>(faults).judge(source.root(), known, faults)
+    });
+    let at = operators.map(Source::root);
+    let operators = operators.map(|source| {
+        source.typed::<operators::File>(faults).judge(source.root(), known, faults)
+    });
+    let routes = routes.map(|source| {
+        source.typed::<routes::File>(faults).judge(source.root(), known, faults)
+    });
+    let clients = clients.and_then(|source| {
+        source.typed::<clients::File>(faults).judge(source.root(), known, faults)
+    });
+    let (gateway, mut operators, at) = (gateway?, operators?, at?);
+    let (profiles, routes, clients) = (profiles?, routes?, clients?);
+    for operator in &mut operators {
+        let at = at.key("operators").key(&operator.id.0);
+        operator.fitting.qos_profiles = profiles.names_at(&operator.id.0);
+        if operator.fitting.qos_profiles.is_empty() {
+            let message = "no profile that may be asked for names this operator";
+            faults.push(at.fault(message));
+        }
+        if operator.timeout >= gateway.server.bounds.exchange_deadline {
+            let message = "expected a time below `exchange_deadline`, or no answer is waited for";
+            faults.push(at.key("timeout").fault(message));
+        }
+    }
+    let rates = operators.iter().filter_map(|operator| Some((operator.id.clone(), operator.rate?)));
+    let catalogue = Arc::new(profiles.catalogue);
+    Some(Policy {
+        server: gateway.server,
+        apis: gateway.apis,
+        strictness: gateway.strictness,
+        schemas: gateway.schemas,
+        access: clients.access(&catalogue),
+        limits: limit::Settings {
+            operators: rates.collect(),
+            clients: clients.rates,
+            device: clients.device,
+            device_keys_max: clients.device_keys_max,
+        },
+        identity: clients.identity,
+        routes,
+        operators,
+        profiles: catalogue,
+    })
+}
+
+#[cfg(test)]
+mod tests;

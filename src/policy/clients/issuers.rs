@@ -1,0 +1,126 @@
+//! The authorization servers whose tokens are believed.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::super::{
+    fault::Fault,
+    known::Known,
+    source::Spot,
+    words::{FilePath, Part, Said, Span, SpanOrZero, Url},
+};
+use crate::identity::{self, Issuer, Keys, LEEWAY_MAX};
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct IssuerEntry {
+    /// The `iss` of its tokens, letter by letter.
+    #[schemars(length(min = 1))]
+    issuer: String,
+    /// What its tokens call this gateway in `aud`; one of them must match.
+    #[schemars(length(min = 1))]
+    audiences: Vec<String>,
+    /// The file of its keys, a JWK Set.
+    jwks_file: Option<Said<FilePath>>,
+    /// Or where they are fetched.
+    jwks_url: Option<Said<Url>>,
+    /// How often they are fetched anew.
+    jwks_refresh: Option<Said<Span>>,
+    /// What its tokens may be signed with.
+    #[schemars(length(min = 1))]
+    algorithms: Option<Vec<Algorithm>>,
+    /// How far its clock may be off.
+    leeway: Option<Said<SpanOrZero>>,
+    /// Is a token without `nbf` refused?
+    require_nbf: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+enum Algorithm {
+    RS256,
+    PS256,
+    ES256,
+    EdDSA,
+}
+
+/// What is read of a set of keys is fetched neither in a frenzy nor never.
+const REFRESH: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(10)..=Duration::from_secs(12 * 3600);
+
+pub(super) fn judge(
+    entries: Vec<Part<IssuerEntry>>,
+    at: Spot<'_>,
+    known: &Known<'_>,
+    faults: &mut Vec<Fault>,
+) -> Vec<Issuer> {
+    let mut issuers: Vec<(Issuer, u64)> = Vec::new();
+    for (index, entry) in entries.into_iter().enumerate() {
+        let at = at.item(index);
+        let Some(entry) = at.read(entry, faults) else { continue };
+        if let Some((_, line)) = issuers.iter().find(|(other, _)| other.issuer == entry.issuer) {
+            let message = format!("the issuer stands in line {line} already");
+            faults.push(at.key("issuer").fault(message));
+        }
+        if let Some(issuer) = entry.judge(at, known, faults) {
+            issuers.push((issuer, at.line()));
+        }
+    }
+    issuers.into_iter().map(|(issuer, _)| issuer).collect()
+}
+
+impl IssuerEntry {
+    fn judge(self, at: Spot<'_>, known: &Known<'_>, faults: &mut Vec<Fault>) -> Option<Issuer> {
+        let leeway = self.leeway.map_or(Duration::from_secs(30), |leeway| leeway.0.0);
+        if leeway > LEEWAY_MAX {
+            let message = format!("expected at most {} s", LEEWAY_MAX.as_secs());
+            faults.push(at.key("leeway").fault(message));
+        }
+        let refresh = self.jwks_refresh.as_ref().map(|refresh| refresh.0.0);
+        if refresh.is_some_and(|refresh| !REFRESH.contains(&refresh)) {
+            faults.push(at.key("jwks_refresh").fault("expected from `10s` to `12h`"));
+        }
+        let keys = match (self.jwks_file, self.jwks_url) {
+            (Some(file), None) => {
+                if refresh.is_some() {
+                    let message = "a file is read once: `jwks_refresh` goes with `jwks_url`";
+                    faults.push(at.name("jwks_refresh").fault(message));
+                }
+                known.file(&file.0, at.key("jwks_file"), faults).map(Keys::File)
+            }
+            (None, Some(Said(url))) => {
+                if url.exposed {
+                    faults.push(at.key("jwks_url").fault("expected https: keys are trust itself"));
+                }
+                let refresh = refresh.unwrap_or(Duration::from_secs(600));
+                Some(Keys::Url { url: url.text, refresh })
+            }
+            _ => {
+                faults.push(at.fault("expected one of `jwks_file` and `jwks_url`, and only one"));
+                None
+            }
+        };
+        let all = vec![Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA];
+        let algorithms = self.algorithms.unwrap_or(all);
+        Some(Issuer {
+            issuer: self.issuer,
+            audiences: self.audiences,
+            keys: keys?,
+            algorithms: algorithms.into_iter().map(Algorithm::setting).collect(),
+            leeway,
+            require_nbf: self.require_nbf.unwrap_or(true),
+        })
+    }
+}
+
+impl Algorithm {
+    const fn setting(self) -> identity::Algorithm {
+        match self {
+            Self::RS256 => identity::Algorithm::RS256,
+            Self::PS256 => identity::Algorithm::PS256,
+            Self::ES256 => identity::Algorithm::ES256,
+            Self::EdDSA => identity::Algorithm::EdDSA,
+        }
+    }
+}

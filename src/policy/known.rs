@@ -1,0 +1,97 @@
+//! What one file may name of another, read from the trees as they stand: a fault in one entry does
+//! not make all that name it faulty too.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    fault::{Fault, expected_one_of, shown},
+    source::{Source, Spot},
+    words::FilePath,
+};
+
+/// The names, and the folder that files are looked for in.
+#[derive(Debug)]
+pub(super) struct Known<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) dialects: &'a [&'a str],
+    // Nothing, if the file could not be read: then every name is good.
+    operators: Option<Spot<'a>>,
+    profiles: Option<Spot<'a>>,
+    clients: Option<Spot<'a>>,
+}
+
+impl<'a> Known<'a> {
+    pub(super) fn new(
+        folder: &'a Path,
+        dialects: &'a [&'a str],
+        operators: Option<&'a Source>,
+        profiles: Option<&'a Source>,
+        clients: Option<&'a Source>,
+    ) -> Self {
+        let names = |source: Option<&'a Source>, key| source.map(|source| source.root().key(key));
+        Self {
+            folder,
+            dialects,
+            operators: names(operators, "operators"),
+            profiles: names(profiles, "profiles"),
+            clients: names(clients, "clients"),
+        }
+    }
+
+    pub(super) fn dialect(&self, name: &str, at: Spot<'_>, faults: &mut Vec<Fault>) {
+        check("dialect", name, Some(self.dialects), at, faults);
+    }
+
+    pub(super) fn operator(&self, name: &str, at: Spot<'_>, faults: &mut Vec<Fault>) {
+        check("operator", name, names(self.operators).as_deref(), at, faults);
+    }
+
+    pub(super) fn profile(&self, name: &str, at: Spot<'_>, faults: &mut Vec<Fault>) {
+        check("profile", name, names(self.profiles).as_deref(), at, faults);
+    }
+
+    pub(super) fn client(&self, name: &str, at: Spot<'_>, faults: &mut Vec<Fault>) {
+        check("client", name, names(self.clients).as_deref(), at, faults);
+    }
+
+    /// Is the operator known to be one of ours, for trying things out?
+    pub(super) fn is_simulated(&self, operator: &str) -> bool {
+        self.operators.is_none_or(|all| all.key(operator).key("simulated").is_true())
+    }
+
+    /// A file's path, if there is one and it can be opened.
+    pub(super) fn file(
+        &self,
+        path: &FilePath,
+        at: Spot<'_>,
+        faults: &mut Vec<Fault>,
+    ) -> Option<PathBuf> {
+        let path = self.folder.join(&path.0);
+        let opened = std::fs::File::open(&path).and_then(|file| file.metadata());
+        let message = match opened {
+            Ok(metadata) if metadata.is_file() => return Some(path),
+            Ok(_) => format!("`{}` is not a file", path.display()),
+            Err(error) => format!("`{}` cannot be read: {error}", path.display()),
+        };
+        faults.push(at.fault(message));
+        None
+    }
+}
+
+fn names(spot: Option<Spot<'_>>) -> Option<Vec<&str>> {
+    spot.map(|spot| spot.keys().collect())
+}
+
+fn check(
+    what: &str,
+    name: &str,
+    known: Option<&[&str]>,
+    at: Spot<'_>,
+    faults: &mut Vec<Fault>,
+) {
+    let Some(known) = known else { return };
+    if !known.contains(&name) {
+        let expected = expected_one_of(Some(name), known);
+        faults.push(at.fault(format!("no {what} is called {}: {expected}", shown(name))));
+    }
+}

@@ -1,0 +1,282 @@
+//! `operators.yaml`: who the operators are, how each is reached and what it can do.
+
+use std::{collections::BTreeMap, num::NonZeroU32};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{
+    fault::{Fault, shown},
+    known::Known,
+    secrets::Whereabouts,
+    settings::OperatorSettings,
+    source::Spot,
+    words::{FilePath, Part, PerTime, Said, Seconds, Span, SpanOrZero, Url, VariableName},
+};
+use crate::{
+    dialect::{self, Fitting},
+    ledger,
+    qod::IdentifierKind,
+};
+
+/// Operators.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["operators"]))]
+pub(super) struct File {
+    /// Each by the name that the other files, metrics and logs have for it.
+    #[schemars(extend("minProperties" = 1))]
+    operators: BTreeMap<String, Part<Entry>>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    /// The URL that `/sessions` is appended to.
+    endpoint: Said<Url>,
+    /// The dialect of its API.
+    speaks: String,
+    /// Is it one of our own making, for trying things out?
+    #[serde(default)]
+    simulated: bool,
+    /// May it be called without encryption, over a network?
+    plaintext: Option<Plaintext>,
+    /// The file of the token that we show in `Authorization`.
+    bearer_token_file: Option<Said<FilePath>>,
+    /// Or the environment variable.
+    bearer_token_env: Option<Said<VariableName>>,
+    /// The file of what we show in `X-Authorization`.
+    x_authorization_file: Option<Said<FilePath>>,
+    /// Or the environment variable.
+    x_authorization_env: Option<Said<VariableName>>,
+    /// How long a call may take.
+    timeout: Option<Said<Span>>,
+    /// Connections to it.
+    #[schemars(range(min = 1, max = 65535))]
+    connections_max: Option<usize>,
+    /// How often it may be called.
+    rate: Option<Said<PerTime>>,
+    /// So many of these at once.
+    burst: Option<NonZeroU32>,
+    /// The longest session that it grants.
+    duration_max: Option<Said<Seconds>>,
+    /// Is a longer wish cut down to it, or refused?
+    #[serde(default)]
+    duration_cap: bool,
+    /// What it can look a device up by.
+    #[schemars(length(min = 1))]
+    identifiers: Option<Vec<Identifier>>,
+    /// How devices are told to it.
+    #[serde(default)]
+    devices: Devices,
+    /// When two of its sessions conflict.
+    #[serde(default)]
+    conflicts: Conflicts,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Plaintext {
+    Allow,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+enum Identifier {
+    PhoneNumber,
+    NetworkAccessIdentifier,
+    ExternalId,
+    Ipv4Address,
+    Ipv6Address,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own in the file")]
+struct Devices {
+    /// Are external ids and network access identifiers the same there?
+    external_id_as_nai: bool,
+    /// What a lone IPv4 address, as before 0.9, means to an operator of a newer dialect.
+    legacy_ipv4: LegacyIpv4,
+    /// May a private IPv4 address stand alone, to an operator of an older dialect?
+    private_ipv4_as_legacy: bool,
+    /// May a device be a whole network?
+    masks: bool,
+    /// Is a /64 told by its network's address, to an operator that takes addresses only?
+    ipv6_prefix_as_address: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum LegacyIpv4 {
+    #[default]
+    Refuse,
+    PublicIsPrivate,
+    PublicWithDevicePort,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Conflicts {
+    /// Which sessions of one device exclude each other.
+    mode: Mode,
+    /// What if nobody can tell whether two devices are the same?
+    unknown: Unknown,
+    /// How much longer than told a session is taken to live.
+    skew: Option<Said<SpanOrZero>>,
+    /// The shortest IPv4 prefix of a device that is a network.
+    #[schemars(range(min = 8, max = 32))]
+    ipv4_prefix_min: Option<u8>,
+    /// The shortest IPv6 prefix of a device that is a network.
+    #[schemars(range(min = 16, max = 128))]
+    ipv6_prefix_min: Option<u8>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Mode {
+    #[default]
+    FlowOverlap,
+    ExactFlow,
+    Device,
+    UpstreamOnly,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Unknown {
+    #[default]
+    Forward,
+    Refuse,
+}
+
+impl File {
+    /// Judges the file. The names of profiles are filled in by whoever has read the catalogue.
+    pub(super) fn judge(
+        self,
+        root: Spot<'_>,
+        known: &Known<'_>,
+        faults: &mut Vec<Fault>,
+    ) -> Vec<OperatorSettings> {
+        let all = root.key("operators");
+        let mut operators = Vec::new();
+        for (name, entry) in self.operators {
+            if !is_name(&name) {
+                let message = format!(
+                    "{} is no operator's name: expected 1 to 40 small letters, digits and `-`",
+                    shown(&name)
+                );
+                faults.push(all.name(&name).fault(message));
+            }
+            let at = all.key(&name);
+            if let Some(entry) = at.read(entry, faults) {
+                operators.push(entry.judge(&name, at, known, faults));
+            }
+        }
+        operators
+    }
+}
+
+/// A label in metrics and logs.
+fn is_name(name: &str) -> bool {
+    let sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=40).contains(&name.len()) && name.bytes().all(sound)
+}
+
+impl Entry {
+    fn judge(
+        self,
+        name: &str,
+        at: Spot<'_>,
+        known: &Known<'_>,
+        faults: &mut Vec<Fault>,
+    ) -> OperatorSettings {
+        known.dialect(&self.speaks, at.key("speaks"), faults);
+        let exposed = self.endpoint.0.exposed && !self.simulated && self.plaintext.is_none();
+        if exposed {
+            let message = "expected https: `plaintext: allow` makes an exception for this operator";
+            faults.push(at.key("endpoint").fault(message));
+        }
+        if self.burst.is_some() && self.rate.is_none() {
+            faults.push(at.name("burst").fault("a `burst` needs a `rate`"));
+        }
+        let fitting = self.fitting();
+        let rules = self.conflicts.rules();
+        let bearer = Whereabouts { file: self.bearer_token_file, variable: self.bearer_token_env }
+            .fetch("bearer_token", at, known.folder, faults);
+        let x_authorization =
+            Whereabouts { file: self.x_authorization_file, variable: self.x_authorization_env }
+                .fetch("x_authorization", at, known.folder, faults);
+        OperatorSettings {
+            id: name.into(),
+            dialect: self.speaks,
+            endpoint: self.endpoint.0.text,
+            simulated: self.simulated,
+            bearer,
+            x_authorization,
+            timeout: self.timeout.map_or(std::time::Duration::from_secs(5), |time| time.0.0),
+            connections_max: self.connections_max.unwrap_or(200),
+            fitting,
+            rules,
+            rate: self.rate.and_then(|rate| rate.0.rate(self.burst)),
+        }
+    }
+
+    fn fitting(&self) -> Fitting {
+        let Devices {
+            external_id_as_nai,
+            legacy_ipv4,
+            private_ipv4_as_legacy,
+            masks,
+            ipv6_prefix_as_address,
+        } = self.devices;
+        let kinds = self.identifiers.iter().flatten().map(|kind| kind.setting());
+        Fitting {
+            identifiers: kinds.collect(),
+            external_id_as_nai,
+            legacy_ipv4: match legacy_ipv4 {
+                LegacyIpv4::Refuse => dialect::LegacyIpv4::Refuse,
+                LegacyIpv4::PublicIsPrivate => dialect::LegacyIpv4::PublicIsPrivate,
+                LegacyIpv4::PublicWithDevicePort => dialect::LegacyIpv4::PublicWithDevicePort,
+            },
+            private_ipv4_as_legacy,
+            device_masks: masks,
+            ipv6_prefix_as_address,
+            qos_profiles: BTreeMap::new(),
+            duration_s_max: self.duration_max.as_ref().map_or(24 * 3600, |time| time.0.0),
+            duration_cap: self.duration_cap,
+        }
+    }
+}
+
+impl Identifier {
+    const fn setting(self) -> IdentifierKind {
+        match self {
+            Self::PhoneNumber => IdentifierKind::PhoneNumber,
+            Self::NetworkAccessIdentifier => IdentifierKind::NetworkAccessIdentifier,
+            Self::ExternalId => IdentifierKind::ExternalId,
+            Self::Ipv4Address => IdentifierKind::Ipv4Address,
+            Self::Ipv6Address => IdentifierKind::Ipv6Address,
+        }
+    }
+}
+
+impl Conflicts {
+    fn rules(&self) -> ledger::Rules {
+        ledger::Rules {
+            mode: match self.mode {
+                Mode::FlowOverlap => ledger::ConflictMode::FlowOverlap,
+                Mode::ExactFlow => ledger::ConflictMode::ExactFlow,
+                Mode::Device => ledger::ConflictMode::Device,
+                Mode::UpstreamOnly => ledger::ConflictMode::UpstreamOnly,
+            },
+            unknown: match self.unknown {
+                Unknown::Forward => ledger::OnUnknown::Forward,
+                Unknown::Refuse => ledger::OnUnknown::Refuse,
+            },
+            skew: self.skew.as_ref().map_or(std::time::Duration::from_secs(5), |time| time.0.0),
+            device_prefix_v4_min: self.ipv4_prefix_min.unwrap_or(24),
+            device_prefix_v6_min: self.ipv6_prefix_min.unwrap_or(48),
+        }
+    }
+}

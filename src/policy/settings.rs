@@ -1,0 +1,123 @@
+//! What the policies say of the server and the operators; every other room has settings of its own.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use crate::{
+    dialect::Fitting,
+    ledger,
+    limit::Rate,
+    qod::{OperatorId, Secret},
+};
+
+/// How the server listens and what it puts up with.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// Where clients call; never empty.
+    pub listeners: Vec<Listener>,
+    /// Where `/metrics`, `/healthz` and `/readyz` are asked.
+    pub admin: SocketAddr,
+    /// How much of anything.
+    pub bounds: Bounds,
+    /// How it stops.
+    pub drain: Drain,
+}
+
+/// An address that clients call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its address and port.
+    pub address: SocketAddr,
+    /// What it proves itself with; plain HTTP without.
+    pub tls: Option<TlsFiles>,
+}
+
+/// Files in PEM; both exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, then its chain.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// What one client, or all of them, may take up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// A request's body; 413 above.
+    pub body_bytes_max: usize,
+    /// A request's line and header fields together; 431 above.
+    pub header_bytes_max: usize,
+    /// Connections in all.
+    pub connections_max: usize,
+    /// Connections of one IP address.
+    pub connections_per_source_max: usize,
+    /// Requests that are being answered; 503 above.
+    pub requests_in_flight_max: usize,
+    /// From a header's first byte to its last.
+    pub header_deadline: Duration,
+    /// From the header's end to the body's.
+    pub body_deadline: Duration,
+    /// A connection between two requests.
+    pub idle: Duration,
+    /// From the body's end to the answer.
+    pub exchange_deadline: Duration,
+}
+
+/// The two phases of an end without a lost request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// Not ready any more, but still serving: until the balancers know.
+    pub lame_duck: Duration,
+    /// Nothing new is accepted, and what runs may end.
+    pub grace: Duration,
+}
+
+/// An API that is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiSetting {
+    /// Where it begins, as `/qod/v0`.
+    pub path: String,
+    /// What is spoken there.
+    pub speaks: Speaks,
+}
+
+/// What is spoken on a path; every name is a known dialect's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// This dialect.
+    One(String),
+    /// What the request looks like.
+    Auto {
+        /// One of these.
+        candidates: Vec<String>,
+        /// This one of them, if the request tells nothing.
+        fallback: String,
+    },
+}
+
+/// How an operator is reached, and what it can do.
+#[derive(Clone, Debug)]
+pub struct OperatorSettings {
+    /// Its name.
+    pub id: OperatorId,
+    /// What it speaks; a known dialect's name.
+    pub dialect: String,
+    /// The URL that `/sessions` is appended to; no slash at its end.
+    pub endpoint: String,
+    /// Is it one of ours, for trying things out?
+    pub simulated: bool,
+    /// What we show in `Authorization`.
+    pub bearer: Option<Secret>,
+    /// What we show in `X-Authorization`, where its dialect has that.
+    pub x_authorization: Option<Secret>,
+    /// How long a call may take.
+    pub timeout: Duration,
+    /// Connections to it.
+    pub connections_max: usize,
+    /// What its dialect's requests must keep to.
+    pub fitting: Fitting,
+    /// When two of its sessions conflict.
+    pub rules: ledger::Rules,
+    /// How often it may be called.
+    pub rate: Option<Rate>,
+}

@@ -1,0 +1,29 @@
+//! The words of Quality on Demand, in one canonical form: the newest CAMARA release's.
+//!
+//! Every dialect is translated into these on the way in and out of them on the way back. Nothing
+//! here reads, waits or remembers, so nothing here can fail but a constructor.
+
+mod device;
+mod flow;
+mod moment;
+mod names;
+mod ports;
+mod problem;
+mod secret;
+mod session;
+mod written;
+
+pub use self::{
+    device::{Device, DeviceIpv4, IdentifierKind, Nai, NotAnIdentifier, PhoneNumber},
+    flow::{ApplicationServer, Flow},
+    moment::Moment,
+    names::{ClientId, NotASessionId, OperatorId, SessionId, Subject},
+    ports::{PortRange, PortSet, PortsSpec},
+    problem::{Kind, Pace, Problem},
+    secret::Secret,
+    session::{
+        Answer, CreateSession, Granted, Message, Operation, QosStatus, Session, Severity, Sink,
+        StatusInfo,
+    },
+    written::Written,
+};

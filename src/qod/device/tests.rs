@@ -1,0 +1,39 @@
+use super::*;
+
+#[test]
+fn numbers_are_read_with_and_without_plus() {
+    let number: PhoneNumber = "+4915112345678".parse().unwrap();
+    assert_eq!(PhoneNumber::with_optional_plus("4915112345678"), Ok(number));
+    assert_eq!(number.to_string(), "+4915112345678");
+    for bad in ["", "+", "+0491511234567", "+1234", "+1234567890123456", "+49 151", "+٤٩١٥١١٢٣"]
+    {
+        assert_eq!(bad.parse::<PhoneNumber>(), Err(NotAnIdentifier::PhoneNumber), "{bad}");
+    }
+    assert!("4915112345678".parse::<PhoneNumber>().is_err());
+}
+
+#[test]
+fn nobody_can_be_called_from_a_log() {
+    let number: PhoneNumber = "+4915112345678".parse().unwrap();
+    let device = Device {
+        phone: Some(Written::plain(number)),
+        nai: Some("somebody@domain.com".parse().unwrap()),
+        ipv4: Some(DeviceIpv4::Public {
+            public: Ipv4Addr::new(84, 125, 93, 10),
+            private: None,
+            public_port: Some(1),
+        }),
+        ..Device::default()
+    };
+    let shown = format!("{device:?}");
+    for private in ["15112345", "somebody", "93.10"] {
+        assert!(!shown.contains(private), "{shown}");
+    }
+}
+
+#[test]
+fn realms_are_compared_without_case_and_users_with_it() {
+    let key = |text: &str| text.parse::<Nai>().unwrap().key();
+    assert_eq!(key("123456789@DOMAIN.com"), key("123456789@domain.COM"));
+    assert_ne!(key("abc@domain.com"), key("ABC@domain.com"));
+}

@@ -1,0 +1,80 @@
+//! The parties, by name. A name proves nothing: what is proved of a party is a type of a room's.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use uuid::Uuid;
+
+/// An OAuth2 client: an application that asks for sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(pub Arc<str>);
+
+/// A mobile network operator, as the policies call it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OperatorId(pub Arc<str>);
+
+/// The end user that a three-legged token speaks for: unique within its issuer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Subject {
+    /// Who issued the token.
+    pub issuer: Arc<str>,
+    /// The token's `sub`.
+    pub subject: Arc<str>,
+}
+
+/// The gateway's own name for a session: a UUID. Operators have names of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub Uuid);
+
+/// A session id must be a UUID (CAMARA `SessionId`, `format: uuid`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a session id is a UUID")]
+pub struct NotASessionId;
+
+impl SessionId {
+    /// A new one, that nobody can guess.
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = NotASessionId;
+
+    /// Reads the hyphenated form only: one session has one path.
+    fn from_str(text: &str) -> Result<Self, NotASessionId> {
+        if text.len() != 36 {
+            return Err(NotASessionId);
+        }
+        Uuid::try_parse(text).map(Self).map_err(|_| NotASessionId)
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for OperatorId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for ClientId {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<&str> for OperatorId {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}

@@ -1,0 +1,170 @@
+//! What is asked for, and what is given: a quality for a flow, for a while.
+
+use super::{ApplicationServer, Device, Flow, Moment, PortsSpec, Secret, SessionId};
+
+/// What a client can ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operation {
+    /// `POST /sessions`
+    CreateSession,
+    /// `GET /sessions/{sessionId}`
+    GetSession,
+    /// `DELETE /sessions/{sessionId}`
+    DeleteSession,
+    /// `POST /sessions/{sessionId}/extend`, from 0.10 on
+    ExtendSession,
+}
+
+/// A wish for a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateSession {
+    /// Whose traffic; nothing, if a three-legged token says it.
+    pub device: Option<Device>,
+    /// With whom.
+    pub server: ApplicationServer,
+    /// The device's ports; all, if there is no list.
+    pub device_ports: Option<PortsSpec>,
+    /// The servers' ports; all, if there is no list.
+    pub server_ports: Option<PortsSpec>,
+    /// The profile's name: the client's on the way in, the operator's once fitted to it.
+    pub qos_profile: String,
+    /// For how long.
+    pub duration_s: u32,
+    /// Where the client wants to hear of it.
+    pub sink: Option<Sink>,
+}
+
+/// Where to post what happens to a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sink {
+    /// An http or https URL. Before 0.9, `/notifications` is appended when it is called.
+    pub url: String,
+    /// What to show there.
+    pub token: Option<Secret>,
+}
+
+/// A session that an operator has granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Our name for it; the operator has its own.
+    pub id: SessionId,
+    /// What its client asked for, in the client's words.
+    pub wanted: CreateSession,
+    /// What came of it.
+    pub granted: Granted,
+}
+
+/// What an operator grants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// How long in all, with extensions.
+    pub duration_s: u32,
+    /// Since when; nothing while it is only requested.
+    pub started_at: Option<Moment>,
+    /// Until when; nothing while it is only requested.
+    pub expires_at: Option<Moment>,
+    /// How it stands.
+    pub status: QosStatus,
+    /// Why it stands so.
+    pub status_info: Option<StatusInfo>,
+    /// Remarks; up to 0.10 clients are shown them.
+    pub messages: Vec<Message>,
+}
+
+/// How a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum QosStatus {
+    /// Asked for; the network has not answered yet.
+    Requested,
+    /// Granted.
+    Available,
+    /// Over, or never granted.
+    Unavailable,
+}
+
+/// Why a session is unavailable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StatusInfo {
+    /// Its time is up.
+    DurationExpired,
+    /// The network ended it; it holds its flow for 360 s more, or until it is deleted.
+    NetworkTerminated,
+    /// Its client deleted it.
+    DeleteRequested,
+}
+
+/// A remark on a session (0.8 to 0.10).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// How much it matters.
+    pub severity: Severity,
+    /// For people.
+    pub description: String,
+}
+
+/// How much a remark matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Good to know.
+    Info,
+    /// Something is not as asked.
+    Warning,
+}
+
+/// What a request was answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A session was made.
+    Created(Session),
+    /// A session was looked up.
+    Found(Session),
+    /// A session was made longer.
+    Extended(Session),
+    /// A session is gone.
+    Deleted,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 4] =
+        [Self::CreateSession, Self::GetSession, Self::DeleteSession, Self::ExtendSession];
+
+    /// Its `operationId`, in the metrics too.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CreateSession => "createSession",
+            Self::GetSession => "getSession",
+            Self::DeleteSession => "deleteSession",
+            Self::ExtendSession => "extendQosSessionDuration",
+        }
+    }
+}
+
+impl CreateSession {
+    /// The packets that it is for.
+    pub fn flow(&self) -> Flow {
+        Flow::new(&self.server, self.server_ports.as_ref(), self.device_ports.as_ref())
+    }
+}
+
+impl QosStatus {
+    /// CAMARA's word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Requested => "REQUESTED",
+            Self::Available => "AVAILABLE",
+            Self::Unavailable => "UNAVAILABLE",
+        }
+    }
+}
+
+impl StatusInfo {
+    /// CAMARA's word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DurationExpired => "DURATION_EXPIRED",
+            Self::NetworkTerminated => "NETWORK_TERMINATED",
+            Self::DeleteRequested => "DELETE_REQUESTED",
+        }
+    }
+}

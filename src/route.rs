@@ -1,0 +1,199 @@
+//! Which operator serves a device, by what the device is known by.
+
+use crate::qod::{Device, IdentifierKind, OperatorId, PhoneNumber};
+
+mod addresses;
+mod numbers;
+mod realms;
+
+use ipnet::{Ipv4Net, Ipv6Net};
+
+pub use self::{
+    numbers::{NotANumberPrefix, NumberPrefix},
+    realms::{NotARealm, Realm},
+};
+use self::{addresses::Addresses, numbers::Numbers, realms::Realms};
+
+/// The table of all routes. Looking a device up allocates nothing.
+#[derive(Debug)]
+pub struct Routes {
+    ipv4: Addresses<Ipv4Net>,
+    ipv6: Addresses<Ipv6Net>,
+    realms: Realms,
+    numbers: Numbers,
+    order: Vec<Resolver>,
+    disagreement: Disagreement,
+}
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Which devices.
+    pub matching: Match,
+    /// Who serves them.
+    pub operator: OperatorId,
+}
+
+/// Which devices a route is for. The most specific route of a kind is taken, wherever it stands;
+/// of two for the very same devices the later.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Match {
+    /// The one of this number, as when it was ported: before every prefix.
+    Number(PhoneNumber),
+    /// Those whose number starts so.
+    NumberPrefix(NumberPrefix),
+    /// Those whose IPv4 address lies in it.
+    Ipv4(Ipv4Net),
+    /// Those whose IPv6 address lies in it.
+    Ipv6(Ipv6Net),
+    /// Those whose network access identifier or external id is of this realm, or one below it.
+    Realm(Realm),
+}
+
+/// A way to find the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Resolver {
+    /// By IPv4, then IPv6 address.
+    Ip,
+    /// By the realm of the network access identifier, then of the external id.
+    Realm,
+    /// By the phone number.
+    Number,
+}
+
+/// What to do if a device's identifiers name different operators. CAMARA's Commonalities forbid
+/// an error, so the first is the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Disagreement {
+    /// Take the first, by the order of the resolvers.
+    #[default]
+    First,
+    /// Take none.
+    Refuse,
+}
+
+/// Who serves a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The operator.
+    pub operator: OperatorId,
+    /// What it was found by.
+    pub by: IdentifierKind,
+    /// Does another identifier name another operator?
+    pub disagree: bool,
+}
+
+/// Why nobody serves a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoOperator {
+    /// No route matches.
+    #[error("no operator serves this device")]
+    NoRule,
+    /// The identifiers name different operators, or a network is not wholly one operator's.
+    #[error("the device's identifiers name more than one operator")]
+    Disagreement,
+}
+
+/// What one identifier tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lookup<'a> {
+    Operator(&'a OperatorId),
+    Nothing,
+    // A network with devices of more than one operator, or of none.
+    Split,
+}
+
+impl Resolver {
+    /// The default order: what is surest first, as numbers are ported.
+    pub const DEFAULT_ORDER: [Self; 3] = [Self::Ip, Self::Realm, Self::Number];
+
+    const fn kinds(self) -> &'static [IdentifierKind] {
+        match self {
+            Self::Ip => &[IdentifierKind::Ipv4Address, IdentifierKind::Ipv6Address],
+            Self::Realm => {
+                &[IdentifierKind::NetworkAccessIdentifier, IdentifierKind::ExternalId]
+            }
+            Self::Number => &[IdentifierKind::PhoneNumber],
+        }
+    }
+}
+
+impl Routes {
+    /// A table of these rules. A resolver that is not in `order` is never asked.
+    pub fn new(rules: Vec<Rule>, order: Vec<Resolver>, disagreement: Disagreement) -> Self {
+        let mut routes = Self {
+            ipv4: Addresses::default(),
+            ipv6: Addresses::default(),
+            realms: Realms::default(),
+            numbers: Numbers::default(),
+            order,
+            disagreement,
+        };
+        for Rule { matching, operator } in rules {
+            match matching {
+                Match::Number(number) => routes.numbers.insert_number(number, operator),
+                Match::NumberPrefix(prefix) => routes.numbers.insert_prefix(prefix, operator),
+                Match::Ipv4(net) => routes.ipv4.insert(net.trunc(), operator),
+                Match::Ipv6(net) => routes.ipv6.insert(net.trunc(), operator),
+                Match::Realm(realm) => routes.realms.insert(realm, operator),
+            }
+        }
+        routes
+    }
+
+    /// The operator that serves a device. A device that is a whole network must be one operator's
+    /// as a whole: it is refused otherwise, whatever the policy.
+    pub fn find(&self, device: &Device) -> Result<Found, NoOperator> {
+        let mut first: Option<(&OperatorId, IdentifierKind)> = None;
+        let mut disagree = false;
+        for kind in self.order.iter().flat_map(|resolver| resolver.kinds()) {
+            match (self.look_up(device, *kind), first) {
+                (Lookup::Nothing, _) => {}
+                (Lookup::Split, _) => return Err(NoOperator::Disagreement),
+                (Lookup::Operator(operator), None) => first = Some((operator, *kind)),
+                (Lookup::Operator(operator), Some((found, _))) => disagree |= operator != found,
+            }
+        }
+        let (operator, by) = first.ok_or(NoOperator::NoRule)?;
+        if disagree && self.disagreement == Disagreement::Refuse {
+            return Err(NoOperator::Disagreement);
+        }
+        Ok(Found { operator: operator.clone(), by, disagree })
+    }
+
+    fn look_up(&self, device: &Device, kind: IdentifierKind) -> Lookup<'_> {
+        let Device { phone, nai, external_id, ipv4, ipv6 } = device;
+        let found = match kind {
+            IdentifierKind::Ipv4Address => ipv4.as_ref().map(|ipv4| self.ipv4.find(&ipv4_net(ipv4))),
+            IdentifierKind::Ipv6Address => {
+                ipv6.as_ref().map(|ipv6| self.ipv6.find(&ipv6.value.trunc()))
+            }
+            IdentifierKind::NetworkAccessIdentifier => {
+                nai.as_ref().and_then(|nai| nai.realm()).map(|realm| self.realms.find(realm))
+            }
+            IdentifierKind::ExternalId => {
+                external_id.as_ref().and_then(|id| id.realm()).map(|realm| self.realms.find(realm))
+            }
+            IdentifierKind::PhoneNumber => {
+                phone.as_ref().map(|phone| self.numbers.find(phone.value))
+            }
+        };
+        found.unwrap_or(Lookup::Nothing)
+    }
+}
+
+fn ipv4_net(device: &crate::qod::DeviceIpv4) -> Ipv4Net {
+    match device {
+        crate::qod::DeviceIpv4::Public { public, .. } => Ipv4Net::from(*public),
+        crate::qod::DeviceIpv4::Legacy(net) => net.value.trunc(),
+    }
+}
+
+impl<'a> From<Option<&'a OperatorId>> for Lookup<'a> {
+    fn from(found: Option<&'a OperatorId>) -> Self {
+        found.map_or(Self::Nothing, Self::Operator)
+    }
+}
+
+#[cfg(test)]
+mod tests;

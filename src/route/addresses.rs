@@ -1,0 +1,45 @@
+//! Routes by IP address: the longest prefix wins.
+
+use std::fmt;
+
+use prefix_trie::{Prefix, PrefixMap};
+
+use super::Lookup;
+use crate::qod::OperatorId;
+
+// A network is compared with so many of the routes inside it. With more it is refused: one request
+// must not walk a table of the whole Internet.
+const ROUTES_INSIDE_MAX: usize = 1024;
+
+pub(super) struct Addresses<P: Prefix>(PrefixMap<P, OperatorId>);
+
+impl<P: Prefix> Default for Addresses<P> {
+    fn default() -> Self {
+        Self(PrefixMap::new())
+    }
+}
+
+impl<P: Prefix> fmt::Debug for Addresses<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} routes", self.0.len())
+    }
+}
+
+impl<P: Prefix + Copy> Addresses<P> {
+    pub(super) fn insert(&mut self, net: P, operator: OperatorId) {
+        self.0.insert(net, operator);
+    }
+
+    /// The operator of all of `net`: of the longest route around it, and of every route inside it.
+    pub(super) fn find(&self, net: &P) -> Lookup<'_> {
+        let around = self.0.get_lpm(net).map(|(_, operator)| operator);
+        let mut inside = self.0.children(net).map(|(_, operator)| operator);
+        let checked = inside.by_ref().take(ROUTES_INSIDE_MAX);
+        match around {
+            _ if checked.into_iter().any(|operator| Some(operator) != around) => Lookup::Split,
+            _ if inside.next().is_some() => Lookup::Split,
+            Some(operator) => Lookup::Operator(operator),
+            None => Lookup::Nothing,
+        }
+    }
+}

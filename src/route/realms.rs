@@ -1,0 +1,67 @@
+//! Routes by realm: the domain behind the `@`.
+
+use std::{collections::HashMap, str::FromStr};
+
+use super::Lookup;
+use crate::qod::OperatorId;
+
+// A domain name is no longer (RFC 1035 §2.3.4).
+const BYTES_MAX: usize = 255;
+
+/// A domain and all below it, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Realm(Box<[u8]>);
+
+/// A text is not a realm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a realm is labels of letters, digits and `-`, with dots between them")]
+pub struct NotARealm;
+
+#[derive(Debug, Default)]
+pub(super) struct Realms(HashMap<Realm, OperatorId>);
+
+impl FromStr for Realm {
+    type Err = NotARealm;
+
+    fn from_str(text: &str) -> Result<Self, NotARealm> {
+        let sound = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        if text.len() > BYTES_MAX || !text.split('.').all(sound) {
+            return Err(NotARealm);
+        }
+        Ok(Self(text.to_ascii_lowercase().into_bytes().into_boxed_slice()))
+    }
+}
+
+impl std::borrow::Borrow<[u8]> for Realm {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Realms {
+    pub(super) fn insert(&mut self, realm: Realm, operator: OperatorId) {
+        self.0.insert(realm, operator);
+    }
+
+    /// The route of the longest of its domains: itself, then what follows each dot.
+    pub(super) fn find(&self, realm: &str) -> Lookup<'_> {
+        let mut lower = [0; BYTES_MAX];
+        let Some(lower) = lower.get_mut(..realm.len()) else { return Lookup::Nothing };
+        lower.copy_from_slice(realm.as_bytes());
+        lower.make_ascii_lowercase();
+        let mut rest: &[u8] = lower;
+        loop {
+            if let Some(operator) = self.0.get(rest) {
+                return Lookup::Operator(operator);
+            }
+            let dot = rest.iter().position(|byte| *byte == b'.');
+            match dot.and_then(|dot| rest.get(dot + 1..)) {
+                Some(behind) => rest = behind,
+                None => return Lookup::Nothing,
+            }
+        }
+    }
+}

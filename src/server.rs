@@ -1,0 +1,173 @@
+//! Listeners, TLS, deadlines, and an end that cuts nobody off.
+//!
+//! **Invariant:** pingora is known here and in `outbound`, and nowhere else. What passes inward is
+//! an `http::Request<Bytes>`, read whole and judged to be sound HTTP; what comes back is an
+//! `http::Response<Bytes>`. So what stands behind a listener is a [`Site`]: the gateway, or a
+//! simulated operator.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response};
+use pingora::{
+    listeners::tls::TlsSettings,
+    server::{RunArgs, Server, configuration::{Opt, ServerConf}},
+    services::{background::background_service, listening::Service},
+};
+
+use crate::{
+    clock::Clock,
+    metrics::Metrics,
+    policy::{Bounds, Drain, Listener},
+};
+
+mod admin;
+mod connection;
+mod drain;
+mod exchange;
+mod framing;
+
+use self::{admin::Admin, connection::Front, drain::{LameDuck, Leaving, Upkeep}};
+
+/// What stands behind the listeners.
+#[async_trait]
+pub trait Site: Send + Sync + 'static {
+    /// Answers a request.
+    async fn answer(&self, request: Request<Bytes>) -> Response<Bytes>;
+
+    /// Says no to a request that was not read whole, in the words of the API that it was for.
+    fn reject(&self, to: &Addressed<'_>, rejection: Rejection) -> Response<Bytes>;
+
+    /// Is all there that requests will need?
+    fn ready(&self) -> Result<(), String>;
+
+    /// Gets what the first requests will need; called once, before readiness is asked.
+    async fn warm_up(&self);
+
+    /// Does once what must be done now and then; called every second.
+    async fn upkeep(&self);
+
+    /// Waits until nothing runs on that an answered request has left behind.
+    async fn settled(&self);
+}
+
+/// What is known of a request that was not read whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Addressed<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// Its path.
+    pub path: &'a str,
+    /// Its header.
+    pub headers: &'a HeaderMap,
+}
+
+/// Why a request is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// Where it ends, or whom it is for, can be read in two ways.
+    Framing(&'static str),
+    /// Its header is too large.
+    HeaderTooLarge,
+    /// Its body is too large.
+    BodyTooLarge,
+    /// There are too many already.
+    Busy,
+    /// The answer was not ready in time.
+    Late,
+    /// The site fell over it.
+    Broken,
+}
+
+/// All that serving takes.
+pub struct Serving {
+    /// Where to listen.
+    pub listeners: Vec<Listener>,
+    /// Where `/metrics`, `/healthz` and `/readyz` are asked; a site without has nothing to watch.
+    pub admin: Option<SocketAddr>,
+    /// How much of anything.
+    pub bounds: Bounds,
+    /// How it ends.
+    pub drain: Drain,
+    /// Does it take its listeners over from a running process?
+    pub upgrade: bool,
+    /// Where running processes hand their listeners over.
+    pub upgrade_socket: PathBuf,
+    /// Where things are counted.
+    pub metrics: Metrics,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+// Pingora's own sleep after the listeners have closed; the process ends before, when it is idle.
+const FINAL_SLEEP_SLACK: Duration = Duration::from_secs(5);
+
+/// Serves a site until a signal ends it.
+///
+/// # Errors
+/// If the certificate or key of a listener cannot be used.
+pub fn serve(serving: Serving, site: Arc<dyn Site>) -> Result<ExitCode, String> {
+    let threads = std::thread::available_parallelism().map_or(1, Into::into);
+    let drain = serving.drain.clone();
+    let conf = ServerConf {
+        threads,
+        work_stealing: true,
+        upgrade_sock: serving.upgrade_socket.display().to_string(),
+        grace_period_seconds: Some((drain.grace + FINAL_SLEEP_SLACK).as_secs()),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ..ServerConf::default()
+    };
+    let options = Opt { upgrade: serving.upgrade, ..Opt::default() };
+    let mut server = Server::new_with_opt_and_conf(Some(options), conf);
+    server.bootstrap();
+
+    let leaving = Arc::new(Leaving::new(serving.metrics.clone()));
+    let front = Front::new(&serving, Arc::clone(&site), Arc::clone(&leaving));
+    let mut edge = Service::new("edge".to_owned(), front);
+    for listener in &serving.listeners {
+        add_listener(&mut edge, listener)?;
+    }
+    server.add_service(edge);
+    if let Some(address) = serving.admin {
+        let admin =
+            Admin::new(serving.metrics.clone(), Arc::clone(&site), Arc::clone(&leaving));
+        let mut service = Service::new("admin".to_owned(), admin);
+        service.threads = Some(1);
+        service.add_tcp(&address.to_string());
+        server.add_service(service);
+    }
+    let (gone, is_gone) = mpsc::channel();
+    let upkeep = Upkeep::new(site, Arc::clone(&leaving), drain.grace, gone);
+    let mut background = background_service("upkeep", upkeep);
+    background.threads = Some(1);
+    server.add_service(background);
+
+    let signal = Box::new(LameDuck::new(leaving, drain.lame_duck));
+    // Pingora sleeps out its whole grace period; this process ends as soon as nothing runs.
+    std::thread::spawn(move || server.run(RunArgs { shutdown_signal: signal }));
+    // An error means that the sender fell with the server: the end as well.
+    let _ = is_gone.recv();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn add_listener(edge: &mut Service<Front>, listener: &Listener) -> Result<(), String> {
+    let address = listener.address.to_string();
+    let Some(files) = &listener.tls else {
+        edge.add_tcp(&address);
+        return Ok(());
+    };
+    let place = |error: Box<pingora::Error>| format!("listener {address}: {error}");
+    let (certificate, key) = (files.certificate.display(), files.key.display());
+    let mut tls = TlsSettings::intermediate(&certificate.to_string(), &key.to_string())
+        .map_err(place)?;
+    tls.enable_h2();
+    edge.add_tls_with_settings(&address, None, tls);
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! For whoever runs the gateway: `/metrics`, `/healthz`, `/readyz`. Not for the Internet.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Response, header};
+use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
+
+use super::{Site, drain::Leaving};
+use crate::metrics::Metrics;
+
+/// Answers them.
+pub(super) struct Admin {
+    metrics: Metrics,
+    site: Arc<dyn Site>,
+    leaving: Arc<Leaving>,
+}
+
+impl Admin {
+    pub(super) fn new(metrics: Metrics, site: Arc<dyn Site>, leaving: Arc<Leaving>) -> Self {
+        Self { metrics, site, leaving }
+    }
+
+    fn answer(&self, path: &str) -> (u16, &'static str, String) {
+        const TEXT: &str = "text/plain; charset=utf-8";
+        match path {
+            "/metrics" => (200, prometheus::TEXT_FORMAT, self.metrics.text()),
+            "/healthz" => (200, TEXT, "ok\n".to_owned()),
+            "/readyz" if self.leaving.is_lame() => (503, TEXT, "leaving\n".to_owned()),
+            "/readyz" => match self.site.ready() {
+                Ok(()) => (200, TEXT, "ready\n".to_owned()),
+                Err(reason) => (503, TEXT, format!("{reason}\n")),
+            },
+            _ => (404, TEXT, "expected /metrics, /healthz or /readyz\n".to_owned()),
+        }
+    }
+}
+
+#[async_trait]
+impl ServeHttp for Admin {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let (status, kind, text) = self.answer(session.req_header().uri.path());
+        let body = Bytes::from(text);
+        let mut response = Response::new(body.to_vec());
+        *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+        headers.insert(header::CONTENT_LENGTH, body.len().into());
+        response
+    }
+}

@@ -1,0 +1,165 @@
+//! The end: first the balancers are told, then nothing new is taken, then what runs may finish.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use pingora::{
+    server::{ShutdownSignal, ShutdownSignalWatch, ShutdownWatch},
+    services::background::BackgroundService,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+    time::{interval, sleep, timeout},
+};
+
+use super::Site;
+use crate::metrics::Metrics;
+
+/// Is the process on its way out, and what does it still answer?
+pub(super) struct Leaving {
+    lame: AtomicBool,
+    exchanges: AtomicUsize,
+    idle: Notify,
+    metrics: Metrics,
+}
+
+/// One exchange, for as long as it lasts.
+pub(super) struct InFlight(Arc<Leaving>);
+
+impl Leaving {
+    pub(super) fn new(metrics: Metrics) -> Self {
+        let (lame, exchanges) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Self { lame, exchanges, idle: Notify::new(), metrics }
+    }
+
+    /// Balancers are being told, and connections are closed after their next answer.
+    pub(super) fn is_lame(&self) -> bool {
+        self.lame.load(Ordering::Relaxed)
+    }
+
+    /// Counts an exchange, unless there are too many.
+    pub(super) fn enter(self: &Arc<Self>, exchanges_max: usize) -> Option<InFlight> {
+        let before = self.exchanges.fetch_add(1, Ordering::SeqCst);
+        let entered = InFlight(Arc::clone(self));
+        self.metrics.in_flight("edge", 1);
+        (before < exchanges_max).then_some(entered)
+    }
+
+    async fn until_idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.exchanges.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.metrics.in_flight("edge", -1);
+        if self.0.exchanges.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.idle.notify_waiters();
+        }
+    }
+}
+
+/// Turns signals into pingora's, with a lame-duck phase before: TERM ends, QUIT hands the
+/// listeners over to the process that was started with `--upgrade`, INT ends at once.
+pub(super) struct LameDuck {
+    leaving: Arc<Leaving>,
+    phase: Duration,
+}
+
+impl LameDuck {
+    pub(super) fn new(leaving: Arc<Leaving>, phase: Duration) -> Self {
+        Self { leaving, phase }
+    }
+
+    fn begin(&self) {
+        self.leaving.lame.store(true, Ordering::Relaxed);
+        self.leaving.metrics.draining();
+        tracing::info!("not ready any more; still serving");
+    }
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for LameDuck {
+    async fn recv(&self) -> ShutdownSignal {
+        let signals = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::quit()),
+            signal(SignalKind::interrupt()),
+        );
+        let (Ok(mut term), Ok(mut quit), Ok(mut int)) = signals else {
+            tracing::error!("signals cannot be heard; the process can only be killed");
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = term.recv() => {
+                self.begin();
+                tokio::select! {
+                    () = sleep(self.phase) => ShutdownSignal::GracefulTerminate,
+                    _ = int.recv() => ShutdownSignal::FastShutdown,
+                }
+            }
+            _ = quit.recv() => {
+                // Pingora hands the listeners over first, and goes on serving for 5 s.
+                self.begin();
+                ShutdownSignal::GracefulUpgrade
+            }
+            _ = int.recv() => ShutdownSignal::FastShutdown,
+        }
+    }
+}
+
+/// Does the site's upkeep every second, and says when all is done.
+pub(super) struct Upkeep {
+    site: Arc<dyn Site>,
+    leaving: Arc<Leaving>,
+    grace: Duration,
+    gone: mpsc::Sender<()>,
+}
+
+impl Upkeep {
+    pub(super) fn new(
+        site: Arc<dyn Site>,
+        leaving: Arc<Leaving>,
+        grace: Duration,
+        gone: mpsc::Sender<()>,
+    ) -> Self {
+        Self { site, leaving, grace, gone }
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Upkeep {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        self.site.warm_up().await;
+        let mut every_second = interval(Duration::from_secs(1));
+        while !*shutdown.borrow() {
+            tokio::select! {
+                _ = every_second.tick() => self.site.upkeep().await,
+                changed = shutdown.changed() => if changed.is_err() { break },
+            }
+        }
+        let all_done = async {
+            self.leaving.until_idle().await;
+            self.site.settled().await;
+        };
+        if timeout(self.grace, all_done).await.is_err() {
+            tracing::warn!("something still runs after the grace period; it is cut off");
+        }
+        // Nobody listening means that the process is ending already.
+        let _ = self.gone.send(());
+    }
+}

@@ -1,0 +1,16 @@
+//! The gateway as its users meet it: real processes, real sockets, simulated operators.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fall over")]
+#![expect(clippy::indexing_slicing, clippy::string_slice, reason = "tests may fall over")]
+
+mod books;
+mod edge;
+mod ending;
+mod http;
+mod operators;
+mod refusals;
+mod shipped;
+mod tidy;
+mod tokens;
+mod way;
+mod world;

@@ -1,0 +1,155 @@
+//! Every no, in the shape of the dialect that it is told in, and without a trace.
+
+use serde_json::{Value, json};
+
+use crate::world::{DIALECTS, World, number_at, wish};
+
+/// The code of an error, wherever its dialect has it.
+#[track_caller]
+fn code(dialect: &str, body: &Value) -> String {
+    let members: Vec<&str> = body.as_object().unwrap().keys().map(String::as_str).collect();
+    let (expected, code): (&[&str], _) = match dialect {
+        "devedge" => (&["reasonCode", "systemMessage", "userMessage"], "systemMessage"),
+        "camara-0.10.1" => (&["code", "message", "status"], "code"),
+        _ => (&["code", "message"], "code"),
+    };
+    assert_eq!(members, expected, "{dialect}");
+    body[code].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn each_dialect_has_its_own_shape_and_codes() {
+    let world = World::plain();
+    for dialect in DIALECTS {
+        let early = dialect.starts_with("camara-0.8") || dialect == "devedge";
+        let pick = |in_08, in_010| if early { in_08 } else { in_010 };
+        let say = |answer: crate::http::Answer, status, expected| {
+            let answer = answer.expect(status);
+            assert_eq!(code(dialect, &answer.json()), expected, "{dialect}");
+            answer
+        };
+        let invalid = pick("INVALID_INPUT", "INVALID_ARGUMENT");
+        let number = number_at(dialect, 1);
+        let path = format!("/{dialect}/qod/v0/sessions");
+        let proof = [("X-Authorization", "proof")];
+        let body = wish(dialect, &number).to_string();
+
+        let none = crate::http::send(world.edge(), "POST", &path, &proof, &body);
+        let none = say(none, 401, pick("UNAUTHORIZED", "UNAUTHENTICATED"));
+        assert!(none.header("www-authenticate").is_some_and(|value| value.starts_with("Bearer")));
+
+        let wrong = format!("Bearer {}", world.keys.token("app", "openid"));
+        let headers = [("Authorization", &*wrong), proof[0]];
+        let forbidden = crate::http::send(world.edge(), "POST", &path, &headers, &body);
+        say(forbidden, 403, pick("FORBIDDEN", "PERMISSION_DENIED"));
+
+        say(world.create(dialect, "app", &json!({})), 400, invalid);
+        say(world.ask(dialect, "app", "POST", "/sessions", "{"), 400, invalid);
+        say(world.ask(dialect, "app", "POST", "/sessions", ""), 400, invalid);
+        say(world.create(dialect, "app", &wish(dialect, "+8130000000")), 400, invalid);
+        say(world.ask(dialect, "app", "PUT", "/sessions", ""), 405, "METHOD_NOT_ALLOWED");
+        say(world.ask(dialect, "app", "GET", "/sessions/1", ""), 400, invalid);
+        let nobody = "/sessions/00000000-0000-4000-8000-000000000000";
+        say(world.ask(dialect, "app", "GET", nobody, ""), 404, "NOT_FOUND");
+        say(world.ask(dialect, "app", "DELETE", nobody, ""), 404, "NOT_FOUND");
+
+        let limited = (0..3).map(|_| world.ask(dialect, "hasty", "GET", nobody, "")).last();
+        let limited = say(limited.unwrap(), 429, "TOO_MANY_REQUESTS");
+        let wait: u64 = limited.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=60).contains(&wait), "{wait}");
+        assert!(limited.header("ratelimit").is_some() && limited.header("ratelimit-policy").is_some());
+
+        let too_large = format!("{{\"x\":\"{}\"}}", "a".repeat(65_536));
+        say(world.ask(dialect, "app", "POST", "/sessions", &too_large), 400, invalid);
+    }
+    for dialect in DIALECTS {
+        assert!(world.books(dialect).is_empty(), "no trace at {dialect}");
+    }
+    let held = world.metric("qod_sessions", &[]);
+    assert!(held.abs() < f64::EPSILON, "no trace in the ledger: {held}");
+    assert!(world.metric("qod_requests_total", &["500"]).abs() < f64::EPSILON);
+}
+
+#[test]
+fn every_failing_place_is_named_by_its_pointer() {
+    let world = World::plain();
+    let body = json!({
+        "duration": 86401,
+        "device": { "phoneNumber": "49-151", "ipv4Address": { "publicAddress": "1.2.3.4" } },
+        "applicationServer": { "ipv4Address": "198.51.100.256" },
+        "applicationServerPorts": { "ports": [70000] },
+        "devicePorts": { "ranges": [{ "from": 5020, "to": 5010 }] },
+        "qosProfile": "Q",
+        "webhook": { "notificationUrl": "ftp://app.example.com" },
+    });
+    let told = world.create("camara-0.10.1", "app", &body).expect(400).json();
+    let message = told["message"].as_str().unwrap();
+    for pointer in [
+        "/duration",
+        "/device/phoneNumber",
+        "/device/ipv4Address",
+        "/applicationServer/ipv4Address",
+        "/applicationServerPorts/ports/0",
+        "/devicePorts/ranges/0",
+        "/qosProfile",
+        "/webhook/notificationUrl",
+    ] {
+        assert!(message.contains(pointer), "{pointer} in {message}");
+    }
+    for value in ["49-151", "198.51.100.256", "70000"] {
+        assert!(!message.contains(value), "{value} in {message}");
+    }
+}
+
+#[test]
+fn bodies_that_two_readers_could_read_differently_are_refused() {
+    let world = World::plain();
+    let sound = wish("camara-0.10.1", &number_at("camara-0.10.1", 1)).to_string();
+    let twice = sound.replacen('{', "{\"duration\":1,", 1);
+    let by_case = sound.replacen('{', "{\"Duration\":1,", 1);
+    let escaped = sound.replacen('{', "{\"\\u0064uration\":1,", 1);
+    let trailing = format!("{sound}{{}}");
+    let bom = format!("\u{feff}{sound}");
+    let deep = "[".repeat(5000);
+    for body in [&twice, &by_case, &escaped, &trailing, &bom, &deep, "null", "[]", "\"a\"", "1"] {
+        world.ask("camara-0.10.1", "app", "POST", "/sessions", body).expect(400);
+    }
+    let mut unknown = wish("camara-0.10.1", &number_at("camara-0.10.1", 2));
+    unknown["device"]["imei"] = json!("1");
+    world.create("camara-0.10.1", "app", &unknown).expect(400);
+    let mut unknown = wish("camara-0.10.1", &number_at("camara-0.10.1", 3));
+    unknown["colour"] = json!("blue");
+    let told = world.create("camara-0.10.1", "app", &unknown).expect(201);
+    assert!(!told.body.contains("colour"));
+    assert_eq!(world.books("camara-0.10.1").len(), 1);
+}
+
+#[test]
+fn terms_bind_a_client() {
+    let world = World::plain();
+    let number = number_at("camara-0.10.1", 1);
+    let told = world.create("camara-0.10.1", "narrow", &wish("camara-0.10.1", &number)).expect(403);
+    assert_eq!(told.json()["code"], "PERMISSION_DENIED");
+    let number = number_at("camara-0.8.0", 1);
+    world.create("camara-0.10.1", "narrow", &wish("camara-0.10.1", &number)).expect(403);
+    let mut allowed = wish("camara-0.10.1", &number);
+    allowed["qosProfile"] = json!("QOS_S");
+    world.create("camara-0.10.1", "narrow", &allowed).expect(201);
+    let mut long = wish("camara-0.10.1", &number_at("camara-0.10.1", 2));
+    long["duration"] = json!(601);
+    let told = world.create("camara-0.10.1", "small", &long).expect(400);
+    assert_eq!(told.json()["code"], "OUT_OF_RANGE");
+    world.create("camara-0.10.1", "nobody", &wish("camara-0.10.1", &number)).expect(403);
+}
+
+#[test]
+fn mock_tokens_reach_their_simulated_operators_only() {
+    let world = World::plain();
+    let headers = [("Authorization", "Bearer mock_sandbox_access_token")];
+    let create = |dialect| {
+        let body = wish("camara-0.10.1", &number_at(dialect, 1)).to_string();
+        crate::http::send(world.edge(), "POST", "/camara-0.10.1/qod/v0/sessions", &headers, &body)
+    };
+    create("camara-0.8.0").expect(201);
+    create("camara-0.10.1").expect(403);
+}

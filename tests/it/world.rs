@@ -1,0 +1,362 @@
+//! A gateway with simulated operators around it, each a process, on a loopback address of its own.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+
+use crate::http::{self, Answer};
+
+pub const SCOPE: &str = "dpv:RequestedServiceProvision#qod";
+pub const DIALECTS: [&str; 5] =
+    ["camara-0.8.0", "camara-0.8.1", "devedge", "camara-0.10.1", "telefonica-0.10"];
+
+/// The number prefixes of the operators, in the dialects' order: `+4910` to `+4914`.
+pub fn number_at(dialect: &str, tail: u32) -> String {
+    let place = DIALECTS.iter().position(|name| *name == dialect).unwrap();
+    format!("+491{place}{tail:07}")
+}
+
+/// All of it. What was started ends with it.
+pub struct World {
+    pub address: IpAddr,
+    pub folder: PathBuf,
+    pub keys: Keys,
+    children: Vec<Child>,
+}
+
+/// How a world differs from the plain one.
+#[derive(Default)]
+pub struct Setup<'a> {
+    /// Appended to `gateway.yaml`.
+    pub gateway: &'a str,
+    /// Further operators, as entries of `operators.yaml`, each reached by `+492<place>`.
+    pub operators: &'a [(&'a str, String)],
+    /// Text put into each operator's entry.
+    pub operator: &'a str,
+    /// Arguments of every simulated operator.
+    pub simulated: &'a [&'a str],
+    /// Further keys at the top of `clients.yaml`.
+    pub clients: &'a str,
+    /// Keys at the top of `routes.yaml`.
+    pub routes: &'a str,
+}
+
+/// A token issuer.
+pub struct Keys {
+    pkcs8: Vec<u8>,
+    pub jwks: String,
+}
+
+pub const GATEWAY_PORT: u16 = 8080;
+const ADMIN_PORT: u16 = 9090;
+const OPERATOR_PORT: u16 = 9100;
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+impl World {
+    pub fn plain() -> Self {
+        Self::with(&Setup::default())
+    }
+
+    pub fn with(setup: &Setup<'_>) -> Self {
+        let mut world = Self::unstarted(setup);
+        world.start();
+        world
+    }
+
+    /// The folder and the operators, but no gateway yet.
+    pub fn unstarted(setup: &Setup<'_>) -> Self {
+        let address = unused_loopback();
+        let folder = std::env::temp_dir().join(format!("qod-gateway-test-{address}"));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let keys = Keys::new();
+        let world = Self { address, folder, keys, children: Vec::new() };
+        world.write_policies(setup);
+        let mut world = world;
+        for (place, dialect) in DIALECTS.iter().enumerate() {
+            let listen = world.at(OPERATOR_PORT + u16::try_from(place).unwrap()).to_string();
+            let mut arguments = vec!["simulate-operator", "--dialect", dialect, "--listen", &listen];
+            arguments.extend(setup.simulated);
+            let child = world.spawn(&arguments);
+            world.children.push(child);
+        }
+        world
+    }
+
+    /// Starts the gateway, and waits until it and its operators answer.
+    pub fn start(&mut self) {
+        let child = self.serve(&[]);
+        self.children.push(child);
+        self.wait_ready();
+    }
+
+    pub fn serve(&self, more: &[&str]) -> Child {
+        let folder = self.folder.display().to_string();
+        let socket = self.folder.join("upgrade.sock").display().to_string();
+        let mut arguments = vec!["serve", "--policies", &folder, "--upgrade-socket", &socket];
+        arguments.extend(more);
+        self.spawn(&arguments)
+    }
+
+    pub fn wait_ready(&self) {
+        wait_for("the gateway to be ready", || self.admin("/readyz").is_some_and(|a| a.status == 200));
+        for place in 0..DIALECTS.len() {
+            let operator = self.operator(place);
+            wait_for("an operator", || std::net::TcpStream::connect(operator).is_ok());
+        }
+    }
+
+    /// The gateway's process, started last.
+    pub fn gateway(&mut self) -> &mut Child {
+        self.children.last_mut().unwrap()
+    }
+
+    pub fn keep(&mut self, child: Child) {
+        self.children.push(child);
+    }
+
+    fn spawn(&self, arguments: &[&str]) -> Child {
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("log"))
+            .unwrap();
+        Command::new(env!("CARGO_BIN_EXE_qod-gateway"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap()
+    }
+
+    pub fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.address, port)
+    }
+
+    pub fn edge(&self) -> SocketAddr {
+        self.at(GATEWAY_PORT)
+    }
+
+    pub fn operator(&self, place: usize) -> SocketAddr {
+        self.at(OPERATOR_PORT + u16::try_from(place).unwrap())
+    }
+
+    /// Asks the admin listener; nothing, if nobody listens there.
+    pub fn admin(&self, path: &str) -> Option<Answer> {
+        let stream = std::net::TcpStream::connect(self.at(ADMIN_PORT));
+        drop(stream.ok()?);
+        let mut connection = http::Connection::open(self.at(ADMIN_PORT));
+        connection.write(&http::request("GET", path, &[], "")).ok()?;
+        connection.read()
+    }
+
+    /// The value of a metric, all its series with these parts together.
+    pub fn metric(&self, name: &str, parts: &[&str]) -> f64 {
+        let text = self.admin("/metrics").unwrap().body;
+        text.lines()
+            .filter(|line| line.split(['{', ' ']).next() == Some(name))
+            .filter(|line| parts.iter().all(|part| line.contains(part)))
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum()
+    }
+
+    /// What the operator that speaks a dialect has on its books.
+    pub fn books(&self, dialect: &str) -> Vec<String> {
+        let place = DIALECTS.iter().position(|name| *name == dialect).unwrap();
+        let answer = http::send(self.operator(place), "GET", "/books", &[], "");
+        answer.body.lines().map(str::to_owned).collect()
+    }
+
+    /// A request in a dialect, by a client.
+    #[track_caller]
+    pub fn ask(&self, dialect: &str, client: &str, method: &str, path: &str, body: &str) -> Answer {
+        let token = self.keys.token(client, SCOPE);
+        let bearer = format!("Bearer {token}");
+        let headers =
+            [("Authorization", &*bearer), ("X-Authorization", "proof"), ("x-transaction-id", "t-1")];
+        http::send(self.edge(), method, &format!("/{dialect}/qod/v0{path}"), &headers, body)
+    }
+
+    #[track_caller]
+    pub fn create(&self, dialect: &str, client: &str, body: &Value) -> Answer {
+        self.ask(dialect, client, "POST", "/sessions", &body.to_string())
+    }
+
+    fn write_policies(&self, setup: &Setup<'_>) {
+        let ip = self.address;
+        let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
+        let mut gateway = format!(
+            "listeners: [{{ address: \"{ip}:{GATEWAY_PORT}\" }}]\n\
+             admin: {{ address: \"{ip}:{ADMIN_PORT}\" }}\n\
+             schemas: \"{}\"\n{}\napis:\n",
+            schemas.display(),
+            setup.gateway
+        );
+        let (mut operators, mut routes, mut names) =
+            ("operators:\n".to_owned(), format!("{}\nroutes:\n", setup.routes), Vec::new());
+        for (place, dialect) in DIALECTS.iter().enumerate() {
+            gateway += &format!("  - {{ path: /{dialect}/qod/v0, speaks: {dialect} }}\n");
+            let port = OPERATOR_PORT + u16::try_from(place).unwrap();
+            let name = format!("op-{dialect}").replace('.', "-");
+            operators += &format!(
+                "  {name}:\n    endpoint: \"http://{ip}:{port}/qod/v0\"\n    speaks: {dialect}\n    \
+                 simulated: true\n    bearer_token_file: bearer\n"
+            );
+            if *dialect == "devedge" {
+                operators += "    x_authorization_file: bearer\n";
+            }
+            operators += setup.operator;
+            routes += &format!("  - {{ number_prefix: \"+491{place}\", operator: {name} }}\n");
+            names.push(name);
+        }
+        for (place, (name, entry)) in setup.operators.iter().enumerate() {
+            operators += &format!("  {name}:\n{entry}");
+            routes += &format!("  - {{ number_prefix: \"+492{place}\", operator: {name} }}\n");
+            names.push((*name).to_owned());
+        }
+        routes += &format!("  - {{ network: 198.51.100.0/24, operator: {} }}\n", names[0]);
+        routes += &format!("  - {{ network: \"2001:db8::/32\", operator: {} }}\n", names[3]);
+        routes += &format!("  - {{ network: 192.168.0.0/16, operator: {} }}\n", names[0]);
+        routes += &format!("  - {{ realm: op3.example, operator: {} }}\n", names[3]);
+        gateway += &format!(
+            "  - {{ path: /qod/v0, candidates: [{}], fallback: camara-0.10.1 }}\n",
+            DIALECTS.join(", ")
+        );
+        let theirs: Vec<String> = names.iter().map(|name| format!("{name}: QOS_E")).collect();
+        let theirs = theirs.join(", ");
+        let profiles = format!(
+            "profiles:\n  QOS_E: {{ summary: low latency, duration_max: 24h, operators: {{ {theirs} }} }}\n  \
+             QOS_S: {{ summary: small, duration_max: 1h, operators: {{ {}: QOS_S }} }}\n",
+            names[0]
+        );
+        let clients = format!(
+            "{}\nissuers:\n  - issuer: https://issuer.test\n    audiences: [gateway]\n    \
+             jwks_file: jwks.json\n    algorithms: [ES256]\n\
+             mock_tokens:\n  - {{ token: mock_sandbox_access_token, client: sandbox, scopes: [\"{SCOPE}\"] }}\n\
+             clients:\n  app: {{ rate: 100000/s, burst: 100000, sessions_max: 100000 }}\n  \
+             other: {{ rate: 100000/s, burst: 100000 }}\n  \
+             early: {{ rate: 100000/s, dialect: camara-0.8.1 }}\n  \
+             hasty: {{ rate: 1/m, burst: 2 }}\n  small: {{ sessions_max: 2, duration_max: 10m }}\n  \
+             narrow: {{ operators: [{}], qos_profiles: [QOS_S] }}\n  \
+             sandbox: {{ operators: [{}] }}\n",
+            setup.clients, names[0], names[0]
+        );
+        let files = [
+            ("gateway.yaml", gateway),
+            ("operators.yaml", operators),
+            ("routes.yaml", routes),
+            ("profiles.yaml", profiles),
+            ("clients.yaml", clients),
+            ("jwks.json", self.keys.jwks.clone()),
+            ("bearer", "operator-token\n".to_owned()),
+        ];
+        for (name, text) in files {
+            fs::write(self.folder.join(name), text).unwrap();
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}", self.log());
+        }
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Keys {
+    pub fn new() -> Self {
+        let random = SystemRandom::new();
+        let pkcs8 =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).unwrap();
+        let point = pair.public_key().as_ref();
+        let jwks = json!({ "keys": [{
+            "kty": "EC", "crv": "P-256", "kid": "k1", "use": "sig", "alg": "ES256",
+            "x": URL_SAFE_NO_PAD.encode(&point[1..33]), "y": URL_SAFE_NO_PAD.encode(&point[33..65]),
+        }] });
+        Self { pkcs8: pkcs8.as_ref().to_vec(), jwks: jwks.to_string() }
+    }
+
+    pub fn token(&self, client: &str, scope: &str) -> String {
+        self.token_of(&claims(client, scope))
+    }
+
+    pub fn token_of(&self, claims: &Value) -> String {
+        let header = Header { kid: Some("k1".to_owned()), ..Header::new(Algorithm::ES256) };
+        jsonwebtoken::encode(&header, claims, &EncodingKey::from_ec_der(&self.pkcs8)).unwrap()
+    }
+}
+
+/// The claims of a token that holds.
+pub fn claims(client: &str, scope: &str) -> Value {
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    json!({
+        "iss": "https://issuer.test", "aud": "gateway", "client_id": client, "sub": client,
+        "scope": scope, "iat": now, "nbf": now, "exp": now + 600,
+    })
+}
+
+/// A create in the words of a dialect.
+pub fn wish(dialect: &str, number: &str) -> Value {
+    match dialect {
+        "camara-0.8.0" | "camara-0.8.1" | "devedge" => json!({
+            "duration": 600, "ueId": { "msisdn": number }, "qos": "QOS_E",
+            "asId": { "ipv4addr": "203.0.113.5" },
+        }),
+        _ => json!({
+            "duration": 600, "device": { "phoneNumber": number }, "qosProfile": "QOS_E",
+            "applicationServer": { "ipv4Address": "203.0.113.5" },
+        }),
+    }
+}
+
+/// The id in an answer of whatever dialect.
+#[track_caller]
+pub fn id_of(answer: &Answer) -> String {
+    let body = answer.json();
+    let id = body.get("sessionId").or_else(|| body.get("id"));
+    id.and_then(Value::as_str).unwrap_or_else(|| panic!("no id: {answer:?}")).to_owned()
+}
+
+#[track_caller]
+pub fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !there() {
+        assert!(began.elapsed() < READY_WITHIN, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Nobody else's: made of the process' id and a count.
+fn unused_loopback() -> IpAddr {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = std::process::id() * 64 + COUNT.fetch_add(1, Ordering::Relaxed) % 64;
+    let [_, a, b, c] = number.to_be_bytes();
+    Ipv4Addr::new(127, a, b, c).into()
+}
