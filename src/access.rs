@@ -12,8 +12,8 @@ use crate::{
 
 mod scope;
 
-pub use self::scope::{ScopeForm, ScopeRule};
 use self::scope::Scopes;
+pub use self::scope::{ScopeForm, ScopeRule};
 
 /// Knows what scope each operation asks for, and every client's terms.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! One line for each decision: who asked what, what was decided, and why. No line ever carries a
 //! phone number, an address or a token.
 
-use crate::qod::{ClientId, Kind, OperatorId, Operation, SessionId};
+use crate::qod::{ClientId, Kind, Operation, OperatorId, SessionId};
 
 /// What is told of one request.
 #[derive(Debug, Default)]

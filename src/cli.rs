@@ -5,7 +5,9 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::{clock::Clock, dialect::Dialects, metrics::Metrics, operator::Caller, outbound::Outbound};
+use crate::{
+    clock::Clock, dialect::Dialects, metrics::Metrics, operator::Caller, outbound::Outbound,
+};
 
 mod check;
 mod demo;
@@ -81,8 +83,10 @@ fn caller() -> Result<Caller, String> {
 
 fn load_dialects(schemas: &std::path::Path) -> Result<Arc<Dialects>, String> {
     let faults = |faults: Vec<crate::dialect::SchemaFault>| {
-        let lines: Vec<String> =
-            faults.iter().map(|fault| schemas.join(&fault.file).display().to_string() + ": " + &fault.message).collect();
+        let lines: Vec<String> = faults
+            .iter()
+            .map(|fault| schemas.join(&fault.file).display().to_string() + ": " + &fault.message)
+            .collect();
         lines.join("\n")
     };
     Dialects::load(schemas).map(Arc::new).map_err(faults)

@@ -210,8 +210,7 @@ impl Gateway {
         correlator: &HeaderValue,
     ) -> Result<Record, Refusal> {
         let Accepted { operator_session, granted } = accepted;
-        let confirmed =
-            self.ledger.confirm(reservation, operator_session.clone(), granted).await;
+        let confirmed = self.ledger.confirm(reservation, operator_session.clone(), granted).await;
         if let Err(error) = &confirmed {
             let undone = operator.delete_session(&self.caller, &operator_session, correlator).await;
             tracing::error!(

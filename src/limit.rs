@@ -3,11 +3,7 @@
 //! The limits are asked in this order, and each cell that was taken stays taken: a request that is
 //! refused for its device has still cost its client one, so that nobody probes for free.
 
-use std::{
-    collections::HashMap,
-    num::NonZeroU32,
-    time::Duration,
-};
+use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
 use governor::{
     NotUntil, Quota, RateLimiter,
@@ -99,11 +95,14 @@ impl Limits {
         let direct = |rate: Rate| {
             rate.quota().map(|quota| RateLimiter::direct_with_clock(quota, pacer.clone()))
         };
-        let device = device.and_then(Rate::quota).map(|quota| {
-            RateLimiter::new(quota, Devices::new(device_keys_max), pacer.clone())
-        });
+        let device = device
+            .and_then(Rate::quota)
+            .map(|quota| RateLimiter::new(quota, Devices::new(device_keys_max), pacer.clone()));
         Self {
-            clients: clients.into_iter().filter_map(|(id, rate)| Some((id, direct(rate)?))).collect(),
+            clients: clients
+                .into_iter()
+                .filter_map(|(id, rate)| Some((id, direct(rate)?)))
+                .collect(),
             device,
             operators: operators
                 .into_iter()

@@ -202,8 +202,7 @@ impl Operator {
         correlator: &HeaderValue,
     ) -> Outcome<Accepted> {
         let session = Some(operator_session);
-        let ask =
-            Ask { operation: Operation::GetSession, session, body: Bytes::new(), correlator };
+        let ask = Ask { operation: Operation::GetSession, session, body: Bytes::new(), correlator };
         match self.ask(caller, ask).await {
             Outcome::Accepted(answer) => self.read_session(&answer),
             Outcome::Refused(no) => Outcome::Refused(no),

@@ -130,12 +130,7 @@ impl Outbound {
         }
     }
 
-    async fn attempt(
-        &self,
-        endpoint: &Endpoint,
-        call: &Call<'_>,
-        writing: &AtomicBool,
-    ) -> Attempt {
+    async fn attempt(&self, endpoint: &Endpoint, call: &Call<'_>, writing: &AtomicBool) -> Attempt {
         let connected = timeout(CONNECT_WITHIN.min(call.within), self.connect(endpoint)).await;
         let (peer, stream, reused, _permit) = match connected {
             Ok(Ok(connected)) => connected,
@@ -161,8 +156,11 @@ impl Outbound {
     ) -> Result<(Arc<HttpPeer>, Stream, bool, tokio::sync::SemaphorePermit<'a>), String> {
         let permit = endpoint.connections().acquire().await.map_err(|error| error.to_string())?;
         let peer = endpoint.peer().await?;
-        let (stream, reused) =
-            self.0.get_stream(peer.as_ref()).await.map_err(|error| error.etype().as_str().to_owned())?;
+        let (stream, reused) = self
+            .0
+            .get_stream(peer.as_ref())
+            .await
+            .map_err(|error| error.etype().as_str().to_owned())?;
         Ok((peer, stream, reused, permit))
     }
 }
@@ -230,7 +228,8 @@ async fn read_body(session: &mut HttpSession, bytes_max: usize) -> Result<Bytes,
 
 fn request_bytes(endpoint: &Endpoint, call: &Call<'_>) -> BytesMut {
     let mut bytes = BytesMut::with_capacity(512 + call.body.len());
-    let root = if endpoint.base_path().is_empty() && !call.path.starts_with('/') { "/" } else { "" };
+    let root =
+        if endpoint.base_path().is_empty() && !call.path.starts_with('/') { "/" } else { "" };
     for part in [call.method.as_str(), " ", endpoint.base_path(), root, call.path] {
         bytes.extend_from_slice(part.as_bytes());
     }

@@ -120,19 +120,25 @@ pub fn load(folder: &Path, dialects: &[&str]) -> Result<Policy, Vec<Fault>> {
     let mut faults = Vec::new();
     let [gateway, operators, routes, clients, profiles] =
         PolicyFile::ALL.map(|file| file.read(folder, &mut faults));
-    let known = Known::new(
-        folder,
-        dialects,
-        operators.as_ref(),
-        profiles.as_ref(),
-        clients.as_ref(),
+    let known =
+        Known::new(folder, dialects, operators.as_ref(), profiles.as_ref(), clients.as_ref());
+    let policy = judge(
+        [
+            gateway.as_ref(),
+            operators.as_ref(),
+            routes.as_ref(),
+            clients.as_ref(),
+            profiles.as_ref(),
+        ],
+        &known,
+        &mut faults,
     );
-    let policy = judge([gateway.as_ref(), operators.as_ref(), routes.as_ref(), clients.as_ref(), profiles.as_ref()], &known, &mut faults);
     match policy {
         Some(policy) if faults.is_empty() => Ok(policy),
         _ => {
             faults.sort_by_cached_key(|fault| {
-                let file = PolicyFile::ALL.iter().position(|file| fault.file.ends_with(file.name()));
+                let file =
+                    PolicyFile::ALL.iter().position(|file| fault.file.ends_with(file.name()));
                 (file, fault.line, fault.column)
             });
             faults.dedup();
@@ -150,16 +156,13 @@ fn judge(
     let gateway = gateway.and_then(|source| {
         source.typed::<gateway::File>(faults).judge(source.root(), known, faults)
     });
-    let profiles = profiles.map(|source| {
-        source.typed::<profiles::File>(faults).judge(source.root(), known, faults)
-    });
+    let profiles = profiles
+        .map(|source| source.typed::<profiles::File>(faults).judge(source.root(), known, faults));
     let at = operators.map(Source::root);
-    let operators = operators.map(|source| {
-        source.typed::<operators::File>(faults).judge(source.root(), known, faults)
-    });
-    let routes = routes.map(|source| {
-        source.typed::<routes::File>(faults).judge(source.root(), known, faults)
-    });
+    let operators = operators
+        .map(|source| source.typed::<operators::File>(faults).judge(source.root(), known, faults));
+    let routes = routes
+        .map(|source| source.typed::<routes::File>(faults).judge(source.root(), known, faults));
     let clients = clients.and_then(|source| {
         source.typed::<clients::File>(faults).judge(source.root(), known, faults)
     });

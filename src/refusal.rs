@@ -106,9 +106,7 @@ impl Refusal {
             Self::Unread(Unread::Broken) | Self::Broken(_) => Kind::Internal,
             Self::Unauthenticated(Unauthenticated::KeysUnavailable) => Kind::Unavailable,
             Self::Unauthenticated(
-                Unauthenticated::Missing
-                | Unauthenticated::Malformed
-                | Unauthenticated::Invalid(_),
+                Unauthenticated::Missing | Unauthenticated::Malformed | Unauthenticated::Invalid(_),
             ) => Kind::Unauthenticated,
             Self::Forbidden(
                 Forbidden::Scope { .. }
@@ -217,10 +215,9 @@ impl Refusal {
 fn kind_of_unfit(unfit: &Unfit) -> Kind {
     match unfit {
         Unfit::Identifiers { .. } => Kind::UnsupportedIdentifier,
-        Unfit::Ipv4NotExpressible
-        | Unfit::Mask { .. }
-        | Unfit::Ports
-        | Unfit::Profile => Kind::InvalidArgument,
+        Unfit::Ipv4NotExpressible | Unfit::Mask { .. } | Unfit::Ports | Unfit::Profile => {
+            Kind::InvalidArgument
+        }
         Unfit::DeviceMissing => Kind::MissingIdentifier,
         Unfit::Servers => Kind::NotApplicable,
         Unfit::Duration { .. } => Kind::DurationOutOfRange,

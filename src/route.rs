@@ -8,11 +8,11 @@ mod realms;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
+use self::{addresses::Addresses, numbers::Numbers, realms::Realms};
 pub use self::{
     numbers::{NotANumberPrefix, NumberPrefix},
     realms::{NotARealm, Realm},
 };
-use self::{addresses::Addresses, numbers::Numbers, realms::Realms};
 
 /// The table of all routes. Looking a device up allocates nothing.
 #[derive(Debug)]
@@ -110,9 +110,7 @@ impl Resolver {
     const fn kinds(self) -> &'static [IdentifierKind] {
         match self {
             Self::Ip => &[IdentifierKind::Ipv4Address, IdentifierKind::Ipv6Address],
-            Self::Realm => {
-                &[IdentifierKind::NetworkAccessIdentifier, IdentifierKind::ExternalId]
-            }
+            Self::Realm => &[IdentifierKind::NetworkAccessIdentifier, IdentifierKind::ExternalId],
             Self::Number => &[IdentifierKind::PhoneNumber],
         }
     }
@@ -164,7 +162,9 @@ impl Routes {
     fn look_up(&self, device: &Device, kind: IdentifierKind) -> Lookup<'_> {
         let Device { phone, nai, external_id, ipv4, ipv6 } = device;
         let found = match kind {
-            IdentifierKind::Ipv4Address => ipv4.as_ref().map(|ipv4| self.ipv4.find(&ipv4_net(ipv4))),
+            IdentifierKind::Ipv4Address => {
+                ipv4.as_ref().map(|ipv4| self.ipv4.find(&ipv4_net(ipv4)))
+            }
             IdentifierKind::Ipv6Address => {
                 ipv6.as_ref().map(|ipv6| self.ipv6.find(&ipv6.value.trunc()))
             }

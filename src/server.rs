@@ -18,7 +18,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use pingora::{
     listeners::tls::TlsSettings,
-    server::{RunArgs, Server, configuration::{Opt, ServerConf}},
+    server::{
+        RunArgs, Server,
+        configuration::{Opt, ServerConf},
+    },
     services::{background::background_service, listening::Service},
 };
 
@@ -34,7 +37,11 @@ mod drain;
 mod exchange;
 mod framing;
 
-use self::{admin::Admin, connection::Front, drain::{LameDuck, Leaving, Upkeep}};
+use self::{
+    admin::Admin,
+    connection::Front,
+    drain::{LameDuck, Leaving, Upkeep},
+};
 
 /// What stands behind the listeners.
 #[async_trait]
@@ -136,8 +143,7 @@ pub fn serve(serving: Serving, site: Arc<dyn Site>) -> Result<ExitCode, String> 
     }
     server.add_service(edge);
     if let Some(address) = serving.admin {
-        let admin =
-            Admin::new(serving.metrics.clone(), Arc::clone(&site), Arc::clone(&leaving));
+        let admin = Admin::new(serving.metrics.clone(), Arc::clone(&site), Arc::clone(&leaving));
         let mut service = Service::new("admin".to_owned(), admin);
         service.threads = Some(1);
         service.add_tcp(&address.to_string());
@@ -165,8 +171,8 @@ fn add_listener(edge: &mut Service<Front>, listener: &Listener) -> Result<(), St
     };
     let place = |error: Box<pingora::Error>| format!("listener {address}: {error}");
     let (certificate, key) = (files.certificate.display(), files.key.display());
-    let mut tls = TlsSettings::intermediate(&certificate.to_string(), &key.to_string())
-        .map_err(place)?;
+    let mut tls =
+        TlsSettings::intermediate(&certificate.to_string(), &key.to_string()).map_err(place)?;
     tls.enable_h2();
     edge.add_tls_with_settings(&address, None, tls);
     Ok(())

@@ -108,9 +108,8 @@ impl Simulator {
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         match call.operation() {
             Operation::CreateSession => {
-                let wanted = dialect
-                    .parse_create_session(request.body(), &strictness)
-                    .map_err(malformed)?;
+                let wanted =
+                    dialect.parse_create_session(request.body(), &strictness).map_err(malformed)?;
                 if self.settings.sandbox_rules {
                     sandbox::judge(&wanted)?;
                 }
@@ -123,9 +122,8 @@ impl Simulator {
                 book.delete(call.session_id().map_err(malformed)?, now).map(|()| Answer::Deleted)
             }
             Operation::ExtendSession => {
-                let additional_s = dialect
-                    .parse_extend_session(request.body(), &strictness)
-                    .map_err(malformed)?;
+                let additional_s =
+                    dialect.parse_extend_session(request.body(), &strictness).map_err(malformed)?;
                 let id = call.session_id().map_err(malformed)?;
                 book.extend(id, additional_s, now).map(Answer::Extended)
             }

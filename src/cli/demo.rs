@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use super::{load_dialects, probe, serve, simulate, terminal::{self, Style, styled}};
+use super::{
+    load_dialects, probe, serve, simulate,
+    terminal::{self, Style, styled},
+};
 use crate::{dialect::Dialects, outbound::Outbound, simulator::Settings};
 
 mod issuer;
@@ -50,7 +53,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     ports.map(at).try_for_each(probe)?;
 
     let schemas = std::fs::canonicalize(&arguments.schemas).map_err(|error| {
-        format!("{}: {error}; run the demo where the project's folders are", arguments.schemas.display())
+        format!(
+            "{}: {error}; run the demo where the project's folders are",
+            arguments.schemas.display()
+        )
     })?;
     let dialects = load_dialects(&schemas)?;
     let issuer = Issuer::new()?;
@@ -77,11 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     gateway.join().unwrap_or_else(|_| Err("the gateway fell over".to_owned()))
 }
 
-fn start_operator(
-    dialects: &Dialects,
-    dialect: &str,
-    listen: SocketAddr,
-) -> Result<(), String> {
+fn start_operator(dialects: &Dialects, dialect: &str, listen: SocketAddr) -> Result<(), String> {
     let dialect = dialects.named(dialect).ok_or_else(|| format!("no dialect `{dialect}`"))?;
     let settings = Settings {
         dialect: Arc::clone(dialect),
@@ -137,7 +139,8 @@ struct Folder(PathBuf);
 impl Folder {
     /// The shipped policies, at another address, with the demo's own clients.
     fn write(address: IpAddr, schemas: &Path, issuer: &Issuer) -> Result<Self, String> {
-        let folder = std::env::temp_dir().join(format!("qod-gateway-demo-{}", uuid::Uuid::new_v4()));
+        let folder =
+            std::env::temp_dir().join(format!("qod-gateway-demo-{}", uuid::Uuid::new_v4()));
         let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
         std::fs::create_dir(&folder).map_err(failed)?;
         let written = Self(folder.clone());

@@ -1,8 +1,6 @@
 //! `simulate-operator`: an operator for trying things out, behind a listener of its own.
 
-use std::{
-    net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -51,8 +49,8 @@ const BOUNDS: Bounds = Bounds {
     requests_in_flight_max: 20_000,
     header_deadline: Duration::from_secs(10),
     body_deadline: Duration::from_secs(10),
-    idle: Duration::from_secs(60),
-    exchange_deadline: Duration::from_secs(60),
+    idle: Duration::from_mins(1),
+    exchange_deadline: Duration::from_mins(1),
 };
 
 /// A simulated operator, as a site.

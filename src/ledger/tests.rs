@@ -202,7 +202,7 @@ async fn a_delete_is_tried_again_with_longer_and_longer_pauses_until_its_time_is
         if desk.ledger.sweep().await.unwrap() == [releasing.clone()] {
             tries.push(second);
         }
-        assert_eq!(desk.is_free().await, false, "{second}");
+        assert!(!desk.is_free().await, "{second}");
     }
     assert_eq!(tries, [30, 60, 120, 240, 480, 960, 1560, 2160, 2760, 3360, 3960]);
     desk.advance(1);

@@ -154,7 +154,10 @@ impl File {
         for (name, entry) in self.clients {
             let at = root.key("clients").key(&name);
             if !is_name(&name) {
-                let message = format!("{} is no client's id: expected 1 to 255 visible ASCII characters", shown(&name));
+                let message = format!(
+                    "{} is no client's id: expected 1 to 255 visible ASCII characters",
+                    shown(&name)
+                );
                 faults.push(root.key("clients").name(&name).fault(message));
             }
             let Some(entry) = at.read(entry, faults) else { continue };
@@ -166,7 +169,13 @@ impl File {
         }
         let identity = identity::Settings {
             issuers: issuers::judge(self.issuers, root.key("issuers"), known, faults),
-            mock_tokens: mock_tokens(self.mock_tokens, root.key("mock_tokens"), &terms, known, faults),
+            mock_tokens: mock_tokens(
+                self.mock_tokens,
+                root.key("mock_tokens"),
+                &terms,
+                known,
+                faults,
+            ),
             cache_entries_max: self.tokens_cached_max.unwrap_or(100_000),
         };
         let rule = root.key("scope").read(self.scope, faults)?.rule();
@@ -189,7 +198,8 @@ impl File {
 }
 
 fn is_name(name: &str) -> bool {
-    (1..=255).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+    (1..=255).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
 /// A mock token must lead nowhere but to simulated operators: anybody may know it.
@@ -218,7 +228,8 @@ fn mock_tokens(
                     .map(|name| format!("but its terms name {}", shown(name))),
             };
             if let Some(real) = real {
-                let message = format!("a mock token's client may reach simulated operators only, {real}");
+                let message =
+                    format!("a mock token's client may reach simulated operators only, {real}");
                 faults.push(at.key("client").fault(message));
             }
         }
@@ -274,7 +285,8 @@ impl TermsEntry {
     fn terms(&self, catalogue: Arc<Catalogue>) -> Terms {
         let operators = self.operators.as_ref();
         Terms {
-            operators: operators.map(|names| names.iter().map(|name| name.as_str().into()).collect()),
+            operators: operators
+                .map(|names| names.iter().map(|name| name.as_str().into()).collect()),
             qos_profiles: self.qos_profiles.clone().map(BTreeSet::from_iter),
             duration_s_max: self.duration_max.as_ref().map_or(24 * 3600, |time| time.0.0),
             sessions_max: self.sessions_max.unwrap_or(100),

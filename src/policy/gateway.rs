@@ -228,9 +228,8 @@ fn apart<'a>(
     faults: &mut Vec<Fault>,
 ) {
     // `[::]` takes the IPv4 side as well on most systems.
-    let covers = |all: IpAddr, one: IpAddr| {
-        all.is_unspecified() && (all.is_ipv6() || one.is_ipv4())
-    };
+    let covers =
+        |all: IpAddr, one: IpAddr| all.is_unspecified() && (all.is_ipv6() || one.is_ipv4());
     let clash = |(other, _): &(SocketAddr, Spot<'a>)| {
         let (a, b) = (address.ip(), other.ip());
         address.port() == other.port() && (a == b || covers(a, b) || covers(b, a))

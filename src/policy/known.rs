@@ -82,13 +82,7 @@ fn names(spot: Option<Spot<'_>>) -> Option<Vec<&str>> {
     spot.map(|spot| spot.keys().collect())
 }
 
-fn check(
-    what: &str,
-    name: &str,
-    known: Option<&[&str]>,
-    at: Spot<'_>,
-    faults: &mut Vec<Fault>,
-) {
+fn check(what: &str, name: &str, known: Option<&[&str]>, at: Spot<'_>, faults: &mut Vec<Fault>) {
     let Some(known) = known else { return };
     if !known.contains(&name) {
         let expected = expected_one_of(Some(name), known);

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::access::{Catalogue, Profile, ProfileStatus};
 
-/// QoS profiles.
+/// `QoS` profiles.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["profiles"]))]

@@ -77,8 +77,7 @@ impl File {
             let Some(entry) = at.read(entry, faults) else { continue };
             known.operator(&entry.operator, at.key("operator"), faults);
             let Some(matching) = entry.matching() else {
-                let message =
-                    "expected one of `number`, `number_prefix`, `network` and `realm`, and only one";
+                let message = "expected one of `number`, `number_prefix`, `network` and `realm`, and only one";
                 faults.push(at.fault(message));
                 continue;
             };
@@ -88,7 +87,8 @@ impl File {
             }
             rules.push(Rule { matching, operator: entry.operator.as_str().into() });
         }
-        let order = self.order.unwrap_or_else(|| vec![Resolver::Ip, Resolver::Realm, Resolver::Number]);
+        let order =
+            self.order.unwrap_or_else(|| vec![Resolver::Ip, Resolver::Realm, Resolver::Number]);
         for (index, resolver) in order.iter().enumerate() {
             if order.iter().take(index).any(|other| other == resolver) {
                 faults.push(root.key("order").item(index).fault("it stands in the order already"));

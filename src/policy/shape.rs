@@ -120,13 +120,18 @@ fn tell(error: &ValidationError<'_>, schema: &Value, tree: &Node) -> Vec<(String
             };
             one(expected_one_of(wrong, &options))
         }
-        ValidationErrorKind::Type { .. } if matches!(node.map(|n| &n.kind), Some(Kind::Nothing)) => {
+        ValidationErrorKind::Type { .. }
+            if matches!(node.map(|n| &n.kind), Some(Kind::Nothing)) =>
+        {
             one(format!("there is no value: expected {}", expectation(Some(of_node))))
         }
         ValidationErrorKind::Type { .. } | ValidationErrorKind::Format { .. } => {
             let quotes = match (node.map(|node| &node.kind), of_node.get("type")) {
                 (Some(Kind::Number(_) | Kind::Bool(_)), Some(Value::String(of)))
-                    if of == "string" => " (in quotes, to be a text)",
+                    if of == "string" =>
+                {
+                    " (in quotes, to be a text)"
+                }
                 _ => "",
             };
             one(format!("expected {}{quotes}", expectation(Some(of_node))))
@@ -135,7 +140,9 @@ fn tell(error: &ValidationError<'_>, schema: &Value, tree: &Node) -> Vec<(String
         ValidationErrorKind::Maximum { limit } => one(format!("expected at most {limit}")),
         ValidationErrorKind::MinItems { .. } => one("expected one at least".to_owned()),
         ValidationErrorKind::MinProperties { .. } => one("expected one at least".to_owned()),
-        ValidationErrorKind::MinLength { .. } => one("expected a text that is not empty".to_owned()),
+        ValidationErrorKind::MinLength { .. } => {
+            one("expected a text that is not empty".to_owned())
+        }
         _ => one(error.masked().to_string()),
     }
 }

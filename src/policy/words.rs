@@ -113,7 +113,7 @@ pub(super) struct TheirProfile(pub(super) String);
 pub(super) struct FilePath(pub(super) String);
 
 // Longer is a slip of the pen.
-const TIME_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+const TIME_MAX: Duration = Duration::from_hours(8784);
 const COUNT_MAX: u32 = 1_000_000;
 
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {

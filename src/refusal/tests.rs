@@ -42,35 +42,44 @@ fn descriptor(name: &str) -> &'static Descriptor {
 #[test]
 fn every_no_is_one_that_the_release_documents() {
     let documented: [(&str, &[(u16, &str)]); 3] = [
-        ("camara-0.8.0", &[
-            (400, "INVALID_INPUT"),
-            (401, "UNAUTHORIZED"),
-            (403, "FORBIDDEN"),
-            (404, "NOT_FOUND"),
-            (409, "CONFLICT"),
-            (500, "INTERNAL"),
-            (503, "SERVICE_UNAVALIBLE"),
-        ]),
-        ("camara-0.8.1", &[
-            (400, "INVALID_INPUT"),
-            (401, "UNAUTHORIZED"),
-            (403, "FORBIDDEN"),
-            (404, "NOT_FOUND"),
-            (409, "CONFLICT"),
-            (500, "INTERNAL"),
-            (503, "SERVICE_UNAVAILABLE"),
-        ]),
-        ("camara-0.10.1", &[
-            (400, "INVALID_ARGUMENT"),
-            (400, "OUT_OF_RANGE"),
-            (401, "UNAUTHENTICATED"),
-            (403, "PERMISSION_DENIED"),
-            (404, "NOT_FOUND"),
-            (409, "CONFLICT"),
-            (500, "INTERNAL"),
-            (501, "NOT_IMPLEMENTED"),
-            (503, "UNAVAILABLE"),
-        ]),
+        (
+            "camara-0.8.0",
+            &[
+                (400, "INVALID_INPUT"),
+                (401, "UNAUTHORIZED"),
+                (403, "FORBIDDEN"),
+                (404, "NOT_FOUND"),
+                (409, "CONFLICT"),
+                (500, "INTERNAL"),
+                (503, "SERVICE_UNAVALIBLE"),
+            ],
+        ),
+        (
+            "camara-0.8.1",
+            &[
+                (400, "INVALID_INPUT"),
+                (401, "UNAUTHORIZED"),
+                (403, "FORBIDDEN"),
+                (404, "NOT_FOUND"),
+                (409, "CONFLICT"),
+                (500, "INTERNAL"),
+                (503, "SERVICE_UNAVAILABLE"),
+            ],
+        ),
+        (
+            "camara-0.10.1",
+            &[
+                (400, "INVALID_ARGUMENT"),
+                (400, "OUT_OF_RANGE"),
+                (401, "UNAUTHENTICATED"),
+                (403, "PERMISSION_DENIED"),
+                (404, "NOT_FOUND"),
+                (409, "CONFLICT"),
+                (500, "INTERNAL"),
+                (501, "NOT_IMPLEMENTED"),
+                (503, "UNAVAILABLE"),
+            ],
+        ),
     ];
     for (name, allowed) in documented {
         let told_in = descriptor(name);
@@ -78,7 +87,10 @@ fn every_no_is_one_that_the_release_documents() {
             let problem = problem_of(kind, String::new(), told_in);
             let told = (problem.status, &*problem.code);
             let undocumented = [(405, "METHOD_NOT_ALLOWED"), (429, "TOO_MANY_REQUESTS")];
-            assert!(allowed.contains(&told) || undocumented.contains(&told), "{name} {kind:?} {told:?}");
+            assert!(
+                allowed.contains(&told) || undocumented.contains(&told),
+                "{name} {kind:?} {told:?}"
+            );
         }
     }
 }

@@ -64,14 +64,11 @@ impl Numbers {
 
     pub(super) fn insert_prefix(&mut self, prefix: NumberPrefix, operator: OperatorId) {
         let NumberPrefix { digits, length } = prefix;
-        match self.prefixes.iter_mut().find(|(of, _)| *of == length) {
-            Some((_, table)) => {
-                table.insert(digits, operator);
-            }
-            None => {
-                self.prefixes.push((length, HashMap::from([(digits, operator)])));
-                self.prefixes.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
-            }
+        if let Some((_, table)) = self.prefixes.iter_mut().find(|(of, _)| *of == length) {
+            table.insert(digits, operator);
+        } else {
+            self.prefixes.push((length, HashMap::from([(digits, operator)])));
+            self.prefixes.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
         }
     }
 

@@ -19,7 +19,11 @@ use pingora::{
 use tokio::time::sleep;
 
 use super::{Serving, Site, drain::Leaving, exchange::Exchanges};
-use crate::{clock::{Clock, Tick}, metrics::Metrics, policy::Bounds};
+use crate::{
+    clock::{Clock, Tick},
+    metrics::Metrics,
+    policy::Bounds,
+};
 
 /// Takes connections in.
 pub(super) struct Front {
@@ -135,7 +139,7 @@ impl Watched {
             } else if silence >= silence_max {
                 return;
             } else {
-                sleep(silence_max - silence).await;
+                sleep(silence_max.checked_sub(silence).unwrap()).await;
             }
         }
     }

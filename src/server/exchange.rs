@@ -111,12 +111,9 @@ impl Exchanges {
         session: &mut ServerSession,
     ) -> Result<Response<Bytes>, Unread> {
         let framing = self.judge_header(session).map_err(Unread::Rejected)?;
-        let body = match timeout(self.bounds.body_deadline, self.read_body(session, framing)).await {
-            Ok(body) => body?,
-            Err(_) => {
-                self.metrics.malformed("slow_body");
-                return Err(Unread::Gone);
-            }
+        let body = if let Ok(body) = timeout(self.bounds.body_deadline, self.read_body(session, framing)).await { body? } else {
+            self.metrics.malformed("slow_body");
+            return Err(Unread::Gone);
         };
         let request = self.request(session, body).map_err(Unread::Rejected)?;
         let answer = AssertUnwindSafe(self.site.answer(request)).catch_unwind();

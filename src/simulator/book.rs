@@ -3,9 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::No;
-use crate::qod::{
-    CreateSession, Granted, Kind, Moment, QosStatus, Session, SessionId, StatusInfo,
-};
+use crate::qod::{CreateSession, Granted, Kind, Moment, QosStatus, Session, SessionId, StatusInfo};
 
 /// Who has what until when.
 #[derive(Default)]
@@ -15,7 +13,7 @@ pub(super) struct Book {
 
 const SESSIONS_MAX: usize = 100_000;
 // How long a session can be looked at after its end (CAMARA: at least 360 s).
-const LINGERS: Duration = Duration::from_secs(360);
+const LINGERS: Duration = Duration::from_mins(6);
 const REMAINING_S_MAX: u64 = 86_400;
 
 impl Book {

@@ -18,9 +18,11 @@ pub(super) fn judge(wanted: &CreateSession) -> Result<(), No> {
         DeviceIpv4::Legacy(net) => net.value.addr().to_string(),
     });
     let ipv6 = device.ipv6.as_ref().map(|net| net.value.addr().to_string());
-    let nai = device.nai.iter().chain(&device.external_id).map(|nai| {
-        nai.as_str().split('@').next().unwrap_or_default().to_owned()
-    });
+    let nai = device
+        .nai
+        .iter()
+        .chain(&device.external_id)
+        .map(|nai| nai.as_str().split('@').next().unwrap_or_default().to_owned());
     let mut names = phone.into_iter().chain(ipv4).chain(ipv6).chain(nai);
     if names.any(|name| name.ends_with('9')) {
         return Err(No::new(Kind::Conflict, "Another session is created for the same UE"));

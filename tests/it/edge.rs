@@ -82,8 +82,13 @@ fn what_is_too_large_or_of_another_type_is_refused() {
         connection.write(text.as_bytes()).unwrap();
         connection.read().map(|answer| answer.status)
     };
-    assert_eq!(send("Content-Type: application/json\r\nContent-Length: 100000000000", ""), Some(400));
-    for kind in ["text/plain", "application/json; charset=utf-16", "application/jsonx", "application/*"] {
+    assert_eq!(
+        send("Content-Type: application/json\r\nContent-Length: 100000000000", ""),
+        Some(400)
+    );
+    for kind in
+        ["text/plain", "application/json; charset=utf-16", "application/jsonx", "application/*"]
+    {
         let more = format!("Content-Type: {kind}\r\nContent-Length: 2");
         assert_eq!(send(&more, "{}"), Some(400), "{kind}");
     }
@@ -132,8 +137,7 @@ fn odd_paths_are_no_paths() {
 
 #[test]
 fn a_slow_client_is_cut_and_others_do_not_notice() {
-    let bounds =
-        "bounds: { header_deadline: 1s, body_deadline: 1s, idle: 1s, connections_per_source_max: 40 }";
+    let bounds = "bounds: { header_deadline: 1s, body_deadline: 1s, idle: 1s, connections_per_source_max: 40 }";
     let world = World::with(&Setup { gateway: bounds, ..Setup::default() });
     let began = Instant::now();
     let mut slow: Vec<Connection> = (0..20).map(|_| Connection::open(world.edge())).collect();

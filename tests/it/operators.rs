@@ -11,7 +11,7 @@ use std::{
 use crate::world::{Setup, World, wish};
 
 /// What a fixture says to a request.
-pub enum Says {
+pub(crate) enum Says {
     /// These bytes, and then the connection is closed.
     Bytes(Vec<u8>),
     /// Nothing: the connection is closed.
@@ -27,15 +27,12 @@ impl From<Vec<u8>> for Says {
 }
 
 /// A server that answers as it is told to.
-pub struct Fixture {
+pub(crate) struct Fixture {
     requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Fixture {
-    pub fn start(
-        address: SocketAddr,
-        says: impl Fn(&str) -> Says + Send + Sync + 'static,
-    ) -> Self {
+    pub(crate) fn start(address: SocketAddr, says: impl Fn(&str) -> Says + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (seen, says) = (Arc::clone(&requests), Arc::new(says));
@@ -48,7 +45,7 @@ impl Fixture {
         Self { requests }
     }
 
-    pub fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 }
@@ -86,7 +83,7 @@ fn answer(status: u16, body: &str) -> Vec<u8> {
 
 /// A world with one operator more, which speaks 0.10.1 and is reached by `+4920`.
 fn world_with(says: impl Fn(&str) -> Says + Send + Sync + 'static) -> (World, Fixture) {
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let entry = format!(
         "    endpoint: \"http://{address}/qod/v0\"\n    speaks: camara-0.10.1\n    \
          bearer_token_file: bearer\n    timeout: 1s\n"
@@ -120,7 +117,9 @@ fn a_sure_no_frees_the_flow_at_once() {
     assert_eq!(status_and_hold(refused(401, "UNAUTHENTICATED")), (503, false));
     assert_eq!(status_and_hold(refused(403, "PERMISSION_DENIED")), (503, false));
     let redirect = |_: &str| {
-        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\nContent-Length: 0\r\n\r\n".to_vec().into()
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\nContent-Length: 0\r\n\r\n"
+            .to_vec()
+            .into()
     };
     assert_eq!(status_and_hold(redirect), (503, false));
 }
@@ -144,9 +143,8 @@ fn what_may_hide_a_session_keeps_the_flow_held() {
 
 #[test]
 fn an_operator_that_is_not_there_is_503_and_holds_nothing() {
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let entry =
-        format!("    endpoint: \"http://{address}/qod/v0\"\n    speaks: camara-0.10.1\n");
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let entry = format!("    endpoint: \"http://{address}/qod/v0\"\n    speaks: camara-0.10.1\n");
     let world = World::with(&Setup { operators: &[("gone", entry)], ..Setup::default() });
     let body = wish("camara-0.10.1", "+49200000001");
     for _ in 0..2 {
@@ -161,10 +159,14 @@ fn an_operator_that_is_not_there_is_503_and_holds_nothing() {
 fn an_operators_own_conflict_is_told_in_the_clients_dialect() {
     let conflict = "{\"status\":409,\"code\":\"CONFLICT\",\"message\":\"session 4711 of acme\"}";
     let (world, _operator) = world_with(move |_| answer(409, conflict).into());
-    let told = world.create("camara-0.8.1", "app", &wish("camara-0.8.1", "+49200000001")).expect(409);
+    let told =
+        world.create("camara-0.8.1", "app", &wish("camara-0.8.1", "+49200000001")).expect(409);
     assert_eq!(told.json()["message"], "Another session is created for the same UE");
     assert!(!told.body.contains("4711"));
-    assert_eq!(world.metric("qod_conflicts_total", &["operator=\"odd\"", "source=\"operator\""]), 1.0);
+    assert_eq!(
+        world.metric("qod_conflicts_total", &["operator=\"odd\"", "source=\"operator\""]),
+        1.0
+    );
 }
 
 #[test]

@@ -53,11 +53,13 @@ fn each_dialect_has_its_own_shape_and_codes() {
         say(world.ask(dialect, "app", "GET", nobody, ""), 404, "NOT_FOUND");
         say(world.ask(dialect, "app", "DELETE", nobody, ""), 404, "NOT_FOUND");
 
-        let limited = (0..3).map(|_| world.ask(dialect, "hasty", "GET", nobody, "")).last();
+        let limited = (0..3).map(|_| world.ask(dialect, "hasty", "GET", nobody, "")).next_back();
         let limited = say(limited.unwrap(), 429, "TOO_MANY_REQUESTS");
         let wait: u64 = limited.header("retry-after").unwrap().parse().unwrap();
         assert!((1..=60).contains(&wait), "{wait}");
-        assert!(limited.header("ratelimit").is_some() && limited.header("ratelimit-policy").is_some());
+        assert!(
+            limited.header("ratelimit").is_some() && limited.header("ratelimit-policy").is_some()
+        );
 
         let too_large = format!("{{\"x\":\"{}\"}}", "a".repeat(65_536));
         say(world.ask(dialect, "app", "POST", "/sessions", &too_large), 400, invalid);

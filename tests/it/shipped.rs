@@ -71,10 +71,8 @@ fn every_metric_is_in_the_documents_and_promtool_likes_them() {
     world.create("camara-0.10.1", "app", &wish("camara-0.10.1", &number)).expect(409);
     let text = world.admin("/metrics").unwrap().expect(200).body;
     let documents = fs::read_to_string(root().join("docs/metrics.md")).unwrap();
-    let told: BTreeSet<&str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
-        .collect();
+    let told: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     for name in &told {
         assert!(documents.contains(&format!("`{name}`")), "docs/metrics.md lacks {name}");
     }

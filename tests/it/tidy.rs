@@ -4,9 +4,25 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 /// The rooms, from the ground up. A room may import only what stands before it.
 const FLOORS: &[&str] = &[
-    "qod", "clock", "json", "metrics", "audit", "outbound", // the ground
-    "dialect", "identity", "access", "limit", "route", "ledger", "operator", // the way
-    "refusal", "policy", "simulator", "gateway", "server", "cli",
+    "qod",
+    "clock",
+    "json",
+    "metrics",
+    "audit",
+    "outbound", // the ground
+    "dialect",
+    "identity",
+    "access",
+    "limit",
+    "route",
+    "ledger",
+    "operator", // the way
+    "refusal",
+    "policy",
+    "simulator",
+    "gateway",
+    "server",
+    "cli",
 ];
 
 /// Where pingora may be named.
@@ -54,8 +70,11 @@ fn every_file_is_short_and_says_what_it_is() {
 
 /// The names after `crate::`, also those in braces.
 fn imports(text: &str) -> Vec<String> {
-    let code: String =
-        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let code: String = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n");
     let mut names = Vec::new();
     for (at, _) in code.match_indices("crate::") {
         let rest = &code[at + "crate::".len()..];

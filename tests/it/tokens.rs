@@ -45,7 +45,9 @@ fn a_token_holds_only_if_all_of_it_does() {
     let (header, payload) = head.split_once('.').unwrap();
     assert_eq!(status(&world, &format!("eyJhbGciOiJub25lIn0.{payload}.")), 401, "alg none");
     assert_eq!(status(&world, &format!("{header}.{payload}A.{signature}")), 401);
-    for scope in ["openid", "DPV:RequestedServiceProvision#qod", "dpv:RequestedServiceProvision#qod,x"] {
+    for scope in
+        ["openid", "DPV:RequestedServiceProvision#qod", "dpv:RequestedServiceProvision#qod,x"]
+    {
         assert_eq!(status(&world, &world.keys.token("app", scope)), 403, "{scope}");
     }
 }

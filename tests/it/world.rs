@@ -20,18 +20,18 @@ use serde_json::{Value, json};
 
 use crate::http::{self, Answer};
 
-pub const SCOPE: &str = "dpv:RequestedServiceProvision#qod";
-pub const DIALECTS: [&str; 5] =
+pub(crate) const SCOPE: &str = "dpv:RequestedServiceProvision#qod";
+pub(crate) const DIALECTS: [&str; 5] =
     ["camara-0.8.0", "camara-0.8.1", "devedge", "camara-0.10.1", "telefonica-0.10"];
 
 /// The number prefixes of the operators, in the dialects' order: `+4910` to `+4914`.
-pub fn number_at(dialect: &str, tail: u32) -> String {
+pub(crate) fn number_at(dialect: &str, tail: u32) -> String {
     let place = DIALECTS.iter().position(|name| *name == dialect).unwrap();
     format!("+491{place}{tail:07}")
 }
 
 /// All of it. What was started ends with it.
-pub struct World {
+pub(crate) struct World {
     pub address: IpAddr,
     pub folder: PathBuf,
     pub keys: Keys,
@@ -40,7 +40,7 @@ pub struct World {
 
 /// How a world differs from the plain one.
 #[derive(Default)]
-pub struct Setup<'a> {
+pub(crate) struct Setup<'a> {
     /// Appended to `gateway.yaml`.
     pub gateway: &'a str,
     /// Further operators, as entries of `operators.yaml`, each reached by `+492<place>`.
@@ -56,29 +56,29 @@ pub struct Setup<'a> {
 }
 
 /// A token issuer.
-pub struct Keys {
+pub(crate) struct Keys {
     pkcs8: Vec<u8>,
     pub jwks: String,
 }
 
-pub const GATEWAY_PORT: u16 = 8080;
+pub(crate) const GATEWAY_PORT: u16 = 8080;
 const ADMIN_PORT: u16 = 9090;
 const OPERATOR_PORT: u16 = 9100;
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 
 impl World {
-    pub fn plain() -> Self {
+    pub(crate) fn plain() -> Self {
         Self::with(&Setup::default())
     }
 
-    pub fn with(setup: &Setup<'_>) -> Self {
+    pub(crate) fn with(setup: &Setup<'_>) -> Self {
         let mut world = Self::unstarted(setup);
         world.start();
         world
     }
 
     /// The folder and the operators, but no gateway yet.
-    pub fn unstarted(setup: &Setup<'_>) -> Self {
+    pub(crate) fn unstarted(setup: &Setup<'_>) -> Self {
         let address = unused_loopback();
         let folder = std::env::temp_dir().join(format!("qod-gateway-test-{address}"));
         let _ = fs::remove_dir_all(&folder);
@@ -89,7 +89,8 @@ impl World {
         let mut world = world;
         for (place, dialect) in DIALECTS.iter().enumerate() {
             let listen = world.at(OPERATOR_PORT + u16::try_from(place).unwrap()).to_string();
-            let mut arguments = vec!["simulate-operator", "--dialect", dialect, "--listen", &listen];
+            let mut arguments =
+                vec!["simulate-operator", "--dialect", dialect, "--listen", &listen];
             arguments.extend(setup.simulated);
             let child = world.spawn(&arguments);
             world.children.push(child);
@@ -98,13 +99,13 @@ impl World {
     }
 
     /// Starts the gateway, and waits until it and its operators answer.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let child = self.serve(&[]);
         self.children.push(child);
         self.wait_ready();
     }
 
-    pub fn serve(&self, more: &[&str]) -> Child {
+    pub(crate) fn serve(&self, more: &[&str]) -> Child {
         let folder = self.folder.display().to_string();
         let socket = self.folder.join("upgrade.sock").display().to_string();
         let mut arguments = vec!["serve", "--policies", &folder, "--upgrade-socket", &socket];
@@ -112,8 +113,10 @@ impl World {
         self.spawn(&arguments)
     }
 
-    pub fn wait_ready(&self) {
-        wait_for("the gateway to be ready", || self.admin("/readyz").is_some_and(|a| a.status == 200));
+    pub(crate) fn wait_ready(&self) {
+        wait_for("the gateway to be ready", || {
+            self.admin("/readyz").is_some_and(|a| a.status == 200)
+        });
         for place in 0..DIALECTS.len() {
             let operator = self.operator(place);
             wait_for("an operator", || std::net::TcpStream::connect(operator).is_ok());
@@ -121,20 +124,17 @@ impl World {
     }
 
     /// The gateway's process, started last.
-    pub fn gateway(&mut self) -> &mut Child {
+    pub(crate) fn gateway(&mut self) -> &mut Child {
         self.children.last_mut().unwrap()
     }
 
-    pub fn keep(&mut self, child: Child) {
+    pub(crate) fn keep(&mut self, child: Child) {
         self.children.push(child);
     }
 
     fn spawn(&self, arguments: &[&str]) -> Child {
-        let log = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.folder.join("log"))
-            .unwrap();
+        let log =
+            fs::OpenOptions::new().create(true).append(true).open(self.folder.join("log")).unwrap();
         Command::new(env!("CARGO_BIN_EXE_qod-gateway"))
             .args(arguments)
             .stdin(Stdio::null())
@@ -144,24 +144,24 @@ impl World {
             .unwrap()
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap()
     }
 
-    pub fn at(&self, port: u16) -> SocketAddr {
+    pub(crate) fn at(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.address, port)
     }
 
-    pub fn edge(&self) -> SocketAddr {
+    pub(crate) fn edge(&self) -> SocketAddr {
         self.at(GATEWAY_PORT)
     }
 
-    pub fn operator(&self, place: usize) -> SocketAddr {
+    pub(crate) fn operator(&self, place: usize) -> SocketAddr {
         self.at(OPERATOR_PORT + u16::try_from(place).unwrap())
     }
 
     /// Asks the admin listener; nothing, if nobody listens there.
-    pub fn admin(&self, path: &str) -> Option<Answer> {
+    pub(crate) fn admin(&self, path: &str) -> Option<Answer> {
         let stream = std::net::TcpStream::connect(self.at(ADMIN_PORT));
         drop(stream.ok()?);
         let mut connection = http::Connection::open(self.at(ADMIN_PORT));
@@ -170,7 +170,7 @@ impl World {
     }
 
     /// The value of a metric, all its series with these parts together.
-    pub fn metric(&self, name: &str, parts: &[&str]) -> f64 {
+    pub(crate) fn metric(&self, name: &str, parts: &[&str]) -> f64 {
         let text = self.admin("/metrics").unwrap().body;
         text.lines()
             .filter(|line| line.split(['{', ' ']).next() == Some(name))
@@ -180,7 +180,7 @@ impl World {
     }
 
     /// What the operator that speaks a dialect has on its books.
-    pub fn books(&self, dialect: &str) -> Vec<String> {
+    pub(crate) fn books(&self, dialect: &str) -> Vec<String> {
         let place = DIALECTS.iter().position(|name| *name == dialect).unwrap();
         let answer = http::send(self.operator(place), "GET", "/books", &[], "");
         answer.body.lines().map(str::to_owned).collect()
@@ -188,16 +188,19 @@ impl World {
 
     /// A request in a dialect, by a client.
     #[track_caller]
-    pub fn ask(&self, dialect: &str, client: &str, method: &str, path: &str, body: &str) -> Answer {
+    pub(crate) fn ask(&self, dialect: &str, client: &str, method: &str, path: &str, body: &str) -> Answer {
         let token = self.keys.token(client, SCOPE);
         let bearer = format!("Bearer {token}");
-        let headers =
-            [("Authorization", &*bearer), ("X-Authorization", "proof"), ("x-transaction-id", "t-1")];
+        let headers = [
+            ("Authorization", &*bearer),
+            ("X-Authorization", "proof"),
+            ("x-transaction-id", "t-1"),
+        ];
         http::send(self.edge(), method, &format!("/{dialect}/qod/v0{path}"), &headers, body)
     }
 
     #[track_caller]
-    pub fn create(&self, dialect: &str, client: &str, body: &Value) -> Answer {
+    pub(crate) fn create(&self, dialect: &str, client: &str, body: &Value) -> Answer {
         self.ask(dialect, client, "POST", "/sessions", &body.to_string())
     }
 
@@ -289,7 +292,7 @@ impl Drop for World {
 }
 
 impl Keys {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let random = SystemRandom::new();
         let pkcs8 =
             EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
@@ -303,18 +306,18 @@ impl Keys {
         Self { pkcs8: pkcs8.as_ref().to_vec(), jwks: jwks.to_string() }
     }
 
-    pub fn token(&self, client: &str, scope: &str) -> String {
+    pub(crate) fn token(&self, client: &str, scope: &str) -> String {
         self.token_of(&claims(client, scope))
     }
 
-    pub fn token_of(&self, claims: &Value) -> String {
+    pub(crate) fn token_of(&self, claims: &Value) -> String {
         let header = Header { kid: Some("k1".to_owned()), ..Header::new(Algorithm::ES256) };
         jsonwebtoken::encode(&header, claims, &EncodingKey::from_ec_der(&self.pkcs8)).unwrap()
     }
 }
 
 /// The claims of a token that holds.
-pub fn claims(client: &str, scope: &str) -> Value {
+pub(crate) fn claims(client: &str, scope: &str) -> Value {
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
     json!({
         "iss": "https://issuer.test", "aud": "gateway", "client_id": client, "sub": client,
@@ -323,7 +326,7 @@ pub fn claims(client: &str, scope: &str) -> Value {
 }
 
 /// A create in the words of a dialect.
-pub fn wish(dialect: &str, number: &str) -> Value {
+pub(crate) fn wish(dialect: &str, number: &str) -> Value {
     match dialect {
         "camara-0.8.0" | "camara-0.8.1" | "devedge" => json!({
             "duration": 600, "ueId": { "msisdn": number }, "qos": "QOS_E",
@@ -338,14 +341,14 @@ pub fn wish(dialect: &str, number: &str) -> Value {
 
 /// The id in an answer of whatever dialect.
 #[track_caller]
-pub fn id_of(answer: &Answer) -> String {
+pub(crate) fn id_of(answer: &Answer) -> String {
     let body = answer.json();
     let id = body.get("sessionId").or_else(|| body.get("id"));
     id.and_then(Value::as_str).unwrap_or_else(|| panic!("no id: {answer:?}")).to_owned()
 }
 
 #[track_caller]
-pub fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
     let began = Instant::now();
     while !there() {
         assert!(began.elapsed() < READY_WITHIN, "waited in vain for {what}");

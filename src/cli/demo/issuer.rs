@@ -16,7 +16,7 @@ pub(super) const SCOPE: &str = "dpv:RequestedServiceProvision#qod";
 
 const ISSUER: &str = "https://issuer.demo.example";
 const AUDIENCE: &str = "qod-gateway-demo";
-const LIFE: Duration = Duration::from_secs(24 * 3600);
+const LIFE: Duration = Duration::from_hours(24);
 
 /// Issues tokens that the demo's gateway trusts.
 pub(super) struct Issuer {
@@ -31,9 +31,8 @@ impl Issuer {
         let pkcs8 =
             EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
                 .map_err(failed)?;
-        let pair =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref())
-                .map_err(|_| "no key could be read".to_owned())?;
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref())
+            .map_err(|_| "no key could be read".to_owned())?;
         // An uncompressed point: one byte that says so, then 32 of each coordinate.
         let point = pair.public_key().as_ref();
         let coordinate = |range: std::ops::Range<usize>| {

@@ -104,48 +104,72 @@ impl Tour {
 
     async fn creates(&self) -> Result<(), String> {
         heading("A create in each dialect, landing at an operator of another");
-        self.lands_at("telefonica-es", &Step {
-            says: "CAMARA 0.8.0 client, Spanish number",
-            path: "/camara-0.8.0/qod/v0/sessions",
-            body: Some(early("+34600000001", "notificationUri")),
-            with: &["\"id\"", "\"startedAt\""],
-            ..self.create(201)
-        }).await?;
-        self.lands_at("telefonica-es", &Step {
-            says: "CAMARA 0.8.1 client, Spanish number",
-            path: "/camara-0.8.1/qod/v0/sessions",
-            body: Some(early("+34600000002", "notificationUrl")),
-            with: &["\"id\""],
-            ..self.create(201)
-        }).await?;
-        self.lands_at("magenta-de", &Step {
-            says: "T-Mobile DevEdge client, German number (DevEdge answers 200)",
-            path: "/devedge/qod/v0/sessions",
-            body: Some(early("+4915100000003", "notificationUrl")),
-            with: &["\"id\""],
-            ..self.create(200)
-        }).await?;
-        self.lands_at("tmobile-us", &Step {
-            says: "CAMARA 0.10.1 client, American number",
-            path: "/camara-0.10.1/qod/v0/sessions",
-            body: Some(late("+12065550104")),
-            with: &["\"sessionId\"", "\"qosStatus\":\"AVAILABLE\""],
-            ..self.create(201)
-        }).await?;
-        self.lands_at("magenta-de", &Step {
-            says: "Telefónica 0.10 client, German number",
-            path: "/telefonica/qod/v0/sessions",
-            body: Some(late("+4915100000005")),
-            with: &["\"sessionId\""],
-            ..self.create(201)
-        }).await?;
-        self.lands_at("telefonica-es", &Step {
-            says: "A shared path: the body tells the dialect (0.8.0 by its field names)",
-            path: "/qod/v0/sessions",
-            body: Some(early("+34600000006", "notificationUri")),
-            with: &["\"id\""],
-            ..self.create(201)
-        }).await
+        self.lands_at(
+            "telefonica-es",
+            &Step {
+                says: "CAMARA 0.8.0 client, Spanish number",
+                path: "/camara-0.8.0/qod/v0/sessions",
+                body: Some(early("+34600000001", "notificationUri")),
+                with: &["\"id\"", "\"startedAt\""],
+                ..self.create(201)
+            },
+        )
+        .await?;
+        self.lands_at(
+            "telefonica-es",
+            &Step {
+                says: "CAMARA 0.8.1 client, Spanish number",
+                path: "/camara-0.8.1/qod/v0/sessions",
+                body: Some(early("+34600000002", "notificationUrl")),
+                with: &["\"id\""],
+                ..self.create(201)
+            },
+        )
+        .await?;
+        self.lands_at(
+            "magenta-de",
+            &Step {
+                says: "T-Mobile DevEdge client, German number (DevEdge answers 200)",
+                path: "/devedge/qod/v0/sessions",
+                body: Some(early("+4915100000003", "notificationUrl")),
+                with: &["\"id\""],
+                ..self.create(200)
+            },
+        )
+        .await?;
+        self.lands_at(
+            "tmobile-us",
+            &Step {
+                says: "CAMARA 0.10.1 client, American number",
+                path: "/camara-0.10.1/qod/v0/sessions",
+                body: Some(late("+12065550104")),
+                with: &["\"sessionId\"", "\"qosStatus\":\"AVAILABLE\""],
+                ..self.create(201)
+            },
+        )
+        .await?;
+        self.lands_at(
+            "magenta-de",
+            &Step {
+                says: "Telefónica 0.10 client, German number",
+                path: "/telefonica/qod/v0/sessions",
+                body: Some(late("+4915100000005")),
+                with: &["\"sessionId\""],
+                ..self.create(201)
+            },
+        )
+        .await?;
+        self.lands_at(
+            "telefonica-es",
+            &Step {
+                says: "A shared path: the body tells the dialect (0.8.0 by its field names)",
+                path: "/qod/v0/sessions",
+                body: Some(early("+34600000006", "notificationUri")),
+                with: &["\"id\""],
+                ..self.create(201)
+            },
+        )
+        .await
     }
 
     async fn refusals(&self) -> Result<(), String> {
@@ -158,7 +182,8 @@ impl Tour {
             body: Some(late("+34600000001")),
             with: &["\"CONFLICT\"", "Another session is created for the same device"],
             ..self.create(409)
-        }).await?;
+        })
+        .await?;
         self.step(&Step {
             says: "A token without the scope dpv:RequestedServiceProvision#qod",
             path: "/camara-0.8.0/qod/v0/sessions",
@@ -166,7 +191,8 @@ impl Tour {
             body: Some(early("+34600000007", "notificationUri")),
             with: &["\"FORBIDDEN\""],
             ..self.create(403)
-        }).await?;
+        })
+        .await?;
         let mut bad = late("+34600000008");
         put(&mut bad, "/duration", json!(90_000));
         put(&mut bad, "/applicationServer", json!({ "ipv4Address": "203.0.113.300" }));
@@ -177,14 +203,16 @@ impl Tour {
             body: Some(bad),
             with: &["/duration", "/applicationServer/ipv4Address", "/devicePorts/ranges/0"],
             ..self.create(400)
-        }).await?;
+        })
+        .await?;
         self.step(&Step {
             says: "A device that no operator serves",
             path: "/telefonica/qod/v0/sessions",
             body: Some(late("+81300000009")),
             with: &["\"INVALID_ARGUMENT\""],
             ..self.create(400)
-        }).await?;
+        })
+        .await?;
         self.step(&Step {
             says: "A token that is none, told in DevEdge's error shape",
             path: "/devedge/qod/v0/sessions",
@@ -192,7 +220,8 @@ impl Tour {
             body: Some(early("+4915100000010", "notificationUrl")),
             with: &["\"reasonCode\":\"ERR-1091\"", "\"systemMessage\":\"UNAUTHORIZED\""],
             ..self.create(401)
-        }).await?;
+        })
+        .await?;
         self.limited().await
     }
 
@@ -207,7 +236,8 @@ impl Tour {
             status: 429,
             with: &["\"TOO_MANY_REQUESTS\""],
             ..ask
-        }).await
+        })
+        .await
     }
 
     async fn one_session(&self) -> Result<(), String> {
@@ -236,7 +266,8 @@ impl Tour {
             path: &format!("{path}/extend"),
             body: Some(json!({ "requestedAdditionalDuration": 300 })),
             ..about("Extend by 300 s", Method::POST, 200, &["\"duration\":900"])
-        }).await?;
+        })
+        .await?;
         let foreign = about("Another client asks for it", Method::GET, 403, &[]);
         self.step(&Step { token: &self.tokens.second, ..foreign }).await?;
         self.step(&about("Delete", Method::DELETE, 204, &[])).await?;
@@ -251,16 +282,19 @@ impl Tour {
             token: "mock_sandbox_access_token",
             body: Some(late("+34600000012")),
             ..self.create(201)
-        }).await
+        })
+        .await
     }
 
     async fn metrics(&self) -> Result<(), String> {
         heading("What Prometheus saw of it");
         let text = self.get(&self.admin, "/metrics").await?;
         let text = String::from_utf8_lossy(&text.body).into_owned();
-        let shown = ["qod_requests_total", "qod_conflicts_total", "qod_sessions{", "qod_rate_limited"];
+        let shown =
+            ["qod_requests_total", "qod_conflicts_total", "qod_sessions{", "qod_rate_limited"];
         for start in shown {
-            let mut lines = text.lines().filter(|line| line.starts_with(start) && !line.ends_with(" 0"));
+            let mut lines =
+                text.lines().filter(|line| line.starts_with(start) && !line.ends_with(" 0"));
             let moved: Vec<&str> = lines.by_ref().take(4).collect();
             self.judge(!moved.is_empty(), &format!("{start} has moved"));
             for line in moved {

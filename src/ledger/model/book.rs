@@ -9,7 +9,7 @@ use crate::{
 };
 
 const SKEW: Duration = Duration::from_secs(5);
-const LINGERS: Duration = Duration::from_secs(360);
+const LINGERS: Duration = Duration::from_mins(6);
 const GRACE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]

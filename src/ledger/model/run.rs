@@ -221,7 +221,7 @@ impl Run {
                 assert!(!conflicts.is_empty());
                 match told {
                     Some(id) => assert!(named(&id)),
-                    None => assert!(!conflicts.iter().any(|id| named(id))),
+                    None => assert!(!conflicts.iter().any(named)),
                 }
             }
             Err(Error::Taken { own: told, device_unknown: true }) => {

@@ -47,7 +47,7 @@ enum Algorithm {
 
 /// What is read of a set of keys is fetched neither in a frenzy nor never.
 const REFRESH: std::ops::RangeInclusive<Duration> =
-    Duration::from_secs(10)..=Duration::from_secs(12 * 3600);
+    Duration::from_secs(10)..=Duration::from_hours(12);
 
 pub(super) fn judge(
     entries: Vec<Part<IssuerEntry>>,
@@ -93,7 +93,7 @@ impl IssuerEntry {
                 if url.exposed {
                     faults.push(at.key("jwks_url").fault("expected https: keys are trust itself"));
                 }
-                let refresh = refresh.unwrap_or(Duration::from_secs(600));
+                let refresh = refresh.unwrap_or(Duration::from_mins(10));
                 Some(Keys::Url { url: url.text, refresh })
             }
             _ => {
