@@ -227,6 +227,11 @@ impl Dialect {
         }
     }
 
+    /// Has it this operation?
+    pub fn has(&self, operation: Operation) -> bool {
+        self.family().has(operation)
+    }
+
     /// Where an operator has this operation, below its base path; nothing, if its dialect has no
     /// such operation or the operator's id for the session is none that may stand in a path.
     pub fn path_of(&self, operation: Operation, operator_session: Option<&str>) -> Option<String> {

@@ -73,7 +73,7 @@ impl Gateway {
         };
         trail.recognised(&call, request.headers());
         let outcome = self.answer(&rules, &mut call, request, &mut trail).await;
-        trail.end(&call, outcome)
+        trail.end(&call, &outcome)
     }
 
     /// Says no to a request that was not read to its end.
@@ -386,11 +386,15 @@ impl Gateway {
     }
 
     /// Runs on if the client hangs up; a panic in it ends it alone.
-    async fn detached<T: Send + 'static>(
+    fn detached<T: Send + 'static, W>(
         &self,
-        work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
-    ) -> Result<T, Refusal> {
-        self.running.spawn(work).await.unwrap_or(Err(Refusal::Broken("a detached task")))
+        work: W,
+    ) -> impl Future<Output = Result<T, Refusal>> + Send + use<T, W>
+    where
+        W: Future<Output = Result<T, Refusal>> + Send + 'static,
+    {
+        let running = self.running.spawn(work);
+        async move { running.await.unwrap_or(Err(Refusal::Broken("a detached task"))) }
     }
 }
 

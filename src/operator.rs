@@ -174,7 +174,7 @@ impl Operator {
 
     /// Has its dialect this operation?
     pub fn offers(&self, operation: Operation) -> bool {
-        self.dialect().path_of(operation, Some("")).is_some()
+        self.dialect().has(operation)
     }
 
     /// Asks for a session. Only who holds the flow may.

@@ -93,6 +93,7 @@ impl Refusal {
     }
 
     /// What kind of no it is.
+    #[expect(clippy::match_same_arms, reason = "a table: one row a reason")]
     pub fn kind(&self) -> Kind {
         match self {
             Self::Unrecognised(UnrecognisedReason::NoSuchPath) => Kind::PathNotFound,
@@ -236,6 +237,7 @@ fn kind_of_ledger(error: &ledger::Error) -> Kind {
     }
 }
 
+#[expect(clippy::match_same_arms, reason = "a table: one row a reason")]
 fn kind_of_no(no: &No) -> Kind {
     match no {
         // The client's credentials are good; what an operator has against ours is our affair.

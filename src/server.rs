@@ -55,6 +55,9 @@ pub trait Site: Send + Sync + 'static {
     /// Is all there that requests will need?
     fn ready(&self) -> Result<(), String>;
 
+    /// Brings up to date what is counted only when somebody looks; called before metrics are told.
+    fn measure(&self);
+
     /// Gets what the first requests will need; called once, before readiness is asked.
     async fn warm_up(&self);
 
@@ -120,7 +123,7 @@ const FINAL_SLEEP_SLACK: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// If the certificate or key of a listener cannot be used.
-pub fn serve(serving: Serving, site: Arc<dyn Site>) -> Result<ExitCode, String> {
+pub fn serve(serving: &Serving, site: Arc<dyn Site>) -> Result<ExitCode, String> {
     let threads = std::thread::available_parallelism().map_or(1, Into::into);
     let drain = serving.drain.clone();
     let conf = ServerConf {
@@ -136,7 +139,7 @@ pub fn serve(serving: Serving, site: Arc<dyn Site>) -> Result<ExitCode, String> 
     server.bootstrap();
 
     let leaving = Arc::new(Leaving::new(serving.metrics.clone()));
-    let front = Front::new(&serving, Arc::clone(&site), Arc::clone(&leaving));
+    let front = Front::new(serving, Arc::clone(&site), Arc::clone(&leaving));
     let mut edge = Service::new("edge".to_owned(), front);
     for listener in &serving.listeners {
         add_listener(&mut edge, listener)?;

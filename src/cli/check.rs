@@ -9,7 +9,7 @@ pub(super) fn run(folder: &Path) -> Result<ExitCode, String> {
     let policy = serve::load(folder)?;
     let dialects = load_dialects(&policy.schemas)?;
     let operators = policy.operators.len();
-    Rules::new(policy, dialects, &caller()?)?;
+    Rules::new(policy, &dialects, &caller()?)?;
     terminal::line(&format!("{}: sound, {operators} operators", folder.display()));
     Ok(ExitCode::SUCCESS)
 }

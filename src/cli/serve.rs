@@ -45,6 +45,10 @@ impl Site for Served {
         self.0.ready()
     }
 
+    fn measure(&self) {
+        self.0.measure();
+    }
+
     async fn warm_up(&self) {
         self.0.warm_up().await;
     }
@@ -88,7 +92,7 @@ pub(super) fn serve(
     let caller = caller()?;
     let dialects = load_dialects(&policy.schemas)?;
     let settings = policy.server.clone();
-    let rules = Rules::new(policy, dialects, &caller)?;
+    let rules = Rules::new(policy, &dialects, &caller)?;
     let serving = Serving {
         listeners: settings.listeners,
         admin: Some(settings.admin),
@@ -101,5 +105,5 @@ pub(super) fn serve(
     };
     let ledger = Ledger::in_memory(caller.clock.clone());
     let gateway = Arc::new(Gateway::new(rules, ledger, caller));
-    server::serve(serving, Arc::new(Served(gateway)))
+    server::serve(&serving, Arc::new(Served(gateway)))
 }

@@ -70,6 +70,8 @@ impl Site for Simulated {
         Ok(())
     }
 
+    fn measure(&self) {}
+
     async fn warm_up(&self) {}
 
     async fn upkeep(&self) {}
@@ -116,5 +118,5 @@ pub(super) fn serve(listen: SocketAddr, settings: Settings) -> Result<ExitCode, 
         metrics: caller.metrics,
         clock: caller.clock,
     };
-    server::serve(serving, Arc::new(Simulated(simulator)))
+    server::serve(&serving, Arc::new(Simulated(simulator)))
 }

@@ -170,6 +170,8 @@ fn fit_device(
     if let Some(ipv6) = device.ipv6.filter(|_| fitting.takes(IdentifierKind::Ipv6Address)) {
         match fit_ipv6(family, ipv6.value, fitting) {
             Ok(ipv6) => fitted.ipv6 = Some(ipv6),
+            // Whoever named a network meant all its devices; none of them may be picked.
+            Err(unfit @ Unfit::Mask { .. }) => return Err(unfit),
             Err(unfit) => reason = Some(unfit),
         }
     }
@@ -182,6 +184,7 @@ fn fit_device(
             }
             // Another identifier does without narrowing the flow.
             Ok(_) => {}
+            Err(unfit @ Unfit::Mask { .. }) => return Err(unfit),
             Err(unfit) => reason = Some(unfit),
         }
     }

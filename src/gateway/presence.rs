@@ -12,7 +12,7 @@ use crate::{
 pub(super) fn shown(record: &Record) -> Session {
     let mut session = record.session.clone();
     let granted = &mut session.granted;
-    let started_at = *granted.started_at.get_or_insert(record.requested_at());
+    let started_at = *granted.started_at.get_or_insert_with(|| record.requested_at());
     let lasts = Duration::from_secs(u64::from(granted.duration_s));
     granted.expires_at.get_or_insert(started_at + lasts);
     if granted.status == QosStatus::Requested {

@@ -21,12 +21,16 @@ impl Gateway {
             }
             Err(error) => tracing::error!(%error, "sessions whose time is up stay as they are"),
         }
+        rules.limits.shrink();
+        rules.identity.refresh().await;
+    }
+
+    /// Counts what the ledger holds.
+    pub fn measure(&self) {
         for (operator, state, count) in self.ledger.counts() {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.metrics.sessions(&operator.0, state.name(), count);
         }
-        rules.limits.shrink();
-        rules.identity.refresh().await;
     }
 
     /// Fetches what the first requests will need.

@@ -41,7 +41,7 @@ impl Rules {
     ///
     /// # Errors
     /// What the check cannot see: a key file that has changed since, a schema that is missing.
-    pub fn new(policy: Policy, dialects: Arc<Dialects>, caller: &Caller) -> Result<Self, String> {
+    pub fn new(policy: Policy, dialects: &Arc<Dialects>, caller: &Caller) -> Result<Self, String> {
         let Caller { outbound, clock, metrics } = caller.clone();
         let named = |name: &str| {
             dialects.named(name).cloned().ok_or_else(|| format!("no dialect is called `{name}`"))
@@ -59,7 +59,7 @@ impl Rules {
             limits: Limits::new(policy.limits, clock, metrics),
             routes: policy.routes,
             operators: Operators::new(operators.collect::<Result<_, _>>()?),
-            dialects: Arc::clone(&dialects),
+            dialects: Arc::clone(dialects),
         })
     }
 

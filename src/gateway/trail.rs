@@ -82,10 +82,10 @@ impl Trail {
     }
 
     /// The answer to a request that has come all the way.
-    pub(super) fn end(mut self, call: &Call, outcome: Result<Answer, Refusal>) -> Response<Bytes> {
+    pub(super) fn end(mut self, call: &Call, outcome: &Result<Answer, Refusal>) -> Response<Bytes> {
         self.lap("serve");
         let dialect = call.dialect();
-        let response = match &outcome {
+        let response = match outcome {
             Ok(answer) => dialect.render_answer(answer),
             Err(refusal) => self.refuse(dialect, refusal),
         };

@@ -60,13 +60,3 @@ impl fmt::Debug for Client {
         write!(f, "Client({})", self.0.id)
     }
 }
-
-/// For the tests of rooms that begin with a client.
-#[cfg(test)]
-impl Client {
-    /// A client out of nothing.
-    pub(crate) fn for_tests(id: &str, scopes: &[&str]) -> Self {
-        let scopes = scopes.iter().map(|&scope| scope.into()).collect();
-        Self::new(ClientId::from(id), scopes, None, false)
-    }
-}

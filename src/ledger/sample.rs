@@ -147,7 +147,8 @@ fn ports(words: &Value) -> Option<PortsSpec> {
     for text in words.as_array()?.iter().map(|text| text.as_str().unwrap()) {
         match text.split_once('-') {
             Some((from, to)) => {
-                spec.ranges.push(PortRange { from: from.parse().unwrap(), to: to.parse().unwrap() });
+                spec.ranges
+                    .push(PortRange { from: from.parse().unwrap(), to: to.parse().unwrap() });
             }
             None => spec.ports.push(text.parse().unwrap()),
         }

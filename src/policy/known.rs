@@ -56,7 +56,10 @@ impl<'a> Known<'a> {
 
     /// Is the operator known to be one of ours, for trying things out?
     pub(super) fn is_simulated(&self, operator: &str) -> bool {
-        self.operators.is_none_or(|all| all.key(operator).key("simulated").is_true())
+        self.operators.is_none_or(|all| {
+            // One that is not there is a fault of its own.
+            !all.keys().any(|name| name == operator) || all.key(operator).key("simulated").is_true()
+        })
     }
 
     /// A file's path, if there is one and it can be opened.

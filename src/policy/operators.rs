@@ -82,6 +82,7 @@ enum Plaintext {
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::enum_variant_names, reason = "CAMARA's own names")]
 enum Identifier {
     PhoneNumber,
     NetworkAccessIdentifier,

@@ -38,7 +38,7 @@ impl Whereabouts {
             (Some(file), None) => (of_file(&folder.join(&file.0.0)), entry.key(&file_key)),
             (None, Some(variable)) => (of_variable(&variable.0.0), entry.key(&variable_key)),
         };
-        found.and_then(sound).map_err(|message| faults.push(at.fault(message))).ok()
+        found.and_then(|text| sound(&text)).map_err(|message| faults.push(at.fault(message))).ok()
     }
 }
 
@@ -60,8 +60,8 @@ fn of_variable(name: &str) -> Result<String, String> {
 }
 
 // A secret ends up in a header field: whatever else stands in it would break out of there.
-fn sound(text: String) -> Result<Secret, String> {
-    let text = text.strip_suffix('\n').unwrap_or(&text);
+fn sound(text: &str) -> Result<Secret, String> {
+    let text = text.strip_suffix('\n').unwrap_or(text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     if text.is_empty() {
         return Err("the secret is empty".to_owned());

@@ -138,8 +138,9 @@ fn tell(error: &ValidationError<'_>, schema: &Value, tree: &Node) -> Vec<(String
         }
         ValidationErrorKind::Minimum { limit } => one(format!("expected at least {limit}")),
         ValidationErrorKind::Maximum { limit } => one(format!("expected at most {limit}")),
-        ValidationErrorKind::MinItems { .. } => one("expected one at least".to_owned()),
-        ValidationErrorKind::MinProperties { .. } => one("expected one at least".to_owned()),
+        ValidationErrorKind::MinItems { .. } | ValidationErrorKind::MinProperties { .. } => {
+            one("expected one at least".to_owned())
+        }
         ValidationErrorKind::MinLength { .. } => {
             one("expected a text that is not empty".to_owned())
         }

@@ -1,1 +1,313 @@
+use std::{
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
+use proptest::prelude::*;
+
+use super::*;
+use crate::dialect;
+
+/// A copy of the shipped folder, to be spoilt.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("qod-gateway-policies-{}-{number}", std::process::id());
+        let folder = Self(std::env::temp_dir().join(name));
+        fs::create_dir_all(folder.0.join("policies")).unwrap();
+        fs::create_dir_all(folder.0.join("schemas")).unwrap();
+        for file in PolicyFile::ALL {
+            fs::copy(shipped().join(file.name()), folder.at(file.name())).unwrap();
+        }
+        fs::copy(shipped().join("simulated.token"), folder.at("simulated.token")).unwrap();
+        folder
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.join("policies").join(name)
+    }
+
+    #[track_caller]
+    fn change(&self, file: &str, from: &str, to: &str) {
+        let text = fs::read_to_string(self.at(file)).unwrap();
+        assert!(text.contains(from), "{file} has no `{from}`");
+        fs::write(self.at(file), text.replacen(from, to, 1)).unwrap();
+    }
+
+    fn load(&self) -> Result<Policy, Vec<String>> {
+        let dialects = dialect::names();
+        load(&self.0.join("policies"), &dialects).map_err(|faults| {
+            let told = |fault: &Fault| {
+                let file = fault.file.file_name().unwrap().to_string_lossy().into_owned();
+                format!("{file}:{}:{}: {}", fault.line, fault.column, fault.message)
+            };
+            faults.iter().map(told).collect()
+        })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn shipped() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("policies")
+}
+
+/// One change to the shipped folder, and the fault that it makes where `§` stands.
+#[track_caller]
+fn assert_fault(file: &str, from: &str, to: &str, expected: &str) {
+    let folder = Folder::new();
+    folder.change(file, from, to);
+    let text = fs::read_to_string(folder.at(file)).unwrap();
+    let (before, after) = text.split_once('§').expect("the place is marked");
+    fs::write(folder.at(file), [before, after].concat()).unwrap();
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    let expected = format!("{file}:{line}:{column}: {expected}");
+    let faults = folder.load().expect_err("the change is a fault");
+    assert!(faults[0].starts_with(&expected), "expected {expected}\n     got {}", faults[0]);
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+}
+
+#[test]
+fn the_shipped_folder_is_sound() {
+    let policy = Folder::new().load().unwrap();
+    assert_eq!(policy.operators.len(), 3);
+    assert_eq!(policy.server.bounds.body_bytes_max, 64 << 10);
+    assert_eq!(policy.server.bounds.header_bytes_max, 32 << 10);
+    assert!(policy.identity.issuers.is_empty(), "nobody is trusted as shipped");
+    let devedge = policy.operators.iter().find(|operator| operator.dialect == "devedge").unwrap();
+    assert!(devedge.bearer.is_some() && devedge.x_authorization.is_some());
+    assert!(!devedge.fitting.qos_profiles.contains_key("QOS_M"), "it has no such profile");
+}
+
+#[test]
+fn unknown_keys_are_faults_where_they_stand() {
+    let told = "unknown key `body_mx`: did you mean `body_max`?";
+    assert_fault("gateway.yaml", "body_max: 64KiB", "§body_mx: 64KiB", told);
+    let told = "unknown key `zzzzzz`: expected ";
+    assert_fault("routes.yaml", "disagreement: first", "§zzzzzz: first", told);
+    let told = "`speaks` is missing: expected a text";
+    assert_fault(
+        "operators.yaml",
+        "endpoint: http://127.0.0.1:9103/qod/v0\n    speaks: camara-0.8.0",
+        "§endpoint: http://127.0.0.1:9103/qod/v0",
+        told,
+    );
+}
+
+#[test]
+fn words_are_told_by_what_they_expect() {
+    let time = "expected a time over nothing, such as `24h`";
+    for (file, from, to, expected) in [
+        ("gateway.yaml", "idle: 20s", "idle: §20", time),
+        ("gateway.yaml", "idle: 20s", "idle: §soon", time),
+        ("gateway.yaml", "body_max: 64KiB", "body_max: §64KB", "expected a size"),
+        ("gateway.yaml", "127.0.0.1:9090", "§localhost", "expected an IP address and a port"),
+        ("operators.yaml", "rate: 500/s", "rate: §0/s", "expected a rate"),
+        ("routes.yaml", "\"+1\"", "§\"1\"", "expected "),
+        ("routes.yaml", "198.51.100.0/25", "§198.51.100.0/33", "expected a network"),
+        ("profiles.yaml", "status: ACTIVE ", "status: §ACTIV ", "did you mean `ACTIVE`?"),
+        ("clients.yaml", "burst: 20   ", "burst: §many   ", "expected a whole number"),
+        ("clients.yaml", "sessions_max: 20", "sessions_max: §-1", "expected at least 0"),
+    ] {
+        assert_fault(file, from, to, expected);
+    }
+}
+
+#[test]
+fn names_lead_somewhere() {
+    for (file, from, to, expected) in [
+        (
+            "routes.yaml",
+            "\"+49\", operator: magenta-de",
+            "\"+49\", operator: §magenta-d",
+            "no operator is called `magenta-d`: did you mean `magenta-de`?",
+        ),
+        (
+            "operators.yaml",
+            "speaks: camara-0.8.0",
+            "speaks: §camara-0.8",
+            "no dialect is called `camara-0.8`",
+        ),
+        (
+            "gateway.yaml",
+            "fallback: camara-0.10.1",
+            "fallback: §camara-9",
+            "expected one of the candidates",
+        ),
+        (
+            "operators.yaml",
+            "x_authorization_file: simulated.token",
+            "x_authorization_file: §no.token",
+            "`",
+        ),
+        (
+            "clients.yaml",
+            "operators: [telefonica-es, tmobile-us",
+            "operators: [telefonica-es, §tmobile-uk",
+            "no operator is called `tmobile-uk`: did you mean `tmobile-us`?",
+        ),
+    ] {
+        assert_fault(file, from, to, expected);
+    }
+}
+
+#[test]
+fn what_contradicts_itself_is_a_fault() {
+    for (file, from, to, expected) in [
+        (
+            "gateway.yaml",
+            "127.0.0.1:9090",
+            "§0.0.0.0:8080",
+            "the address is taken by the listener of line 7",
+        ),
+        (
+            "gateway.yaml",
+            "/telefonica/qod/v0",
+            "§/devedge/qod/v0",
+            "the path is taken by the API of line ",
+        ),
+        (
+            "operators.yaml",
+            "timeout: 5s",
+            "timeout: §40s",
+            "expected a time below `exchange_deadline`",
+        ),
+        (
+            "operators.yaml",
+            "rate: 500/s                         # how often it is called at most; no limit without\n    ",
+            "§",
+            "a `burst` needs a `rate`",
+        ),
+        (
+            "profiles.yaml",
+            "duration_min: 1s",
+            "duration_min: §25h",
+            "expected a time that is not over `duration_max`",
+        ),
+        (
+            "routes.yaml",
+            "- { network: 198.51.100.128/25",
+            "- §{ network: 198.51.100.0/25",
+            "line 14 has a route for the very same devices",
+        ),
+        (
+            "routes.yaml",
+            "- { realm: magenta.example,",
+            "- §{ realm: magenta.example, number: \"+4915100000000\",",
+            "expected one of",
+        ),
+    ] {
+        assert_fault(file, from, to, expected);
+    }
+}
+
+#[test]
+fn mock_tokens_reach_simulated_operators_only() {
+    let told = "a mock token's client may reach simulated operators only, but its terms name";
+    let folder = Folder::new();
+    folder.change("operators.yaml", "    simulated: true   ", "    plaintext: allow #");
+    let faults = folder.load().unwrap_err();
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+    assert!(faults[0].contains(told) && faults[0].ends_with("`telefonica-es`"), "{faults:#?}");
+    let folder = Folder::new();
+    folder.change("clients.yaml", "    operators: [telefonica-es, tmobile-us, magenta-de]\n", "");
+    let faults = folder.load().unwrap_err();
+    assert!(faults[0].contains(told) && faults[0].ends_with("no operators"), "{faults:#?}");
+}
+
+#[test]
+fn calls_to_real_operators_are_encrypted() {
+    let expected = "operators.yaml:41:15: expected https";
+    let folder = Folder::new();
+    folder.change(
+        "operators.yaml",
+        "magenta-de:\n    endpoint: http://127.0.0.1:9103",
+        "magenta-de:\n    endpoint: http://10.0.0.1:9103",
+    );
+    folder.load().unwrap();
+    folder.change(
+        "operators.yaml",
+        "speaks: camara-0.8.0\n    simulated: true",
+        "speaks: camara-0.8.0",
+    );
+    let faults = folder.load().unwrap_err();
+    assert!(faults.iter().any(|fault| fault.starts_with(expected)), "{faults:#?}");
+}
+
+#[test]
+fn secrets_are_never_told() {
+    for text in ["", "two\nlines", "sp ace", "ünicode", &"x".repeat(20_000)] {
+        let folder = Folder::new();
+        fs::write(folder.at("simulated.token"), text).unwrap();
+        let faults = folder.load().unwrap_err();
+        assert!(!faults.is_empty());
+        let told = faults.join("\n");
+        assert!(text.is_empty() || !told.contains(text), "{told}");
+    }
+    let policy = Folder::new().load().unwrap();
+    let secret = fs::read_to_string(shipped().join("simulated.token")).unwrap();
+    assert!(!format!("{policy:?}").contains(secret.trim()));
+}
+
+#[test]
+fn all_faults_of_all_files_are_told_at_once() {
+    let folder = Folder::new();
+    folder.change("gateway.yaml", "lame_duck: 5s", "lame_duck: five");
+    folder.change("operators.yaml", "speaks: devedge", "speaks: devedg");
+    folder.change("routes.yaml", "operator: tmobile-us }", "operator: nobody }");
+    folder.change("clients.yaml", "sessions_max: 20", "sessions_max: -1");
+    fs::write(folder.at("profiles.yaml"), "profiles: [").unwrap();
+    let faults = folder.load().unwrap_err();
+    let files: Vec<&str> = faults.iter().map(|fault| fault.split(':').next().unwrap()).collect();
+    assert_eq!(files, PolicyFile::ALL.map(PolicyFile::name), "{faults:#?}");
+}
+
+#[test]
+fn a_missing_file_is_a_fault_of_its_own() {
+    let folder = Folder::new();
+    fs::remove_file(folder.at("routes.yaml")).unwrap();
+    fs::remove_file(folder.at("profiles.yaml")).unwrap();
+    let faults = folder.load().unwrap_err();
+    assert_eq!(faults.len(), 2, "{faults:#?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    // Whatever a slip of the hand does to a file: it is taken, or told with a place in a file.
+    #[test]
+    fn a_spoilt_file_is_told_or_taken(
+        which in 0..5_usize,
+        at in any::<prop::sample::Index>(),
+        cut in 0..12_usize,
+        put in prop::sample::select(vec!["", " ", "\n", ":", "- ", "{", "]", "'", "&a ", "*a", "0", "x"]),
+    ) {
+        let folder = Folder::new();
+        let name = PolicyFile::ALL[which].name();
+        let text: Vec<char> = fs::read_to_string(folder.at(name)).unwrap().chars().collect();
+        let from = at.index(text.len());
+        let to = (from + cut).min(text.len());
+        let spoilt: String =
+            text[..from].iter().copied().chain(put.chars()).chain(text[to..].iter().copied()).collect();
+        fs::write(folder.at(name), &spoilt).unwrap();
+        if let Err(faults) = folder.load() {
+            prop_assert!(!faults.is_empty());
+            for fault in faults {
+                let mut parts = fault.splitn(4, ':');
+                let (_, line, column) = (parts.next(), parts.next(), parts.next());
+                let line: usize = line.unwrap().parse().unwrap();
+                prop_assert!(line >= 1 && column.unwrap().parse::<usize>().unwrap() >= 1);
+                prop_assert!(!parts.next().unwrap().trim().is_empty());
+            }
+        }
+    }
+}

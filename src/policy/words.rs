@@ -32,8 +32,11 @@ pub(super) trait Word: Sized {
 #[derive(Clone, Debug)]
 pub(super) struct Said<T>(pub(super) T);
 
+/// A word's `format`, what it expects, and whether a text is one.
+pub(super) type Format = (&'static str, &'static str, fn(&str) -> bool);
+
 /// All words: the format, what is expected, and whether a text is one.
-pub(super) const ALL: [(&str, &str, fn(&str) -> bool); 17] = [
+pub(super) const ALL: [Format; 17] = [
     word::<Span>(),
     word::<SpanOrZero>(),
     word::<Seconds>(),
@@ -53,7 +56,7 @@ pub(super) const ALL: [(&str, &str, fn(&str) -> bool); 17] = [
     word::<FilePath>(),
 ];
 
-const fn word<T: Word>() -> (&'static str, &'static str, fn(&str) -> bool) {
+const fn word<T: Word>() -> Format {
     (T::FORMAT, T::EXPECTED, |text| T::read(text).is_some())
 }
 

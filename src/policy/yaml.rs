@@ -88,14 +88,20 @@ fn message(error: &serde_saphyr::Error) -> String {
         Error::DuplicateMappingKey { key: Some(key), .. } => {
             format!("the key {} stands here twice", shown(key))
         }
-        Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } => format!(
-            "too much: a file is one document of at most {NODES_MAX} values, aliases unfolded, \
-             in at most {DEPTH_MAX} levels"
-        ),
+        Error::NullIntoString { .. } => "expected a text".to_owned(),
         _ => {
             let text = error.to_string();
             let text = text.lines().next().unwrap_or_default();
-            text.split(" at line ").next().unwrap_or_default().to_owned()
+            let text = text.split(" at line ").next().unwrap_or_default();
+            // The parser has more than one error for it, some with its internals in their text.
+            let too_much = ["budget", "recursion limit", "alias replay"];
+            if too_much.iter().any(|words| text.to_lowercase().contains(words)) {
+                return format!(
+                    "too much: a file is one document of at most {NODES_MAX} values, aliases \
+                     unfolded, in at most {DEPTH_MAX} levels"
+                );
+            }
+            text.to_owned()
         }
     }
 }

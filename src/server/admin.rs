@@ -25,7 +25,10 @@ impl Admin {
     fn answer(&self, path: &str) -> (u16, &'static str, String) {
         const TEXT: &str = "text/plain; charset=utf-8";
         match path {
-            "/metrics" => (200, prometheus::TEXT_FORMAT, self.metrics.text()),
+            "/metrics" => {
+                self.site.measure();
+                (200, prometheus::TEXT_FORMAT, self.metrics.text())
+            }
             "/healthz" => (200, TEXT, "ok\n".to_owned()),
             "/readyz" if self.leaving.is_lame() => (503, TEXT, "leaving\n".to_owned()),
             "/readyz" => match self.site.ready() {

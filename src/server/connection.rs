@@ -139,7 +139,7 @@ impl Watched {
             } else if silence >= silence_max {
                 return;
             } else {
-                sleep(silence_max.checked_sub(silence).unwrap()).await;
+                sleep(silence_max.saturating_sub(silence)).await;
             }
         }
     }

@@ -111,11 +111,15 @@ impl Exchanges {
         session: &mut ServerSession,
     ) -> Result<Response<Bytes>, Unread> {
         let framing = self.judge_header(session).map_err(Unread::Rejected)?;
-        let body = if let Ok(body) = timeout(self.bounds.body_deadline, self.read_body(session, framing)).await { body? } else {
+        let body = if let Ok(body) =
+            timeout(self.bounds.body_deadline, self.read_body(session, framing)).await
+        {
+            body?
+        } else {
             self.metrics.malformed("slow_body");
             return Err(Unread::Gone);
         };
-        let request = self.request(session, body).map_err(Unread::Rejected)?;
+        let request = request_of(session, body).map_err(Unread::Rejected)?;
         let answer = AssertUnwindSafe(self.site.answer(request)).catch_unwind();
         match timeout(self.bounds.exchange_deadline, answer).await {
             Ok(Ok(response)) => Ok(response),
@@ -164,24 +168,12 @@ impl Exchanges {
                 Ok(Some(part)) if whole.len() + part.len() > bytes_max => return Err(too_large),
                 Ok(Some(part)) => whole.extend_from_slice(&part),
                 Ok(None) => return Ok(whole.freeze()),
-                Err(error) if error.etype() == &pingora::ErrorType::InvalidHTTPHeader => {
+                Err(error) if error.etype() == &INVALID_CHUNK => {
                     return Err(Unread::Rejected(Rejection::Framing("a broken chunk")));
                 }
                 Err(_) => return Err(Unread::Gone),
             }
         }
-    }
-
-    fn request(&self, session: &ServerSession, body: Bytes) -> Result<Request<Bytes>, Rejection> {
-        let head = session.req_header();
-        let mut request = Request::new(body);
-        if !framing::expects_body(&head.method) && !request.body().is_empty() {
-            return Err(Rejection::Framing("this method takes no body"));
-        }
-        request.method_mut().clone_from(&head.method);
-        request.uri_mut().clone_from(&head.uri);
-        request.headers_mut().clone_from(&head.headers);
-        Ok(request)
     }
 
     fn reject(&self, session: &ServerSession, rejection: Rejection) -> Response<Bytes> {
@@ -190,6 +182,9 @@ impl Exchanges {
         self.site.reject(&Addressed { method, path, headers }, rejection)
     }
 }
+
+// Pingora's own, which it does not export.
+const INVALID_CHUNK: pingora::ErrorType = pingora::ErrorType::new("InvalidChunk");
 
 const UNREADABLE: &[u8] =
     br#"{"status":400,"code":"INVALID_ARGUMENT","message":"the request is not sound HTTP"}"#;
@@ -211,6 +206,18 @@ impl Rejection {
     fn leaves_connection_sound(self) -> bool {
         matches!(self, Self::Late | Self::Broken)
     }
+}
+
+fn request_of(session: &ServerSession, body: Bytes) -> Result<Request<Bytes>, Rejection> {
+    let head = session.req_header();
+    let mut request = Request::new(body);
+    if !framing::expects_body(&head.method) && !request.body().is_empty() {
+        return Err(Rejection::Framing("this method takes no body"));
+    }
+    request.method_mut().clone_from(&head.method);
+    request.uri_mut().clone_from(&head.uri);
+    request.headers_mut().clone_from(&head.headers);
+    Ok(request)
 }
 
 async fn write(

@@ -24,7 +24,7 @@ fn of_forty_identical_creates_at_once_one_is_made() {
     assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
     assert_eq!(statuses.iter().filter(|status| **status == 409).count(), 39, "{statuses:?}");
     assert_eq!(world.books("telefonica-0.10").len(), 1);
-    assert_eq!(world.metric("qod_conflicts_total", &["ledger"]), 39.0);
+    assert_eq!(world.metric("qod_conflicts_total", &["ledger"]), 39);
 }
 
 #[test]
@@ -46,7 +46,9 @@ fn a_conflict_is_one_of_device_and_flow_and_tells_nothing_of_others() {
     // The number without its plus, in another dialect, is the same device.
     let early = wish("camara-0.8.0", number.trim_start_matches('+'));
     let told = world.create("camara-0.8.0", "other", &early).expect(409);
-    assert_eq!(told.json()["message"], "Another session is created for the same UE");
+    let message = told.json()["message"].as_str().unwrap().to_owned();
+    assert!(message.starts_with("Another session is created for the same UE"), "{told:?}");
+    assert!(!told.body.contains(&first), "{told:?}");
     let path = format!("/sessions/{first}");
     world.ask("camara-0.10.1", "app", "DELETE", &path, "").expect(204);
     world.create("camara-0.10.1", "other", &on_port(443)).expect(201);
@@ -114,8 +116,8 @@ fn a_client_that_hangs_up_leaves_a_session_that_is_known() {
     connection.write(&bytes).unwrap();
     // Long enough for the request to be read, and too short for its answer.
     crate::world::wait_for("the request to be under way", || {
-        world.metric("qod_sessions", &["pending"]) == 1.0
-            || world.metric("qod_requests_in_flight", &[]) == 1.0
+        world.metric("qod_sessions", &["pending"]) == 1
+            || world.metric("qod_requests_in_flight", &[]) == 1
     });
     drop(connection);
     crate::world::wait_for("the session", || world.books("camara-0.10.1").len() == 1);

@@ -44,7 +44,7 @@ fn ambiguous_framing_is_refused_and_the_connection_closed() {
     assert_eq!(raw(&world, no_host.as_bytes()), (Some(400), true));
     let with_body = format!("DELETE {PATH}/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{{}}");
     assert_eq!(raw(&world, with_body.as_bytes()), (Some(400), true));
-    assert!(world.metric("qod_http_rejections_total", &["framing"]) >= 10.0);
+    assert!(world.metric("qod_http_rejections_total", &["framing"]) >= 10);
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_slow_client_is_cut_and_others_do_not_notice() {
         while connection.read().is_some() {}
     }
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
-    assert!(world.metric("qod_http_rejections_total", &["slow"]) >= 5.0);
+    assert!(world.metric("qod_http_rejections_total", &["slow"]) >= 5);
 }
 
 #[test]

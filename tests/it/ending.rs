@@ -78,7 +78,7 @@ fn a_request_under_way_outlives_the_listeners() {
     let body = wish("camara-0.10.1", &number_at("camara-0.8.1", 1)).to_string();
     let mut connection = Connection::open(world.edge());
     connection.write(&request("POST", PATH, &[("Authorization", &bearer)], &body)).unwrap();
-    wait_for("the request to be under way", || world.metric("qod_requests_in_flight", &[]) >= 1.0);
+    wait_for("the request to be under way", || world.metric("qod_requests_in_flight", &[]) >= 1);
     signal("TERM", id);
     connection.read().expect("an answer").expect(201);
     assert!(world.gateway().wait().unwrap().success());

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fall over")]
 #![expect(clippy::indexing_slicing, clippy::string_slice, reason = "tests may fall over")]
+#![expect(clippy::disallowed_methods, reason = "tests have no clock to be given")]
+#![expect(clippy::format_push_string, clippy::print_stderr, reason = "for people to read")]
 
 mod books;
 mod edge;

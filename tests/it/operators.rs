@@ -32,7 +32,10 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    pub(crate) fn start(address: SocketAddr, says: impl Fn(&str) -> Says + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(
+        address: SocketAddr,
+        says: impl Fn(&str) -> Says + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (seen, says) = (Arc::clone(&requests), Arc::new(says));
@@ -53,7 +56,7 @@ impl Fixture {
 fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, says: &dyn Fn(&str) -> Says) {
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut text = String::new();
-    let mut buffer = [0; 65_536];
+    let mut buffer = vec![0; 65_536];
     loop {
         match stream.read(&mut buffer) {
             Ok(0) | Err(_) => return,
@@ -165,7 +168,7 @@ fn an_operators_own_conflict_is_told_in_the_clients_dialect() {
     assert!(!told.body.contains("4711"));
     assert_eq!(
         world.metric("qod_conflicts_total", &["operator=\"odd\"", "source=\"operator\""]),
-        1.0
+        1
     );
 }
 

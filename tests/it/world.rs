@@ -169,13 +169,13 @@ impl World {
         connection.read()
     }
 
-    /// The value of a metric, all its series with these parts together.
-    pub(crate) fn metric(&self, name: &str, parts: &[&str]) -> f64 {
+    /// The count that a metric tells, all its series with these parts together.
+    pub(crate) fn metric(&self, name: &str, parts: &[&str]) -> u64 {
         let text = self.admin("/metrics").unwrap().body;
         text.lines()
             .filter(|line| line.split(['{', ' ']).next() == Some(name))
             .filter(|line| parts.iter().all(|part| line.contains(part)))
-            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
             .sum()
     }
 
@@ -188,7 +188,14 @@ impl World {
 
     /// A request in a dialect, by a client.
     #[track_caller]
-    pub(crate) fn ask(&self, dialect: &str, client: &str, method: &str, path: &str, body: &str) -> Answer {
+    pub(crate) fn ask(
+        &self,
+        dialect: &str,
+        client: &str,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Answer {
         let token = self.keys.token(client, SCOPE);
         let bearer = format!("Bearer {token}");
         let headers = [

@@ -116,8 +116,11 @@ fn masks_of_devices() {
     let single = old(&json!({"ipv4addr": "192.168.0.1/32"}));
     assert_eq!(sent(OLD, &single, &masks).unwrap(), json!({"ipv4addr": "192.168.0.1"}));
     let both = old(&json!({"ipv4addr": "192.168.0.1/24", "msisdn": "441632960123"}));
+    let unfit = Unfit::Mask { kind: IdentifierKind::Ipv4Address };
+    assert_eq!(sent(OLD, &both, &Fitting::default()), Err(unfit));
     let number = json!({"msisdn": "+441632960123"});
-    assert_eq!(sent(OLD, &both, &Fitting::default()).unwrap(), number);
+    let numbers = Fitting { identifiers: vec![IdentifierKind::PhoneNumber], ..Fitting::default() };
+    assert_eq!(sent(OLD, &both, &numbers).unwrap(), number);
 }
 
 #[test]

@@ -147,7 +147,7 @@ impl Run {
             Step::Reserve { who, booking } => self.reserve(asker(who), *booking).await,
             Step::Confirm(n, what) => {
                 let Some(reservation) = self.take(n) else { return };
-                let (id, fresh) = (reservation.id(), self.is_pending(&reservation).await);
+                let (id, fresh) = (reservation.id(), self.is_pending(&reservation));
                 let granted = told(what, self.book.now);
                 let done = self.ledger.confirm(reservation, "theirs".to_owned(), granted).await;
                 assert_eq!(done.is_ok(), fresh, "{done:?}");
@@ -158,7 +158,7 @@ impl Run {
             }
             Step::Release(n) => {
                 let Some(reservation) = self.take(n) else { return };
-                let (id, fresh) = (reservation.id(), self.is_pending(&reservation).await);
+                let (id, fresh) = (reservation.id(), self.is_pending(&reservation));
                 let done = self.ledger.release(reservation).await;
                 if fresh {
                     assert_eq!(done, Ok(()));
@@ -170,7 +170,7 @@ impl Run {
             }
             Step::Doubt(n) => {
                 let Some(reservation) = self.take(n) else { return };
-                let (id, fresh) = (reservation.id(), self.is_pending(&reservation).await);
+                let (id, fresh) = (reservation.id(), self.is_pending(&reservation));
                 let done = self.ledger.leave_in_doubt(reservation).await;
                 if fresh {
                     assert_eq!(done, Ok(()));
@@ -358,7 +358,7 @@ impl Run {
     }
 
     // Is it the reservation's still?
-    async fn is_pending(&self, reservation: &Reservation) -> bool {
+    fn is_pending(&self, reservation: &Reservation) -> bool {
         let id = reservation.id();
         self.book.find(id).is_some_and(|kept| kept.phase.state() == State::Pending)
     }

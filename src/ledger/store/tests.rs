@@ -34,9 +34,9 @@ pub(in super::super) fn keeps_the_contract(make: impl Fn() -> Arc<dyn Store>) {
 }
 
 fn wish(digits: u32) -> Wish {
-    let booking = booking(asked(phone(digits), "192.0.2.1"));
     // One secret for all: the keys of two wishes must compare.
     static HASHER: std::sync::LazyLock<KeyHasher> = std::sync::LazyLock::new(KeyHasher::random);
+    let booking = booking(asked(phone(digits), "192.0.2.1"));
     Wish {
         record: Record::reserved(&party("c1"), &booking, START),
         claim: Claim::new(&HASHER, &party("c1"), &booking),

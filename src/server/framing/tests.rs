@@ -10,8 +10,11 @@ fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
 
 #[track_caller]
 fn judged(fields: &[(&'static str, &'static str)]) -> Option<Framing> {
-    let raw: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let raw = format!("POST / HTTP/1.1\r\n{raw}\r\n");
+    let mut raw = "POST / HTTP/1.1\r\n".to_owned();
+    for (name, value) in fields {
+        raw.extend([name, ": ", value, "\r\n"]);
+    }
+    raw += "\r\n";
     judge_http1(&headers(fields), raw.as_bytes(), true).ok()
 }
 
