@@ -33,6 +33,7 @@ use crate::{
 
 mod admin;
 mod connection;
+mod doors;
 mod drain;
 mod exchange;
 mod framing;
@@ -40,6 +41,7 @@ mod framing;
 use self::{
     admin::Admin,
     connection::Front,
+    doors::Doors,
     drain::{LameDuck, Leaving, Upkeep},
 };
 
@@ -140,20 +142,26 @@ pub fn serve(serving: &Serving, site: Arc<dyn Site>) -> Result<ExitCode, String>
 
     let leaving = Arc::new(Leaving::new(serving.metrics.clone()));
     let front = Front::new(serving, Arc::clone(&site), Arc::clone(&leaving));
+    let doors = Arc::new(Doors::new(serving.listeners.iter().map(|listener| listener.address)));
     let mut edge = Service::new("edge".to_owned(), front);
     for listener in &serving.listeners {
         add_listener(&mut edge, listener)?;
     }
     server.add_service(edge);
     if let Some(address) = serving.admin {
-        let admin = Admin::new(serving.metrics.clone(), Arc::clone(&site), Arc::clone(&leaving));
+        let admin = Admin {
+            metrics: serving.metrics.clone(),
+            site: Arc::clone(&site),
+            leaving: Arc::clone(&leaving),
+            doors: Arc::clone(&doors),
+        };
         let mut service = Service::new("admin".to_owned(), admin);
         service.threads = Some(1);
         service.add_tcp(&address.to_string());
         server.add_service(service);
     }
     let (gone, is_gone) = mpsc::channel();
-    let upkeep = Upkeep::new(site, Arc::clone(&leaving), drain.grace, gone);
+    let upkeep = Upkeep { site, doors, leaving: Arc::clone(&leaving), grace: drain.grace, gone };
     let mut background = background_service("upkeep", upkeep);
     background.threads = Some(1);
     server.add_service(background);

@@ -7,21 +7,18 @@ use bytes::Bytes;
 use http::{Response, header};
 use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
 
-use super::{Site, drain::Leaving};
+use super::{Site, doors::Doors, drain::Leaving};
 use crate::metrics::Metrics;
 
 /// Answers them.
 pub(super) struct Admin {
-    metrics: Metrics,
-    site: Arc<dyn Site>,
-    leaving: Arc<Leaving>,
+    pub(super) metrics: Metrics,
+    pub(super) site: Arc<dyn Site>,
+    pub(super) leaving: Arc<Leaving>,
+    pub(super) doors: Arc<Doors>,
 }
 
 impl Admin {
-    pub(super) fn new(metrics: Metrics, site: Arc<dyn Site>, leaving: Arc<Leaving>) -> Self {
-        Self { metrics, site, leaving }
-    }
-
     fn answer(&self, path: &str) -> (u16, &'static str, String) {
         const TEXT: &str = "text/plain; charset=utf-8";
         match path {
@@ -31,6 +28,7 @@ impl Admin {
             }
             "/healthz" => (200, TEXT, "ok\n".to_owned()),
             "/readyz" if self.leaving.is_lame() => (503, TEXT, "leaving\n".to_owned()),
+            "/readyz" if !self.doors.are_open() => (503, TEXT, "not listening yet\n".to_owned()),
             "/readyz" => match self.site.ready() {
                 Ok(()) => (200, TEXT, "ready\n".to_owned()),
                 Err(reason) => (503, TEXT, format!("{reason}\n")),

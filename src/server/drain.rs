@@ -20,7 +20,7 @@ use tokio::{
     time::{interval, sleep, timeout},
 };
 
-use super::Site;
+use super::{Site, doors::Doors};
 use crate::metrics::Metrics;
 
 /// Is the process on its way out, and what does it still answer?
@@ -124,27 +124,17 @@ impl ShutdownSignalWatch for LameDuck {
 
 /// Does the site's upkeep every second, and says when all is done.
 pub(super) struct Upkeep {
-    site: Arc<dyn Site>,
-    leaving: Arc<Leaving>,
-    grace: Duration,
-    gone: mpsc::Sender<()>,
-}
-
-impl Upkeep {
-    pub(super) fn new(
-        site: Arc<dyn Site>,
-        leaving: Arc<Leaving>,
-        grace: Duration,
-        gone: mpsc::Sender<()>,
-    ) -> Self {
-        Self { site, leaving, grace, gone }
-    }
+    pub(super) site: Arc<dyn Site>,
+    pub(super) doors: Arc<Doors>,
+    pub(super) leaving: Arc<Leaving>,
+    pub(super) grace: Duration,
+    pub(super) gone: mpsc::Sender<()>,
 }
 
 #[async_trait]
 impl BackgroundService for Upkeep {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        self.site.warm_up().await;
+        tokio::join!(self.site.warm_up(), self.doors.wait_open());
         let mut every_second = interval(Duration::from_secs(1));
         while !*shutdown.borrow() {
             tokio::select! {

@@ -362,11 +362,11 @@ impl Tour {
     async fn send(&self, step: &Step<'_>) -> Result<Answered, String> {
         let bearer = format!("Bearer {}", step.token);
         let value = |text: &str| HeaderValue::from_str(text).map_err(|error| error.to_string());
-        let headers = [
-            (header::AUTHORIZATION, value(&bearer)?),
-            (HeaderName::from_static("x-authorization"), value("proof")?),
-            (HeaderName::from_static("x-transaction-id"), value("tour")?),
-        ];
+        let mut headers = vec![(header::AUTHORIZATION, value(&bearer)?)];
+        if step.path.starts_with("/devedge") {
+            headers.push((HeaderName::from_static("x-authorization"), value("proof")?));
+            headers.push((HeaderName::from_static("x-transaction-id"), value("tour")?));
+        }
         let body = step.body.as_ref().map(ToString::to_string).unwrap_or_default();
         self.call(&self.gateway, step.method.clone(), step.path, &headers, body.into()).await
     }
