@@ -311,3 +311,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn every_key_is_in_the_documents() {
+    let documents = shipped().join("../docs/policies.md");
+    let documents = fs::read_to_string(documents).unwrap();
+    for file in PolicyFile::ALL {
+        for key in keys(&file.json_schema()) {
+            assert!(documents.contains(&format!("`{key}`")), "docs/policies.md lacks `{key}`");
+        }
+    }
+}
+
+fn keys(schema: &serde_json::Value) -> Vec<String> {
+    let own = schema["properties"].as_object().into_iter().flatten().map(|(key, _)| key.clone());
+    let below = match schema {
+        serde_json::Value::Object(members) => members.values().flat_map(keys).collect(),
+        serde_json::Value::Array(items) => items.iter().flat_map(keys).collect(),
+        _ => Vec::new(),
+    };
+    own.chain(below).collect()
+}
