@@ -56,7 +56,12 @@ pub fn run() -> ExitCode {
         return terminal::fail("a TLS library was chosen already");
     }
     let quiet = matches!(arguments.command, Command::Demo(_) | Command::Check { .. });
-    start_log(if quiet { "error" } else { "info,pingora=warn,pingora_core=warn" });
+    // What pingora's connectors say of a connection is an outcome of the call that wanted it.
+    start_log(if quiet {
+        "error,pingora_core::connectors=off"
+    } else {
+        "info,pingora=warn,pingora_core=warn,pingora_core::connectors=off"
+    });
     let done = match arguments.command {
         Command::Serve { policies, upgrade, upgrade_socket } => {
             serve::run(&policies, upgrade, upgrade_socket)

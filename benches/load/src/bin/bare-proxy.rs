@@ -1,0 +1,45 @@
+//! The least that a pingora proxy can do: what policies cost is told beside it.
+
+use std::process::ExitCode;
+
+use async_trait::async_trait;
+use pingora::{
+    Result,
+    proxy::{ProxyHttp, Session, http_proxy_service},
+    server::{Server, configuration::ServerConf},
+    upstreams::peer::HttpPeer,
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+struct Bare {
+    upstream: String,
+}
+
+#[async_trait]
+impl ProxyHttp for Bare {
+    type CTX = ();
+
+    fn new_ctx(&self) {}
+
+    async fn upstream_peer(&self, _: &mut Session, (): &mut ()) -> Result<Box<HttpPeer>> {
+        Ok(Box::new(HttpPeer::new(&*self.upstream, false, String::new())))
+    }
+}
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(listen), Some(upstream)) = (arguments.next(), arguments.next()) else {
+        eprintln!("usage: bare-proxy ADDRESS:PORT UPSTREAM");
+        return ExitCode::FAILURE;
+    };
+    let threads = std::thread::available_parallelism().map_or(1, Into::into);
+    let conf = ServerConf { threads, ..ServerConf::default() };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+    let mut service = http_proxy_service(&server.configuration, Bare { upstream });
+    service.add_tcp(&listen);
+    server.add_service(service);
+    server.run_forever()
+}
