@@ -44,3 +44,14 @@ impl Entry {
         );
     }
 }
+
+/// Writes down that a person has released a session of which nobody knows whether it exists.
+pub fn forgotten(client: &ClientId, operator: &OperatorId, session: SessionId) {
+    tracing::warn!(
+        target: "audit",
+        client = &*client.0,
+        operator = &*operator.0,
+        session = session.to_string(),
+        "forgotten by hand"
+    );
+}

@@ -12,6 +12,7 @@ use crate::{
 mod check;
 mod demo;
 mod serve;
+mod sessions;
 mod simulate;
 mod terminal;
 
@@ -43,6 +44,8 @@ enum Command {
         #[arg(value_name = "DIR", default_value = "policies")]
         policies: PathBuf,
     },
+    /// Look at the sessions that a gateway holds
+    Sessions(sessions::Arguments),
     /// Be an operator, for trying things out: real sessions, real expiry, no network behind them
     SimulateOperator(simulate::Arguments),
     /// Show all of it at once: three simulated operators, the gateway, and a tour with real HTTP
@@ -55,7 +58,10 @@ pub fn run() -> ExitCode {
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         return terminal::fail("a TLS library was chosen already");
     }
-    let quiet = matches!(arguments.command, Command::Demo(_) | Command::Check { .. });
+    let quiet = matches!(
+        arguments.command,
+        Command::Demo(_) | Command::Check { .. } | Command::Sessions(_)
+    );
     // What pingora's connectors say of a connection is an outcome of the call that wanted it.
     start_log(if quiet {
         "error,pingora_core::connectors=off"
@@ -67,6 +73,7 @@ pub fn run() -> ExitCode {
             serve::run(&policies, upgrade, upgrade_socket)
         }
         Command::Check { policies } => check::run(&policies),
+        Command::Sessions(arguments) => sessions::run(&arguments),
         Command::SimulateOperator(arguments) => simulate::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     };

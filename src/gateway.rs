@@ -17,22 +17,29 @@ use tokio_util::task::TaskTracker;
 use crate::{
     clock::Clock,
     dialect::Call,
-    ledger::{self, Booking, Ledger, Record, Reservation, State},
+    faults,
+    ledger::{self, Booking, Ledger, Record, Reserved, State},
     limit::Admission,
     metrics::Metrics,
-    operator::{Accepted, Caller, No, Operator, Outcome, Silence},
-    qod::{Answer, CreateSession, Device, Kind, Nai, Operation, QosStatus},
+    operator::{Caller, No, Operator, Outcome},
+    qod::{Answer, CreateSession, Device, Kind, Nai, Operation, QosStatus, Session},
     refusal::{Refusal, Unread},
 };
 
+mod again;
 mod correlator;
+mod doubt;
+mod inside;
 mod presence;
 mod recovery;
 mod rules;
 mod trail;
 
-pub use self::rules::Rules;
 use self::trail::Trail;
+pub use self::{
+    inside::{NEXT, Wanted, told_of},
+    rules::Rules,
+};
 
 /// Everything a request meets.
 pub struct Gateway {
@@ -42,6 +49,8 @@ pub struct Gateway {
     caller: Caller,
     // What an operator is being asked goes on to its end, whether or not a client still waits.
     running: TaskTracker,
+    // What nobody waits for any more, and is heard if it comes.
+    late: TaskTracker,
     device_hashes: RandomState,
     clock: Clock,
     metrics: Metrics,
@@ -56,6 +65,7 @@ impl Gateway {
             ledger,
             caller,
             running: TaskTracker::new(),
+            late: TaskTracker::new(),
             device_hashes: RandomState::new(),
             clock,
             metrics,
@@ -112,7 +122,7 @@ impl Gateway {
 
         match call.operation() {
             Operation::CreateSession => {
-                self.create_session(rules, call, admission, request.body(), trail).await
+                self.create_session(rules, call, admission, request, trail).await
             }
             Operation::GetSession => self.get_session(rules, call, &admission, trail).await,
             Operation::DeleteSession => self.delete_session(rules, call, &admission, trail).await,
@@ -127,10 +137,11 @@ impl Gateway {
         rules: &Arc<Rules>,
         call: &Call,
         admission: Admission,
-        body: &Bytes,
+        request: &Request<Bytes>,
         trail: &mut Trail,
     ) -> Result<Answer, Refusal> {
-        let wanted = call.dialect().parse_create_session(body, &rules.strictness)?;
+        let again = again::of(request)?;
+        let wanted = call.dialect().parse_create_session(request.body(), &rules.strictness)?;
         trail.lap("parse");
         let device = wanted.device.as_ref().ok_or(Refusal::NoDevice)?;
         let found = rules.routes.find(device)?;
@@ -143,84 +154,51 @@ impl Gateway {
         rules.limits.admit_operator(&admission, operator.id())?;
         trail.lap("route");
 
-        let booking = booking(call, &operator, wanted, claimed, &admission);
+        let booking = Booking { again, ..booking(call, &operator, wanted, claimed, &admission) };
         let (gateway, correlator) = (Arc::clone(self), trail.correlator().clone());
         let held = self.detached(async move {
             gateway.hold_and_ask(&operator, admission, booking, &correlator).await
         });
-        let record = held.await?;
-        trail.of_session(record.session.id);
-        Ok(Answer::Created(presence::shown(&record)))
+        let session = held.await?;
+        trail.of_session(session.id);
+        Ok(Answer::Created(session))
     }
 
     /// From here on a flow is held, and every end but a sure no leaves a record.
     async fn hold_and_ask(
-        &self,
-        operator: &Operator,
+        self: &Arc<Self>,
+        operator: &Arc<Operator>,
         admission: Admission,
         booking: Booking,
         correlator: &HeaderValue,
-    ) -> Result<Record, Refusal> {
+    ) -> Result<Session, Refusal> {
         let reserved = self.ledger.reserve(&admission, booking).await;
-        let reservation = reserved.inspect_err(|error| self.note_conflict(operator, error))?;
-        if reservation.same_device_unknown() {
-            self.metrics.same_device_unknown(&operator.id().0);
-        }
-        match operator.create_session(&self.caller, &reservation, correlator).await {
-            Outcome::Accepted(accepted) => {
+        self.note_reserved(operator, &reserved);
+        let reservation = match reserved? {
+            Reserved::New(reservation) => reservation,
+            Reserved::Repeated { session, requested_at } => {
+                return Ok(presence::shown(&session, requested_at));
+            }
+        };
+        match self.ask_in_time(operator, &reservation, correlator).await {
+            Ok(Outcome::Accepted(accepted)) => {
                 self.confirm_or_undo(operator, reservation, accepted, correlator).await
             }
-            Outcome::Refused(no) => {
+            Ok(Outcome::Refused(no)) => {
                 self.note_refusal(operator, &no);
                 self.ledger.release(reservation).await?;
                 Err(Refusal::Operator(no))
             }
             // The operator may hold the session or not: the flow stays taken until that is known.
             // Better a flow held in doubt than one promised twice.
-            Outcome::Unknown(silence) => {
-                if self.undone(operator, &silence, correlator).await {
-                    self.ledger.release(reservation).await?;
-                } else {
-                    self.ledger.leave_in_doubt(reservation).await?;
-                }
+            Ok(Outcome::Unknown(silence)) => {
+                Box::pin(self.doubt_or_undo(operator, reservation, &silence, correlator)).await?;
                 Err(Refusal::Silence(silence))
             }
+            Err(unanswered) => {
+                Err(self.doubt_and_listen(operator, reservation, unanswered).await?)
+            }
         }
-    }
-
-    /// Of an answer that cannot be used, the operator's id may be readable: then the session can be
-    /// deleted at once, and nothing is in doubt.
-    async fn undone(
-        &self,
-        operator: &Operator,
-        silence: &Silence,
-        correlator: &HeaderValue,
-    ) -> bool {
-        let Silence::Unreadable { operator_session: Some(id), .. } = silence else { return false };
-        let deleted = operator.delete_session(&self.caller, id, correlator).await;
-        matches!(deleted, Outcome::Accepted(()))
-    }
-
-    /// A session that cannot be written down is not left at the operator. Its flow stays held.
-    async fn confirm_or_undo(
-        &self,
-        operator: &Operator,
-        reservation: Reservation,
-        accepted: Accepted,
-        correlator: &HeaderValue,
-    ) -> Result<Record, Refusal> {
-        let Accepted { operator_session, granted } = accepted;
-        let confirmed = self.ledger.confirm(reservation, operator_session.clone(), granted).await;
-        if let Err(error) = &confirmed {
-            let undone = operator.delete_session(&self.caller, &operator_session, correlator).await;
-            tracing::error!(
-                operator = %operator.id(),
-                %error,
-                undone = undone.name(),
-                "a granted session could not be written down"
-            );
-        }
-        Ok(confirmed?)
     }
 
     async fn get_session(
@@ -232,9 +210,10 @@ impl Gateway {
     ) -> Result<Answer, Refusal> {
         let record = self.find(rules, call, admission, trail).await?;
         let Some(operator_session) = live(&record)? else {
-            return Ok(Answer::Found(presence::shown(&record)));
+            return Ok(Answer::Found(presence::of(&record)));
         };
         let operator = rules.operator(&record.operator)?;
+        let asked_at = self.ledger.now();
         let asked = operator.session(&self.caller, operator_session, trail.correlator()).await;
         let granted = match asked {
             Outcome::Accepted(accepted) => accepted.granted,
@@ -242,8 +221,8 @@ impl Gateway {
             Outcome::Refused(no) => return Err(Refusal::Operator(no)),
             Outcome::Unknown(silence) => return Err(Refusal::Silence(silence)),
         };
-        let record = self.ledger.observe(&record, granted).await?;
-        Ok(Answer::Found(presence::shown(&record)))
+        let record = self.ledger.observe(&record, granted, asked_at).await?;
+        Ok(Answer::Found(presence::of(&record)))
     }
 
     async fn delete_session(
@@ -260,24 +239,6 @@ impl Gateway {
         self.detached(async move { gateway.delete_at(&operator, &record, &correlator).await })
             .await?;
         Ok(Answer::Deleted)
-    }
-
-    /// Deletes a session at its operator; until that is sure, it stays held and is tried again.
-    async fn delete_at(
-        &self,
-        operator: &Operator,
-        record: &Record,
-        correlator: &HeaderValue,
-    ) -> Result<(), Refusal> {
-        let record = self.ledger.begin_delete(record).await?;
-        let Some(operator_session) = record.operator_session.as_deref() else {
-            return Err(Refusal::InDoubt);
-        };
-        match operator.delete_session(&self.caller, operator_session, correlator).await {
-            Outcome::Accepted(()) => Ok(self.ledger.end(&record).await?),
-            Outcome::Refused(no) => Err(Refusal::Operator(no)),
-            Outcome::Unknown(silence) => Err(Refusal::Silence(silence)),
-        }
     }
 
     async fn extend_session(
@@ -305,7 +266,7 @@ impl Gateway {
         let extended = self.detached(async move {
             gateway.extend_at(&operator, &record, additional_s, &correlator).await
         });
-        Ok(Answer::Extended(presence::shown(&extended.await?)))
+        Ok(Answer::Extended(presence::of(&extended.await?)))
     }
 
     /// The hold grows before the operator is asked, and shrinks again only on a sure no.
@@ -319,8 +280,16 @@ impl Gateway {
         if !operator.offers(Operation::ExtendSession) {
             return Err(Refusal::Operator(No::NoSuchOperation));
         }
+        let begun = self.clock.tick();
         let record = self.ledger.begin_extend(record, additional_s).await?;
-        match operator.extend_session(&self.caller, &record, additional_s, correlator).await {
+        // After its time another extension may be under way.
+        let left = operator.timeout().saturating_sub(self.clock.elapsed(begun));
+        faults::point("before-extend");
+        let extended =
+            operator.extend_session(&self.caller, &record, additional_s, left, correlator);
+        let extended = extended.await;
+        faults::point("after-extend");
+        match extended {
             Outcome::Accepted(accepted) => {
                 Ok(self.ledger.extend(&record, accepted.granted).await?)
             }
@@ -349,9 +318,16 @@ impl Gateway {
         Ok(record)
     }
 
-    fn note_conflict(&self, operator: &Operator, error: &ledger::Error) {
-        if matches!(error, ledger::Error::Taken { .. }) {
-            self.metrics.conflict(&operator.id().0, "ledger");
+    fn note_reserved(&self, operator: &Operator, reserved: &Result<Reserved, ledger::Error>) {
+        match reserved {
+            Ok(Reserved::New(reservation)) if reservation.same_device_unknown() => {
+                self.metrics.same_device_unknown(&operator.id().0);
+            }
+            Ok(Reserved::Repeated { .. }) => self.metrics.repeated("answered"),
+            Err(ledger::Error::Taken { .. }) => self.metrics.conflict(&operator.id().0, "ledger"),
+            Err(ledger::Error::Unanswered) => self.metrics.repeated("unanswered"),
+            Err(ledger::Error::OtherRequest) => self.metrics.repeated("other_request"),
+            Ok(Reserved::New(_)) | Err(_) => {}
         }
     }
 
@@ -432,5 +408,6 @@ fn booking(
         rules: *operator.rules(),
         sessions_max: admission.grant().terms().sessions_max,
         call_deadline: operator.timeout(),
+        again: None,
     }
 }

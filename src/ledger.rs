@@ -9,62 +9,80 @@
 //!                           │                    │                                     │
 //!            leave_in_doubt,│                    │ begin_delete,                       │ expiry
 //!            call deadline  │                    │ 360 s         begin_delete          │ + skew
-//!                  + grace  ▼                    ▼                                     ▼
-//!   (free) ◀──────────── IN_DOUBT            RELEASING ◀────────────────────────── EXPIRED
-//!      ▲     longest life                        │             begin_delete            │
+//!                  + grace  ▼      found         ▼                                     ▼
+//!   (free) ◀──────────── IN_DOUBT ─────────▶ RELEASING ◀────────────────────────── EXPIRED
+//!      ▲   absent, forget,                       │             begin_delete            │
+//!      │   longest life                          │                                     │
 //!      └─────────────────────────────────────────┴─────────────────────────────────────┘
 //!                          end (the operator has it no more), or its time
 //! ```
 //!
 //! | state | holds its flow | leaves it by itself |
 //! |---|---|---|
-//! | `PENDING`: the operator is being asked | yes | 30 s after the call's deadline, to `IN_DOUBT` |
-//! | `IN_DOUBT`: nobody knows what it said | yes | after the longest life that a session made by that call can have: deadline, duration, 360 s and skew |
+//! | `PENDING`: the operator is being asked | yes | 30 s after the call's deadline, to `IN_DOUBT`; at once, if its process is gone |
+//! | `IN_DOUBT`: nobody knows what it said | yes | when recovery finds out, at the latest after the longest life that a session made by that call can have: deadline, duration, 360 s and skew |
 //! | `REQUESTED`: its network has not answered yet | yes | as `AVAILABLE`; if its expiry is not known, after its longest life, to `RELEASING` |
 //! | `AVAILABLE` | yes | at its expiry and skew, to `EXPIRED` |
 //! | `TERMINATED`: ended by its network, known to the operator still | yes | 360 s after it was heard of, to `RELEASING` |
 //! | `RELEASING`: being deleted at the operator, again and again | yes, unless it was `EXPIRED` | 360 s after its expiry and skew |
 //! | `EXPIRED`: readable still | no | after 360 s |
 //!
-//! `REQUESTED` and `AVAILABLE` too go to `RELEASING` by `begin_delete`. A hold once given up never
-//! comes back; whoever wants the flow then must reserve it. Every change is a compare-and-set on the
-//! record's generation, so of two that would act on one record, one is told [`Error::Lost`].
-//! What is uncertain is held: holds are a superset of what the operators hold.
+//! `REQUESTED` and `AVAILABLE` too go to `RELEASING` by `begin_delete`, and `PENDING` by `abandon`.
+//! The table of all ways is `protocol.rs`, and a record can be changed by no other. A hold once given
+//! up never comes back; whoever wants the flow then must reserve it. Every change is a
+//! compare-and-set on the record's generation, so of two that would act on one record, one is told
+//! [`Error::Lost`]. What is uncertain is held: holds are a superset of what the operators hold.
 //!
 //! A [`Reservation`] that is dropped frees nothing. It was written down before its operator was
 //! asked, and stays `PENDING` until [`Ledger::sweep`] puts it in doubt.
+//!
+//! What is written down outlives the process: see `embedded.rs`. Times are the ledger's own: `hand.rs`.
 
 use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
 
 use crate::{
     clock::Clock,
     limit::Admission,
+    metrics::Metrics,
     qod::{ClientId, CreateSession, Granted, Moment, OperatorId, SessionId, Subject},
 };
 
+mod book;
 mod claim;
+mod embedded;
+mod hand;
 mod index;
 mod memory;
+mod protocol;
 mod record;
+mod repeat;
 mod reservation;
 mod rule;
 mod store;
 
 use self::{
     claim::{Claim, KeyHasher},
+    embedded::Embedded,
+    hand::Hand,
     memory::Memory,
-    store::{Store, Wish},
+    protocol::Move,
+    store::{Inserted, Store, Wish},
 };
 pub use self::{
-    record::{Record, State},
-    reservation::Reservation,
+    embedded::{CannotOpen, Opening, Peek, Settings, Sync},
+    protocol::State,
+    record::{Record, Todo},
+    repeat::REPEATABLE_FOR,
+    reservation::{Reservation, Reserved},
     rule::{ConflictMode, OnUnknown, Rules},
 };
 
 // How many records one hold of the store's lock may look at, so that a sweep delays nobody.
 const SWEPT_AT_ONCE_MAX: usize = 256;
-// How many deletes one sweep hands out; the rest are due at the next one.
-const DELETES_A_SWEEP_MAX: usize = 1024;
+// How many records one sweep hands out; the rest are due at the next one.
+const DUE_A_SWEEP_MAX: usize = 1024;
 // How often a delete reads the record again when somebody changed it meanwhile.
 const DELETE_TRIES_MAX: usize = 4;
 
@@ -93,6 +111,17 @@ pub struct Booking {
     pub sessions_max: u32,
     /// How long the call to the operator may take.
     pub call_deadline: Duration,
+    /// By what it is known if it is sent again.
+    pub again: Option<Again>,
+}
+
+/// What makes a create the same one when it is sent again.
+#[derive(Clone, Debug)]
+pub struct Again {
+    /// The client's `Idempotency-Key`.
+    pub key: String,
+    /// All that was asked, byte by byte.
+    pub asked: Bytes,
 }
 
 /// Why the ledger says no.
@@ -127,7 +156,16 @@ pub enum Error {
     /// The device is a network wider than the operator's rules allow.
     #[error("the device's network is wider than allowed")]
     TooBroad,
-    /// The store does not answer.
+    /// The operator's own name for the session is that of another one, which it has not ended.
+    #[error("the operator calls another session so")]
+    NameTaken,
+    /// The client's key has come with another request before.
+    #[error("the idempotency key was used for another request")]
+    OtherRequest,
+    /// What this very request asked before has no answer yet.
+    #[error("the same request is being carried out")]
+    Unanswered,
+    /// The store does not answer. Whether it has done what it was asked to is not known.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
 }
@@ -142,61 +180,135 @@ struct Party {
 impl Ledger {
     /// A ledger that forgets all when the process ends.
     pub fn in_memory(clock: Clock) -> Self {
-        Self::over(Arc::new(Memory::default()), clock)
+        let store = Memory::new(Hand::new(clock.clone()));
+        Self::over(Arc::new(store), KeyHasher::random(), clock)
     }
 
-    fn over(store: Arc<dyn Store>, clock: Clock) -> Self {
-        Self { store, hasher: Arc::new(KeyHasher::random()), clock }
+    /// The ledger of a directory, which it makes if there is none. What its last process left
+    /// undone is taken up: what was being asked then is in doubt now.
+    ///
+    /// # Errors
+    /// If the directory is in use, or is not such a one, or cannot be read. Nothing is changed then.
+    pub fn open(
+        settings: &Settings,
+        opening: Opening,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<Self, CannotOpen> {
+        let (store, hasher) = Embedded::open(settings, opening, clock.clone(), metrics)?;
+        Ok(Self::over(Arc::new(store), hasher, clock))
+    }
+
+    fn over(store: Arc<dyn Store>, hasher: KeyHasher, clock: Clock) -> Self {
+        Self { store, hasher: Arc::new(hasher), clock }
     }
 
     /// Holds a flow, or says who has it. When this returns, the hold is written down.
     ///
-    /// Checked in this order, with the insertion, as one step: the client's quota
+    /// Checked in this order, with the insertion, as one step: whether it was sent before
+    /// ([`Error::OtherRequest`], [`Error::Unanswered`]), the client's quota
     /// ([`Error::QuotaExceeded`]), the width of its device ([`Error::TooBroad`]), the conflict
     /// ([`Error::Taken`]).
     pub async fn reserve(
         &self,
         admission: &Admission,
         booking: Booking,
-    ) -> Result<Reservation, Error> {
+    ) -> Result<Reserved, Error> {
         self.reserve_for(Party::of(admission), booking).await
     }
 
-    async fn reserve_for(&self, party: Party, booking: Booking) -> Result<Reservation, Error> {
+    async fn reserve_for(&self, party: Party, booking: Booking) -> Result<Reserved, Error> {
         let begun = self.clock.tick();
-        let now = self.clock.now();
+        let now = self.store.now();
         let claim = Claim::new(&self.hasher, &party, &booking);
-        let Booking { claimed, rules, sessions_max, .. } = &booking;
-        let record = Record::reserved(&party, &booking, now);
-        let wish =
-            Wish { record: record.clone(), claim, rules: *rules, sessions_max: *sessions_max };
-        let same_device_unknown = self.store.insert(wish, now).await?;
-        Ok(Reservation::new(record, claimed.clone(), begun, same_device_unknown))
+        let repeat = booking.again.as_ref().map(|Again { key, asked }| {
+            self.hasher.repeat(&party.client, key, &[booking.dialect.as_bytes(), asked])
+        });
+        let key = repeat.as_ref().map(|repeat| repeat.key);
+        let mut record = Record::reserved(&party, &booking, claim, key, now);
+        let Booking { claimed, rules, sessions_max, .. } = booking;
+        let wish = Wish { record: record.clone(), rules, sessions_max, repeat };
+        Ok(match self.store.insert(wish, now).await? {
+            Inserted::New { same_device_unknown, waited } => {
+                record.delay(waited);
+                let begun = begun + waited;
+                Reserved::New(Reservation::new(record, claimed, begun, same_device_unknown))
+            }
+            Inserted::Repeated { session, requested_at } => {
+                Reserved::Repeated { session, requested_at }
+            }
+        })
     }
 
     /// Turns a reservation into the session that its operator granted, known there as
     /// `operator_session`. [`Error::Lost`]: the reservation is somebody else's now, so the session
     /// must be deleted at the operator; its flow stays held until the longest life is over.
+    /// [`Error::NameTaken`]: it must not be, for that is another session's name.
     pub async fn confirm(
         &self,
         reservation: Reservation,
         operator_session: String,
         granted: Granted,
     ) -> Result<Record, Error> {
-        let now = self.clock.now();
+        let now = self.store.now();
         self.write(reservation.into_record().confirmed(operator_session, granted, now)?, now).await
     }
 
     /// Frees the flow of a session that its operator certainly did not make.
     pub async fn release(&self, reservation: Reservation) -> Result<(), Error> {
         let record = reservation.into_record();
+        record.frees(Move::Release)?;
+        match self.store.remove(record.session.id, record.generation()).await {
+            // The sweep has put it in doubt meanwhile; there is none.
+            Err(Error::Lost) => {
+                let record = self.read(&record.session.id).await?;
+                self.absent(&record).await
+            }
+            done => done,
+        }
+    }
+
+    /// Keeps the flow of a session that its operator may have made, until it is known or nothing
+    /// can be left of it.
+    pub async fn leave_in_doubt(&self, reservation: Reservation) -> Result<Record, Error> {
+        let now = self.store.now();
+        let doubted = reservation.into_record().doubted()?;
+        match self.write(doubted.clone(), now).await {
+            // The sweep was first.
+            Err(Error::Lost) => self.read(&doubted.session.id).await,
+            done => done,
+        }
+    }
+
+    /// Keeps the flow of a session that its operator has made as `operator_session`, and that must
+    /// go: it is to be deleted there.
+    pub async fn abandon(
+        &self,
+        reservation: Reservation,
+        operator_session: String,
+    ) -> Result<Record, Error> {
+        self.found(&reservation.into_record(), operator_session).await
+    }
+
+    /// Writes down that a session in doubt was found at its operator. It must go, for its client
+    /// was told that there is none.
+    pub async fn found(&self, record: &Record, operator_session: String) -> Result<Record, Error> {
+        let now = self.store.now();
+        self.write(record.found(operator_session, now)?, now).await
+    }
+
+    /// Frees the flow of a session in doubt that its operator certainly does not have.
+    pub async fn absent(&self, record: &Record) -> Result<(), Error> {
+        record.frees(Move::Absent)?;
         self.store.remove(record.session.id, record.generation()).await
     }
 
-    /// Keeps the flow of a session that its operator may have made, until nothing can be left of it.
-    pub async fn leave_in_doubt(&self, reservation: Reservation) -> Result<(), Error> {
-        let now = self.clock.now();
-        self.write(reservation.into_record().doubted()?, now).await.map(drop)
+    /// Frees the flow of a session in doubt, because a person says so.
+    pub async fn forget(&self, id: &SessionId) -> Result<Record, Error> {
+        let record = self.read(id).await?;
+        record.frees(Move::Forget)?;
+        self.store.remove(record.session.id, record.generation()).await?;
+        Ok(record)
     }
 
     /// A session of the client's, whatever its state; if the token is three-legged, of the same
@@ -218,7 +330,7 @@ impl Ledger {
     pub async fn begin_delete(&self, record: &Record) -> Result<Record, Error> {
         let mut current = record.clone();
         for _ in 0..DELETE_TRIES_MAX {
-            let now = self.clock.now();
+            let now = self.store.now();
             let next = current.released(now)?;
             if next.generation() == current.generation() {
                 return Ok(next);
@@ -235,9 +347,7 @@ impl Ledger {
     /// Forgets a session that its operator has no more (it said 204 or 404), and frees its flow.
     /// A session forgotten before is well forgotten.
     pub async fn end(&self, record: &Record) -> Result<(), Error> {
-        if record.operator_session.is_none() {
-            return Err(Error::NotActive);
-        }
+        record.frees(Move::End)?;
         match self.store.remove(record.session.id, record.generation()).await {
             Err(Error::NotFound) => Ok(()),
             done => done,
@@ -249,13 +359,13 @@ impl Ledger {
     /// Afterwards: [`Self::extend`] if granted, [`Self::cancel_extend`] if refused; if nobody knows,
     /// nothing: the hold stays raised until [`Self::observe`].
     pub async fn begin_extend(&self, record: &Record, additional_s: u32) -> Result<Record, Error> {
-        let now = self.clock.now();
+        let now = self.store.now();
         self.write(record.extending(additional_s, now)?, now).await
     }
 
     /// Writes down what an extension came to.
     pub async fn extend(&self, record: &Record, granted: Granted) -> Result<Record, Error> {
-        let now = self.clock.now();
+        let now = self.store.now();
         self.write(record.extended(granted, now)?, now).await
     }
 
@@ -266,10 +376,16 @@ impl Ledger {
 
     /// Writes down what the operator tells of a session: its status and times. Gives the record as
     /// it stands then, which may be another's news if that came first. What an operator tells while
-    /// an extension is under way may be from before it, and is shown, but not written down.
-    pub async fn observe(&self, record: &Record, granted: Granted) -> Result<Record, Error> {
-        let now = self.clock.now();
-        let next = record.observed(granted, now)?;
+    /// an extension is under way may be from before it, and is shown, but not written down; so what
+    /// counts is when it was asked, by [`Self::now`].
+    pub async fn observe(
+        &self,
+        record: &Record,
+        granted: Granted,
+        asked_at: Moment,
+    ) -> Result<Record, Error> {
+        let now = self.store.now();
+        let next = record.observed(granted, asked_at, now)?;
         if next.generation() == record.generation() {
             return Ok(next);
         }
@@ -279,29 +395,69 @@ impl Ledger {
         }
     }
 
-    /// Moves on all records whose time has come, and gives those in `RELEASING` whose delete is to
-    /// be sent (again) to their operator, at most 1024. To be called every second or so.
-    pub async fn sweep(&self) -> Result<Vec<Record>, Error> {
-        let mut releasing = Vec::new();
+    /// Moves on all records whose time has come, and gives those of which something is to be done
+    /// (again) at their operator, at most 1024. To be called every second or so.
+    pub async fn sweep(&self) -> Result<Vec<(Record, Todo)>, Error> {
+        let mut due = Vec::new();
         loop {
-            let swept = self.store.sweep(self.clock.now(), SWEPT_AT_ONCE_MAX).await?;
-            releasing.extend(swept.releasing);
-            if swept.records < SWEPT_AT_ONCE_MAX || releasing.len() >= DELETES_A_SWEEP_MAX {
-                return Ok(releasing);
+            let swept = self.store.sweep(self.store.now(), SWEPT_AT_ONCE_MAX).await?;
+            due.extend(swept.due);
+            if swept.records < SWEPT_AT_ONCE_MAX || due.len() >= DUE_A_SWEEP_MAX {
+                return Ok(due);
             }
             tokio::task::yield_now().await;
         }
     }
 
+    /// The ledger's own time.
+    pub fn now(&self) -> Moment {
+        self.store.now()
+    }
+
+    /// Which session the operator has under this name of its own.
+    pub async fn named_by(
+        &self,
+        operator: &OperatorId,
+        operator_session: &str,
+    ) -> Result<Option<SessionId>, Error> {
+        self.store.named_by(operator, operator_session).await
+    }
+
+    /// The records after this one, oldest first, whosesoever they are: for whoever runs the gateway.
+    pub async fn page(
+        &self,
+        after: Option<SessionId>,
+        records_max: usize,
+    ) -> Result<Vec<Record>, Error> {
+        let now = self.store.now();
+        let records = self.store.page(after, records_max).await?;
+        Ok(records.iter().filter_map(|record| record.seen(now)).collect())
+    }
+
+    /// A record, whosesoever it is: for whoever runs the gateway.
+    pub async fn look(&self, id: &SessionId) -> Result<Record, Error> {
+        self.read(id).await
+    }
+
     /// How many records there are of each operator in each state; none is left out, once there
     /// has been a record of the operator.
-    pub fn counts(&self) -> Vec<(OperatorId, State, u64)> {
-        self.store.counts()
+    pub async fn counts(&self) -> Result<Vec<(OperatorId, State, u64)>, Error> {
+        self.store.counts().await
+    }
+
+    /// Can it write? Why not, otherwise.
+    pub fn health(&self) -> Result<(), String> {
+        self.store.health()
+    }
+
+    /// Writes what is to be written, and lets go of what it has: nothing is written any more then.
+    pub async fn close(&self) {
+        self.store.close().await;
     }
 
     async fn read(&self, id: &SessionId) -> Result<Record, Error> {
         let record = self.store.find(id).await?.ok_or(Error::NotFound)?;
-        record.seen(self.clock.now()).ok_or(Error::NotFound)
+        record.seen(self.store.now()).ok_or(Error::NotFound)
     }
 
     async fn write(&self, record: Record, now: Moment) -> Result<Record, Error> {

@@ -42,4 +42,5 @@ pub mod audit;
 pub mod metrics;
 pub mod json;
 pub mod clock;
+mod faults;
 pub mod qod;

@@ -20,6 +20,10 @@ struct Families {
     stage_seconds: HistogramVec,
     operator_seconds: HistogramVec,
     sessions: IntGaugeVec,
+    store_seconds: HistogramVec,
+    store_writable: IntGaugeVec,
+    recoveries: IntCounterVec,
+    repeated: IntCounterVec,
     conflicts: IntCounterVec,
     device_unknown: IntCounterVec,
     identifiers_disagree: IntCounterVec,
@@ -53,6 +57,8 @@ pub struct Answered<'a> {
 
 /// The label of what there was none of.
 pub const NONE: &str = "none";
+
+const NO_LABELS: &[&str] = &[];
 
 const REQUEST_BUCKETS_S: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -100,6 +106,31 @@ impl Metrics {
                 "qod_sessions",
                 "Sessions and reservations in the ledger",
                 &["operator", "state"],
+            )?,
+            store_seconds: histogram(
+                &registry,
+                "qod_store_commit_duration_seconds",
+                "Time that the ledger's store took for one commit, of one change or many",
+                &[],
+                STAGE_BUCKETS_S,
+            )?,
+            store_writable: gauge(
+                &registry,
+                "qod_store_writable",
+                "1 while sessions can be written down",
+                &[],
+            )?,
+            recoveries: counter(
+                &registry,
+                "qod_recoveries_total",
+                "Creates and extensions in doubt of which the truth was found",
+                &["operator", "truth"],
+            )?,
+            repeated: counter(
+                &registry,
+                "qod_repeated_creates_total",
+                "Creates that were sent again with their Idempotency-Key",
+                &["outcome"],
             )?,
             conflicts: counter(
                 &registry,
@@ -225,6 +256,26 @@ impl Metrics {
     /// Sets how many sessions an operator has in a state.
     pub fn sessions(&self, operator: &str, state: &'static str, count: i64) {
         self.0.sessions.with_label_values(&[operator, state]).set(count);
+    }
+
+    /// Measures a commit of the store.
+    pub fn store_committed(&self, elapsed: Duration) {
+        self.0.store_seconds.with_label_values(NO_LABELS).observe(elapsed.as_secs_f64());
+    }
+
+    /// Says whether sessions can be written down.
+    pub fn store_writable(&self, writable: bool) {
+        self.0.store_writable.with_label_values(NO_LABELS).set(i64::from(writable));
+    }
+
+    /// Counts a create or extension of which the truth was found.
+    pub fn recovered(&self, operator: &str, truth: &'static str) {
+        self.0.recoveries.with_label_values(&[operator, truth]).inc();
+    }
+
+    /// Counts a create that was sent again.
+    pub fn repeated(&self, outcome: &'static str) {
+        self.0.repeated.with_label_values(&[outcome]).inc();
     }
 
     /// Counts a conflict, found by the `ledger` or by the `operator`.

@@ -118,6 +118,10 @@ pub struct Caller {
     pub metrics: Metrics,
 }
 
+/// How long an answer to a create is listened for when its time is over: an operator's last proxy
+/// has let go of a request after it.
+const LISTENS_ON: Duration = Duration::from_secs(30);
+
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 const X_CORRELATOR: HeaderName = HeaderName::from_static("x-correlator");
 
@@ -177,20 +181,30 @@ impl Operator {
         self.dialect().has(operation)
     }
 
-    /// Asks for a session. Only who holds the flow may.
-    pub async fn create_session(
-        &self,
+    /// Asks for a session. Only who holds the flow may, and nothing is sent when the reservation's
+    /// time is over. The call itself goes on for [`LISTENS_ON`] more: whoever has no time left may
+    /// turn away, and have somebody else hear what comes of it.
+    pub fn create_session(
+        self: &Arc<Self>,
         caller: &Caller,
         reservation: &Reservation,
         correlator: &HeaderValue,
-    ) -> Outcome<Accepted> {
+    ) -> impl Future<Output = Outcome<Accepted>> + Send + 'static + use<> {
         let body = self.dialect().create_session_request(reservation.claimed(), None);
-        let ask = Ask { operation: Operation::CreateSession, session: None, body, correlator };
-        match self.ask(caller, ask).await {
-            Outcome::Accepted(answer) => self.read_session(&answer),
-            Outcome::Refused(No::Gone) => Outcome::Refused(No::NoSuchOperation),
-            Outcome::Refused(no) => Outcome::Refused(no),
-            Outcome::Unknown(silence) => Outcome::Unknown(silence),
+        let left = reservation.time_left(&caller.clock);
+        let (operator, caller, correlator) = (Arc::clone(self), caller.clone(), correlator.clone());
+        async move {
+            let ask = Ask {
+                reach_within: left,
+                within: left + LISTENS_ON,
+                ..operator.plainly(Operation::CreateSession, None, body, &correlator)
+            };
+            match operator.ask(&caller, ask).await {
+                Outcome::Accepted(answer) => operator.read_session(&answer),
+                Outcome::Refused(No::Gone) => Outcome::Refused(No::NoSuchOperation),
+                Outcome::Refused(no) => Outcome::Refused(no),
+                Outcome::Unknown(silence) => Outcome::Unknown(silence),
+            }
         }
     }
 
@@ -202,7 +216,7 @@ impl Operator {
         correlator: &HeaderValue,
     ) -> Outcome<Accepted> {
         let session = Some(operator_session);
-        let ask = Ask { operation: Operation::GetSession, session, body: Bytes::new(), correlator };
+        let ask = self.plainly(Operation::GetSession, session, Bytes::new(), correlator);
         match self.ask(caller, ask).await {
             Outcome::Accepted(answer) => self.read_session(&answer),
             Outcome::Refused(no) => Outcome::Refused(no),
@@ -210,19 +224,21 @@ impl Operator {
         }
     }
 
-    /// Asks for more time. Only who has raised the hold may.
+    /// Asks for more time. Only who has raised the hold may, and within the time that this leaves.
     pub async fn extend_session(
         &self,
         caller: &Caller,
         record: &Record,
         additional_s: u32,
+        within: Duration,
         correlator: &HeaderValue,
     ) -> Outcome<Accepted> {
         let Some(body) = self.dialect().extend_session_request(additional_s) else {
             return Outcome::Refused(No::NoSuchOperation);
         };
         let session = record.operator_session.as_deref();
-        let ask = Ask { operation: Operation::ExtendSession, session, body, correlator };
+        let ask = self.plainly(Operation::ExtendSession, session, body, correlator);
+        let ask = Ask { reach_within: within, within, ..ask };
         match self.ask(caller, ask).await {
             Outcome::Accepted(answer) => self.read_session(&answer),
             Outcome::Refused(no) => Outcome::Refused(no),
@@ -238,13 +254,23 @@ impl Operator {
         correlator: &HeaderValue,
     ) -> Outcome<()> {
         let session = Some(operator_session);
-        let ask =
-            Ask { operation: Operation::DeleteSession, session, body: Bytes::new(), correlator };
+        let ask = self.plainly(Operation::DeleteSession, session, Bytes::new(), correlator);
         match self.ask(caller, ask).await {
             Outcome::Accepted(_) | Outcome::Refused(No::Gone) => Outcome::Accepted(()),
             Outcome::Refused(no) => Outcome::Refused(no),
             Outcome::Unknown(silence) => Outcome::Unknown(silence),
         }
+    }
+
+    fn plainly<'a>(
+        &self,
+        operation: Operation,
+        session: Option<&'a str>,
+        body: Bytes,
+        correlator: &'a HeaderValue,
+    ) -> Ask<'a> {
+        let timeout = self.settings.timeout;
+        Ask { operation, session, body, correlator, reach_within: timeout, within: timeout }
     }
 
     fn read_session(&self, answer: &Answered) -> Outcome<Accepted> {
@@ -269,11 +295,13 @@ impl Operator {
             path: &path,
             headers: &headers,
             body: ask.body,
-            within: self.settings.timeout,
+            reach_within: ask.reach_within,
+            within: ask.within,
             answer_bytes_max: ANSWER_BYTES_MAX,
         };
         let started = caller.clock.tick();
-        let sent = caller.outbound.send(&self.settings.endpoint, &call).await;
+        // On the heap: it is large, and would be copied with every future that it is part of.
+        let sent = Box::pin(caller.outbound.send(&self.settings.endpoint, &call)).await;
         let outcome = self.judge(operation, sent);
         let elapsed = caller.clock.elapsed(started);
         caller.metrics.operator_called(&self.id().0, operation.name(), outcome.name(), elapsed);
@@ -341,6 +369,8 @@ struct Ask<'a> {
     session: Option<&'a str>,
     body: Bytes,
     correlator: &'a HeaderValue,
+    reach_within: Duration,
+    within: Duration,
 }
 
 fn method_of(operation: Operation) -> Method {

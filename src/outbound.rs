@@ -45,6 +45,8 @@ pub struct Call<'a> {
     pub headers: &'a [(HeaderName, HeaderValue)],
     /// The body; empty for none.
     pub body: Bytes,
+    /// After how long nothing may be sent any more.
+    pub reach_within: Duration,
     /// How long it may take in all.
     pub within: Duration,
     /// How large an answer may be.
@@ -120,6 +122,7 @@ impl Outbound {
             path: query,
             headers: &headers,
             body: Bytes::new(),
+            reach_within: within,
             within,
             answer_bytes_max: body_bytes_max,
         };
@@ -131,7 +134,8 @@ impl Outbound {
     }
 
     async fn attempt(&self, endpoint: &Endpoint, call: &Call<'_>, writing: &AtomicBool) -> Attempt {
-        let connected = timeout(CONNECT_WITHIN.min(call.within), self.connect(endpoint)).await;
+        let within = CONNECT_WITHIN.min(call.reach_within);
+        let connected = timeout(within, self.connect(endpoint)).await;
         let (peer, stream, reused, _permit) = match connected {
             Ok(Ok(connected)) => connected,
             Ok(Err(reason)) => return Attempt::Done(Sent::NotSent(reason)),

@@ -34,7 +34,8 @@ mod yaml;
 pub use self::{
     fault::Fault,
     settings::{
-        ApiSetting, Bounds, Drain, Listener, OperatorSettings, ServerSettings, Speaks, TlsFiles,
+        ApiSetting, Bounds, Drain, Keeping, Listener, OperatorSettings, Place, ServerSettings,
+        Speaks, TlsFiles,
     },
 };
 use self::{known::Known, source::Source};
@@ -44,6 +45,8 @@ use self::{known::Known, source::Source};
 pub struct Policy {
     /// How the server listens and what it puts up with.
     pub server: ServerSettings,
+    /// Where sessions are kept.
+    pub keeping: Keeping,
     /// What is served where; each path once.
     pub apis: Vec<ApiSetting>,
     /// How strictly bodies are read.
@@ -147,6 +150,25 @@ pub fn load(folder: &Path, dialects: &[&str]) -> Result<Policy, Vec<Fault>> {
     }
 }
 
+/// Reads of a folder only what must be known to look into its gateway.
+///
+/// # Errors
+/// All faults of `gateway.yaml`.
+pub fn load_place(folder: &Path, dialects: &[&str]) -> Result<Place, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let known = Known::new(folder, dialects, None, None, None);
+    let source = PolicyFile::Gateway.read(folder, &mut faults);
+    let gateway = source.and_then(|source| {
+        source.typed::<gateway::File>(&mut faults).judge(source.root(), &known, &mut faults)
+    });
+    match gateway {
+        Some(gateway) if faults.is_empty() => {
+            Ok(Place { admin: gateway.server.admin, keeping: gateway.keeping })
+        }
+        _ => Err(faults),
+    }
+}
+
 fn judge(
     sources: [Option<&Source>; 5],
     known: &Known<'_>,
@@ -184,6 +206,7 @@ fn judge(
     let catalogue = Arc::new(profiles.catalogue);
     Some(Policy {
         server: gateway.server,
+        keeping: gateway.keeping,
         apis: gateway.apis,
         strictness: gateway.strictness,
         schemas: gateway.schemas,

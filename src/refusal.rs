@@ -52,6 +52,8 @@ pub enum Refusal {
     },
     /// A session that is not available cannot be extended.
     NotAvailable,
+    /// The `Idempotency-Key` is none, or there are several.
+    BadIdempotencyKey,
     /// Nobody knows yet whether the session exists.
     InDoubt,
     /// The operator said no.
@@ -122,6 +124,7 @@ impl Refusal {
             }
             Self::TooMany(_) => Kind::TooManyRequests,
             Self::Malformed(malformed) => malformed.kind(),
+            Self::BadIdempotencyKey => Kind::InvalidArgument,
             Self::NoDevice => Kind::MissingIdentifier,
             Self::NoOperator(NoOperator::NoRule) => Kind::DeviceNotFound,
             Self::NoOperator(NoOperator::Disagreement) => Kind::InvalidArgument,
@@ -157,6 +160,7 @@ impl Refusal {
             | Self::Ledger(_)
             | Self::TooLong { .. }
             | Self::NotAvailable
+            | Self::BadIdempotencyKey
             | Self::InDoubt => None,
         }
     }
@@ -195,6 +199,9 @@ impl Refusal {
                 format!("the client's terms allow at most {duration_s_max} s in all")
             }
             Self::NotAvailable => "the session is not available, and cannot be extended".to_owned(),
+            Self::BadIdempotencyKey => {
+                "expected one `Idempotency-Key` of 1 to 255 visible characters".to_owned()
+            }
             Self::InDoubt => "whether this session exists is not known yet".to_owned(),
             Self::Operator(no) => message_of_no(no, told_in.family),
             Self::Silence(Silence::Lost(_)) => {
@@ -227,12 +234,13 @@ fn kind_of_unfit(unfit: &Unfit) -> Kind {
 
 fn kind_of_ledger(error: &ledger::Error) -> Kind {
     match error {
-        ledger::Error::Taken { .. } => Kind::Conflict,
+        ledger::Error::Taken { .. } | ledger::Error::Unanswered => Kind::Conflict,
         ledger::Error::QuotaExceeded { .. } => Kind::QuotaExceeded,
         ledger::Error::NotFound => Kind::SessionNotFound,
         ledger::Error::NotYours => Kind::PermissionDenied,
         ledger::Error::NotActive => Kind::ExtensionNotAllowed,
-        ledger::Error::TooBroad => Kind::InvalidArgument,
+        ledger::Error::TooBroad | ledger::Error::OtherRequest => Kind::InvalidArgument,
+        ledger::Error::NameTaken => Kind::BadGateway,
         ledger::Error::Lost | ledger::Error::Unavailable(_) => Kind::Unavailable,
     }
 }
@@ -275,6 +283,16 @@ fn message_of_ledger(error: &ledger::Error, family: Family) -> String {
         }
         ledger::Error::TooBroad => "the device's address names too many devices".to_owned(),
         ledger::Error::Lost => "the session changed meanwhile; look at it again".to_owned(),
+        ledger::Error::NameTaken => {
+            "the operator's answer cannot be used; the flow stays held until it is known what it did"
+                .to_owned()
+        }
+        ledger::Error::OtherRequest => {
+            "this `Idempotency-Key` came with another request before".to_owned()
+        }
+        ledger::Error::Unanswered => {
+            "this very request came before, and what became of it is not known yet".to_owned()
+        }
         ledger::Error::Unavailable(_) => "sessions cannot be written down now".to_owned(),
     }
 }

@@ -58,13 +58,16 @@ pub trait Site: Send + Sync + 'static {
     fn ready(&self) -> Result<(), String>;
 
     /// Brings up to date what is counted only when somebody looks; called before metrics are told.
-    fn measure(&self);
+    async fn measure(&self);
 
     /// Gets what the first requests will need; called once, before readiness is asked.
     async fn warm_up(&self);
 
     /// Does once what must be done now and then; called every second.
     async fn upkeep(&self);
+
+    /// Answers whoever runs the gateway, on the admin listener; nothing, if the path is none.
+    async fn look_inside(&self, request: &Inside<'_>) -> Option<Response<Vec<u8>>>;
 
     /// Waits until nothing runs on that an answered request has left behind.
     async fn settled(&self);
@@ -77,6 +80,19 @@ pub struct Addressed<'a> {
     pub method: &'a Method,
     /// Its path.
     pub path: &'a str,
+    /// Its header.
+    pub headers: &'a HeaderMap,
+}
+
+/// A request to the admin listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Inside<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// Its path.
+    pub path: &'a str,
+    /// What stands after the `?`.
+    pub query: &'a str,
     /// Its header.
     pub headers: &'a HeaderMap,
 }

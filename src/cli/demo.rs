@@ -148,7 +148,12 @@ impl Folder {
         let gateway = include_str!("../../policies/gateway.yaml");
         let schemas = format!("schemas: \"{}\"", schemas.display());
         let files = [
-            ("gateway.yaml", here(gateway).replace("schemas: ../schemas", &schemas)),
+            (
+                "gateway.yaml",
+                here(gateway)
+                    .replace("schemas: ../schemas", &schemas)
+                    .replace("directory: ../ledger ", "directory: ledger "),
+            ),
             ("operators.yaml", here(include_str!("../../policies/operators.yaml"))),
             ("routes.yaml", include_str!("../../policies/routes.yaml").to_owned()),
             ("profiles.yaml", include_str!("../../policies/profiles.yaml").to_owned()),

@@ -8,16 +8,17 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, header};
 
 use super::{caller, load_dialects, probe};
 use crate::{
     dialect,
     gateway::{Gateway, Rules},
-    ledger::Ledger,
-    policy::{self, Policy},
+    ledger::{Ledger, Opening},
+    operator::Caller,
+    policy::{self, Keeping, Place, Policy},
     refusal::Unread,
-    server::{self, Addressed, Rejection, Serving, Site},
+    server::{self, Addressed, Inside, Rejection, Serving, Site},
 };
 
 /// The gateway, as a site.
@@ -45,8 +46,13 @@ impl Site for Served {
         self.0.ready()
     }
 
-    fn measure(&self) {
-        self.0.measure();
+    async fn measure(&self) {
+        self.0.measure().await;
+    }
+
+    async fn look_inside(&self, request: &Inside<'_>) -> Option<Response<Vec<u8>>> {
+        let Inside { method, path, query, headers } = *request;
+        self.0.look_inside((method, path, query), headers.contains_key(header::ORIGIN)).await
     }
 
     async fn warm_up(&self) {
@@ -77,10 +83,17 @@ pub(super) fn run(
 
 /// Reads a folder; what is wrong with it comes one fault a line.
 pub(super) fn load(folder: &Path) -> Result<Policy, String> {
-    policy::load(folder, &dialect::names()).map_err(|faults| {
-        let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        format!("the policies cannot be followed\n{}", lines.join("\n"))
-    })
+    policy::load(folder, &dialect::names()).map_err(|faults| not_followed(&faults))
+}
+
+/// Reads where a gateway is asked, and where it keeps its sessions.
+pub(super) fn load_place(folder: &Path) -> Result<Place, String> {
+    policy::load_place(folder, &dialect::names()).map_err(|faults| not_followed(&faults))
+}
+
+fn not_followed(faults: &[policy::Fault]) -> String {
+    let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    format!("the policies cannot be followed\n{}", lines.join("\n"))
 }
 
 /// Serves what a policy says.
@@ -92,6 +105,7 @@ pub(super) fn serve(
     let caller = caller()?;
     let dialects = load_dialects(&policy.schemas)?;
     let settings = policy.server.clone();
+    let ledger = open_ledger(&policy.keeping, upgrade, &caller)?;
     let rules = Rules::new(policy, &dialects, &caller)?;
     let serving = Serving {
         listeners: settings.listeners,
@@ -103,7 +117,18 @@ pub(super) fn serve(
         metrics: caller.metrics.clone(),
         clock: caller.clock.clone(),
     };
-    let ledger = Ledger::in_memory(caller.clock.clone());
     let gateway = Arc::new(Gateway::new(rules, ledger, caller));
     server::serve(&serving, Arc::new(Served(gateway)))
+}
+
+fn open_ledger(keeping: &Keeping, upgrade: bool, caller: &Caller) -> Result<Ledger, String> {
+    let Caller { clock, metrics, .. } = caller.clone();
+    // The process before still has the directory, and lets go of it when it ends.
+    let opening = if upgrade { Opening::WhenFree } else { Opening::Now };
+    match keeping {
+        Keeping::InMemory => Ok(Ledger::in_memory(clock)),
+        Keeping::On(settings) => {
+            Ledger::open(settings, opening, clock, metrics).map_err(|error| error.to_string())
+        }
+    }
 }

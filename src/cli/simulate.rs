@@ -10,7 +10,7 @@ use super::{caller, load_dialects, probe};
 use crate::{
     policy::{Bounds, Drain, Listener},
     qod::Secret,
-    server::{self, Addressed, Rejection, Serving, Site},
+    server::{self, Addressed, Inside, Rejection, Serving, Site},
     simulator::{Settings, Simulator},
 };
 
@@ -70,7 +70,11 @@ impl Site for Simulated {
         Ok(())
     }
 
-    fn measure(&self) {}
+    async fn measure(&self) {}
+
+    async fn look_inside(&self, _: &Inside<'_>) -> Option<Response<Vec<u8>>> {
+        None
+    }
 
     async fn warm_up(&self) {}
 

@@ -7,12 +7,17 @@ use crate::{
     qod::{Granted, Message, Moment, QosStatus, Session, Severity, StatusInfo},
 };
 
+/// A record's session as its client sees it.
+pub(super) fn of(record: &Record) -> Session {
+    shown(&record.session, record.requested_at())
+}
+
 /// A session as its client sees it. Up to 0.10 an answer has to name times even while the network
 /// has not granted the session: they are counted from the request, and a remark says so.
-pub(super) fn shown(record: &Record) -> Session {
-    let mut session = record.session.clone();
+pub(super) fn shown(session: &Session, requested_at: Moment) -> Session {
+    let mut session = session.clone();
     let granted = &mut session.granted;
-    let started_at = *granted.started_at.get_or_insert_with(|| record.requested_at());
+    let started_at = *granted.started_at.get_or_insert(requested_at);
     let lasts = Duration::from_secs(u64::from(granted.duration_s));
     granted.expires_at.get_or_insert(started_at + lasts);
     if granted.status == QosStatus::Requested {

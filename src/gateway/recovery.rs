@@ -1,33 +1,39 @@
-//! The way of sessions that nobody is asking about: those that end by themselves, and deletes that
-//! an operator has not confirmed yet.
+//! The way of sessions that nobody is asking about: those that end by themselves, deletes that an
+//! operator has not confirmed, and calls of which nobody knows what they did.
 
 use std::sync::Arc;
 
 use http::HeaderValue;
 
 use super::Gateway;
-use crate::ledger::Record;
+use crate::{
+    ledger::{Record, Todo},
+    operator::{No, Operator, Outcome},
+    refusal::Refusal,
+};
 
 impl Gateway {
     /// What must be done now and then; called every second.
     pub async fn upkeep(self: &Arc<Self>) {
         let rules = self.rules.load_full();
         match self.ledger.sweep().await {
-            Ok(releasing) => {
-                for record in releasing {
+            Ok(due) => {
+                for (record, todo) in due {
                     let gateway = Arc::clone(self);
-                    self.running.spawn(async move { gateway.delete_again(record).await });
+                    self.running.spawn(async move { gateway.recover(record, todo).await });
                 }
             }
-            Err(error) => tracing::error!(%error, "sessions whose time is up stay as they are"),
+            // The ledger has said so itself.
+            Err(error) => tracing::debug!(%error, "sessions whose time is up stay as they are"),
         }
         rules.limits.shrink();
         rules.identity.refresh().await;
     }
 
     /// Counts what the ledger holds.
-    pub fn measure(&self) {
-        for (operator, state, count) in self.ledger.counts() {
+    pub async fn measure(&self) {
+        // What cannot be counted now stays as it was.
+        for (operator, state, count) in self.ledger.counts().await.unwrap_or_default() {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.metrics.sessions(&operator.0, state.name(), count);
         }
@@ -40,30 +46,69 @@ impl Gateway {
 
     /// Is all there that requests will need?
     pub fn ready(&self) -> Result<(), String> {
-        if self.rules.load().identity.ready() {
-            Ok(())
-        } else {
-            Err("no keys of a token issuer yet".to_owned())
+        if !self.rules.load().identity.ready() {
+            return Err("no keys of a token issuer yet".to_owned());
         }
+        self.ledger.health().map_err(|cause| format!("sessions cannot be written down: {cause}"))
     }
 
-    /// Waits until no operator is being asked any more.
+    /// Waits until no operator is being asked any more, and closes the ledger.
     pub async fn settled(&self) {
         self.running.close();
         self.running.wait().await;
+        self.ledger.close().await;
     }
 
-    async fn delete_again(&self, record: Record) {
+    async fn recover(&self, record: Record, todo: Todo) {
         let rules = self.rules.load_full();
         let Ok(operator) = rules.operator(&record.operator) else { return };
         let correlator = HeaderValue::from_static("recovery");
-        if let Err(refusal) = self.delete_at(operator, &record, &correlator).await {
-            tracing::warn!(
-                operator = %record.operator,
-                session = %record.session.id,
-                cause = refusal.cause(),
-                "a session is not deleted at its operator yet"
-            );
+        match todo {
+            Todo::Delete => _ = self.delete_released(operator, &record, &correlator).await,
+            Todo::LookFor => self.look_for(operator, &record, &correlator).await,
+            Todo::Ask => self.ask_again(operator, &record, &correlator).await,
+        }
+    }
+
+    // What an extension came to whose answer was lost: the session itself tells.
+    async fn ask_again(&self, operator: &Operator, record: &Record, correlator: &HeaderValue) {
+        let Some(theirs) = record.operator_session.as_deref() else { return };
+        let asked_at = self.ledger.now();
+        let granted = match operator.session(&self.caller, theirs, correlator).await {
+            Outcome::Accepted(accepted) => accepted.granted,
+            Outcome::Refused(No::Gone) => super::presence::gone(record, self.clock.now()),
+            // It is asked again.
+            Outcome::Refused(_) | Outcome::Unknown(_) => return,
+        };
+        match self.ledger.observe(record, granted, asked_at).await {
+            Ok(_) => self.metrics.recovered(&operator.id().0, "extension_looked_up"),
+            Err(error) => tracing::debug!(%error, "what became of an extension is not known yet"),
+        }
+    }
+
+    // Of a create whose answer was lost, an operator that tells its sessions knows what it did.
+    async fn look_for(&self, operator: &Operator, record: &Record, correlator: &HeaderValue) {
+        _ = (operator, record, correlator);
+    }
+
+    /// Deletes a session at its operator; until that is sure, it stays held and is tried again.
+    pub(super) async fn delete_at(
+        &self,
+        operator: &Operator,
+        record: &Record,
+        correlator: &HeaderValue,
+    ) -> Result<(), Refusal> {
+        let record = self.ledger.begin_delete(record).await?;
+        let Some(operator_session) = record.operator_session.as_deref() else {
+            return Err(Refusal::InDoubt);
+        };
+        crate::faults::point("before-delete");
+        let deleted = operator.delete_session(&self.caller, operator_session, correlator).await;
+        crate::faults::point("after-delete");
+        match deleted {
+            Outcome::Accepted(()) => Ok(self.ledger.end(&record).await?),
+            Outcome::Refused(no) => Err(Refusal::Operator(no)),
+            Outcome::Unknown(silence) => Err(Refusal::Silence(silence)),
         }
     }
 }

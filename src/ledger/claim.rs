@@ -1,16 +1,21 @@
 //! What a session claims: a device, as keys that can be compared, and a flow.
 //!
-//! Names of people and devices are kept as keyed hashes only. This ledger draws its secret when it
-//! starts; one that outlives its process must keep the secret beside its records, or it could not
-//! compare the old with the new. Addresses stay readable, for networks must be compared.
+//! Names of people and devices are compared as keyed hashes only. A ledger that forgets all draws
+//! its secret when it starts; one that outlives its process takes it from the key that its records
+//! are sealed with, or it could not compare the old with the new. Addresses stay readable, for
+//! networks must be compared.
 
 use std::{fmt, net::Ipv4Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Booking, Party, Rules};
+use super::{
+    Booking, Party, Rules,
+    repeat::{Repeat, RepeatKey},
+};
 use crate::qod::{ClientId, Device, DeviceIpv4, Flow, OperatorId, Subject};
 
 // A device is given a /64 at least, and may call itself by any address within it.
@@ -27,7 +32,7 @@ pub(super) struct Claim {
 }
 
 /// What a device is known by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct DeviceKeys {
     pub(super) permanent: Box<[PermanentKey]>,
     pub(super) v4: Option<V4Key>,
@@ -36,14 +41,14 @@ pub(super) struct DeviceKeys {
 }
 
 /// A name that stays with the device, or with its user.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct PermanentKey {
     pub(super) kind: PermanentKind,
     hash: [u8; 15],
 }
 
 /// What it is a name in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub(super) enum PermanentKind {
     Phone,
@@ -53,14 +58,14 @@ pub(super) enum PermanentKind {
 }
 
 /// An IPv4 address, which the operator may give to another device tomorrow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum V4Key {
     Public(PublicV4),
     Legacy(Ipv4Net),
 }
 
 /// An address as the Internet sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PublicV4 {
     pub(super) public: Ipv4Addr,
     pub(super) private: Option<Ipv4Addr>,
@@ -163,9 +168,24 @@ impl fmt::Debug for PermanentKey {
 }
 
 impl KeyHasher {
+    pub(super) const fn new(secret: [u8; 32]) -> Self {
+        Self { secret }
+    }
+
     /// With a secret that nobody knows.
     pub(super) fn random() -> Self {
-        Self { secret: StdRng::from_os_rng().random() }
+        Self::new(StdRng::from_os_rng().random())
+    }
+
+    /// What tells a create that is sent again: the client's key, and all that it asks.
+    pub(super) fn repeat(&self, client: &ClientId, key: &str, asked: &[&[u8]]) -> Repeat {
+        let mut hash = [0; 16];
+        for (to, from) in
+            hash.iter_mut().zip(self.hash(b'k', &[client.0.as_bytes(), key.as_bytes()]))
+        {
+            *to = from;
+        }
+        Repeat { key: RepeatKey(hash), fingerprint: self.hash(b'f', asked) }
     }
 
     fn phone(&self, digits: u64) -> PermanentKey {
@@ -181,18 +201,22 @@ impl KeyHasher {
     }
 
     fn key(&self, kind: PermanentKind, parts: &[&[u8]]) -> PermanentKey {
+        let mut hash = [0; 15];
+        for (to, from) in hash.iter_mut().zip(self.hash(kind as u8, parts)) {
+            *to = from;
+        }
+        PermanentKey { kind, hash }
+    }
+
+    fn hash(&self, kind: u8, parts: &[&[u8]]) -> [u8; 32] {
         let mut sha = Sha256::new_with_prefix(self.secret);
-        sha.update([kind as u8]);
+        sha.update([kind]);
         for part in parts {
             // With its length, so that no two lists of parts run together into one text.
             sha.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
             sha.update(part);
         }
-        let mut hash = [0; 15];
-        for (to, from) in hash.iter_mut().zip(sha.finalize()) {
-            *to = from;
-        }
-        PermanentKey { kind, hash }
+        sha.finalize().into()
     }
 }
 

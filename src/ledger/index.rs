@@ -6,7 +6,10 @@
 //! itself is asked of those few only. Time is two sorted sets of moments: when holds lapse, and when
 //! a record is due for the sweep. Nothing is ever found by looking through everything.
 
-use std::collections::{BTreeSet, HashMap, hash_map::Entry as Place};
+use std::{
+    collections::{BTreeSet, HashMap, hash_map::Entry as Place},
+    hash::{BuildHasher, RandomState},
+};
 
 use ipnet::IpNet;
 
@@ -53,6 +56,9 @@ pub(super) struct Index {
     counts: Vec<[u64; State::ALL.len()]>,
     /// How many sessions of each client hold.
     clients: HashMap<ClientId, u32>,
+    /// Whose the operators' own names are, by their hash.
+    theirs: HashMap<(OperatorNumber, u64), Slot>,
+    hashes: RandomState,
     keys: KeyTable,
     nets: NetSet,
     groups: Groups,
@@ -71,6 +77,8 @@ struct Entry {
     flow: Flow,
     /// Its place in its group.
     place: u32,
+    /// The hash of the operator's own name for it.
+    theirs: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -110,18 +118,42 @@ impl Index {
             return Err(Error::Taken { own: own.then_some(id), device_unknown: true });
         }
         let Claim { client, keys, flow, operator: _ } = claim;
-        self.take(Entry { life, operator, client, keys, flow, place: 0 });
+        self.take(Entry { life, operator, client, keys, flow, place: 0, theirs: None });
         Ok(found.unknown.is_some())
     }
 
-    /// Writes down the next generation of a session's life. A hold that has lapsed stays so.
-    pub(super) fn replace(&mut self, life: Life) -> Result<(), Error> {
+    /// Takes in what was judged before, by a process that is gone.
+    pub(super) fn restore(&mut self, life: Life, claim: Claim, operator_session: Option<&str>) {
+        let operator = self.operator(&claim.operator);
+        let Claim { client, keys, flow, operator: _ } = claim;
+        let slot = self.take(Entry { life, operator, client, keys, flow, place: 0, theirs: None });
+        if let Some(theirs) = operator_session {
+            self.name(slot, operator, theirs);
+        }
+    }
+
+    /// Which session the operator has under this name of its own.
+    pub(super) fn named_by(&self, operator: &OperatorId, theirs: &str) -> Option<SessionId> {
+        let number = *self.operators.get(operator)?;
+        let slot = *self.theirs.get(&(number, self.hashes.hash_one(theirs)))?;
+        Some(self.entries.get(slot)?.life.id)
+    }
+
+    /// Writes down the next generation of a session's life, and the operator's own name for it.
+    /// A hold that has lapsed stays so; a name that another session has is refused.
+    pub(super) fn replace(&mut self, life: Life, theirs: Option<&str>) -> Result<(), Error> {
         let slot = *self.slots.get(&life.id).ok_or(Error::NotFound)?;
-        let entry = self.entries.get_mut(slot).ok_or(Error::NotFound)?;
-        let before = entry.life;
+        let entry = self.entries.get(slot).ok_or(Error::NotFound)?;
+        let (before, operator, unnamed) = (entry.life, entry.operator, entry.theirs.is_none());
         let reholds = before.holds_until.is_none() && life.holds_until.is_some();
         if reholds || before.generation.checked_add(1) != Some(life.generation) {
             return Err(Error::Lost);
+        }
+        if let Some(theirs) = theirs.filter(|_| unnamed) {
+            if self.theirs.contains_key(&(operator, self.hashes.hash_one(theirs))) {
+                return Err(Error::NameTaken);
+            }
+            self.name(slot, operator, theirs);
         }
         if before.holds_until.is_some() && life.holds_until.is_none() {
             self.unlink(slot);
@@ -153,6 +185,9 @@ impl Index {
         self.slots.remove(id);
         if let Some(entry) = self.entries.remove(slot) {
             self.count(entry.operator, life.state, u64::wrapping_sub);
+            if let Some(hash) = entry.theirs {
+                self.theirs.remove(&(entry.operator, hash));
+            }
         }
         Ok(())
     }
@@ -292,7 +327,15 @@ impl Index {
         }
     }
 
-    fn take(&mut self, entry: Entry) {
+    fn name(&mut self, slot: Slot, operator: OperatorNumber, theirs: &str) {
+        let hash = self.hashes.hash_one(theirs);
+        self.theirs.insert((operator, hash), slot);
+        if let Some(entry) = self.entries.get_mut(slot) {
+            entry.theirs = Some(hash);
+        }
+    }
+
+    fn take(&mut self, entry: Entry) -> Slot {
         let (life, operator) = (entry.life, entry.operator);
         let client = entry.client.clone();
         let kinds = entry.keys.kinds();
@@ -300,11 +343,11 @@ impl Index {
         self.slots.insert(life.id, slot);
         self.due.insert((life.due, slot));
         self.count(operator, life.state, u64::wrapping_add);
-        let Some(until) = life.holds_until else { return };
+        let Some(until) = life.holds_until else { return slot };
         self.lapses.insert((until, slot));
         *self.clients.entry(client).or_insert(0) += 1;
         let place = self.groups.add(operator, kinds, slot);
-        let Some(entry) = self.entries.get_mut(slot) else { return };
+        let Some(entry) = self.entries.get_mut(slot) else { return slot };
         entry.place = place;
         let keys = &entry.keys;
         for key in IndexKey::exact(operator, keys).chain(IndexKey::public(operator, keys)) {
@@ -313,6 +356,7 @@ impl Index {
         for net in nets(keys) {
             self.nets.add(operator, net, slot);
         }
+        slot
     }
 
     // Takes away a session's hold: all that others could find it by.

@@ -1,114 +1,139 @@
-//! The store that forgets all when the process ends: an index and the records behind one lock.
+//! The store that forgets all when the process ends: a book and its records behind one lock.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
     sync::{Mutex, MutexGuard},
-    time::Duration,
 };
 
 use async_trait::async_trait;
 
 use super::{
     Error, Record, State,
-    index::Index,
-    record::Fate,
-    store::{Store, Swept, Wish},
+    book::{Book, Shelf},
+    hand::Hand,
+    repeat::{RepeatKey, Reply},
+    store::{Inserted, Store, Swept, Wish},
 };
 use crate::qod::{Moment, OperatorId, SessionId};
 
-// When to look again at a record that would not move on: the clock was set back.
-const STUCK: Duration = Duration::from_secs(30);
-
 /// See the module. The lock is never held across an `await`.
-#[derive(Debug, Default)]
-pub(super) struct Memory(Mutex<Book>);
+#[derive(Debug)]
+pub(super) struct Memory {
+    hand: Hand,
+    all: Mutex<(Book, Maps)>,
+}
 
 #[derive(Debug, Default)]
-struct Book {
-    index: Index,
+struct Maps {
     // Boxed: a table that grows moves its elements, and keeps half of its places empty.
-    records: HashMap<SessionId, Box<Record>>,
+    records: BTreeMap<SessionId, Box<Record>>,
+    replies: HashMap<RepeatKey, Reply>,
 }
 
 impl Memory {
+    pub(super) fn new(hand: Hand) -> Self {
+        Self { hand, all: Mutex::default() }
+    }
+
     // A panic within the lock would leave index and records at odds: then nothing works any more.
-    fn book(&self) -> Result<MutexGuard<'_, Book>, Error> {
-        self.0.lock().map_err(|_| Error::Unavailable("broken by a panic".to_owned()))
+    fn held(&self) -> Result<MutexGuard<'_, (Book, Maps)>, Error> {
+        self.all.lock().map_err(|_| Error::Unavailable("broken by a panic".to_owned()))
+    }
+
+    fn step<T>(
+        &self,
+        step: impl FnOnce(&mut Book, &mut Maps) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut held = self.held()?;
+        let (book, maps) = &mut *held;
+        step(book, maps)
     }
 }
 
 #[async_trait]
 impl Store for Memory {
-    async fn insert(&self, wish: Wish, now: Moment) -> Result<bool, Error> {
-        let Wish { record, claim, rules, sessions_max } = wish;
-        let record = Box::new(record);
-        let mut book = self.book()?;
-        let unknown = book.index.insert(record.life(now), claim, &rules, sessions_max, now)?;
-        book.records.insert(record.session.id, record);
-        Ok(unknown)
+    fn now(&self) -> Moment {
+        self.hand.now()
+    }
+
+    async fn insert(&self, wish: Wish, now: Moment) -> Result<Inserted, Error> {
+        self.step(|book, maps| book.insert(maps, &wish, now))
     }
 
     async fn replace(&self, record: Record, now: Moment) -> Result<(), Error> {
-        let record = Box::new(record);
-        self.book()?.replace(record, now)
+        self.step(|book, maps| book.replace(maps, &record, now))
     }
 
     async fn remove(&self, id: SessionId, generation: u64) -> Result<(), Error> {
-        let mut book = self.book()?;
-        book.index.remove(&id, generation)?;
-        book.records.remove(&id);
-        Ok(())
+        self.step(|book, maps| book.remove(maps, id, generation))
     }
 
     async fn find(&self, id: &SessionId) -> Result<Option<Record>, Error> {
-        Ok(self.book()?.records.get(id).map(|record| Record::clone(record)))
+        self.held()?.1.record(id)
+    }
+
+    async fn named_by(
+        &self,
+        operator: &OperatorId,
+        theirs: &str,
+    ) -> Result<Option<SessionId>, Error> {
+        Ok(self.held()?.0.index.named_by(operator, theirs))
+    }
+
+    async fn page(
+        &self,
+        after: Option<SessionId>,
+        records_max: usize,
+    ) -> Result<Vec<Record>, Error> {
+        let held = self.held()?;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let records = held.1.records.range((from, Bound::Unbounded)).take(records_max);
+        Ok(records.map(|(_, record)| Record::clone(record)).collect())
     }
 
     async fn sweep(&self, now: Moment, records_max: usize) -> Result<Swept, Error> {
-        Ok(self.book()?.sweep(now, records_max))
+        self.step(|book, maps| book.sweep(maps, now, records_max))
     }
 
-    fn counts(&self) -> Vec<(OperatorId, State, u64)> {
-        self.book().map(|book| book.index.counts()).unwrap_or_default()
+    async fn counts(&self) -> Result<Vec<(OperatorId, State, u64)>, Error> {
+        Ok(self.held()?.0.index.counts())
     }
+
+    fn health(&self) -> Result<(), String> {
+        self.held().map(drop).map_err(|error| error.to_string())
+    }
+
+    async fn close(&self) {}
 }
 
-impl Book {
-    fn replace(&mut self, record: Box<Record>, now: Moment) -> Result<(), Error> {
-        self.index.replace(record.life(now))?;
-        self.records.insert(record.session.id, record);
+impl Shelf for Maps {
+    fn record(&self, id: &SessionId) -> Result<Option<Record>, Error> {
+        Ok(self.records.get(id).map(|record| Record::clone(record)))
+    }
+
+    fn put(&mut self, record: &Record) -> Result<(), Error> {
+        self.records.insert(record.session.id, Box::new(record.clone()));
         Ok(())
     }
 
-    fn sweep(&mut self, now: Moment, records_max: usize) -> Swept {
-        self.index.lapse(now, records_max);
-        let due = self.index.due(now, records_max);
-        let mut swept = Swept { records: due.len(), releasing: Vec::new() };
-        for id in due {
-            let Some(record) = self.records.get(&id) else { continue };
-            match record.fate(now) {
-                Fate::Gone => {
-                    // The index has it: it has just said so.
-                    if self.index.remove(&id, record.generation()).is_ok() {
-                        self.records.remove(&id);
-                    }
-                }
-                Fate::DeleteAgain => {
-                    self.index.postpone(&id, record.life(now).due);
-                    swept.releasing.push(Record::clone(record));
-                }
-                Fate::Becomes(next) => {
-                    let releasing =
-                        (next.state() == State::Releasing).then(|| Record::clone(&next));
-                    match self.replace(next, now) {
-                        Ok(()) => swept.releasing.extend(releasing),
-                        Err(_) => self.index.postpone(&id, now + STUCK),
-                    }
-                }
-                Fate::Stays => self.index.postpone(&id, now + STUCK),
-            }
-        }
-        swept
+    fn take(&mut self, id: &SessionId) -> Result<(), Error> {
+        self.records.remove(id);
+        Ok(())
+    }
+
+    fn reply(&self, key: &RepeatKey) -> Result<Option<Reply>, Error> {
+        Ok(self.replies.get(key).cloned())
+    }
+
+    fn put_reply(&mut self, key: &RepeatKey, reply: &Reply) -> Result<(), Error> {
+        self.replies.insert(*key, reply.clone());
+        Ok(())
+    }
+
+    fn take_reply(&mut self, key: &RepeatKey) -> Result<(), Error> {
+        self.replies.remove(key);
+        Ok(())
     }
 }
 

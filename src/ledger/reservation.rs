@@ -5,8 +5,22 @@ use std::time::Duration;
 use super::Record;
 use crate::{
     clock::{Clock, Tick},
-    qod::{ClientId, CreateSession, Moment, OperatorId, SessionId},
+    qod::{ClientId, CreateSession, Moment, OperatorId, Session, SessionId},
 };
+
+/// What came of reserving.
+#[derive(Debug)]
+pub enum Reserved {
+    /// The flow is held.
+    New(Reservation),
+    /// This very request was sent before, and is answered as it was then.
+    Repeated {
+        /// The session that was made then.
+        session: Box<Session>,
+        /// When it was sent first.
+        requested_at: Moment,
+    },
+}
 
 /// A flow held for a session that its operator has yet to grant. It ends in exactly one of the
 /// ledger's `confirm`, `release` and `leave_in_doubt`; where it is dropped, its flow stays held.
@@ -34,53 +48,55 @@ use crate::{
 #[derive(Debug)]
 #[must_use = "its flow stays held until it is confirmed, released or left in doubt"]
 pub struct Reservation {
-    record: Record,
-    claimed: CreateSession,
+    // On the heap, for it goes from hand to hand.
+    record: Box<Record>,
+    claimed: Box<CreateSession>,
     begun: Tick,
     same_device_unknown: bool,
 }
 
 impl Reservation {
-    pub(super) const fn new(
+    pub(super) fn new(
         record: Record,
         claimed: CreateSession,
         begun: Tick,
         same_device_unknown: bool,
     ) -> Self {
+        let (record, claimed) = (Box::new(record), Box::new(claimed));
         Self { record, claimed, begun, same_device_unknown }
     }
 
     pub(super) fn into_record(self) -> Record {
-        self.record
+        *self.record
     }
 
     /// The gateway's name for the session to come.
-    pub const fn id(&self) -> SessionId {
+    pub fn id(&self) -> SessionId {
         self.record.session.id
     }
 
     /// What a change of it must know: how often it was changed.
-    pub const fn generation(&self) -> u64 {
+    pub fn generation(&self) -> u64 {
         self.record.generation()
     }
 
     /// Whom to ask.
-    pub const fn operator(&self) -> &OperatorId {
+    pub fn operator(&self) -> &OperatorId {
         &self.record.operator
     }
 
     /// For whom.
-    pub const fn client(&self) -> &ClientId {
+    pub fn client(&self) -> &ClientId {
         &self.record.client
     }
 
     /// What was asked, in the client's words.
-    pub const fn wanted(&self) -> &CreateSession {
+    pub fn wanted(&self) -> &CreateSession {
         &self.record.session.wanted
     }
 
     /// What to ask of the operator.
-    pub const fn claimed(&self) -> &CreateSession {
+    pub fn claimed(&self) -> &CreateSession {
         &self.claimed
     }
 

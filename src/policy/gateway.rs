@@ -8,11 +8,12 @@ use serde::Deserialize;
 use super::{
     fault::Fault,
     known::Known,
-    settings::{ApiSetting, Bounds, Drain, Listener, ServerSettings, Speaks, TlsFiles},
+    secrets::Whereabouts,
+    settings::{ApiSetting, Bounds, Drain, Keeping, Listener, ServerSettings, Speaks, TlsFiles},
     source::Spot,
-    words::{ApiPath, FilePath, Part, Said, Size, Span, SpanOrZero},
+    words::{ApiPath, FilePath, Part, Said, Size, Span, SpanOrZero, VariableName},
 };
-use crate::dialect;
+use crate::{dialect, ledger};
 
 /// The gateway itself.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -29,6 +30,8 @@ pub(super) struct File {
     /// What is served on which path.
     #[schemars(length(min = 1))]
     apis: Vec<Part<ApiEntry>>,
+    /// Where sessions are kept, and how surely.
+    store: Part<StoreEntry>,
     /// How strictly bodies are read.
     strictness: Part<StrictnessEntry>,
     /// What clients may take up.
@@ -74,6 +77,31 @@ struct ApiEntry {
     candidates: Option<Vec<String>>,
     /// The one of them that a request which tells nothing is taken for.
     fallback: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct StoreEntry {
+    /// A directory of its own; it is made, if there is none.
+    directory: Option<Said<FilePath>>,
+    /// When a change counts as written.
+    sync: SyncEntry,
+    /// The file of the key that sessions are sealed with.
+    key_file: Option<Said<FilePath>>,
+    /// Or the environment variable.
+    key_env: Option<Said<VariableName>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum SyncEntry {
+    /// When the disk has it.
+    #[default]
+    Durable,
+    /// When the process has it, and the disk 100 ms later.
+    Relaxed,
+    /// At once; nothing is written, and all is forgotten when the process ends.
+    Memory,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -136,6 +164,7 @@ struct DrainEntry {
 #[derive(Debug)]
 pub(super) struct Gateway {
     pub(super) server: ServerSettings,
+    pub(super) keeping: Keeping,
     pub(super) apis: Vec<ApiSetting>,
     pub(super) strictness: dialect::Strictness,
     pub(super) schemas: std::path::PathBuf,
@@ -188,12 +217,14 @@ impl File {
             let message = format!("there is no folder `{}`", schemas.display());
             faults.push(root.key("schemas").fault(message));
         }
+        let store = root.key("store").read(self.store, faults)?;
+        let keeping = store.settings(root.key("store"), known, faults);
         let strictness = root.key("strictness").read(self.strictness, faults)?.settings();
         let bounds = root.key("bounds").read(self.bounds, faults)?.settings();
         let drain = root.key("drain").read(self.drain, faults)?.settings();
         let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
         let server = ServerSettings { listeners, admin: admin?.address.0, bounds, drain };
-        Some(Gateway { server, apis, strictness, schemas })
+        Some(Gateway { server, keeping: keeping?, apis, strictness, schemas })
     }
 }
 
@@ -293,6 +324,35 @@ fn speaks(
             faults.push(at.fault(message));
             None
         }
+    }
+}
+
+impl StoreEntry {
+    fn settings(self, at: Spot<'_>, known: &Known<'_>, faults: &mut Vec<Fault>) -> Option<Keeping> {
+        let sync = match self.sync {
+            SyncEntry::Durable => ledger::Sync::Durable,
+            SyncEntry::Relaxed => ledger::Sync::Relaxed,
+            SyncEntry::Memory => {
+                let idle = ["directory", "key_file", "key_env"];
+                for key in idle.into_iter().filter(|key| at.keys().any(|said| said == *key)) {
+                    faults.push(at.name(key).fault("nothing is written with `sync: memory`"));
+                }
+                return Some(Keeping::InMemory);
+            }
+        };
+        let said = self.key_file.is_some() || self.key_env.is_some();
+        let key = Whereabouts { file: self.key_file, variable: self.key_env }.fetch(
+            "key",
+            at,
+            known.folder,
+            faults,
+        );
+        if said && key.is_none() {
+            return None;
+        }
+        let directory = self.directory.map_or_else(|| "../ledger".to_owned(), |path| path.0.0);
+        let directory = known.folder.join(directory);
+        Some(Keeping::On(ledger::Settings { directory, sync, key }))
     }
 }
 

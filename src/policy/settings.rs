@@ -9,6 +9,24 @@ use crate::{
     qod::{OperatorId, Secret},
 };
 
+/// Where sessions are kept.
+#[derive(Clone, Debug)]
+pub enum Keeping {
+    /// On disk.
+    On(ledger::Settings),
+    /// Nowhere: they are forgotten when the process ends.
+    InMemory,
+}
+
+/// What must be known to look into a gateway.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Where it is asked.
+    pub admin: SocketAddr,
+    /// Where it keeps its sessions.
+    pub keeping: Keeping,
+}
+
 /// How the server listens and what it puts up with.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {

@@ -3,11 +3,12 @@
 use std::{fmt, net::Ipv4Addr, str::FromStr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
 
 use super::Written;
 
 /// A device. All its identifiers are claimed to be of the same one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Device {
     /// `phoneNumber` (`msisdn` before 0.9).
     pub phone: Option<Written<PhoneNumber>>,
@@ -37,15 +38,15 @@ pub enum IdentifierKind {
 }
 
 /// An E.164 number. It prints in full; its `Debug` form shows only country and end.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PhoneNumber(u64);
 
 /// A network access identifier (RFC 7542): `user@realm`.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Nai(String);
 
 /// How a device's IPv4 address is given.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DeviceIpv4 {
     /// From 0.9 on: as seen from the Internet, told apart behind a NAT by one of the other two.
     Public {

@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
 
 use super::{PortSet, PortsSpec, Written};
 
 /// A backend of the client's.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ApplicationServer {
     /// One address or network of each family; at least one of the two.
     Subnets {
@@ -22,7 +23,7 @@ pub enum ApplicationServer {
 
 /// The packets of a session, apart from its device: what two sessions of one device may share no
 /// part of.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Flow {
     /// The servers' networks, host bits cleared.
     pub servers: Box<[IpNet]>,

@@ -1,9 +1,16 @@
 //! A point in time, as the ledger and the APIs count it.
 
-use std::{ops::Add, time::Duration};
+use std::{
+    ops::{Add, Sub},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
 
 /// Milliseconds since the Unix epoch, UTC.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Moment(u64);
 
 impl Moment {
@@ -39,5 +46,14 @@ impl Add<Duration> for Moment {
     fn add(self, after: Duration) -> Self {
         let milliseconds = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(milliseconds))
+    }
+}
+
+impl Sub<Duration> for Moment {
+    type Output = Self;
+
+    fn sub(self, before: Duration) -> Self {
+        let milliseconds = u64::try_from(before.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(milliseconds))
     }
 }

@@ -2,18 +2,21 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::Moment;
+
 /// An OAuth2 client: an application that asks for sessions.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ClientId(pub Arc<str>);
 
 /// A mobile network operator, as the policies call it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct OperatorId(pub Arc<str>);
 
 /// The end user that a three-legged token speaks for: unique within its issuer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Subject {
     /// Who issued the token.
     pub issuer: Arc<str>,
@@ -22,7 +25,7 @@ pub struct Subject {
 }
 
 /// The gateway's own name for a session: a UUID. Operators have names of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SessionId(pub Uuid);
 
 /// A session id must be a UUID (CAMARA `SessionId`, `format: uuid`).
@@ -34,6 +37,19 @@ impl SessionId {
     /// A new one, that nobody can guess.
     pub fn random() -> Self {
         Self(Uuid::new_v4())
+    }
+
+    /// A new one, that nobody can guess either, but that sorts by when it was made (a UUID of
+    /// version 7): where many are kept in order, the new ones stand together.
+    pub fn at(now: Moment) -> Self {
+        // Those of the sixteen bytes that hold no version or variant.
+        let bytes = Uuid::new_v4().into_bytes();
+        let free = bytes.iter().enumerate().filter(|(at, _)| ![6, 8].contains(at));
+        let mut random = [0; 10];
+        for (to, (_, from)) in random.iter_mut().zip(free) {
+            *to = *from;
+        }
+        Self(uuid::Builder::from_unix_timestamp_millis(now.unix_ms(), &random).into_uuid())
     }
 }
 

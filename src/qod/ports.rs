@@ -1,7 +1,9 @@
 //! Ports: as a client lists them, and as the set that the list means.
 
+use serde::{Deserialize, Serialize};
+
 /// From one port up to another, both included. `from` may be above `to` until a codec has checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PortRange {
     /// The first.
     pub from: u16,
@@ -10,7 +12,7 @@ pub struct PortRange {
 }
 
 /// CAMARA's `PortsSpec`, word for word: what is echoed and what an operator is sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PortsSpec {
     /// In the order given.
     pub ranges: Vec<PortRange>,
@@ -19,7 +21,7 @@ pub struct PortsSpec {
 }
 
 /// The ports that a list means: sorted intervals that neither touch nor overlap.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PortSet(Box<[PortRange]>);
 
 impl PortSet {

@@ -1,5 +1,7 @@
 //! What is asked for, and what is given: a quality for a flow, for a while.
 
+use serde::{Deserialize, Serialize};
+
 use super::{ApplicationServer, Device, Flow, Moment, PortsSpec, Secret, SessionId};
 
 /// What a client can ask.
@@ -16,7 +18,7 @@ pub enum Operation {
 }
 
 /// A wish for a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateSession {
     /// Whose traffic; nothing, if a three-legged token says it.
     pub device: Option<Device>,
@@ -35,16 +37,17 @@ pub struct CreateSession {
 }
 
 /// Where to post what happens to a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sink {
     /// An http or https URL. Before 0.9, `/notifications` is appended when it is called.
     pub url: String,
-    /// What to show there.
+    /// What to show there. Whoever writes a sink down writes this on its own, or not at all.
+    #[serde(skip)]
     pub token: Option<Secret>,
 }
 
 /// A session that an operator has granted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// Our name for it; the operator has its own.
     pub id: SessionId,
@@ -55,7 +58,7 @@ pub struct Session {
 }
 
 /// What an operator grants.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Granted {
     /// How long in all, with extensions.
     pub duration_s: u32,
@@ -72,7 +75,7 @@ pub struct Granted {
 }
 
 /// How a session stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum QosStatus {
     /// Asked for; the network has not answered yet.
     Requested,
@@ -83,7 +86,7 @@ pub enum QosStatus {
 }
 
 /// Why a session is unavailable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum StatusInfo {
     /// Its time is up.
     DurationExpired,
@@ -94,7 +97,7 @@ pub enum StatusInfo {
 }
 
 /// A remark on a session (0.8 to 0.10).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// How much it matters.
     pub severity: Severity,
@@ -103,7 +106,7 @@ pub struct Message {
 }
 
 /// How much a remark matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Severity {
     /// Good to know.
     Info,

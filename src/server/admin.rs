@@ -1,4 +1,5 @@
-//! For whoever runs the gateway: `/metrics`, `/healthz`, `/readyz`. Not for the Internet.
+//! For whoever runs the gateway: `/metrics`, `/healthz`, `/readyz`, and what the site shows of
+//! itself. Not for the Internet.
 
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use bytes::Bytes;
 use http::{Response, header};
 use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
 
-use super::{Site, doors::Doors, drain::Leaving};
+use super::{Inside, Site, doors::Doors, drain::Leaving};
 use crate::metrics::Metrics;
 
 /// Answers them.
@@ -19,11 +20,11 @@ pub(super) struct Admin {
 }
 
 impl Admin {
-    fn answer(&self, path: &str) -> (u16, &'static str, String) {
+    async fn answer(&self, path: &str) -> (u16, &'static str, String) {
         const TEXT: &str = "text/plain; charset=utf-8";
         match path {
             "/metrics" => {
-                self.site.measure();
+                self.site.measure().await;
                 (200, prometheus::TEXT_FORMAT, self.metrics.text())
             }
             "/healthz" => (200, TEXT, "ok\n".to_owned()),
@@ -33,7 +34,7 @@ impl Admin {
                 Ok(()) => (200, TEXT, "ready\n".to_owned()),
                 Err(reason) => (503, TEXT, format!("{reason}\n")),
             },
-            _ => (404, TEXT, "expected /metrics, /healthz or /readyz\n".to_owned()),
+            _ => (404, TEXT, "expected /metrics, /healthz, /readyz or /sessions\n".to_owned()),
         }
     }
 }
@@ -41,7 +42,19 @@ impl Admin {
 #[async_trait]
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
-        let (status, kind, text) = self.answer(session.req_header().uri.path());
+        let head = session.req_header();
+        let inside = Inside {
+            method: &head.method,
+            path: head.uri.path(),
+            query: head.uri.query().unwrap_or_default(),
+            headers: &head.headers,
+        };
+        if let Some(mut response) = self.site.look_inside(&inside).await {
+            let length = response.body().len();
+            response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+            return response;
+        }
+        let (status, kind, text) = self.answer(inside.path).await;
         let body = Bytes::from(text);
         let mut response = Response::new(body.to_vec());
         *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();

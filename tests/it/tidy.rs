@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 const FLOORS: &[&str] = &[
     "qod",
     "clock",
+    "faults",
     "json",
     "metrics",
     "audit",

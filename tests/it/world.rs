@@ -217,7 +217,7 @@ impl World {
         let mut gateway = format!(
             "listeners: [{{ address: \"{ip}:{GATEWAY_PORT}\" }}]\n\
              admin: {{ address: \"{ip}:{ADMIN_PORT}\" }}\n\
-             schemas: \"{}\"\n{}\napis:\n",
+             schemas: \"{}\"\nstore: {{ directory: ledger }}\n{}\napis:\n",
             schemas.display(),
             setup.gateway
         );

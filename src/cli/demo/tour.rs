@@ -383,8 +383,15 @@ impl Tour {
         headers: &[(HeaderName, HeaderValue)],
         body: Bytes,
     ) -> Result<Answered, String> {
-        let answer_bytes_max = ANSWER_BYTES_MAX;
-        let call = Call { method, path, headers, body, within: WITHIN, answer_bytes_max };
+        let call = Call {
+            method,
+            path,
+            headers,
+            body,
+            reach_within: WITHIN,
+            within: WITHIN,
+            answer_bytes_max: ANSWER_BYTES_MAX,
+        };
         match self.outbound.send(endpoint, &call).await {
             Sent::Answered(answer) => Ok(answer),
             Sent::NotSent(reason) | Sent::Unknown(reason) => Err(format!("{path}: {reason}")),

@@ -1,8 +1,16 @@
 use std::sync::Arc;
 
-use super::{super::store::tests::keeps_the_contract, *};
+use super::{
+    super::store::tests::{Kind, keeps_the_contract},
+    *,
+};
 
 #[test]
 fn it_keeps_the_contract() {
-    keeps_the_contract(|| Arc::new(Memory::default()));
+    let kind = Kind {
+        make: &|clock| Arc::new(Memory::new(Hand::new(clock.clone()))),
+        restart: None,
+        histories: 256,
+    };
+    keeps_the_contract(&kind);
 }

@@ -104,6 +104,15 @@ impl Book {
         kept.phase = change(kept.phase, now);
     }
 
+    /// Nobody is being asked any more by who is gone.
+    pub(super) fn restart(&mut self) {
+        for kept in &mut self.kept {
+            if let Phase::Pending { life_ends, .. } = kept.phase {
+                kept.phase = Phase::InDoubt { life_ends };
+            }
+        }
+    }
+
     pub(super) fn forget(&mut self, id: SessionId) {
         self.kept.retain(|kept| kept.id != id);
     }

@@ -8,9 +8,11 @@ use super::book::{Book, Judged, Phase, Told, may_see};
 use crate::{
     clock::Clock,
     ledger::{
-        Booking, ConflictMode, Error, Ledger, OnUnknown, Party, Record, Reservation, Rules, State,
+        Booking, ConflictMode, Error, Ledger, OnUnknown, Party, Record, Reservation, Reserved,
+        Rules, State, Todo,
+        claim::KeyHasher,
         sample::{START, any_asked, booking, granted, party, user},
-        store::Store,
+        store::tests::{Kind, Restart},
     },
     qod::{CreateSession, Granted, Moment, QosStatus, SessionId, StatusInfo},
 };
@@ -35,6 +37,8 @@ enum Step {
     Late(usize, Told),
     Advance(u32),
     Sweep,
+    /// Of the process. Its reservations are gone with it.
+    Restart,
 }
 
 struct Run {
@@ -47,21 +51,24 @@ struct Run {
 }
 
 /// Makes many random calls of a new ledger over such a store; after each the two must agree.
-pub(in super::super) fn agrees_with_the_model(make: impl Fn() -> Arc<dyn Store>) {
+pub(in super::super) fn agrees_with_the_model(kind: &Kind<'_>) {
     let mut runner = TestRunner::new(ProptestConfig {
         failure_persistence: None,
-        ..ProptestConfig::with_cases(256)
+        ..ProptestConfig::with_cases(kind.histories)
     });
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runner
         .run(&vec(any_step(), 1..80), |steps| {
             let clock = Clock::fixed(START);
-            let ledger = Ledger::over(make(), clock.clone());
+            let ledger = Ledger::over((kind.make)(&clock), KeyHasher::random(), clock.clone());
             let book = Book { now: START, kept: Vec::new() };
             let mut run = Run { ledger, clock, book, open: Vec::new(), old: Vec::new() };
             runtime.block_on(async {
                 for step in steps {
-                    run.step(step).await;
+                    match (&step, kind.restart) {
+                        (Step::Restart, Some(restart)) => run.restart(restart),
+                        _ => run.step(step).await,
+                    }
                     run.compare().await;
                 }
             });
@@ -97,6 +104,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => (0..256_usize, told()).prop_map(|(n, told)| Step::Late(n, told)),
         5 => select(vec![1, 4, 10, 31, 41, 120, 359, 361, 1000]).prop_map(Step::Advance),
         2 => Just(Step::Sweep),
+        2 => Just(Step::Restart),
     ]
 }
 
@@ -142,6 +150,12 @@ fn told(told: Told, now: Moment) -> Granted {
 }
 
 impl Run {
+    fn restart(&mut self, restart: &Restart<'_>) {
+        self.open.clear();
+        self.ledger.store = restart(Arc::clone(&self.ledger.store), &self.clock);
+        self.book.restart();
+    }
+
     async fn step(&mut self, step: Step) {
         match step {
             Step::Reserve { who, booking } => self.reserve(asker(who), *booking).await,
@@ -149,7 +163,7 @@ impl Run {
                 let Some(reservation) = self.take(n) else { return };
                 let (id, fresh) = (reservation.id(), self.is_pending(&reservation));
                 let granted = told(what, self.book.now);
-                let done = self.ledger.confirm(reservation, "theirs".to_owned(), granted).await;
+                let done = self.ledger.confirm(reservation, format!("their {id}"), granted).await;
                 assert_eq!(done.is_ok(), fresh, "{done:?}");
                 if let Ok(record) = done {
                     self.old.push(record);
@@ -163,9 +177,9 @@ impl Run {
                 if fresh {
                     assert_eq!(done, Ok(()));
                     self.book.forget(id);
-                } else {
-                    // Its life is over, though no sweep has been by, or it is somebody else's.
-                    assert!(done != Ok(()) || self.book.find(id).is_none());
+                } else if done == Ok(()) {
+                    // Its life is over, or the sweep has put it in doubt.
+                    self.book.forget(id);
                 }
             }
             Step::Doubt(n) => {
@@ -173,13 +187,15 @@ impl Run {
                 let (id, fresh) = (reservation.id(), self.is_pending(&reservation));
                 let done = self.ledger.leave_in_doubt(reservation).await;
                 if fresh {
-                    assert_eq!(done, Ok(()));
+                    assert_eq!(done.map(|record| record.state()), Ok(State::InDoubt));
                     self.book.set(id, |phase, _| match phase {
                         Phase::Pending { life_ends, .. } => Phase::InDoubt { life_ends },
                         other => panic!("{other:?}"),
                     });
-                } else {
-                    assert!(done.is_err() || self.book.find(id).is_none());
+                } else if let Ok(record) = done {
+                    // The sweep was first, or its life is over.
+                    let kept = self.book.find(id).map(|kept| kept.phase.state());
+                    assert!(kept.is_none_or(|state| state == record.state()));
                 }
             }
             Step::Drop(n) => drop(self.take(n)),
@@ -192,6 +208,7 @@ impl Run {
                 self.book.settle(false);
             }
             Step::Sweep => self.sweep().await,
+            Step::Restart => {}
             other => self.change(other).await,
         }
     }
@@ -201,7 +218,8 @@ impl Run {
         let done = self.ledger.reserve_for(party.clone(), booking.clone()).await;
         let Judged { conflicts, unknown, own, .. } = &judged;
         match done {
-            Ok(reservation) => {
+            Ok(Reserved::Repeated { .. }) => panic!("nothing was sent again"),
+            Ok(Reserved::New(reservation)) => {
                 assert!(!judged.quota && !judged.broad && conflicts.is_empty(), "{judged:?}");
                 assert!(!judged.refuse_unknown || unknown.is_empty(), "{judged:?}");
                 // Only a few are looked at, where nothing depends on it.
@@ -253,7 +271,7 @@ impl Run {
         let available = phase.state() == State::Available;
         let (done, next) = match step {
             Step::Observe(_, what) => {
-                let done = self.ledger.observe(&record, told(what, now)).await;
+                let done = self.ledger.observe(&record, told(what, now), now).await;
                 (done, (!unconfirmed).then(|| phase.observed(what, now)).ok_or(Error::NotActive))
             }
             Step::BeginExtend(_, seconds) => {
@@ -276,8 +294,9 @@ impl Run {
             }
             _ => {
                 let done = self.ledger.end(&record).await;
-                assert_eq!(done, if unconfirmed { Err(Error::NotActive) } else { Ok(()) });
-                if !unconfirmed {
+                let deleting = phase.state() == State::Releasing;
+                assert_eq!(done, if deleting { Ok(()) } else { Err(Error::NotActive) });
+                if deleting {
                     self.book.forget(id);
                 }
                 return;
@@ -300,11 +319,18 @@ impl Run {
         if current.as_ref().is_some_and(|record| record.generation() == old.generation()) {
             return;
         }
-        let _ = self.ledger.observe(&old, told(what, now)).await;
+        let _ = self.ledger.observe(&old, told(what, now), now).await;
         assert!(self.ledger.begin_extend(&old, 60).await.is_err());
         assert!(self.ledger.extend(&old, told(what, now)).await.is_err());
         let ended = self.ledger.end(&old).await;
-        assert_eq!(ended, if current.is_some() { Err(Error::Lost) } else { Ok(()) });
+        assert_eq!(
+            ended,
+            match (old.state(), &current) {
+                (State::Releasing, None) => Ok(()),
+                (State::Releasing, Some(_)) => Err(Error::Lost),
+                _ => Err(Error::NotActive),
+            }
+        );
         assert_eq!(self.ledger.store.find(&old.session.id).await.unwrap(), current);
     }
 
@@ -322,14 +348,19 @@ impl Run {
     }
 
     async fn sweep(&mut self) {
-        let releasing = self.ledger.sweep().await.unwrap();
+        let due = self.ledger.sweep().await.unwrap();
         self.book.settle(true);
-        for record in releasing {
+        for (record, todo) in due {
             let kept = self.book.find(record.session.id).unwrap();
-            assert_eq!(kept.phase.state(), State::Releasing);
+            let expected = match todo {
+                Todo::Delete => State::Releasing,
+                Todo::LookFor => State::InDoubt,
+                Todo::Ask => State::Available,
+            };
+            assert_eq!(kept.phase.state(), expected);
             self.old.push(record);
         }
-        for (operator, state, count) in self.ledger.counts() {
+        for (operator, state, count) in self.ledger.counts().await.unwrap() {
             assert_eq!(count, self.book.count(&operator, state), "{operator} {state:?}");
         }
     }

@@ -1,0 +1,172 @@
+//! The steps of a ledger, each whole or not at all: the index and the records changed together.
+//!
+//! Pure but for the [`Shelf`] that the records stand on. Every store takes these very steps; what
+//! makes one durable is the rows it brings.
+
+use std::time::Duration;
+
+use super::{
+    Error, Record,
+    index::Index,
+    record::Fate,
+    repeat::{REPEATABLE_FOR, Repeat, RepeatKey, Replies, Reply},
+    store::{Inserted, Swept, Wish},
+};
+use crate::qod::{Moment, SessionId};
+
+// When to look again at a record that would not move on.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// What records and replies stand on. What it says no to with [`Error::Unavailable`] leaves index
+/// and records at odds: whoever has the two must begin anew then.
+pub(super) trait Shelf {
+    fn record(&self, id: &SessionId) -> Result<Option<Record>, Error>;
+    fn put(&mut self, record: &Record) -> Result<(), Error>;
+    fn take(&mut self, id: &SessionId) -> Result<(), Error>;
+    fn reply(&self, key: &RepeatKey) -> Result<Option<Reply>, Error>;
+    fn put_reply(&mut self, key: &RepeatKey, reply: &Reply) -> Result<(), Error>;
+    fn take_reply(&mut self, key: &RepeatKey) -> Result<(), Error>;
+}
+
+/// What is known of all records without reading them.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    pub(super) index: Index,
+    pub(super) replies: Replies,
+}
+
+impl Book {
+    /// Takes in a record that another process has written.
+    pub(super) fn restore(&mut self, record: &Record, now: Moment) {
+        let theirs = record.operator_session.as_deref();
+        self.index.restore(record.life(now), record.claim(), theirs);
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        rows: &mut impl Shelf,
+        wish: &Wish,
+        now: Moment,
+    ) -> Result<Inserted, Error> {
+        let Wish { record, rules, sessions_max, repeat } = wish;
+        let answered = repeat.as_ref().map_or(Ok(None), |repeat| repeated(rows, repeat, now))?;
+        if let Some(answered) = answered {
+            return Ok(answered);
+        }
+        let same_device_unknown =
+            self.index.insert(record.life(now), record.claim(), rules, *sessions_max, now)?;
+        rows.put(record)?;
+        if let Some(Repeat { key, fingerprint }) = repeat {
+            let until = now + REPEATABLE_FOR;
+            let session = record.session.id;
+            let reply = Reply { fingerprint: *fingerprint, until, session, answer: None };
+            rows.put_reply(key, &reply)?;
+            self.replies.add(*key, until);
+        }
+        Ok(Inserted::New { same_device_unknown, waited: Duration::ZERO })
+    }
+
+    pub(super) fn replace(
+        &mut self,
+        rows: &mut impl Shelf,
+        record: &Record,
+        now: Moment,
+    ) -> Result<(), Error> {
+        self.index.replace(record.life(now), record.operator_session.as_deref())?;
+        rows.put(record)?;
+        self.answer(rows, record)
+    }
+
+    pub(super) fn remove(
+        &mut self,
+        rows: &mut impl Shelf,
+        id: SessionId,
+        generation: u64,
+    ) -> Result<(), Error> {
+        self.index.remove(&id, generation)?;
+        let record = rows.record(&id)?;
+        rows.take(&id)?;
+        match record.as_ref().and_then(Record::repeat) {
+            Some(key) => self.forget_unanswered(rows, key),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn sweep(
+        &mut self,
+        rows: &mut impl Shelf,
+        now: Moment,
+        records_max: usize,
+    ) -> Result<Swept, Error> {
+        self.index.lapse(now, records_max);
+        let due = self.index.due(now, records_max);
+        let mut swept = Swept { records: due.len(), due: Vec::new() };
+        for id in due {
+            let Some(record) = rows.record(&id)? else {
+                self.index.postpone(&id, now + STUCK);
+                continue;
+            };
+            match record.fate(now) {
+                Fate::Gone => self.remove(rows, id, record.generation())?,
+                Fate::Due(todo) => {
+                    self.index.postpone(&id, record.life(now).due);
+                    swept.due.push((record, todo));
+                }
+                Fate::Becomes(next) => match self.replace(rows, &next, now) {
+                    Ok(()) => swept.due.extend(next.todo().map(|todo| (*next, todo))),
+                    Err(Error::Unavailable(cause)) => return Err(Error::Unavailable(cause)),
+                    Err(_) => self.index.postpone(&id, now + STUCK),
+                },
+                Fate::Stays => self.index.postpone(&id, now + STUCK),
+            }
+        }
+        for _ in 0..records_max {
+            let Some(key) = self.replies.next_gone(now) else { break };
+            rows.take_reply(&key)?;
+        }
+        Ok(swept)
+    }
+
+    // What a client is told of a create is kept with it, if it may come again.
+    fn answer(&mut self, rows: &mut impl Shelf, record: &Record) -> Result<(), Error> {
+        let Some(key) = record.repeat() else { return Ok(()) };
+        let Some(reply) = rows.reply(key)?.filter(|reply| reply.session == record.session.id)
+        else {
+            return Ok(());
+        };
+        if reply.answer.is_some() {
+            return Ok(());
+        }
+        match record.answered_as() {
+            // The client was not told of it.
+            None if record.is_unconfirmed() => Ok(()),
+            None => self.forget_unanswered(rows, key),
+            Some(session) => rows.put_reply(key, &Reply { answer: Some(session), ..reply }),
+        }
+    }
+
+    // Whoever sends it again asks for something new.
+    fn forget_unanswered(&mut self, rows: &mut impl Shelf, key: &RepeatKey) -> Result<(), Error> {
+        if rows.reply(key)?.is_some_and(|reply| reply.answer.is_none()) {
+            rows.take_reply(key)?;
+            self.replies.remove(key);
+        }
+        Ok(())
+    }
+}
+
+fn repeated(rows: &impl Shelf, repeat: &Repeat, now: Moment) -> Result<Option<Inserted>, Error> {
+    let Some(reply) = rows.reply(&repeat.key)?.filter(|reply| now < reply.until) else {
+        return Ok(None);
+    };
+    if reply.fingerprint != repeat.fingerprint {
+        return Err(Error::OtherRequest);
+    }
+    match reply.answer {
+        Some(session) => {
+            let requested_at = reply.until - REPEATABLE_FOR;
+            Ok(Some(Inserted::Repeated { session: Box::new(session), requested_at }))
+        }
+        None => Err(Error::Unanswered),
+    }
+}

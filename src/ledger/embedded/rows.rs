@@ -1,0 +1,196 @@
+//! What stands on disk: three tables, and what a row of each is.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `records` | the session's id | its record, sealed |
+//! | `replies` | a hashed `Idempotency-Key` | what its create was answered with, sealed |
+//! | `meta` | `format`, `seal`, `time` | the version of all this, a text to try the key on, when it was |
+
+use std::{fmt, ops::Bound};
+
+use redb::{
+    Database, ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition,
+    WriteTransaction,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    super::{
+        book::Shelf,
+        hand::Reading,
+        repeat::{RepeatKey, Reply},
+    },
+    Error, Record, Seal,
+};
+use crate::qod::{Secret, SessionId};
+
+/// The version of what is described here.
+pub(super) const FORMAT: &str = "1";
+
+pub(super) const RECORDS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("records");
+pub(super) const REPLIES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("replies");
+pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+
+pub(super) const META_FORMAT: &str = "format";
+pub(super) const META_SEAL: &str = "seal";
+pub(super) const META_TIME: &str = "time";
+
+// The sink's token is written on its own: the sink itself never shows it.
+#[derive(Serialize)]
+struct WrittenRecord<'a> {
+    record: &'a Record,
+    sink_token: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+struct ReadRecord {
+    record: Record,
+    sink_token: Option<String>,
+}
+
+/// The tables within one transaction.
+pub(super) struct Rows<'t> {
+    records: Table<'t, u128, &'static [u8]>,
+    replies: Table<'t, u128, &'static [u8]>,
+    meta: Table<'t, &'static str, &'static [u8]>,
+    seal: &'t Seal,
+    changed: bool,
+}
+
+impl<'t> Rows<'t> {
+    pub(super) fn new(
+        transaction: &'t WriteTransaction,
+        seal: &'t Seal,
+    ) -> Result<Self, redb::TableError> {
+        Ok(Self {
+            records: transaction.open_table(RECORDS)?,
+            replies: transaction.open_table(REPLIES)?,
+            meta: transaction.open_table(META)?,
+            seal,
+            changed: false,
+        })
+    }
+
+    /// Is there anything to commit?
+    pub(super) const fn changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Writes down what time it is.
+    pub(super) fn put_time(&mut self, reading: &Reading) -> Result<(), Error> {
+        let bytes = postcard::to_stdvec(reading).map_err(|error| unavailable(&error))?;
+        self.meta.insert(META_TIME, &*bytes).map(drop).map_err(|error| unavailable(&error))
+    }
+
+    /// What a new file begins with.
+    pub(super) fn put_format(&mut self) -> Result<(), Error> {
+        let probe = self.seal.seal(META_SEAL, 0, &FORMAT).map_err(|error| unavailable(&error))?;
+        for (name, value) in [(META_FORMAT, FORMAT.as_bytes()), (META_SEAL, &*probe)] {
+            self.meta.insert(name, value).map_err(|error| unavailable(&error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Shelf for Rows<'_> {
+    fn record(&self, id: &SessionId) -> Result<Option<Record>, Error> {
+        read_record(&self.records, self.seal, id)
+    }
+
+    fn put(&mut self, record: &Record) -> Result<(), Error> {
+        self.changed = true;
+        if crate::faults::without_write_ahead() && record.state() == super::State::Pending {
+            return Ok(());
+        }
+        let row = record.session.id.0.as_u128();
+        let sealed = self.seal.seal("records", row, &written(record));
+        let sealed = sealed.map_err(|error| unavailable(&error))?;
+        self.records.insert(row, &*sealed).map(drop).map_err(|error| unavailable(&error))
+    }
+
+    fn take(&mut self, id: &SessionId) -> Result<(), Error> {
+        self.changed = true;
+        self.records.remove(id.0.as_u128()).map(drop).map_err(|error| unavailable(&error))
+    }
+
+    fn reply(&self, key: &RepeatKey) -> Result<Option<Reply>, Error> {
+        let row = u128::from_be_bytes(key.0);
+        let found = self.replies.get(row).map_err(|error| unavailable(&error))?;
+        let Some(sealed) = found else { return Ok(None) };
+        let reply = self.seal.open("replies", row, sealed.value());
+        reply.map(Some).map_err(|error| unavailable(&error))
+    }
+
+    fn put_reply(&mut self, key: &RepeatKey, reply: &Reply) -> Result<(), Error> {
+        self.changed = true;
+        let row = u128::from_be_bytes(key.0);
+        let sealed = self.seal.seal("replies", row, reply).map_err(|error| unavailable(&error))?;
+        self.replies.insert(row, &*sealed).map(drop).map_err(|error| unavailable(&error))
+    }
+
+    fn take_reply(&mut self, key: &RepeatKey) -> Result<(), Error> {
+        self.changed = true;
+        let row = u128::from_be_bytes(key.0);
+        self.replies.remove(row).map(drop).map_err(|error| unavailable(&error))
+    }
+}
+
+/// Reads the records as they were committed last.
+pub(super) fn committed<T>(
+    database: &Database,
+    read: impl FnOnce(&ReadOnlyTable<u128, &'static [u8]>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let reading = database.begin_read().map_err(|error| unavailable(&error))?;
+    read(&reading.open_table(RECORDS).map_err(|error| unavailable(&error))?)
+}
+
+/// A record by its id.
+pub(super) fn read_record(
+    records: &impl ReadableTable<u128, &'static [u8]>,
+    seal: &Seal,
+    id: &SessionId,
+) -> Result<Option<Record>, Error> {
+    let row = id.0.as_u128();
+    match records.get(row).map_err(|error| unavailable(&error))? {
+        Some(sealed) => open_record(seal, row, sealed.value()).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The records after one.
+pub(super) fn read_page(
+    records: &impl ReadableTable<u128, &'static [u8]>,
+    seal: &Seal,
+    after: Option<SessionId>,
+    records_max: usize,
+) -> Result<Vec<Record>, Error> {
+    let from = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.0.as_u128()));
+    let rows = records.range::<u128>((from, Bound::Unbounded)).map_err(|e| unavailable(&e))?;
+    rows.take(records_max)
+        .map(|row| {
+            let (id, sealed) = row.map_err(|error| unavailable(&error))?;
+            open_record(seal, id.value(), sealed.value())
+        })
+        .collect()
+}
+
+/// A record, with all that is to be sealed of it.
+pub(super) fn written(record: &Record) -> impl Serialize + '_ {
+    let sink = record.session.wanted.sink.as_ref();
+    let sink_token = sink.and_then(|sink| sink.token.as_ref()).map(Secret::reveal);
+    WrittenRecord { record, sink_token }
+}
+
+pub(super) fn open_record(seal: &Seal, row: u128, sealed: &[u8]) -> Result<Record, Error> {
+    let opened: ReadRecord =
+        seal.open("records", row, sealed).map_err(|error| unavailable(&error))?;
+    let ReadRecord { mut record, sink_token } = opened;
+    if let Some(sink) = &mut record.session.wanted.sink {
+        sink.token = sink_token.map(Secret::new);
+    }
+    Ok(record)
+}
+
+fn unavailable(error: &dyn fmt::Display) -> Error {
+    Error::Unavailable(error.to_string())
+}
