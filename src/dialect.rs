@@ -19,6 +19,7 @@ mod sink;
 mod sniff;
 mod v010;
 mod v08;
+mod wish;
 
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
@@ -179,7 +180,7 @@ impl Dialect {
         let root = Node::root(&json);
         let additional_s = match self.family() {
             Family::V08 => None,
-            Family::V010 => v010::read_extension(&root, strictness, &mut faults),
+            Family::V010 => wish::read_extension(&root, &v010::RULE, strictness, &mut faults),
         };
         faults.none_or(additional_s)
     }
@@ -223,7 +224,7 @@ impl Dialect {
     pub fn extend_session_request(&self, additional_s: u32) -> Option<Bytes> {
         match self.family() {
             Family::V08 => None,
-            Family::V010 => Some(v010::write_extension(additional_s)),
+            Family::V010 => Some(wish::write_extension(additional_s)),
         }
     }
 

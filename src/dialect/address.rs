@@ -17,6 +17,16 @@ pub(super) fn phone(node: &Node<'_>, faults: &mut Faults) -> Option<Written<Phon
     })
 }
 
+/// A phone number with its plus, as from 0.11 on.
+pub(super) fn phone_with_plus(
+    node: &Node<'_>,
+    faults: &mut Faults,
+) -> Option<Written<PhoneNumber>> {
+    let expected =
+        "expected an international phone number: `+` and 5 to 15 digits, the first of them not 0";
+    node.parsed(faults, expected, |text| text.parse().ok().map(Written::plain))
+}
+
 /// A network access identifier, or what looks the same.
 pub(super) fn nai(node: &Node<'_>, faults: &mut Faults) -> Option<Nai> {
     node.parsed(faults, "expected 1 to 2048 printable characters", |text| text.parse().ok())
