@@ -39,7 +39,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     clock::Clock,
     limit::Admission,
-    qod::{ClientId, CreateSession, Granted, Moment, OperatorId, SessionId, Subject},
+    qod::{ClientId, CreateSession, Device, Granted, Moment, OperatorId, SessionId, Subject},
 };
 
 mod claim;
@@ -51,7 +51,7 @@ mod rule;
 mod store;
 
 use self::{
-    claim::{Claim, KeyHasher},
+    claim::{Claim, DeviceKeys, KeyHasher},
     memory::Memory,
     store::{Store, Wish},
 };
@@ -65,6 +65,8 @@ pub use self::{
 const SWEPT_AT_ONCE_MAX: usize = 256;
 // How many deletes one sweep hands out; the rest are due at the next one.
 const DELETES_A_SWEEP_MAX: usize = 1024;
+// How many sessions of a device are told at once (CAMARA).
+const OF_DEVICE_MAX: usize = 100;
 // How often a delete reads the record again when somebody changed it meanwhile.
 const DELETE_TRIES_MAX: usize = 4;
 
@@ -207,9 +209,7 @@ impl Ledger {
 
     async fn find_for(&self, party: &Party, id: &SessionId) -> Result<Record, Error> {
         let record = self.read(id).await?;
-        let owned = party.client == record.client
-            && (party.subject.is_none() || party.subject == record.subject);
-        if owned { Ok(record) } else { Err(Error::NotYours) }
+        if party.owns(&record) { Ok(record) } else { Err(Error::NotYours) }
     }
 
     /// Writes down that a session is being deleted at its operator; only then may it be. From then
@@ -299,6 +299,25 @@ impl Ledger {
         self.store.counts()
     }
 
+    /// The client's sessions of a device, at any operator, the newest first, at most 100; if the
+    /// token is three-legged, those of the same user. They are those that hold their flow and whose
+    /// device, as its operator was told of it, is surely this one: a session that holds nothing any
+    /// more is found by its id only.
+    pub async fn of_device(
+        &self,
+        admission: &Admission,
+        device: &Device,
+    ) -> Result<Vec<Record>, Error> {
+        self.of_device_for(&Party::of(admission), device).await
+    }
+
+    async fn of_device_for(&self, party: &Party, device: &Device) -> Result<Vec<Record>, Error> {
+        let now = self.clock.now();
+        let keys = DeviceKeys::new(&self.hasher, Some(device), None);
+        let records = self.store.of_device(party, &keys, now, OF_DEVICE_MAX).await?;
+        Ok(records.iter().filter_map(|record| record.seen(now)).collect())
+    }
+
     async fn read(&self, id: &SessionId) -> Result<Record, Error> {
         let record = self.store.find(id).await?.ok_or(Error::NotFound)?;
         record.seen(self.clock.now()).ok_or(Error::NotFound)
@@ -314,6 +333,10 @@ impl Party {
     fn of(admission: &Admission) -> Self {
         let client = admission.grant().client();
         Self { client: client.id().clone(), subject: client.subject().cloned() }
+    }
+
+    fn owns(&self, record: &Record) -> bool {
+        self.client == record.client && (self.subject.is_none() || self.subject == record.subject)
     }
 }
 

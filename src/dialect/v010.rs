@@ -85,7 +85,7 @@ fn read_webhook(node: &Node<'_>, strictness: &Strictness, faults: &mut Faults) -
     let token = node
         .member("notificationAuthToken")
         .and_then(|token| sink::token(&token, TOKEN_BYTES, faults));
-    Some(Sink { url: url?, token })
+    Some(Sink { url: url?, token, token_expires_at: None })
 }
 
 /// Writes what an operator is asked for.

@@ -112,7 +112,7 @@ pub(super) fn read_wanted(
         server_ports,
         qos_profile: qos?,
         duration_s: duration_s?,
-        sink: url.map(|url| Sink { url, token }),
+        sink: url.map(|url| Sink { url, token, token_expires_at: None }),
     })
 }
 

@@ -115,7 +115,7 @@ pub(super) fn read(body: &Node<'_>, rule: &Rule, faults: &mut Faults) -> Option<
         body.required("duration", faults);
     }
     let duration_s = answer::read_duration(body, rule.duration_s_max, faults);
-    // A device that is told and cannot be read is none that is not told.
+    // One that cannot be read is not one that is left out.
     let readable = device.is_some() || (!told && !rule.device_required);
     readable.then_some(CreateSession {
         device,
@@ -204,6 +204,18 @@ impl<'a> WrittenDevice<'a> {
             network_access_identifier: nai.as_ref().or(external_id.as_ref()).map(Nai::as_str),
             ipv4_address: ipv4.as_ref().map(WrittenIpv4::from),
             ipv6_address: ipv6.as_ref().map(Written::text),
+        }
+    }
+
+    /// The first identifier alone.
+    pub(super) fn narrowed(self) -> Self {
+        let Self { phone_number, network_access_identifier, ipv4_address, ipv6_address } = self;
+        let none = Self::default();
+        match (phone_number, network_access_identifier, ipv4_address) {
+            (Some(number), ..) => Self { phone_number: Some(number), ..none },
+            (_, Some(nai), _) => Self { network_access_identifier: Some(nai), ..none },
+            (.., Some(ipv4)) => Self { ipv4_address: Some(ipv4), ..none },
+            (None, None, None) => Self { ipv6_address, ..none },
         }
     }
 }

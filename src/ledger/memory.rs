@@ -9,7 +9,8 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    Error, Record, State,
+    Error, Party, Record, State,
+    claim::DeviceKeys,
     index::Index,
     record::Fate,
     store::{Store, Swept, Wish},
@@ -62,6 +63,24 @@ impl Store for Memory {
 
     async fn find(&self, id: &SessionId) -> Result<Option<Record>, Error> {
         Ok(self.book()?.records.get(id).map(|record| Record::clone(record)))
+    }
+
+    async fn of_device(
+        &self,
+        party: &Party,
+        keys: &DeviceKeys,
+        now: Moment,
+        records_max: usize,
+    ) -> Result<Vec<Record>, Error> {
+        let book = self.book()?;
+        let ids = book.index.of_device(&party.client, keys, now);
+        let mut records: Vec<&Record> = ids
+            .iter()
+            .filter_map(|id| book.records.get(id).map(|record| &**record))
+            .filter(|record| party.owns(record))
+            .collect();
+        records.sort_by_key(|record| std::cmp::Reverse(record.requested_at()));
+        Ok(records.into_iter().take(records_max).cloned().collect())
     }
 
     async fn sweep(&self, now: Moment, records_max: usize) -> Result<Swept, Error> {

@@ -8,7 +8,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
-use super::{Claim, Error, Record, Rules, State};
+use super::{Claim, Error, Party, Record, Rules, State, claim::DeviceKeys};
 use crate::qod::{Moment, OperatorId, SessionId};
 
 /// What a reservation needs to be judged and written down.
@@ -45,6 +45,16 @@ pub(super) trait Store: Debug + Send + Sync {
 
     /// The record as it was written last.
     async fn find(&self, id: &SessionId) -> Result<Option<Record>, Error>;
+
+    /// The records that the party may see, that hold, and whose device is surely this one, the
+    /// newest first.
+    async fn of_device(
+        &self,
+        party: &Party,
+        keys: &DeviceKeys,
+        now: Moment,
+        records_max: usize,
+    ) -> Result<Vec<Record>, Error>;
 
     /// Moves on at most `records_max` of the records whose time has come.
     async fn sweep(&self, now: Moment, records_max: usize) -> Result<Swept, Error>;

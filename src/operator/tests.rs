@@ -43,6 +43,11 @@ fn only_a_sure_no_is_a_no() {
     }
     assert_eq!(judged(create, 302), "redirected");
     assert_eq!(judged(Operation::DeleteSession, 404), "refused");
+    // That it does not know a device says nothing of one session.
+    let status = StatusCode::NOT_FOUND;
+    let answer = Answered { status, headers: HeaderMap::new(), body: Bytes::new() };
+    let of_device = operator().judge(Operation::RetrieveSessions, Sent::Answered(answer));
+    assert!(matches!(of_device, Outcome::Refused(No::Said(_))));
     let not_sent = operator().judge(create, Sent::NotSent(String::new()));
     assert!(matches!(not_sent, Outcome::Refused(No::NotReached(_))));
     let unknown = operator().judge(create, Sent::Unknown(String::new()));

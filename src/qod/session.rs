@@ -13,6 +13,8 @@ pub enum Operation {
     DeleteSession,
     /// `POST /sessions/{sessionId}/extend`, from 0.10 on
     ExtendSession,
+    /// `POST /retrieve-sessions`, from 0.11 on
+    RetrieveSessions,
 }
 
 /// A wish for a session.
@@ -41,6 +43,8 @@ pub struct Sink {
     pub url: String,
     /// What to show there.
     pub token: Option<Secret>,
+    /// Until when the token is good; from 0.11 on a client says so.
+    pub token_expires_at: Option<Moment>,
 }
 
 /// A session that an operator has granted.
@@ -122,12 +126,19 @@ pub enum Answer {
     Extended(Session),
     /// A session is gone.
     Deleted,
+    /// The sessions of a device, the newest first.
+    Retrieved(Vec<Session>),
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::CreateSession, Self::GetSession, Self::DeleteSession, Self::ExtendSession];
+    pub const ALL: [Self; 5] = [
+        Self::CreateSession,
+        Self::GetSession,
+        Self::DeleteSession,
+        Self::ExtendSession,
+        Self::RetrieveSessions,
+    ];
 
     /// Its `operationId`, in the metrics too.
     pub const fn name(self) -> &'static str {
@@ -136,6 +147,7 @@ impl Operation {
             Self::GetSession => "getSession",
             Self::DeleteSession => "deleteSession",
             Self::ExtendSession => "extendQosSessionDuration",
+            Self::RetrieveSessions => "retrieveSessionsByDevice",
         }
     }
 }
