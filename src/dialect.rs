@@ -36,7 +36,7 @@ pub use self::{
     fault::{Fault, Malformed},
     fit::{Fitting, LegacyIpv4, Unfit},
     problem::RemoteProblem,
-    retrieval::{RemoteSession, RemoteSessions, SESSIONS_MAX},
+    retrieval::{RemoteSession, RemoteSessions},
 };
 use self::{
     fault::Faults,
@@ -173,7 +173,9 @@ impl Dialect {
         let wanted = match self.family() {
             Family::V08 => v08::read_wanted(&root, self.descriptor, strictness, &mut faults),
             Family::V010 => v010::read_wanted(&root, strictness, &mut faults),
-            Family::V1 => v1::read_wanted(&root, self.descriptor, strictness, &mut faults),
+            Family::V011 | Family::V1 => {
+                v1::read_wanted(&root, self.descriptor, strictness, &mut faults)
+            }
         };
         faults.none_or(wanted)
     }
@@ -190,7 +192,9 @@ impl Dialect {
         let additional_s = match self.family() {
             Family::V08 => None,
             Family::V010 => wish::read_extension(&root, &v010::RULE, strictness, &mut faults),
-            Family::V1 => wish::read_extension(&root, &v1::RULE, strictness, &mut faults),
+            Family::V011 | Family::V1 => {
+                wish::read_extension(&root, &v1::RULE, strictness, &mut faults)
+            }
         };
         faults.none_or(additional_s)
     }
@@ -207,7 +211,7 @@ impl Dialect {
         let root = Node::root(&json);
         match self.family() {
             Family::V08 | Family::V010 => faults.none_or(None),
-            Family::V1 => {
+            Family::V011 | Family::V1 => {
                 let device = v1::read_retrieval(&root, strictness, &mut faults);
                 faults.none_or(Some(device))
             }
@@ -237,7 +241,7 @@ impl Dialect {
         match self.family() {
             Family::V08 => v08::write_session(session, self.descriptor),
             Family::V010 => v010::write_session(session),
-            Family::V1 => v1::write_session(session, self.descriptor),
+            Family::V011 | Family::V1 => v1::write_session(session, self.descriptor),
         }
     }
 
@@ -252,13 +256,18 @@ impl Dialect {
         fit::fit(self.family(), wanted, fitting)
     }
 
+    /// What of a device an operator that speaks this dialect can be told.
+    pub fn fit_device(&self, device: &Device, fitting: &Fitting) -> Result<Device, Unfit> {
+        fit::fit_device(self.family(), device, None, fitting).map(|(device, _)| device)
+    }
+
     /// The body that asks an operator for a session that [`Dialect::fit`] has made. The sink is the
     /// gateway's own.
     pub fn create_session_request(&self, fitted: &CreateSession, sink: Option<&Sink>) -> Bytes {
         match self.family() {
             Family::V08 => v08::write_wanted(fitted, sink, self.descriptor),
             Family::V010 => v010::write_wanted(fitted, sink),
-            Family::V1 => v1::write_wanted(fitted, sink),
+            Family::V011 | Family::V1 => v1::write_wanted(fitted, sink),
         }
     }
 
@@ -266,16 +275,16 @@ impl Dialect {
     pub fn extend_session_request(&self, additional_s: u32) -> Option<Bytes> {
         match self.family() {
             Family::V08 => None,
-            Family::V010 | Family::V1 => Some(wish::write_extension(additional_s)),
+            Family::V010 | Family::V011 | Family::V1 => Some(wish::write_extension(additional_s)),
         }
     }
 
-    /// The body that asks an operator for its sessions of a device, as [`Dialect::fit`] has made
-    /// it; nothing, if its dialect cannot.
+    /// The body that asks an operator for its sessions of a device, as
+    /// [`Dialect::fit_device`] has made it; nothing, if its dialect cannot.
     pub fn retrieve_sessions_request(&self, device: &Device) -> Option<Bytes> {
         match self.family() {
             Family::V08 | Family::V010 => None,
-            Family::V1 => Some(v1::write_retrieval(device)),
+            Family::V011 | Family::V1 => Some(v1::write_retrieval(device)),
         }
     }
 
@@ -295,7 +304,7 @@ impl Dialect {
         match self.family() {
             Family::V08 => v08::read_session(body),
             Family::V010 => v010::read_session(body),
-            Family::V1 => v1::read_session(body),
+            Family::V011 | Family::V1 => v1::read_session(body),
         }
     }
 
@@ -303,7 +312,7 @@ impl Dialect {
     pub fn read_sessions(&self, body: &[u8]) -> Result<RemoteSessions, Unreadable> {
         match self.family() {
             Family::V08 | Family::V010 => retrieval::read(body, |_| None),
-            Family::V1 => retrieval::read(body, v1::read_listed),
+            Family::V011 | Family::V1 => retrieval::read(body, v1::read_listed),
         }
     }
 

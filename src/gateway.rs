@@ -349,8 +349,10 @@ impl Gateway {
     ) -> Result<Answer, Refusal> {
         let device = call.dialect().parse_retrieve_sessions(body, &rules.strictness)?;
         let device = device.ok_or(Refusal::NoDevice)?;
-        rules.routes.find(&device)?;
-        let records = self.ledger.of_device(admission, &device).await?;
+        let operator = rules.operator(&rules.routes.find(&device)?.operator)?;
+        // As it was told of the device, so does the ledger know it.
+        let told = operator.dialect().fit_device(&device, operator.fitting())?;
+        let records = self.ledger.of_device(admission, &told).await?;
         Ok(Answer::Retrieved(records.iter().map(presence::shown).collect()))
     }
 

@@ -39,7 +39,10 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     clock::Clock,
     limit::Admission,
-    qod::{ClientId, CreateSession, Device, Granted, Moment, OperatorId, SessionId, Subject},
+    qod::{
+        ClientId, CreateSession, Device, Granted, Moment, OperatorId, RETRIEVED_MAX, SessionId,
+        Subject,
+    },
 };
 
 mod claim;
@@ -65,8 +68,6 @@ pub use self::{
 const SWEPT_AT_ONCE_MAX: usize = 256;
 // How many deletes one sweep hands out; the rest are due at the next one.
 const DELETES_A_SWEEP_MAX: usize = 1024;
-// How many sessions of a device are told at once (CAMARA).
-const OF_DEVICE_MAX: usize = 100;
 // How often a delete reads the record again when somebody changed it meanwhile.
 const DELETE_TRIES_MAX: usize = 4;
 
@@ -314,7 +315,7 @@ impl Ledger {
     async fn of_device_for(&self, party: &Party, device: &Device) -> Result<Vec<Record>, Error> {
         let now = self.clock.now();
         let keys = DeviceKeys::new(&self.hasher, Some(device), None);
-        let records = self.store.of_device(party, &keys, now, OF_DEVICE_MAX).await?;
+        let records = self.store.of_device(party, &keys, now, RETRIEVED_MAX).await?;
         Ok(records.iter().filter_map(|record| record.seen(now)).collect())
     }
 

@@ -181,7 +181,7 @@ impl Simulator {
 const fn remaining_s_max(family: Family) -> u64 {
     match family {
         Family::V08 | Family::V010 => 86_400,
-        Family::V1 => u64::MAX,
+        Family::V011 | Family::V1 => u64::MAX,
     }
 }
 

@@ -9,7 +9,9 @@ pub enum Family {
     V08,
     /// CAMARA 0.10: `device`, `applicationServer`, `qosProfile`, `webhook`.
     V010,
-    /// CAMARA 1.0 and 1.1: `sink`, `sinkCredential`, `statusInfo`.
+    /// CAMARA 0.11: `sink`, `sinkCredential`, `statusInfo`.
+    V011,
+    /// CAMARA 1.0 and 1.1: the bodies of 0.11, and other errors.
     V1,
 }
 
@@ -98,21 +100,17 @@ const CAMARA_0_10_1: Descriptor = Descriptor {
     ..CAMARA_0_8_1
 };
 
-const CAMARA_1_1_0: Descriptor = Descriptor {
-    name: "camara-1.1.0",
+const CAMARA_1_0_0: Descriptor = Descriptor {
+    name: "camara-1.0.0",
     family: Family::V1,
-    schema: "camara-1.1.0",
+    schema: "camara-1.0.0",
     default_path: "/quality-on-demand/v1",
-    correlator: Some(Correlator { punctuation: "-_:;./<>{}", length_max: 256 }),
-    https_sink: true,
-    sink_code: "INVALID_SINK",
-    profile_not_applicable: (422, "QUALITY_ON_DEMAND.QOS_PROFILE_NOT_APPLICABLE"),
-    one_identifier: true,
+    correlator: Some(Correlator { punctuation: "-", length_max: 55 }),
     ..CAMARA_0_10_1
 };
 
 /// Every dialect, oldest first.
-pub(super) static ALL: [Descriptor; 6] = [
+pub(super) static ALL: [Descriptor; 8] = [
     Descriptor {
         name: "camara-0.8.0",
         schema: "camara-0.8.0",
@@ -131,7 +129,25 @@ pub(super) static ALL: [Descriptor; 6] = [
     },
     CAMARA_0_10_1,
     Descriptor { name: "telefonica-0.10", error_shape: ErrorShape::CodeMessage, ..CAMARA_0_10_1 },
-    CAMARA_1_1_0,
+    Descriptor {
+        name: "camara-0.11.1",
+        family: Family::V011,
+        schema: "camara-0.11.1",
+        default_path: "/quality-on-demand/v0.11",
+        correlator: None,
+        ..CAMARA_1_0_0
+    },
+    CAMARA_1_0_0,
+    Descriptor {
+        name: "camara-1.1.0",
+        schema: "camara-1.1.0",
+        correlator: Some(Correlator { punctuation: "-_:;./<>{}", length_max: 256 }),
+        https_sink: true,
+        sink_code: "INVALID_SINK",
+        profile_not_applicable: (422, "QUALITY_ON_DEMAND.QOS_PROFILE_NOT_APPLICABLE"),
+        one_identifier: true,
+        ..CAMARA_1_0_0
+    },
 ];
 
 impl Family {
@@ -141,11 +157,11 @@ impl Family {
             Operation::CreateSession | Operation::GetSession | Operation::DeleteSession => true,
             Operation::ExtendSession => match self {
                 Self::V08 => false,
-                Self::V010 | Self::V1 => true,
+                Self::V010 | Self::V011 | Self::V1 => true,
             },
             Operation::RetrieveSessions => match self {
                 Self::V08 | Self::V010 => false,
-                Self::V1 => true,
+                Self::V011 | Self::V1 => true,
             },
         }
     }

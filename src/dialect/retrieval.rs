@@ -5,11 +5,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::answer::{self, Unreadable};
 use crate::{
     json::Json,
-    qod::{CreateSession, Granted},
+    qod::{CreateSession, Granted, RETRIEVED_MAX},
 };
-
-/// How many sessions a list has at most, written or read.
-pub const SESSIONS_MAX: usize = 100;
 
 /// A session that an operator has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +32,7 @@ pub struct RemoteSessions {
 /// Writes a list of sessions that are written already.
 pub(super) fn list(sessions: impl Iterator<Item = Bytes>) -> Bytes {
     let mut body = BytesMut::from("[");
-    for (i, session) in sessions.take(SESSIONS_MAX).enumerate() {
+    for (i, session) in sessions.take(RETRIEVED_MAX).enumerate() {
         if i > 0 {
             body.put_u8(b',');
         }
@@ -54,7 +51,7 @@ pub(super) fn read(
     let Json::Array(listed) = &json else {
         return Err(Unreadable { reason: "is not a list of sessions", operator_session: None });
     };
-    let sessions: Vec<_> = listed.iter().take(SESSIONS_MAX).filter_map(read_listed).collect();
-    let complete = listed.len() < SESSIONS_MAX && sessions.len() == listed.len();
+    let sessions: Vec<_> = listed.iter().take(RETRIEVED_MAX).filter_map(read_listed).collect();
+    let complete = listed.len() < RETRIEVED_MAX && sessions.len() == listed.len();
     Ok(RemoteSessions { sessions, complete })
 }

@@ -35,7 +35,7 @@ pub(super) fn dialect<'d>(
     let of_family = candidates.filter(move |known| known.family() == family);
     let first = of_family.clone().next();
     match family {
-        Family::V010 | Family::V1 => first,
+        Family::V010 | Family::V011 | Family::V1 => first,
         Family::V08 => {
             let field = notify_field.unwrap_or(b"notificationUrl");
             let by_field = of_family.clone().find(|known| {

@@ -46,7 +46,7 @@ fn body(name: &str) -> Value {
             "applicationServer": {"ipv4Address": "198.51.100.7"},
             "qosProfile": "QOS_E",
         }),
-        Family::V1 => json!({
+        Family::V011 | Family::V1 => json!({
             "device": {"phoneNumber": "+441632960123"},
             "applicationServer": {"ipv4Address": "198.51.100.7"},
             "qosProfile": "QOS_E",
@@ -60,8 +60,10 @@ fn every_descriptor_becomes_a_dialect() {
     let names: Vec<_> = DIALECTS.names().collect();
     let known = [
         "camara-0.10.1",
+        "camara-0.11.1",
         "camara-0.8.0",
         "camara-0.8.1",
+        "camara-1.0.0",
         "camara-1.1.0",
         "devedge",
         "telefonica-0.10",
@@ -77,6 +79,13 @@ fn a_folder_without_schemas_names_every_missing_file_once() {
     let files: Vec<_> = faults.iter().map(|fault| fault.file.as_str()).collect();
     assert_eq!(
         files,
-        ["camara-0.8.0.yaml", "camara-0.8.1.yaml", "camara-0.10.1.yaml", "camara-1.1.0.yaml",]
+        [
+            "camara-0.8.0.yaml",
+            "camara-0.8.1.yaml",
+            "camara-0.10.1.yaml",
+            "camara-0.11.1.yaml",
+            "camara-1.0.0.yaml",
+            "camara-1.1.0.yaml",
+        ]
     );
 }

@@ -1,4 +1,4 @@
-//! The codec of CAMARA 1.0 and 1.1: `sink` and `sinkCredential`, `statusInfo`, times in words, and
+//! The codec of CAMARA 0.11 to 1.1: `sink` and `sinkCredential`, `statusInfo`, times in words, and
 //! a device that may be left out.
 
 use bytes::Bytes;

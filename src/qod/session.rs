@@ -115,6 +115,9 @@ pub enum Severity {
     Warning,
 }
 
+/// How many sessions of a device are told at once, at most (CAMARA).
+pub const RETRIEVED_MAX: usize = 100;
+
 /// What a request was answered with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {

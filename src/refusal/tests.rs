@@ -33,7 +33,7 @@ const KINDS: [Kind; 29] = [
 ];
 
 // What each release documents for a create, and what CAMARA has for all APIs.
-type Documented = [(&'static str, &'static [(u16, &'static str)]); 4];
+type Documented = [(&'static str, &'static [(u16, &'static str)]); 6];
 
 const DOCUMENTED: Documented = [
     (
@@ -72,6 +72,59 @@ const DOCUMENTED: Documented = [
             (500, "INTERNAL"),
             (501, "NOT_IMPLEMENTED"),
             (503, "UNAVAILABLE"),
+        ],
+    ),
+    (
+        "camara-0.11.1",
+        &[
+            (400, "INVALID_ARGUMENT"),
+            (400, "OUT_OF_RANGE"),
+            (400, "QUALITY_ON_DEMAND.DURATION_OUT_OF_RANGE"),
+            (400, "INVALID_CREDENTIAL"),
+            (400, "INVALID_TOKEN"),
+            (401, "UNAUTHENTICATED"),
+            (403, "PERMISSION_DENIED"),
+            (403, "INVALID_TOKEN_CONTEXT"),
+            (404, "NOT_FOUND"),
+            (404, "DEVICE_NOT_FOUND"),
+            (409, "CONFLICT"),
+            (409, "QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED"),
+            (422, "DEVICE_NOT_APPLICABLE"),
+            (422, "UNIDENTIFIABLE_DEVICE"),
+            (429, "QUOTA_EXCEEDED"),
+            // Of Commonalities, for all APIs; and 413, which they lack.
+            (413, "CONTENT_TOO_LARGE"),
+            (415, "UNSUPPORTED_MEDIA_TYPE"),
+            (500, "INTERNAL"),
+            (503, "UNAVAILABLE"),
+        ],
+    ),
+    (
+        "camara-1.0.0",
+        &[
+            (400, "INVALID_ARGUMENT"),
+            (400, "OUT_OF_RANGE"),
+            (400, "QUALITY_ON_DEMAND.DURATION_OUT_OF_RANGE"),
+            (400, "INVALID_CREDENTIAL"),
+            (400, "INVALID_TOKEN"),
+            (401, "UNAUTHENTICATED"),
+            (403, "PERMISSION_DENIED"),
+            (404, "NOT_FOUND"),
+            (404, "IDENTIFIER_NOT_FOUND"),
+            (409, "CONFLICT"),
+            (409, "QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED"),
+            (422, "SERVICE_NOT_APPLICABLE"),
+            (422, "MISSING_IDENTIFIER"),
+            (422, "UNSUPPORTED_IDENTIFIER"),
+            (422, "UNNECESSARY_IDENTIFIER"),
+            (429, "QUOTA_EXCEEDED"),
+            // Of Commonalities, for all APIs; and 413, which they lack.
+            (413, "CONTENT_TOO_LARGE"),
+            (415, "UNSUPPORTED_MEDIA_TYPE"),
+            (500, "INTERNAL"),
+            (502, "BAD_GATEWAY"),
+            (503, "UNAVAILABLE"),
+            (504, "TIMEOUT"),
         ],
     ),
     (

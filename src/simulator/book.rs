@@ -3,11 +3,9 @@
 use std::{cmp::Reverse, collections::HashMap, time::Duration};
 
 use super::No;
-use crate::{
-    dialect::SESSIONS_MAX as SESSIONS_MAX_A_LIST,
-    qod::{
-        CreateSession, Device, Granted, Kind, Moment, QosStatus, Session, SessionId, StatusInfo,
-    },
+use crate::qod::{
+    CreateSession, Device, Granted, Kind, Moment, QosStatus, RETRIEVED_MAX, Session, SessionId,
+    StatusInfo,
 };
 
 /// Who has what until when.
@@ -90,7 +88,7 @@ impl Book {
         let ids: Vec<_> = self.sessions.values().filter(shares).map(|session| session.id).collect();
         let mut found: Vec<_> = ids.into_iter().filter_map(|id| self.find(id, now).ok()).collect();
         found.sort_by_key(|session| Reverse(session.granted.started_at));
-        found.truncate(SESSIONS_MAX_A_LIST);
+        found.truncate(RETRIEVED_MAX);
         found
     }
 

@@ -22,7 +22,7 @@ fn of(number: &str) -> Value {
 fn a_sessions_whole_life_at_operators_old_and_new() {
     let world = World::plain();
     let more = json!({ "requestedAdditionalDuration": 300 }).to_string();
-    for back in [NEW, "camara-0.10.1", "camara-0.8.1"] {
+    for back in [NEW, "camara-1.0.0", "camara-0.11.1", "camara-0.10.1", "camara-0.8.1"] {
         let number = number_at(back, 1);
         let mut body = wish(NEW, &number);
         body["sink"] = json!("https://app.example.com/cb");
@@ -89,6 +89,10 @@ fn who_may_ask_for_a_devices_sessions_and_how() {
     assert_eq!(code(ask(&json!({ "device": {} })), 400), "INVALID_ARGUMENT");
     assert_eq!(code(ask(&of("4915")), 400), "INVALID_ARGUMENT");
     assert_eq!(code(ask(&of("+8130000000")), 404), "IDENTIFIER_NOT_FOUND");
+    // No session of this one can be at its operator, which speaks 0.8.
+    let public = json!({ "publicAddress": "198.51.100.7", "publicPort": 59765 });
+    let public = json!({ "device": { "ipv4Address": public } });
+    assert_eq!(code(ask(&public), 422), "UNSUPPORTED_IDENTIFIER");
     let get = world.ask(NEW, "app", "GET", "/retrieve-sessions", "");
     assert_eq!(get.header("allow"), Some("POST"));
     assert_eq!(code(get, 405), "METHOD_NOT_ALLOWED");
@@ -143,4 +147,25 @@ fn what_the_release_says_no_with() {
     }
     let full = world.create(NEW, "small", &wish(NEW, &number_at(NEW, 4))).expect(429);
     assert_eq!(full.json()["code"], "QUOTA_EXCEEDED");
+}
+
+#[test]
+fn before_1_1_a_no_has_other_codes() {
+    let world = World::plain();
+    for (front, unknown, nobody) in [
+        ("camara-0.11.1", "DEVICE_NOT_FOUND", "UNIDENTIFIABLE_DEVICE"),
+        ("camara-1.0.0", "IDENTIFIER_NOT_FOUND", "MISSING_IDENTIFIER"),
+    ] {
+        let ask = |body: &Value, status: u16| {
+            let told = world.ask(front, "app", "POST", "/retrieve-sessions", &body.to_string());
+            told.expect(status).json()
+        };
+        assert_eq!(ask(&of("+8130000000"), 404)["code"], unknown);
+        assert_eq!(ask(&json!({}), 422)["code"], nobody);
+        let number = number_at("camara-0.8.1", 1);
+        let made = world.create(front, "app", &wish(front, &number)).expect(201).json();
+        assert_eq!(ask(&of(&number), 200), json!([made]));
+        let path = format!("/sessions/{}", made["sessionId"].as_str().unwrap());
+        world.ask(front, "app", "DELETE", &path, "").expect(204);
+    }
 }

@@ -68,7 +68,8 @@ fn times_are_cut_to_seconds_and_completed_by_the_duration() {
         (json["startedAt"].as_u64().unwrap(), json["expiresAt"].as_u64().unwrap())
     };
     let (start, end) = (1_700_000_000, 1_700_000_600);
-    for name in DIALECTS.names().filter(|name| dialect(name).family() != Family::V1) {
+    let early = |name: &&str| !dialect(name).has(Operation::RetrieveSessions);
+    for name in DIALECTS.names().filter(early) {
         let Granted { started_at, expires_at, .. } = granted(QosStatus::Available);
         assert_eq!(times(name, started_at, expires_at), (start, end));
         assert_eq!(times(name, started_at, None), (start, end));

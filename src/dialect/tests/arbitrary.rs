@@ -38,7 +38,9 @@ pub(super) fn wanted(family: Family) -> impl Strategy<Value = CreateSession> {
 fn duration_s(family: Family) -> BoxedStrategy<u32> {
     match family {
         Family::V08 | Family::V010 => (1..=86_400_u32).boxed(),
-        Family::V1 => prop_oneof![1..=86_400_u32, 1..=i32::MAX.unsigned_abs()].boxed(),
+        Family::V011 | Family::V1 => {
+            prop_oneof![1..=86_400_u32, 1..=i32::MAX.unsigned_abs()].boxed()
+        }
     }
 }
 
@@ -84,7 +86,7 @@ fn device(family: Family) -> impl Strategy<Value = Device> {
         .prop_map(move |((phone, name), ipv4, ipv6)| {
             let (nai, external_id) = match family {
                 Family::V08 => (None, name),
-                Family::V010 | Family::V1 => (name, None),
+                Family::V010 | Family::V011 | Family::V1 => (name, None),
             };
             Device { phone, nai, external_id, ipv4, ipv6 }
         })
@@ -94,7 +96,7 @@ fn device(family: Family) -> impl Strategy<Value = Device> {
 fn phone(family: Family) -> impl Strategy<Value = Written<PhoneNumber>> {
     let pattern = match family {
         Family::V08 | Family::V010 => "\\+?[1-9][0-9]{4,14}",
-        Family::V1 => "\\+[1-9][0-9]{4,14}",
+        Family::V011 | Family::V1 => "\\+[1-9][0-9]{4,14}",
     };
     pattern
         .prop_map(|text| Written::from_text(PhoneNumber::with_optional_plus(&text).unwrap(), &text))
@@ -107,7 +109,7 @@ fn nai() -> impl Strategy<Value = Nai> {
 fn ipv4(family: Family) -> BoxedStrategy<DeviceIpv4> {
     match family {
         Family::V08 => ipv4_net().prop_map(DeviceIpv4::Legacy).boxed(),
-        Family::V010 | Family::V1 => {
+        Family::V010 | Family::V011 | Family::V1 => {
             (any::<[Ipv4Addr; 2]>(), any::<bool>(), option::of(any::<u16>()))
                 .prop_map(|([public, other], same, public_port)| {
                     let private = if same { public } else { other };
@@ -122,7 +124,7 @@ fn ipv4(family: Family) -> BoxedStrategy<DeviceIpv4> {
 fn ipv6(family: Family) -> BoxedStrategy<Written<Ipv6Net>> {
     match family {
         Family::V08 => ipv6_net().boxed(),
-        Family::V010 | Family::V1 => ipv6_address()
+        Family::V010 | Family::V011 | Family::V1 => ipv6_address()
             .prop_map(|address| Written::from_text(address.into(), &address.to_string()))
             .boxed(),
     }
@@ -175,14 +177,15 @@ fn profile() -> impl Strategy<Value = String> {
 fn sink(family: Family) -> impl Strategy<Value = Sink> {
     let scheme = match family {
         Family::V08 | Family::V010 => "https?",
-        Family::V1 => "https",
+        Family::V011 | Family::V1 => "https",
     };
     let url = format!("{scheme}://[a-z]{{1,9}}\\.example(:[1-9][0-9]{{1,3}})?/[a-z0-9/?=&]{{0,9}}");
     let url = proptest::string::string_regex(&url).unwrap();
     let token = option::of(("[!-~]{20,40}", 0..=4_000_000_000_u64));
     (url, token).prop_map(move |(url, token)| {
         let (token, until) = token.map(|(token, until)| (Secret::new(token), until)).unzip();
-        let token_expires_at = until.filter(|_| family == Family::V1).map(Moment::from_unix_s);
+        let token_expires_at =
+            until.filter(|_| matches!(family, Family::V011 | Family::V1)).map(Moment::from_unix_s);
         Sink { url, token, token_expires_at }
     })
 }

@@ -99,7 +99,7 @@ proptest! {
         let (knows_status, untimed) = match dialect(name).family() {
             Family::V08 => (false, false),
             Family::V010 => (true, false),
-            Family::V1 => (true, status == QosStatus::Requested),
+            Family::V011 | Family::V1 => (true, status == QosStatus::Requested),
         };
         prop_assert_eq!(read.started_at, started_at.filter(|_| !untimed));
         prop_assert_eq!(read.expires_at, expires_at.filter(|_| !untimed));
@@ -146,7 +146,7 @@ fn read_all(name: &str, body: &[u8], status: u16) {
     _ = dialect.parse_retrieve_sessions(body, &strictness);
     _ = dialect.read_session(body);
     if let Ok(told) = dialect.read_sessions(body) {
-        assert!(told.sessions.len() <= SESSIONS_MAX);
+        assert!(told.sessions.len() <= crate::qod::RETRIEVED_MAX);
     }
     _ = dialect.read_problem(status, body);
     let candidates = DIALECTS.names().map(|name| Arc::clone(super::dialect(name))).collect();

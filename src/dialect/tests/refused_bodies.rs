@@ -20,6 +20,7 @@ fn spoilt(name: &str, pointer: &str, value: Value) -> Value {
 #[track_caller]
 fn refused_from_0_10_on(pointer: &str, value: &Value, below: &str, kind: Kind) {
     refused(Family::V010, pointer, value, below, kind);
+    refused(Family::V011, pointer, value, below, kind);
     refused(Family::V1, pointer, value, below, kind);
 }
 

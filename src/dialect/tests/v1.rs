@@ -1,4 +1,4 @@
-//! What CAMARA 1.1 has of its own: sinks and their credentials, times in words, one identifier, lists.
+//! What CAMARA 0.11 to 1.1 have of their own: sinks and their credentials, times in words, one identifier, lists.
 
 use http::{HeaderMap, HeaderValue, Method};
 
@@ -276,8 +276,29 @@ fn a_correlator_is_as_the_release_says() {
     };
     let (longest, long) = ("a".repeat(256), "a".repeat(257));
     assert!(check(NAME, &[]) && check(NAME, &[""]) && check(NAME, &["a-_:;./<>{}9", &longest]));
+    let early = "camara-1.0.0";
+    assert!(check(early, &["a-Z9"]) && check(early, &[&"a".repeat(55)]));
+    assert!(!check(early, &["a:b"]) && !check(early, &[&"a".repeat(56)]));
     for bad in ["a b", "a,b", &long, "a\"b"] {
+        assert!(check("camara-0.11.1", &[bad]), "{bad}");
         assert!(!check(NAME, &[bad]) && !check(NAME, &["a", bad]), "{bad}");
         assert!(check("camara-0.10.1", &[bad]), "{bad}");
+    }
+}
+
+#[test]
+fn before_1_1_sinks_may_be_plain_and_devices_are_shown_whole() {
+    for name in ["camara-0.11.1", "camara-1.0.0"] {
+        let mut body = with("sink", json!("http://a.example/cb"));
+        body["device"]["networkAccessIdentifier"] = json!("a@b");
+        let wanted = parse(name, &body).unwrap();
+        assert_eq!(wanted.sink.as_ref().unwrap().url, "http://a.example/cb");
+        let granted = granted(QosStatus::Available);
+        let session = Session { id: SessionId::random(), wanted, granted };
+        let response = dialect(name).render_answer(&Answer::Found(session));
+        let told: Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!((&told["device"], &told["sink"]), (&body["device"], &body["sink"]));
+        body["sink"] = json!("http://");
+        assert_eq!(parse(name, &body).unwrap_err().kind(), Kind::InvalidSink);
     }
 }

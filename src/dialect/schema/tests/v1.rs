@@ -1,10 +1,11 @@
-//! CAMARA 1.1.
+//! CAMARA 0.11 to 1.1.
 
 use serde_json::json;
 
 use super::*;
 
-const FILE: &str = FILES[3];
+const EARLY: [&str; 2] = [FILES[3], FILES[4]];
+const FILE: &str = FILES[5];
 
 fn create() -> Value {
     json!({
@@ -87,5 +88,24 @@ fn sessions_have_one_identifier_and_times_in_words() {
         ("/statusInfo", json!("OTHER")),
     ] {
         assert_eq!(faults(&info, &with(&session, pointer, &value)).len(), 1, "{pointer}");
+    }
+}
+
+#[test]
+fn before_1_1_sinks_may_be_plain_and_devices_are_shown_whole() {
+    let session = json!({
+        "sessionId": "3fa85f64-5717-4562-b3fc-2c963f66afa6",
+        "device": { "phoneNumber": "+441632960123", "networkAccessIdentifier": "a@b" },
+        "applicationServer": { "ipv4Address": "198.51.100.7" },
+        "qosProfile": "QOS_E",
+        "duration": 600,
+        "qosStatus": "REQUESTED",
+    });
+    for file in EARLY {
+        let plain = [("/sink", json!("http://a.example/"))];
+        accepts(&validator(file, "CreateSession"), &create(), &plain);
+        accepts(&validator(file, "SessionInfo"), &session, &plain);
+        let relative = with(&create(), "/sink", &json!("a b"));
+        assert_eq!(faults(&validator(file, "CreateSession"), &relative), ["/sink: expected a URL"]);
     }
 }
