@@ -1,15 +1,21 @@
+mod sessions_of;
+
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::*;
 
 fn operator() -> Operator {
+    speaking("camara-0.10.1", "http://127.0.0.1:1/qod/v0")
+}
+
+fn speaking(dialect: &str, endpoint: &str) -> Operator {
     let schemas = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
     let dialects = crate::dialect::Dialects::load(&schemas).unwrap();
     Operator::new(Settings {
         id: "one".into(),
-        dialect: Arc::clone(dialects.named("camara-0.10.1").unwrap()),
-        endpoint: Endpoint::parse("http://127.0.0.1:1/qod/v0", 1).unwrap(),
+        dialect: Arc::clone(dialects.named(dialect).unwrap()),
+        endpoint: Endpoint::parse(endpoint, 1).unwrap(),
         simulated: true,
         bearer: Some(Secret::new("secret")),
         proof: None,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     http::{self, Answer},
-    world::{SCOPE, World, id_of, number_at, wish},
+    world::{SCOPE, Setup, World, id_of, number_at, wish},
 };
 
 const NEW: &str = "camara-1.1.0";
@@ -168,4 +168,22 @@ fn before_1_1_a_no_has_other_codes() {
         let path = format!("/sessions/{}", made["sessionId"].as_str().unwrap());
         world.ask(front, "app", "DELETE", &path, "").expect(204);
     }
+}
+
+#[test]
+fn each_operation_has_its_scope() {
+    let clients = "scope: { forms: [operation], api_names: [quality-on-demand] }\n";
+    let world = World::with(&Setup { clients, ..Setup::default() });
+    let number = number_at(NEW, 1);
+    let send = |verb: &str, path: &str, body: &Value| {
+        let scope = format!("quality-on-demand:sessions:{verb}");
+        let bearer = format!("Bearer {}", world.keys.token("app", &scope));
+        let headers = [("Authorization", &*bearer)];
+        let path = format!("/{NEW}/qod/v0{path}");
+        http::send(world.edge(), "POST", &path, &headers, &body.to_string()).status
+    };
+    assert_eq!(send("create", "/sessions", &wish(NEW, &number)), 201);
+    assert_eq!(send("retrieve-by-device", "/retrieve-sessions", &of(&number)), 200);
+    assert_eq!(send("read", "/retrieve-sessions", &of(&number)), 403);
+    assert_eq!(send("retrieve-by-device", "/sessions", &wish(NEW, &number)), 403);
 }

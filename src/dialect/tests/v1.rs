@@ -302,3 +302,23 @@ fn before_1_1_sinks_may_be_plain_and_devices_are_shown_whole() {
         assert_eq!(parse(name, &body).unwrap_err().kind(), Kind::InvalidSink);
     }
 }
+
+#[test]
+fn where_sessions_are_asked_for() {
+    let recognise = |name: &str, method: &Method, path: &str| {
+        let speaks = Speaks::One(Arc::clone(dialect(name)));
+        let api = Api { path: "/quality-on-demand/v1".to_owned(), speaks };
+        let path = format!("/quality-on-demand/v1{path}");
+        Apis::new(vec![api]).recognise(method, &path, &HeaderMap::new(), b"")
+    };
+    let call = recognise(NAME, &Method::POST, "/retrieve-sessions").unwrap();
+    assert_eq!(call.operation(), Operation::RetrieveSessions);
+    assert!(call.check_media(&HeaderMap::new()).is_err());
+    let reason = |name, method, path| recognise(name, &method, path).unwrap_err().reason;
+    let allow = UnrecognisedReason::NoSuchMethod { allow: "POST" };
+    assert_eq!(reason(NAME, Method::GET, "/retrieve-sessions"), allow);
+    let nowhere = UnrecognisedReason::NoSuchPath;
+    assert_eq!(reason(NAME, Method::POST, "/retrieve-sessions/"), nowhere);
+    assert_eq!(reason(NAME, Method::POST, "/retrieve-sessions/1"), nowhere);
+    assert_eq!(reason("camara-0.10.1", Method::POST, "/retrieve-sessions"), nowhere);
+}
