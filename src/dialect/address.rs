@@ -82,7 +82,7 @@ pub(super) fn server(
     (ipv4.is_some() || ipv6.is_some()).then_some(server)
 }
 
-/// The texts of a server's IPv4 and IPv6 networks. A list of addresses, which neither family here
+/// The texts of a server's IPv4 and IPv6 networks. A list of addresses, which no family here
 /// can say, has none: `fit` makes networks of it, or refuses.
 pub(super) fn server_texts(server: &ApplicationServer) -> [Option<String>; 2] {
     match server {

@@ -25,7 +25,7 @@ use crate::{
 // Durations are of 32 bits with a sign, and there is no other bound.
 const S_MAX: u32 = i32::MAX.unsigned_abs();
 
-/// What a wish of this family has to be.
+/// What a wish of these releases has to be.
 pub(super) const RULE: Rule = Rule {
     device_required: false,
     plus: true,
