@@ -14,11 +14,14 @@ mod fit;
 mod node;
 mod ports;
 mod problem;
+mod retrieval;
 mod schema;
 mod sink;
 mod sniff;
 mod v010;
 mod v08;
+mod v1;
+mod wish;
 
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
@@ -29,10 +32,11 @@ use serde::Serialize;
 pub use self::{
     answer::Unreadable,
     api::{Api, Apis, Call, Speaks, Unrecognised, UnrecognisedReason, WrongMedia},
-    descriptor::{Descriptor, ErrorShape, Family},
+    descriptor::{Correlator, Descriptor, ErrorShape, Family},
     fault::{Fault, Malformed},
     fit::{Fitting, LegacyIpv4, Unfit},
     problem::RemoteProblem,
+    retrieval::{RemoteSession, RemoteSessions},
 };
 use self::{
     fault::Faults,
@@ -41,7 +45,7 @@ use self::{
 };
 use crate::{
     json::{Bounds, Json},
-    qod::{Answer, CreateSession, Granted, Operation, Problem, Sink},
+    qod::{Answer, CreateSession, Device, Granted, Operation, Problem, Session, Sink},
 };
 
 /// One way to speak: a descriptor and the schemas of the bodies that clients send.
@@ -49,6 +53,7 @@ pub struct Dialect {
     descriptor: &'static Descriptor,
     create_session: Validator,
     extend_session: Option<Validator>,
+    retrieve_sessions: Option<Validator>,
 }
 
 /// All dialects, by name.
@@ -125,13 +130,19 @@ impl Dialects {
 
 impl Dialect {
     fn compile(descriptor: &'static Descriptor, document: &Document) -> Result<Self, String> {
-        let extend_session = descriptor
-            .family
-            .has(Operation::ExtendSession)
-            .then(|| document.validator("ExtendSessionDuration", Direction::Request))
-            .transpose()?;
-        let create_session = document.validator("CreateSession", Direction::Request)?;
-        Ok(Self { descriptor, create_session, extend_session })
+        let where_there_is = |operation, component| {
+            let validator = || document.validator(component, Direction::Request);
+            descriptor.family.has(operation).then(validator).transpose()
+        };
+        Ok(Self {
+            descriptor,
+            create_session: document.validator("CreateSession", Direction::Request)?,
+            extend_session: where_there_is(Operation::ExtendSession, "ExtendSessionDuration")?,
+            retrieve_sessions: where_there_is(
+                Operation::RetrieveSessions,
+                "RetrieveSessionsInput",
+            )?,
+        })
     }
 
     /// Its name, as policies and metrics have it.
@@ -149,7 +160,8 @@ impl Dialect {
         self.descriptor
     }
 
-    /// Reads what a client wants. A missing duration is the longest that the release knows.
+    /// Reads what a client wants. A duration that may be missing, and is, is the longest that the
+    /// release knows.
     pub fn parse_create_session(
         &self,
         body: &[u8],
@@ -161,6 +173,9 @@ impl Dialect {
         let wanted = match self.family() {
             Family::V08 => v08::read_wanted(&root, self.descriptor, strictness, &mut faults),
             Family::V010 => v010::read_wanted(&root, strictness, &mut faults),
+            Family::V011 | Family::V1 => {
+                v1::read_wanted(&root, self.descriptor, strictness, &mut faults)
+            }
         };
         faults.none_or(wanted)
     }
@@ -172,31 +187,62 @@ impl Dialect {
         strictness: &Strictness,
     ) -> Result<u32, Malformed> {
         let json = Json::parse(body, &strictness.bounds())?;
-        let mut faults = match &self.extend_session {
-            Some(validator) => Faults::of_schema(validator, &json),
-            None => Faults::default(),
-        };
+        let mut faults = Faults::of_any_schema(self.extend_session.as_ref(), &json);
         let root = Node::root(&json);
         let additional_s = match self.family() {
             Family::V08 => None,
-            Family::V010 => v010::read_extension(&root, strictness, &mut faults),
+            Family::V010 => wish::read_extension(&root, &v010::RULE, strictness, &mut faults),
+            Family::V011 | Family::V1 => {
+                wish::read_extension(&root, &v1::RULE, strictness, &mut faults)
+            }
         };
         faults.none_or(additional_s)
     }
 
-    /// What a client is told of its session. Of both families here, an answer has times even while
-    /// a session is only requested: whoever holds the session has put provisional ones into it.
+    /// Reads of which device a client wants to be told the sessions; of none, if it leaves that to
+    /// its token.
+    pub fn parse_retrieve_sessions(
+        &self,
+        body: &[u8],
+        strictness: &Strictness,
+    ) -> Result<Option<Device>, Malformed> {
+        let json = Json::parse(body, &strictness.bounds())?;
+        let mut faults = Faults::of_any_schema(self.retrieve_sessions.as_ref(), &json);
+        let root = Node::root(&json);
+        match self.family() {
+            Family::V08 | Family::V010 => faults.none_or(None),
+            Family::V011 | Family::V1 => {
+                let device = v1::read_retrieval(&root, strictness, &mut faults);
+                faults.none_or(Some(device))
+            }
+        }
+    }
+
+    /// What a client is told of its session. Up to 0.10 an answer has times even while a session is
+    /// only requested: whoever holds the session has put provisional ones into it. From 0.11 on
+    /// they are left out.
     pub fn render_answer(&self, answer: &Answer) -> Response<Bytes> {
-        let (status, session) = match answer {
-            Answer::Created(session) => (self.descriptor.created_status, session),
-            Answer::Found(session) | Answer::Extended(session) => (200, session),
+        let (status, body) = match answer {
+            Answer::Created(session) => {
+                (self.descriptor.created_status, self.write_session(session))
+            }
+            Answer::Found(session) | Answer::Extended(session) => {
+                (200, self.write_session(session))
+            }
+            Answer::Retrieved(sessions) => {
+                (200, retrieval::list(sessions.iter().map(|session| self.write_session(session))))
+            }
             Answer::Deleted => return respond(204, Bytes::new()),
         };
-        let body = match self.family() {
+        respond(status, body)
+    }
+
+    fn write_session(&self, session: &Session) -> Bytes {
+        match self.family() {
             Family::V08 => v08::write_session(session, self.descriptor),
             Family::V010 => v010::write_session(session),
-        };
-        respond(status, body)
+            Family::V011 | Family::V1 => v1::write_session(session, self.descriptor),
+        }
     }
 
     /// What a client is told when the answer is no. An `Allow` field is for the caller to add.
@@ -210,12 +256,18 @@ impl Dialect {
         fit::fit(self.family(), wanted, fitting)
     }
 
+    /// What of a device an operator that speaks this dialect can be told.
+    pub fn fit_device(&self, device: &Device, fitting: &Fitting) -> Result<Device, Unfit> {
+        fit::fit_device(self.family(), device, None, fitting).map(|(device, _)| device)
+    }
+
     /// The body that asks an operator for a session that [`Dialect::fit`] has made. The sink is the
     /// gateway's own.
     pub fn create_session_request(&self, fitted: &CreateSession, sink: Option<&Sink>) -> Bytes {
         match self.family() {
             Family::V08 => v08::write_wanted(fitted, sink, self.descriptor),
             Family::V010 => v010::write_wanted(fitted, sink),
+            Family::V011 | Family::V1 => v1::write_wanted(fitted, sink),
         }
     }
 
@@ -223,7 +275,16 @@ impl Dialect {
     pub fn extend_session_request(&self, additional_s: u32) -> Option<Bytes> {
         match self.family() {
             Family::V08 => None,
-            Family::V010 => Some(v010::write_extension(additional_s)),
+            Family::V010 | Family::V011 | Family::V1 => Some(wish::write_extension(additional_s)),
+        }
+    }
+
+    /// The body that asks an operator for its sessions of a device, as
+    /// [`Dialect::fit_device`] has made it; nothing, if its dialect cannot.
+    pub fn retrieve_sessions_request(&self, device: &Device) -> Option<Bytes> {
+        match self.family() {
+            Family::V08 | Family::V010 => None,
+            Family::V011 | Family::V1 => Some(v1::write_retrieval(device)),
         }
     }
 
@@ -243,6 +304,15 @@ impl Dialect {
         match self.family() {
             Family::V08 => v08::read_session(body),
             Family::V010 => v010::read_session(body),
+            Family::V011 | Family::V1 => v1::read_session(body),
+        }
+    }
+
+    /// What sessions an operator tells of, up to 100. One that cannot be read hides no other.
+    pub fn read_sessions(&self, body: &[u8]) -> Result<RemoteSessions, Unreadable> {
+        match self.family() {
+            Family::V08 | Family::V010 => retrieval::read(body, |_| None),
+            Family::V011 | Family::V1 => retrieval::read(body, v1::read_listed),
         }
     }
 

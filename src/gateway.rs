@@ -112,13 +112,17 @@ impl Gateway {
         request: &Request<Bytes>,
         trail: &mut Trail,
     ) -> Result<Answer, Refusal> {
+        call.check_correlator(request.headers())?;
         let client = rules.identity.authenticate(request.headers()).await?;
         trail.authenticated(&client);
         let grant = rules.access.authorize(client, call.operation())?;
         let admission = rules.limits.admit(grant)?;
         trail.lap("admit");
         rules.settle_dialect(call, &admission);
-        call.check_media(request.headers())?;
+        // What is not there has no type; that it is missed is told where it is read.
+        if !request.body().is_empty() {
+            call.check_media(request.headers())?;
+        }
 
         match call.operation() {
             Operation::CreateSession => {
@@ -128,6 +132,9 @@ impl Gateway {
             Operation::DeleteSession => self.delete_session(rules, call, &admission, trail).await,
             Operation::ExtendSession => {
                 self.extend_session(rules, call, &admission, request.body(), trail).await
+            }
+            Operation::RetrieveSessions => {
+                self.retrieve_sessions(rules, call, &admission, request.body()).await
             }
         }
     }
@@ -299,6 +306,23 @@ impl Gateway {
             }
             Outcome::Unknown(silence) => Err(Refusal::Silence(silence)),
         }
+    }
+
+    /// Told from the ledger, so that a device has its sessions whatever its operator speaks.
+    async fn retrieve_sessions(
+        &self,
+        rules: &Rules,
+        call: &Call,
+        admission: &Admission,
+        body: &Bytes,
+    ) -> Result<Answer, Refusal> {
+        let device = call.dialect().parse_retrieve_sessions(body, &rules.strictness)?;
+        let device = device.ok_or(Refusal::NoDevice)?;
+        let operator = rules.operator(&rules.routes.find(&device)?.operator)?;
+        // As it was told of the device, so does the ledger know it.
+        let told = operator.dialect().fit_device(&device, operator.fitting())?;
+        let records = self.ledger.of_device(admission, &told).await?;
+        Ok(Answer::Retrieved(records.iter().map(presence::of).collect()))
     }
 
     async fn find(

@@ -46,12 +46,16 @@ use crate::{
     clock::Clock,
     limit::Admission,
     metrics::Metrics,
-    qod::{ClientId, CreateSession, Granted, Moment, OperatorId, SessionId, Subject},
+    qod::{
+        ClientId, CreateSession, Device, Granted, Moment, OperatorId, RETRIEVED_MAX, SessionId,
+        Subject,
+    },
 };
 
 mod book;
 mod claim;
 mod embedded;
+mod error;
 mod hand;
 mod index;
 mod memory;
@@ -63,7 +67,7 @@ mod rule;
 mod store;
 
 use self::{
-    claim::{Claim, KeyHasher},
+    claim::{Claim, DeviceKeys, KeyHasher},
     embedded::Embedded,
     hand::Hand,
     memory::Memory,
@@ -72,6 +76,7 @@ use self::{
 };
 pub use self::{
     embedded::{CannotOpen, Opening, Peek, Settings, Sync},
+    error::Error,
     protocol::State,
     record::{Record, Todo},
     repeat::REPEATABLE_FOR,
@@ -122,52 +127,6 @@ pub struct Again {
     pub key: String,
     /// All that was asked, byte by byte.
     pub asked: Bytes,
-}
-
-/// Why the ledger says no.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// Somebody holds the flow.
-    #[error("another session holds the flow of this device")]
-    Taken {
-        /// The session that holds it, only if the asker may see it.
-        own: Option<SessionId>,
-        /// It is not known whether that is the same device: [`OnUnknown::Refuse`].
-        device_unknown: bool,
-    },
-    /// The client holds as many sessions as it may.
-    #[error("the client holds {max} sessions already")]
-    QuotaExceeded {
-        /// As many as it may.
-        max: u32,
-    },
-    /// No such session, or none any more.
-    #[error("no such session")]
-    NotFound,
-    /// Another client's session, or another user's.
-    #[error("the session belongs to somebody else")]
-    NotYours,
-    /// Somebody else changed the record meanwhile; for a reservation: the sweep took it over.
-    #[error("the record was changed by somebody else")]
-    Lost,
-    /// The session's state does not allow it.
-    #[error("the session is not in a state for that")]
-    NotActive,
-    /// The device is a network wider than the operator's rules allow.
-    #[error("the device's network is wider than allowed")]
-    TooBroad,
-    /// The operator's own name for the session is that of another one, which it has not ended.
-    #[error("the operator calls another session so")]
-    NameTaken,
-    /// The client's key has come with another request before.
-    #[error("the idempotency key was used for another request")]
-    OtherRequest,
-    /// What this very request asked before has no answer yet.
-    #[error("the same request is being carried out")]
-    Unanswered,
-    /// The store does not answer. Whether it has done what it was asked to is not known.
-    #[error("the store does not answer: {0}")]
-    Unavailable(String),
 }
 
 // Who asks. Tests make one, where only `limit` makes an `Admission`.
@@ -319,9 +278,7 @@ impl Ledger {
 
     async fn find_for(&self, party: &Party, id: &SessionId) -> Result<Record, Error> {
         let record = self.read(id).await?;
-        let owned = party.client == record.client
-            && (party.subject.is_none() || party.subject == record.subject);
-        if owned { Ok(record) } else { Err(Error::NotYours) }
+        if party.owns(&record) { Ok(record) } else { Err(Error::NotYours) }
     }
 
     /// Writes down that a session is being deleted at its operator; only then may it be. From then
@@ -455,6 +412,25 @@ impl Ledger {
         self.store.close().await;
     }
 
+    /// The client's sessions of a device, at any operator, the newest first, at most 100; if the
+    /// token is three-legged, those of the same user. They are those that hold their flow and whose
+    /// device, as its operator was told of it, is surely this one: a session that holds nothing any
+    /// more is found by its id only.
+    pub async fn of_device(
+        &self,
+        admission: &Admission,
+        device: &Device,
+    ) -> Result<Vec<Record>, Error> {
+        self.of_device_for(&Party::of(admission), device).await
+    }
+
+    async fn of_device_for(&self, party: &Party, device: &Device) -> Result<Vec<Record>, Error> {
+        let now = self.store.now();
+        let keys = DeviceKeys::new(&self.hasher, Some(device), None);
+        let records = self.store.of_device(party, &keys, now, RETRIEVED_MAX).await?;
+        Ok(records.iter().filter_map(|record| record.seen(now)).collect())
+    }
+
     async fn read(&self, id: &SessionId) -> Result<Record, Error> {
         let record = self.store.find(id).await?.ok_or(Error::NotFound)?;
         record.seen(self.store.now()).ok_or(Error::NotFound)
@@ -470,6 +446,10 @@ impl Party {
     fn of(admission: &Admission) -> Self {
         let client = admission.grant().client();
         Self { client: client.id().clone(), subject: client.subject().cloned() }
+    }
+
+    fn owns(&self, record: &Record) -> bool {
+        self.client == record.client && (self.subject.is_none() || self.subject == record.subject)
     }
 }
 

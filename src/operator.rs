@@ -12,11 +12,11 @@ use http::{HeaderName, HeaderValue, Method, header};
 
 use crate::{
     clock::Clock,
-    dialect::{Dialect, Fitting, RemoteProblem, Unreadable},
+    dialect::{Dialect, Fitting, RemoteProblem, RemoteSessions, Unreadable},
     ledger::{Record, Reservation, Rules},
     metrics::Metrics,
     outbound::{Answered, Call, Endpoint, Outbound, Sent},
-    qod::{Granted, Operation, OperatorId, Secret},
+    qod::{Device, Granted, Operation, OperatorId, Secret},
 };
 
 /// How to reach an operator, and what to heed there.
@@ -224,6 +224,30 @@ impl Operator {
         }
     }
 
+    /// Asks which sessions of a device it has of ours. Its list may be cut or partly unreadable:
+    /// then it does not say that a session is not there.
+    pub async fn sessions_of(
+        &self,
+        caller: &Caller,
+        device: &Device,
+        correlator: &HeaderValue,
+    ) -> Outcome<RemoteSessions> {
+        let Some(body) = self.dialect().retrieve_sessions_request(device) else {
+            return Outcome::Refused(No::NoSuchOperation);
+        };
+        let ask = self.plainly(Operation::RetrieveSessions, None, body, correlator);
+        match self.ask(caller, ask).await {
+            Outcome::Accepted(answer) => match self.dialect().read_sessions(&answer.body) {
+                Ok(sessions) => Outcome::Accepted(sessions),
+                Err(Unreadable { reason, operator_session }) => {
+                    Outcome::Unknown(Silence::Unreadable { reason, operator_session })
+                }
+            },
+            Outcome::Refused(no) => Outcome::Refused(no),
+            Outcome::Unknown(silence) => Outcome::Unknown(silence),
+        }
+    }
+
     /// Asks for more time. Only who has raised the hold may, and within the time that this leaves.
     pub async fn extend_session(
         &self,
@@ -319,7 +343,7 @@ impl Operator {
             200..=299 => Outcome::Accepted(answer),
             300..=399 => Outcome::Refused(No::Redirected(status)),
             401 | 403 => Outcome::Refused(No::OurCredentials(status)),
-            404 | 410 if operation != Operation::CreateSession => Outcome::Refused(No::Gone),
+            404 | 410 if is_of_one_session(operation) => Outcome::Refused(No::Gone),
             // A request that the operator timed out on may still be carried out.
             408 => Outcome::Unknown(Silence::Failed(status)),
             400..=499 | 501 => {
@@ -375,9 +399,18 @@ struct Ask<'a> {
 
 fn method_of(operation: Operation) -> Method {
     match operation {
-        Operation::CreateSession | Operation::ExtendSession => Method::POST,
+        Operation::CreateSession | Operation::ExtendSession | Operation::RetrieveSessions => {
+            Method::POST
+        }
         Operation::GetSession => Method::GET,
         Operation::DeleteSession => Method::DELETE,
+    }
+}
+
+fn is_of_one_session(operation: Operation) -> bool {
+    match operation {
+        Operation::GetSession | Operation::DeleteSession | Operation::ExtendSession => true,
+        Operation::CreateSession | Operation::RetrieveSessions => false,
     }
 }
 

@@ -222,10 +222,8 @@ impl Refusal {
 
 fn kind_of_unfit(unfit: &Unfit) -> Kind {
     match unfit {
-        Unfit::Identifiers { .. } => Kind::UnsupportedIdentifier,
-        Unfit::Ipv4NotExpressible | Unfit::Mask { .. } | Unfit::Ports | Unfit::Profile => {
-            Kind::InvalidArgument
-        }
+        Unfit::Identifiers { .. } | Unfit::Ipv4NotExpressible => Kind::UnsupportedIdentifier,
+        Unfit::Mask { .. } | Unfit::Ports | Unfit::Profile => Kind::InvalidArgument,
         Unfit::DeviceMissing => Kind::MissingIdentifier,
         Unfit::Servers => Kind::NotApplicable,
         Unfit::Duration { .. } => Kind::DurationOutOfRange,
@@ -312,11 +310,12 @@ fn message_of_no(no: &No, family: Family) -> String {
     }
 }
 
-// The sentences of the releases themselves.
+// Up to 0.10 the sentences of the releases themselves.
 const fn conflict_in(family: Family) -> &'static str {
     match family {
         Family::V08 => "Another session is created for the same UE",
         Family::V010 => "Another session is created for the same device",
+        Family::V011 | Family::V1 => "Another session holds this flow of the device",
     }
 }
 
@@ -324,6 +323,8 @@ fn status_and_code(kind: Kind, told_in: &Descriptor) -> (u16, Cow<'static, str>)
     let (status, code) = match told_in.family {
         Family::V08 => in_0_8(kind, told_in),
         Family::V010 => in_0_10(kind, told_in),
+        Family::V011 => in_0_11(kind, told_in),
+        Family::V1 => in_1(kind, told_in),
     };
     (status, Cow::Borrowed(code))
 }
@@ -385,6 +386,69 @@ const fn in_0_10(kind: Kind, told_in: &Descriptor) -> (u16, &'static str) {
         Kind::Internal => (500, "INTERNAL"),
         Kind::NotApplicable | Kind::NotImplemented => (501, "NOT_IMPLEMENTED"),
         Kind::Unavailable | Kind::Timeout | Kind::BadGateway => (503, told_in.unavailable_code),
+    }
+}
+
+/// CAMARA 0.11. It has no code for an identifier of the wrong kind, or for none: the device cannot be
+/// identified. 405, 413 and 415 are not its own.
+const fn in_0_11(kind: Kind, told_in: &Descriptor) -> (u16, &'static str) {
+    match kind {
+        Kind::InvalidArgument | Kind::HeaderTooLarge => (400, "INVALID_ARGUMENT"),
+        Kind::OutOfRange => (400, "OUT_OF_RANGE"),
+        Kind::DurationOutOfRange => (400, "QUALITY_ON_DEMAND.DURATION_OUT_OF_RANGE"),
+        Kind::InvalidSink => (400, told_in.sink_code),
+        Kind::InvalidCredential => (400, "INVALID_CREDENTIAL"),
+        Kind::InvalidToken => (400, "INVALID_TOKEN"),
+        Kind::ProfileNotApplicable => told_in.profile_not_applicable,
+        Kind::Unauthenticated => (401, "UNAUTHENTICATED"),
+        Kind::PermissionDenied => (403, "PERMISSION_DENIED"),
+        Kind::UnnecessaryIdentifier => (403, "INVALID_TOKEN_CONTEXT"),
+        Kind::SessionNotFound | Kind::PathNotFound => (404, "NOT_FOUND"),
+        Kind::DeviceNotFound => (404, "DEVICE_NOT_FOUND"),
+        Kind::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED"),
+        Kind::Conflict => (409, "CONFLICT"),
+        Kind::ExtensionNotAllowed => (409, "QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED"),
+        Kind::ContentTooLarge => (413, "CONTENT_TOO_LARGE"),
+        Kind::UnsupportedMediaType => (415, "UNSUPPORTED_MEDIA_TYPE"),
+        Kind::UnsupportedIdentifier | Kind::MissingIdentifier => (422, "UNIDENTIFIABLE_DEVICE"),
+        Kind::NotApplicable | Kind::NotImplemented => (422, "DEVICE_NOT_APPLICABLE"),
+        Kind::TooManyRequests => (429, "TOO_MANY_REQUESTS"),
+        Kind::QuotaExceeded => (429, "QUOTA_EXCEEDED"),
+        Kind::Internal => (500, "INTERNAL"),
+        Kind::Unavailable | Kind::Timeout | Kind::BadGateway => (503, told_in.unavailable_code),
+    }
+}
+
+/// CAMARA 1.0 and 1.1, and what CAMARA's Commonalities have for all APIs: 405, 415, 500 to 504.
+/// They have no 413.
+const fn in_1(kind: Kind, told_in: &Descriptor) -> (u16, &'static str) {
+    match kind {
+        Kind::InvalidArgument | Kind::HeaderTooLarge => (400, "INVALID_ARGUMENT"),
+        Kind::OutOfRange => (400, "OUT_OF_RANGE"),
+        Kind::DurationOutOfRange => (400, "QUALITY_ON_DEMAND.DURATION_OUT_OF_RANGE"),
+        Kind::InvalidSink => (400, told_in.sink_code),
+        Kind::InvalidCredential => (400, "INVALID_CREDENTIAL"),
+        Kind::InvalidToken => (400, "INVALID_TOKEN"),
+        Kind::Unauthenticated => (401, "UNAUTHENTICATED"),
+        Kind::PermissionDenied => (403, "PERMISSION_DENIED"),
+        Kind::SessionNotFound | Kind::PathNotFound => (404, "NOT_FOUND"),
+        Kind::DeviceNotFound => (404, "IDENTIFIER_NOT_FOUND"),
+        Kind::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED"),
+        Kind::Conflict => (409, "CONFLICT"),
+        Kind::ExtensionNotAllowed => (409, "QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED"),
+        Kind::ContentTooLarge => (413, "CONTENT_TOO_LARGE"),
+        Kind::UnsupportedMediaType => (415, "UNSUPPORTED_MEDIA_TYPE"),
+        Kind::UnsupportedIdentifier => (422, "UNSUPPORTED_IDENTIFIER"),
+        Kind::MissingIdentifier => (422, "MISSING_IDENTIFIER"),
+        Kind::UnnecessaryIdentifier => (422, "UNNECESSARY_IDENTIFIER"),
+        Kind::NotApplicable | Kind::NotImplemented => (422, "SERVICE_NOT_APPLICABLE"),
+        Kind::ProfileNotApplicable => told_in.profile_not_applicable,
+        Kind::TooManyRequests => (429, "TOO_MANY_REQUESTS"),
+        Kind::QuotaExceeded => (429, "QUOTA_EXCEEDED"),
+        Kind::Internal => (500, "INTERNAL"),
+        Kind::BadGateway => (502, "BAD_GATEWAY"),
+        Kind::Unavailable => (503, told_in.unavailable_code),
+        Kind::Timeout => (504, "TIMEOUT"),
     }
 }
 

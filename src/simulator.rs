@@ -14,7 +14,9 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 
 use crate::{
     clock::Clock,
-    dialect::{Api, Apis, Call, Dialect, Speaks, Strictness, Unrecognised, UnrecognisedReason},
+    dialect::{
+        Api, Apis, Call, Dialect, Family, Speaks, Strictness, Unrecognised, UnrecognisedReason,
+    },
     qod::{Answer, Kind, Operation, Secret},
     refusal,
 };
@@ -110,6 +112,9 @@ impl Simulator {
             Operation::CreateSession => {
                 let wanted =
                     dialect.parse_create_session(request.body(), &strictness).map_err(malformed)?;
+                if wanted.device.is_none() {
+                    return Err(No::new(Kind::MissingIdentifier, "expected a device"));
+                }
                 if self.settings.sandbox_rules {
                     sandbox::judge(&wanted)?;
                 }
@@ -125,7 +130,15 @@ impl Simulator {
                 let additional_s =
                     dialect.parse_extend_session(request.body(), &strictness).map_err(malformed)?;
                 let id = call.session_id().map_err(malformed)?;
-                book.extend(id, additional_s, now).map(Answer::Extended)
+                book.extend(id, additional_s, remaining_s_max(dialect.family()), now)
+                    .map(Answer::Extended)
+            }
+            Operation::RetrieveSessions => {
+                let device = dialect
+                    .parse_retrieve_sessions(request.body(), &strictness)
+                    .map_err(malformed)?
+                    .ok_or_else(|| No::new(Kind::MissingIdentifier, "expected a device"))?;
+                Ok(Answer::Retrieved(book.of_device(&device, now)))
             }
         }
     }
@@ -161,6 +174,14 @@ impl Simulator {
         let mut response = Response::new(Bytes::from(text));
         *response.status_mut() = StatusCode::OK;
         response
+    }
+}
+
+// What may be left of a session that was extended: a day in CAMARA 0.10.1.
+const fn remaining_s_max(family: Family) -> u64 {
+    match family {
+        Family::V08 | Family::V010 => 86_400,
+        Family::V011 | Family::V1 => u64::MAX,
     }
 }
 

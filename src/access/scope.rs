@@ -39,6 +39,7 @@ pub(super) struct Scopes {
     read: Needs,
     delete: Needs,
     extend: Needs,
+    retrieve: Needs,
     // The purposes that count for `with_purpose`, as whole tokens.
     purposes: Vec<Arc<str>>,
 }
@@ -67,6 +68,7 @@ impl Scopes {
             read: Needs::new(rule, "read", "read"),
             delete: Needs::new(rule, "delete", "delete"),
             extend: Needs::new(rule, "update", "write"),
+            retrieve: Needs::new(rule, "retrieve-by-device", "read"),
             purposes: rule.purposes.iter().map(|name| format!("dpv:{name}").into()).collect(),
         }
     }
@@ -78,6 +80,7 @@ impl Scopes {
             Operation::GetSession => &self.read,
             Operation::DeleteSession => &self.delete,
             Operation::ExtendSession => &self.extend,
+            Operation::RetrieveSessions => &self.retrieve,
         };
         let has = |needed: &[Arc<str>]| {
             scopes.iter().any(|scope| needed.iter().any(|needed| **needed == **scope))

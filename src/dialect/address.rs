@@ -17,6 +17,16 @@ pub(super) fn phone(node: &Node<'_>, faults: &mut Faults) -> Option<Written<Phon
     })
 }
 
+/// A phone number with its plus, as from 0.11 on.
+pub(super) fn phone_with_plus(
+    node: &Node<'_>,
+    faults: &mut Faults,
+) -> Option<Written<PhoneNumber>> {
+    let expected =
+        "expected an international phone number: `+` and 5 to 15 digits, the first of them not 0";
+    node.parsed(faults, expected, |text| text.parse().ok().map(Written::plain))
+}
+
 /// A network access identifier, or what looks the same.
 pub(super) fn nai(node: &Node<'_>, faults: &mut Faults) -> Option<Nai> {
     node.parsed(faults, "expected 1 to 2048 printable characters", |text| text.parse().ok())
@@ -72,7 +82,7 @@ pub(super) fn server(
     (ipv4.is_some() || ipv6.is_some()).then_some(server)
 }
 
-/// The texts of a server's IPv4 and IPv6 networks. A list of addresses, which neither family here
+/// The texts of a server's IPv4 and IPv6 networks. A list of addresses, which no family here
 /// can say, has none: `fit` makes networks of it, or refuses.
 pub(super) fn server_texts(server: &ApplicationServer) -> [Option<String>; 2] {
     match server {

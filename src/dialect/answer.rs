@@ -12,7 +12,7 @@ use crate::{
     qod::{Granted, Kind, Message, Moment, QosStatus, Severity, StatusInfo},
 };
 
-/// The longest session of either family here, in seconds.
+/// The longest session up to 0.10, in seconds.
 pub(super) const DURATION_S_MAX: u32 = 86_400;
 
 const OPERATOR_SESSION_BYTES_MAX: usize = 256;
@@ -53,10 +53,10 @@ pub(super) fn read_profile(node: &Node<'_>, faults: &mut Faults) -> Option<Strin
 }
 
 /// Reads the duration that a client wants: the longest, if it names none.
-pub(super) fn read_duration(body: &Node<'_>, faults: &mut Faults) -> Option<u32> {
+pub(super) fn read_duration(body: &Node<'_>, s_max: u32, faults: &mut Faults) -> Option<u32> {
     match body.member("duration") {
-        Some(duration) => duration.number(faults, Kind::DurationOutOfRange, (1, DURATION_S_MAX)),
-        None => Some(DURATION_S_MAX),
+        Some(duration) => duration.number(faults, Kind::DurationOutOfRange, (1, s_max)),
+        None => Some(s_max),
     }
 }
 
@@ -107,19 +107,40 @@ impl<'a> From<&'a Message> for Remark<'a> {
     }
 }
 
-/// Reads an operator's answer: its id for the session in the member `id_field`, its status by
-/// `status`.
-pub(super) fn read_session(
-    body: &[u8],
-    id_field: &str,
-    status: impl FnOnce(&Json<'_>) -> Option<QosStatus>,
+/// Where families differ in what an operator tells of a session.
+pub(super) struct Form {
+    /// The member that has the operator's id for it.
+    pub(super) id: &'static str,
+    /// What a time is, if it is one.
+    pub(super) time: fn(&Json<'_>) -> Option<Moment>,
+    /// How it stands.
+    pub(super) status: fn(&Json<'_>) -> Option<QosStatus>,
+    /// Why.
+    pub(super) status_info: fn(&Json<'_>) -> Option<StatusInfo>,
+}
+
+/// Reads an operator's answer.
+pub(super) fn read_session(body: &[u8], form: &Form) -> Result<(String, Granted), Unreadable> {
+    read_session_of(&parse(body)?, form)
+}
+
+/// Reads what is to be an operator's answer as JSON.
+pub(super) fn parse(body: &[u8]) -> Result<Json<'_>, Unreadable> {
+    let reason = "is not JSON";
+    Json::parse(body, &Bounds::default()).map_err(|_| Unreadable { reason, operator_session: None })
+}
+
+/// Reads what an operator tells of one session.
+pub(super) fn read_session_of(
+    json: &Json<'_>,
+    form: &Form,
 ) -> Result<(String, Granted), Unreadable> {
-    let unreadable = |reason| Unreadable { reason, operator_session: None };
-    let json = Json::parse(body, &Bounds::default()).map_err(|_| unreadable("is not JSON"))?;
-    let id = json.member(id_field).and_then(Json::as_str);
-    let id = id.filter(|id| is_operator_session(id));
-    let id = id.ok_or_else(|| unreadable("names no session that can be asked for again"))?;
-    match read_granted(&json, status) {
+    let id = json.member(form.id).and_then(Json::as_str);
+    let id = id.filter(|id| is_operator_session(id)).ok_or(Unreadable {
+        reason: "names no session that can be asked for again",
+        operator_session: None,
+    })?;
+    match read_granted(json, form) {
         Ok(granted) => Ok((id.to_owned(), granted)),
         Err(reason) => Err(Unreadable { reason, operator_session: Some(id.to_owned()) }),
     }
@@ -132,28 +153,37 @@ pub(super) fn is_operator_session(id: &str) -> bool {
         && !matches!(id, "." | "..")
 }
 
-fn read_granted(
-    json: &Json<'_>,
-    status: impl FnOnce(&Json<'_>) -> Option<QosStatus>,
-) -> Result<Granted, &'static str> {
+fn read_granted(json: &Json<'_>, form: &Form) -> Result<Granted, &'static str> {
     let duration = json.member("duration").and_then(Json::as_u64);
     let duration_s = duration.and_then(|duration| u32::try_from(duration).ok());
     let duration_s = duration_s.filter(|&duration_s| duration_s > 0);
     let duration_s = duration_s.ok_or("does not tell how long the session is")?;
-    let started_at = read_time(json, "startedAt")?;
-    let expires_at = read_time(json, "expiresAt")?;
+    let started_at = read_time(json, "startedAt", form)?;
+    let expires_at = read_time(json, "expiresAt", form)?;
     if matches!((started_at, expires_at), (Some(start), Some(end)) if start > end) {
         return Err("has the session end before it starts");
     }
-    let status = status(json).ok_or("does not tell how the session stands")?;
-    let messages = read_messages(json);
-    Ok(Granted { duration_s, started_at, expires_at, status, status_info: None, messages })
+    let status = (form.status)(json).ok_or("does not tell how the session stands")?;
+    let (status_info, messages) = ((form.status_info)(json), read_messages(json));
+    Ok(Granted { duration_s, started_at, expires_at, status, status_info, messages })
 }
 
-fn read_time(json: &Json<'_>, name: &str) -> Result<Option<Moment>, &'static str> {
+fn read_time(json: &Json<'_>, name: &str, form: &Form) -> Result<Option<Moment>, &'static str> {
     let Some(time) = json.member(name).filter(|time| **time != Json::Null) else { return Ok(None) };
-    let seconds = time.as_u64().filter(|&seconds| seconds <= UNIX_S_MAX);
-    seconds.map(Moment::from_unix_s).map(Some).ok_or("has a time that is none")
+    (form.time)(time).map(Some).ok_or("has a time that is none")
+}
+
+/// A time up to 0.10: seconds since the epoch.
+pub(super) fn epoch_time(json: &Json<'_>) -> Option<Moment> {
+    json.as_u64().filter(|&seconds| seconds <= UNIX_S_MAX).map(Moment::from_unix_s)
+}
+
+/// How a session stands, by the name that there is for it from 0.9 on.
+pub(super) fn named_status(json: &Json<'_>) -> Option<QosStatus> {
+    let status = json.member("qosStatus").and_then(Json::as_str)?;
+    [QosStatus::Requested, QosStatus::Available, QosStatus::Unavailable]
+        .into_iter()
+        .find(|known| known.name() == status)
 }
 
 // A remark is never worth a session: what is not one is left out.

@@ -4,7 +4,7 @@ use std::{fmt::Write, iter, sync::Arc};
 
 use http::{HeaderMap, Method, header};
 
-use super::{Dialect, Family, answer::is_operator_session, fault::Malformed, sniff};
+use super::{Correlator, Dialect, Family, answer::is_operator_session, fault::Malformed, sniff};
 use crate::qod::{Operation, SessionId};
 
 /// Which path speaks what.
@@ -85,6 +85,7 @@ enum Place<'p> {
     Sessions,
     Session(&'p str),
     Extension(&'p str),
+    Retrieval,
 }
 
 impl Apis {
@@ -148,9 +149,10 @@ impl Speaks {
         let able = || self.candidates().filter(|dialect| dialect.family().has(operation));
         let sniffed = match operation {
             Operation::CreateSession => sniff::dialect(able(), headers, body),
-            Operation::GetSession | Operation::DeleteSession | Operation::ExtendSession => {
-                sniff::by_proof(able(), headers)
-            }
+            Operation::GetSession
+            | Operation::DeleteSession
+            | Operation::ExtendSession
+            | Operation::RetrieveSessions => sniff::by_proof(able(), headers),
         };
         sniffed.or_else(|| able().next()).unwrap_or_else(|| self.default())
     }
@@ -163,6 +165,7 @@ impl<'p> Place<'p> {
             ("sessions", None, None) => Self::Sessions,
             ("sessions", Some(id), None) => Self::Session(id),
             ("sessions", Some(id), Some("extend")) => Self::Extension(id),
+            ("retrieve-sessions", None, None) => Self::Retrieval,
             _ => return None,
         };
         (segments.next().is_none() && place.is_plain()).then_some(place)
@@ -172,7 +175,7 @@ impl<'p> Place<'p> {
     fn is_plain(&self) -> bool {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~.".contains(&byte);
         match self {
-            Self::Sessions => true,
+            Self::Sessions | Self::Retrieval => true,
             Self::Session(id) | Self::Extension(id) => {
                 !matches!(*id, "" | "." | "..") && id.bytes().all(plain)
             }
@@ -185,6 +188,7 @@ impl<'p> Place<'p> {
             Self::Sessions => Operation::CreateSession,
             Self::Session(_) => Operation::GetSession,
             Self::Extension(_) => Operation::ExtendSession,
+            Self::Retrieval => Operation::RetrieveSessions,
         }
     }
 
@@ -194,20 +198,21 @@ impl<'p> Place<'p> {
             (Self::Session(_), &Method::GET) => Some(Operation::GetSession),
             (Self::Session(_), &Method::DELETE) => Some(Operation::DeleteSession),
             (Self::Extension(_), &Method::POST) => Some(Operation::ExtendSession),
+            (Self::Retrieval, &Method::POST) => Some(Operation::RetrieveSessions),
             _ => None,
         }
     }
 
     fn allow(&self) -> &'static str {
         match self {
-            Self::Sessions | Self::Extension(_) => "POST",
+            Self::Sessions | Self::Extension(_) | Self::Retrieval => "POST",
             Self::Session(_) => "GET, DELETE",
         }
     }
 
     fn session(&self) -> &'p str {
         match self {
-            Self::Sessions => "",
+            Self::Sessions | Self::Retrieval => "",
             Self::Session(id) | Self::Extension(id) => id,
         }
     }
@@ -224,7 +229,7 @@ impl Call {
         self.operation
     }
 
-    /// Which session it is about. There is none to create one.
+    /// Which session it is about. There is none to create one, or to look for some.
     pub fn session_id(&self) -> Result<SessionId, Malformed> {
         let reason = "expected a UUID as the session's id in the path";
         self.session.parse().map_err(|_| Malformed::at("", reason))
@@ -247,9 +252,25 @@ impl Call {
     /// Is the body, of an operation that has one, of the type that is read?
     pub fn check_media(&self, headers: &HeaderMap) -> Result<(), WrongMedia> {
         match self.operation {
-            Operation::CreateSession | Operation::ExtendSession => check_media(headers),
+            Operation::CreateSession | Operation::ExtendSession | Operation::RetrieveSessions => {
+                check_media(headers)
+            }
             Operation::GetSession | Operation::DeleteSession => Ok(()),
         }
+    }
+
+    /// Is the correlator, if there is one, what the release lets it be?
+    pub fn check_correlator(&self, headers: &HeaderMap) -> Result<(), Malformed> {
+        let Some(rule) = &self.dialect.descriptor().correlator else { return Ok(()) };
+        let mut given = headers.get_all("x-correlator").iter();
+        if given.all(|value| rule.admits(value.as_bytes())) {
+            return Ok(());
+        }
+        let Correlator { punctuation, length_max } = rule;
+        let expected = format!(
+            "expected an x-correlator of up to {length_max} letters, digits and `{punctuation}`"
+        );
+        Err(Malformed::at("", expected))
     }
 }
 
@@ -295,6 +316,7 @@ pub(super) fn path_of(
             Some(format!("/sessions/{}", session()?))
         }
         Operation::ExtendSession => Some(format!("/sessions/{}/extend", session()?)),
+        Operation::RetrieveSessions => Some("/retrieve-sessions".to_owned()),
     }
 }
 

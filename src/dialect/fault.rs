@@ -101,6 +101,11 @@ impl Faults {
         Self { schema, ..Self::default() }
     }
 
+    /// The same, where there may be no schema.
+    pub(super) fn of_any_schema(validator: Option<&Validator>, json: &Json<'_>) -> Self {
+        validator.map(|validator| Self::of_schema(validator, json)).unwrap_or_default()
+    }
+
     /// Something that the schema cannot see.
     pub(super) fn meaning(&mut self, place: Place<'_>, kind: Kind, reason: impl Into<String>) {
         self.meaning.push(Fault { pointer: place.pointer(), reason: reason.into(), kind });

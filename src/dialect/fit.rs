@@ -11,6 +11,7 @@ use super::{
     Family,
     address::{plain_ipv4, plain_ipv6},
     answer::DURATION_S_MAX,
+    v1,
 };
 use crate::qod::{
     ApplicationServer, CreateSession, Device, DeviceIpv4, IdentifierKind, Nai, PortRange, PortSet,
@@ -117,14 +118,15 @@ pub(super) fn fit(
     fitting: &Fitting,
 ) -> Result<CreateSession, Unfit> {
     let qos_profile = fitting.profile(&wanted.qos_profile).ok_or(Unfit::Profile)?.to_owned();
-    let max_s = fitting.duration_s_max.min(DURATION_S_MAX);
+    let max_s = fitting.duration_s_max.min(duration_s_max(family));
     if wanted.duration_s > max_s && !fitting.duration_cap {
         return Err(Unfit::Duration { max_s });
     }
     if [&wanted.device_ports, &wanted.server_ports].into_iter().flatten().any(names_none) {
         return Err(Unfit::Ports);
     }
-    let (device, device_ports) = fit_device(family, wanted, fitting)?;
+    let device = wanted.device.as_ref().ok_or(Unfit::DeviceMissing)?;
+    let (device, device_ports) = fit_device(family, device, wanted.device_ports.as_ref(), fitting)?;
     Ok(CreateSession {
         device: Some(device),
         server: fit_server(&wanted.server)?,
@@ -134,6 +136,14 @@ pub(super) fn fit(
         duration_s: wanted.duration_s.min(max_s),
         sink: None,
     })
+}
+
+// The longest session that can be asked for at all.
+const fn duration_s_max(family: Family) -> u32 {
+    match family {
+        Family::V08 | Family::V010 => DURATION_S_MAX,
+        Family::V011 | Family::V1 => v1::RULE.duration_s_max,
+    }
 }
 
 impl Fitting {
@@ -149,13 +159,13 @@ impl Fitting {
     }
 }
 
-// The device, and its ports: one of them may stand for a part of its address.
-fn fit_device(
+/// The device, and its ports: one of them may stand for a part of its address.
+pub(super) fn fit_device(
     family: Family,
-    wanted: &CreateSession,
+    device: &Device,
+    ports: Option<&PortsSpec>,
     fitting: &Fitting,
 ) -> Result<(Device, Option<PortsSpec>), Unfit> {
-    let device = wanted.device.as_ref().ok_or(Unfit::DeviceMissing)?;
     let given: Vec<_> = device.kinds().collect();
     let (nai, external_id) = fit_names(family, device, fitting);
     let fitted = Device {
@@ -166,7 +176,7 @@ fn fit_device(
         ipv6: None,
     };
     let mut fitted = fitted.only(|kind| fitting.takes(kind));
-    let (mut ports, mut reason) = (wanted.device_ports.clone(), None);
+    let (mut ports, mut reason) = (ports.cloned(), None);
     if let Some(ipv6) = device.ipv6.filter(|_| fitting.takes(IdentifierKind::Ipv6Address)) {
         match fit_ipv6(family, ipv6.value, fitting) {
             Ok(ipv6) => fitted.ipv6 = Some(ipv6),
@@ -199,20 +209,20 @@ fn fit_names(family: Family, device: &Device, fitting: &Fitting) -> (Option<Nai>
     let Device { nai, external_id, .. } = device;
     let (own, other) = match family {
         Family::V08 => (external_id, nai),
-        Family::V010 => (nai, external_id),
+        Family::V010 | Family::V011 | Family::V1 => (nai, external_id),
     };
     let other = other.as_ref().filter(|_| fitting.external_id_as_nai);
     let name = own.as_ref().or(other).cloned();
     match family {
         Family::V08 => (None, name),
-        Family::V010 => (name, None),
+        Family::V010 | Family::V011 | Family::V1 => (name, None),
     }
 }
 
 fn fit_ipv6(family: Family, net: Ipv6Net, fitting: &Fitting) -> Result<Written<Ipv6Net>, Unfit> {
     let masked = match family {
         Family::V08 => fitting.device_masks,
-        Family::V010 => false,
+        Family::V010 | Family::V011 | Family::V1 => false,
     };
     match net.prefix_len() {
         128 => Ok(plain_ipv6(net)),
@@ -234,7 +244,9 @@ fn fit_ipv4(
             Ok((DeviceIpv4::Legacy(plain_ipv4(net.value)), None))
         }
         (Family::V08, DeviceIpv4::Legacy(_)) if fitting.device_masks => Ok((ipv4.clone(), None)),
-        (Family::V010, DeviceIpv4::Legacy(net)) if net.value.prefix_len() == 32 => {
+        (Family::V010 | Family::V011 | Family::V1, DeviceIpv4::Legacy(net))
+            if net.value.prefix_len() == 32 =>
+        {
             let ipv4 = public_ipv4(net.value.addr(), ports, fitting.legacy_ipv4);
             Ok((ipv4.ok_or(Unfit::Ipv4NotExpressible)?, None))
         }
@@ -248,7 +260,9 @@ fn fit_ipv4(
             let narrowed = narrowed.ok_or(Unfit::Ipv4NotExpressible)?;
             Ok((DeviceIpv4::Legacy(plain_ipv4(public.into())), Some(narrowed)))
         }
-        (Family::V010, DeviceIpv4::Public { .. }) => Ok((ipv4.clone(), None)),
+        (Family::V010 | Family::V011 | Family::V1, DeviceIpv4::Public { .. }) => {
+            Ok((ipv4.clone(), None))
+        }
     }
 }
 

@@ -115,14 +115,30 @@ pub(super) fn read(status: u16, body: &[u8]) -> RemoteProblem {
 fn kind(status: u16, code: Option<&str>) -> Kind {
     match (status, code) {
         (400, Some("OUT_OF_RANGE")) => Kind::OutOfRange,
+        (400, Some("QUALITY_ON_DEMAND.DURATION_OUT_OF_RANGE")) => Kind::DurationOutOfRange,
+        // The sink is ours, and whether a device has to be named depends on our token.
+        (400, Some("INVALID_SINK" | "INVALID_CREDENTIAL" | "INVALID_TOKEN"))
+        | (422, Some("MISSING_IDENTIFIER" | "UNNECESSARY_IDENTIFIER"))
+        | (405 | 406 | 408 | 411 | 413 | 414 | 415 | 431, _) => Kind::BadGateway,
         (401, _) => Kind::Unauthenticated,
         (403, _) => Kind::PermissionDenied,
+        (404, Some("IDENTIFIER_NOT_FOUND" | "DEVICE_NOT_FOUND")) => Kind::DeviceNotFound,
         (404 | 410, _) => Kind::SessionNotFound,
+        (409, Some("QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED")) => Kind::ExtensionNotAllowed,
         (409, _) => Kind::Conflict,
+        (
+            422,
+            Some(
+                "UNSUPPORTED_IDENTIFIER"
+                | "UNSUPPORTED_DEVICE_IDENTIFIERS"
+                | "UNIDENTIFIABLE_DEVICE",
+            ),
+        ) => Kind::UnsupportedIdentifier,
+        (422, Some("IDENTIFIER_MISMATCH" | "DEVICE_IDENTIFIERS_MISMATCH")) => Kind::InvalidArgument,
+        (422, Some("QUALITY_ON_DEMAND.QOS_PROFILE_NOT_APPLICABLE")) => Kind::ProfileNotApplicable,
         (422, _) => Kind::NotApplicable,
         (429, Some("QUOTA_EXCEEDED")) => Kind::QuotaExceeded,
         (429, _) => Kind::TooManyRequests,
-        (405 | 406 | 408 | 411 | 413 | 414 | 415 | 431, _) => Kind::BadGateway,
         (400..=499, _) => Kind::InvalidArgument,
         (501, _) => Kind::NotImplemented,
         (503, _) => Kind::Unavailable,

@@ -22,6 +22,16 @@ pub(super) fn url(node: &Node<'_>, faults: &mut Faults) -> Option<String> {
     Some(text.to_owned())
 }
 
+/// Reads a URL of the encrypted kind, as from 1.1 on.
+pub(super) fn https_url(node: &Node<'_>, faults: &mut Faults) -> Option<String> {
+    let text = url(node, faults)?;
+    if !text.starts_with("https://") {
+        faults.meaning(node.place, Kind::InvalidSink, "expected a URL that begins with https://");
+        return None;
+    }
+    Some(text)
+}
+
 /// Reads a token of so many bytes.
 pub(super) fn token(
     node: &Node<'_>,

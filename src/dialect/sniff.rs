@@ -7,7 +7,7 @@ use http::HeaderMap;
 use super::{Descriptor, Dialect, Family};
 
 // The names at the top level of a create, and whose family they are of. That of the field to notify
-// belongs to single dialects of its family.
+// belongs to single dialects of its family. From 0.11 on releases have paths of their own.
 const MARKS: [(&[u8], Family); 6] = [
     (b"ueId", Family::V08),
     (b"asId", Family::V08),
@@ -35,7 +35,7 @@ pub(super) fn dialect<'d>(
     let of_family = candidates.filter(move |known| known.family() == family);
     let first = of_family.clone().next();
     match family {
-        Family::V010 => first,
+        Family::V010 | Family::V011 | Family::V1 => first,
         Family::V08 => {
             let field = notify_field.unwrap_or(b"notificationUrl");
             let by_field = of_family.clone().find(|known| {

@@ -8,6 +8,7 @@ mod golden;
 mod paths;
 mod properties;
 mod refused_bodies;
+mod v1;
 
 use std::{
     path::{Path, PathBuf},
@@ -45,13 +46,28 @@ fn body(name: &str) -> Value {
             "applicationServer": {"ipv4Address": "198.51.100.7"},
             "qosProfile": "QOS_E",
         }),
+        Family::V011 | Family::V1 => json!({
+            "device": {"phoneNumber": "+441632960123"},
+            "applicationServer": {"ipv4Address": "198.51.100.7"},
+            "qosProfile": "QOS_E",
+            "duration": 86_400,
+        }),
     }
 }
 
 #[test]
 fn every_descriptor_becomes_a_dialect() {
     let names: Vec<_> = DIALECTS.names().collect();
-    let known = ["camara-0.10.1", "camara-0.8.0", "camara-0.8.1", "devedge", "telefonica-0.10"];
+    let known = [
+        "camara-0.10.1",
+        "camara-0.11.1",
+        "camara-0.8.0",
+        "camara-0.8.1",
+        "camara-1.0.0",
+        "camara-1.1.0",
+        "devedge",
+        "telefonica-0.10",
+    ];
     assert_eq!(names, known);
     assert!(DIALECTS.named("camara-0.8").is_none());
 }
@@ -61,5 +77,15 @@ fn a_folder_without_schemas_names_every_missing_file_once() {
     let nowhere = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let faults = Dialects::load(&nowhere).unwrap_err();
     let files: Vec<_> = faults.iter().map(|fault| fault.file.as_str()).collect();
-    assert_eq!(files, ["camara-0.8.0.yaml", "camara-0.8.1.yaml", "camara-0.10.1.yaml"]);
+    assert_eq!(
+        files,
+        [
+            "camara-0.8.0.yaml",
+            "camara-0.8.1.yaml",
+            "camara-0.10.1.yaml",
+            "camara-0.11.1.yaml",
+            "camara-1.0.0.yaml",
+            "camara-1.1.0.yaml",
+        ]
+    );
 }

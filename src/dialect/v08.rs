@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{
     Descriptor, Strictness, UnknownMembers, address,
-    answer::{self, Remark, Unreadable},
+    answer::{self, Form, Remark, Unreadable},
     fault::Faults,
     node::Node,
     ports::{self, Ports},
@@ -19,6 +19,14 @@ use crate::qod::{
 const TOKEN_FIELD: &str = "notificationAuthToken";
 
 const SERVER_FIELDS: [&str; 2] = ["ipv4addr", "ipv6addr"];
+
+// The family has no status: a session that is told of is available.
+const FORM: Form = Form {
+    id: "id",
+    time: answer::epoch_time,
+    status: |_| Some(QosStatus::Available),
+    status_info: |_| None,
+};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -92,7 +100,7 @@ pub(super) fn read_wanted(
     let device_ports = body.member("uePorts").map(|spec| ports::read(&spec, faults));
     let server_ports = body.member("asPorts").map(|spec| ports::read(&spec, faults));
     let qos = body.required("qos", faults).and_then(|qos| answer::read_profile(&qos, faults));
-    let duration_s = answer::read_duration(body, faults);
+    let duration_s = answer::read_duration(body, answer::DURATION_S_MAX, faults);
     let url = body.member(notify_field).and_then(|url| sink::url(&url, faults));
     let token = body
         .member(TOKEN_FIELD)
@@ -104,7 +112,7 @@ pub(super) fn read_wanted(
         server_ports,
         qos_profile: qos?,
         duration_s: duration_s?,
-        sink: url.map(|url| Sink { url, token }),
+        sink: url.map(|url| Sink { url, token, token_expires_at: None }),
     })
 }
 
@@ -148,9 +156,9 @@ pub(super) fn write_session(session: &Session, descriptor: &Descriptor) -> Bytes
     })
 }
 
-/// Reads what an operator tells. The family has no status: a session that is told of is available.
+/// Reads what an operator tells.
 pub(super) fn read_session(body: &[u8]) -> Result<(String, Granted), Unreadable> {
-    answer::read_session(body, "id", |_| Some(QosStatus::Available))
+    answer::read_session(body, &FORM)
 }
 
 fn wish<'a>(
@@ -174,7 +182,7 @@ fn wish<'a>(
     }
 }
 
-// A device of another family's is shown as near to it as this one can: see `v010::write_device`.
+// A device of another family's is shown as near to it as this one can: see `wish::WrittenDevice`.
 fn write_device(device: &Device) -> UeId<'_> {
     let Device { phone, nai, external_id, ipv4, ipv6 } = device;
     UeId {

@@ -14,11 +14,14 @@ pub(super) fn of(record: &Record) -> Session {
 
 /// A session as its client sees it. Up to 0.10 an answer has to name times even while the network
 /// has not granted the session: they are counted from the request, and a remark says so.
+/// What ended before it began has lasted no time.
 pub(super) fn shown(session: &Session, requested_at: Moment) -> Session {
     let mut session = session.clone();
     let granted = &mut session.granted;
+    let never_began = granted.status == QosStatus::Unavailable && granted.started_at.is_none();
     let started_at = *granted.started_at.get_or_insert(requested_at);
-    let lasts = Duration::from_secs(u64::from(granted.duration_s));
+    let lasts_s = if never_began { 0 } else { granted.duration_s };
+    let lasts = Duration::from_secs(u64::from(lasts_s));
     granted.expires_at.get_or_insert(started_at + lasts);
     if granted.status == QosStatus::Requested {
         let description = "Session requested, not yet active".to_owned();

@@ -7,8 +7,10 @@ use http::HeaderValue;
 
 use super::Gateway;
 use crate::{
+    dialect::RemoteSessions,
     ledger::{Record, Todo},
     operator::{No, Operator, Outcome},
+    qod::Operation,
     refusal::Refusal,
 };
 
@@ -86,9 +88,34 @@ impl Gateway {
         }
     }
 
-    // Of a create whose answer was lost, an operator that tells its sessions knows what it did.
+    // Of a create whose answer was lost, an operator that lists a device's sessions knows what it
+    // did: one for the flow in doubt that no record knows is the one. Its client was told that there
+    // is none, so it goes. If there is none in the whole list, there is none.
     async fn look_for(&self, operator: &Operator, record: &Record, correlator: &HeaderValue) {
-        _ = (operator, record, correlator);
+        let device = record.session.wanted.device.as_ref();
+        let device = device
+            .and_then(|device| operator.dialect().fit_device(device, operator.fitting()).ok());
+        let Some(device) = device.filter(|_| operator.offers(Operation::RetrieveSessions)) else {
+            return;
+        };
+        let listed = operator.sessions_of(&self.caller, &device, correlator).await;
+        // It is asked again.
+        let Outcome::Accepted(RemoteSessions { sessions, complete }) = listed else { return };
+        for session in sessions.into_iter().filter(|session| record.is_for(&session.wanted)) {
+            let theirs = session.operator_session;
+            match self.ledger.named_by(operator.id(), &theirs).await {
+                Ok(None) => {
+                    self.metrics.recovered(&operator.id().0, "found");
+                    _ = self.undo(operator, record, theirs, correlator).await;
+                    return;
+                }
+                Ok(Some(_)) => {}
+                Err(_) => return,
+            }
+        }
+        if complete && self.ledger.absent(record).await.is_ok() {
+            self.metrics.recovered(&operator.id().0, "absent");
+        }
     }
 
     /// Deletes a session at its operator; until that is sure, it stays held and is tried again.

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use super::{
-    Error, Record,
+    Error, Party, Record,
+    claim::DeviceKeys,
     index::Index,
     record::Fate,
     repeat::{REPEATABLE_FOR, Repeat, RepeatKey, Replies, Reply},
@@ -90,6 +91,23 @@ impl Book {
             Some(key) => self.forget_unanswered(rows, key),
             None => Ok(()),
         }
+    }
+
+    pub(super) fn of_device(
+        &self,
+        rows: &impl Shelf,
+        party: &Party,
+        keys: &DeviceKeys,
+        now: Moment,
+        records_max: usize,
+    ) -> Result<Vec<Record>, Error> {
+        let mut records = Vec::new();
+        for id in self.index.of_device(&party.client, keys, now) {
+            records.extend(rows.record(&id)?.filter(|record| party.owns(record)));
+        }
+        records.sort_by_key(|record| std::cmp::Reverse(record.requested_at()));
+        records.truncate(records_max);
+        Ok(records)
     }
 
     pub(super) fn sweep(

@@ -16,7 +16,7 @@ use super::{
     Booking, Party, Rules,
     repeat::{Repeat, RepeatKey},
 };
-use crate::qod::{ClientId, Device, DeviceIpv4, Flow, OperatorId, Subject};
+use crate::qod::{ClientId, CreateSession, Device, DeviceIpv4, Flow, OperatorId, Subject};
 
 // A device is given a /64 at least, and may call itself by any address within it.
 const V6_PREFIX_MAX: u8 = 64;
@@ -79,18 +79,23 @@ pub(super) struct KeyHasher {
 
 impl Claim {
     pub(super) fn new(hasher: &KeyHasher, party: &Party, booking: &Booking) -> Self {
-        let mut flow = booking.claimed.flow();
-        let mut servers = flow.servers.into_vec();
-        servers.sort_unstable();
-        servers.dedup();
-        flow.servers = servers.into_boxed_slice();
         let device = booking.claimed.device.as_ref();
         Self {
             operator: booking.operator.clone(),
             client: party.client.clone(),
             keys: DeviceKeys::new(hasher, device, party.subject.as_ref()),
-            flow,
+            flow: Self::flow_of(&booking.claimed),
         }
+    }
+
+    /// The flow, such that equal ones are equal.
+    pub(super) fn flow_of(asked: &CreateSession) -> Flow {
+        let mut flow = asked.flow();
+        let mut servers = flow.servers.into_vec();
+        servers.sort_unstable();
+        servers.dedup();
+        flow.servers = servers.into_boxed_slice();
+        flow
     }
 }
 

@@ -22,9 +22,9 @@ use redb::Database;
 use tokio::sync::oneshot;
 
 use super::{
-    Error, Record, State,
+    Error, Party, Record, State,
     book::{Book, Shelf},
-    claim::KeyHasher,
+    claim::{DeviceKeys, KeyHasher},
     hand::Hand,
     store::{Inserted, Store, Swept, Wish},
 };
@@ -294,6 +294,17 @@ impl Store for Embedded {
         rows::committed(&database, |records| {
             rows::read_page(records, &self.shared.seal, after, records_max)
         })
+    }
+
+    async fn of_device(
+        &self,
+        party: &Party,
+        keys: &DeviceKeys,
+        now: Moment,
+        records_max: usize,
+    ) -> Result<Vec<Record>, Error> {
+        let (party, keys) = (party.clone(), keys.clone());
+        self.submit(move |book, rows| book.of_device(rows, &party, &keys, now, records_max)).await
     }
 
     async fn sweep(&self, now: Moment, records_max: usize) -> Result<Swept, Error> {

@@ -17,7 +17,7 @@ use super::{
     Claim, ConflictMode, Error, OnUnknown, Rules, State,
     claim::{DeviceKeys, V4Key},
     record::Life,
-    rule::{Verdict, judge},
+    rule::{SameDevice, Verdict, judge, same_device},
 };
 use crate::qod::{ClientId, Flow, Moment, OperatorId, SessionId};
 
@@ -46,6 +46,8 @@ const LAPSES_A_RESERVATION_MAX: usize = 64;
 const UNKNOWN_FORWARDED_MAX: usize = 8;
 // ... and where they are refused. If there are more, the answer is no unseen.
 const UNKNOWN_REFUSED_MAX: usize = 1024;
+// How many sessions of one device are looked at, whosever they are, to find a client's own.
+const OF_DEVICE_LOOKED_AT_MAX: usize = 4096;
 
 /// All sessions, by what they hold.
 #[derive(Debug, Default)]
@@ -224,6 +226,38 @@ impl Index {
             Some(State::ALL.iter().zip(counts).map(|(&state, &n)| (operator.clone(), state, n)))
         });
         counted.flatten().collect()
+    }
+
+    /// The client's sessions that hold and whose device is surely this one, at all operators.
+    pub(super) fn of_device(
+        &self,
+        client: &ClientId,
+        keys: &DeviceKeys,
+        now: Moment,
+    ) -> Vec<SessionId> {
+        let mut slots = Vec::new();
+        let mut take = |slot| {
+            if slots.len() < OF_DEVICE_LOOKED_AT_MAX {
+                slots.push(slot);
+            }
+        };
+        for &operator in self.operators.values() {
+            for key in IndexKey::exact(operator, keys) {
+                self.keys.slots(&key).for_each(&mut take);
+            }
+            for net in nets(keys) {
+                self.nets.each_meeting(operator, net, &mut take);
+            }
+        }
+        slots.sort_unstable();
+        slots.dedup();
+        let entries = slots.into_iter().filter_map(|slot| self.entries.get(slot));
+        let own = entries.filter(|entry| {
+            entry.client == *client
+                && entry.life.holds_until.is_some_and(|until| until > now)
+                && same_device(&entry.keys, keys) == SameDevice::Same
+        });
+        own.map(|entry| entry.life.id).collect()
     }
 
     fn findings(

@@ -9,8 +9,9 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    Error, Record, State,
+    Error, Party, Record, State,
     book::{Book, Shelf},
+    claim::DeviceKeys,
     hand::Hand,
     repeat::{RepeatKey, Reply},
     store::{Inserted, Store, Swept, Wish},
@@ -90,6 +91,16 @@ impl Store for Memory {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let records = held.1.records.range((from, Bound::Unbounded)).take(records_max);
         Ok(records.map(|(_, record)| Record::clone(record)).collect())
+    }
+
+    async fn of_device(
+        &self,
+        party: &Party,
+        keys: &DeviceKeys,
+        now: Moment,
+        records_max: usize,
+    ) -> Result<Vec<Record>, Error> {
+        self.step(|book, maps| book.of_device(maps, party, keys, now, records_max))
     }
 
     async fn sweep(&self, now: Moment, records_max: usize) -> Result<Swept, Error> {

@@ -22,7 +22,8 @@ use super::{
     repeat::RepeatKey,
 };
 use crate::qod::{
-    ClientId, Flow, Granted, Moment, OperatorId, QosStatus, Session, SessionId, StatusInfo, Subject,
+    ClientId, CreateSession, Flow, Granted, Moment, OperatorId, QosStatus, Session, SessionId,
+    StatusInfo, Subject,
 };
 
 // CAMARA: a resource is kept at least so long after its network ended it.
@@ -149,6 +150,12 @@ impl Record {
     /// Until when its flow is held; nothing: it is not held.
     pub const fn holds_until(&self) -> Option<Moment> {
         self.times.holds_until
+    }
+
+    /// Is a session that its operator tells of for the very same packets? Of a device there is at
+    /// most one of ours there, for this record holds them.
+    pub fn is_for(&self, told: &CreateSession) -> bool {
+        Claim::flow_of(told) == self.flow
     }
 
     /// The packets that it is for.

@@ -9,7 +9,7 @@ use std::{fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{Error, Record, Rules, State, Todo, repeat::Repeat};
+use super::{Error, Party, Record, Rules, State, Todo, claim::DeviceKeys, repeat::Repeat};
 use crate::qod::{Moment, OperatorId, Session, SessionId};
 
 /// What a reservation needs to be judged and written down.
@@ -76,6 +76,16 @@ pub(super) trait Store: Debug + Send + Sync {
     async fn page(
         &self,
         after: Option<SessionId>,
+        records_max: usize,
+    ) -> Result<Vec<Record>, Error>;
+
+    /// The records that the party may see, that hold, and whose device is surely this one, the
+    /// newest first.
+    async fn of_device(
+        &self,
+        party: &Party,
+        keys: &DeviceKeys,
+        now: Moment,
         records_max: usize,
     ) -> Result<Vec<Record>, Error>;
 

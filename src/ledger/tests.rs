@@ -1,3 +1,5 @@
+mod of_device;
+
 use super::{
     sample::{CALL, START, any_device, asked, booking, granted, pairs, party, phone, user},
     *,

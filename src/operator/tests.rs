@@ -1,15 +1,21 @@
+mod sessions_of;
+
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::*;
 
 fn operator() -> Operator {
+    speaking("camara-0.10.1", "http://127.0.0.1:1/qod/v0")
+}
+
+fn speaking(dialect: &str, endpoint: &str) -> Operator {
     let schemas = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
     let dialects = crate::dialect::Dialects::load(&schemas).unwrap();
     Operator::new(Settings {
         id: "one".into(),
-        dialect: Arc::clone(dialects.named("camara-0.10.1").unwrap()),
-        endpoint: Endpoint::parse("http://127.0.0.1:1/qod/v0", 1).unwrap(),
+        dialect: Arc::clone(dialects.named(dialect).unwrap()),
+        endpoint: Endpoint::parse(endpoint, 1).unwrap(),
         simulated: true,
         bearer: Some(Secret::new("secret")),
         proof: None,
@@ -43,6 +49,11 @@ fn only_a_sure_no_is_a_no() {
     }
     assert_eq!(judged(create, 302), "redirected");
     assert_eq!(judged(Operation::DeleteSession, 404), "refused");
+    // That it does not know a device says nothing of one session.
+    let status = StatusCode::NOT_FOUND;
+    let answer = Answered { status, headers: HeaderMap::new(), body: Bytes::new() };
+    let of_device = operator().judge(Operation::RetrieveSessions, Sent::Answered(answer));
+    assert!(matches!(of_device, Outcome::Refused(No::Said(_))));
     let not_sent = operator().judge(create, Sent::NotSent(String::new()));
     assert!(matches!(not_sent, Outcome::Refused(No::NotReached(_))));
     let unknown = operator().judge(create, Sent::Unknown(String::new()));

@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 pub struct Moment(u64);
 
 impl Moment {
+    /// The last one that can be counted.
+    pub const MAX: Self = Self(u64::MAX);
+
     /// So many whole seconds after the epoch.
     pub const fn from_unix_s(seconds: u64) -> Self {
         Self(seconds.saturating_mul(1000))

@@ -15,6 +15,8 @@ pub enum Operation {
     DeleteSession,
     /// `POST /sessions/{sessionId}/extend`, from 0.10 on
     ExtendSession,
+    /// `POST /retrieve-sessions`, from 0.11 on
+    RetrieveSessions,
 }
 
 /// A wish for a session.
@@ -44,6 +46,8 @@ pub struct Sink {
     /// What to show there. Whoever writes a sink down writes this on its own, or not at all.
     #[serde(skip)]
     pub token: Option<Secret>,
+    /// Until when the token is good; from 0.11 on a client says so.
+    pub token_expires_at: Option<Moment>,
 }
 
 /// A session that an operator has granted.
@@ -114,6 +118,9 @@ pub enum Severity {
     Warning,
 }
 
+/// How many sessions of a device are told at once, at most (CAMARA).
+pub const RETRIEVED_MAX: usize = 100;
+
 /// What a request was answered with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -125,12 +132,19 @@ pub enum Answer {
     Extended(Session),
     /// A session is gone.
     Deleted,
+    /// The sessions of a device, the newest first.
+    Retrieved(Vec<Session>),
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::CreateSession, Self::GetSession, Self::DeleteSession, Self::ExtendSession];
+    pub const ALL: [Self; 5] = [
+        Self::CreateSession,
+        Self::GetSession,
+        Self::DeleteSession,
+        Self::ExtendSession,
+        Self::RetrieveSessions,
+    ];
 
     /// Its `operationId`, in the metrics too.
     pub const fn name(self) -> &'static str {
@@ -139,6 +153,7 @@ impl Operation {
             Self::GetSession => "getSession",
             Self::DeleteSession => "deleteSession",
             Self::ExtendSession => "extendQosSessionDuration",
+            Self::RetrieveSessions => "retrieveSessionsByDevice",
         }
     }
 }

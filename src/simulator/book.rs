@@ -1,9 +1,12 @@
 //! A simulated operator's sessions.
 
-use std::{collections::HashMap, time::Duration};
+use std::{cmp::Reverse, collections::HashMap, time::Duration};
 
 use super::No;
-use crate::qod::{CreateSession, Granted, Kind, Moment, QosStatus, Session, SessionId, StatusInfo};
+use crate::qod::{
+    CreateSession, Device, Granted, Kind, Moment, QosStatus, RETRIEVED_MAX, Session, SessionId,
+    StatusInfo,
+};
 
 /// Who has what until when.
 #[derive(Default)]
@@ -14,7 +17,6 @@ pub(super) struct Book {
 const SESSIONS_MAX: usize = 100_000;
 // How long a session can be looked at after its end (CAMARA: at least 360 s).
 const LINGERS: Duration = Duration::from_mins(6);
-const REMAINING_S_MAX: u64 = 86_400;
 
 impl Book {
     pub(super) fn create(&mut self, wanted: CreateSession, now: Moment) -> Result<Session, No> {
@@ -57,11 +59,12 @@ impl Book {
         Ok(())
     }
 
-    /// The remaining time may be at most a day (CAMARA 0.10.1); what is more is cut.
+    /// What would be left beyond `remaining_s_max` is cut.
     pub(super) fn extend(
         &mut self,
         id: SessionId,
         additional_s: u32,
+        remaining_s_max: u64,
         now: Moment,
     ) -> Result<Session, No> {
         let session = self.known(id, now)?;
@@ -70,11 +73,23 @@ impl Book {
         }
         let before = ends(session);
         let wanted = before + Duration::from_secs(u64::from(additional_s));
-        let expires_at = wanted.min(now + Duration::from_secs(REMAINING_S_MAX)).max(before);
+        let expires_at = wanted.min(now + Duration::from_secs(remaining_s_max)).max(before);
         let more_s = u32::try_from(expires_at.since(before).as_secs()).unwrap_or(u32::MAX);
         session.granted.duration_s = session.granted.duration_s.saturating_add(more_s);
         session.granted.expires_at = Some(expires_at);
         Ok(session.clone())
+    }
+
+    /// The sessions of a device that can still be looked at, the newest first.
+    pub(super) fn of_device(&mut self, device: &Device, now: Moment) -> Vec<Session> {
+        let shares = |session: &&Session| {
+            session.wanted.device.as_ref().is_some_and(|known| share_an_identifier(known, device))
+        };
+        let ids: Vec<_> = self.sessions.values().filter(shares).map(|session| session.id).collect();
+        let mut found: Vec<_> = ids.into_iter().filter_map(|id| self.find(id, now).ok()).collect();
+        found.sort_by_key(|session| Reverse(session.granted.started_at));
+        found.truncate(RETRIEVED_MAX);
+        found
     }
 
     pub(super) fn live(&self, now: Moment) -> impl Iterator<Item = (SessionId, Moment)> {
@@ -97,6 +112,16 @@ impl Book {
     fn forget(&mut self, now: Moment) {
         self.sessions.retain(|_, session| now.since(ends(session)) < LINGERS);
     }
+}
+
+fn share_an_identifier(one: &Device, other: &Device) -> bool {
+    fn same<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
+        one.is_some() && one == other
+    }
+    same(one.phone.as_ref(), other.phone.as_ref())
+        || same(one.nai.as_ref(), other.nai.as_ref())
+        || same(one.ipv4.as_ref(), other.ipv4.as_ref())
+        || same(one.ipv6.as_ref(), other.ipv6.as_ref())
 }
 
 fn ends(session: &Session) -> Moment {

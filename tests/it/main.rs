@@ -11,6 +11,7 @@ mod ending;
 mod http;
 mod operators;
 mod refusals;
+mod release_1;
 mod shipped;
 mod tidy;
 mod tokens;

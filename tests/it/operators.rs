@@ -215,6 +215,11 @@ fn a_session_that_the_operator_lost_is_told_so() {
     let made = made.expect(201).json();
     assert_eq!(made["qosStatus"], "REQUESTED");
     assert!(made["messages"][0]["severity"] == "INFO");
+    let device = "{\"device\":{\"phoneNumber\":\"+49200000001\"}}";
+    let listed = world.ask("camara-1.1.0", "app", "POST", "/retrieve-sessions", device);
+    let listed = listed.expect(200).json();
+    assert_eq!(listed[0]["qosStatus"], "REQUESTED");
+    assert!(listed[0].get("startedAt").is_none(), "from 0.11 on no time is made up: {listed}");
     let path = format!("/sessions/{}", made["sessionId"].as_str().unwrap());
     let told = world.ask("camara-0.10.1", "app", "GET", &path, "").expect(200).json();
     assert_eq!(told["qosStatus"], "UNAVAILABLE");

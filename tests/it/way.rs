@@ -26,7 +26,7 @@ fn every_dialect_reaches_an_operator_of_every_dialect() {
             world.ask(front, "app", "GET", &path, "").expect(404);
         }
     }
-    assert_eq!(world.metric("qod_requests_total", &["createSession"]), 25);
+    assert_eq!(world.metric("qod_requests_total", &["createSession"]), 64);
 }
 
 #[test]

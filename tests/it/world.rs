@@ -21,10 +21,18 @@ use serde_json::{Value, json};
 use crate::http::{self, Answer};
 
 pub(crate) const SCOPE: &str = "dpv:RequestedServiceProvision#qod";
-pub(crate) const DIALECTS: [&str; 5] =
-    ["camara-0.8.0", "camara-0.8.1", "devedge", "camara-0.10.1", "telefonica-0.10"];
+pub(crate) const DIALECTS: [&str; 8] = [
+    "camara-0.8.0",
+    "camara-0.8.1",
+    "devedge",
+    "camara-0.10.1",
+    "telefonica-0.10",
+    "camara-0.11.1",
+    "camara-1.0.0",
+    "camara-1.1.0",
+];
 
-/// The number prefixes of the operators, in the dialects' order: `+4910` to `+4914`.
+/// The number prefixes of the operators, in the dialects' order: `+4910` to `+4917`.
 pub(crate) fn number_at(dialect: &str, tail: u32) -> String {
     let place = DIALECTS.iter().position(|name| *name == dialect).unwrap();
     format!("+491{place}{tail:07}")
@@ -89,8 +97,8 @@ impl World {
         let mut world = world;
         for (place, dialect) in DIALECTS.iter().enumerate() {
             let listen = world.at(OPERATOR_PORT + u16::try_from(place).unwrap()).to_string();
-            let mut arguments =
-                vec!["simulate-operator", "--dialect", dialect, "--listen", &listen];
+            let mut arguments = vec!["simulate-operator", "--dialect", dialect];
+            arguments.extend(["--listen", &listen, "--path", "/qod/v0"]);
             arguments.extend(setup.simulated);
             let child = world.spawn(&arguments);
             world.children.push(child);

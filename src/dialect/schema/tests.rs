@@ -1,6 +1,7 @@
 //! The shipped documents take and refuse what their releases do, and say so in plain words.
 
 mod rules;
+mod v1;
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,14 @@ use serde_json::{Value, json};
 use super::{Direction, Document, Validator};
 use crate::json::{Bounds, Json};
 
-const FILES: [&str; 3] = ["camara-0.8.0.yaml", "camara-0.8.1.yaml", "camara-0.10.1.yaml"];
+const FILES: [&str; 6] = [
+    "camara-0.8.0.yaml",
+    "camara-0.8.1.yaml",
+    "camara-0.10.1.yaml",
+    "camara-0.11.1.yaml",
+    "camara-1.0.0.yaml",
+    "camara-1.1.0.yaml",
+];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas")

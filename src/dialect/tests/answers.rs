@@ -23,7 +23,8 @@ fn granted(status: QosStatus) -> Granted {
 fn session(name: &str, granted: Granted) -> Session {
     let mut wanted = parse(name, &body(name)).unwrap();
     let token = Some(Secret::new("keep-this-to-yourself"));
-    wanted.sink = Some(Sink { url: "https://a.example/cb".to_owned(), token });
+    let url = "https://a.example/cb".to_owned();
+    wanted.sink = Some(Sink { url, token, token_expires_at: None });
     Session { id: SessionId::random(), wanted, granted }
 }
 
@@ -67,7 +68,8 @@ fn times_are_cut_to_seconds_and_completed_by_the_duration() {
         (json["startedAt"].as_u64().unwrap(), json["expiresAt"].as_u64().unwrap())
     };
     let (start, end) = (1_700_000_000, 1_700_000_600);
-    for name in DIALECTS.names() {
+    let early = |name: &&str| !dialect(name).has(Operation::RetrieveSessions);
+    for name in DIALECTS.names().filter(early) {
         let Granted { started_at, expires_at, .. } = granted(QosStatus::Available);
         assert_eq!(times(name, started_at, expires_at), (start, end));
         assert_eq!(times(name, started_at, None), (start, end));
@@ -117,6 +119,10 @@ fn every_dialect_says_no_in_its_own_shape() {
         ("camara-0.8.0", json!({"code": "TOO_MANY_REQUESTS", "message": "too many"})),
         (
             "camara-0.10.1",
+            json!({"status": 429, "code": "TOO_MANY_REQUESTS", "message": "too many"}),
+        ),
+        (
+            "camara-1.1.0",
             json!({"status": 429, "code": "TOO_MANY_REQUESTS", "message": "too many"}),
         ),
         ("telefonica-0.10", json!({"code": "TOO_MANY_REQUESTS", "message": "too many"})),
@@ -218,6 +224,17 @@ fn an_operators_no_is_sorted_by_status_and_code() {
     for (status, code, kind) in [
         (400, "INVALID_INPUT", Kind::InvalidArgument),
         (400, "OUT_OF_RANGE", Kind::OutOfRange),
+        (400, "QUALITY_ON_DEMAND.DURATION_OUT_OF_RANGE", Kind::DurationOutOfRange),
+        (400, "INVALID_SINK", Kind::BadGateway),
+        (404, "IDENTIFIER_NOT_FOUND", Kind::DeviceNotFound),
+        (404, "DEVICE_NOT_FOUND", Kind::DeviceNotFound),
+        (409, "QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED", Kind::ExtensionNotAllowed),
+        (422, "UNSUPPORTED_IDENTIFIER", Kind::UnsupportedIdentifier),
+        (422, "UNIDENTIFIABLE_DEVICE", Kind::UnsupportedIdentifier),
+        (422, "IDENTIFIER_MISMATCH", Kind::InvalidArgument),
+        (422, "UNNECESSARY_IDENTIFIER", Kind::BadGateway),
+        (422, "SERVICE_NOT_APPLICABLE", Kind::NotApplicable),
+        (422, "QUALITY_ON_DEMAND.QOS_PROFILE_NOT_APPLICABLE", Kind::ProfileNotApplicable),
         (401, "UNAUTHORIZED", Kind::Unauthenticated),
         (403, "FORBIDDEN", Kind::PermissionDenied),
         (404, "NOT_FOUND", Kind::SessionNotFound),

@@ -18,8 +18,9 @@ pub(super) fn name() -> impl Strategy<Value = &'static str> {
 // A wish that the family has words for.
 pub(super) fn wanted(family: Family) -> impl Strategy<Value = CreateSession> {
     let ports = || option::of(ports());
-    (device(family), server(), ports(), ports(), profile(), 1..=86_400_u32, option::of(sink()))
-        .prop_map(|(device, server, device_ports, server_ports, qos_profile, duration_s, sink)| {
+    let sink = option::of(sink(family));
+    (device(family), server(), ports(), ports(), profile(), duration_s(family), sink).prop_map(
+        |(device, server, device_ports, server_ports, qos_profile, duration_s, sink)| {
             let device = Some(device);
             CreateSession {
                 device,
@@ -30,7 +31,17 @@ pub(super) fn wanted(family: Family) -> impl Strategy<Value = CreateSession> {
                 duration_s,
                 sink,
             }
-        })
+        },
+    )
+}
+
+fn duration_s(family: Family) -> BoxedStrategy<u32> {
+    match family {
+        Family::V08 | Family::V010 => (1..=86_400_u32).boxed(),
+        Family::V011 | Family::V1 => {
+            prop_oneof![1..=86_400_u32, 1..=i32::MAX.unsigned_abs()].boxed()
+        }
+    }
 }
 
 pub(super) fn fitting() -> impl Strategy<Value = Fitting> {
@@ -70,20 +81,24 @@ pub(super) fn granted() -> impl Strategy<Value = Granted> {
 }
 
 fn device(family: Family) -> impl Strategy<Value = Device> {
-    let names = (option::of(phone()), option::of(nai()));
+    let names = (option::of(phone(family)), option::of(nai()));
     (names, option::of(ipv4(family)), option::of(ipv6(family)))
         .prop_map(move |((phone, name), ipv4, ipv6)| {
             let (nai, external_id) = match family {
                 Family::V08 => (None, name),
-                Family::V010 => (name, None),
+                Family::V010 | Family::V011 | Family::V1 => (name, None),
             };
             Device { phone, nai, external_id, ipv4, ipv6 }
         })
         .prop_filter("it has to be known by something", |device| !device.is_empty())
 }
 
-fn phone() -> impl Strategy<Value = Written<PhoneNumber>> {
-    "\\+?[1-9][0-9]{4,14}"
+fn phone(family: Family) -> impl Strategy<Value = Written<PhoneNumber>> {
+    let pattern = match family {
+        Family::V08 | Family::V010 => "\\+?[1-9][0-9]{4,14}",
+        Family::V011 | Family::V1 => "\\+[1-9][0-9]{4,14}",
+    };
+    pattern
         .prop_map(|text| Written::from_text(PhoneNumber::with_optional_plus(&text).unwrap(), &text))
 }
 
@@ -94,20 +109,22 @@ fn nai() -> impl Strategy<Value = Nai> {
 fn ipv4(family: Family) -> BoxedStrategy<DeviceIpv4> {
     match family {
         Family::V08 => ipv4_net().prop_map(DeviceIpv4::Legacy).boxed(),
-        Family::V010 => (any::<[Ipv4Addr; 2]>(), any::<bool>(), option::of(any::<u16>()))
-            .prop_map(|([public, other], same, public_port)| {
-                let private = if same { public } else { other };
-                let private = (same || public_port.is_none()).then_some(private);
-                DeviceIpv4::Public { public, private, public_port }
-            })
-            .boxed(),
+        Family::V010 | Family::V011 | Family::V1 => {
+            (any::<[Ipv4Addr; 2]>(), any::<bool>(), option::of(any::<u16>()))
+                .prop_map(|([public, other], same, public_port)| {
+                    let private = if same { public } else { other };
+                    let private = (same || public_port.is_none()).then_some(private);
+                    DeviceIpv4::Public { public, private, public_port }
+                })
+                .boxed()
+        }
     }
 }
 
 fn ipv6(family: Family) -> BoxedStrategy<Written<Ipv6Net>> {
     match family {
         Family::V08 => ipv6_net().boxed(),
-        Family::V010 => ipv6_address()
+        Family::V010 | Family::V011 | Family::V1 => ipv6_address()
             .prop_map(|address| Written::from_text(address.into(), &address.to_string()))
             .boxed(),
     }
@@ -157,12 +174,20 @@ fn profile() -> impl Strategy<Value = String> {
     select(vec!["QOS_E", "QOS_S", "QOS_M", "QOS_L"]).prop_map(str::to_owned)
 }
 
-fn sink() -> impl Strategy<Value = Sink> {
-    (
-        "https?://[a-z]{1,9}\\.example(:[1-9][0-9]{1,3})?/[a-z0-9/?=&]{0,9}",
-        option::of("[!-~]{20,40}"),
-    )
-        .prop_map(|(url, token)| Sink { url, token: token.map(Secret::new) })
+fn sink(family: Family) -> impl Strategy<Value = Sink> {
+    let scheme = match family {
+        Family::V08 | Family::V010 => "https?",
+        Family::V011 | Family::V1 => "https",
+    };
+    let url = format!("{scheme}://[a-z]{{1,9}}\\.example(:[1-9][0-9]{{1,3}})?/[a-z0-9/?=&]{{0,9}}");
+    let url = proptest::string::string_regex(&url).unwrap();
+    let token = option::of(("[!-~]{20,40}", 0..=4_000_000_000_u64));
+    (url, token).prop_map(move |(url, token)| {
+        let (token, until) = token.map(|(token, until)| (Secret::new(token), until)).unzip();
+        let token_expires_at =
+            until.filter(|_| matches!(family, Family::V011 | Family::V1)).map(Moment::from_unix_s);
+        Sink { url, token, token_expires_at }
+    })
 }
 
 // A JSON text that may mean something, or nearly.
@@ -189,7 +214,7 @@ pub(super) fn json() -> impl Strategy<Value = Value> {
     })
 }
 
-const NAMES: [&str; 33] = [
+const NAMES: [&str; 42] = [
     "duration",
     "ueId",
     "asId",
@@ -223,4 +248,13 @@ const NAMES: [&str; 33] = [
     "id",
     "sessionId",
     "messages",
+    "qosStatus",
+    "startedAt",
+    "expiresAt",
+    "sink",
+    "sinkCredential",
+    "credentialType",
+    "accessToken",
+    "accessTokenExpiresUtc",
+    "accessTokenType",
 ];

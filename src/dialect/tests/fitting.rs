@@ -56,6 +56,19 @@ fn external_ids_are_names_only_where_the_operator_says_so() {
 }
 
 #[test]
+fn a_device_alone_is_fitted_as_in_a_wish() {
+    let loose = Fitting { external_id_as_nai: true, ..Fitting::default() };
+    let wanted = new(&json!({"networkAccessIdentifier": "a@b"}));
+    let device = wanted.device.as_ref().unwrap();
+    let fitted = dialect(OLD).fit(&wanted, &loose).unwrap().device.unwrap();
+    assert_eq!(dialect(OLD).fit_device(device, &loose).unwrap(), fitted);
+    assert_eq!(fitted.external_id, device.nai);
+    let given = vec![IdentifierKind::NetworkAccessIdentifier];
+    let refused = dialect(OLD).fit_device(device, &Fitting::default());
+    assert_eq!(refused, Err(Unfit::Identifiers { given }));
+}
+
+#[test]
 fn an_address_alone_needs_a_policy_to_become_two() {
     let mut wanted = old(&json!({"ipv4addr": "203.0.113.9"}));
     let fitting = |legacy_ipv4| Fitting { legacy_ipv4, ..Fitting::default() };

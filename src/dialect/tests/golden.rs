@@ -24,8 +24,18 @@ fn wanted() -> CreateSession {
         sink: Some(Sink {
             url: "https://app.example.com/cb".to_owned(),
             token: Some(Secret::new("c8974e592c2fa383d4a3960714")),
+            token_expires_at: Some(Moment::from_unix_s(1_796_126_400)),
         }),
     }
+}
+
+// What is left of it by a dialect that has no word for the end of a token.
+fn wanted_by(name: &str) -> CreateSession {
+    let mut wanted = wanted();
+    if !matches!(dialect(name).family(), Family::V011 | Family::V1) {
+        wanted.sink.as_mut().unwrap().token_expires_at = None;
+    }
+    wanted
 }
 
 fn session() -> Session {
@@ -61,7 +71,7 @@ fn requests() {
     for name in DIALECTS.names() {
         let ours = dialect(name).create_session_request(&wanted, wanted.sink.as_ref());
         let file = golden(name, "request", &ours);
-        assert_eq!(parse(name, &file).unwrap(), wanted, "{name}");
+        assert_eq!(parse(name, &file).unwrap(), wanted_by(name), "{name}");
     }
 }
 
@@ -83,9 +93,17 @@ fn each_clients_request_becomes_each_operators() {
         let wanted = parse(client, &serde_json::from_slice(&ours).unwrap()).unwrap();
         let fitted = dialect(operator).fit(&wanted, &Fitting::default()).unwrap();
         let sent = dialect(operator).create_session_request(&fitted, None);
-        let theirs = dialect(operator).create_session_request(&wanted, wanted.sink.as_ref());
+        let full = self::wanted();
+        let theirs = dialect(operator).create_session_request(&full, full.sink.as_ref());
         let mut expected = golden(operator, "request", &theirs);
-        for field in ["notificationUri", "notificationUrl", "notificationAuthToken", "webhook"] {
+        for field in [
+            "notificationUri",
+            "notificationUrl",
+            "notificationAuthToken",
+            "webhook",
+            "sink",
+            "sinkCredential",
+        ] {
             expected.as_object_mut().unwrap().remove(field);
         }
         assert_eq!(serde_json::from_slice::<Value>(&sent).unwrap(), expected);

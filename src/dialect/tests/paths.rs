@@ -18,6 +18,7 @@ fn apis() -> Apis {
         Api { path: "/qod".to_owned(), speaks: one("camara-0.8.0") },
         Api { path: "/qod/v0".to_owned(), speaks: sniffed },
         Api { path: "/telefonica/qod/v0".to_owned(), speaks: one("telefonica-0.10") },
+        Api { path: "/quality-on-demand/v1".to_owned(), speaks: one("camara-1.1.0") },
     ])
 }
 

@@ -7,7 +7,7 @@ use super::{
     arbitrary::{fitting, granted, json, name, wanted},
     *,
 };
-use crate::qod::{Device, DeviceIpv4, Session, SessionId};
+use crate::qod::{Device, DeviceIpv4, QosStatus, Session, SessionId};
 
 static SESSION_INFO: LazyLock<BTreeMap<&str, Validator>> = LazyLock::new(|| {
     let compile = |name| {
@@ -76,7 +76,8 @@ proptest! {
     fn what_can_be_said_at_all_is_said_where_everything_may_be(
         (name, wanted) in name().prop_flat_map(|name| (Just(name), wanted(dialect(name).family()))),
     ) {
-        let everything = Fitting { device_masks: true, ..Fitting::default() };
+        let everything =
+            Fitting { device_masks: true, duration_s_max: u32::MAX, ..Fitting::default() };
         let fitted = dialect(name).fit(&wanted, &everything).unwrap();
         prop_assert_eq!(fitted.flow(), wanted.flow());
         prop_assert_eq!(fitted.device.unwrap().kinds().count(), wanted.device.unwrap().kinds().count());
@@ -87,16 +88,29 @@ proptest! {
         (name, wanted) in name().prop_flat_map(|name| (Just(name), wanted(dialect(name).family()))),
         granted in granted(),
     ) {
+        let device = wanted.device.clone();
         let session = Session { id: SessionId::random(), wanted, granted };
         let response = dialect(name).render_answer(&Answer::Found(session.clone()));
         let json = Json::parse(response.body(), &Bounds::default()).unwrap();
         prop_assert_eq!(SESSION_INFO[name].faults(&json), []);
         let (id, read) = dialect(name).read_session(response.body()).unwrap();
         prop_assert_eq!(id, session.id.to_string());
-        prop_assert_eq!(read.started_at, session.granted.started_at);
-        prop_assert_eq!(read.expires_at, session.granted.expires_at);
-        if dialect(name).family() == Family::V010 {
-            prop_assert_eq!(read.status, session.granted.status);
+        let Granted { started_at, expires_at, status, .. } = session.granted;
+        let (knows_status, untimed) = match dialect(name).family() {
+            Family::V08 => (false, false),
+            Family::V010 => (true, false),
+            Family::V011 | Family::V1 => (true, status == QosStatus::Requested),
+        };
+        prop_assert_eq!(read.started_at, started_at.filter(|_| !untimed));
+        prop_assert_eq!(read.expires_at, expires_at.filter(|_| !untimed));
+        prop_assert!(read.status == status || !knows_status);
+        let sessions = vec![session.clone(); 3];
+        let listed = dialect(name).render_answer(&Answer::Retrieved(sessions));
+        let told = dialect(name).read_sessions(listed.body()).unwrap();
+        let narrowed = session.wanted.device.map(|device| device.kinds().count()) > Some(1);
+        if dialect(name).has(Operation::RetrieveSessions) && !narrowed {
+            prop_assert!(told.complete && told.sessions.len() == 3);
+            prop_assert_eq!(told.sessions[0].wanted.device.as_ref(), device.as_ref());
         }
     }
 
@@ -129,7 +143,11 @@ fn read_all(name: &str, body: &[u8], status: u16) {
         assert!((1..=16).contains(&malformed.faults.len()));
     }
     _ = dialect.parse_extend_session(body, &strictness);
+    _ = dialect.parse_retrieve_sessions(body, &strictness);
     _ = dialect.read_session(body);
+    if let Ok(told) = dialect.read_sessions(body) {
+        assert!(told.sessions.len() <= crate::qod::RETRIEVED_MAX);
+    }
     _ = dialect.read_problem(status, body);
     let candidates = DIALECTS.names().map(|name| Arc::clone(super::dialect(name))).collect();
     let speaks = Speaks::Sniffed { candidates, fallback: Arc::clone(dialect) };

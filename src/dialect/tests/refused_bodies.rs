@@ -16,6 +16,14 @@ fn spoilt(name: &str, pointer: &str, value: Value) -> Value {
     body
 }
 
+// Device, server and ports are put in the same words from 0.9 on.
+#[track_caller]
+fn refused_from_0_10_on(pointer: &str, value: &Value, below: &str, kind: Kind) {
+    refused(Family::V010, pointer, value, below, kind);
+    refused(Family::V011, pointer, value, below, kind);
+    refused(Family::V1, pointer, value, below, kind);
+}
+
 // In every dialect of the family a body with this value has a fault at or below it, and no other.
 #[track_caller]
 fn refused(family: Family, pointer: &str, value: &Value, below: &str, kind: Kind) {
@@ -65,7 +73,7 @@ fn texts_that_are_not_what_they_stand_for() {
         ("/applicationServer/ipv6Address", "::ffff:198.51.100.7"),
         ("/applicationServer/ipv6Address", "198.51.100.7"),
     ] {
-        refused(Family::V010, pointer, &json!(text), "", Kind::InvalidArgument);
+        refused_from_0_10_on(pointer, &json!(text), "", Kind::InvalidArgument);
     }
 }
 
@@ -94,7 +102,7 @@ fn ports_that_are_none() {
         (json!(443), "", Kind::InvalidArgument),
     ] {
         refused(Family::V08, "/uePorts", &value, below, kind);
-        refused(Family::V010, "/applicationServerPorts", &value, below, kind);
+        refused_from_0_10_on("/applicationServerPorts", &value, below, kind);
     }
 }
 
@@ -119,8 +127,8 @@ fn members_that_would_change_what_the_others_mean() {
     let bad = Kind::InvalidArgument;
     refused(Family::V08, "/ueId/imsi", &json!("1"), "", bad);
     refused(Family::V08, "/asId/port", &json!(443), "", bad);
-    refused(Family::V010, "/device/imsi", &json!("1"), "", bad);
-    refused(Family::V010, "/applicationServer/port", &json!(443), "", bad);
+    refused_from_0_10_on("/device/imsi", &json!("1"), "", bad);
+    refused_from_0_10_on("/applicationServer/port", &json!(443), "", bad);
 }
 
 #[test]
@@ -137,17 +145,19 @@ fn a_public_address_needs_something_beside_it() {
         (json!({"publicAddress": "203.0.113.9", "publicPort": 1, "port": 1}), "/port", bad),
         (json!("203.0.113.9"), "", bad),
     ] {
-        refused(Family::V010, "/device/ipv4Address", &value, below, kind);
+        refused_from_0_10_on("/device/ipv4Address", &value, below, kind);
     }
 }
 
 #[test]
 fn a_server_by_names_of_a_later_release_is_not_every_server() {
     let list = json!({"ipAddresses": ["198.51.100.7"]});
-    let body = spoilt("camara-0.10.1", "/applicationServer", list);
     let bad = Kind::InvalidArgument;
     let expected = ["/applicationServer", "/applicationServer/ipAddresses"];
-    assert_eq!(faults("camara-0.10.1", &body), expected.map(|at| (at.to_owned(), bad)));
+    for name in ["camara-0.10.1", "camara-1.1.0"] {
+        let body = spoilt(name, "/applicationServer", list.clone());
+        assert_eq!(faults(name, &body), expected.map(|at| (at.to_owned(), bad)));
+    }
 }
 
 #[test]

@@ -97,8 +97,11 @@ async fn another_process_finds_all_that_was_written() {
     let (disk, clock) = (Disk::default(), Clock::fixed(START));
     let ledger = ledger_on(&disk, Sync::Durable, &clock);
     let mut wanted = booking(asked(phone(1), "192.0.2.1"));
-    let token = Some(Secret::new("token of the sink"));
-    wanted.wanted.sink = Some(Sink { url: "https://sink.example/".to_owned(), token });
+    wanted.wanted.sink = Some(Sink {
+        url: "https://sink.example/".to_owned(),
+        token: Some(Secret::new("token of the sink")),
+        token_expires_at: Some(START),
+    });
     wanted.again = Some(Again { key: "k".to_owned(), asked: bytes::Bytes::new() });
     let reserved = ledger.reserve_for(party("c1"), wanted.clone()).await.unwrap();
     let Reserved::New(reservation) = reserved else { panic!("{reserved:?}") };

@@ -1,0 +1,324 @@
+//! What CAMARA 0.11 to 1.1 have of their own: sinks and their credentials, times in words, one identifier, lists.
+
+use http::{HeaderMap, HeaderValue, Method};
+
+use super::*;
+use crate::qod::{
+    Device, DeviceIpv4, Kind, Moment, QosStatus, Session, SessionId, StatusInfo, Written,
+};
+
+const NAME: &str = "camara-1.1.0";
+
+fn with(pointer: &str, value: Value) -> Value {
+    let mut body = body(NAME);
+    body[pointer] = value;
+    body
+}
+
+#[track_caller]
+fn fault(body: &Value) -> (String, Kind) {
+    let malformed = parse(NAME, body).expect_err(&body.to_string());
+    assert_eq!(malformed.faults.len(), 1, "{malformed}");
+    (malformed.faults[0].pointer.clone(), malformed.kind())
+}
+
+fn granted(status: QosStatus) -> Granted {
+    Granted {
+        duration_s: 600,
+        started_at: Some(Moment::from_unix_ms(1_764_590_400_999)),
+        expires_at: Some(Moment::from_unix_ms(1_764_590_460_999)),
+        status,
+        status_info: None,
+        messages: Vec::new(),
+    }
+}
+
+fn session(granted: Granted) -> Session {
+    Session { id: SessionId::random(), wanted: parse(NAME, &body(NAME)).unwrap(), granted }
+}
+
+fn shown(session: Session) -> Value {
+    let response = dialect(NAME).render_answer(&Answer::Found(session));
+    serde_json::from_slice(response.body()).unwrap()
+}
+
+fn credential(more: &Value) -> Value {
+    let mut credential = json!({
+        "credentialType": "ACCESSTOKEN", "accessToken": "t",
+        "accessTokenExpiresUtc": "2030-01-01T01:00:00.5+01:00", "accessTokenType": "Bearer",
+    });
+    for (name, value) in more.as_object().unwrap() {
+        credential[name] = value.clone();
+    }
+    let mut body = with("sink", json!("https://a.example/cb"));
+    body["sinkCredential"] = credential;
+    body
+}
+
+#[test]
+fn a_duration_is_told_and_may_be_long() {
+    let mut none = body(NAME);
+    none.as_object_mut().unwrap().remove("duration");
+    assert_eq!(fault(&none), (String::new(), Kind::InvalidArgument));
+    for (value, kind) in [
+        (json!(0), Kind::DurationOutOfRange),
+        (json!(2_147_483_648_u32), Kind::DurationOutOfRange),
+        (json!("60"), Kind::InvalidArgument),
+    ] {
+        assert_eq!(fault(&with("duration", value)), ("/duration".to_owned(), kind));
+    }
+    let longest = parse(NAME, &with("duration", json!(i32::MAX))).unwrap();
+    let generous = Fitting { duration_s_max: u32::MAX, ..Fitting::default() };
+    let fitted = dialect(NAME).fit(&longest, &generous).unwrap();
+    assert_eq!(fitted.duration_s, i32::MAX.unsigned_abs());
+    let early = dialect("camara-0.10.1").fit(&longest, &generous);
+    assert_eq!(early, Err(Unfit::Duration { max_s: 86_400 }));
+}
+
+#[test]
+fn a_device_may_be_left_out_but_not_be_empty() {
+    let mut none = body(NAME);
+    none.as_object_mut().unwrap().remove("device");
+    assert_eq!(parse(NAME, &none).unwrap().device, None);
+    let refused = |device| fault(&with("device", device));
+    let at = |pointer: &str| (pointer.to_owned(), Kind::InvalidArgument);
+    assert_eq!(refused(json!({})), at("/device"));
+    assert_eq!(refused(json!({"phoneNumber": "441632960123"})), at("/device/phoneNumber"));
+    assert_eq!(refused(json!({"phoneNumber": "+0441632960"})), at("/device/phoneNumber"));
+}
+
+#[test]
+fn a_sink_is_https() {
+    for url in ["http://a.example/", "HTTPS://a.example/", "ftp://a.example/", "https://", ""] {
+        assert_eq!(fault(&with("sink", json!(url))), ("/sink".to_owned(), Kind::InvalidSink));
+    }
+    let sink = parse(NAME, &with("sink", json!("https://a.example/cb"))).unwrap().sink.unwrap();
+    assert_eq!((sink.url.as_str(), sink.token), ("https://a.example/cb", None));
+}
+
+#[test]
+fn a_sinks_credential_is_an_access_token_and_whole() {
+    let sink = parse(NAME, &credential(&json!({}))).unwrap().sink.unwrap();
+    assert_eq!(sink.token.unwrap().reveal(), "t");
+    assert_eq!(sink.token_expires_at, Some(Moment::from_unix_ms(1_893_456_000_500)));
+    let below = |name: &str| format!("/sinkCredential{name}");
+    for (more, at, kind) in [
+        (json!({"credentialType": "PLAIN"}), "/credentialType", Kind::InvalidCredential),
+        (json!({"credentialType": "REFRESHTOKEN"}), "/credentialType", Kind::InvalidCredential),
+        (json!({"credentialType": "PRIVATE_KEY_JWT"}), "/credentialType", Kind::InvalidCredential),
+        (json!({"accessTokenType": "mac"}), "/accessTokenType", Kind::InvalidToken),
+        (json!({"accessTokenExpiresUtc": "soon"}), "/accessTokenExpiresUtc", Kind::InvalidArgument),
+        (json!({"accessToken": "a\nb"}), "/accessToken", Kind::InvalidArgument),
+    ] {
+        assert_eq!(fault(&credential(&more)), (below(at), kind), "{more}");
+    }
+    let mut alone = credential(&json!({}));
+    alone["sinkCredential"] = json!({"credentialType": "ACCESSTOKEN"});
+    let malformed = parse(NAME, &alone).unwrap_err();
+    assert!(malformed.faults.iter().all(|fault| fault.pointer == below("")), "{malformed}");
+}
+
+#[test]
+fn a_gateways_own_sink_is_told_with_an_end() {
+    let wanted = parse(NAME, &body(NAME)).unwrap();
+    let token = Some(crate::qod::Secret::new("t"));
+    let sink = Sink { url: "https://g.example/".to_owned(), token, token_expires_at: None };
+    let told = dialect(NAME).create_session_request(&wanted, Some(&sink));
+    let told: Value = serde_json::from_slice(&told).unwrap();
+    assert_eq!(told["sinkCredential"]["accessTokenExpiresUtc"], "9999-12-30T22:00:00Z");
+    assert!(parse(NAME, &told).is_ok());
+}
+
+#[test]
+fn times_are_in_words_and_only_where_there_are_some() {
+    let running = shown(session(granted(QosStatus::Available)));
+    assert_eq!(running["startedAt"], "2025-12-01T12:00:00Z");
+    assert_eq!(
+        (&running["expiresAt"], &running["duration"]),
+        (&json!("2025-12-01T12:01:00Z"), &json!(600))
+    );
+    assert!(running.get("statusInfo").is_none() && running.get("messages").is_none());
+    let asked = shown(session(granted(QosStatus::Requested)));
+    assert!(asked.get("startedAt").is_none() && asked.get("expiresAt").is_none(), "{asked}");
+    let over = Granted {
+        status_info: Some(StatusInfo::NetworkTerminated),
+        ..granted(QosStatus::Unavailable)
+    };
+    let over = shown(session(over));
+    assert_eq!(
+        (&over["statusInfo"], &over["duration"]),
+        (&json!("NETWORK_TERMINATED"), &json!(60))
+    );
+}
+
+#[test]
+fn a_device_is_shown_by_one_identifier_and_a_number_with_its_plus() {
+    let mut told = session(granted(QosStatus::Available));
+    let ipv4 = DeviceIpv4::Public {
+        public: "203.0.113.9".parse().unwrap(),
+        private: None,
+        public_port: Some(1),
+    };
+    let number = Written::from_text("+441632960123".parse().unwrap(), "441632960123");
+    let all = Device {
+        phone: Some(number),
+        nai: Some("a@b".parse().unwrap()),
+        external_id: None,
+        ipv4: Some(ipv4),
+        ipv6: Some(Written::plain("2001:db8::1/128".parse().unwrap())),
+    };
+    let mut device = |device: Device| {
+        told.wanted.device = Some(device);
+        shown(told.clone())["device"].clone()
+    };
+    assert_eq!(device(all.clone()), json!({"phoneNumber": "+441632960123"}));
+    let nameless = Device { phone: None, ..all };
+    assert_eq!(device(nameless.clone()), json!({"networkAccessIdentifier": "a@b"}));
+    let addressed = Device { nai: None, ..nameless };
+    let public = json!({"ipv4Address": {"publicAddress": "203.0.113.9", "publicPort": 1}});
+    assert_eq!(device(addressed.clone()), public);
+    assert_eq!(device(Device { ipv4: None, ..addressed }).as_object().unwrap().len(), 1);
+    told.wanted.device = None;
+    assert!(shown(told).get("device").is_none());
+}
+
+#[test]
+fn operators_times_and_reasons() {
+    let told = json!({"sessionId": "7", "duration": 60, "qosStatus": "UNAVAILABLE",
+        "startedAt": "2025-12-01T13:00:00.25+01:00", "expiresAt": "2025-12-01T12:01:00Z",
+        "statusInfo": "DELETE_REQUESTED"});
+    let read = |told: &Value| dialect(NAME).read_session(told.to_string().as_bytes());
+    let (id, granted) = read(&told).unwrap();
+    assert_eq!((id.as_str(), granted.status_info), ("7", Some(StatusInfo::DeleteRequested)));
+    assert_eq!(granted.started_at, Some(Moment::from_unix_ms(1_764_590_400_250)));
+    for time in [json!(1_764_590_400), json!("today"), json!("1969-12-31T23:59:59Z"), json!("")] {
+        let mut odd = told.clone();
+        odd["startedAt"] = time;
+        assert_eq!(read(&odd).unwrap_err().operator_session.as_deref(), Some("7"), "{odd}");
+    }
+}
+
+#[test]
+fn whose_sessions_a_client_asks_for() {
+    let read =
+        |body: &str| dialect(NAME).parse_retrieve_sessions(body.as_bytes(), &Strictness::default());
+    let device = read(r#"{"device":{"phoneNumber":"+441632960123"}}"#).unwrap().unwrap();
+    assert_eq!(device.phone.unwrap().value.to_string(), "+441632960123");
+    assert_eq!(read("{}").unwrap(), None);
+    for body in ["", "[]", r#"{"device":{}}"#, r#"{"device":{"imsi":"1"}}"#, r#"{"device":1}"#] {
+        assert!(read(body).is_err(), "{body}");
+    }
+    let strict = Strictness { unknown_members: UnknownMembers::Refuse, ..Strictness::default() };
+    assert!(dialect(NAME).parse_retrieve_sessions(br#"{"x":1}"#, &strict).is_err());
+}
+
+#[test]
+fn whose_sessions_an_operator_is_asked_for() {
+    let device = parse(NAME, &body(NAME)).unwrap().device.unwrap();
+    let asked = dialect(NAME).retrieve_sessions_request(&device).unwrap();
+    assert_eq!(&asked[..], br#"{"device":{"phoneNumber":"+441632960123"}}"#);
+    assert_eq!(dialect("camara-0.10.1").retrieve_sessions_request(&device), None);
+    let path = dialect(NAME).path_of(Operation::RetrieveSessions, None);
+    assert_eq!(path.as_deref(), Some("/retrieve-sessions"));
+    assert_eq!(dialect("camara-0.10.1").path_of(Operation::RetrieveSessions, None), None);
+}
+
+#[test]
+fn of_an_operators_list_what_can_be_read_is_told_and_whether_it_is_all() {
+    let mut one = session(granted(QosStatus::Available));
+    one.granted.duration_s = one.wanted.duration_s;
+    let url = "https://g.example/1".to_owned();
+    one.wanted.sink = Some(Sink { url, token: None, token_expires_at: None });
+    let sound = shown(one.clone());
+    let read = |list: &Value| dialect(NAME).read_sessions(list.to_string().as_bytes());
+    let told = read(&json!([sound])).unwrap();
+    assert!(told.complete);
+    assert_eq!(told.sessions[0].operator_session, one.id.to_string());
+    assert_eq!(told.sessions[0].wanted, one.wanted);
+    assert_eq!(read(&json!([])).unwrap(), RemoteSessions { sessions: vec![], complete: true });
+
+    // A server that is not understood is not no server.
+    let mut odd = sound.clone();
+    odd["applicationServer"] = json!({"ipAddresses": ["198.51.100.7"]});
+    for odd in [odd, json!(1), json!({"sessionId": "8"})] {
+        let told = read(&json!([odd, sound])).unwrap();
+        assert!(told.sessions.len() == 1 && !told.complete, "{odd}");
+    }
+    let many = read(&Value::from(vec![sound.clone(); 101])).unwrap();
+    assert!(many.sessions.len() == 100 && !many.complete);
+    assert!(!read(&Value::from(vec![sound; 100])).unwrap().complete);
+    for body in ["", "{}", "null", "[", "[]]"] {
+        assert!(dialect(NAME).read_sessions(body.as_bytes()).is_err(), "{body}");
+    }
+}
+
+#[test]
+fn a_list_is_of_a_hundred_sessions_at_most() {
+    let sessions = vec![session(granted(QosStatus::Available)); 101];
+    let response = dialect(NAME).render_answer(&Answer::Retrieved(sessions));
+    let list: Vec<Value> = serde_json::from_slice(response.body()).unwrap();
+    assert_eq!((response.status().as_u16(), list.len()), (200, 100));
+    let none = dialect(NAME).render_answer(&Answer::Retrieved(Vec::new()));
+    assert_eq!(&none.body()[..], b"[]");
+}
+
+#[test]
+fn a_correlator_is_as_the_release_says() {
+    let check = |name: &str, values: &[&str]| {
+        let speaks = Speaks::One(Arc::clone(dialect(name)));
+        let apis = Apis::new(vec![Api { path: String::new(), speaks }]);
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append("x-correlator", HeaderValue::from_str(value).unwrap());
+        }
+        let call = apis.recognise(&Method::POST, "/sessions", &headers, b"").unwrap();
+        call.check_correlator(&headers).is_ok()
+    };
+    let (longest, long) = ("a".repeat(256), "a".repeat(257));
+    assert!(check(NAME, &[]) && check(NAME, &[""]) && check(NAME, &["a-_:;./<>{}9", &longest]));
+    let early = "camara-1.0.0";
+    assert!(check(early, &["a-Z9"]) && check(early, &[&"a".repeat(55)]));
+    assert!(!check(early, &["a:b"]) && !check(early, &[&"a".repeat(56)]));
+    for bad in ["a b", "a,b", &long, "a\"b"] {
+        assert!(check("camara-0.11.1", &[bad]), "{bad}");
+        assert!(!check(NAME, &[bad]) && !check(NAME, &["a", bad]), "{bad}");
+        assert!(check("camara-0.10.1", &[bad]), "{bad}");
+    }
+}
+
+#[test]
+fn before_1_1_sinks_may_be_plain_and_devices_are_shown_whole() {
+    for name in ["camara-0.11.1", "camara-1.0.0"] {
+        let mut body = with("sink", json!("http://a.example/cb"));
+        body["device"]["networkAccessIdentifier"] = json!("a@b");
+        let wanted = parse(name, &body).unwrap();
+        assert_eq!(wanted.sink.as_ref().unwrap().url, "http://a.example/cb");
+        let granted = granted(QosStatus::Available);
+        let session = Session { id: SessionId::random(), wanted, granted };
+        let response = dialect(name).render_answer(&Answer::Found(session));
+        let told: Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!((&told["device"], &told["sink"]), (&body["device"], &body["sink"]));
+        body["sink"] = json!("http://");
+        assert_eq!(parse(name, &body).unwrap_err().kind(), Kind::InvalidSink);
+    }
+}
+
+#[test]
+fn where_sessions_are_asked_for() {
+    let recognise = |name: &str, method: &Method, path: &str| {
+        let speaks = Speaks::One(Arc::clone(dialect(name)));
+        let api = Api { path: "/quality-on-demand/v1".to_owned(), speaks };
+        let path = format!("/quality-on-demand/v1{path}");
+        Apis::new(vec![api]).recognise(method, &path, &HeaderMap::new(), b"")
+    };
+    let call = recognise(NAME, &Method::POST, "/retrieve-sessions").unwrap();
+    assert_eq!(call.operation(), Operation::RetrieveSessions);
+    assert!(call.check_media(&HeaderMap::new()).is_err());
+    let reason = |name, method, path| recognise(name, &method, path).unwrap_err().reason;
+    let allow = UnrecognisedReason::NoSuchMethod { allow: "POST" };
+    assert_eq!(reason(NAME, Method::GET, "/retrieve-sessions"), allow);
+    let nowhere = UnrecognisedReason::NoSuchPath;
+    assert_eq!(reason(NAME, Method::POST, "/retrieve-sessions/"), nowhere);
+    assert_eq!(reason(NAME, Method::POST, "/retrieve-sessions/1"), nowhere);
+    assert_eq!(reason("camara-0.10.1", Method::POST, "/retrieve-sessions"), nowhere);
+}
