@@ -182,7 +182,7 @@ impl Operator {
     }
 
     /// Asks for a session. Only who holds the flow may, and nothing is sent when the reservation's
-    /// time is over. The call itself goes on for [`LISTENS_ON`] more: whoever has no time left may
+    /// time is over. The call itself goes on for 30 s more: whoever has no time left may
     /// turn away, and have somebody else hear what comes of it.
     pub fn create_session(
         self: &Arc<Self>,

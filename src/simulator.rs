@@ -11,13 +11,14 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use serde_json::json;
 
 use crate::{
     clock::Clock,
     dialect::{
         Api, Apis, Call, Dialect, Family, Speaks, Strictness, Unrecognised, UnrecognisedReason,
     },
-    qod::{Answer, Kind, Operation, Secret},
+    qod::{Answer, Kind, Operation, Secret, Written},
     refusal,
 };
 
@@ -37,6 +38,8 @@ pub struct Settings {
     pub token: Option<Secret>,
     /// Does it follow the deterministic rules of Telefónica's sandbox?
     pub sandbox_rules: bool,
+    /// Does it grant the same flow twice?
+    pub grant_all: bool,
     /// How long it thinks before it answers.
     pub latency: Duration,
 }
@@ -118,7 +121,7 @@ impl Simulator {
                 if self.settings.sandbox_rules {
                     sandbox::judge(&wanted)?;
                 }
-                book.create(wanted, now).map(Answer::Created)
+                book.create(wanted, self.settings.grant_all, now).map(Answer::Created)
             }
             Operation::GetSession => {
                 book.find(call.session_id().map_err(malformed)?, now).map(Answer::Found)
@@ -167,9 +170,16 @@ impl Simulator {
     fn books(&self) -> Response<Bytes> {
         let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
-        for (id, ends) in book.live(self.clock.now()) {
+        for (session, ends) in book.live(self.clock.now()) {
+            let device = session.wanted.device.as_ref();
+            let number = device.and_then(|device| device.phone.as_ref()).map(Written::text);
+            let line = json!({
+                "id": session.id.to_string(),
+                "phoneNumber": number,
+                "expiresAt": ends.unix_s(),
+            });
             // Writing into a string cannot fail.
-            let _ = writeln!(text, r#"{{"id":"{id}","expiresAt":{}}}"#, ends.unix_s());
+            let _ = writeln!(text, "{line}");
         }
         let mut response = Response::new(Bytes::from(text));
         *response.status_mut() = StatusCode::OK;

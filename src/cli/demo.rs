@@ -90,6 +90,7 @@ fn start_operator(dialects: &Dialects, dialect: &str, listen: SocketAddr) -> Res
         path: dialect.descriptor().default_path.to_owned(),
         token: None,
         sandbox_rules: false,
+        grant_all: false,
         latency: Duration::ZERO,
     };
     thread::spawn(move || simulate::serve(listen, settings));

@@ -29,6 +29,9 @@ pub(super) struct Arguments {
     /// conflicts
     #[arg(long)]
     sandbox_rules: bool,
+    /// Grant whatever is asked, even the same flow twice: an operator that leaves conflicts to others
+    #[arg(long)]
+    grant_all: bool,
     /// How long it thinks before it answers, in milliseconds
     #[arg(long, value_name = "N", default_value_t = 0)]
     latency_ms: u64,
@@ -103,6 +106,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, String> {
         path: arguments.path.unwrap_or_else(|| dialect.descriptor().default_path.to_owned()),
         token,
         sandbox_rules: arguments.sandbox_rules,
+        grant_all: arguments.grant_all,
         latency: Duration::from_millis(arguments.latency_ms),
     };
     serve(arguments.listen, settings)

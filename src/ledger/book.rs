@@ -40,7 +40,7 @@ impl Book {
     /// Takes in a record that another process has written.
     pub(super) fn restore(&mut self, record: &Record, now: Moment) {
         let theirs = record.operator_session.as_deref();
-        self.index.restore(record.life(now), record.claim(), theirs);
+        self.index.restore(record.life_anew(now), record.claim(), theirs);
     }
 
     pub(super) fn insert(

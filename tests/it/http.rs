@@ -41,10 +41,14 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream: BufReader::new(stream) }
+        Self::try_open(address).expect("somebody who listens")
+    }
+
+    pub(crate) fn try_open(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(40))).ok()?;
+        stream.set_nodelay(true).ok()?;
+        Some(Self { stream: BufReader::new(stream) })
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
@@ -113,7 +117,18 @@ pub(crate) fn send(
     headers: &[(&str, &str)],
     body: &str,
 ) -> Answer {
-    let mut connection = Connection::open(address);
-    connection.write(&request(method, path, headers, body)).unwrap();
-    connection.read().expect("an answer")
+    try_send(address, method, path, headers, body).expect("an answer")
+}
+
+/// The same; nothing, if nobody listens or no answer comes.
+pub(crate) fn try_send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Option<Answer> {
+    let mut connection = Connection::try_open(address)?;
+    connection.write(&request(method, path, headers, body)).ok()?;
+    connection.read()
 }

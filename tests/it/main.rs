@@ -6,9 +6,12 @@
 #![expect(clippy::format_push_string, clippy::print_stderr, reason = "for people to read")]
 
 mod books;
+#[cfg(feature = "faults")]
+mod crash;
 mod edge;
 mod ending;
 mod http;
+mod ledger;
 mod operators;
 mod refusals;
 mod release_1;

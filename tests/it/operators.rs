@@ -78,14 +78,14 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, says: &dyn Fn(&str) -
     }
 }
 
-fn answer(status: u16, body: &str) -> Vec<u8> {
+pub(crate) fn answer(status: u16, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
         .into_bytes()
 }
 
 /// A world with one operator more, which speaks 0.10.1 and is reached by `+4920`.
-fn world_with(says: impl Fn(&str) -> Says + Send + Sync + 'static) -> (World, Fixture) {
+pub(crate) fn world_with(says: impl Fn(&str) -> Says + Send + Sync + 'static) -> (World, Fixture) {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let entry = format!(
         "    endpoint: \"http://{address}/qod/v0\"\n    speaks: camara-0.10.1\n    \

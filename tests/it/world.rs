@@ -114,11 +114,16 @@ impl World {
     }
 
     pub(crate) fn serve(&self, more: &[&str]) -> Child {
+        self.serve_with_faults("", more)
+    }
+
+    /// A gateway that dies or misbehaves as told; only if it was built to (feature `faults`).
+    pub(crate) fn serve_with_faults(&self, faults: &str, more: &[&str]) -> Child {
         let folder = self.folder.display().to_string();
         let socket = self.folder.join("upgrade.sock").display().to_string();
         let mut arguments = vec!["serve", "--policies", &folder, "--upgrade-socket", &socket];
         arguments.extend(more);
-        self.spawn(&arguments)
+        self.command(&arguments).env("QOD_FAULT", faults).spawn().unwrap()
     }
 
     pub(crate) fn wait_ready(&self) {
@@ -141,15 +146,26 @@ impl World {
     }
 
     fn spawn(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).spawn().unwrap()
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let log =
             fs::OpenOptions::new().create(true).append(true).open(self.folder.join("log")).unwrap();
-        Command::new(env!("CARGO_BIN_EXE_qod-gateway"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_qod-gateway"));
+        command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command
+    }
+
+    /// Runs a command to its end. Tells whether it went well, and what it said.
+    pub(crate) fn run(arguments: &[&str]) -> (bool, String) {
+        let done = Command::new(env!("CARGO_BIN_EXE_qod-gateway"))
             .args(arguments)
             .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap()
+            .output()
+            .unwrap();
+        let text = [done.stdout, done.stderr].concat();
+        (done.status.success(), String::from_utf8_lossy(&text).into_owned())
     }
 
     pub(crate) fn log(&self) -> String {
@@ -170,11 +186,11 @@ impl World {
 
     /// Asks the admin listener; nothing, if nobody listens there.
     pub(crate) fn admin(&self, path: &str) -> Option<Answer> {
-        let stream = std::net::TcpStream::connect(self.at(ADMIN_PORT));
-        drop(stream.ok()?);
-        let mut connection = http::Connection::open(self.at(ADMIN_PORT));
-        connection.write(&http::request("GET", path, &[], "")).ok()?;
-        connection.read()
+        http::try_send(self.at(ADMIN_PORT), "GET", path, &[], "")
+    }
+
+    pub(crate) fn operator_of(&self, dialect: &str) -> SocketAddr {
+        self.operator(DIALECTS.iter().position(|name| *name == dialect).unwrap())
     }
 
     /// The count that a metric tells, all its series with these parts together.
@@ -204,14 +220,27 @@ impl World {
         path: &str,
         body: &str,
     ) -> Answer {
+        self.try_ask((dialect, client), method, path, &[], body).expect("an answer")
+    }
+
+    /// The same; nothing, if no answer comes.
+    pub(crate) fn try_ask(
+        &self,
+        (dialect, client): (&str, &str),
+        method: &str,
+        path: &str,
+        more: &[(&str, &str)],
+        body: &str,
+    ) -> Option<Answer> {
         let token = self.keys.token(client, SCOPE);
         let bearer = format!("Bearer {token}");
-        let headers = [
+        let mut headers = vec![
             ("Authorization", &*bearer),
             ("X-Authorization", "proof"),
             ("x-transaction-id", "t-1"),
         ];
-        http::send(self.edge(), method, &format!("/{dialect}/qod/v0{path}"), &headers, body)
+        headers.extend(more);
+        http::try_send(self.edge(), method, &format!("/{dialect}/qod/v0{path}"), &headers, body)
     }
 
     #[track_caller]

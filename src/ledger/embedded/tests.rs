@@ -15,6 +15,7 @@ use crate::{
     qod::{QosStatus, Sink},
 };
 
+mod costs;
 mod faults;
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";

@@ -81,6 +81,19 @@ impl Record {
         self.times.holds_until.is_some_and(|until| until <= now)
     }
 
+    /// The same for a process that has just begun: what is to be done is due as soon as it may be,
+    /// however often a process before has tried.
+    pub(in crate::ledger) fn life_anew(&self, now: Moment) -> Life {
+        let Times { ends_at, call_ends_at, extending_until, .. } = self.times;
+        let due = match (self.state, extending_until) {
+            (State::Releasing, _) => now,
+            (State::InDoubt, _) => call_ends_at + GRACE,
+            (State::Available, Some(until)) => until,
+            _ => ends_at,
+        };
+        Life { due: due.min(ends_at), ..self.life(now) }
+    }
+
     /// What time has done to the record by now.
     pub(in crate::ledger) fn fate(&self, now: Moment) -> Fate {
         let Some(seen) = self.seen(now) else {
