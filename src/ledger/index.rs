@@ -9,6 +9,7 @@
 use std::{
     collections::{BTreeSet, HashMap, hash_map::Entry as Place},
     hash::{BuildHasher, RandomState},
+    num::NonZeroU64,
 };
 
 use ipnet::IpNet;
@@ -59,7 +60,7 @@ pub(super) struct Index {
     /// How many sessions of each client hold.
     clients: HashMap<ClientId, u32>,
     /// Whose the operators' own names are, by their hash.
-    theirs: HashMap<(OperatorNumber, u64), Slot>,
+    theirs: HashMap<(OperatorNumber, NonZeroU64), Slot>,
     hashes: RandomState,
     keys: KeyTable,
     nets: NetSet,
@@ -80,7 +81,7 @@ struct Entry {
     /// Its place in its group.
     place: u32,
     /// The hash of the operator's own name for it.
-    theirs: Option<u64>,
+    theirs: Option<NonZeroU64>,
 }
 
 #[derive(Debug, Default)]
@@ -137,7 +138,7 @@ impl Index {
     /// Which session the operator has under this name of its own.
     pub(super) fn named_by(&self, operator: &OperatorId, theirs: &str) -> Option<SessionId> {
         let number = *self.operators.get(operator)?;
-        let slot = *self.theirs.get(&(number, self.hashes.hash_one(theirs)))?;
+        let slot = *self.theirs.get(&(number, self.hash_of(theirs)))?;
         Some(self.entries.get(slot)?.life.id)
     }
 
@@ -152,7 +153,7 @@ impl Index {
             return Err(Error::Lost);
         }
         if let Some(theirs) = theirs.filter(|_| unnamed) {
-            if self.theirs.contains_key(&(operator, self.hashes.hash_one(theirs))) {
+            if self.theirs.contains_key(&(operator, self.hash_of(theirs))) {
                 return Err(Error::NameTaken);
             }
             self.name(slot, operator, theirs);
@@ -361,8 +362,12 @@ impl Index {
         }
     }
 
+    fn hash_of(&self, theirs: &str) -> NonZeroU64 {
+        NonZeroU64::new(self.hashes.hash_one(theirs)).unwrap_or(NonZeroU64::MIN)
+    }
+
     fn name(&mut self, slot: Slot, operator: OperatorNumber, theirs: &str) {
-        let hash = self.hashes.hash_one(theirs);
+        let hash = self.hash_of(theirs);
         self.theirs.insert((operator, hash), slot);
         if let Some(entry) = self.entries.get_mut(slot) {
             entry.theirs = Some(hash);

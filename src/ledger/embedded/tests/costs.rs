@@ -21,10 +21,10 @@ fn open_for(folder: &Folder, sync: Sync) -> Ledger {
 }
 
 async fn one(ledger: &Ledger, number: u32) {
-    let wanted = booking(asked(phone(number), "192.0.2.1"));
+    let wanted = Booking { sessions_max: u32::MAX, ..booking(asked(phone(number), "192.0.2.1")) };
     let reserved = ledger.reserve_for(party("c1"), wanted).await.unwrap();
     let Reserved::New(reservation) = reserved else { panic!("{reserved:?}") };
-    let told = granted(QosStatus::Available, ledger.now(), 3600);
+    let told = granted(QosStatus::Available, ledger.now(), 36_000);
     ledger.confirm(reservation, format!("their {number}"), told).await.unwrap();
 }
 
@@ -120,7 +120,9 @@ fn what_a_start_costs() {
         let opened = clock.elapsed(began);
         let resident = resident_bytes().saturating_sub(before);
         runtime.block_on(async {
-            assert!(matches!(reserve(&ledger, 1).await, Err(Error::Taken { .. })));
+            let rival = booking(asked(phone(1), "192.0.2.1"));
+            let answer = ledger.reserve_for(party("c2"), rival).await;
+            assert!(matches!(answer, Err(Error::Taken { .. })), "{answer:?}");
             ledger.close().await;
         });
         println!(
