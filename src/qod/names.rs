@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+use rand::Rng;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -36,19 +37,13 @@ pub struct NotASessionId;
 impl SessionId {
     /// A new one, that nobody can guess.
     pub fn random() -> Self {
-        Self(Uuid::new_v4())
+        Self(uuid::Builder::from_random_bytes(rand::rng().random()).into_uuid())
     }
 
     /// A new one, that nobody can guess either, but that sorts by when it was made (a UUID of
     /// version 7): where many are kept in order, the new ones stand together.
     pub fn at(now: Moment) -> Self {
-        // Those of the sixteen bytes that hold no version or variant.
-        let bytes = Uuid::new_v4().into_bytes();
-        let free = bytes.iter().enumerate().filter(|(at, _)| ![6, 8].contains(at));
-        let mut random = [0; 10];
-        for (to, (_, from)) in random.iter_mut().zip(free) {
-            *to = *from;
-        }
+        let random = rand::rng().random();
         Self(uuid::Builder::from_unix_timestamp_millis(now.unix_ms(), &random).into_uuid())
     }
 }
