@@ -249,8 +249,9 @@ impl Ledger {
         self.found(&reservation.into_record(), operator_session).await
     }
 
-    /// Writes down that a session in doubt was found at its operator. It must go, for its client
-    /// was told that there is none.
+    /// Writes down that a session in doubt was found at its operator: by an answer that came late,
+    /// by its list of sessions, or by whatever else names it. It must go, for its client was told
+    /// that there is none.
     pub async fn found(&self, record: &Record, operator_session: String) -> Result<Record, Error> {
         let now = self.store.now();
         self.write(record.found(operator_session, now)?, now).await
