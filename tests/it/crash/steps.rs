@@ -59,6 +59,19 @@ fn without_a_write_ahead_the_books_do_not_agree() {
 }
 
 #[test]
+fn where_an_operator_lists_nothing_the_flow_stays_held() {
+    let early = "camara-0.8.1";
+    let mut scene = Scene::new(&Setup::default());
+    let wanted = wish(DIALECT, &number_at(early, 1));
+    assert!(scene.start("after-create"));
+    assert!(scene.ask("POST", "/sessions", &wanted).is_none(), "killed before it could answer");
+    assert!(scene.start(""));
+    assert_eq!(scene.ask("POST", "/sessions", &wanted).unwrap().0, 409);
+    assert_eq!(scene.world.books(early).len(), 1);
+    assert_eq!(scene.ledger()[0]["state"], "in_doubt");
+}
+
+#[test]
 fn a_relaxed_gateway_keeps_what_it_was_killed_with_once_its_interval_is_over() {
     let mut scene = Scene::new(&Setup::default());
     let policy = scene.world.folder.join("gateway.yaml");
