@@ -205,8 +205,7 @@ impl World {
 
     /// What the operator that speaks a dialect has on its books.
     pub(crate) fn books(&self, dialect: &str) -> Vec<String> {
-        let place = DIALECTS.iter().position(|name| *name == dialect).unwrap();
-        let answer = http::send(self.operator(place), "GET", "/books", &[], "");
+        let answer = http::send(self.operator_of(dialect), "GET", "/books", &[], "");
         answer.body.lines().map(str::to_owned).collect()
     }
 
