@@ -255,24 +255,9 @@ fn breaks(name: &str, rig: &Rig, all: &[Broken]) {
 }
 
 fn edges() -> HashSet<Edge> {
-    use State::{Available, Expired, InDoubt, Pending, Releasing, Requested, Terminated};
-    let mut moves = vec![
-        Move::Release,
-        Move::Doubt,
-        Move::Find,
-        Move::Absent,
-        Move::BeginExtend,
-        Move::BeginDelete,
-        Move::End,
-        Move::Lapse,
-        Move::Deadline,
-        Move::Forget,
-    ];
-    for told in operator::ALL_TOLD {
-        moves.extend([Move::Confirm(told), Move::Observe(told), Move::EndExtend(told)]);
-    }
+    let moves = super::tests::moves();
     let mut edges = HashSet::new();
-    for from in [Pending, InDoubt, Requested, Available, Terminated, Releasing, Expired] {
+    for from in State::ALL {
         let known = moves.iter().filter(|step| from.after(**step).is_some());
         edges.extend(known.map(|step| (from, *step)));
     }

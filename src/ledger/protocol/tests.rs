@@ -2,7 +2,8 @@ use super::*;
 
 const TOLD: [Told; 4] = [Told::Requested, Told::Available, Told::Terminated, Told::Expired];
 
-fn moves() -> Vec<Move> {
+/// All that there can be.
+pub(super) fn moves() -> Vec<Move> {
     let with = |make: fn(Told) -> Move| TOLD.map(make);
     let mut all = vec![
         Move::Release,
