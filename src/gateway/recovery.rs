@@ -1,7 +1,7 @@
 //! The way of sessions that nobody is asking about: those that end by themselves, deletes that an
 //! operator has not confirmed, and calls of which nobody knows what they did.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::HeaderValue;
 
@@ -13,6 +13,9 @@ use crate::{
     qod::Operation,
     refusal::Refusal,
 };
+
+// How long after its call's time a session may take to be written down.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
 
 impl Gateway {
     /// What must be done now and then; called every second.
@@ -101,7 +104,14 @@ impl Gateway {
         let listed = operator.sessions_of(&self.caller, &device, correlator).await;
         // It is asked again.
         let Outcome::Accepted(RemoteSessions { sessions, complete }) = listed else { return };
-        for session in sessions.into_iter().filter(|session| record.is_for(&session.wanted)) {
+        let same_flow: Vec<_> =
+            sessions.into_iter().filter(|session| record.is_for(&session.wanted)).collect();
+        if !same_flow.is_empty() {
+            // Where conflicts are left to the operator, or devices cannot be told apart, it may be
+            // that of a call under way: by then that one is written down.
+            tokio::time::sleep(operator.timeout() + WRITTEN_WITHIN).await;
+        }
+        for session in same_flow {
             let theirs = session.operator_session;
             match self.ledger.named_by(operator.id(), &theirs).await {
                 Ok(None) => {

@@ -153,7 +153,8 @@ impl Record {
     }
 
     /// Is a session that its operator tells of for the very same packets? Of a device there is at
-    /// most one of ours there, for this record holds them.
+    /// most one of ours there, for this record holds them: unless conflicts are left to the operator,
+    /// or one device is known by names that nobody can compare.
     pub fn is_for(&self, told: &CreateSession) -> bool {
         Claim::flow_of(told) == self.flow
     }
