@@ -79,7 +79,6 @@ pub use self::{
     error::Error,
     protocol::State,
     record::{Record, Todo},
-    repeat::REPEATABLE_FOR,
     reservation::{Reservation, Reserved},
     rule::{ConflictMode, OnUnknown, Rules},
 };

@@ -112,8 +112,7 @@ impl Filter {
     fn wanted(&self, unmasked: bool) -> Result<Wanted, String> {
         let state = match self.state.as_deref() {
             Some(name) => {
-                let known = State::ALL.into_iter().find(|state| state.name() == name);
-                Some(known.ok_or_else(|| format!("there is no state `{name}`"))?)
+                Some(State::named(name).ok_or_else(|| format!("there is no state `{name}`"))?)
             }
             None => None,
         };

@@ -123,8 +123,7 @@ impl Wanted {
                     wanted.limit = Some(limit.ok_or_else(wrong)?);
                 }
                 "state" => {
-                    let state = State::ALL.into_iter().find(|state| state.name() == value);
-                    wanted.state = Some(state.ok_or_else(wrong)?);
+                    wanted.state = Some(State::named(value).ok_or_else(wrong)?);
                 }
                 "operator" => wanted.operator = Some(value.to_owned()),
                 "client" => wanted.client = Some(value.to_owned()),
@@ -153,7 +152,7 @@ pub fn told_of(record: &Record, unmasked: bool) -> Value {
     let granted = &record.session.granted;
     let servers: Vec<String> = record.flow().servers.iter().map(ToString::to_string).collect();
     let device = wanted.device.as_ref().map(|device| device_of(device, unmasked));
-    let mut told = json!({
+    without_nulls(json!({
         "sessionId": record.session.id.to_string(),
         "state": record.state().name(),
         "client": &*record.client.0,
@@ -168,11 +167,7 @@ pub fn told_of(record: &Record, unmasked: bool) -> Value {
         "startedAt": granted.started_at.and_then(time_of),
         "expiresAt": granted.expires_at.and_then(time_of),
         "holdsUntil": record.holds_until().and_then(time_of),
-    });
-    if let Value::Object(members) = &mut told {
-        members.retain(|_, value| !value.is_null());
-    }
-    told
+    }))
 }
 
 fn device_of(device: &Device, unmasked: bool) -> Value {
@@ -194,13 +189,16 @@ fn device_of(device: &Device, unmasked: bool) -> Value {
         _ if unmasked => net.value.to_string(),
         [first, second, ..] => format!("{first:x}:{second:x}:…"),
     });
-    let mut told = json!({
+    without_nulls(json!({
         "phoneNumber": number,
         "networkAccessIdentifier": nai.as_ref().map(name),
         "externalId": external_id.as_ref().map(name),
         "ipv4Address": ipv4,
         "ipv6Address": ipv6,
-    });
+    }))
+}
+
+fn without_nulls(mut told: Value) -> Value {
     if let Value::Object(members) = &mut told {
         members.retain(|_, value| !value.is_null());
     }

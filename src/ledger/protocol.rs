@@ -103,6 +103,11 @@ impl State {
         !matches!(self, Self::Expired)
     }
 
+    /// The state of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
     /// Where a move leads from here; nothing, if there is no such way.
     pub(super) const fn after(self, step: Move) -> Option<Next> {
         let state = match (self, step) {

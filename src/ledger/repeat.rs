@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::qod::{Moment, Session, SessionId};
 
 /// How long an answer is kept to be repeated.
-pub const REPEATABLE_FOR: Duration = Duration::from_hours(24);
+pub(super) const REPEATABLE_FOR: Duration = Duration::from_hours(24);
 
 // How many answers are kept; the oldest go first.
-pub(super) const REPEATS_MAX: usize = 1_000_000;
+const REPEATS_MAX: usize = 1_000_000;
 
 /// A client's key, hashed with its name: two clients' keys never meet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
