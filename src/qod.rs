@@ -22,8 +22,8 @@ pub use self::{
     problem::{Kind, Pace, Problem},
     secret::Secret,
     session::{
-        Answer, CreateSession, Granted, Message, Operation, QosStatus, RETRIEVED_MAX, Session,
-        Severity, Sink, StatusInfo,
+        Answer, CreateSession, Event, Granted, Message, Operation, QosStatus, RETRIEVED_MAX,
+        Session, Severity, Sink, StatusInfo,
     },
     written::Written,
 };

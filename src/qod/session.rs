@@ -1,6 +1,7 @@
 //! What is asked for, and what is given: a quality for a flow, for a while.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{ApplicationServer, Device, Flow, Moment, PortsSpec, Secret, SessionId};
 
@@ -116,6 +117,21 @@ pub enum Severity {
     Info,
     /// Something is not as asked.
     Warning,
+}
+
+/// What happened to a session: its status is another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its name, the same however often it is told.
+    pub id: Uuid,
+    /// What it happened to.
+    pub session: SessionId,
+    /// How the session stands since.
+    pub status: QosStatus,
+    /// Why it stands so.
+    pub status_info: Option<StatusInfo>,
+    /// Since when.
+    pub at: Moment,
 }
 
 /// How many sessions of a device are told at once, at most (CAMARA).
