@@ -433,5 +433,6 @@ fn booking(
         sessions_max: admission.grant().terms().sessions_max,
         call_deadline: operator.timeout(),
         again: None,
+        asked_every: None,
     }
 }

@@ -59,6 +59,8 @@ mod error;
 mod hand;
 mod index;
 mod memory;
+mod notice;
+mod outbox;
 mod protocol;
 mod record;
 mod repeat;
@@ -71,12 +73,14 @@ use self::{
     embedded::Embedded,
     hand::Hand,
     memory::Memory,
+    outbox::Outgoing,
     protocol::Move,
     store::{Inserted, Store, Wish},
 };
 pub use self::{
     embedded::{CannotOpen, Opening, Peek, Settings, Sync},
     error::Error,
+    notice::{Notice, Queued},
     protocol::State,
     record::{Record, Todo},
     reservation::{Reservation, Reserved},
@@ -95,6 +99,7 @@ const DELETE_TRIES_MAX: usize = 4;
 pub struct Ledger {
     store: Arc<dyn Store>,
     hasher: Arc<KeyHasher>,
+    outbox: Arc<Outgoing>,
     clock: Clock,
 }
 
@@ -115,6 +120,8 @@ pub struct Booking {
     pub sessions_max: u32,
     /// How long the call to the operator may take.
     pub call_deadline: Duration,
+    /// How often the operator is asked how the session stands, if it does not tell by itself.
+    pub asked_every: Option<Duration>,
     /// By what it is known if it is sent again.
     pub again: Option<Again>,
 }
@@ -158,7 +165,7 @@ impl Ledger {
     }
 
     fn over(store: Arc<dyn Store>, hasher: KeyHasher, clock: Clock) -> Self {
-        Self { store, hasher: Arc::new(hasher), clock }
+        Self { store, hasher: Arc::new(hasher), outbox: Arc::default(), clock }
     }
 
     /// Holds a flow, or says who has it. When this returns, the hold is written down.
@@ -216,7 +223,7 @@ impl Ledger {
     pub async fn release(&self, reservation: Reservation) -> Result<(), Error> {
         let record = reservation.into_record();
         record.frees(Move::Release)?;
-        match self.store.remove(record.session.id, record.generation()).await {
+        match self.forget_record(&record).await {
             // The sweep has put it in doubt meanwhile; there is none.
             Err(Error::Lost) => {
                 let record = self.read(&record.session.id).await?;
@@ -259,14 +266,14 @@ impl Ledger {
     /// Frees the flow of a session in doubt that its operator certainly does not have.
     pub async fn absent(&self, record: &Record) -> Result<(), Error> {
         record.frees(Move::Absent)?;
-        self.store.remove(record.session.id, record.generation()).await
+        self.forget_record(record).await
     }
 
     /// Frees the flow of a session in doubt, because a person says so.
     pub async fn forget(&self, id: &SessionId) -> Result<Record, Error> {
         let record = self.read(id).await?;
         record.frees(Move::Forget)?;
-        self.store.remove(record.session.id, record.generation()).await?;
+        self.forget_record(&record).await?;
         Ok(record)
     }
 
@@ -305,7 +312,7 @@ impl Ledger {
     /// A session forgotten before is well forgotten.
     pub async fn end(&self, record: &Record) -> Result<(), Error> {
         record.frees(Move::End)?;
-        match self.store.remove(record.session.id, record.generation()).await {
+        match self.forget_record(record).await {
             Err(Error::NotFound) => Ok(()),
             done => done,
         }
@@ -359,6 +366,7 @@ impl Ledger {
         loop {
             let swept = self.store.sweep(self.store.now(), SWEPT_AT_ONCE_MAX).await?;
             due.extend(swept.due);
+            self.note(swept.told);
             if swept.records < SWEPT_AT_ONCE_MAX || due.len() >= DUE_A_SWEEP_MAX {
                 return Ok(due);
             }
@@ -437,8 +445,14 @@ impl Ledger {
     }
 
     async fn write(&self, record: Record, now: Moment) -> Result<Record, Error> {
-        self.store.replace(record.clone(), now).await?;
+        self.note(self.store.replace(record.clone(), now).await?);
         Ok(record)
+    }
+
+    async fn forget_record(&self, record: &Record) -> Result<(), Error> {
+        let now = self.store.now();
+        self.note(self.store.remove(record.session.id, record.generation(), now).await?);
+        Ok(())
     }
 }
 

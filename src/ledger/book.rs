@@ -9,16 +9,17 @@ use super::{
     Error, Party, Record,
     claim::DeviceKeys,
     index::Index,
+    notice::{self, Notice, Outbox, Told},
     record::Fate,
     repeat::{REPEATABLE_FOR, Repeat, RepeatKey, Replies, Reply},
     store::{Inserted, Swept, Wish},
 };
-use crate::qod::{Moment, SessionId};
+use crate::qod::{Event, Moment, SessionId};
 
 // When to look again at a record that would not move on.
 const STUCK: Duration = Duration::from_secs(30);
 
-/// What records and replies stand on. What it says no to with [`Error::Unavailable`] leaves index
+/// What records, replies and notices stand on. What it says no to with [`Error::Unavailable`] leaves index
 /// and records at odds: whoever has the two must begin anew then.
 pub(super) trait Shelf {
     fn record(&self, id: &SessionId) -> Result<Option<Record>, Error>;
@@ -27,6 +28,8 @@ pub(super) trait Shelf {
     fn reply(&self, key: &RepeatKey) -> Result<Option<Reply>, Error>;
     fn put_reply(&mut self, key: &RepeatKey, reply: &Reply) -> Result<(), Error>;
     fn take_reply(&mut self, key: &RepeatKey) -> Result<(), Error>;
+    fn put_notice(&mut self, number: u64, notice: &Notice) -> Result<(), Error>;
+    fn take_notice(&mut self, number: u64) -> Result<(), Error>;
 }
 
 /// What is known of all records without reading them.
@@ -34,6 +37,7 @@ pub(super) trait Shelf {
 pub(super) struct Book {
     pub(super) index: Index,
     pub(super) replies: Replies,
+    pub(super) outbox: Outbox,
 }
 
 impl Book {
@@ -72,10 +76,12 @@ impl Book {
         rows: &mut impl Shelf,
         record: &Record,
         now: Moment,
-    ) -> Result<(), Error> {
-        self.index.replace(record.life(now), record.operator_session.as_deref())?;
+    ) -> Result<Told, Error> {
+        let theirs = record.operator_session.as_deref();
+        let before = self.index.replace(record.life(now), theirs)?;
         rows.put(record)?;
-        self.answer(rows, record)
+        self.answer(rows, record)?;
+        self.tell(rows, record, notice::of_change(before, record, now), now)
     }
 
     pub(super) fn remove(
@@ -83,14 +89,25 @@ impl Book {
         rows: &mut impl Shelf,
         id: SessionId,
         generation: u64,
-    ) -> Result<(), Error> {
+        now: Moment,
+    ) -> Result<Told, Error> {
         self.index.remove(&id, generation)?;
-        let record = rows.record(&id)?;
+        let Some(record) = rows.record(&id)? else { return Ok(Told::default()) };
         rows.take(&id)?;
-        match record.as_ref().and_then(Record::repeat) {
-            Some(key) => self.forget_unanswered(rows, key),
-            None => Ok(()),
+        if let Some(key) = record.repeat() {
+            self.forget_unanswered(rows, key)?;
         }
+        self.tell(rows, &record, notice::of_end(&record, now), now)
+    }
+
+    /// Forgets notices that were heard, or that nobody is to hear any more.
+    pub(super) fn settle(&mut self, rows: &mut impl Shelf, numbers: &[u64]) -> Result<(), Error> {
+        for &number in numbers {
+            if self.outbox.remove(number) {
+                rows.take_notice(number)?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn of_device(
@@ -118,20 +135,23 @@ impl Book {
     ) -> Result<Swept, Error> {
         self.index.lapse(now, records_max);
         let due = self.index.due(now, records_max);
-        let mut swept = Swept { records: due.len(), due: Vec::new() };
+        let mut swept = Swept { records: due.len(), ..Swept::default() };
         for id in due {
             let Some(record) = rows.record(&id)? else {
                 self.index.postpone(&id, now + STUCK);
                 continue;
             };
             match record.fate(now) {
-                Fate::Gone => self.remove(rows, id, record.generation())?,
+                Fate::Gone => swept.told += self.remove(rows, id, record.generation(), now)?,
                 Fate::Due(todo) => {
                     self.index.postpone(&id, record.life(now).due);
                     swept.due.push((record, todo));
                 }
                 Fate::Becomes(next) => match self.replace(rows, &next, now) {
-                    Ok(()) => swept.due.extend(next.todo().map(|todo| (*next, todo))),
+                    Ok(told) => {
+                        swept.told += told;
+                        swept.due.extend(next.todo().map(|todo| (*next, todo)));
+                    }
                     Err(Error::Unavailable(cause)) => return Err(Error::Unavailable(cause)),
                     Err(_) => self.index.postpone(&id, now + STUCK),
                 },
@@ -143,6 +163,22 @@ impl Book {
             rows.take_reply(&key)?;
         }
         Ok(swept)
+    }
+
+    fn tell(
+        &mut self,
+        rows: &mut impl Shelf,
+        record: &Record,
+        event: Option<Event>,
+        now: Moment,
+    ) -> Result<Told, Error> {
+        let notice = event.and_then(|event| Notice::new(event, record, now));
+        let Some(notice) = notice else { return Ok(Told::default()) };
+        let Some(number) = self.outbox.add(&notice.client, now) else {
+            return Ok(Told { overflown: 1, ..Told::default() });
+        };
+        rows.put_notice(number, &notice)?;
+        Ok(Told { queued: 1, ..Told::default() })
     }
 
     // What a client is told of a create is kept with it, if it may come again.

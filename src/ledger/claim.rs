@@ -7,6 +7,8 @@
 
 use std::{fmt, net::Ipv4Addr};
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ipnet::{Ipv4Net, Ipv6Net};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
@@ -16,7 +18,9 @@ use super::{
     Booking, Party, Rules,
     repeat::{Repeat, RepeatKey},
 };
-use crate::qod::{ClientId, CreateSession, Device, DeviceIpv4, Flow, OperatorId, Subject};
+use crate::qod::{
+    ClientId, CreateSession, Device, DeviceIpv4, Flow, OperatorId, Secret, SessionId, Subject,
+};
 
 // A device is given a /64 at least, and may call itself by any address within it.
 const V6_PREFIX_MAX: u8 = 64;
@@ -191,6 +195,17 @@ impl KeyHasher {
             *to = from;
         }
         Repeat { key: RepeatKey(hash), fingerprint: self.hash(b'f', asked) }
+    }
+
+    /// What an operator shows that tells what happened to this session.
+    pub(super) fn sink_token(&self, id: &SessionId) -> Secret {
+        Secret::new(URL_SAFE_NO_PAD.encode(self.hash(b's', &[id.0.as_bytes()])))
+    }
+
+    /// Is it that? Compared in constant time.
+    pub(super) fn is_sink_token(&self, id: &SessionId, shown: &str) -> bool {
+        let token = self.sink_token(id);
+        verify_slices_are_equal(token.reveal().as_bytes(), shown.as_bytes()).is_ok()
     }
 
     fn phone(&self, digits: u64) -> PermanentKey {

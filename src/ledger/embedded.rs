@@ -26,6 +26,7 @@ use super::{
     book::{Book, Shelf},
     claim::{DeviceKeys, KeyHasher},
     hand::Hand,
+    notice::{Notice, Queued, Told},
     store::{Inserted, Store, Swept, Wish},
 };
 use crate::{
@@ -179,6 +180,11 @@ impl Embedded {
         Unbegun { orders, writer: Writer::new(place, sync, waiting, shared) }
     }
 
+    fn database(&self) -> Result<Arc<Database>, Error> {
+        let open = self.shared.database.load_full();
+        open.ok_or_else(|| Error::Unavailable("it is not open".to_owned()))
+    }
+
     // One step of the writer's; what it gives is told when it is as durable as promised.
     async fn submit<T: Send + 'static>(
         &self,
@@ -256,18 +262,18 @@ impl Store for Embedded {
         .await
     }
 
-    async fn replace(&self, record: Record, now: Moment) -> Result<(), Error> {
+    async fn replace(&self, record: Record, now: Moment) -> Result<Told, Error> {
         self.submit(move |book, rows| book.replace(rows, &record, now)).await
     }
 
-    async fn remove(&self, id: SessionId, generation: u64) -> Result<(), Error> {
-        self.submit(move |book, rows| book.remove(rows, id, generation)).await
+    async fn remove(&self, id: SessionId, generation: u64, now: Moment) -> Result<Told, Error> {
+        self.submit(move |book, rows| book.remove(rows, id, generation, now)).await
     }
 
     async fn find(&self, id: &SessionId) -> Result<Option<Record>, Error> {
         let id = *id;
         match self.shared.database.load_full() {
-            Some(database) => rows::committed(&database, |records| {
+            Some(database) => rows::committed(&database, rows::RECORDS, |records| {
                 rows::read_record(records, &self.shared.seal, &id)
             }),
             // It is being opened.
@@ -289,9 +295,7 @@ impl Store for Embedded {
         after: Option<SessionId>,
         records_max: usize,
     ) -> Result<Vec<Record>, Error> {
-        let database = self.shared.database.load_full();
-        let database = database.ok_or_else(|| Error::Unavailable("it is not open".to_owned()))?;
-        rows::committed(&database, |records| {
+        rows::committed(&*self.database()?, rows::RECORDS, |records| {
             rows::read_page(records, &self.shared.seal, after, records_max)
         })
     }
@@ -309,6 +313,22 @@ impl Store for Embedded {
 
     async fn sweep(&self, now: Moment, records_max: usize) -> Result<Swept, Error> {
         self.submit(move |book, rows| book.sweep(rows, now, records_max)).await
+    }
+
+    async fn queued(&self, after: Option<u64>, notices_max: usize) -> Result<Vec<Queued>, Error> {
+        rows::committed(&*self.database()?, rows::NOTICES, |notices| {
+            rows::read_queued(notices, &self.shared.seal, after, notices_max)
+        })
+    }
+
+    async fn notice(&self, number: u64) -> Result<Option<Notice>, Error> {
+        rows::committed(&*self.database()?, rows::NOTICES, |notices| {
+            rows::read_notice(notices, &self.shared.seal, number)
+        })
+    }
+
+    async fn settle(&self, numbers: Vec<u64>) -> Result<(), Error> {
+        self.submit(move |book, rows| book.settle(rows, &numbers)).await
     }
 
     async fn counts(&self) -> Result<Vec<(OperatorId, State, u64)>, Error> {

@@ -144,7 +144,7 @@ impl Index {
 
     /// Writes down the next generation of a session's life, and the operator's own name for it.
     /// A hold that has lapsed stays so; a name that another session has is refused.
-    pub(super) fn replace(&mut self, life: Life, theirs: Option<&str>) -> Result<(), Error> {
+    pub(super) fn replace(&mut self, life: Life, theirs: Option<&str>) -> Result<State, Error> {
         let slot = *self.slots.get(&life.id).ok_or(Error::NotFound)?;
         let entry = self.entries.get(slot).ok_or(Error::NotFound)?;
         let (before, operator, unnamed) = (entry.life, entry.operator, entry.theirs.is_none());
@@ -173,7 +173,7 @@ impl Index {
             self.count(operator, before.state, u64::wrapping_sub);
             self.count(operator, life.state, u64::wrapping_add);
         }
-        Ok(())
+        Ok(before.state)
     }
 
     /// Forgets a session.

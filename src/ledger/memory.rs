@@ -13,6 +13,7 @@ use super::{
     book::{Book, Shelf},
     claim::DeviceKeys,
     hand::Hand,
+    notice::{Notice, Queued, Told},
     repeat::{RepeatKey, Reply},
     store::{Inserted, Store, Swept, Wish},
 };
@@ -30,6 +31,7 @@ struct Maps {
     // Boxed: a table that grows moves its elements, and keeps half of its places empty.
     records: BTreeMap<SessionId, Box<Record>>,
     replies: HashMap<RepeatKey, Reply>,
+    notices: BTreeMap<u64, Notice>,
 }
 
 impl Memory {
@@ -62,12 +64,12 @@ impl Store for Memory {
         self.step(|book, maps| book.insert(maps, &wish, now))
     }
 
-    async fn replace(&self, record: Record, now: Moment) -> Result<(), Error> {
+    async fn replace(&self, record: Record, now: Moment) -> Result<Told, Error> {
         self.step(|book, maps| book.replace(maps, &record, now))
     }
 
-    async fn remove(&self, id: SessionId, generation: u64) -> Result<(), Error> {
-        self.step(|book, maps| book.remove(maps, id, generation))
+    async fn remove(&self, id: SessionId, generation: u64, now: Moment) -> Result<Told, Error> {
+        self.step(|book, maps| book.remove(maps, id, generation, now))
     }
 
     async fn find(&self, id: &SessionId) -> Result<Option<Record>, Error> {
@@ -107,6 +109,21 @@ impl Store for Memory {
         self.step(|book, maps| book.sweep(maps, now, records_max))
     }
 
+    async fn queued(&self, after: Option<u64>, notices_max: usize) -> Result<Vec<Queued>, Error> {
+        let held = self.held()?;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let notices = held.1.notices.range((from, Bound::Unbounded)).take(notices_max);
+        Ok(notices.map(|(number, notice)| notice.queued_as(*number)).collect())
+    }
+
+    async fn notice(&self, number: u64) -> Result<Option<Notice>, Error> {
+        Ok(self.held()?.1.notices.get(&number).cloned())
+    }
+
+    async fn settle(&self, numbers: Vec<u64>) -> Result<(), Error> {
+        self.step(|book, maps| book.settle(maps, &numbers))
+    }
+
     async fn counts(&self) -> Result<Vec<(OperatorId, State, u64)>, Error> {
         Ok(self.held()?.0.index.counts())
     }
@@ -135,6 +152,16 @@ impl Shelf for Maps {
 
     fn reply(&self, key: &RepeatKey) -> Result<Option<Reply>, Error> {
         Ok(self.replies.get(key).cloned())
+    }
+
+    fn put_notice(&mut self, number: u64, notice: &Notice) -> Result<(), Error> {
+        self.notices.insert(number, notice.clone());
+        Ok(())
+    }
+
+    fn take_notice(&mut self, number: u64) -> Result<(), Error> {
+        self.notices.remove(&number);
+        Ok(())
     }
 
     fn put_reply(&mut self, key: &RepeatKey, reply: &Reply) -> Result<(), Error> {

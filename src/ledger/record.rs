@@ -52,6 +52,8 @@ pub struct Record {
     repeat: Option<RepeatKey>,
     state: State,
     generation: u64,
+    /// Is its client to hear that it is deleted, once it is?
+    owes_farewell: bool,
     times: Times,
 }
 
@@ -73,6 +75,8 @@ struct Times {
     ends_at: Moment,
     /// Until when an extension may be under way.
     extending_until: Option<Moment>,
+    /// How often its operator is asked how it stands, if it does not tell by itself.
+    asked_every: Option<Duration>,
 }
 
 impl Record {
@@ -107,6 +111,7 @@ impl Record {
             repeat,
             state: State::Pending,
             generation: 0,
+            owes_farewell: false,
             times: Times {
                 requested_at: now,
                 skew,
@@ -118,6 +123,7 @@ impl Record {
                 since: now,
                 ends_at: call_ends_at + GRACE,
                 extending_until: None,
+                asked_every: booking.asked_every,
             },
         }
     }
@@ -174,6 +180,10 @@ impl Record {
 
     pub(super) const fn repeat(&self) -> Option<&RepeatKey> {
         self.repeat.as_ref()
+    }
+
+    pub(super) const fn owes_farewell(&self) -> bool {
+        self.owes_farewell
     }
 
     /// Has nobody been told of it yet?
@@ -280,7 +290,10 @@ impl Record {
             State::Releasing => Ok(seen),
             // The flow may be somebody else's by now.
             State::Expired => seen.next(Move::BeginDelete, |times| times.since = now),
-            _ => seen.gone_soon(Move::BeginDelete, now),
+            state => Ok(Self {
+                owes_farewell: state == State::Available,
+                ..seen.gone_soon(Move::BeginDelete, now)?
+            }),
         }
     }
 

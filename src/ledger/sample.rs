@@ -73,6 +73,7 @@ pub(super) fn booking(claimed: CreateSession) -> Booking {
         rules: Rules::default(),
         sessions_max: 1_000_000,
         call_deadline: CALL,
+        asked_every: None,
         again: None,
     }
 }

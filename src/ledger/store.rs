@@ -9,7 +9,12 @@ use std::{fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{Error, Party, Record, Rules, State, Todo, claim::DeviceKeys, repeat::Repeat};
+use super::{
+    Error, Party, Record, Rules, State, Todo,
+    claim::DeviceKeys,
+    notice::{Notice, Queued, Told},
+    repeat::Repeat,
+};
 use crate::qod::{Moment, OperatorId, Session, SessionId};
 
 /// What a reservation needs to be judged and written down.
@@ -42,6 +47,8 @@ pub(super) struct Swept {
     pub(super) records: usize,
     /// Those of which something is to be done.
     pub(super) due: Vec<(Record, Todo)>,
+    /// What clients are to hear of it.
+    pub(super) told: Told,
 }
 
 /// A store of records. `now` never needs to be exact: a hold that another request has seen lapse
@@ -57,10 +64,10 @@ pub(super) trait Store: Debug + Send + Sync {
     /// Puts a record in the place of its predecessor: the one of the generation before.
     /// `NotFound`, or `Lost` if another generation stands there or its hold has lapsed, or
     /// `NameTaken` if another session has the operator's name for it.
-    async fn replace(&self, record: Record, now: Moment) -> Result<(), Error>;
+    async fn replace(&self, record: Record, now: Moment) -> Result<Told, Error>;
 
     /// Forgets a record of this generation. `NotFound`, or `Lost`.
-    async fn remove(&self, id: SessionId, generation: u64) -> Result<(), Error>;
+    async fn remove(&self, id: SessionId, generation: u64, now: Moment) -> Result<Told, Error>;
 
     /// The record as it was written last.
     async fn find(&self, id: &SessionId) -> Result<Option<Record>, Error>;
@@ -91,6 +98,15 @@ pub(super) trait Store: Debug + Send + Sync {
 
     /// Moves on at most `records_max` of the records whose time has come.
     async fn sweep(&self, now: Moment, records_max: usize) -> Result<Swept, Error>;
+
+    /// The notices after this one, in the order of their numbers.
+    async fn queued(&self, after: Option<u64>, notices_max: usize) -> Result<Vec<Queued>, Error>;
+
+    /// The notice of this number.
+    async fn notice(&self, number: u64) -> Result<Option<Notice>, Error>;
+
+    /// Forgets these notices, if they are there.
+    async fn settle(&self, numbers: Vec<u64>) -> Result<(), Error>;
 
     /// How many records each operator has in each state. Takes no longer the more there are.
     async fn counts(&self) -> Result<Vec<(OperatorId, State, u64)>, Error>;

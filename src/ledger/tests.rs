@@ -1,3 +1,4 @@
+mod notices;
 mod of_device;
 
 use super::{

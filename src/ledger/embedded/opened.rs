@@ -12,7 +12,10 @@ use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, St
 use super::{
     CannotOpen, Seal,
     disk::{Held, Place},
-    rows::{FORMAT, META, META_FORMAT, META_SEAL, META_TIME, RECORDS, REPLIES, Rows, open_record},
+    rows::{
+        FORMAT, META, META_FORMAT, META_SEAL, META_TIME, NOTICES, RECORDS, REPLIES, Rows,
+        open_notice, open_record,
+    },
 };
 use crate::{
     ledger::{
@@ -113,6 +116,12 @@ impl Opened {
         replies.sort_unstable_by_key(|(until, _)| *until);
         for (until, key) in replies {
             book.replies.add(key, until);
+        }
+        for row in read.open_table(NOTICES)?.iter()? {
+            let (number, sealed) = row?;
+            let notice = open_notice(seal, number.value(), sealed.value())
+                .map_err(|error| Fault::Damaged(error.to_string()))?;
+            book.outbox.restore(number.value(), notice.client);
         }
         drop(read);
         Ok(Self { database: Arc::new(database), held, book, pending, reading })

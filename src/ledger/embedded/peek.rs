@@ -57,7 +57,7 @@ impl Peek {
         &self,
         read: impl FnOnce(&redb::ReadOnlyTable<u128, &'static [u8]>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        rows::committed(&self.opened.database, read)
+        rows::committed(&self.opened.database, rows::RECORDS, read)
     }
 }
 

@@ -1,15 +1,16 @@
-//! What stands on disk: three tables, and what a row of each is.
+//! What stands on disk: four tables, and what a row of each is.
 //!
 //! | table | key | value |
 //! |---|---|---|
 //! | `records` | the session's id | its record, sealed |
 //! | `replies` | a hashed `Idempotency-Key` | what its create was answered with, sealed |
+//! | `notices` | its number | what a client is to hear, sealed |
 //! | `meta` | `format`, `seal`, `time` | the version of all this, a text to try the key on, when it was |
 
 use std::{fmt, ops::Bound};
 
 use redb::{
-    Database, ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition,
+    Database, Key, ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition,
     WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
@@ -18,17 +19,19 @@ use super::{
     super::{
         book::Shelf,
         hand::Reading,
+        notice::{Notice, Queued},
         repeat::{RepeatKey, Reply},
     },
     Error, Record, Seal,
 };
-use crate::qod::{Secret, SessionId};
+use crate::qod::{Secret, SessionId, Sink};
 
 /// The version of what is described here.
-pub(super) const FORMAT: &str = "1";
+pub(super) const FORMAT: &str = "2";
 
 pub(super) const RECORDS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("records");
 pub(super) const REPLIES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("replies");
+pub(super) const NOTICES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("notices");
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 pub(super) const META_FORMAT: &str = "format";
@@ -37,14 +40,14 @@ pub(super) const META_TIME: &str = "time";
 
 // The sink's token is written on its own: the sink itself never shows it.
 #[derive(Serialize)]
-struct WrittenRecord<'a> {
-    record: &'a Record,
+struct Written<'a, T> {
+    value: &'a T,
     sink_token: Option<&'a str>,
 }
 
 #[derive(Deserialize)]
-struct ReadRecord {
-    record: Record,
+struct Read<T> {
+    value: T,
     sink_token: Option<String>,
 }
 
@@ -52,6 +55,7 @@ struct ReadRecord {
 pub(super) struct Rows<'t> {
     records: Table<'t, u128, &'static [u8]>,
     replies: Table<'t, u128, &'static [u8]>,
+    notices: Table<'t, u64, &'static [u8]>,
     meta: Table<'t, &'static str, &'static [u8]>,
     seal: &'t Seal,
     changed: bool,
@@ -65,6 +69,7 @@ impl<'t> Rows<'t> {
         Ok(Self {
             records: transaction.open_table(RECORDS)?,
             replies: transaction.open_table(REPLIES)?,
+            notices: transaction.open_table(NOTICES)?,
             meta: transaction.open_table(META)?,
             seal,
             changed: false,
@@ -133,15 +138,29 @@ impl Shelf for Rows<'_> {
         let row = u128::from_be_bytes(key.0);
         self.replies.remove(row).map(drop).map_err(|error| unavailable(&error))
     }
+
+    fn put_notice(&mut self, number: u64, notice: &Notice) -> Result<(), Error> {
+        self.changed = true;
+        let written = with_token(notice, Some(&notice.sink));
+        let sealed = self.seal.seal("notices", number.into(), &written);
+        let sealed = sealed.map_err(|error| unavailable(&error))?;
+        self.notices.insert(number, &*sealed).map(drop).map_err(|error| unavailable(&error))
+    }
+
+    fn take_notice(&mut self, number: u64) -> Result<(), Error> {
+        self.changed = true;
+        self.notices.remove(number).map(drop).map_err(|error| unavailable(&error))
+    }
 }
 
-/// Reads the records as they were committed last.
-pub(super) fn committed<T>(
+/// Reads a table as it was committed last.
+pub(super) fn committed<K: Key + 'static, T>(
     database: &Database,
-    read: impl FnOnce(&ReadOnlyTable<u128, &'static [u8]>) -> Result<T, Error>,
+    table: TableDefinition<'_, K, &'static [u8]>,
+    read: impl FnOnce(&ReadOnlyTable<K, &'static [u8]>) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let reading = database.begin_read().map_err(|error| unavailable(&error))?;
-    read(&reading.open_table(RECORDS).map_err(|error| unavailable(&error))?)
+    read(&reading.open_table(table).map_err(|error| unavailable(&error))?)
 }
 
 /// A record by its id.
@@ -174,21 +193,60 @@ pub(super) fn read_page(
         .collect()
 }
 
+/// The notices after one.
+pub(super) fn read_queued(
+    notices: &impl ReadableTable<u64, &'static [u8]>,
+    seal: &Seal,
+    after: Option<u64>,
+    notices_max: usize,
+) -> Result<Vec<Queued>, Error> {
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let rows = notices.range::<u64>((from, Bound::Unbounded)).map_err(|e| unavailable(&e))?;
+    rows.take(notices_max)
+        .map(|row| {
+            let (number, sealed) = row.map_err(|error| unavailable(&error))?;
+            let number = number.value();
+            Ok(open_notice(seal, number, sealed.value())?.queued_as(number))
+        })
+        .collect()
+}
+
+/// A notice by its number.
+pub(super) fn read_notice(
+    notices: &impl ReadableTable<u64, &'static [u8]>,
+    seal: &Seal,
+    number: u64,
+) -> Result<Option<Notice>, Error> {
+    match notices.get(number).map_err(|error| unavailable(&error))? {
+        Some(sealed) => open_notice(seal, number, sealed.value()).map(Some),
+        None => Ok(None),
+    }
+}
+
 /// A record, with all that is to be sealed of it.
 pub(super) fn written(record: &Record) -> impl Serialize + '_ {
-    let sink = record.session.wanted.sink.as_ref();
-    let sink_token = sink.and_then(|sink| sink.token.as_ref()).map(Secret::reveal);
-    WrittenRecord { record, sink_token }
+    with_token(record, record.session.wanted.sink.as_ref())
+}
+
+fn with_token<'a, T>(value: &'a T, sink: Option<&'a Sink>) -> Written<'a, T> {
+    Written { value, sink_token: sink.and_then(|sink| sink.token.as_ref()).map(Secret::reveal) }
 }
 
 pub(super) fn open_record(seal: &Seal, row: u128, sealed: &[u8]) -> Result<Record, Error> {
-    let opened: ReadRecord =
-        seal.open("records", row, sealed).map_err(|error| unavailable(&error))?;
-    let ReadRecord { mut record, sink_token } = opened;
+    let opened = seal.open("records", row, sealed).map_err(|error| unavailable(&error))?;
+    let Read::<Record> { value: mut record, sink_token } = opened;
     if let Some(sink) = &mut record.session.wanted.sink {
         sink.token = sink_token.map(Secret::new);
     }
     Ok(record)
+}
+
+pub(super) fn open_notice(seal: &Seal, number: u64, sealed: &[u8]) -> Result<Notice, Error> {
+    let opened =
+        seal.open("notices", number.into(), sealed).map_err(|error| unavailable(&error))?;
+    let Read::<Notice> { value: mut notice, sink_token } = opened;
+    notice.sink.token = sink_token.map(Secret::new);
+    Ok(notice)
 }
 
 fn unavailable(error: &dyn fmt::Display) -> Error {

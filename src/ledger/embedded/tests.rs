@@ -243,10 +243,10 @@ async fn what_is_foreign_or_of_another_format_is_left_as_it_is() {
     fs::write(&file, &sound).unwrap();
     let database = Database::open(&file).unwrap();
     let write = database.begin_write().unwrap();
-    write.open_table(rows::META).unwrap().insert("format", b"2".as_slice()).unwrap();
+    write.open_table(rows::META).unwrap().insert("format", b"1".as_slice()).unwrap();
     write.commit().unwrap();
     drop(database);
-    refused(&folder, "its format is 2");
+    refused(&folder, "its format is 1");
 
     fs::write(&file, &sound).unwrap();
     fs::write(folder.0.join("ledger.key"), "f".repeat(64)).unwrap();

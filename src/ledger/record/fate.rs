@@ -31,7 +31,7 @@ pub enum Todo {
     Delete,
     /// Look whether it is there: the answer to its create was lost.
     LookFor,
-    /// Ask how it stands: the answer to an extension was lost.
+    /// Ask how it stands: the answer to an extension was lost, or it does not tell by itself.
     Ask,
 }
 
@@ -47,6 +47,7 @@ pub(in crate::ledger) enum Fate {
 impl Record {
     pub(in crate::ledger) fn life(&self, now: Moment) -> Life {
         let Times { holds_until, ends_at, since, call_ends_at, extending_until, .. } = self.times;
+        let asked_at = self.times.asked_every.map(|every| now + every);
         // Each pause is as long as all before it.
         let pause = |since: Moment| now + now.since(since).clamp(GRACE, PAUSE_MAX);
         let due = match (self.state, extending_until) {
@@ -54,6 +55,7 @@ impl Record {
             // What the operator has not done by then it will not do any more.
             (State::InDoubt, _) => ends_at.min(pause(call_ends_at).max(call_ends_at + GRACE)),
             (State::Available, Some(until)) => ends_at.min(pause(until).max(until)),
+            (State::Requested | State::Available, None) => ends_at.min(asked_at.unwrap_or(ends_at)),
             _ => ends_at,
         };
         Life {
@@ -84,11 +86,12 @@ impl Record {
     /// The same for a process that has just begun: what is to be done is due as soon as it may be,
     /// however often a process before has tried.
     pub(in crate::ledger) fn life_anew(&self, now: Moment) -> Life {
-        let Times { ends_at, call_ends_at, extending_until, .. } = self.times;
+        let Times { ends_at, call_ends_at, extending_until, asked_every, .. } = self.times;
         let due = match (self.state, extending_until) {
             (State::Releasing, _) => now,
             (State::InDoubt, _) => call_ends_at + GRACE,
             (State::Available, Some(until)) => until,
+            (State::Requested | State::Available, None) if asked_every.is_some() => now,
             _ => ends_at,
         };
         Life { due: due.min(ends_at), ..self.life(now) }
@@ -102,11 +105,14 @@ impl Record {
         if seen.state != self.state && self.leads_on(Move::Lapse) == Ok(seen.state) {
             return Fate::Becomes(Box::new(self.expired(self.generation.saturating_add(1))));
         }
-        let Times { ends_at, call_ends_at, extending_until, .. } = self.times;
+        let Times { ends_at, call_ends_at, extending_until, asked_every, .. } = self.times;
         let next = match self.state {
             State::Releasing => return Fate::Due(Todo::Delete),
             State::InDoubt if call_ends_at + GRACE <= now => return Fate::Due(Todo::LookFor),
             State::Available if extending_until.is_some_and(|until| until <= now) => {
+                return Fate::Due(Todo::Ask);
+            }
+            State::Requested | State::Available if asked_every.is_some() && now < ends_at => {
                 return Fate::Due(Todo::Ask);
             }
             _ if now < ends_at => return Fate::Stays,

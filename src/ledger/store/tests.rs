@@ -11,7 +11,10 @@ use super::{
     },
     *,
 };
-use crate::{clock::Clock, qod::QosStatus};
+use crate::{
+    clock::Clock,
+    qod::{QosStatus, Secret, Sink},
+};
 
 /// Gives the store of a new process, in the place of one that is gone.
 pub(in super::super) type Restart<'a> = dyn Fn(Arc<dyn Store>, &Clock) -> Arc<dyn Store> + 'a;
@@ -38,6 +41,7 @@ pub(in super::super) fn keeps_the_contract(kind: &Kind<'_>) {
         a_name_of_the_operators_is_one_sessions(&*make()).await;
         all_records_come_page_by_page(&*make()).await;
         what_comes_again_is_answered_again(make()).await;
+        what_is_to_be_told_waits_until_it_is_heard(make(), kind.restart).await;
     });
     agrees_with_the_model(kind);
     let together =
@@ -72,16 +76,16 @@ async fn writes_are_compare_and_set(store: &dyn Store) {
     let available = granted(QosStatus::Available, START, 60);
     let second = first.clone().confirmed("theirs".to_owned(), available, START).unwrap();
     assert_eq!(store.replace(second.clone(), START).await, Err(Error::NotFound));
-    assert_eq!(store.remove(id, 0).await, Err(Error::NotFound));
+    assert_eq!(store.remove(id, 0, START).await, Err(Error::NotFound));
     assert_eq!(store.insert(wish, START).await, Ok(NEW));
     assert_eq!(store.find(&id).await, Ok(Some(first.clone())));
     assert_eq!(store.replace(first.clone(), START).await, Err(Error::Lost));
-    assert_eq!(store.replace(second.clone(), START).await, Ok(()));
+    assert_eq!(store.replace(second.clone(), START).await.map(drop), Ok(()));
     assert_eq!(store.replace(second.clone(), START).await, Err(Error::Lost));
     assert_eq!(store.replace(first.doubted().unwrap(), START).await, Err(Error::Lost));
-    assert_eq!(store.remove(id, 0).await, Err(Error::Lost));
+    assert_eq!(store.remove(id, 0, START).await, Err(Error::Lost));
     assert_eq!(store.find(&id).await, Ok(Some(second)));
-    assert_eq!(store.remove(id, 1).await, Ok(()));
+    assert_eq!(store.remove(id, 1, START).await.map(drop), Ok(()));
     assert_eq!(store.find(&id).await, Ok(None));
 }
 
@@ -133,13 +137,13 @@ async fn a_name_of_the_operators_is_one_sessions(store: &dyn Store) {
     store.insert(first, START).await.unwrap();
     store.insert(second, START).await.unwrap();
     assert_eq!(store.named_by(&one.operator, "theirs").await, Ok(None));
-    assert_eq!(store.replace(one.clone(), START).await, Ok(()));
+    assert_eq!(store.replace(one.clone(), START).await.map(drop), Ok(()));
     assert_eq!(store.named_by(&one.operator, "theirs").await, Ok(Some(one.session.id)));
     assert_eq!(store.replace(other.clone(), START).await, Err(Error::NameTaken));
     assert_eq!(store.find(&other.session.id).await.unwrap().unwrap().generation(), 0);
     assert_eq!(store.named_by(&"south".into(), "theirs").await, Ok(None));
-    assert_eq!(store.remove(one.session.id, 1).await, Ok(()));
-    assert_eq!(store.replace(other, START).await, Ok(()));
+    assert_eq!(store.remove(one.session.id, 1, START).await.map(drop), Ok(()));
+    assert_eq!(store.replace(other, START).await.map(drop), Ok(()));
 }
 
 async fn all_records_come_page_by_page(store: &dyn Store) {
@@ -159,6 +163,48 @@ async fn all_records_come_page_by_page(store: &dyn Store) {
         found.extend(page.into_iter().map(|record| record.session.id));
     }
     assert_eq!(found, expected);
+}
+
+async fn what_is_to_be_told_waits_until_it_is_heard(
+    store: Arc<dyn Store>,
+    restart: Option<&Restart<'_>>,
+) {
+    let mut first = wish(1);
+    let sink = Sink {
+        url: "https://app.example/".to_owned(),
+        token: Some(Secret::new("s3cret")),
+        token_expires_at: Some(START),
+    };
+    first.record.session.wanted.sink = Some(sink.clone());
+    let reserved = first.record.clone();
+    store.insert(first, START).await.unwrap();
+    let available = granted(QosStatus::Available, START, 60);
+    let confirmed = reserved.confirmed("theirs".to_owned(), available, START).unwrap();
+    let told = store.replace(confirmed.clone(), START).await.unwrap();
+    assert_eq!(told, Told { queued: 1, overflown: 0 });
+    let later = START + Duration::from_secs(66);
+    assert_eq!(store.sweep(later, 10).await.unwrap().told.queued, 1);
+    let waiting = store.queued(None, 10).await.unwrap();
+    assert_eq!(waiting.len(), 2);
+    let (one, two) = (waiting[0].number, waiting[1].number);
+    assert_eq!(store.queued(Some(one), 10).await.unwrap(), waiting[1..]);
+    assert_eq!(store.queued(None, 1).await.unwrap(), waiting[..1]);
+    let notice = store.notice(two).await.unwrap().unwrap();
+    assert_eq!((notice.sink, notice.event.status), (sink, QosStatus::Unavailable));
+    store.settle(vec![one]).await.unwrap();
+    assert_eq!(store.notice(one).await.unwrap(), None);
+    assert_eq!(store.queued(None, 10).await.unwrap(), waiting[1..]);
+
+    let Some(restart) = restart else { return };
+    store.close().await;
+    let store = restart(store, &Clock::fixed(later));
+    while store.health().is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.queued(None, 10).await.unwrap(), waiting[1..]);
+    assert_eq!(store.notice(one).await.unwrap(), None);
+    store.settle(vec![two]).await.unwrap();
+    assert_eq!(store.queued(None, 10).await.unwrap(), []);
 }
 
 async fn what_comes_again_is_answered_again(store: Arc<dyn Store>) {
