@@ -9,6 +9,7 @@ mod address;
 mod answer;
 mod api;
 mod descriptor;
+mod event;
 mod fault;
 mod fit;
 mod node;
@@ -32,7 +33,8 @@ use serde::Serialize;
 pub use self::{
     answer::Unreadable,
     api::{Api, Apis, Call, Speaks, Unrecognised, UnrecognisedReason, WrongMedia},
-    descriptor::{Correlator, Descriptor, ErrorShape, Family},
+    descriptor::{Correlator, Descriptor, ErrorShape, EventShape, Family},
+    event::{Notification, RemoteEvent, read as read_event},
     fault::{Fault, Malformed},
     fit::{Fitting, LegacyIpv4, Unfit},
     problem::RemoteProblem,
@@ -45,7 +47,7 @@ use self::{
 };
 use crate::{
     json::{Bounds, Json},
-    qod::{Answer, CreateSession, Device, Granted, Operation, Problem, Session, Sink},
+    qod::{Answer, CreateSession, Device, Event, Granted, Operation, Problem, Session, Sink},
 };
 
 /// One way to speak: a descriptor and the schemas of the bodies that clients send.
@@ -314,6 +316,11 @@ impl Dialect {
             Family::V08 | Family::V010 => retrieval::read(body, |_| None),
             Family::V011 | Family::V1 => retrieval::read(body, v1::read_listed),
         }
+    }
+
+    /// What a client is told of an event, and how; nothing, if its dialect has no word for it.
+    pub fn notification(&self, event: &Event, sink: &Sink) -> Option<Notification> {
+        event::write(event, sink, self.descriptor)
     }
 
     /// What kind of no an operator's answer is, by its status and code, never by its sentences.

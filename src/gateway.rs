@@ -2,7 +2,8 @@
 //!
 //! This is the file to read first. Every stage is one line here and one room of its own; all
 //! decisions about order, and all branches on how a stage ended, are taken here and nowhere else.
-//! The other ways are those of sessions that nobody is asking about: `gateway/recovery.rs`.
+//! The other ways are those of what operators tell, `gateway/notifications.rs`, and of sessions that
+//! nobody is asking about, `gateway/recovery.rs`.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -30,16 +31,17 @@ mod again;
 mod correlator;
 mod doubt;
 mod inside;
+mod notifications;
 mod presence;
 mod recovery;
 mod rules;
 mod trail;
 
-use self::trail::Trail;
 pub use self::{
     inside::{NEXT, Wanted, told_of},
     rules::Rules,
 };
+use self::{notifications::Early, trail::Trail};
 
 /// Everything a request meets.
 pub struct Gateway {
@@ -51,6 +53,7 @@ pub struct Gateway {
     running: TaskTracker,
     // What nobody waits for any more, and is heard if it comes.
     late: TaskTracker,
+    early: Early,
     device_hashes: RandomState,
     clock: Clock,
     metrics: Metrics,
@@ -66,6 +69,7 @@ impl Gateway {
             caller,
             running: TaskTracker::new(),
             late: TaskTracker::new(),
+            early: Early::default(),
             device_hashes: RandomState::new(),
             clock,
             metrics,
@@ -149,6 +153,7 @@ impl Gateway {
     ) -> Result<Answer, Refusal> {
         let again = again::of(request)?;
         let wanted = call.dialect().parse_create_session(request.body(), &rules.strictness)?;
+        rules.admit_sink(&wanted, self.clock.now())?;
         trail.lap("parse");
         let device = wanted.device.as_ref().ok_or(Refusal::NoDevice)?;
         let found = rules.routes.find(device)?;
@@ -193,6 +198,7 @@ impl Gateway {
             }
             Ok(Outcome::Refused(no)) => {
                 self.note_refusal(operator, &no);
+                self.early.take(&reservation.id());
                 self.ledger.release(reservation).await?;
                 Err(Refusal::Operator(no))
             }
@@ -433,6 +439,6 @@ fn booking(
         sessions_max: admission.grant().terms().sessions_max,
         call_deadline: operator.timeout(),
         again: None,
-        asked_every: None,
+        asked_every: operator.poll_every(),
     }
 }

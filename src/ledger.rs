@@ -197,7 +197,8 @@ impl Ledger {
             Inserted::New { same_device_unknown, waited } => {
                 record.delay(waited);
                 let begun = begun + waited;
-                Reserved::New(Reservation::new(record, claimed, begun, same_device_unknown))
+                let hasher = Arc::clone(&self.hasher);
+                Reserved::New(Reservation::new(record, claimed, hasher, begun, same_device_unknown))
             }
             Inserted::Repeated { session, requested_at } => {
                 Reserved::Repeated { session, requested_at }

@@ -23,6 +23,7 @@ struct Families {
     store_seconds: HistogramVec,
     store_writable: IntGaugeVec,
     recoveries: IntCounterVec,
+    notifications_received: IntCounterVec,
     repeated: IntCounterVec,
     conflicts: IntCounterVec,
     device_unknown: IntCounterVec,
@@ -125,6 +126,12 @@ impl Metrics {
                 "qod_recoveries_total",
                 "Creates and extensions in doubt of which the truth was found",
                 &["operator", "truth"],
+            )?,
+            notifications_received: counter(
+                &registry,
+                "qod_notifications_received_total",
+                "What operators told of sessions, or somebody in their name",
+                &["operator", "outcome"],
             )?,
             repeated: counter(
                 &registry,
@@ -271,6 +278,11 @@ impl Metrics {
     /// Counts a create or extension of which the truth was found.
     pub fn recovered(&self, operator: &str, truth: &'static str) {
         self.0.recoveries.with_label_values(&[operator, truth]).inc();
+    }
+
+    /// Counts something that an operator told, or that was told in its name.
+    pub fn notification_received(&self, operator: &str, outcome: &'static str) {
+        self.0.notifications_received.with_label_values(&[operator, outcome]).inc();
     }
 
     /// Counts a create that was sent again.

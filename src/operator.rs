@@ -16,7 +16,7 @@ use crate::{
     ledger::{Record, Reservation, Rules},
     metrics::Metrics,
     outbound::{Answered, Call, Endpoint, Outbound, Sent},
-    qod::{Device, Granted, Operation, OperatorId, Secret},
+    qod::{Device, Granted, Operation, OperatorId, Secret, SessionId, Sink},
 };
 
 /// How to reach an operator, and what to heed there.
@@ -34,6 +34,11 @@ pub struct Settings {
     pub bearer: Option<Secret>,
     /// What we show in the dialect's proof header (`X-Authorization`), where it has one.
     pub proof: Option<Secret>,
+    /// Below which URL it tells what happens to a session, each at one of its own; nowhere, if it is
+    /// not asked to.
+    pub callback_url: Option<Arc<str>>,
+    /// How often it is asked how each session stands.
+    pub poll_every: Option<Duration>,
     /// How long a call may take.
     pub timeout: Duration,
     /// How requests must be fitted to it.
@@ -176,6 +181,16 @@ impl Operator {
         self.settings.timeout
     }
 
+    /// How often it is asked how each session stands; never, if it tells by itself.
+    pub fn poll_every(&self) -> Option<Duration> {
+        self.settings.poll_every
+    }
+
+    /// Where it tells what happens to this session.
+    pub fn callback_url_of(&self, session: &SessionId) -> Option<String> {
+        self.settings.callback_url.as_ref().map(|url| format!("{url}/{session}"))
+    }
+
     /// Has its dialect this operation?
     pub fn offers(&self, operation: Operation) -> bool {
         self.dialect().has(operation)
@@ -190,7 +205,12 @@ impl Operator {
         reservation: &Reservation,
         correlator: &HeaderValue,
     ) -> impl Future<Output = Outcome<Accepted>> + Send + 'static + use<> {
-        let body = self.dialect().create_session_request(reservation.claimed(), None);
+        let sink = self.callback_url_of(&reservation.id()).map(|url| Sink {
+            url,
+            token: Some(reservation.sink_token()),
+            token_expires_at: None,
+        });
+        let body = self.dialect().create_session_request(reservation.claimed(), sink.as_ref());
         let left = reservation.time_left(&caller.clock);
         let (operator, caller, correlator) = (Arc::clone(self), caller.clone(), correlator.clone());
         async move {

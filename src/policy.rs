@@ -21,6 +21,7 @@ mod clients;
 mod fault;
 mod gateway;
 mod known;
+mod notifications;
 mod operators;
 mod profiles;
 mod routes;
@@ -34,8 +35,8 @@ mod yaml;
 pub use self::{
     fault::Fault,
     settings::{
-        ApiSetting, Bounds, Drain, Keeping, Listener, OperatorSettings, Place, ServerSettings,
-        Speaks, TlsFiles,
+        ApiSetting, Bounds, Callbacks, Drain, ExpiringToken, Keeping, Listener, Notifications,
+        OperatorSettings, Place, ServerSettings, Speaks, TlsFiles,
     },
 };
 use self::{known::Known, source::Source};
@@ -47,6 +48,8 @@ pub struct Policy {
     pub server: ServerSettings,
     /// Where sessions are kept.
     pub keeping: Keeping,
+    /// How clients are told what happens to their sessions.
+    pub notifications: Notifications,
     /// What is served where; each path once.
     pub apis: Vec<ApiSetting>,
     /// How strictly bodies are read.
@@ -207,6 +210,7 @@ fn judge(
     Some(Policy {
         server: gateway.server,
         keeping: gateway.keeping,
+        notifications: gateway.notifications,
         apis: gateway.apis,
         strictness: gateway.strictness,
         schemas: gateway.schemas,

@@ -50,6 +50,8 @@ pub enum Refusal {
         /// The longest that they allow, in seconds.
         duration_s_max: u32,
     },
+    /// The token of the client's sink is over before the session would be.
+    SinkTokenExpires,
     /// A session that is not available cannot be extended.
     NotAvailable,
     /// The `Idempotency-Key` is none, or there are several.
@@ -130,6 +132,7 @@ impl Refusal {
             Self::NoOperator(NoOperator::Disagreement) => Kind::InvalidArgument,
             Self::Unfit(unfit) => kind_of_unfit(unfit),
             Self::Ledger(error) => kind_of_ledger(error),
+            Self::SinkTokenExpires => Kind::InvalidToken,
             Self::NotAvailable => Kind::ExtensionNotAllowed,
             Self::InDoubt => Kind::Unavailable,
             Self::Operator(no) => kind_of_no(no),
@@ -159,6 +162,7 @@ impl Refusal {
             | Self::Unfit(_)
             | Self::Ledger(_)
             | Self::TooLong { .. }
+            | Self::SinkTokenExpires
             | Self::NotAvailable
             | Self::BadIdempotencyKey
             | Self::InDoubt => None,
@@ -197,6 +201,9 @@ impl Refusal {
             Self::Ledger(error) => message_of_ledger(error, told_in.family),
             Self::TooLong { duration_s_max } => {
                 format!("the client's terms allow at most {duration_s_max} s in all")
+            }
+            Self::SinkTokenExpires => {
+                "the sink's access token is over before the session would be".to_owned()
             }
             Self::NotAvailable => "the session is not available, and cannot be extended".to_owned(),
             Self::BadIdempotencyKey => {

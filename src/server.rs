@@ -2,8 +2,8 @@
 //!
 //! **Invariant:** pingora is known here and in `outbound`, and nowhere else. What passes inward is
 //! an `http::Request<Bytes>`, read whole and judged to be sound HTTP; what comes back is an
-//! `http::Response<Bytes>`. So what stands behind a listener is a [`Site`]: the gateway, or a
-//! simulated operator.
+//! `http::Response<Bytes>`. So what stands behind a listener is a [`Desk`], and behind all of a
+//! process a [`Site`]: the gateway, or a simulated operator.
 
 use std::{
     net::SocketAddr,
@@ -45,15 +45,19 @@ use self::{
     drain::{LameDuck, Leaving, Upkeep},
 };
 
-/// What stands behind the listeners.
+/// What answers those who come in by a listener.
 #[async_trait]
-pub trait Site: Send + Sync + 'static {
+pub trait Desk: Send + Sync + 'static {
     /// Answers a request.
     async fn answer(&self, request: Request<Bytes>) -> Response<Bytes>;
 
     /// Says no to a request that was not read whole, in the words of the API that it was for.
     fn reject(&self, to: &Addressed<'_>, rejection: Rejection) -> Response<Bytes>;
+}
 
+/// What a process serves: the desk of its clients, and what whoever runs it must know.
+#[async_trait]
+pub trait Site: Desk {
     /// Is all there that requests will need?
     fn ready(&self) -> Result<(), String>;
 
@@ -118,6 +122,8 @@ pub enum Rejection {
 pub struct Serving {
     /// Where to listen.
     pub listeners: Vec<Listener>,
+    /// Where operators call, and who answers them; clients have no part in that, nor they in clients'.
+    pub callbacks: Option<(Listener, Arc<dyn Desk>)>,
     /// Where `/metrics`, `/healthz` and `/readyz` are asked; a site without has nothing to watch.
     pub admin: Option<SocketAddr>,
     /// How much of anything.
@@ -157,13 +163,22 @@ pub fn serve(serving: &Serving, site: Arc<dyn Site>) -> Result<ExitCode, String>
     server.bootstrap();
 
     let leaving = Arc::new(Leaving::new(serving.metrics.clone()));
-    let front = Front::new(serving, Arc::clone(&site), Arc::clone(&leaving));
-    let doors = Arc::new(Doors::new(serving.listeners.iter().map(|listener| listener.address)));
-    let mut edge = Service::new("edge".to_owned(), front);
-    for listener in &serving.listeners {
-        add_listener(&mut edge, listener)?;
+    let own_desk: Arc<dyn Desk> = Arc::<dyn Site>::clone(&site);
+    let mut fronts: Vec<(&'static str, Arc<dyn Desk>, Vec<&Listener>)> =
+        vec![("edge", own_desk, serving.listeners.iter().collect())];
+    if let Some((listener, desk)) = &serving.callbacks {
+        fronts.push(("callbacks", Arc::clone(desk), vec![listener]));
     }
-    server.add_service(edge);
+    let addresses = fronts.iter().flat_map(|(_, _, all)| all.iter().map(|one| one.address));
+    let doors = Arc::new(Doors::new(addresses));
+    for (name, desk, listeners) in fronts {
+        let front = Front::new(name, serving, desk, Arc::clone(&leaving));
+        let mut service = Service::new(name.to_owned(), front);
+        for listener in listeners {
+            add_listener(&mut service, listener)?;
+        }
+        server.add_service(service);
+    }
     if let Some(address) = serving.admin {
         let admin = Admin {
             metrics: serving.metrics.clone(),

@@ -18,30 +18,50 @@ use crate::{
     operator::Caller,
     policy::{self, Keeping, Place, Policy},
     refusal::Unread,
-    server::{self, Addressed, Inside, Rejection, Serving, Site},
+    server::{self, Addressed, Desk, Inside, Rejection, Serving, Site},
 };
 
 /// The gateway, as a site.
 struct Served(Arc<Gateway>);
 
+/// The gateway, as its operators see it.
+struct CalledBack(Arc<Gateway>);
+
 #[async_trait]
-impl Site for Served {
+impl Desk for CalledBack {
+    async fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
+        self.0.told(&request).await
+    }
+
+    fn reject(&self, _: &Addressed<'_>, rejection: Rejection) -> Response<Bytes> {
+        self.0.untold(unread(rejection))
+    }
+}
+
+#[async_trait]
+impl Desk for Served {
     async fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
         self.0.handle(&request).await
     }
 
     fn reject(&self, to: &Addressed<'_>, rejection: Rejection) -> Response<Bytes> {
-        let unread = match rejection {
-            Rejection::Framing(reason) => Unread::Framing(reason),
-            Rejection::HeaderTooLarge => Unread::HeaderTooLarge,
-            Rejection::BodyTooLarge => Unread::BodyTooLarge,
-            Rejection::Busy => Unread::Busy,
-            Rejection::Late => Unread::Late,
-            Rejection::Broken => Unread::Broken,
-        };
-        self.0.reject(to.method, to.path, to.headers, unread)
+        self.0.reject(to.method, to.path, to.headers, unread(rejection))
     }
+}
 
+fn unread(rejection: Rejection) -> Unread {
+    match rejection {
+        Rejection::Framing(reason) => Unread::Framing(reason),
+        Rejection::HeaderTooLarge => Unread::HeaderTooLarge,
+        Rejection::BodyTooLarge => Unread::BodyTooLarge,
+        Rejection::Busy => Unread::Busy,
+        Rejection::Late => Unread::Late,
+        Rejection::Broken => Unread::Broken,
+    }
+}
+
+#[async_trait]
+impl Site for Served {
     fn ready(&self) -> Result<(), String> {
         self.0.ready()
     }
@@ -76,7 +96,8 @@ pub(super) fn run(
     let policy = load(folder)?;
     if !upgrade {
         let listeners = policy.server.listeners.iter().map(|listener| listener.address);
-        listeners.chain([policy.server.admin]).try_for_each(probe)?;
+        let callbacks = policy.server.callbacks.iter().map(|callbacks| callbacks.listener.address);
+        listeners.chain([policy.server.admin]).chain(callbacks).try_for_each(probe)?;
     }
     serve(policy, upgrade, upgrade_socket)
 }
@@ -107,17 +128,20 @@ pub(super) fn serve(
     let settings = policy.server.clone();
     let ledger = open_ledger(&policy.keeping, upgrade, &caller)?;
     let rules = Rules::new(policy, &dialects, &caller)?;
+    let (metrics, clock) = (caller.metrics.clone(), caller.clock.clone());
+    let gateway = Arc::new(Gateway::new(rules, ledger, caller));
+    let called_back: Arc<dyn Desk> = Arc::new(CalledBack(Arc::clone(&gateway)));
     let serving = Serving {
         listeners: settings.listeners,
+        callbacks: settings.callbacks.map(|callbacks| (callbacks.listener, called_back)),
         admin: Some(settings.admin),
         bounds: settings.bounds,
         drain: settings.drain,
         upgrade,
         upgrade_socket,
-        metrics: caller.metrics.clone(),
-        clock: caller.clock.clone(),
+        metrics,
+        clock,
     };
-    let gateway = Arc::new(Gateway::new(rules, ledger, caller));
     server::serve(&serving, Arc::new(Served(gateway)))
 }
 

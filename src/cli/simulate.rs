@@ -10,7 +10,7 @@ use super::{caller, load_dialects, probe};
 use crate::{
     policy::{Bounds, Drain, Listener},
     qod::Secret,
-    server::{self, Addressed, Inside, Rejection, Serving, Site},
+    server::{self, Addressed, Desk, Inside, Rejection, Serving, Site},
     simulator::{Settings, Simulator},
 };
 
@@ -60,7 +60,7 @@ const BOUNDS: Bounds = Bounds {
 struct Simulated(Simulator);
 
 #[async_trait]
-impl Site for Simulated {
+impl Desk for Simulated {
     async fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
         self.0.answer(&request).await
     }
@@ -68,7 +68,10 @@ impl Site for Simulated {
     fn reject(&self, _: &Addressed<'_>, _: Rejection) -> Response<Bytes> {
         self.0.refuse_unread()
     }
+}
 
+#[async_trait]
+impl Site for Simulated {
     fn ready(&self) -> Result<(), String> {
         Ok(())
     }
@@ -118,6 +121,7 @@ pub(super) fn serve(listen: SocketAddr, settings: Settings) -> Result<ExitCode, 
     let simulator = Simulator::new(settings, caller.clock.clone());
     let serving = Serving {
         listeners: vec![Listener { address: listen, tls: None }],
+        callbacks: None,
         admin: None,
         bounds: BOUNDS,
         drain: Drain { lame_duck: Duration::ZERO, grace: Duration::from_secs(5) },

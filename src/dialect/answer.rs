@@ -24,9 +24,9 @@ const DESCRIPTION_CHARS_MAX: usize = 512;
 // The end of the year 9999. What is later was not meant in seconds.
 const UNIX_S_MAX: u64 = 253_402_300_799;
 
-/// An operator's answer that does not tell what it must of a session.
+/// What an operator tells lacks what it must tell of a session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the operator's answer {reason}")]
+#[error("what the operator tells {reason}")]
 pub struct Unreadable {
     /// What is wrong with it.
     pub reason: &'static str,
@@ -135,15 +135,23 @@ pub(super) fn read_session_of(
     json: &Json<'_>,
     form: &Form,
 ) -> Result<(String, Granted), Unreadable> {
-    let id = json.member(form.id).and_then(Json::as_str);
-    let id = id.filter(|id| is_operator_session(id)).ok_or(Unreadable {
-        reason: "names no session that can be asked for again",
-        operator_session: None,
-    })?;
+    let id = read_operator_session(json, form.id)?;
     match read_granted(json, form) {
         Ok(granted) => Ok((id.to_owned(), granted)),
         Err(reason) => Err(Unreadable { reason, operator_session: Some(id.to_owned()) }),
     }
+}
+
+/// Reads an operator's id for a session.
+pub(super) fn read_operator_session<'j>(
+    json: &'j Json<'_>,
+    field: &str,
+) -> Result<&'j str, Unreadable> {
+    let id = json.member(field).and_then(Json::as_str);
+    id.filter(|id| is_operator_session(id)).ok_or(Unreadable {
+        reason: "names no session that can be asked for again",
+        operator_session: None,
+    })
 }
 
 /// Can an operator's id stand in a path?

@@ -320,8 +320,8 @@ pub(super) fn path_of(
     }
 }
 
-// Everything but RFC 3986's unreserved characters.
-fn escaped(id: &str) -> String {
+/// A text with all but RFC 3986's unreserved characters escaped.
+pub(super) fn escaped(id: &str) -> String {
     let mut escaped = String::with_capacity(id.len());
     for byte in id.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -30,6 +30,8 @@ pub struct Descriptor {
     pub notify_field: &'static str,
     /// How an error is put.
     pub error_shape: ErrorShape,
+    /// How an event is put, and where it is posted.
+    pub event_shape: EventShape,
     /// What a create is answered with when it succeeds.
     pub created_status: u16,
     /// The code that goes with 503. That of 0.8.0 is misspelt in the release itself.
@@ -70,6 +72,19 @@ pub enum ErrorShape {
     DevEdge,
 }
 
+/// How an event is put, and where it is posted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventShape {
+    /// `{sessionId, event}` at `/notifications` below the sink's URL, with the token in the query.
+    /// There is one event: the end.
+    End,
+    /// A `CloudEvent` at the sink's URL, with the token as bearer.
+    CloudEvent {
+        /// Its `type`.
+        event_type: &'static str,
+    },
+}
+
 // What CAMARA 0.8.1 is, and what the other dialects of its family vary.
 const CAMARA_0_8_1: Descriptor = Descriptor {
     name: "camara-0.8.1",
@@ -78,6 +93,7 @@ const CAMARA_0_8_1: Descriptor = Descriptor {
     default_path: "/qod/v0",
     notify_field: "notificationUrl",
     error_shape: ErrorShape::CodeMessage,
+    event_shape: EventShape::End,
     created_status: 201,
     unavailable_code: "SERVICE_UNAVAILABLE",
     proof_header: None,
@@ -94,6 +110,9 @@ const CAMARA_0_10_1: Descriptor = Descriptor {
     family: Family::V010,
     schema: "camara-0.10.1",
     error_shape: ErrorShape::StatusCodeMessage,
+    event_shape: EventShape::CloudEvent {
+        event_type: "org.camaraproject.qod.v0.qos-status-changed",
+    },
     unavailable_code: "UNAVAILABLE",
     sink_code: "INVALID_ARGUMENT",
     profile_not_applicable: (400, "INVALID_ARGUMENT"),
@@ -105,6 +124,9 @@ const CAMARA_1_0_0: Descriptor = Descriptor {
     family: Family::V1,
     schema: "camara-1.0.0",
     default_path: "/quality-on-demand/v1",
+    event_shape: EventShape::CloudEvent {
+        event_type: "org.camaraproject.quality-on-demand.v1.qos-status-changed",
+    },
     correlator: Some(Correlator { punctuation: "-", length_max: 55 }),
     ..CAMARA_0_10_1
 };
@@ -134,6 +156,9 @@ pub(super) static ALL: [Descriptor; 8] = [
         family: Family::V011,
         schema: "camara-0.11.1",
         default_path: "/quality-on-demand/v0.11",
+        event_shape: EventShape::CloudEvent {
+            event_type: "org.camaraproject.quality-on-demand.v0.qos-status-changed",
+        },
         correlator: None,
         ..CAMARA_1_0_0
     },

@@ -3,6 +3,7 @@
 
 mod answers;
 mod arbitrary;
+mod events;
 mod fitting;
 mod golden;
 mod paths;

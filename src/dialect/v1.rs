@@ -221,22 +221,28 @@ pub(super) fn read_listed(json: &Json<'_>) -> Option<RemoteSession> {
     Some(RemoteSession { operator_session, granted, wanted: CreateSession { sink, ..wanted } })
 }
 
-fn read_status_info(json: &Json<'_>) -> Option<StatusInfo> {
+/// Reads why a session is unavailable, if the reason is one that is known.
+pub(super) fn read_status_info(json: &Json<'_>) -> Option<StatusInfo> {
     let name = json.member("statusInfo").and_then(Json::as_str)?;
     [StatusInfo::DurationExpired, StatusInfo::NetworkTerminated, StatusInfo::DeleteRequested]
         .into_iter()
         .find(|known| known.name() == name)
 }
 
-// A time with its offset (RFC 3339), from the epoch on.
-fn moment(text: &str) -> Option<Moment> {
+/// A time with its offset (RFC 3339), from the epoch on.
+pub(super) fn moment(text: &str) -> Option<Moment> {
     let time: Timestamp = text.parse().ok()?;
     u64::try_from(time.as_millisecond()).ok().map(Moment::from_unix_ms)
 }
 
-// In UTC, and in whole seconds: never later than the moment itself.
+// In whole seconds: never later than the moment itself.
 fn text(moment: Moment) -> String {
-    let seconds = i64::try_from(moment.unix_s()).ok();
-    let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
-    time.unwrap_or(Timestamp::MAX).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    timestamp(moment).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A time that is written in UTC (RFC 3339); the last that can be, if it is later.
+pub(super) fn timestamp(moment: Moment) -> Timestamp {
+    let milliseconds = i64::try_from(moment.unix_ms()).ok();
+    let time = milliseconds.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    time.unwrap_or(Timestamp::MAX)
 }

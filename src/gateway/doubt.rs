@@ -45,8 +45,8 @@ impl Gateway {
 
     /// A session that cannot be written down is not left at the operator.
     pub(super) async fn confirm_or_undo(
-        &self,
-        operator: &Operator,
+        self: &Arc<Self>,
+        operator: &Arc<Operator>,
         reservation: Reservation,
         accepted: Accepted,
         correlator: &HeaderValue,
@@ -54,8 +54,12 @@ impl Gateway {
         let Accepted { operator_session: theirs, granted } = accepted;
         let id = reservation.id();
         match self.ledger.confirm(reservation, theirs.clone(), granted).await {
-            Ok(record) => Ok(presence::of(&record)),
+            Ok(record) => {
+                self.catch_up(operator, &record);
+                Ok(presence::of(&record))
+            }
             Err(error) => {
+                self.early.take(&id);
                 Box::pin(self.undo_unconfirmed(operator, id, theirs, &error, correlator)).await;
                 Err(error.into())
             }
@@ -91,15 +95,16 @@ impl Gateway {
     /// Of an answer that cannot be used, the operator's id may be readable: then the session can be
     /// deleted, and nothing is in doubt.
     pub(super) async fn doubt_or_undo(
-        &self,
-        operator: &Operator,
+        self: &Arc<Self>,
+        operator: &Arc<Operator>,
         reservation: Reservation,
         silence: &Silence,
         correlator: &HeaderValue,
     ) -> Result<(), Refusal> {
         let Silence::Unreadable { operator_session: Some(theirs), .. } = silence else {
-            return Ok(self.ledger.leave_in_doubt(reservation).await.map(drop)?);
+            return Ok(self.doubt(operator, reservation).await.map(drop)?);
         };
+        self.early.take(&reservation.id());
         let record = self.ledger.abandon(reservation, theirs.clone()).await?;
         self.delete_released(operator, &record, correlator).await;
         Ok(())
@@ -112,7 +117,7 @@ impl Gateway {
         reservation: Reservation,
         unanswered: Unanswered,
     ) -> Result<Refusal, Refusal> {
-        let record = self.ledger.leave_in_doubt(reservation).await?;
+        let record = self.doubt(operator, reservation).await?;
         let Unanswered { call, waited } = unanswered;
         let (gateway, operator) = (Arc::clone(self), Arc::clone(operator));
         self.late.spawn(async move {
@@ -121,6 +126,25 @@ impl Gateway {
         });
         let silence = Silence::Lost(format!("no answer within {waited:?}"));
         Ok(Refusal::Silence(silence))
+    }
+
+    // What its operator has told before is as good as an answer.
+    async fn doubt(
+        self: &Arc<Self>,
+        operator: &Arc<Operator>,
+        reservation: Reservation,
+    ) -> Result<Record, ledger::Error> {
+        let record = self.ledger.leave_in_doubt(reservation).await?;
+        if let Some(theirs) = self.early.take(&record.session.id) {
+            self.metrics.recovered(&operator.id().0, "told");
+            let (gateway, operator, record) =
+                (Arc::clone(self), Arc::clone(operator), record.clone());
+            self.running.spawn(async move {
+                let correlator = HeaderValue::from_static("recovery");
+                gateway.undo(&operator, &record, theirs, &correlator).await;
+            });
+        }
+        Ok(record)
     }
 
     async fn heard_late(&self, operator: &Operator, record: Record, outcome: Outcome<Accepted>) {

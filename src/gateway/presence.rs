@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    dialect::RemoteEvent,
     ledger::Record,
     qod::{Granted, Message, Moment, QosStatus, Session, Severity, StatusInfo},
 };
@@ -28,6 +29,34 @@ pub(super) fn shown(session: &Session, requested_at: Moment) -> Session {
         granted.messages.push(Message { severity: Severity::Info, description });
     }
     session
+}
+
+/// What has become of a session of which its operator tells something. Times are the operator's as
+/// far as it tells them; a session does not begin or end before it is told of, for the ledger.
+pub(super) fn told(record: &Record, event: &RemoteEvent, now: Moment) -> Granted {
+    let mut granted = record.session.granted.clone();
+    granted.status = event.status;
+    if event.status != QosStatus::Unavailable {
+        let started_at = event.at.unwrap_or(now);
+        let lasts = Duration::from_secs(u64::from(granted.duration_s));
+        granted.started_at = Some(started_at);
+        granted.expires_at = Some(started_at + lasts);
+        granted.status_info = None;
+        return granted;
+    }
+    let expired = granted.expires_at.is_some_and(|expires_at| now >= expires_at);
+    let info = match event.status_info {
+        Some(StatusInfo::DurationExpired) => StatusInfo::DurationExpired,
+        // Before 0.9 there is no word for it.
+        None if expired => StatusInfo::DurationExpired,
+        // Its client did not ask for it: whoever did, to the client it was the network.
+        Some(StatusInfo::NetworkTerminated | StatusInfo::DeleteRequested) | None => {
+            granted.expires_at = Some(event.at.unwrap_or(now));
+            StatusInfo::NetworkTerminated
+        }
+    };
+    granted.status_info = Some(info);
+    granted
 }
 
 /// What has become of a session that its operator no longer knows: its time is up, or the network

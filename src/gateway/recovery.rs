@@ -7,7 +7,7 @@ use http::HeaderValue;
 
 use super::Gateway;
 use crate::{
-    dialect::RemoteSessions,
+    dialect::{RemoteSession, RemoteSessions},
     ledger::{Record, Todo},
     operator::{No, Operator, Outcome},
     qod::Operation,
@@ -75,8 +75,14 @@ impl Gateway {
         }
     }
 
-    // What an extension came to whose answer was lost: the session itself tells.
-    async fn ask_again(&self, operator: &Operator, record: &Record, correlator: &HeaderValue) {
+    /// How a session stands: what an extension came to whose answer was lost, and what its operator
+    /// does not tell by itself.
+    pub(super) async fn ask_again(
+        &self,
+        operator: &Operator,
+        record: &Record,
+        correlator: &HeaderValue,
+    ) {
         let Some(theirs) = record.operator_session.as_deref() else { return };
         let asked_at = self.ledger.now();
         let granted = match operator.session(&self.caller, theirs, correlator).await {
@@ -86,8 +92,11 @@ impl Gateway {
             Outcome::Refused(_) | Outcome::Unknown(_) => return,
         };
         match self.ledger.observe(record, granted, asked_at).await {
-            Ok(_) => self.metrics.recovered(&operator.id().0, "extension_looked_up"),
-            Err(error) => tracing::debug!(%error, "what became of an extension is not known yet"),
+            Ok(_) if record.is_being_extended() => {
+                self.metrics.recovered(&operator.id().0, "extension_looked_up");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "how a session stands cannot be written down"),
         }
     }
 
@@ -104,6 +113,15 @@ impl Gateway {
         let listed = operator.sessions_of(&self.caller, &device, correlator).await;
         // It is asked again.
         let Outcome::Accepted(RemoteSessions { sessions, complete }) = listed else { return };
+        let ours = operator.callback_url_of(&record.session.id);
+        let told_at = |session: &RemoteSession| session.wanted.sink.as_ref().map(|s| s.url.clone());
+        // Nobody else's tells what happens where this one was to.
+        let it = sessions.iter().find(|session| ours.is_some() && told_at(session) == ours);
+        if let Some(it) = it {
+            self.metrics.recovered(&operator.id().0, "found");
+            _ = self.undo(operator, record, it.operator_session.clone(), correlator).await;
+            return;
+        }
         let same_flow: Vec<_> =
             sessions.into_iter().filter(|session| record.is_for(&session.wanted)).collect();
         if !same_flow.is_empty() {

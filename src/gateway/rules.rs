@@ -1,6 +1,6 @@
 //! What the policies say, put into the rooms that follow it: one reading, for one request whole.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     access::Access,
@@ -9,8 +9,8 @@ use crate::{
     limit::{Admission, Limits},
     operator::{self, Caller, Operator, Operators},
     outbound::Endpoint,
-    policy::{self, ApiSetting, OperatorSettings, Policy},
-    qod::OperatorId,
+    policy::{self, ApiSetting, ExpiringToken, OperatorSettings, Policy},
+    qod::{CreateSession, Moment, OperatorId},
     refusal::Refusal,
 };
 
@@ -22,6 +22,8 @@ pub struct Rules {
     pub plainest: Arc<Dialect>,
     /// Which path speaks what.
     pub apis: Apis,
+    /// What if a sink's token is good for less time than its session?
+    pub expiring_token: ExpiringToken,
     /// How bodies are read.
     pub strictness: Strictness,
     /// Whose tokens to trust.
@@ -49,10 +51,15 @@ impl Rules {
         let identity = Identity::new(policy.identity, outbound, clock.clone(), metrics.clone())
             .map_err(|faults| format!("{faults:?}"))?;
         let apis = policy.apis.into_iter().map(|api| api_of(api, &named));
-        let operators = policy.operators.into_iter().map(|operator| operator_of(operator, &named));
+        let callback_url = policy.server.callbacks.map(|callbacks| callbacks.url.into());
+        let operators = policy
+            .operators
+            .into_iter()
+            .map(|operator| operator_of(operator, callback_url.clone(), &named));
         Ok(Self {
             plainest: named("camara-0.10.1")?,
             apis: Apis::new(apis.collect::<Result<_, _>>()?),
+            expiring_token: policy.notifications.expiring_token,
             strictness: policy.strictness,
             identity,
             access: policy.access,
@@ -66,6 +73,18 @@ impl Rules {
     /// The operator of this name.
     pub(super) fn operator(&self, id: &OperatorId) -> Result<&Arc<Operator>, Refusal> {
         self.operators.find(id).ok_or(Refusal::Broken("an operator that no policy names"))
+    }
+
+    /// Is the token of a client's sink good for as long as its session?
+    pub(super) fn admit_sink(&self, wanted: &CreateSession, now: Moment) -> Result<(), Refusal> {
+        let ends = wanted.sink.as_ref().and_then(|sink| sink.token_expires_at);
+        let lasts = Duration::from_secs(wanted.duration_s.into());
+        match (self.expiring_token, ends) {
+            (ExpiringToken::Refuse, Some(ends)) if ends < now + lasts => {
+                Err(Refusal::SinkTokenExpires)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What a path leaves open the client's terms may say.
@@ -93,6 +112,7 @@ fn api_of(
 
 fn operator_of(
     settings: OperatorSettings,
+    callback_url: Option<Arc<str>>,
     named: &impl Fn(&str) -> Result<Arc<Dialect>, String>,
 ) -> Result<operator::Settings, String> {
     let endpoint = Endpoint::parse(&settings.endpoint, settings.connections_max)
@@ -104,6 +124,8 @@ fn operator_of(
         simulated: settings.simulated,
         bearer: settings.bearer,
         proof: settings.x_authorization,
+        callback_url: callback_url.filter(|_| settings.callbacks),
+        poll_every: settings.poll_every,
         timeout: settings.timeout,
         fitting: settings.fitting,
         rules: settings.rules,

@@ -36,6 +36,7 @@ use crate::{
 };
 
 mod disk;
+mod keys;
 mod opened;
 mod peek;
 mod rows;
@@ -47,7 +48,7 @@ use self::{
     disk::{Directory, Place},
     opened::Opened,
     rows::Rows,
-    seal::Seal,
+    seal::{Seal, Seals},
     writer::Writer,
 };
 
@@ -65,6 +66,8 @@ pub struct Settings {
     pub sync: Sync,
     /// What records are sealed with; without, a key is made and kept in the directory.
     pub key: Option<Secret>,
+    /// What they may have been sealed with before; they are sealed anew when the ledger is opened.
+    pub old_keys: Vec<Secret>,
 }
 
 /// When a change counts as written.
@@ -152,20 +155,17 @@ impl Embedded {
         if !free && opening == Opening::Now {
             return Err(CannotOpen::InUse(settings.directory.clone()));
         }
-        let key = match &settings.key {
-            Some(key) => key.clone(),
-            None => directory.key()?,
-        };
-        let (seal, hasher) = Seal::new(&key)?;
-        let store = Self::over(Box::new(directory), settings.sync, seal, clock, metrics);
+        let seals = directory.seals(settings)?;
+        let names = directory.names(&seals)?;
+        let store = Self::over(Box::new(directory), settings.sync, seals, clock, metrics);
         let store = if free { store.begun()? } else { store.waiting() };
-        Ok((store, hasher))
+        Ok((store, KeyHasher::new(names.secret())))
     }
 
     fn over(
         place: Box<dyn Place>,
         sync: Sync,
-        seal: Seal,
+        seals: Seals,
         clock: Clock,
         metrics: Metrics,
     ) -> Unbegun {
@@ -173,11 +173,11 @@ impl Embedded {
             database: ArcSwapOption::empty(),
             trouble: ArcSwapOption::empty(),
             hand: ArcSwap::from_pointee(Hand::new(clock)),
-            seal,
+            seal: seals.current,
             metrics,
         });
         let (orders, waiting) = mpsc::sync_channel(WAITING_MAX);
-        Unbegun { orders, writer: Writer::new(place, sync, waiting, shared) }
+        Unbegun { orders, writer: Writer::new(place, sync, waiting, shared, seals.old) }
     }
 
     fn database(&self) -> Result<Arc<Database>, Error> {

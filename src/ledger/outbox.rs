@@ -11,7 +11,7 @@ use super::{
     Error, Ledger,
     notice::{Notice, Queued, Told},
 };
-use crate::qod::{Secret, SessionId};
+use crate::qod::SessionId;
 
 // Whoever put a notice there may have been gone before it could say so.
 const LOOK_ANYWAY: Duration = Duration::from_secs(5);
@@ -54,12 +54,8 @@ impl Ledger {
         self.outbox.overflown.load(Ordering::Relaxed)
     }
 
-    /// What an operator shows that tells what happened to this session: nobody else knows it.
-    pub fn sink_token(&self, id: &SessionId) -> Secret {
-        self.hasher.sink_token(id)
-    }
-
-    /// Is it what that operator was given? Takes as long whatever is shown.
+    /// Is it what the session's operator was given, to show when it tells what happens? It is told by
+    /// [`super::Reservation::sink_token`], and nobody else knows it. Takes as long whatever is shown.
     pub fn is_sink_token(&self, id: &SessionId, shown: &str) -> bool {
         self.hasher.is_sink_token(id, shown)
     }

@@ -158,6 +158,11 @@ impl Record {
         self.times.holds_until
     }
 
+    /// Is it being extended, or was it, and nobody knows what came of it?
+    pub const fn is_being_extended(&self) -> bool {
+        self.times.extending_until.is_some()
+    }
+
     /// Is a session that its operator tells of for the very same packets? Of a device there is at
     /// most one of ours there, for this record holds them: unless conflicts are left to the operator,
     /// or one device is known by names that nobody can compare.

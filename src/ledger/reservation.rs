@@ -1,11 +1,11 @@
 //! The right to ask an operator for a session.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::Record;
+use super::{Record, claim::KeyHasher};
 use crate::{
     clock::{Clock, Tick},
-    qod::{ClientId, CreateSession, Moment, OperatorId, Session, SessionId},
+    qod::{ClientId, CreateSession, Moment, OperatorId, Secret, Session, SessionId},
 };
 
 /// What came of reserving.
@@ -51,6 +51,7 @@ pub struct Reservation {
     // On the heap, for it goes from hand to hand.
     record: Box<Record>,
     claimed: Box<CreateSession>,
+    hasher: Arc<KeyHasher>,
     begun: Tick,
     same_device_unknown: bool,
 }
@@ -59,11 +60,12 @@ impl Reservation {
     pub(super) fn new(
         record: Record,
         claimed: CreateSession,
+        hasher: Arc<KeyHasher>,
         begun: Tick,
         same_device_unknown: bool,
     ) -> Self {
         let (record, claimed) = (Box::new(record), Box::new(claimed));
-        Self { record, claimed, begun, same_device_unknown }
+        Self { record, claimed, hasher, begun, same_device_unknown }
     }
 
     pub(super) fn into_record(self) -> Record {
@@ -98,6 +100,11 @@ impl Reservation {
     /// What to ask of the operator.
     pub fn claimed(&self) -> &CreateSession {
         &self.claimed
+    }
+
+    /// What the operator is to show when it tells what happens to the session.
+    pub fn sink_token(&self) -> Secret {
+        self.hasher.sink_token(&self.id())
     }
 
     /// When the call to the operator must be over, by the time of day.

@@ -19,6 +19,8 @@ fn speaking(dialect: &str, endpoint: &str) -> Operator {
         simulated: true,
         bearer: Some(Secret::new("secret")),
         proof: None,
+        callback_url: None,
+        poll_every: None,
         timeout: Duration::from_secs(1),
         fitting: Fitting::default(),
         rules: Rules::default(),

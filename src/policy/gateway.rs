@@ -8,8 +8,12 @@ use serde::Deserialize;
 use super::{
     fault::Fault,
     known::Known,
-    secrets::Whereabouts,
-    settings::{ApiSetting, Bounds, Drain, Keeping, Listener, ServerSettings, Speaks, TlsFiles},
+    notifications::{CallbacksEntry, NotificationsEntry},
+    secrets::{self, Whereabouts},
+    settings::{
+        ApiSetting, Bounds, Drain, Keeping, Listener, Notifications, ServerSettings, Speaks,
+        TlsFiles,
+    },
     source::Spot,
     words::{ApiPath, FilePath, Part, Said, Size, Span, SpanOrZero, VariableName},
 };
@@ -30,6 +34,10 @@ pub(super) struct File {
     /// What is served on which path.
     #[schemars(length(min = 1))]
     apis: Vec<Part<ApiEntry>>,
+    /// Where operators tell what happens to sessions; without, they are not asked to.
+    callbacks: Option<Part<CallbacksEntry>>,
+    /// How clients are told what happens to their sessions.
+    notifications: Part<NotificationsEntry>,
     /// Where sessions are kept, and how surely.
     store: Part<StoreEntry>,
     /// How strictly bodies are read.
@@ -51,7 +59,7 @@ struct ListenerEntry {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct TlsEntry {
+pub(super) struct TlsEntry {
     /// The certificate, then its chain, in PEM.
     certificate_file: Said<FilePath>,
     /// Its private key, in PEM.
@@ -90,6 +98,8 @@ struct StoreEntry {
     key_file: Option<Said<FilePath>>,
     /// Or the environment variable.
     key_env: Option<Said<VariableName>>,
+    /// The files of keys that were used before this one: what is sealed with them is sealed anew.
+    old_key_files: Vec<Said<FilePath>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -165,6 +175,7 @@ struct DrainEntry {
 pub(super) struct Gateway {
     pub(super) server: ServerSettings,
     pub(super) keeping: Keeping,
+    pub(super) notifications: Notifications,
     pub(super) apis: Vec<ApiSetting>,
     pub(super) strictness: dialect::Strictness,
     pub(super) schemas: std::path::PathBuf,
@@ -210,6 +221,18 @@ impl File {
             let taken = listeners.iter().map(|(listener, spot)| (listener.address, *spot));
             apart(at(admin.address.0), taken, faults);
         }
+        let callbacks = match self.callbacks {
+            Some(callbacks) => {
+                let (spot, address) = (root.key("callbacks"), root.key("callbacks").key("address"));
+                let callbacks = spot.read(callbacks, faults)?;
+                let listeners = listeners.iter().map(|(listener, spot)| (listener.address, *spot));
+                let admin = admin.iter().map(|admin| (admin.address.0, admin_spot));
+                apart((callbacks.address.0, address), listeners.chain(admin), faults);
+                Some(callbacks.settings(spot, known, faults)?)
+            }
+            None => None,
+        };
+        let notifications = root.key("notifications").read(self.notifications, faults)?.settings();
         let apis = apis(self.apis, root.key("apis"), known, faults);
         let schemas = self.schemas.map_or_else(|| "../schemas".to_owned(), |path| path.0.0);
         let schemas = known.folder.join(schemas);
@@ -223,8 +246,9 @@ impl File {
         let bounds = root.key("bounds").read(self.bounds, faults)?.settings();
         let drain = root.key("drain").read(self.drain, faults)?.settings();
         let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
-        let server = ServerSettings { listeners, admin: admin?.address.0, bounds, drain };
-        Some(Gateway { server, keeping: keeping?, apis, strictness, schemas })
+        let admin = admin?.address.0;
+        let server = ServerSettings { listeners, admin, callbacks, bounds, drain };
+        Some(Gateway { server, keeping: keeping?, notifications, apis, strictness, schemas })
     }
 }
 
@@ -240,13 +264,7 @@ fn listeners<'a>(
         let Some(ListenerEntry { address, tls }) = at.read(entry, faults) else { continue };
         let spot = at.key("address");
         apart((address.0, spot), listeners.iter().map(|(l, spot)| (l.address, *spot)), faults);
-        let tls = tls.and_then(|tls| {
-            let at = at.key("tls");
-            let certificate =
-                known.file(&tls.certificate_file.0, at.key("certificate_file"), faults);
-            let key = known.file(&tls.key_file.0, at.key("key_file"), faults);
-            Some(TlsFiles { certificate: certificate?, key: key? })
-        });
+        let tls = tls.and_then(|tls| tls.settings(at.key("tls"), known, faults));
         listeners.push((Listener { address: address.0, tls }, spot));
     }
     listeners
@@ -327,13 +345,26 @@ fn speaks(
     }
 }
 
+impl TlsEntry {
+    pub(super) fn settings(
+        &self,
+        at: Spot<'_>,
+        known: &Known<'_>,
+        faults: &mut Vec<Fault>,
+    ) -> Option<TlsFiles> {
+        let certificate = known.file(&self.certificate_file.0, at.key("certificate_file"), faults);
+        let key = known.file(&self.key_file.0, at.key("key_file"), faults);
+        Some(TlsFiles { certificate: certificate?, key: key? })
+    }
+}
+
 impl StoreEntry {
     fn settings(self, at: Spot<'_>, known: &Known<'_>, faults: &mut Vec<Fault>) -> Option<Keeping> {
         let sync = match self.sync {
             SyncEntry::Durable => ledger::Sync::Durable,
             SyncEntry::Relaxed => ledger::Sync::Relaxed,
             SyncEntry::Memory => {
-                let idle = ["directory", "key_file", "key_env"];
+                let idle = ["directory", "key_file", "key_env", "old_key_files"];
                 for key in idle.into_iter().filter(|key| at.keys().any(|said| said == *key)) {
                     faults.push(at.name(key).fault("nothing is written with `sync: memory`"));
                 }
@@ -350,9 +381,14 @@ impl StoreEntry {
         if said && key.is_none() {
             return None;
         }
+        let old_keys = self.old_key_files.iter().enumerate().map(|(index, file)| {
+            let at = at.key("old_key_files").item(index);
+            secrets::of_file(&file.0, at, known.folder, faults)
+        });
+        let old_keys = old_keys.collect::<Option<_>>()?;
         let directory = self.directory.map_or_else(|| "../ledger".to_owned(), |path| path.0.0);
         let directory = known.folder.join(directory);
-        Some(Keeping::On(ledger::Settings { directory, sync, key }))
+        Some(Keeping::On(ledger::Settings { directory, sync, key, old_keys }))
     }
 }
 

@@ -11,7 +11,9 @@ use super::{
     secrets::Whereabouts,
     settings::OperatorSettings,
     source::Spot,
-    words::{FilePath, Part, PerTime, Said, Seconds, Span, SpanOrZero, Url, VariableName},
+    words::{
+        FilePath, Part, PerTime, Plaintext, Said, Seconds, Span, SpanOrZero, Url, VariableName,
+    },
 };
 use crate::{
     dialect::{self, Fitting},
@@ -49,6 +51,10 @@ struct Entry {
     x_authorization_file: Option<Said<FilePath>>,
     /// Or the environment variable.
     x_authorization_env: Option<Said<VariableName>>,
+    /// Is it given a URL where it tells what happens to sessions? Default: yes, if there is one.
+    callbacks: Option<bool>,
+    /// How often it is asked how each session stands, if it does not tell by itself.
+    poll_every: Option<Said<Span>>,
     /// How long a call may take.
     timeout: Option<Said<Span>>,
     /// Connections to it.
@@ -72,12 +78,6 @@ struct Entry {
     /// When two of its sessions conflict.
     #[serde(default)]
     conflicts: Conflicts,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum Plaintext {
-    Allow,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -178,6 +178,9 @@ impl File {
     }
 }
 
+// More often than sessions are swept is not possible.
+const POLL_EVERY_MIN: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// A label in metrics and logs.
 fn is_name(name: &str) -> bool {
     let sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -201,6 +204,9 @@ impl Entry {
         if self.burst.is_some() && self.rate.is_none() {
             faults.push(at.name("burst").fault("a `burst` needs a `rate`"));
         }
+        if self.poll_every.as_ref().is_some_and(|time| time.0.0 < POLL_EVERY_MIN) {
+            faults.push(at.key("poll_every").fault("expected a second at least"));
+        }
         let fitting = self.fitting();
         let rules = self.conflicts.rules();
         let bearer = Whereabouts { file: self.bearer_token_file, variable: self.bearer_token_env }
@@ -215,6 +221,8 @@ impl Entry {
             simulated: self.simulated,
             bearer,
             x_authorization,
+            callbacks: self.callbacks.unwrap_or(true),
+            poll_every: self.poll_every.map(|time| time.0.0),
             timeout: self.timeout.map_or(std::time::Duration::from_secs(5), |time| time.0.0),
             connections_max: self.connections_max.unwrap_or(200),
             fitting,

@@ -35,14 +35,25 @@ impl Whereabouts {
                 faults.push(entry.name(&variable_key).fault(message));
                 return None;
             }
-            (Some(file), None) => (of_file(&folder.join(&file.0.0)), entry.key(&file_key)),
+            (Some(file), None) => (text_of(&folder.join(&file.0.0)), entry.key(&file_key)),
             (None, Some(variable)) => (of_variable(&variable.0.0), entry.key(&variable_key)),
         };
         found.and_then(|text| sound(&text)).map_err(|message| faults.push(at.fault(message))).ok()
     }
 }
 
-fn of_file(path: &Path) -> Result<String, String> {
+/// Fetches the secret of a file.
+pub(super) fn of_file(
+    file: &FilePath,
+    at: Spot<'_>,
+    folder: &Path,
+    faults: &mut Vec<Fault>,
+) -> Option<Secret> {
+    let found = text_of(&folder.join(&file.0)).and_then(|text| sound(&text));
+    found.map_err(|message| faults.push(at.fault(message))).ok()
+}
+
+fn text_of(path: &Path) -> Result<String, String> {
     let cannot = |error| format!("`{}` cannot be read: {error}", path.display());
     let metadata = std::fs::metadata(path).map_err(cannot)?;
     if !metadata.is_file() || metadata.len() > BYTES_MAX {

@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use ipnet::IpNet;
+
 use crate::{
     dialect::Fitting,
     ledger,
@@ -16,6 +18,35 @@ pub enum Keeping {
     On(ledger::Settings),
     /// Nowhere: they are forgotten when the process ends.
     InMemory,
+}
+
+/// Where operators tell what happens to sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Callbacks {
+    /// Where they are listened to.
+    pub listener: Listener,
+    /// How they reach that; no slash at its end.
+    pub url: String,
+}
+
+/// How clients are told what happens to their sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notifications {
+    /// Networks that sinks may be in although they are not public.
+    pub private_networks: Vec<IpNet>,
+    /// What if a sink's token is good for less time than its session?
+    pub expiring_token: ExpiringToken,
+    /// How long it is tried to tell a client.
+    pub kept_for: Duration,
+}
+
+/// What if a sink's token is good for less time than its session?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpiringToken {
+    /// The session is refused.
+    Refuse,
+    /// The client hears nothing once the token is over.
+    Accept,
 }
 
 /// What must be known to look into a gateway.
@@ -34,6 +65,8 @@ pub struct ServerSettings {
     pub listeners: Vec<Listener>,
     /// Where `/metrics`, `/healthz` and `/readyz` are asked.
     pub admin: SocketAddr,
+    /// Where operators call.
+    pub callbacks: Option<Callbacks>,
     /// How much of anything.
     pub bounds: Bounds,
     /// How it stops.
@@ -128,6 +161,10 @@ pub struct OperatorSettings {
     pub bearer: Option<Secret>,
     /// What we show in `X-Authorization`, where its dialect has that.
     pub x_authorization: Option<Secret>,
+    /// Is it given a URL where it tells what happens to sessions?
+    pub callbacks: bool,
+    /// How often it is asked how each session stands.
+    pub poll_every: Option<Duration>,
     /// How long a call may take.
     pub timeout: Duration,
     /// Connections to it.

@@ -36,6 +36,11 @@ fn tighten(schema: &mut Value) {
             if let Some(Value::Array(of)) = object.get_mut("enum") {
                 of.retain(|value| !value.is_null());
             }
+            if let Some(words) = object.get("oneOf").and_then(words_of) {
+                object.remove("oneOf");
+                object.insert("type".to_owned(), "string".into());
+                object.insert("enum".to_owned(), words);
+            }
             if let Some(Value::Array(mut of)) = object.remove("anyOf") {
                 of.retain(|schema| schema.get("type").is_none_or(|name| name != "null"));
                 let merged = of.into_iter().filter_map(|schema| match schema {
@@ -58,6 +63,19 @@ fn tighten(schema: &mut Value) {
         }
         _ => {}
     }
+}
+
+// Words that each have a description of their own are told apart one by one.
+fn words_of(one_of: &Value) -> Option<Value> {
+    let mut words = Vec::new();
+    for choice in one_of.as_array()? {
+        match (choice.get("const"), choice.get("enum").and_then(Value::as_array)) {
+            (Some(word), _) => words.push(word.clone()),
+            (None, Some(some)) => words.extend(some.iter().cloned()),
+            (None, None) => return None,
+        }
+    }
+    Some(Value::Array(words))
 }
 
 fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {

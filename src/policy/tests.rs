@@ -110,6 +110,14 @@ fn words_are_told_by_what_they_expect() {
         ("gateway.yaml", "idle: 20s", "idle: §20", time),
         ("gateway.yaml", "idle: 20s", "idle: §soon", time),
         ("gateway.yaml", "body_max: 64KiB", "body_max: §64KB", "expected a size"),
+        ("gateway.yaml", "sync: durable", "sync: §durabel", "did you mean `durable`?"),
+        ("gateway.yaml", "[127.0.0.0/8,", "[§127.0.0.0/33,", "expected a network"),
+        (
+            "gateway.yaml",
+            "expiring_token: refuse",
+            "expiring_token: §drop",
+            "expected `refuse` or `accept`",
+        ),
         ("gateway.yaml", "127.0.0.1:9090", "§localhost", "expected an IP address and a port"),
         ("operators.yaml", "rate: 500/s", "rate: §0/s", "expected a rate"),
         ("routes.yaml", "\"+1\"", "§\"1\"", "expected "),
@@ -171,6 +179,19 @@ fn what_contradicts_itself_is_a_fault() {
         ),
         (
             "gateway.yaml",
+            "127.0.0.1:8081\n",
+            "§127.0.0.1:9090\n",
+            "the address is taken by the listener of line ",
+        ),
+        (
+            "gateway.yaml",
+            "http://127.0.0.1:8081/callbacks ",
+            "§http://10.0.0.1:8081/callbacks ",
+            "expected https: `plaintext: allow` makes an exception",
+        ),
+        ("operators.yaml", "# poll_every: 60s", "poll_every: §500ms", "expected a second at least"),
+        (
+            "gateway.yaml",
             "/telefonica/qod/v0",
             "§/devedge/qod/v0",
             "the path is taken by the API of line ",
@@ -226,7 +247,7 @@ fn mock_tokens_reach_simulated_operators_only() {
 
 #[test]
 fn calls_to_real_operators_are_encrypted() {
-    let expected = "operators.yaml:41:15: expected https";
+    let expected = "operators.yaml:44:15: expected https";
     let folder = Folder::new();
     folder.change(
         "operators.yaml",

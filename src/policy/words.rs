@@ -91,6 +91,13 @@ pub(super) struct Url {
     pub(super) exposed: bool,
 }
 
+/// An exception from encryption, in writing.
+#[derive(Clone, Copy, Debug, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Plaintext {
+    Allow,
+}
+
 /// Where an API begins.
 #[derive(Clone, Debug)]
 pub(super) struct ApiPath(pub(super) String);

@@ -219,6 +219,7 @@ fn from_1_0_on_a_no_says_more() {
     assert_eq!(told(inactive), no(422, "QUALITY_ON_DEMAND.QOS_PROFILE_NOT_APPLICABLE"));
     let not_now = no(409, "QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED");
     assert_eq!(told(Refusal::NotAvailable), not_now);
+    assert_eq!(told(Refusal::SinkTokenExpires), no(400, "INVALID_TOKEN"));
     let too_long = Refusal::TooLong { duration_s_max: 1 };
     assert_eq!(told(too_long), no(400, "QUALITY_ON_DEMAND.DURATION_OUT_OF_RANGE"));
     let lost = Refusal::Silence(Silence::Lost(String::new()));

@@ -18,7 +18,7 @@ use pingora::{
 };
 use tokio::time::sleep;
 
-use super::{Serving, Site, drain::Leaving, exchange::Exchanges};
+use super::{Desk, Serving, drain::Leaving, exchange::Exchanges};
 use crate::{
     clock::{Clock, Tick},
     metrics::Metrics,
@@ -38,6 +38,7 @@ pub(super) struct Front {
 struct Room {
     total: AtomicUsize,
     by_source: Mutex<HashMap<IpAddr, usize>>,
+    listener: &'static str,
     metrics: Metrics,
 }
 
@@ -58,17 +59,23 @@ pub(super) struct Watched {
 }
 
 impl Front {
-    pub(super) fn new(serving: &Serving, site: Arc<dyn Site>, leaving: Arc<Leaving>) -> Self {
+    pub(super) fn new(
+        listener: &'static str,
+        serving: &Serving,
+        desk: Arc<dyn Desk>,
+        leaving: Arc<Leaving>,
+    ) -> Self {
         let mut options = HttpServerOptions::default();
         options.h2c = true;
         options.h2_idle_timeout = Some(serving.bounds.idle);
         let room = Room {
             total: AtomicUsize::new(0),
             by_source: Mutex::default(),
+            listener,
             metrics: serving.metrics.clone(),
         };
         Self {
-            exchanges: Arc::new(Exchanges::new(serving, site, leaving)),
+            exchanges: Arc::new(Exchanges::new(listener, serving, desk, leaving)),
             room: Arc::new(room),
             options,
             bounds: serving.bounds.clone(),
@@ -159,7 +166,7 @@ impl Drop for Busy<'_> {
 impl Room {
     fn enter(self: &Arc<Self>, source: Option<IpAddr>, bounds: &Bounds) -> Option<Place> {
         let before = self.total.fetch_add(1, Ordering::Relaxed);
-        self.metrics.connections("edge", 1);
+        self.metrics.connections(self.listener, 1);
         let of_source = source.map_or(0, |source| {
             let mut counts = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
             let count = counts.entry(source).or_default();
@@ -182,7 +189,7 @@ impl Room {
 impl Drop for Place {
     fn drop(&mut self) {
         self.room.total.fetch_sub(1, Ordering::Relaxed);
-        self.room.metrics.connections("edge", -1);
+        self.room.metrics.connections(self.room.listener, -1);
         let Some(source) = self.source else { return };
         let mut counts = self.room.by_source.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&source) {

@@ -32,7 +32,11 @@ pub(super) struct Leaving {
 }
 
 /// One exchange, for as long as it lasts.
-pub(super) struct InFlight(Arc<Leaving>);
+pub(super) struct InFlight {
+    leaving: Arc<Leaving>,
+    here: Arc<AtomicUsize>,
+    listener: &'static str,
+}
 
 impl Leaving {
     pub(super) fn new(metrics: Metrics) -> Self {
@@ -45,11 +49,17 @@ impl Leaving {
         self.lame.load(Ordering::Relaxed)
     }
 
-    /// Counts an exchange, unless there are too many.
-    pub(super) fn enter(self: &Arc<Self>, exchanges_max: usize) -> Option<InFlight> {
-        let before = self.exchanges.fetch_add(1, Ordering::SeqCst);
-        let entered = InFlight(Arc::clone(self));
-        self.metrics.in_flight("edge", 1);
+    /// Counts an exchange of a listener, unless there are too many here.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        listener: &'static str,
+        here: &Arc<AtomicUsize>,
+        exchanges_max: usize,
+    ) -> Option<InFlight> {
+        self.exchanges.fetch_add(1, Ordering::SeqCst);
+        let before = here.fetch_add(1, Ordering::Relaxed);
+        let entered = InFlight { leaving: Arc::clone(self), here: Arc::clone(here), listener };
+        self.metrics.in_flight(listener, 1);
         (before < exchanges_max).then_some(entered)
     }
 
@@ -66,9 +76,10 @@ impl Leaving {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.metrics.in_flight("edge", -1);
-        if self.0.exchanges.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.idle.notify_waiters();
+        self.leaving.metrics.in_flight(self.listener, -1);
+        self.here.fetch_sub(1, Ordering::Relaxed);
+        if self.leaving.exchanges.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.leaving.idle.notify_waiters();
         }
     }
 }

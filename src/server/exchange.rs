@@ -1,6 +1,9 @@
 //! One exchange: a request read whole within its bounds, and its answer.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::AtomicUsize},
+};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
@@ -14,17 +17,19 @@ use pingora::{
 use tokio::time::timeout;
 
 use super::{
-    Addressed, Rejection, Serving, Site,
+    Addressed, Desk, Rejection, Serving,
     connection::Watched,
     drain::Leaving,
     framing::{self, Framing},
 };
 use crate::{metrics::Metrics, policy::Bounds};
 
-/// Holds exchanges with a site.
+/// Holds exchanges with a desk.
 pub(super) struct Exchanges {
-    site: Arc<dyn Site>,
+    listener: &'static str,
+    desk: Arc<dyn Desk>,
     leaving: Arc<Leaving>,
+    in_flight: Arc<AtomicUsize>,
     bounds: Bounds,
     metrics: Metrics,
 }
@@ -38,9 +43,14 @@ enum Unread {
 }
 
 impl Exchanges {
-    pub(super) fn new(serving: &Serving, site: Arc<dyn Site>, leaving: Arc<Leaving>) -> Self {
+    pub(super) fn new(
+        listener: &'static str,
+        serving: &Serving,
+        desk: Arc<dyn Desk>,
+        leaving: Arc<Leaving>,
+    ) -> Self {
         let (bounds, metrics) = (serving.bounds.clone(), serving.metrics.clone());
-        Self { site, leaving, bounds, metrics }
+        Self { listener, desk, leaving, in_flight: Arc::default(), bounds, metrics }
     }
 
     /// Reads a request and answers it; gives the connection back if it can carry another.
@@ -56,7 +66,8 @@ impl Exchanges {
             return None;
         }
         let _busy = connection.busy();
-        let in_flight = self.leaving.enter(self.bounds.requests_in_flight_max);
+        let in_flight_max = self.bounds.requests_in_flight_max;
+        let in_flight = self.leaving.enter(self.listener, &self.in_flight, in_flight_max);
         let answer = match &in_flight {
             Some(_) => self.read_and_answer(&mut session).await,
             None => Err(Unread::Rejected(Rejection::Busy)),
@@ -120,7 +131,7 @@ impl Exchanges {
             return Err(Unread::Gone);
         };
         let request = request_of(session, body).map_err(Unread::Rejected)?;
-        let answer = AssertUnwindSafe(self.site.answer(request)).catch_unwind();
+        let answer = AssertUnwindSafe(self.desk.answer(request)).catch_unwind();
         match timeout(self.bounds.exchange_deadline, answer).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(_panic)) => Err(Unread::Rejected(Rejection::Broken)),
@@ -179,7 +190,7 @@ impl Exchanges {
     fn reject(&self, session: &ServerSession, rejection: Rejection) -> Response<Bytes> {
         let head = session.req_header();
         let (method, path, headers) = (&head.method, head.uri.path(), &head.headers);
-        self.site.reject(&Addressed { method, path, headers }, rejection)
+        self.desk.reject(&Addressed { method, path, headers }, rejection)
     }
 }
 

@@ -174,7 +174,7 @@ fn profile() -> impl Strategy<Value = String> {
     select(vec!["QOS_E", "QOS_S", "QOS_M", "QOS_L"]).prop_map(str::to_owned)
 }
 
-fn sink(family: Family) -> impl Strategy<Value = Sink> {
+pub(super) fn sink(family: Family) -> impl Strategy<Value = Sink> {
     let scheme = match family {
         Family::V08 | Family::V010 => "https?",
         Family::V011 | Family::V1 => "https",
@@ -200,7 +200,8 @@ pub(super) fn json() -> impl Strategy<Value = Value> {
         any::<f64>().prop_map(Value::from),
         "[0-9.:/+a-f]{0,20}".prop_map(Value::from),
         any::<String>().prop_map(Value::from),
-        select(vec!["QOS_E", "198.51.100.7", "AVAILABLE", "2001:db8::/64"]).prop_map(Value::from),
+        select(vec!["QOS_E", "198.51.100.7", "AVAILABLE", "2001:db8::/64", "QOS_STATUS_CHANGED"])
+            .prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 64, 6, |inner| {
         let member = (
@@ -214,7 +215,7 @@ pub(super) fn json() -> impl Strategy<Value = Value> {
     })
 }
 
-const NAMES: [&str; 42] = [
+const NAMES: [&str; 48] = [
     "duration",
     "ueId",
     "asId",
@@ -257,4 +258,10 @@ const NAMES: [&str; 42] = [
     "accessToken",
     "accessTokenExpiresUtc",
     "accessTokenType",
+    "type",
+    "data",
+    "event",
+    "eventType",
+    "eventDetail",
+    "statusInfo",
 ];

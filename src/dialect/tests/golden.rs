@@ -53,7 +53,7 @@ fn session() -> Session {
 
 // The file's content, which has to be this.
 #[track_caller]
-fn golden(name: &str, way: &str, ours: &[u8]) -> Value {
+pub(super) fn golden(name: &str, way: &str, ours: &[u8]) -> Value {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let file = folder.join(format!("{name}.{way}.json"));
     let ours: Value = serde_json::from_slice(ours).unwrap();
@@ -120,6 +120,6 @@ fn each_operators_response_becomes_each_clients() {
     }
 }
 
-fn pairs() -> impl Iterator<Item = (&'static str, &'static str)> {
+pub(super) fn pairs() -> impl Iterator<Item = (&'static str, &'static str)> {
     DIALECTS.names().flat_map(|one| DIALECTS.names().map(move |other| (one, other)))
 }

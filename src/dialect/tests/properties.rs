@@ -148,6 +148,7 @@ fn read_all(name: &str, body: &[u8], status: u16) {
     if let Ok(told) = dialect.read_sessions(body) {
         assert!(told.sessions.len() <= crate::qod::RETRIEVED_MAX);
     }
+    _ = read_event(body);
     _ = dialect.read_problem(status, body);
     let candidates = DIALECTS.names().map(|name| Arc::clone(super::dialect(name))).collect();
     let speaks = Speaks::Sniffed { candidates, fallback: Arc::clone(dialect) };

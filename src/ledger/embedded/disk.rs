@@ -8,25 +8,22 @@
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, Write},
+    io,
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard,
+        Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use rand::{Rng, SeedableRng, rngs::StdRng};
 use redb::StorageBackend;
 
-use super::CannotOpen;
-use crate::qod::Secret;
+use super::{CannotOpen, Seal, keys::Names};
 
-const LEDGER: &str = "ledger.redb";
+pub(super) const LEDGER: &str = "ledger.redb";
 const FRESH: &str = "ledger.redb.new";
 const LOCK: &str = "ledger.lock";
-const KEY: &str = "ledger.key";
 const BLOCK: usize = 4096;
 const COPIED_AT_ONCE: usize = 1 << 20;
 
@@ -42,13 +39,16 @@ pub(super) trait Place: Send {
     fn put_in_place(&self) -> io::Result<()>;
     /// What to call it.
     fn path(&self) -> PathBuf;
+    /// All rows are sealed with this one now: so must be what stands beside them.
+    fn sealed_anew(&self, seal: &Seal) -> io::Result<()>;
 }
 
 /// A directory, and the right to write in it.
 #[derive(Debug)]
 pub(super) struct Directory {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     lock: File,
+    pub(super) names: OnceLock<Names>,
 }
 
 /// A file.
@@ -87,7 +87,7 @@ impl Directory {
         let failed = |error| CannotOpen::Io(path.to_owned(), error);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         let lock = own().create(true).truncate(false).open(path.join(LOCK)).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), lock })
+        Ok(Self { path: path.to_owned(), lock, names: OnceLock::new() })
     }
 
     /// One that exists.
@@ -97,7 +97,7 @@ impl Directory {
         }
         let failed = |error| CannotOpen::Io(path.to_owned(), error);
         let lock = File::open(path.join(LOCK)).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), lock })
+        Ok(Self { path: path.to_owned(), lock, names: OnceLock::new() })
     }
 
     /// Takes the right to write; the system takes it back when the process is gone.
@@ -105,32 +105,7 @@ impl Directory {
         self.is_free().map_err(|error| CannotOpen::Io(self.path.clone(), error))
     }
 
-    /// The key that is kept here; a new one, if there is no ledger to have been sealed with one.
-    pub(super) fn key(&self) -> Result<Secret, CannotOpen> {
-        let failed = |error| CannotOpen::Io(self.path.join(KEY), error);
-        match fs::read_to_string(self.path.join(KEY)) {
-            Ok(text) => return Ok(Secret::new(text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
-        }
-        if self.path.join(LEDGER).exists() {
-            let lost = io::Error::new(io::ErrorKind::NotFound, "the ledger's key is not here");
-            return Err(failed(lost));
-        }
-        let bytes: [u8; 32] = StdRng::from_os_rng().random();
-        let text = bytes.map(|byte| [byte >> 4, byte & 15]).into_iter().flatten();
-        let text: String = text.filter_map(|digit| char::from_digit(digit.into(), 16)).collect();
-        let beside = self.path.join(format!("{KEY}.new"));
-        let written = own().create(true).truncate(true).open(&beside).and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&beside, self.path.join(KEY))?;
-            self.sync()
-        });
-        written.map_err(failed).map(|()| Secret::new(text))
-    }
-
-    fn sync(&self) -> io::Result<()> {
+    pub(super) fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
 }
@@ -165,9 +140,13 @@ impl Place for Directory {
     fn path(&self) -> PathBuf {
         self.path.clone()
     }
+
+    fn sealed_anew(&self, seal: &Seal) -> io::Result<()> {
+        self.names.get().map_or(Ok(()), |names| self.write_names(names, seal))
+    }
 }
 
-fn own() -> OpenOptions {
+pub(super) fn own() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
     options

@@ -7,9 +7,9 @@ use super::{
     super::Error,
     CannotOpen, Record, Settings,
     disk::{Directory, Place},
-    opened::Opened,
+    opened::{Fault, Opened},
     rows,
-    seal::Seal,
+    seal::{Seal, Seals},
 };
 use crate::qod::SessionId;
 
@@ -30,17 +30,20 @@ impl Peek {
         if !directory.try_lock()? {
             return Err(CannotOpen::InUse(settings.directory.clone()));
         }
-        let key = match &settings.key {
-            Some(key) => key.clone(),
-            None => directory.key()?,
-        };
-        let (seal, _) = Seal::new(&key)?;
-        let failed = |error| CannotOpen::Io(settings.directory.clone(), error);
-        let file = directory.current().map_err(failed)?;
-        let file = file.ok_or_else(|| CannotOpen::Nothing(settings.directory.clone()))?;
-        let opened =
-            Opened::of(file, &seal).map_err(|fault| fault.at(settings.directory.clone()))?;
-        Ok(Self { opened, seal, _directory: directory })
+        let Seals { current, old } = directory.seals(settings)?;
+        let mut seals = std::iter::once(current).chain(old);
+        loop {
+            let seal = seals.next().ok_or_else(|| CannotOpen::WrongKey(settings.directory.clone()));
+            let seal = seal?;
+            let failed = |error| CannotOpen::Io(settings.directory.clone(), error);
+            let file = directory.current().map_err(failed)?;
+            let file = file.ok_or_else(|| CannotOpen::Nothing(settings.directory.clone()))?;
+            match Opened::of(file, &seal) {
+                Ok(opened) => return Ok(Self { opened, seal, _directory: directory }),
+                Err(Fault::WrongKey) => {}
+                Err(fault) => return Err(fault.at(settings.directory.clone())),
+            }
+        }
     }
 
     /// A record, as it was written last.

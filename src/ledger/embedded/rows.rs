@@ -163,6 +163,42 @@ pub(super) fn committed<K: Key + 'static, T>(
     read(&reading.open_table(table).map_err(|error| unavailable(&error))?)
 }
 
+/// Seals every row anew, all or none.
+pub(super) fn reseal(database: &Database, old: &Seal, new: &Seal) -> Result<(), Error> {
+    let write = database.begin_write().map_err(|error| unavailable(&error))?;
+    {
+        let mut rows = Rows::new(&write, new).map_err(|error| unavailable(&error))?;
+        rows.put_format()?;
+        reseal_table(&mut rows.records, "records", |row| row, (old, new))?;
+        reseal_table(&mut rows.replies, "replies", |row| row, (old, new))?;
+        reseal_table(&mut rows.notices, "notices", u128::from, (old, new))?;
+    }
+    write.commit().map_err(|error| unavailable(&error))
+}
+
+fn reseal_table<K>(
+    table: &mut Table<'_, K, &'static [u8]>,
+    name: &str,
+    row: impl Fn(K) -> u128,
+    (old, new): (&Seal, &Seal),
+) -> Result<(), Error>
+where
+    K: for<'a> Key<SelfType<'a> = K> + Copy + 'static,
+{
+    let keys = table.iter().map_err(|error| unavailable(&error))?;
+    let keys = keys.map(|row| row.map(|(key, _)| key.value()));
+    let keys: Vec<K> = keys.collect::<Result<_, _>>().map_err(|error| unavailable(&error))?;
+    for key in keys {
+        let sealed = match table.get(&key).map_err(|error| unavailable(&error))? {
+            Some(value) => new.reseal(old, name, row(key), value.value()),
+            None => continue,
+        };
+        let sealed = sealed.map_err(|error| unavailable(&error))?;
+        table.insert(&key, &*sealed).map_err(|error| unavailable(&error))?;
+    }
+    Ok(())
+}
+
 /// A record by its id.
 pub(super) fn read_record(
     records: &impl ReadableTable<u128, &'static [u8]>,

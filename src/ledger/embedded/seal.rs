@@ -12,7 +12,7 @@ use aws_lc_rs::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{super::claim::KeyHasher, CannotOpen};
+use super::CannotOpen;
 use crate::qod::Secret;
 
 const KEY_CHARS_MIN: usize = 32;
@@ -21,6 +21,13 @@ const SALT: &[u8] = b"qod-gateway ledger";
 
 /// Seals and opens.
 pub(super) struct Seal(RandomizedNonceKey);
+
+/// The seal of today's key, and those of keys that were used before.
+#[derive(Debug)]
+pub(super) struct Seals {
+    pub(super) current: Seal,
+    pub(super) old: Vec<Seal>,
+}
 
 /// What is sealed was sealed with another key, or is not as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,24 +43,20 @@ impl KeyType for Length {
 }
 
 impl Seal {
-    /// What the key gives: the seal, and the hasher of names.
-    pub(super) fn new(key: &Secret) -> Result<(Self, KeyHasher), CannotOpen> {
+    /// The seal of a key.
+    pub(super) fn new(key: &Secret) -> Result<Self, CannotOpen> {
         let text = key.reveal().trim();
         if text.chars().count() < KEY_CHARS_MIN {
             return Err(CannotOpen::ShortKey);
         }
         let extracted = Salt::new(HKDF_SHA256, SALT).extract(text.as_bytes());
-        let derived = |purpose: &[u8]| {
-            let mut bytes = [0; KEY_BYTES];
-            let purpose = [purpose];
-            let expanded = extracted.expand(&purpose, Length);
-            // Of 32 bytes, none of this can fail.
-            expanded.and_then(|key| key.fill(&mut bytes)).map(|()| bytes)
-        };
-        let keys = derived(b"records").and_then(|records| Ok((records, derived(b"names")?)));
-        let (records, names) = keys.map_err(|_| CannotOpen::ShortKey)?;
-        let seal = RandomizedNonceKey::new(&AES_256_GCM_SIV, &records);
-        Ok((Self(seal.map_err(|_| CannotOpen::ShortKey)?), KeyHasher::new(names)))
+        let mut bytes = [0; KEY_BYTES];
+        let expanded = extracted.expand(&[b"records"], Length);
+        // Of 32 bytes, none of this can fail.
+        let seal = expanded
+            .and_then(|key| key.fill(&mut bytes))
+            .and_then(|()| RandomizedNonceKey::new(&AES_256_GCM_SIV, &bytes));
+        seal.map(Self).map_err(|_| CannotOpen::ShortKey)
     }
 
     /// Seals a value for the row of a table.
@@ -63,7 +66,21 @@ impl Seal {
         row: u128,
         value: &impl Serialize,
     ) -> Result<Vec<u8>, Broken> {
-        let mut sealed = postcard::to_stdvec(value).map_err(|_| Broken)?;
+        self.seal_bytes(table, row, postcard::to_stdvec(value).map_err(|_| Broken)?)
+    }
+
+    /// Seals what another seal has sealed.
+    pub(super) fn reseal(
+        &self,
+        old: &Self,
+        table: &str,
+        row: u128,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, Broken> {
+        self.seal_bytes(table, row, old.open_bytes(table, row, sealed)?)
+    }
+
+    fn seal_bytes(&self, table: &str, row: u128, mut sealed: Vec<u8>) -> Result<Vec<u8>, Broken> {
         let bound = bound_to(table, row);
         let nonce = self.0.seal_in_place_append_tag(Aad::from(&bound), &mut sealed);
         sealed.extend_from_slice(nonce.map_err(|_| Broken)?.as_ref());
@@ -77,13 +94,33 @@ impl Seal {
         row: u128,
         sealed: &[u8],
     ) -> Result<T, Broken> {
+        postcard::from_bytes(&self.open_bytes(table, row, sealed)?).map_err(|_| Broken)
+    }
+
+    fn open_bytes(&self, table: &str, row: u128, sealed: &[u8]) -> Result<Vec<u8>, Broken> {
         let at = sealed.len().checked_sub(NONCE_LEN).ok_or(Broken)?;
         let (body, nonce) = sealed.split_at_checked(at).ok_or(Broken)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Broken)?;
         let mut body = body.to_vec();
         let bound = bound_to(table, row);
         let opened = self.0.open_in_place(nonce, Aad::from(&bound), &mut body);
-        postcard::from_bytes(opened.map_err(|_| Broken)?).map_err(|_| Broken)
+        let length = opened.map_err(|_| Broken)?.len();
+        body.truncate(length);
+        Ok(body)
+    }
+}
+
+impl Seals {
+    /// Of a key, and those that were used before it.
+    pub(super) fn new(current: &Secret, old: &[Secret]) -> Result<Self, CannotOpen> {
+        let old = old.iter().map(Seal::new).collect::<Result<_, _>>()?;
+        Ok(Self { current: Seal::new(current)?, old })
+    }
+
+    /// Of one key only.
+    #[cfg(test)]
+    pub(super) const fn of(current: Seal) -> Self {
+        Self { current, old: Vec::new() }
     }
 }
 
@@ -102,7 +139,7 @@ mod tests {
     use super::*;
 
     fn seal(key: &str) -> Seal {
-        Seal::new(&Secret::new(key)).unwrap().0
+        Seal::new(&Secret::new(key)).unwrap()
     }
 
     #[test]

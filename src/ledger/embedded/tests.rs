@@ -21,18 +21,18 @@ mod faults;
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 fn seal() -> Seal {
-    Seal::new(&Secret::new(KEY)).unwrap().0
+    Seal::new(&Secret::new(KEY)).unwrap()
 }
 
 fn hasher() -> KeyHasher {
-    Seal::new(&Secret::new(KEY)).unwrap().1
+    KeyHasher::new([7; 32])
 }
 
 // As a process that finds what the one before, now dead, has left.
 fn on(disk: &Disk, sync: Sync, clock: &Clock) -> Embedded {
     let place = Box::new(disk.next_process());
     let metrics = Metrics::new().unwrap();
-    Embedded::over(place, sync, seal(), clock.clone(), metrics).begun().unwrap()
+    Embedded::over(place, sync, Seals::of(seal()), clock.clone(), metrics).begun().unwrap()
 }
 
 fn ledger_on(disk: &Disk, sync: Sync, clock: &Clock) -> Ledger {
@@ -53,7 +53,7 @@ async fn session(ledger: &Ledger, digits: u32) -> Result<Record, Error> {
 }
 
 fn settings(folder: &Folder) -> Settings {
-    Settings { directory: folder.0.clone(), sync: Sync::Durable, key: None }
+    Settings { directory: folder.0.clone(), sync: Sync::Durable, key: None, old_keys: Vec::new() }
 }
 
 fn open(folder: &Folder) -> Result<Ledger, CannotOpen> {
@@ -251,6 +251,54 @@ async fn what_is_foreign_or_of_another_format_is_left_as_it_is() {
     fs::write(&file, &sound).unwrap();
     fs::write(folder.0.join("ledger.key"), "f".repeat(64)).unwrap();
     refused(&folder, "the key is not the one");
+}
+
+#[tokio::test]
+async fn a_new_key_takes_the_place_of_the_old_one_and_nothing_else_changes() {
+    let folder = Folder::new("rotated");
+    let keyed = |key: &str, old: &[&str]| Settings {
+        key: Some(Secret::new(key.repeat(32))),
+        old_keys: old.iter().map(|key| Secret::new(key.repeat(32))).collect(),
+        ..settings(&folder)
+    };
+    let open = |settings: &Settings| {
+        Ledger::open(settings, Opening::Now, Clock::fixed(START), Metrics::new().unwrap())
+    };
+    let ledger = open(&keyed("a", &[])).unwrap();
+    let mut wanted = booking(asked(phone(1), "192.0.2.1"));
+    wanted.wanted.sink = Some(Sink {
+        url: "https://sink.example/".to_owned(),
+        token: Some(Secret::new("token of the sink")),
+        token_expires_at: None,
+    });
+    wanted.again = Some(Again { key: "k".to_owned(), asked: bytes::Bytes::new() });
+    let reserved = ledger.reserve_for(party("c1"), wanted.clone()).await.unwrap();
+    let Reserved::New(reservation) = reserved else { panic!("{reserved:?}") };
+    let callback = reservation.sink_token();
+    let told = granted(QosStatus::Available, START, 3600);
+    let record = ledger.confirm(reservation, "theirs".to_owned(), told).await.unwrap();
+    let queued = ledger.queued(None, 10).await.unwrap();
+    assert_eq!(queued.len(), 1);
+    let notice = ledger.notice(queued[0].number).await.unwrap();
+    ledger.close().await;
+    drop(ledger);
+
+    assert!(matches!(open(&keyed("b", &[])).unwrap_err(), CannotOpen::WrongKey(_)));
+    assert!(matches!(open(&keyed("b", &["c"])).unwrap_err(), CannotOpen::WrongKey(_)));
+    assert!(Peek::open(&keyed("b", &["c", "a"])).unwrap().find(&record.session.id).is_ok());
+    for settings in [keyed("b", &["c", "a"]), keyed("b", &[])] {
+        let ledger = open(&settings).unwrap();
+        let id = record.session.id;
+        assert_eq!(ledger.look(&id).await, Ok(record.clone()));
+        assert_eq!(ledger.notice(queued[0].number).await.unwrap(), notice);
+        assert!(ledger.is_sink_token(&id, callback.reveal()));
+        let taken = ledger.reserve_for(party("c2"), booking(asked(phone(1), "192.0.2.1"))).await;
+        assert!(matches!(taken, Err(Error::Taken { .. })), "names compare as before");
+        let again = ledger.reserve_for(party("c1"), wanted.clone()).await;
+        assert!(matches!(again, Ok(Reserved::Repeated { .. })));
+        ledger.close().await;
+    }
+    assert!(matches!(open(&keyed("a", &[])).unwrap_err(), CannotOpen::WrongKey(_)));
 }
 
 #[tokio::test]

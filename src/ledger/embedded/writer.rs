@@ -26,7 +26,8 @@ use super::{
     BATCH_MAX, CannotOpen, Order, Shared, Sync,
     disk::Place,
     opened::{Fault, Opened},
-    rows::Rows,
+    rows::{self, Rows},
+    seal::Seal,
 };
 use crate::{
     clock::Tick,
@@ -47,6 +48,8 @@ pub(super) struct Writer {
     sync: Sync,
     orders: Receiver<Order>,
     shared: Arc<Shared>,
+    // Of keys that rows may still be sealed with.
+    old: Vec<Seal>,
     time_written: Option<Tick>,
     // Since when something is with the process alone.
     unsynced: Option<Tick>,
@@ -70,8 +73,9 @@ impl Writer {
         sync: Sync,
         orders: Receiver<Order>,
         shared: Arc<Shared>,
+        old: Vec<Seal>,
     ) -> Self {
-        Self { place, sync, orders, shared, time_written: None, unsynced: None, closed: false }
+        Self { place, sync, orders, shared, old, time_written: None, unsynced: None, closed: false }
     }
 
     pub(super) const fn shared(&self) -> &Arc<Shared> {
@@ -84,15 +88,35 @@ impl Writer {
     }
 
     fn begin(&mut self) -> Result<Opened, Fault> {
-        let mut opened = Opened::read(&*self.place, &self.shared.seal)?;
+        let (mut opened, resealed_from) = self.read()?;
         if let Some(reading) = &opened.reading {
             let clock = self.shared.hand.load().clock().clone();
             self.shared.hand.store(Arc::new(Hand::resumed(clock, reading)));
         }
         opened.held.settle(&*self.place).map_err(Fault::Io)?;
+        if let Some(old) = resealed_from {
+            rows::reseal(&opened.database, old, &self.shared.seal).map_err(Fault::from)?;
+            self.place.sealed_anew(&self.shared.seal).map_err(Fault::Io)?;
+            tracing::info!("all sessions are sealed with the new key");
+        }
         let pending = std::mem::take(&mut opened.pending);
         self.doubt(&mut opened, &pending)?;
         Ok(opened)
+    }
+
+    // With the key of today; else with one from before, by which it is to be sealed anew.
+    fn read(&self) -> Result<(Opened, Option<&Seal>), Fault> {
+        match Opened::read(&*self.place, &self.shared.seal) {
+            Err(Fault::WrongKey) => {}
+            read => return Ok((read?, None)),
+        }
+        for old in &self.old {
+            match Opened::read(&*self.place, old) {
+                Err(Fault::WrongKey) => {}
+                read => return Ok((read?, Some(old))),
+            }
+        }
+        Err(Fault::WrongKey)
     }
 
     fn doubt(&mut self, opened: &mut Opened, pending: &[SessionId]) -> Result<(), Fault> {

@@ -167,12 +167,14 @@ async fn an_operator_that_tells_nothing_is_asked_now_and_then() {
 #[tokio::test]
 async fn a_sink_token_is_good_for_its_session_only() {
     let desk = Desk::new();
-    let (one, other) = (SessionId::random(), SessionId::random());
-    let token = desk.ledger.sink_token(&one);
+    let one = desk.reserve(1).await.unwrap();
+    let other = desk.reserve(2).await.unwrap();
+    let (token, others) = (one.sink_token(), other.sink_token());
+    let one = one.id();
     assert!(token.reveal().len() == 43, "256 bits");
     assert!(desk.ledger.is_sink_token(&one, token.reveal()));
     let cut = token.reveal().get(..42).unwrap();
-    for wrong in ["", "x", cut, desk.ledger.sink_token(&other).reveal()] {
+    for wrong in ["", "x", cut, others.reveal()] {
         assert!(!desk.ledger.is_sink_token(&one, wrong));
     }
     // Another ledger has other ones.

@@ -8,7 +8,7 @@ use std::{
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::*;
+use super::{super::keys::KEY, *};
 
 const SECTOR: usize = 512;
 
@@ -168,6 +168,10 @@ impl Place for Disk {
         })
     }
 
+    fn sealed_anew(&self, _: &Seal) -> io::Result<()> {
+        Ok(())
+    }
+
     fn path(&self) -> PathBuf {
         PathBuf::from("simulated")
     }
@@ -312,14 +316,14 @@ fn a_directory_is_its_owners_and_one_process_writes_in_it() {
     let directory = Directory::new(&folder.0).unwrap();
     assert!(directory.try_lock().unwrap());
     assert!(!Directory::new(&folder.0).unwrap().try_lock().unwrap(), "another one has it");
-    let key = directory.key().unwrap();
-    assert_eq!(directory.key().unwrap(), key, "it is kept");
+    let key = directory.own_key().unwrap();
+    assert_eq!(directory.own_key().unwrap(), key, "it is kept");
     let mode = |name: &str| fs::metadata(folder.0.join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(""), mode(KEY), mode(LOCK)), (0o700, 0o600, 0o600));
     directory.fresh().unwrap();
     directory.put_in_place().unwrap();
     fs::remove_file(folder.0.join(KEY)).unwrap();
-    assert!(directory.key().is_err(), "a new key would open nothing");
+    assert!(directory.own_key().is_err(), "a new key would open nothing");
 }
 
 /// A folder that is gone with the test.

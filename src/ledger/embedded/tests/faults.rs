@@ -164,7 +164,8 @@ fn a_power_cut_at_any_moment_loses_nothing_that_was_acknowledged() {
                 disk.cut_after(random.random_range(0..80));
             }
             let opened =
-                Embedded::over(place, Sync::Durable, seal(), clock.clone(), metrics).begun();
+                Embedded::over(place, Sync::Durable, Seals::of(seal()), clock.clone(), metrics)
+                    .begun();
             if let Ok(store) = opened {
                 let ledger = Ledger::over(Arc::new(store), hasher(), clock.clone());
                 if cut > 0 {

@@ -1,0 +1,323 @@
+//! One and the same event in every dialect: `tests/golden/<dialect>.event-{available,unavailable}.json`;
+//! and what operators may tell instead.
+
+use http::Uri;
+use proptest::{option, prelude::*, sample::select};
+use uuid::Uuid;
+
+use super::{
+    arbitrary::{name, sink},
+    golden::{golden, pairs},
+    *,
+};
+use crate::qod::{Moment, QosStatus, Secret, SessionId, StatusInfo};
+
+const SESSION: &str = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
+
+static SCHEMAS: LazyLock<BTreeMap<&str, Validator>> = LazyLock::new(|| {
+    let compile = |name| {
+        let descriptor = dialect(name).descriptor();
+        let file = schemas().join(format!("{}.yaml", descriptor.schema));
+        let component = match descriptor.event_shape {
+            EventShape::End => "Notification",
+            EventShape::CloudEvent { .. } => "EventQosStatusChanged",
+        };
+        Document::read(&file).unwrap().validator(component, Direction::Request).unwrap()
+    };
+    DIALECTS.names().map(|name| (name, compile(name))).collect()
+});
+
+fn event(status: QosStatus, status_info: Option<StatusInfo>) -> Event {
+    Event {
+        id: "5698d710-9b1b-4695-a958-7b228f08128c".parse().unwrap(),
+        session: SESSION.parse().unwrap(),
+        status,
+        status_info,
+        at: Moment::from_unix_ms(1_764_594_000_250),
+    }
+}
+
+fn sink_at(url: &str) -> Sink {
+    let token = Some(Secret::new("c8974e592c2fa383d4a3960714+/="));
+    Sink { url: url.to_owned(), token, token_expires_at: None }
+}
+
+fn cases() -> [(&'static str, Event); 2] {
+    [
+        ("event-available", event(QosStatus::Available, None)),
+        ("event-unavailable", event(QosStatus::Unavailable, Some(StatusInfo::DurationExpired))),
+    ]
+}
+
+// As a file has it: nothing, where the dialect has no word.
+fn told(name: &str, event: &Event) -> Value {
+    let sink = sink_at("https://app.example.com/cb/?for=qod");
+    let Some(notification) = dialect(name).notification(event, &sink) else { return Value::Null };
+    json!({
+        "url": notification.url,
+        "contentType": notification.content_type,
+        "authorization": notification.bearer.map(|token| format!("Bearer {}", token.reveal())),
+        "body": serde_json::from_slice::<Value>(&notification.body).unwrap(),
+    })
+}
+
+fn read(body: &Value) -> Result<RemoteEvent, Unreadable> {
+    read_event(body.to_string().as_bytes())
+}
+
+fn has_cloud_events(name: &str) -> bool {
+    matches!(dialect(name).descriptor().event_shape, EventShape::CloudEvent { .. })
+}
+
+fn cloud_event() -> Value {
+    json!({
+        "id": "a-b-c",
+        "source": "https://operator.example/qod",
+        "type": "org.camaraproject.qod.v0.qos-status-changed",
+        "specversion": "1.0",
+        "time": "2025-12-01T14:00:00.25+01:00",
+        "data": {"sessionId": SESSION, "qosStatus": "UNAVAILABLE", "statusInfo": "NETWORK_TERMINATED"},
+    })
+}
+
+fn change_of_0_9() -> Value {
+    json!({
+        "eventId": "5698d710-9b1b-4695-a958-7b228f08128c",
+        "eventType": "QOS_STATUS_CHANGED",
+        "eventTime": "2025-12-01T13:00:00.25Z",
+        "eventDetail":
+            {"sessionId": SESSION, "qosStatus": "UNAVAILABLE", "statusInfo": "NETWORK_TERMINATED"},
+    })
+}
+
+fn end() -> Value {
+    json!({"sessionId": SESSION, "event": "SESSION_TERMINATED"})
+}
+
+#[test]
+fn events_are_written_as_their_golden_files_and_as_their_schemas_say() {
+    for name in DIALECTS.names() {
+        for (way, event) in cases() {
+            let file = golden(name, way, told(name, &event).to_string().as_bytes());
+            let body = file["body"].to_string();
+            if !file.is_null() {
+                let body = Json::parse(body.as_bytes(), &Bounds::default()).unwrap();
+                assert_eq!(SCHEMAS[name].faults(&body), [], "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_operators_event_becomes_each_clients() {
+    for (operator, client) in pairs() {
+        for (way, event) in cases() {
+            let theirs = told(operator, &event);
+            if theirs.is_null() {
+                continue;
+            }
+            let read = read_event(theirs["body"].to_string().as_bytes()).unwrap();
+            assert_eq!(read.operator_session, SESSION);
+            let RemoteEvent { status, status_info, at, .. } = read;
+            assert_eq!(at, has_cloud_events(operator).then_some(event.at));
+            let ours = told(client, &Event { status, status_info, ..event.clone() });
+            let mut expected = golden(client, way, told(client, &event).to_string().as_bytes());
+            if !has_cloud_events(operator)
+                && let Some(data) = expected.pointer_mut("/body/data")
+            {
+                data.as_object_mut().unwrap().remove("statusInfo");
+            }
+            assert_eq!(ours, expected, "{operator} to {client}");
+        }
+    }
+}
+
+#[test]
+fn what_is_only_requested_is_told_to_nobody() {
+    for name in DIALECTS.names() {
+        assert_eq!(told(name, &event(QosStatus::Requested, None)), Value::Null);
+    }
+}
+
+#[test]
+fn only_what_is_unavailable_has_a_reason() {
+    let event = event(QosStatus::Available, Some(StatusInfo::NetworkTerminated));
+    assert_eq!(told("camara-1.1.0", &event).pointer("/body/data/statusInfo"), None);
+    let mut theirs = cloud_event();
+    theirs["data"]["qosStatus"] = json!("AVAILABLE");
+    assert_eq!(read(&theirs).unwrap().status_info, None);
+}
+
+#[test]
+fn up_to_0_8_an_event_goes_below_the_url_with_its_token_in_the_query() {
+    let end = event(QosStatus::Unavailable, None);
+    for (sink, url) in [
+        ("https://a.example", "https://a.example/notifications"),
+        ("https://a.example/", "https://a.example/notifications"),
+        ("https://a.example/cb", "https://a.example/cb/notifications"),
+        ("https://a.example/cb//", "https://a.example/cb/notifications"),
+        ("https://a.example/cb?", "https://a.example/cb/notifications"),
+        ("https://a.example?x=/", "https://a.example/notifications?x=/"),
+        ("https://a.example/cb?x=1?y", "https://a.example/cb/notifications?x=1?y"),
+    ] {
+        for name in ["camara-0.8.0", "camara-0.8.1", "devedge"] {
+            let with_token = dialect(name).notification(&end, &sink_at(sink)).unwrap();
+            let mark = if url.contains('?') { '&' } else { '?' };
+            let expected = format!("{url}{mark}apikey=c8974e592c2fa383d4a3960714%2B%2F%3D");
+            assert_eq!((with_token.url, with_token.bearer), (expected, None));
+            let without_token = Sink { token: None, ..sink_at(sink) };
+            assert_eq!(dialect(name).notification(&end, &without_token).unwrap().url, url);
+        }
+    }
+}
+
+#[test]
+fn an_event_is_read_in_every_shape() {
+    let changed = RemoteEvent {
+        operator_session: SESSION.to_owned(),
+        status: QosStatus::Unavailable,
+        status_info: Some(StatusInfo::NetworkTerminated),
+        at: Some(Moment::from_unix_ms(1_764_594_000_250)),
+    };
+    let ended = RemoteEvent { status_info: None, at: None, ..changed.clone() };
+    let wrapped = json!({"event": change_of_0_9(), "eventSubscriptionId": "x"});
+    for (body, expected) in [
+        (cloud_event(), &changed),
+        (wrapped, &changed),
+        (change_of_0_9(), &changed),
+        (end(), &ended),
+    ] {
+        let read = read_event(body.to_string().as_bytes());
+        assert_eq!(read.as_ref(), Ok(expected), "{body}");
+    }
+}
+
+#[test]
+fn a_reason_or_a_time_that_is_none_costs_no_event() {
+    for odd in [json!("PLMN_GONE"), json!(7), json!({}), json!(null), json!("2025-12-01")] {
+        let mut body = cloud_event();
+        body["data"]["statusInfo"] = odd.clone();
+        assert_eq!(read(&body).unwrap().status_info, None);
+        let mut body = change_of_0_9();
+        body["eventTime"] = odd;
+        assert_eq!(read(&body).unwrap().at, None);
+    }
+    let mut before_the_epoch = cloud_event();
+    before_the_epoch["time"] = json!("1969-12-31T23:59:59Z");
+    assert_eq!(read(&before_the_epoch).unwrap().at, None);
+}
+
+#[test]
+fn what_is_no_event_is_not_taken_for_one() {
+    let spoilt = |mut body: Value, pointer: &str, value: Value| {
+        *body.pointer_mut(pointer).unwrap() = value;
+        body
+    };
+    let odd = [
+        json!(null),
+        json!(7),
+        json!([]),
+        json!({}),
+        json!(""),
+        json!("available"),
+        json!("REQUESTED"),
+        json!("a\nb"),
+        json!(".."),
+        json!("x".repeat(257)),
+    ];
+    for odd in odd {
+        for (body, pointers) in [
+            (cloud_event(), ["/type", "/data", "/data/qosStatus"].as_slice()),
+            (change_of_0_9(), &["/eventType", "/eventDetail", "/eventDetail/qosStatus"]),
+            (json!({"event": change_of_0_9()}), &["/event", "/event/eventDetail/qosStatus"]),
+            (end(), &["/event"]),
+        ] {
+            for pointer in pointers {
+                let body = spoilt(body.clone(), pointer, odd.clone());
+                assert!(read(&body).is_err(), "{body}");
+            }
+        }
+        if !matches!(odd.as_str(), Some("available" | "REQUESTED")) {
+            for (body, pointer) in [
+                (cloud_event(), "/data/sessionId"),
+                (change_of_0_9(), "/eventDetail/sessionId"),
+                (end(), "/sessionId"),
+            ] {
+                let body = spoilt(body, pointer, odd.clone());
+                assert_eq!(read(&body).unwrap_err().operator_session, None, "{body}");
+            }
+        }
+    }
+    let foreign = "org.camaraproject.device-status.v0.roaming-on";
+    assert!(read(&spoilt(cloud_event(), "/type", json!(foreign))).is_err());
+    let listed = json!([cloud_event()]);
+    assert!(read(&listed).is_err());
+}
+
+#[test]
+fn a_session_that_is_named_without_a_status_is_told() {
+    let mut body = cloud_event();
+    body["data"].as_object_mut().unwrap().remove("qosStatus");
+    assert_eq!(read(&body).unwrap_err().operator_session.as_deref(), Some(SESSION));
+}
+
+#[test]
+fn bodies_that_others_could_read_differently_are_refused() {
+    let read = |body: &str| read_event(body.as_bytes());
+    let twice =
+        format!(r#"{{"sessionId":"x","event":"SESSION_TERMINATED","sessionId":"{SESSION}"}}"#);
+    let by_case =
+        format!(r#"{{"sessionId":"x","event":"SESSION_TERMINATED","SessionId":"{SESSION}"}}"#);
+    let after = format!("{} {}", end(), end());
+    let deep = format!(r#"{{"data":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
+    let wide = format!(r#"{{"data":[{}1]}}"#, "1,".repeat(70_000));
+    for body in [&*twice, &by_case, &after, &deep, &wide, "", "{", "\u{0}"] {
+        assert!(read(body).is_err(), "{body}");
+    }
+    assert!(read_event(b"\xff\xfe{}").is_err());
+}
+
+fn happening() -> impl Strategy<Value = Event> {
+    let info = select(vec![
+        StatusInfo::DurationExpired,
+        StatusInfo::NetworkTerminated,
+        StatusInfo::DeleteRequested,
+    ]);
+    (any::<[u128; 2]>(), option::of(option::of(info)), 0..=253_402_207_200_999_u64).prop_map(
+        |([id, session], unavailable, at)| Event {
+            id: Uuid::from_u128(id),
+            session: SessionId(Uuid::from_u128(session)),
+            status: unavailable.map_or(QosStatus::Available, |_| QosStatus::Unavailable),
+            status_info: unavailable.flatten(),
+            at: Moment::from_unix_ms(at),
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn an_event_that_is_written_is_as_its_schema_says_and_read_as_it_was(
+        (name, sink) in name().prop_flat_map(|name| (Just(name), sink(dialect(name).family()))),
+        event in happening(),
+    ) {
+        let Some(notification) = dialect(name).notification(&event, &sink) else {
+            prop_assert!(event.status == QosStatus::Available && !has_cloud_events(name));
+            return Ok(());
+        };
+        let json = Json::parse(&notification.body, &Bounds::default()).unwrap();
+        prop_assert_eq!(SCHEMAS[name].faults(&json), []);
+        let read = read_event(&notification.body).unwrap();
+        let whole = has_cloud_events(name);
+        prop_assert_eq!(read, RemoteEvent {
+            operator_session: event.session.to_string(),
+            status: event.status,
+            status_info: event.status_info.filter(|_| whole),
+            at: Some(event.at).filter(|_| whole),
+        });
+        let (ours, theirs): (Uri, Uri) =
+            (notification.url.parse().unwrap(), sink.url.parse().unwrap());
+        prop_assert_eq!(ours.authority(), theirs.authority());
+        prop_assert_eq!(whole, notification.url == sink.url);
+        prop_assert_eq!(notification.bearer, sink.token.filter(|_| whole));
+    }
+}
