@@ -41,7 +41,7 @@ pub struct Call<'a> {
     pub method: Method,
     /// The path below the endpoint's own.
     pub path: &'a str,
-    /// The header, but for `Host` and the framing.
+    /// The header, but for `Host` and the framing. A body without a `Content-Type` here is JSON.
     pub headers: &'a [(HeaderName, HeaderValue)],
     /// The body; empty for none.
     pub body: Bytes,
@@ -245,7 +245,8 @@ fn request_bytes(endpoint: &Endpoint, call: &Call<'_>) -> BytesMut {
         bytes.extend_from_slice(b": ");
         bytes.extend_from_slice(value.as_bytes());
     }
-    if !call.body.is_empty() {
+    let has_type = call.headers.iter().any(|(name, _)| *name == http::header::CONTENT_TYPE);
+    if !call.body.is_empty() && !has_type {
         bytes.extend_from_slice(b"\r\nContent-Type: application/json");
     }
     if !call.body.is_empty() || call.method == Method::POST {

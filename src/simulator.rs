@@ -1,4 +1,5 @@
-//! An operator of our own making: it speaks any dialect, keeps real sessions, and lets them expire.
+//! An operator of our own making: it speaks any dialect, keeps real sessions, lets them expire, and
+//! tells their sinks what happens to them.
 //!
 //! For the demo, for mock tokens, for tests, and for whoever wants to try a client out. It is an
 //! operator as the dialects describe one, and knows nothing of the gateway.
@@ -12,20 +13,26 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use serde_json::json;
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
 use crate::{
     clock::Clock,
     dialect::{
         Api, Apis, Call, Dialect, Family, Speaks, Strictness, Unrecognised, UnrecognisedReason,
     },
-    qod::{Answer, Kind, Operation, Secret, Written},
+    outbound::Outbound,
+    qod::{Answer, Kind, Moment, Operation, Secret, SessionId, Written},
     refusal,
 };
 
 mod book;
+mod outbox;
 mod sandbox;
 
-use self::book::Book;
+use self::{book::Book, outbox::Outbox};
 
 /// How a simulated operator behaves.
 #[derive(Clone, Debug)]
@@ -42,6 +49,22 @@ pub struct Settings {
     pub grant_all: bool,
     /// How long it thinks before it answers.
     pub latency: Duration,
+    /// How long a session is only requested before it is available, where the dialect has a word
+    /// for that.
+    pub requested_for: Duration,
+    /// How it tells what happens to sessions; nothing, if it does not.
+    pub telling: Option<Telling>,
+}
+
+/// How a simulated operator tells what happens to a session.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Telling {
+    /// How long it waits before each event.
+    pub delay: Duration,
+    /// Does it tell each event twice?
+    pub twice: bool,
+    /// Does it tell that a session is available before it answers its create?
+    pub first: bool,
 }
 
 /// A simulated operator.
@@ -49,6 +72,9 @@ pub struct Simulator {
     settings: Settings,
     apis: Apis,
     book: Mutex<Book>,
+    outbox: Option<Arc<Outbox>>,
+    // Something is due sooner than before.
+    sooner: Notify,
     clock: Clock,
 }
 
@@ -58,28 +84,52 @@ pub(crate) struct No {
     message: String,
 }
 
+// How often it is looked at the clock at least: somebody may set it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+// How long a create waits for its event to be heard first.
+const HEARD_FIRST_WITHIN: Duration = Duration::from_secs(2);
+
 impl Simulator {
     /// An operator without sessions yet.
-    pub fn new(settings: Settings, clock: Clock) -> Self {
+    pub fn new(settings: Settings, outbound: Outbound, clock: Clock) -> Self {
         let speaks = Speaks::One(Arc::clone(&settings.dialect));
         let apis = Apis::new(vec![Api { path: settings.path.clone(), speaks }]);
-        Self { settings, apis, book: Mutex::default(), clock }
+        let outbox = settings
+            .telling
+            .map(|telling| Arc::new(Outbox::new(telling, Arc::clone(&settings.dialect), outbound)));
+        Self { settings, apis, book: Mutex::default(), outbox, sooner: Notify::new(), clock }
     }
 
-    /// Answers one request. `GET /books` tells what is on its books, for tests to compare.
+    /// Lets happen what time brings, when it does. Never ends.
+    pub async fn keep_time(&self) {
+        loop {
+            let wait = self.on_book(|book, now| book.next_due().map(|due| due.since(now)));
+            tokio::select! {
+                () = sleep(wait.map_or(LOOK_EVERY, |wait| wait.min(LOOK_EVERY))) => {}
+                () = self.sooner.notified() => {}
+            }
+        }
+    }
+
+    /// Answers one request. Beside the API there is what tests need of an operator: `GET /books`
+    /// tells the sessions that hold their flow, `POST /books/<id>/terminate` has the network end
+    /// one, `POST /books/<id>/forget` loses it.
     pub async fn answer(&self, request: &Request<Bytes>) -> Response<Bytes> {
         let (method, path) = (request.method(), request.uri().path());
-        if (method, path) == (&Method::GET, "/books") {
-            return self.books();
+        if let Some(response) = self.answer_test(method, path) {
+            return response;
         }
         if !self.settings.latency.is_zero() {
-            tokio::time::sleep(self.settings.latency).await;
+            sleep(self.settings.latency).await;
         }
         let dialect = &self.settings.dialect;
         let mut response =
             match self.apis.recognise(method, path, request.headers(), request.body()) {
                 Ok(call) => match self.serve(&call, request) {
-                    Ok(answer) => dialect.render_answer(&answer),
+                    Ok(answer) => {
+                        self.tell_first(&answer).await;
+                        dialect.render_answer(&answer)
+                    }
                     Err(no) => self.refuse(&no),
                 },
                 Err(Unrecognised { reason, .. }) => self.refuse(&match reason {
@@ -104,13 +154,21 @@ impl Simulator {
 
     fn serve(&self, call: &Call, request: &Request<Bytes>) -> Result<Answer, No> {
         self.authenticate(request.headers())?;
-        let (dialect, now, strictness) =
-            (&self.settings.dialect, self.clock.now(), Strictness::default());
+        self.on_book(|book, now| self.keep_book(book, now, call, request))
+    }
+
+    fn keep_book(
+        &self,
+        book: &mut Book,
+        now: Moment,
+        call: &Call,
+        request: &Request<Bytes>,
+    ) -> Result<Answer, No> {
+        let (dialect, strictness) = (&self.settings.dialect, Strictness::default());
         let malformed = |error: crate::dialect::Malformed| No {
             kind: error.kind(),
             message: error.to_string(),
         };
-        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         match call.operation() {
             Operation::CreateSession => {
                 let wanted =
@@ -121,10 +179,13 @@ impl Simulator {
                 if self.settings.sandbox_rules {
                     sandbox::judge(&wanted)?;
                 }
-                book.create(wanted, self.settings.grant_all, now).map(Answer::Created)
+                let Settings { grant_all, requested_for, .. } = self.settings;
+                let known = has_status(dialect.family());
+                let requested_for = if known { requested_for } else { Duration::ZERO };
+                book.create(wanted, grant_all, requested_for, now).map(Answer::Created)
             }
             Operation::GetSession => {
-                book.find(call.session_id().map_err(malformed)?, now).map(Answer::Found)
+                book.find(call.session_id().map_err(malformed)?).map(Answer::Found)
             }
             Operation::DeleteSession => {
                 book.delete(call.session_id().map_err(malformed)?, now).map(|()| Answer::Deleted)
@@ -141,8 +202,35 @@ impl Simulator {
                     .parse_retrieve_sessions(request.body(), &strictness)
                     .map_err(malformed)?
                     .ok_or_else(|| No::new(Kind::MissingIdentifier, "expected a device"))?;
-                Ok(Answer::Retrieved(book.of_device(&device, now)))
+                Ok(Answer::Retrieved(book.of_device(&device)))
             }
+        }
+    }
+
+    // Opens the book as it stands now; what happens in it is told.
+    fn on_book<T>(&self, act: impl FnOnce(&mut Book, Moment) -> T) -> T {
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        let (now, due_before) = (self.clock.now(), book.next_due());
+        book.settle(now);
+        let done = act(&mut book, now);
+        // Told while the book is open, so that it is told in the order in which it happens.
+        for (event, sink) in book.happened() {
+            if let Some(outbox) = &self.outbox {
+                outbox.put(&event, &sink);
+            }
+        }
+        if book.next_due().is_some_and(|due| due_before.is_none_or(|before| due < before)) {
+            self.sooner.notify_one();
+        }
+        done
+    }
+
+    async fn tell_first(&self, answer: &Answer) {
+        if let (Answer::Created(session), Some(outbox)) = (answer, &self.outbox)
+            && self.settings.telling.is_some_and(|telling| telling.first)
+        {
+            // Whoever has not heard by then hears later.
+            let _ = timeout(HEARD_FIRST_WITHIN, outbox.until_told(session.id)).await;
         }
     }
 
@@ -167,23 +255,47 @@ impl Simulator {
         dialect.render_problem(&problem)
     }
 
-    fn books(&self) -> Response<Bytes> {
-        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut text = String::new();
-        for (session, ends) in book.live(self.clock.now()) {
-            let device = session.wanted.device.as_ref();
-            let number = device.and_then(|device| device.phone.as_ref()).map(Written::text);
-            let line = json!({
-                "id": session.id.to_string(),
-                "phoneNumber": number,
-                "expiresAt": ends.unix_s(),
-            });
-            // Writing into a string cannot fail.
-            let _ = writeln!(text, "{line}");
+    fn answer_test(&self, method: &Method, path: &str) -> Option<Response<Bytes>> {
+        if (method, path) == (&Method::GET, "/books") {
+            return Some(Response::new(self.on_book(|book, _| list(book))));
         }
-        let mut response = Response::new(Bytes::from(text));
-        *response.status_mut() = StatusCode::OK;
-        response
+        let (id, act) = path.strip_prefix("/books/")?.split_once('/')?;
+        let id: SessionId = id.parse().ok()?;
+        let done = match (method, act) {
+            (&Method::POST, "terminate") => self.on_book(|book, now| book.terminate(id, now)),
+            (&Method::POST, "forget") => self.on_book(|book, _| book.forget(id)),
+            _ => return None,
+        };
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = if done { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND };
+        Some(response)
+    }
+}
+
+// A line a session.
+fn list(book: &Book) -> Bytes {
+    let mut text = String::new();
+    for session in book.holding() {
+        let (wanted, granted) = (&session.wanted, &session.granted);
+        let number = wanted.device.as_ref().and_then(|device| device.phone.as_ref());
+        let line = json!({
+            "id": session.id.to_string(),
+            "phoneNumber": number.map(Written::text),
+            "expiresAt": granted.expires_at.unwrap_or_default().unix_s(),
+            "sink": wanted.sink.as_ref().map(|sink| &sink.url),
+            "status": granted.status.name(),
+        });
+        // Writing into a string cannot fail.
+        let _ = writeln!(text, "{line}");
+    }
+    Bytes::from(text)
+}
+
+// Has a session a status there?
+const fn has_status(family: Family) -> bool {
+    match family {
+        Family::V08 => false,
+        Family::V010 | Family::V011 | Family::V1 => true,
     }
 }
 
@@ -200,3 +312,6 @@ impl No {
         Self { kind, message: message.to_owned() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,11 @@ use super::{
     load_dialects, probe, serve, simulate,
     terminal::{self, Style, styled},
 };
-use crate::{dialect::Dialects, outbound::Outbound, simulator::Settings};
+use crate::{
+    dialect::Dialects,
+    outbound::Outbound,
+    simulator::{Settings, Telling},
+};
 
 mod issuer;
 mod tour;
@@ -92,6 +96,8 @@ fn start_operator(dialects: &Dialects, dialect: &str, listen: SocketAddr) -> Res
         sandbox_rules: false,
         grant_all: false,
         latency: Duration::ZERO,
+        requested_for: Duration::ZERO,
+        telling: Some(Telling::default()),
     };
     thread::spawn(move || simulate::serve(listen, settings));
     Ok(())

@@ -11,7 +11,7 @@ use crate::{
     policy::{Bounds, Drain, Listener},
     qod::Secret,
     server::{self, Addressed, Desk, Inside, Rejection, Serving, Site},
-    simulator::{Settings, Simulator},
+    simulator::{Settings, Simulator, Telling},
 };
 
 #[derive(clap::Args)]
@@ -35,12 +35,36 @@ pub(super) struct Arguments {
     /// How long it thinks before it answers, in milliseconds
     #[arg(long, value_name = "N", default_value_t = 0)]
     latency_ms: u64,
+    /// How long a session is only requested before it is available, in milliseconds; 0.8 has no
+    /// word for that
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    requested_ms: u64,
+    #[command(flatten)]
+    telling: TellingArguments,
     /// A file with the bearer token that it asks for; any token does, if not given
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// The folder of API documents
     #[arg(long, value_name = "DIR", default_value = "schemas")]
     schemas: PathBuf,
+}
+
+/// How it tells what happens to sessions, at the sinks that creates name.
+#[derive(clap::Args)]
+struct TellingArguments {
+    /// Tell nothing: an operator without notifications
+    #[arg(long, conflicts_with_all = ["event_delay_ms", "event_twice", "event_first"])]
+    silent: bool,
+    /// How long it waits before each event, in milliseconds
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    event_delay_ms: u64,
+    /// Tell each event twice
+    #[arg(long)]
+    event_twice: bool,
+    /// Tell that a session is available before its create is answered, and wait up to 2 s until
+    /// that is heard
+    #[arg(long)]
+    event_first: bool,
 }
 
 /// Wide enough for any load that is made on one machine.
@@ -57,7 +81,7 @@ const BOUNDS: Bounds = Bounds {
 };
 
 /// A simulated operator, as a site.
-struct Simulated(Simulator);
+struct Simulated(Arc<Simulator>);
 
 #[async_trait]
 impl Desk for Simulated {
@@ -82,11 +106,24 @@ impl Site for Simulated {
         None
     }
 
-    async fn warm_up(&self) {}
+    async fn warm_up(&self) {
+        let simulator = Arc::clone(&self.0);
+        tokio::spawn(async move { simulator.keep_time().await });
+    }
 
     async fn upkeep(&self) {}
 
     async fn settled(&self) {}
+}
+
+impl TellingArguments {
+    fn settings(&self) -> Option<Telling> {
+        (!self.silent).then(|| Telling {
+            delay: Duration::from_millis(self.event_delay_ms),
+            twice: self.event_twice,
+            first: self.event_first,
+        })
+    }
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode, String> {
@@ -111,6 +148,8 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, String> {
         sandbox_rules: arguments.sandbox_rules,
         grant_all: arguments.grant_all,
         latency: Duration::from_millis(arguments.latency_ms),
+        requested_for: Duration::from_millis(arguments.requested_ms),
+        telling: arguments.telling.settings(),
     };
     serve(arguments.listen, settings)
 }
@@ -118,7 +157,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, String> {
 /// Serves a simulated operator until a signal ends it.
 pub(super) fn serve(listen: SocketAddr, settings: Settings) -> Result<ExitCode, String> {
     let caller = caller()?;
-    let simulator = Simulator::new(settings, caller.clock.clone());
+    let simulator = Simulator::new(settings, caller.outbound, caller.clock.clone());
     let serving = Serving {
         listeners: vec![Listener { address: listen, tls: None }],
         callbacks: None,
@@ -130,5 +169,5 @@ pub(super) fn serve(listen: SocketAddr, settings: Settings) -> Result<ExitCode, 
         metrics: caller.metrics,
         clock: caller.clock,
     };
-    server::serve(&serving, Arc::new(Simulated(simulator)))
+    server::serve(&serving, Arc::new(Simulated(Arc::new(simulator))))
 }
