@@ -98,6 +98,11 @@ pub fn names() -> Vec<&'static str> {
     descriptor::ALL.iter().map(|descriptor| descriptor.name).collect()
 }
 
+/// Has whoever speaks the dialect of this name to be given https URLs to notify?
+pub fn https_sinks_only(name: &str) -> bool {
+    descriptor::ALL.iter().any(|descriptor| descriptor.name == name && descriptor.https_sink)
+}
+
 impl Dialects {
     /// Reads and compiles the documents of a folder; every one that cannot be used is named.
     pub fn load(schemas: &Path) -> Result<Self, Vec<SchemaFault>> {

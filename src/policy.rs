@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     access::{Access, Catalogue},
-    dialect::Strictness,
+    dialect::{self, Strictness},
     identity, limit,
     route::Routes,
 };
@@ -199,6 +199,15 @@ fn judge(
         if operator.fitting.qos_profiles.is_empty() {
             let message = "no profile that may be asked for names this operator";
             faults.push(at.fault(message));
+        }
+        let url = gateway.server.callbacks.as_ref().map(|callbacks| callbacks.url.as_str());
+        if operator.callbacks
+            && url.is_some_and(|url| !url.starts_with("https://"))
+            && dialect::https_sinks_only(&operator.dialect)
+        {
+            let message = "this dialect calls back https URLs only: give `callbacks` one in \
+                           gateway.yaml, or say `callbacks: false` here";
+            faults.push(at.key("speaks").fault(message));
         }
         if operator.timeout >= gateway.server.bounds.exchange_deadline {
             let message = "expected a time below `exchange_deadline`, or no answer is waited for";

@@ -39,8 +39,9 @@ pub(super) fn told(record: &Record, event: &RemoteEvent, now: Moment) -> Granted
     if event.status != QosStatus::Unavailable {
         let started_at = event.at.unwrap_or(now);
         let lasts = Duration::from_secs(u64::from(granted.duration_s));
-        granted.started_at = Some(started_at);
-        granted.expires_at = Some(started_at + lasts);
+        granted.started_at.get_or_insert(started_at);
+        // Never earlier than was told before: who holds a flow by it must not let go of it.
+        granted.expires_at = granted.expires_at.max(Some(started_at + lasts));
         granted.status_info = None;
         return granted;
     }

@@ -184,6 +184,12 @@ fn what_contradicts_itself_is_a_fault() {
             "the address is taken by the listener of line ",
         ),
         (
+            "operators.yaml",
+            "speaks: camara-0.8.0",
+            "speaks: §camara-1.1.0",
+            "this dialect calls back https URLs only",
+        ),
+        (
             "gateway.yaml",
             "http://127.0.0.1:8081/callbacks ",
             "§http://10.0.0.1:8081/callbacks ",

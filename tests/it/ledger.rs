@@ -68,7 +68,8 @@ fn a_second_gateway_on_the_same_directory_is_refused() {
     let policy = second.join("gateway.yaml");
     let text = fs::read_to_string(&policy).unwrap();
     let text = text.replace("directory: ledger", "directory: ../ledger");
-    let text = text.replace(":8080\"", ":8081\"").replace(":9090\"", ":9091\"");
+    let text = text.replace(":8080\"", ":8082\"").replace(":9090\"", ":9091\"");
+    let text = text.replace(":8081\"", ":8083\"");
     fs::write(&policy, text).unwrap();
     let folder = second.display().to_string();
     let (well, told) = World::run(&["serve", "--policies", &folder]);

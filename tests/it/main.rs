@@ -6,6 +6,7 @@
 #![expect(clippy::format_push_string, clippy::print_stderr, reason = "for people to read")]
 
 mod books;
+mod callbacks;
 #[cfg(feature = "faults")]
 mod crash;
 mod edge;

@@ -185,7 +185,11 @@ fn an_operator_is_sent_what_was_understood_and_nothing_else() {
     let (head, sent) = requests[0].split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("POST /qod/v0/sessions HTTP/1.1\r\n"), "{head}");
     assert!(head.contains("authorization: Bearer operator-token"), "{head}");
-    let sent: serde_json::Value = serde_json::from_str(sent).unwrap();
+    assert!(!sent.contains("secret-path") && !sent.contains("c8974e592c2f"), "{sent}");
+    let mut sent: serde_json::Value = serde_json::from_str(sent).unwrap();
+    let ours = sent.as_object_mut().unwrap().remove("webhook").unwrap();
+    let url = ours["notificationUrl"].as_str().unwrap();
+    assert!(url.starts_with(&format!("http://{}/told/", world.callbacks())), "{url}");
     let expected = serde_json::json!({
         "device": { "phoneNumber": "+49200000001" },
         "applicationServer": { "ipv4Address": "203.0.113.5" },

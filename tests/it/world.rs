@@ -70,6 +70,7 @@ pub(crate) struct Keys {
 }
 
 pub(crate) const GATEWAY_PORT: u16 = 8080;
+const CALLBACK_PORT: u16 = 8081;
 const ADMIN_PORT: u16 = 9090;
 const OPERATOR_PORT: u16 = 9100;
 const READY_WITHIN: Duration = Duration::from_mins(1);
@@ -180,6 +181,11 @@ impl World {
         self.at(GATEWAY_PORT)
     }
 
+    /// Where operators tell what happens.
+    pub(crate) fn callbacks(&self) -> SocketAddr {
+        self.at(CALLBACK_PORT)
+    }
+
     pub(crate) fn operator(&self, place: usize) -> SocketAddr {
         self.at(OPERATOR_PORT + u16::try_from(place).unwrap())
     }
@@ -247,16 +253,26 @@ impl World {
         self.ask(dialect, client, "POST", "/sessions", &body.to_string())
     }
 
-    fn write_policies(&self, setup: &Setup<'_>) {
+    fn gateway_policy(&self, setup: &Setup<'_>) -> String {
         let ip = self.address;
         let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
-        let mut gateway = format!(
+        let gateway = format!(
             "listeners: [{{ address: \"{ip}:{GATEWAY_PORT}\" }}]\n\
              admin: {{ address: \"{ip}:{ADMIN_PORT}\" }}\n\
+             callbacks: {{ address: \"{ip}:{CALLBACK_PORT}\", url: \"http://{ip}:{CALLBACK_PORT}/told\" }}\n\
              schemas: \"{}\"\nstore: {{ directory: ledger }}\n{}\napis:\n",
             schemas.display(),
             setup.gateway
         );
+        if setup.gateway.contains("notifications:") {
+            return gateway;
+        }
+        format!("notifications: {{ private_networks: [127.0.0.0/8] }}\n{gateway}")
+    }
+
+    fn write_policies(&self, setup: &Setup<'_>) {
+        let ip = self.address;
+        let mut gateway = self.gateway_policy(setup);
         let (mut operators, mut routes, mut names) =
             ("operators:\n".to_owned(), format!("{}\nroutes:\n", setup.routes), Vec::new());
         for (place, dialect) in DIALECTS.iter().enumerate() {
@@ -269,6 +285,10 @@ impl World {
             );
             if *dialect == "devedge" {
                 operators += "    x_authorization_file: bearer\n";
+            }
+            if *dialect == "camara-1.1.0" {
+                // It calls back https URLs only.
+                operators += "    callbacks: false\n";
             }
             operators += setup.operator;
             routes += &format!("  - {{ number_prefix: \"+491{place}\", operator: {name} }}\n");
