@@ -1,8 +1,8 @@
-//! The HTTP calls that the gateway itself makes: to operators, to token issuers, later to sinks.
+//! The HTTP calls that the gateway itself makes: to operators, to token issuers, to clients' sinks.
 //!
 //! They go over pingora's pooled transport, header and body in one write. What matters to the
 //! caller is told apart in three: surely not sent, perhaps sent, answered. Nothing here is retried
-//! but a read or a delete that met a connection which its peer had just closed.
+//! but a call that may be made twice, and met a connection which its peer had just closed.
 
 use std::{
     sync::{
@@ -22,12 +22,19 @@ use pingora::{
 use tokio::{io::AsyncWriteExt, time::timeout};
 
 mod endpoint;
+mod guard;
 
-pub use self::endpoint::{Endpoint, NotAnEndpoint};
+use self::endpoint::NotConnected;
+pub use self::{
+    endpoint::{Endpoint, NotAnEndpoint},
+    guard::{Forbidden, Guard},
+};
 
 const IDLE_CONNECTIONS_MAX: usize = 1024;
 const IDLE: Duration = Duration::from_secs(30);
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+// How long a body that is not needed is read, so that its connection can be used again.
+const CUT_AFTER: Duration = Duration::from_secs(2);
 const INTERIM_ANSWERS_MAX: usize = 8;
 
 /// Makes calls. Cheap to clone; all clones share one pool of connections.
@@ -89,22 +96,18 @@ impl Outbound {
 
     /// Makes one call.
     pub async fn send(&self, endpoint: &Endpoint, call: &Call<'_>) -> Sent {
-        let may_repeat = matches!(call.method, Method::GET | Method::DELETE);
-        let writing = AtomicBool::new(false);
-        let exchange = async {
-            match self.attempt(endpoint, call, &writing).await {
-                Attempt::Closed if may_repeat => self.attempt(endpoint, call, &writing).await,
-                attempt => attempt,
-            }
+        let manner = Manner {
+            may_repeat: matches!(call.method, Method::GET | Method::DELETE),
+            may_cut: false,
         };
-        match timeout(call.within, exchange).await {
-            Ok(Attempt::Done(sent)) => sent,
-            Ok(Attempt::Closed) => Sent::Unknown("the peer closed the connection".to_owned()),
-            Err(_) if writing.into_inner() => {
-                Sent::Unknown(format!("no answer within {:?}", call.within))
-            }
-            Err(_) => Sent::NotSent(format!("no connection within {:?}", call.within)),
-        }
+        let sent = self.carry_out(endpoint, call, manner).await;
+        sent.unwrap_or_else(|forbidden| Sent::NotSent(forbidden.to_string()))
+    }
+
+    /// Makes a call that may arrive twice, and whose answer is its status and header: a body that is
+    /// too large, slow or broken takes nothing from it. An endpoint's guard may forbid the call.
+    pub async fn tell(&self, endpoint: &Endpoint, call: &Call<'_>) -> Result<Sent, Forbidden> {
+        self.carry_out(endpoint, call, Manner { may_repeat: true, may_cut: true }).await
     }
 
     /// Gets a document; any status but 200 is a failure.
@@ -133,16 +136,49 @@ impl Outbound {
         }
     }
 
-    async fn attempt(&self, endpoint: &Endpoint, call: &Call<'_>, writing: &AtomicBool) -> Attempt {
+    async fn carry_out(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call<'_>,
+        manner: Manner,
+    ) -> Result<Sent, Forbidden> {
+        let writing = AtomicBool::new(false);
+        let exchange = async {
+            match self.attempt(endpoint, call, manner, &writing).await {
+                Attempt::Closed if manner.may_repeat => {
+                    self.attempt(endpoint, call, manner, &writing).await
+                }
+                attempt => attempt,
+            }
+        };
+        match timeout(call.within, exchange).await {
+            Ok(Attempt::Done(sent)) => Ok(sent),
+            Ok(Attempt::Forbidden) => Err(Forbidden),
+            Ok(Attempt::Closed) => Ok(Sent::Unknown("the peer closed the connection".to_owned())),
+            Err(_) if writing.into_inner() => {
+                Ok(Sent::Unknown(format!("no answer within {:?}", call.within)))
+            }
+            Err(_) => Ok(Sent::NotSent(format!("no connection within {:?}", call.within))),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call<'_>,
+        manner: Manner,
+        writing: &AtomicBool,
+    ) -> Attempt {
         let within = CONNECT_WITHIN.min(call.reach_within);
         let connected = timeout(within, self.connect(endpoint)).await;
         let (peer, stream, reused, _permit) = match connected {
             Ok(Ok(connected)) => connected,
-            Ok(Err(reason)) => return Attempt::Done(Sent::NotSent(reason)),
+            Ok(Err(NotConnected::Forbidden)) => return Attempt::Forbidden,
+            Ok(Err(NotConnected::Because(reason))) => return Attempt::Done(Sent::NotSent(reason)),
             Err(_) => return Attempt::Done(Sent::NotSent("no connection in time".to_owned())),
         };
         writing.store(true, Ordering::Relaxed);
-        match exchange(endpoint, call, stream).await {
+        match exchange(endpoint, call, manner, stream).await {
             Ok((answer, stream)) => {
                 if let Some(stream) = stream {
                     self.0.release_stream(stream, peer.reuse_hash(), Some(IDLE));
@@ -157,14 +193,15 @@ impl Outbound {
     async fn connect<'a>(
         &self,
         endpoint: &'a Endpoint,
-    ) -> Result<(Arc<HttpPeer>, Stream, bool, tokio::sync::SemaphorePermit<'a>), String> {
-        let permit = endpoint.connections().acquire().await.map_err(|error| error.to_string())?;
+    ) -> Result<(Arc<HttpPeer>, Stream, bool, tokio::sync::SemaphorePermit<'a>), NotConnected> {
+        let because = |reason: &dyn ToString| NotConnected::Because(reason.to_string());
+        let permit = endpoint.connections().acquire().await.map_err(|error| because(&error))?;
         let peer = endpoint.peer().await?;
         let (stream, reused) = self
             .0
             .get_stream(peer.as_ref())
             .await
-            .map_err(|error| error.etype().as_str().to_owned())?;
+            .map_err(|error| because(&error.etype().as_str()))?;
         Ok((peer, stream, reused, permit))
     }
 }
@@ -175,8 +212,16 @@ impl Default for Outbound {
     }
 }
 
+// How a call may be made.
+#[derive(Clone, Copy)]
+struct Manner {
+    may_repeat: bool,
+    may_cut: bool,
+}
+
 enum Attempt {
     Done(Sent),
+    Forbidden,
     /// A pooled connection was closed before it said a word.
     Closed,
 }
@@ -189,6 +234,7 @@ struct Broken {
 async fn exchange(
     endpoint: &Endpoint,
     call: &Call<'_>,
+    manner: Manner,
     mut stream: Stream,
 ) -> Result<(Answered, Option<Stream>), Broken> {
     let silent = |error: &dyn ToString| Broken { heard: false, reason: error.to_string() };
@@ -206,12 +252,18 @@ async fn exchange(
             break;
         }
     }
-    let body = read_body(&mut session, call.answer_bytes_max).await?;
+    let reading = read_body(&mut session, call.answer_bytes_max);
+    let body = if manner.may_cut {
+        timeout(CUT_AFTER, reading).await.ok().and_then(Result::ok).unwrap_or_default()
+    } else {
+        reading.await?
+    };
     let Some(head) = session.resp_header() else {
         return Err(Broken { heard: true, reason: "no header".to_owned() });
     };
     let answer = Answered { status: head.status, headers: head.headers.clone(), body };
     session.respect_keepalive();
+    // A peer that has more to say is hung up on.
     Ok((answer, session.reuse().await))
 }
 
@@ -256,3 +308,6 @@ fn request_bytes(endpoint: &Endpoint, call: &Call<'_>) -> BytesMut {
     bytes.extend_from_slice(&call.body);
     bytes
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

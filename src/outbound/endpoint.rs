@@ -14,9 +14,12 @@ use http::{Uri, uri::Scheme};
 use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::Semaphore;
 
+use super::guard::{Forbidden, Guard};
 use crate::clock::{Clock, Tick};
 
 const RESOLVED_FOR: Duration = Duration::from_secs(30);
+// For how much longer, while too many other names are being looked up.
+const RESOLVED_FOR_MAX: Duration = Duration::from_mins(10);
 
 /// An `http` or `https` URL that calls go to, and how many at one time.
 pub struct Endpoint {
@@ -29,6 +32,7 @@ pub struct Endpoint {
     // Keeps one endpoint's pooled connections from serving another: pingora's own key leaves some
     // TLS settings out.
     group: u64,
+    guard: Option<Arc<Guard>>,
     clock: Clock,
     resolved: ArcSwapOption<Resolved>,
 }
@@ -36,6 +40,12 @@ pub struct Endpoint {
 struct Resolved {
     peer: Arc<HttpPeer>,
     at: Tick,
+}
+
+/// Why there is no connection.
+pub(super) enum NotConnected {
+    Forbidden,
+    Because(String),
 }
 
 /// A text is not a URL that calls can go to.
@@ -81,9 +91,20 @@ impl Endpoint {
             base_path: uri.path().trim_end_matches('/').into(),
             connections: Semaphore::new(connections_max),
             group: GROUPS.fetch_add(1, Ordering::Relaxed),
+            guard: None,
             clock: Clock::system(),
             resolved: ArcSwapOption::empty(),
         })
+    }
+
+    /// The same for a URL that is not our own choice: an address is called only if the guard
+    /// permits all that its name leads to at that time.
+    pub fn guarded(
+        url: &str,
+        connections_max: usize,
+        guard: Arc<Guard>,
+    ) -> Result<Self, NotAnEndpoint> {
+        Ok(Self { guard: Some(guard), ..Self::parse(url, connections_max)? })
     }
 
     /// Is what is sent there encrypted?
@@ -108,17 +129,19 @@ impl Endpoint {
         &self.connections
     }
 
-    pub(super) async fn peer(&self) -> Result<Arc<HttpPeer>, String> {
+    pub(super) async fn peer(&self) -> Result<Arc<HttpPeer>, NotConnected> {
         if let Some(resolved) = &*self.resolved.load()
-            && self.clock.elapsed(resolved.at) < RESOLVED_FOR
+            && self.clock.elapsed(resolved.at) < self.resolved_for()
         {
             return Ok(Arc::clone(&resolved.peer));
         }
-        let mut addresses = tokio::net::lookup_host((&*self.host, self.port))
-            .await
-            .map_err(|_| "the host name does not resolve".to_owned())?;
-        let address: SocketAddr =
-            addresses.next().ok_or_else(|| "the host name has no address".to_owned())?;
+        let addresses = self.lookup().await?;
+        if let Some(guard) = &self.guard {
+            guard.permits_all(&addresses).map_err(|Forbidden| NotConnected::Forbidden)?;
+        }
+        let address = *addresses
+            .first()
+            .ok_or_else(|| NotConnected::Because("the host name has no address".to_owned()))?;
         // The host is never empty: an empty server name would switch verification off.
         let mut peer = HttpPeer::new(address, self.tls, self.host.to_string());
         peer.group_key = self.group;
@@ -126,6 +149,29 @@ impl Endpoint {
         let resolved = Resolved { peer: Arc::clone(&peer), at: self.clock.tick() };
         self.resolved.store(Some(Arc::new(resolved)));
         Ok(peer)
+    }
+
+    fn resolved_for(&self) -> Duration {
+        let crowded = self.guard.as_ref().is_some_and(|guard| guard.is_crowded());
+        if crowded { RESOLVED_FOR_MAX } else { RESOLVED_FOR }
+    }
+
+    async fn lookup(&self) -> Result<Vec<SocketAddr>, NotConnected> {
+        let (host, port) = (self.host.to_string(), self.port);
+        let lookup = async move { tokio::net::lookup_host((host, port)).await.map(Vec::from_iter) };
+        let found = match &self.guard {
+            None => lookup.await,
+            Some(guard) => {
+                let permit = guard.lookup().await;
+                // It goes on when nobody waits for it any more, and has its permit until then.
+                let lookup = tokio::spawn(async move {
+                    let _permit = permit;
+                    lookup.await
+                });
+                lookup.await.unwrap_or_else(|ended| Err(ended.into()))
+            }
+        };
+        found.map_err(|_| NotConnected::Because("the host name does not resolve".to_owned()))
     }
 }
 

@@ -1,0 +1,140 @@
+//! Which addresses may be called when somebody else says where to: nothing that only we can reach.
+//!
+//! A URL that a client hands in must not lead into our own network. Names prove nothing, so it is
+//! the address that is judged, when it is connected to, and whatever way it is written.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+// A look-up takes one of the runtime's 512 blocking threads for as long as the resolver likes. Names
+// that do not resolve must leave some to everybody else.
+const LOOKUPS_MAX: usize = 256;
+
+/// Says which addresses may be called.
+#[derive(Debug)]
+pub struct Guard {
+    allowed: Vec<IpNet>,
+    lookups: Arc<Semaphore>,
+}
+
+/// An address that may not be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the address may not be called")]
+pub struct Forbidden;
+
+const fn v4(a: u8, b: u8, c: u8, d: u8, bits: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), bits)
+}
+
+const fn v6(a: u16, b: u16, bits: u8) -> Ipv6Net {
+    Ipv6Net::new_assert(Ipv6Addr::new(a, b, 0, 0, 0, 0, 0, 0), bits)
+}
+
+// IANA's special-purpose registry, where it is not globally reachable, and what else is nobody's.
+const NOT_PUBLIC_V4: [Ipv4Net; 16] = [
+    v4(0, 0, 0, 0, 8),
+    v4(10, 0, 0, 0, 8),
+    v4(100, 64, 0, 0, 10),
+    v4(127, 0, 0, 0, 8),
+    // A cloud's platform, which answers each of its machines at this address.
+    v4(168, 63, 129, 16, 32),
+    // With the clouds' metadata.
+    v4(169, 254, 0, 0, 16),
+    v4(172, 16, 0, 0, 12),
+    v4(192, 0, 0, 0, 24),
+    v4(192, 0, 2, 0, 24),
+    // Relays of 6to4.
+    v4(192, 88, 99, 0, 24),
+    v4(192, 168, 0, 0, 16),
+    v4(198, 18, 0, 0, 15),
+    v4(198, 51, 100, 0, 24),
+    v4(203, 0, 113, 0, 24),
+    // Multicast; after it reserved, with broadcast.
+    v4(224, 0, 0, 0, 4),
+    v4(240, 0, 0, 0, 4),
+];
+
+// All that is given out as unicast lies here, and in it some that is not public.
+const UNICAST_V6: Ipv6Net = v6(0x2000, 0, 3);
+const NOT_PUBLIC_V6: [Ipv6Net; 3] = [v6(0x2001, 0, 23), v6(0x2001, 0x0db8, 32), v6(0x3fff, 0, 20)];
+
+const COMPATIBLE: Ipv6Net = v6(0, 0, 96);
+const NAT64: Ipv6Net = v6(0x0064, 0xff9b, 96);
+const TEREDO: Ipv6Net = v6(0x2001, 0, 32);
+const SIX_TO_FOUR: Ipv6Net = v6(0x2002, 0, 16);
+
+impl Guard {
+    /// Lets pass what is public, and these networks whatever they are.
+    pub fn new(allowed: Vec<IpNet>) -> Self {
+        Self { allowed, lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
+    }
+
+    /// May this address be called? An IPv6 address that carries an IPv4 address is as good as that.
+    pub fn permits(&self, address: IpAddr) -> bool {
+        if self.allowed.iter().any(|net| net.contains(&address)) {
+            return true;
+        }
+        match address {
+            IpAddr::V4(address) => !NOT_PUBLIC_V4.iter().any(|net| net.contains(&address)),
+            IpAddr::V6(address) => match carried(address) {
+                Carried::Nothing => {
+                    UNICAST_V6.contains(&address)
+                        && !NOT_PUBLIC_V6.iter().any(|net| net.contains(&address))
+                }
+                Carried::One(inner) => self.permits(inner.into()),
+                Carried::Two(server, client) => {
+                    self.permits(server.into()) && self.permits(client.into())
+                }
+            },
+        }
+    }
+
+    /// May all of them be called? A name that leads both out and in is not to be trusted.
+    pub(super) fn permits_all(&self, addresses: &[SocketAddr]) -> Result<(), Forbidden> {
+        let permitted = addresses.iter().all(|address| self.permits(address.ip()));
+        permitted.then_some(()).ok_or(Forbidden)
+    }
+
+    /// Waits until a name may be looked up; it may, for as long as the permit is kept.
+    pub(super) async fn lookup(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.lookups).acquire_owned().await.ok()
+    }
+
+    /// Would somebody who wants to look up a name have to wait?
+    pub(super) fn is_crowded(&self) -> bool {
+        self.lookups.available_permits() == 0
+    }
+}
+
+// The IPv4 addresses in an IPv6 address.
+enum Carried {
+    Nothing,
+    One(Ipv4Addr),
+    Two(Ipv4Addr, Ipv4Addr),
+}
+
+fn carried(address: Ipv6Addr) -> Carried {
+    let [_, one, two, three, _, _, six, seven] = address.segments();
+    let v4 = |high, low| Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low));
+    if address.to_ipv4_mapped().is_some()
+        || COMPATIBLE.contains(&address)
+        || NAT64.contains(&address)
+    {
+        Carried::One(v4(six, seven))
+    } else if SIX_TO_FOUR.contains(&address) {
+        Carried::One(v4(one, two))
+    } else if TEREDO.contains(&address) {
+        // The client's address is written inverted.
+        Carried::Two(v4(two, three), v4(!six, !seven))
+    } else {
+        Carried::Nothing
+    }
+}
+
+#[cfg(test)]
+mod tests;

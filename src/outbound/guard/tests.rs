@@ -1,0 +1,132 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn strict() -> Guard {
+    Guard::new(Vec::new())
+}
+
+#[track_caller]
+fn all(permitted: bool, addresses: &[&str]) {
+    for address in addresses {
+        assert_eq!(strict().permits(address.parse().unwrap()), permitted, "{address}");
+    }
+}
+
+#[test]
+fn what_is_public_may_be_called() {
+    all(
+        true,
+        &["1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0"],
+    );
+    all(
+        true,
+        &["126.255.255.255", "128.0.0.0", "169.253.255.255", "169.255.0.0", "172.15.255.255"],
+    );
+    all(true, &["172.32.0.0", "192.0.1.0", "192.167.255.255", "192.169.0.0", "198.17.255.255"]);
+    all(true, &["198.20.0.0", "223.255.255.255", "168.63.129.15", "168.63.129.17"]);
+    all(true, &["2a00:1450:4001::200e", "2606:4700:4700::1111", "2001:4860:4860::8888"]);
+}
+
+#[test]
+fn what_is_not_public_may_not() {
+    all(
+        false,
+        &["0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.100.100.200"],
+    );
+    all(
+        false,
+        &["127.0.0.1", "127.255.255.255", "169.254.169.254", "169.254.170.2", "168.63.129.16"],
+    );
+    all(false, &["172.16.0.1", "172.31.255.255", "192.0.0.192", "192.0.2.1", "192.88.99.1"]);
+    all(false, &["192.168.0.1", "192.168.255.255", "198.18.0.1", "198.19.255.255", "198.51.100.7"]);
+    all(false, &["203.0.113.9", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255"]);
+}
+
+#[test]
+fn nor_over_ipv6() {
+    all(false, &["::", "::1", "fc00::1", "fd00:ec2::254", "fe80::1", "febf::1", "fec0::1"]);
+    all(false, &["ff02::1", "ff0e::1", "2001:db8::1", "3fff::1", "3fff:fff::1", "100::1"]);
+    all(false, &["100:0:0:1::1", "64:ff9b:1::1", "2001:2::1", "2001:10::1", "2001:20::1"]);
+    all(false, &["4000::1", "5f00::1", "1fff::1", "8000::1", "e000::1"]);
+}
+
+#[test]
+fn an_ipv4_address_inside_an_ipv6_address_is_judged() {
+    // Mapped, compatible, NAT64, 6to4, Teredo (server, and inverted client).
+    all(true, &["::ffff:8.8.8.8", "::8.8.8.8", "64:ff9b::8.8.8.8", "2002:808:808::1"]);
+    all(true, &["2001:0:808:808:0:0:f7f7:f7f7"]);
+    all(false, &["::ffff:127.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1", "::10.0.0.1"]);
+    all(false, &["64:ff9b::10.0.0.1", "64:ff9b::169.254.169.254", "2002:7f00:1::1"]);
+    all(false, &["2002:a9fe:a9fe::", "2002:c0a8:1::1"]);
+    all(false, &["2001:0:808:808:0:0:80ff:fffe", "2001:0:7f00:1:0:0:f7f7:f7f7"]);
+}
+
+#[test]
+fn what_is_allowed_wins_in_every_form_and_allows_nothing_else() {
+    let nets = ["127.0.0.0/8", "fd00::/16"].map(|net| net.parse().unwrap());
+    let guard = Guard::new(nets.to_vec());
+    for address in ["127.0.0.1", "::ffff:127.1.2.3", "64:ff9b::127.0.0.1", "fd00::1", "1.1.1.1"] {
+        assert!(guard.permits(address.parse().unwrap()), "{address}");
+    }
+    for address in ["10.0.0.1", "::1", "fd01::1", "169.254.169.254", "::ffff:10.0.0.1"] {
+        assert!(!guard.permits(address.parse().unwrap()), "{address}");
+    }
+}
+
+// What the standard library knows of addresses that are not public, and the rest bit by bit.
+fn is_surely_not_public(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()
+        || address.is_multicast()
+        || address.is_broadcast()
+        || address.is_documentation()
+        || address.is_unspecified()
+        || a == 0
+        || a >= 240
+        || (a == 100 && b & 0xc0 == 64)
+        || (a == 198 && b & 0xfe == 18)
+        || (a, b, c) == (192, 0, 0)
+        || (a, b, c) == (192, 88, 99)
+}
+
+// Addresses of each kind about as often.
+fn any_v4() -> impl Strategy<Value = Ipv4Addr> {
+    let near = (0..NOT_PUBLIC_V4.len(), any::<u32>()).prop_map(|(place, host)| {
+        let net = NOT_PUBLIC_V4[place];
+        Ipv4Addr::from_bits(net.network().to_bits() | (host & net.hostmask().to_bits()))
+    });
+    prop_oneof![near, any::<u32>().prop_map(Ipv4Addr::from_bits)]
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_is_not_public_is_ever_permitted(address in any_v4(), tail in any::<u64>()) {
+        let inside = u128::from(address.to_bits());
+        let tail = u128::from(tail);
+        let carriers = [
+            0xffff_0000_0000 | inside,
+            inside,
+            (0x0064_ff9b << 96) | inside,
+            (0x2002 << 112) | (inside << 80) | tail,
+            (0x2001 << 112) | (inside << 64) | (tail & 0xffff_ffff),
+            (0x2001 << 112) | (0x0808_0808 << 64) | (!inside & 0xffff_ffff),
+        ];
+        if is_surely_not_public(address) {
+            prop_assert!(!strict().permits(address.into()));
+            for bits in carriers {
+                let carrier = Ipv6Addr::from_bits(bits);
+                prop_assert!(!strict().permits(carrier.into()), "{}", carrier);
+            }
+        }
+    }
+
+    // None that carries another is ever met by chance.
+    #[test]
+    fn no_ipv6_address_is_permitted_outside_global_unicast(bits in any::<u128>()) {
+        prop_assume!(bits >> 125 != 1);
+        prop_assert!(!strict().permits(Ipv6Addr::from_bits(bits).into()));
+    }
+}
