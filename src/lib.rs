@@ -12,6 +12,7 @@
 //! | [`route`]    | which operator serves this device?        | [`route::Found`]            |
 //! | [`ledger`]   | is the flow free? hold it                 | [`ledger::Reservation`]     |
 //! | [`operator`] | does the operator grant it?               | [`operator::Outcome`]       |
+//! | [`notification`] | has the client heard what happened since? | none: nothing comes after it |
 //!
 //! [`gateway`] walks a request through them, in one file: the one to read first. [`refusal`] is the
 //! one table of all that we say no with. [`simulator`] is an operator of our own making.
@@ -29,6 +30,7 @@ pub mod simulator;
 pub mod policy;
 pub mod refusal;
 
+pub mod notification;
 pub mod operator;
 pub mod ledger;
 pub mod route;

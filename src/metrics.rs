@@ -8,6 +8,10 @@ use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+mod notices;
+
+use self::notices::Notices;
+
 /// The gateway's counters. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Families>);
@@ -24,6 +28,7 @@ struct Families {
     store_writable: IntGaugeVec,
     recoveries: IntCounterVec,
     notifications_received: IntCounterVec,
+    notices: Notices,
     repeated: IntCounterVec,
     conflicts: IntCounterVec,
     device_unknown: IntCounterVec,
@@ -133,6 +138,7 @@ impl Metrics {
                 "What operators told of sessions, or somebody in their name",
                 &["operator", "outcome"],
             )?,
+            notices: Notices::new(&registry)?,
             repeated: counter(
                 &registry,
                 "qod_repeated_creates_total",

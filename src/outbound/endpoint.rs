@@ -184,6 +184,7 @@ impl std::fmt::Debug for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qod::Moment;
 
     #[test]
     fn only_plain_urls_are_endpoints() {
@@ -196,5 +197,29 @@ mod tests {
         let endpoint = Endpoint::parse("https://[::1]:8443/qod/v0/", 1).unwrap();
         assert!(endpoint.is_loopback() && endpoint.is_tls());
         assert_eq!((endpoint.authority(), endpoint.base_path()), ("[::1]:8443", "/qod/v0"));
+    }
+
+    #[tokio::test]
+    async fn a_known_address_serves_for_longer_while_too_many_names_are_looked_up() {
+        let clock = Clock::fixed(Moment::from_unix_s(1_700_000_000));
+        let guard = Arc::new(Guard::new(vec!["127.0.0.0/8".parse().unwrap()]));
+        let guarded = Endpoint::guarded("http://127.0.0.1:1", 1, Arc::clone(&guard)).unwrap();
+        let endpoint = Endpoint { clock: clock.clone(), ..guarded };
+        let peer = async || endpoint.peer().await.ok().unwrap();
+        let first = peer().await;
+        assert!(Arc::ptr_eq(&first, &peer().await));
+        clock.advance(RESOLVED_FOR);
+        let second = peer().await;
+        assert!(!Arc::ptr_eq(&first, &second));
+
+        let mut others = Vec::new();
+        while !guard.is_crowded() {
+            others.push(guard.lookup().await);
+        }
+        clock.advance(RESOLVED_FOR);
+        assert!(Arc::ptr_eq(&second, &peer().await));
+        clock.advance(RESOLVED_FOR_MAX);
+        let looks = tokio::join!(peer(), async { others.clear() });
+        assert!(!Arc::ptr_eq(&second, &looks.0));
     }
 }

@@ -18,6 +18,7 @@ const FLOORS: &[&str] = &[
     "route",
     "ledger",
     "operator", // the way
+    "notification",
     "refusal",
     "policy",
     "simulator",

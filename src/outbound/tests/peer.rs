@@ -11,6 +11,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Notify,
 };
 
 /// What it does with a request.
@@ -24,6 +25,8 @@ pub(crate) enum Reply {
     Close,
     /// It says nothing, ever.
     Silence,
+    /// It answers when it is told to.
+    Held(Arc<Notify>, String),
 }
 
 /// Listens until it is dropped.
@@ -97,6 +100,10 @@ async fn converse(mut stream: TcpStream, seen: &Seen, rule: &impl Fn(&str) -> Re
                 return stream.write_all(bytes.as_bytes()).await.unwrap_or_default();
             }
             Reply::Close => return,
+            Reply::Held(go, bytes) => {
+                go.notified().await;
+                stream.write_all(bytes.as_bytes()).await.unwrap_or_default();
+            }
             // Until the caller hangs up.
             Reply::Silence => _ = stream.read(&mut [0; 1]).await,
         }
