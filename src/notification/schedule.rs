@@ -185,6 +185,7 @@ impl Schedule {
         while let Some(&(at, session)) = self.waits.first()
             && at <= now
         {
+            self.waits.pop_first();
             self.hurry(session);
         }
         let (session, running) = self.hosts.next(now)?;

@@ -139,8 +139,8 @@ impl Hosts {
 
     /// Begins the next call.
     pub(super) fn next(&mut self, now: Moment) -> Option<(SessionId, Running)> {
-        while let Some((at, name)) = self.waits.first().cloned()
-            && at <= now
+        while self.waits.first().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, name)) = self.waits.pop_first()
         {
             self.hurry(&name);
         }
