@@ -42,7 +42,6 @@ fn status_of(sent: Result<Sent, Forbidden>) -> u16 {
 async fn an_address_that_the_guard_does_not_permit_is_not_called_however_it_is_written() {
     let peer = Peer::with(|_| status(204)).await;
     let port = peer.address.port();
-    let v6 = Peer::at("[::1]:0", |_| status(204)).await;
     let hosts = [
         "127.0.0.1",
         "127.1",
@@ -63,15 +62,13 @@ async fn an_address_that_the_guard_does_not_permit_is_not_called_however_it_is_w
     ];
     let outbound = Outbound::new();
     for host in hosts {
-        for port in [port, v6.address.port()] {
-            let endpoint = guarded(&format!("http://{host}:{port}"), &["10.0.0.0/8"]);
-            let sent = outbound.tell(&endpoint, &post("/", &[])).await;
-            assert!(matches!(sent, Err(Forbidden)), "{host}: {sent:?}");
-            let sent = outbound.send(&endpoint, &post("/", &[])).await;
-            assert!(matches!(sent, Sent::NotSent(_)), "{host}: {sent:?}");
-        }
+        let endpoint = guarded(&format!("http://{host}:{port}"), &["10.0.0.0/8"]);
+        let sent = outbound.tell(&endpoint, &post("/", &[])).await;
+        assert!(matches!(sent, Err(Forbidden)), "{host}: {sent:?}");
+        let sent = outbound.send(&endpoint, &post("/", &[])).await;
+        assert!(matches!(sent, Sent::NotSent(_)), "{host}: {sent:?}");
     }
-    assert_eq!((peer.connections(), v6.connections()), (0, 0));
+    assert_eq!(peer.connections(), 0);
 }
 
 #[tokio::test]
