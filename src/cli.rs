@@ -9,8 +9,10 @@ use crate::{
     clock::Clock, dialect::Dialects, metrics::Metrics, operator::Caller, outbound::Outbound,
 };
 
+mod admin;
 mod check;
 mod demo;
+mod notifications;
 mod serve;
 mod sessions;
 mod simulate;
@@ -46,6 +48,8 @@ enum Command {
     },
     /// Look at the sessions that a gateway holds
     Sessions(sessions::Arguments),
+    /// Look at what clients have not heard yet of their sessions
+    Notifications(notifications::Arguments),
     /// Be an operator, for trying things out: real sessions, real expiry, no network behind them
     SimulateOperator(simulate::Arguments),
     /// Show all of it at once: three simulated operators, the gateway, and a tour with real HTTP
@@ -60,7 +64,7 @@ pub fn run() -> ExitCode {
     }
     let quiet = matches!(
         arguments.command,
-        Command::Demo(_) | Command::Check { .. } | Command::Sessions(_)
+        Command::Demo(_) | Command::Check { .. } | Command::Sessions(_) | Command::Notifications(_)
     );
     // What pingora's connectors say of a connection is an outcome of the call that wanted it.
     start_log(if quiet {
@@ -74,6 +78,7 @@ pub fn run() -> ExitCode {
         }
         Command::Check { policies } => check::run(&policies),
         Command::Sessions(arguments) => sessions::run(&arguments),
+        Command::Notifications(arguments) => notifications::run(&arguments),
         Command::SimulateOperator(arguments) => simulate::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     };

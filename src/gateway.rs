@@ -22,6 +22,7 @@ use crate::{
     ledger::{self, Booking, Ledger, Record, Reserved, State},
     limit::Admission,
     metrics::Metrics,
+    notification::Courier,
     operator::{Caller, No, Operator, Outcome},
     qod::{Answer, CreateSession, Device, Kind, Nai, Operation, QosStatus, Session},
     refusal::{Refusal, Unread},
@@ -49,6 +50,7 @@ pub struct Gateway {
     rules: ArcSwap<Rules>,
     ledger: Ledger,
     caller: Caller,
+    courier: Courier,
     // What an operator is being asked goes on to its end, whether or not a client still waits.
     running: TaskTracker,
     // What nobody waits for any more, and is heard if it comes.
@@ -61,12 +63,13 @@ pub struct Gateway {
 
 impl Gateway {
     /// Builds a gateway that follows `rules`.
-    pub fn new(rules: Rules, ledger: Ledger, caller: Caller) -> Self {
+    pub fn new(rules: Rules, ledger: Ledger, caller: Caller, courier: Courier) -> Self {
         let (clock, metrics) = (caller.clock.clone(), caller.metrics.clone());
         Self {
             rules: ArcSwap::from_pointee(rules),
             ledger,
             caller,
+            courier,
             running: TaskTracker::new(),
             late: TaskTracker::new(),
             early: Early::default(),

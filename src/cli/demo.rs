@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod issuer;
+mod sink;
 mod tour;
 
 use self::{issuer::Issuer, tour::Tour};
@@ -39,7 +40,10 @@ pub(super) struct Arguments {
 }
 
 const GATEWAY_PORT: u16 = 8080;
+const CALLBACK_PORT: u16 = 8081;
 const ADMIN_PORT: u16 = 9090;
+/// Where the tour's client hears what happens to its sessions.
+const SINK_PORT: u16 = 7080;
 /// The operators of the shipped policies: name, dialect, port.
 const OPERATORS: [(&str, &str, u16); 3] = [
     ("telefonica-es", "telefonica-0.10", 9101),
@@ -53,7 +57,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         return Err("the demo is for a loopback address only".to_owned());
     }
     let at = |port| SocketAddr::new(arguments.address, port);
-    let ports = OPERATORS.iter().map(|(_, _, port)| *port).chain([GATEWAY_PORT, ADMIN_PORT]);
+    let ports = OPERATORS.iter().map(|(_, _, port)| *port).chain([
+        GATEWAY_PORT,
+        CALLBACK_PORT,
+        ADMIN_PORT,
+        SINK_PORT,
+    ]);
     ports.map(at).try_for_each(probe)?;
 
     let schemas = std::fs::canonicalize(&arguments.schemas).map_err(|error| {
@@ -77,7 +86,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let all_as_told = runtime.block_on(async {
         let outbound = Outbound::new();
         until_ready(&outbound, at(ADMIN_PORT), &gateway).await?;
-        let tour = Tour::new(outbound, at(GATEWAY_PORT), at(ADMIN_PORT), &issuer, &OPERATORS)?;
+        let tour = Tour::new(
+            outbound,
+            [at(GATEWAY_PORT), at(ADMIN_PORT), at(SINK_PORT)],
+            &issuer,
+            &OPERATORS,
+        )?;
         tour.go().await
     })?;
     if arguments.once {

@@ -15,6 +15,7 @@ use crate::{
     dialect,
     gateway::{Gateway, Rules},
     ledger::{Ledger, Opening},
+    notification::Courier,
     operator::Caller,
     policy::{self, Keeping, Place, Policy},
     refusal::Unread,
@@ -127,9 +128,17 @@ pub(super) fn serve(
     let dialects = load_dialects(&policy.schemas)?;
     let settings = policy.server.clone();
     let ledger = open_ledger(&policy.keeping, upgrade, &caller)?;
-    let rules = Rules::new(policy, &dialects, &caller)?;
     let (metrics, clock) = (caller.metrics.clone(), caller.clock.clone());
-    let gateway = Arc::new(Gateway::new(rules, ledger, caller));
+    let telling = policy.notifications.settings.clone();
+    let courier = Courier::new(
+        telling,
+        ledger.clone(),
+        Arc::clone(&dialects),
+        clock.clone(),
+        metrics.clone(),
+    );
+    let rules = Rules::new(policy, &dialects, &caller)?;
+    let gateway = Arc::new(Gateway::new(rules, ledger, caller, courier));
     let called_back: Arc<dyn Desk> = Arc::new(CalledBack(Arc::clone(&gateway)));
     let serving = Serving {
         listeners: settings.listeners,

@@ -1,18 +1,16 @@
 //! `sessions`: what the ledger holds. A running gateway is asked on its admin listener; if there is
 //! none, its directory is read, and nothing in it is changed.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode};
 
-use bytes::Bytes;
 use clap::Subcommand;
 use http::Method;
 use serde_json::Value;
 
-use super::{serve, terminal};
+use super::{admin::Admin, serve, terminal};
 use crate::{
     gateway::{NEXT, Wanted, told_of},
     ledger::{Peek, State},
-    outbound::{Answered, Call, Endpoint, Outbound, Sent},
     policy::Keeping,
     qod::SessionId,
 };
@@ -68,13 +66,6 @@ enum Source {
     Stopped(Box<Peek>),
 }
 
-struct Admin {
-    endpoint: Endpoint,
-    outbound: Outbound,
-}
-
-const WITHIN: Duration = Duration::from_secs(10);
-const ANSWER_BYTES_MAX: usize = 16 << 20;
 const PAGE: usize = 500;
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
@@ -124,9 +115,7 @@ impl Filter {
 impl Source {
     async fn find(policies: &std::path::Path) -> Result<Self, String> {
         let place = serve::load_place(policies)?;
-        let endpoint = Endpoint::parse(&format!("http://{}", place.admin), 1)
-            .map_err(|error| error.to_string())?;
-        let admin = Admin { endpoint, outbound: Outbound::new() };
+        let admin = Admin::at(place.admin)?;
         let Err(silence) = admin.ask(Method::GET, "/healthz").await else {
             return Ok(Self::Running(admin));
         };
@@ -194,25 +183,6 @@ impl Admin {
         let query = if bare { "?unmasked" } else { "" };
         let answer = self.ask(method, &format!("/sessions/{id}{what}{query}")).await?;
         serde_json::from_slice(&answer.body).map_err(|error| error.to_string())
-    }
-
-    async fn ask(&self, method: Method, path: &str) -> Result<Answered, String> {
-        let call = Call {
-            method,
-            path,
-            headers: &[],
-            body: Bytes::new(),
-            reach_within: WITHIN,
-            within: WITHIN,
-            answer_bytes_max: ANSWER_BYTES_MAX,
-        };
-        match self.outbound.send(&self.endpoint, &call).await {
-            Sent::Answered(answer) if answer.status.is_success() => Ok(answer),
-            Sent::Answered(answer) => {
-                Err(String::from_utf8_lossy(&answer.body).trim_end().to_owned())
-            }
-            Sent::NotSent(reason) | Sent::Unknown(reason) => Err(reason),
-        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! For whoever runs the gateway: what the ledger holds, and the one thing that a person may know better.
+//! For whoever runs the gateway: what the ledger holds, what clients have not heard yet, and what a
+//! person may know better.
 //! Phone numbers and addresses are masked unless they are asked for.
 
 use std::fmt::{Display, Write as _};
@@ -14,7 +15,9 @@ use crate::{
     qod::{Device, DeviceIpv4, Moment, Nai, SessionId},
 };
 
-/// The header field that says after which session to go on.
+mod notifications;
+
+/// The header field that says after which line to go on.
 pub const NEXT: &str = "qod-next";
 
 const PAGE_MAX: usize = 1000;
@@ -37,12 +40,15 @@ pub struct Wanted {
 }
 
 impl Gateway {
-    /// Answers on `/sessions`; nothing, if the path is none.
+    /// Answers on `/sessions` and `/notifications`; nothing, if the path is none.
     pub async fn look_inside(
         &self,
         (method, path, query): (&Method, &str, &str),
         from_a_browser: bool,
     ) -> Option<Response<Vec<u8>>> {
+        if let Some(rest) = path.strip_prefix("/notifications") {
+            return self.look_at_notifications(method, rest, query, from_a_browser);
+        }
         let rest = path.strip_prefix("/sessions")?;
         let wanted = match Wanted::read(query) {
             Ok(wanted) => wanted,

@@ -42,10 +42,12 @@ impl Gateway {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.metrics.sessions(&operator.0, state.name(), count);
         }
+        self.courier.measure();
     }
 
-    /// Fetches what the first requests will need.
+    /// Fetches what the first requests will need, and begins to tell clients what happens.
     pub async fn warm_up(&self) {
+        self.courier.start();
         self.rules.load_full().identity.warm_up().await;
     }
 
@@ -61,6 +63,7 @@ impl Gateway {
     pub async fn settled(&self) {
         self.running.close();
         self.running.wait().await;
+        self.courier.stopped().await;
         self.ledger.close().await;
     }
 

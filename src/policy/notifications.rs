@@ -1,7 +1,7 @@
 //! `callbacks` and `notifications` of `gateway.yaml`: how operators tell what happens to sessions,
 //! and how clients are told.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -15,6 +15,7 @@ use super::{
     source::Spot,
     words::{Plaintext, Said, Span, Url},
 };
+use crate::notification;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -80,13 +81,17 @@ impl CallbacksEntry {
 
 impl NotificationsEntry {
     pub(super) fn settings(self) -> Notifications {
+        let settings = notification::Settings::default();
         Notifications {
-            private_networks: self.private_networks.into_iter().map(|net| net.0).collect(),
+            settings: notification::Settings {
+                private_networks: self.private_networks.into_iter().map(|net| net.0).collect(),
+                kept_for: self.kept_for.map_or(settings.kept_for, |time| time.0.0),
+                ..settings
+            },
             expiring_token: match self.expiring_token {
                 ExpiringTokenEntry::Refuse => ExpiringToken::Refuse,
                 ExpiringTokenEntry::Accept => ExpiringToken::Accept,
             },
-            kept_for: self.kept_for.map_or(Duration::from_hours(24), |time| time.0.0),
         }
     }
 }

@@ -2,12 +2,11 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use ipnet::IpNet;
-
 use crate::{
     dialect::Fitting,
     ledger,
     limit::Rate,
+    notification,
     qod::{OperatorId, Secret},
 };
 
@@ -30,14 +29,12 @@ pub struct Callbacks {
 }
 
 /// How clients are told what happens to their sessions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Notifications {
-    /// Networks that sinks may be in although they are not public.
-    pub private_networks: Vec<IpNet>,
+    /// Where, and for how long.
+    pub settings: notification::Settings,
     /// What if a sink's token is good for less time than its session?
     pub expiring_token: ExpiringToken,
-    /// How long it is tried to tell a client.
-    pub kept_for: Duration,
 }
 
 /// What if a sink's token is good for less time than its session?

@@ -34,7 +34,11 @@ impl Admin {
                 Ok(()) => (200, TEXT, "ready\n".to_owned()),
                 Err(reason) => (503, TEXT, format!("{reason}\n")),
             },
-            _ => (404, TEXT, "expected /metrics, /healthz, /readyz or /sessions\n".to_owned()),
+            _ => (
+                404,
+                TEXT,
+                "expected /metrics, /healthz, /readyz, /sessions or /notifications\n".to_owned(),
+            ),
         }
     }
 }

@@ -17,8 +17,8 @@ use crate::{
     world::{Setup, World, id_of, wait_for, wish},
 };
 
-const THEIRS: &str = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
-const NUMBER: &str = "+49200000001";
+pub(crate) const THEIRS: &str = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
+pub(crate) const NUMBER: &str = "+49200000001";
 
 /// An answer to a create, or a look, in 0.10.1.
 fn session(status: &str) -> String {
@@ -31,7 +31,7 @@ fn session(status: &str) -> String {
     .to_string()
 }
 
-fn event(theirs: &str, status: &str, info: Option<&str>) -> Value {
+pub(crate) fn event(theirs: &str, status: &str, info: Option<&str>) -> Value {
     let mut data = json!({ "sessionId": theirs, "qosStatus": status });
     if let Some(info) = info {
         data["statusInfo"] = info.into();
@@ -45,7 +45,7 @@ fn event(theirs: &str, status: &str, info: Option<&str>) -> Value {
 
 /// Where an operator was asked to tell what happens, and what to show there.
 #[derive(Clone, Debug)]
-struct Callback {
+pub(crate) struct Callback {
     at: SocketAddr,
     path: String,
     token: String,
@@ -53,7 +53,7 @@ struct Callback {
 
 impl Callback {
     /// Out of a create.
-    fn of(request: &str) -> Self {
+    pub(crate) fn of(request: &str) -> Self {
         let (_, body) = request.split_once("\r\n\r\n").unwrap();
         let body: Value = serde_json::from_str(body).unwrap();
         let url = body["webhook"]["notificationUrl"].as_str().unwrap();
@@ -62,7 +62,7 @@ impl Callback {
         Self { at: at.parse().unwrap(), path: format!("/{path}"), token }
     }
 
-    fn tell(&self, event: &Value) -> Answer {
+    pub(crate) fn tell(&self, event: &Value) -> Answer {
         self.tell_as(&format!("Bearer {}", self.token), event)
     }
 
@@ -72,9 +72,9 @@ impl Callback {
     }
 }
 
-/// A world in which the operator has granted a session; how it was to tell what happens to it.
-fn granted(status: &'static str) -> (World, Fixture, String, Callback) {
-    let (world, operator) = world_with(move |request| {
+/// A world with an operator that grants one session, and tells nothing by itself.
+pub(crate) fn granting(status: &'static str) -> (World, Fixture) {
+    world_with(move |request| {
         if request.starts_with("DELETE") {
             answer(204, "").into()
         } else if request.starts_with("POST") {
@@ -82,7 +82,12 @@ fn granted(status: &'static str) -> (World, Fixture, String, Callback) {
         } else {
             answer(200, &session(status)).into()
         }
-    });
+    })
+}
+
+/// A world in which the operator has granted a session; how it was to tell what happens to it.
+fn granted(status: &'static str) -> (World, Fixture, String, Callback) {
+    let (world, operator) = granting(status);
     let made = world.create("camara-0.10.1", "app", &wish("camara-0.10.1", NUMBER)).expect(201);
     let callback = Callback::of(&operator.requests()[0]);
     (world, operator, id_of(&made), callback)

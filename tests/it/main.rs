@@ -13,6 +13,7 @@ mod edge;
 mod ending;
 mod http;
 mod ledger;
+mod notifications;
 mod operators;
 mod refusals;
 mod release_1;

@@ -13,12 +13,15 @@ use crate::{
     outbound::{Answered, Call, Endpoint, Outbound, Sent},
 };
 
+mod events;
+
 /// A walk through everything.
 pub(super) struct Tour {
     outbound: Outbound,
     gateway: Endpoint,
     admin: Endpoint,
     operators: Vec<(&'static str, &'static str, Endpoint)>,
+    sink: SocketAddr,
     tokens: Tokens,
     failures: Cell<u32>,
 }
@@ -48,8 +51,7 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 impl Tour {
     pub(super) fn new(
         outbound: Outbound,
-        gateway: SocketAddr,
-        admin: SocketAddr,
+        [gateway, admin, sink]: [SocketAddr; 3],
         issuer: &Issuer,
         operators: &[(&'static str, &'static str, u16)],
     ) -> Result<Self, String> {
@@ -70,6 +72,7 @@ impl Tour {
             gateway: endpoint(gateway)?,
             admin: endpoint(admin)?,
             operators: operators.collect::<Result<_, String>>()?,
+            sink,
             tokens,
             failures: Cell::new(0),
         })
@@ -81,6 +84,7 @@ impl Tour {
         self.creates().await?;
         self.refusals().await?;
         self.one_session().await?;
+        self.events().await?;
         self.sandbox().await?;
         self.metrics().await?;
         let failures = self.failures.get();
@@ -288,7 +292,7 @@ impl Tour {
 
     async fn metrics(&self) -> Result<(), String> {
         heading("What Prometheus saw of it");
-        let text = self.get(&self.admin, "/metrics").await?;
+        let text = self.call(&self.admin, Method::GET, "/metrics", &[], Bytes::new()).await?;
         let text = String::from_utf8_lossy(&text.body).into_owned();
         let shown =
             ["qod_requests_total", "qod_conflicts_total", "qod_sessions{", "qod_rate_limited"];
@@ -319,10 +323,19 @@ impl Tour {
     }
 
     async fn books(&self, operator: &str) -> Result<usize, String> {
+        let books = self.ask_operator(operator, Method::GET, "/books").await?;
+        Ok(String::from_utf8_lossy(&books.body).lines().count())
+    }
+
+    async fn ask_operator(
+        &self,
+        operator: &str,
+        method: Method,
+        path: &str,
+    ) -> Result<Answered, String> {
         let mut found = self.operators.iter().filter(|(name, ..)| *name == operator);
         let (_, _, endpoint) = found.next().ok_or_else(|| format!("no operator {operator}"))?;
-        let books = self.get(endpoint, "/books").await?;
-        Ok(String::from_utf8_lossy(&books.body).lines().count())
+        self.call(endpoint, method, path, &[], Bytes::new()).await
     }
 
     async fn step(&self, step: &Step<'_>) -> Result<(), String> {
@@ -369,10 +382,6 @@ impl Tour {
         }
         let body = step.body.as_ref().map(ToString::to_string).unwrap_or_default();
         self.call(&self.gateway, step.method.clone(), step.path, &headers, body.into()).await
-    }
-
-    async fn get(&self, endpoint: &Endpoint, path: &str) -> Result<Answered, String> {
-        self.call(endpoint, Method::GET, path, &[], Bytes::new()).await
     }
 
     async fn call(
