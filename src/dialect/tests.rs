@@ -9,6 +9,7 @@ mod paths;
 mod properties;
 mod refused_bodies;
 mod v1;
+mod v1_2;
 
 use std::{
     path::{Path, PathBuf},
@@ -65,6 +66,7 @@ fn every_descriptor_becomes_a_dialect() {
         "camara-0.8.1",
         "camara-1.0.0",
         "camara-1.1.0",
+        "camara-1.2.0-rc.3",
         "devedge",
         "telefonica-0.10",
     ];
@@ -86,6 +88,7 @@ fn a_folder_without_schemas_names_every_missing_file_once() {
             "camara-0.11.1.yaml",
             "camara-1.0.0.yaml",
             "camara-1.1.0.yaml",
+            "camara-1.2.0-rc.3.yaml",
         ]
     );
 }

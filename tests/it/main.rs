@@ -15,6 +15,7 @@ mod ledger;
 mod operators;
 mod refusals;
 mod release_1;
+mod release_1_2;
 mod shipped;
 mod tidy;
 mod tokens;
