@@ -7,7 +7,7 @@ use crate::qod::{IdentifierKind, Operation};
 pub enum Family {
     /// CAMARA 0.8: `ueId`, `asId`, `qos`.
     V08,
-    /// CAMARA 0.10: `device`, `applicationServer`, `qosProfile`, `webhook`.
+    /// CAMARA 0.9 and 0.10: `device`, `applicationServer`, `qosProfile`, `webhook`.
     V010,
     /// CAMARA 0.11: `sink`, `sinkCredential`, `statusInfo`.
     V011,
@@ -277,7 +277,7 @@ const CAMARA_1_1_0: Descriptor = Descriptor {
 };
 
 /// Every dialect, oldest first.
-pub(super) static ALL: [Descriptor; 9] = [
+pub(super) static ALL: [Descriptor; 10] = [
     Descriptor {
         name: "camara-0.8.0",
         schema: "camara-0.8.0",
@@ -296,6 +296,16 @@ pub(super) static ALL: [Descriptor; 9] = [
         proof_header: Some("x-authorization"),
         transaction_header: Some("x-transaction-id"),
         ..CAMARA_0_8_1
+    },
+    Descriptor {
+        name: "camara-0.9.0",
+        schema: "camara-0.9.0",
+        operations: CREATE_TO_DELETE,
+        rule: Rule {
+            device: DeviceRule { ipv6_masks: true, ..CAMARA_0_10_1.rule.device },
+            ..CAMARA_0_10_1.rule
+        },
+        ..CAMARA_0_10_1
     },
     CAMARA_0_10_1,
     Descriptor {

@@ -64,6 +64,7 @@ fn every_descriptor_becomes_a_dialect() {
         "camara-0.11.1",
         "camara-0.8.0",
         "camara-0.8.1",
+        "camara-0.9.0",
         "camara-1.0.0",
         "camara-1.1.0",
         "camara-1.2.0-rc.3",
@@ -84,6 +85,7 @@ fn a_folder_without_schemas_names_every_missing_file_once() {
         [
             "camara-0.8.0.yaml",
             "camara-0.8.1.yaml",
+            "camara-0.9.0.yaml",
             "camara-0.10.1.yaml",
             "camara-0.11.1.yaml",
             "camara-1.0.0.yaml",
