@@ -6,7 +6,11 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    clock::Clock, dialect::Dialects, metrics::Metrics, operator::Caller, outbound::Outbound,
+    clock::Clock,
+    dialect::{Dialects, SchemaFault},
+    metrics::Metrics,
+    operator::Caller,
+    outbound::Outbound,
 };
 
 mod admin;
@@ -99,14 +103,15 @@ fn caller() -> Result<Caller, String> {
 }
 
 fn load_dialects(schemas: &std::path::Path) -> Result<Arc<Dialects>, String> {
-    let faults = |faults: Vec<crate::dialect::SchemaFault>| {
-        let lines: Vec<String> = faults
-            .iter()
-            .map(|fault| schemas.join(&fault.file).display().to_string() + ": " + &fault.message)
-            .collect();
-        lines.join("\n")
+    Dialects::load(schemas).map(Arc::new).map_err(|faults| told(schemas, &faults))
+}
+
+/// What is wrong with the documents in a folder.
+fn told(schemas: &std::path::Path, faults: &[SchemaFault]) -> String {
+    let line = |fault: &SchemaFault| {
+        schemas.join(&fault.file).display().to_string() + ": " + &fault.message
     };
-    Dialects::load(schemas).map(Arc::new).map_err(faults)
+    faults.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Is the address free? Pingora would end the process over one that is not, with less to say.

@@ -33,7 +33,7 @@ use serde::Serialize;
 pub use self::{
     answer::Unreadable,
     api::{Api, Apis, Call, Speaks, Unrecognised, UnrecognisedReason, WrongMedia},
-    descriptor::{Correlator, Descriptor, ErrorShape, EventShape, Family},
+    descriptor::{Correlator, Descriptor, ErrorShape, Errors, EventShape, Family},
     event::{Notification, RemoteEvent, read as read_event},
     fault::{Fault, Malformed},
     fit::{Fitting, LegacyIpv4, Unfit},
@@ -41,13 +41,16 @@ pub use self::{
     retrieval::{RemoteSession, RemoteSessions},
 };
 use self::{
+    descriptor::Rule,
     fault::Faults,
     node::Node,
     schema::{Direction, Document, Validator},
 };
 use crate::{
     json::{Bounds, Json},
-    qod::{Answer, CreateSession, Device, Event, Granted, Operation, Problem, Session, Sink},
+    qod::{
+        Answer, CreateSession, Device, Event, Granted, Operation, Problem, QosStatus, Session, Sink,
+    },
 };
 
 /// One way to speak: a descriptor and the schemas of the bodies that clients send.
@@ -100,15 +103,24 @@ pub fn names() -> Vec<&'static str> {
 
 /// Has whoever speaks the dialect of this name to be given https URLs to notify?
 pub fn https_sinks_only(name: &str) -> bool {
-    descriptor::ALL.iter().any(|descriptor| descriptor.name == name && descriptor.https_sink)
+    descriptor::ALL.iter().any(|descriptor| descriptor.name == name && descriptor.rule.sink.https)
 }
 
 impl Dialects {
     /// Reads and compiles the documents of a folder; every one that cannot be used is named.
     pub fn load(schemas: &Path) -> Result<Self, Vec<SchemaFault>> {
+        Self::load_those(schemas, |_| true)
+    }
+
+    /// The same, of one dialect; of none, if none is called so.
+    pub fn load_only(schemas: &Path, name: &str) -> Result<Self, Vec<SchemaFault>> {
+        Self::load_those(schemas, |known| known == name)
+    }
+
+    fn load_those(schemas: &Path, those: impl Fn(&str) -> bool) -> Result<Self, Vec<SchemaFault>> {
         let mut documents: BTreeMap<&str, Option<Document>> = BTreeMap::new();
         let (mut dialects, mut faults) = (BTreeMap::new(), Vec::new());
-        for descriptor in &descriptor::ALL {
+        for descriptor in descriptor::ALL.iter().filter(|descriptor| those(descriptor.name)) {
             let file = format!("{}.yaml", descriptor.schema);
             let fault = |message| SchemaFault { file: file.clone(), message };
             let document = documents.entry(descriptor.schema).or_insert_with(|| {
@@ -139,7 +151,7 @@ impl Dialect {
     fn compile(descriptor: &'static Descriptor, document: &Document) -> Result<Self, String> {
         let where_there_is = |operation, component| {
             let validator = || document.validator(component, Direction::Request);
-            descriptor.family.has(operation).then(validator).transpose()
+            descriptor.has(operation).then(validator).transpose()
         };
         Ok(Self {
             descriptor,
@@ -167,6 +179,16 @@ impl Dialect {
         self.descriptor
     }
 
+    fn rule(&self) -> &'static Rule {
+        &self.descriptor.rule
+    }
+
+    // What the release refuses the policies cannot let pass.
+    fn strictness(&self, asked: &Strictness) -> Strictness {
+        let own = self.rule().strict.then_some(UnknownMembers::Refuse);
+        Strictness { unknown_members: own.unwrap_or(asked.unknown_members), ..*asked }
+    }
+
     /// Reads what a client wants. A duration that may be missing, and is, is the longest that the
     /// release knows.
     pub fn parse_create_session(
@@ -174,14 +196,15 @@ impl Dialect {
         body: &[u8],
         strictness: &Strictness,
     ) -> Result<CreateSession, Malformed> {
+        let strictness = &self.strictness(strictness);
         let json = Json::parse(body, &strictness.bounds())?;
         let mut faults = Faults::of_schema(&self.create_session, &json);
         let root = Node::root(&json);
         let wanted = match self.family() {
-            Family::V08 => v08::read_wanted(&root, self.descriptor, strictness, &mut faults),
-            Family::V010 => v010::read_wanted(&root, strictness, &mut faults),
+            Family::V08 => v08::read_wanted(&root, self.rule(), strictness, &mut faults),
+            Family::V010 => v010::read_wanted(&root, self.rule(), strictness, &mut faults),
             Family::V011 | Family::V1 => {
-                v1::read_wanted(&root, self.descriptor, strictness, &mut faults)
+                v1::read_wanted(&root, self.rule(), strictness, &mut faults)
             }
         };
         faults.none_or(wanted)
@@ -193,17 +216,13 @@ impl Dialect {
         body: &[u8],
         strictness: &Strictness,
     ) -> Result<u32, Malformed> {
+        let strictness = &self.strictness(strictness);
         let json = Json::parse(body, &strictness.bounds())?;
         let mut faults = Faults::of_any_schema(self.extend_session.as_ref(), &json);
-        let root = Node::root(&json);
-        let additional_s = match self.family() {
-            Family::V08 => None,
-            Family::V010 => wish::read_extension(&root, &v010::RULE, strictness, &mut faults),
-            Family::V011 | Family::V1 => {
-                wish::read_extension(&root, &v1::RULE, strictness, &mut faults)
-            }
-        };
-        faults.none_or(additional_s)
+        let additional_s = self.has(Operation::ExtendSession).then(|| {
+            wish::read_extension(&Node::root(&json), self.rule(), strictness, &mut faults)
+        });
+        faults.none_or(additional_s.flatten())
     }
 
     /// Reads of which device a client wants to be told the sessions; of none, if it leaves that to
@@ -213,15 +232,21 @@ impl Dialect {
         body: &[u8],
         strictness: &Strictness,
     ) -> Result<Option<Device>, Malformed> {
+        let strictness = &self.strictness(strictness);
         let json = Json::parse(body, &strictness.bounds())?;
         let mut faults = Faults::of_any_schema(self.retrieve_sessions.as_ref(), &json);
-        let root = Node::root(&json);
+        let device = self
+            .has(Operation::RetrieveSessions)
+            .then(|| v1::read_retrieval(&Node::root(&json), self.rule(), strictness, &mut faults));
+        faults.none_or(device)
+    }
+
+    /// Can a client be told that this is the session that it has asked for? Up to 0.8 there is no
+    /// word for one that the network cannot grant.
+    pub fn has_words_for(&self, session: &Session) -> bool {
         match self.family() {
-            Family::V08 | Family::V010 => faults.none_or(None),
-            Family::V011 | Family::V1 => {
-                let device = v1::read_retrieval(&root, strictness, &mut faults);
-                faults.none_or(Some(device))
-            }
+            Family::V08 => session.granted.status != QosStatus::Unavailable,
+            Family::V010 | Family::V011 | Family::V1 => true,
         }
     }
 
@@ -246,64 +271,58 @@ impl Dialect {
 
     fn write_session(&self, session: &Session) -> Bytes {
         match self.family() {
-            Family::V08 => v08::write_session(session, self.descriptor),
-            Family::V010 => v010::write_session(session),
+            Family::V08 => v08::write_session(session, self.rule()),
+            Family::V010 => v010::write_session(session, self.rule()),
             Family::V011 | Family::V1 => v1::write_session(session, self.descriptor),
         }
     }
 
     /// What a client is told when the answer is no. An `Allow` field is for the caller to add.
     pub fn render_problem(&self, problem: &Problem) -> Response<Bytes> {
-        problem::render(problem, self.descriptor.error_shape)
+        problem::render(problem, &self.descriptor.errors)
     }
 
     /// What to ask of an operator that speaks this dialect: never more than is wanted, in no other
     /// words than it has, and nothing of the client's own sink.
     pub fn fit(&self, wanted: &CreateSession, fitting: &Fitting) -> Result<CreateSession, Unfit> {
-        fit::fit(self.family(), wanted, fitting)
+        fit::fit(self.rule(), wanted, fitting)
     }
 
     /// What of a device an operator that speaks this dialect can be told.
     pub fn fit_device(&self, device: &Device, fitting: &Fitting) -> Result<Device, Unfit> {
-        fit::fit_device(self.family(), device, None, fitting).map(|(device, _)| device)
+        fit::fit_device(self.rule(), device, None, fitting).map(|(device, _)| device)
     }
 
     /// The body that asks an operator for a session that [`Dialect::fit`] has made. The sink is the
     /// gateway's own.
     pub fn create_session_request(&self, fitted: &CreateSession, sink: Option<&Sink>) -> Bytes {
         match self.family() {
-            Family::V08 => v08::write_wanted(fitted, sink, self.descriptor),
-            Family::V010 => v010::write_wanted(fitted, sink),
-            Family::V011 | Family::V1 => v1::write_wanted(fitted, sink),
+            Family::V08 => v08::write_wanted(fitted, sink, self.rule()),
+            Family::V010 => v010::write_wanted(fitted, sink, self.rule()),
+            Family::V011 | Family::V1 => v1::write_wanted(fitted, sink, self.rule()),
         }
     }
 
     /// The body that asks an operator to extend a session; nothing, if its dialect cannot.
     pub fn extend_session_request(&self, additional_s: u32) -> Option<Bytes> {
-        match self.family() {
-            Family::V08 => None,
-            Family::V010 | Family::V011 | Family::V1 => Some(wish::write_extension(additional_s)),
-        }
+        self.has(Operation::ExtendSession).then(|| wish::write_extension(additional_s))
     }
 
     /// The body that asks an operator for its sessions of a device, as
     /// [`Dialect::fit_device`] has made it; nothing, if its dialect cannot.
     pub fn retrieve_sessions_request(&self, device: &Device) -> Option<Bytes> {
-        match self.family() {
-            Family::V08 | Family::V010 => None,
-            Family::V011 | Family::V1 => Some(v1::write_retrieval(device)),
-        }
+        self.has(Operation::RetrieveSessions).then(|| v1::write_retrieval(device, self.rule()))
     }
 
     /// Has it this operation?
     pub fn has(&self, operation: Operation) -> bool {
-        self.family().has(operation)
+        self.descriptor.has(operation)
     }
 
     /// Where an operator has this operation, below its base path; nothing, if its dialect has no
     /// such operation or the operator's id for the session is none that may stand in a path.
     pub fn path_of(&self, operation: Operation, operator_session: Option<&str>) -> Option<String> {
-        api::path_of(self.family(), operation, operator_session)
+        api::path_of(self.descriptor, operation, operator_session)
     }
 
     /// What an operator tells of a session: its own id, and how the session stands.
@@ -317,10 +336,9 @@ impl Dialect {
 
     /// What sessions an operator tells of, up to 100. One that cannot be read hides no other.
     pub fn read_sessions(&self, body: &[u8]) -> Result<RemoteSessions, Unreadable> {
-        match self.family() {
-            Family::V08 | Family::V010 => retrieval::read(body, |_| None),
-            Family::V011 | Family::V1 => retrieval::read(body, v1::read_listed),
-        }
+        retrieval::read(body, |listed| {
+            self.has(Operation::RetrieveSessions).then(|| v1::read_listed(listed, self.rule()))?
+        })
     }
 
     /// What a client is told of an event, and how; nothing, if its dialect has no word for it.

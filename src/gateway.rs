@@ -176,6 +176,9 @@ impl Gateway {
         });
         let session = held.await?;
         trail.of_session(session.id);
+        if !call.dialect().has_words_for(&session) {
+            return Err(Refusal::NeverGranted);
+        }
         Ok(Answer::Created(session))
     }
 

@@ -5,8 +5,6 @@
 //! released documents; where a release documents none, the nearest that it does). Neither has a
 //! wildcard: what is new does not compile until it stands here.
 
-use std::borrow::Cow;
-
 use crate::{
     access::Forbidden,
     dialect::{Descriptor, Family, Malformed, Unfit, UnrecognisedReason, WrongMedia},
@@ -17,6 +15,8 @@ use crate::{
     qod::{Kind, Pace, Problem},
     route::NoOperator,
 };
+
+mod codes;
 
 /// Why a request was not served.
 #[derive(Debug)]
@@ -52,6 +52,8 @@ pub enum Refusal {
     },
     /// The token of the client's sink is over before the session would be.
     SinkTokenExpires,
+    /// The network cannot grant the session, and the dialect has no word for such a one.
+    NeverGranted,
     /// A session that is not available cannot be extended.
     NotAvailable,
     /// The `Idempotency-Key` is none, or there are several.
@@ -85,8 +87,8 @@ pub enum Unread {
 
 /// A no of this kind, in the words of a dialect.
 pub fn problem_of(kind: Kind, message: String, told_in: &Descriptor) -> Problem {
-    let (status, code) = status_and_code(kind, told_in);
-    Problem { kind, status, code, message, pace: None }
+    let (status, code) = codes::of(kind, told_in);
+    Problem { kind, status, code: code.into(), message, pace: None }
 }
 
 impl Refusal {
@@ -134,6 +136,7 @@ impl Refusal {
             Self::Ledger(error) => kind_of_ledger(error),
             Self::SinkTokenExpires => Kind::InvalidToken,
             Self::NotAvailable => Kind::ExtensionNotAllowed,
+            Self::NeverGranted => Kind::Unavailable,
             Self::InDoubt => Kind::Unavailable,
             Self::Operator(no) => kind_of_no(no),
             Self::Silence(Silence::Lost(_)) => Kind::Timeout,
@@ -163,6 +166,7 @@ impl Refusal {
             | Self::Ledger(_)
             | Self::TooLong { .. }
             | Self::SinkTokenExpires
+            | Self::NeverGranted
             | Self::NotAvailable
             | Self::BadIdempotencyKey
             | Self::InDoubt => None,
@@ -205,6 +209,7 @@ impl Refusal {
             Self::SinkTokenExpires => {
                 "the sink's access token is over before the session would be".to_owned()
             }
+            Self::NeverGranted => "the network cannot grant the session now".to_owned(),
             Self::NotAvailable => "the session is not available, and cannot be extended".to_owned(),
             Self::BadIdempotencyKey => {
                 "expected one `Idempotency-Key` of 1 to 255 visible characters".to_owned()
@@ -233,6 +238,7 @@ fn kind_of_unfit(unfit: &Unfit) -> Kind {
         Unfit::Mask { .. } | Unfit::Ports | Unfit::Profile => Kind::InvalidArgument,
         Unfit::DeviceMissing => Kind::MissingIdentifier,
         Unfit::Servers => Kind::NotApplicable,
+        Unfit::PortTooLow { .. } => Kind::OutOfRange,
         Unfit::Duration { .. } => Kind::DurationOutOfRange,
     }
 }
@@ -323,139 +329,6 @@ const fn conflict_in(family: Family) -> &'static str {
         Family::V08 => "Another session is created for the same UE",
         Family::V010 => "Another session is created for the same device",
         Family::V011 | Family::V1 => "Another session holds this flow of the device",
-    }
-}
-
-fn status_and_code(kind: Kind, told_in: &Descriptor) -> (u16, Cow<'static, str>) {
-    let (status, code) = match told_in.family {
-        Family::V08 => in_0_8(kind, told_in),
-        Family::V010 => in_0_10(kind, told_in),
-        Family::V011 => in_0_11(kind, told_in),
-        Family::V1 => in_1(kind, told_in),
-    };
-    (status, Cow::Borrowed(code))
-}
-
-/// CAMARA 0.8. It documents 400, 401, 403, 404, 409, 500 and 503; 405 and 429 have no neighbour.
-const fn in_0_8(kind: Kind, told_in: &Descriptor) -> (u16, &'static str) {
-    match kind {
-        Kind::InvalidArgument
-        | Kind::OutOfRange
-        | Kind::DurationOutOfRange
-        | Kind::InvalidSink
-        | Kind::InvalidCredential
-        | Kind::InvalidToken
-        | Kind::DeviceNotFound
-        | Kind::UnsupportedIdentifier
-        | Kind::MissingIdentifier
-        | Kind::UnnecessaryIdentifier
-        | Kind::NotApplicable
-        | Kind::ProfileNotApplicable
-        | Kind::ExtensionNotAllowed
-        | Kind::UnsupportedMediaType
-        | Kind::ContentTooLarge
-        | Kind::HeaderTooLarge
-        | Kind::NotImplemented => (400, "INVALID_INPUT"),
-        Kind::Unauthenticated => (401, "UNAUTHORIZED"),
-        Kind::PermissionDenied => (403, "FORBIDDEN"),
-        Kind::SessionNotFound | Kind::PathNotFound => (404, "NOT_FOUND"),
-        Kind::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED"),
-        Kind::Conflict => (409, "CONFLICT"),
-        Kind::TooManyRequests | Kind::QuotaExceeded => (429, "TOO_MANY_REQUESTS"),
-        Kind::Internal => (500, "INTERNAL"),
-        Kind::Unavailable | Kind::Timeout | Kind::BadGateway => (503, told_in.unavailable_code),
-    }
-}
-
-/// CAMARA 0.9 and 0.10: those of 0.8, and 501.
-const fn in_0_10(kind: Kind, told_in: &Descriptor) -> (u16, &'static str) {
-    match kind {
-        Kind::InvalidArgument
-        | Kind::InvalidSink
-        | Kind::InvalidCredential
-        | Kind::InvalidToken
-        | Kind::DeviceNotFound
-        | Kind::UnsupportedIdentifier
-        | Kind::MissingIdentifier
-        | Kind::UnnecessaryIdentifier
-        | Kind::ProfileNotApplicable
-        | Kind::ExtensionNotAllowed
-        | Kind::UnsupportedMediaType
-        | Kind::ContentTooLarge
-        | Kind::HeaderTooLarge => (400, "INVALID_ARGUMENT"),
-        Kind::OutOfRange | Kind::DurationOutOfRange => (400, "OUT_OF_RANGE"),
-        Kind::Unauthenticated => (401, "UNAUTHENTICATED"),
-        Kind::PermissionDenied => (403, "PERMISSION_DENIED"),
-        Kind::SessionNotFound | Kind::PathNotFound => (404, "NOT_FOUND"),
-        Kind::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED"),
-        Kind::Conflict => (409, "CONFLICT"),
-        Kind::TooManyRequests | Kind::QuotaExceeded => (429, "TOO_MANY_REQUESTS"),
-        Kind::Internal => (500, "INTERNAL"),
-        Kind::NotApplicable | Kind::NotImplemented => (501, "NOT_IMPLEMENTED"),
-        Kind::Unavailable | Kind::Timeout | Kind::BadGateway => (503, told_in.unavailable_code),
-    }
-}
-
-/// CAMARA 0.11. It has no code for an identifier of the wrong kind, or for none: the device cannot be
-/// identified. 405, 413 and 415 are not its own.
-const fn in_0_11(kind: Kind, told_in: &Descriptor) -> (u16, &'static str) {
-    match kind {
-        Kind::InvalidArgument | Kind::HeaderTooLarge => (400, "INVALID_ARGUMENT"),
-        Kind::OutOfRange => (400, "OUT_OF_RANGE"),
-        Kind::DurationOutOfRange => (400, "QUALITY_ON_DEMAND.DURATION_OUT_OF_RANGE"),
-        Kind::InvalidSink => (400, told_in.sink_code),
-        Kind::InvalidCredential => (400, "INVALID_CREDENTIAL"),
-        Kind::InvalidToken => (400, "INVALID_TOKEN"),
-        Kind::ProfileNotApplicable => told_in.profile_not_applicable,
-        Kind::Unauthenticated => (401, "UNAUTHENTICATED"),
-        Kind::PermissionDenied => (403, "PERMISSION_DENIED"),
-        Kind::UnnecessaryIdentifier => (403, "INVALID_TOKEN_CONTEXT"),
-        Kind::SessionNotFound | Kind::PathNotFound => (404, "NOT_FOUND"),
-        Kind::DeviceNotFound => (404, "DEVICE_NOT_FOUND"),
-        Kind::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED"),
-        Kind::Conflict => (409, "CONFLICT"),
-        Kind::ExtensionNotAllowed => (409, "QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED"),
-        Kind::ContentTooLarge => (413, "CONTENT_TOO_LARGE"),
-        Kind::UnsupportedMediaType => (415, "UNSUPPORTED_MEDIA_TYPE"),
-        Kind::UnsupportedIdentifier | Kind::MissingIdentifier => (422, "UNIDENTIFIABLE_DEVICE"),
-        Kind::NotApplicable | Kind::NotImplemented => (422, "DEVICE_NOT_APPLICABLE"),
-        Kind::TooManyRequests => (429, "TOO_MANY_REQUESTS"),
-        Kind::QuotaExceeded => (429, "QUOTA_EXCEEDED"),
-        Kind::Internal => (500, "INTERNAL"),
-        Kind::Unavailable | Kind::Timeout | Kind::BadGateway => (503, told_in.unavailable_code),
-    }
-}
-
-/// CAMARA 1.0 and 1.1, and what CAMARA's Commonalities have for all APIs: 405, 415, 500 to 504.
-/// They have no 413.
-const fn in_1(kind: Kind, told_in: &Descriptor) -> (u16, &'static str) {
-    match kind {
-        Kind::InvalidArgument | Kind::HeaderTooLarge => (400, "INVALID_ARGUMENT"),
-        Kind::OutOfRange => (400, "OUT_OF_RANGE"),
-        Kind::DurationOutOfRange => (400, "QUALITY_ON_DEMAND.DURATION_OUT_OF_RANGE"),
-        Kind::InvalidSink => (400, told_in.sink_code),
-        Kind::InvalidCredential => (400, "INVALID_CREDENTIAL"),
-        Kind::InvalidToken => (400, "INVALID_TOKEN"),
-        Kind::Unauthenticated => (401, "UNAUTHENTICATED"),
-        Kind::PermissionDenied => (403, "PERMISSION_DENIED"),
-        Kind::SessionNotFound | Kind::PathNotFound => (404, "NOT_FOUND"),
-        Kind::DeviceNotFound => (404, "IDENTIFIER_NOT_FOUND"),
-        Kind::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED"),
-        Kind::Conflict => (409, "CONFLICT"),
-        Kind::ExtensionNotAllowed => (409, "QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED"),
-        Kind::ContentTooLarge => (413, "CONTENT_TOO_LARGE"),
-        Kind::UnsupportedMediaType => (415, "UNSUPPORTED_MEDIA_TYPE"),
-        Kind::UnsupportedIdentifier => (422, "UNSUPPORTED_IDENTIFIER"),
-        Kind::MissingIdentifier => (422, "MISSING_IDENTIFIER"),
-        Kind::UnnecessaryIdentifier => (422, "UNNECESSARY_IDENTIFIER"),
-        Kind::NotApplicable | Kind::NotImplemented => (422, "SERVICE_NOT_APPLICABLE"),
-        Kind::ProfileNotApplicable => told_in.profile_not_applicable,
-        Kind::TooManyRequests => (429, "TOO_MANY_REQUESTS"),
-        Kind::QuotaExceeded => (429, "QUOTA_EXCEEDED"),
-        Kind::Internal => (500, "INTERNAL"),
-        Kind::BadGateway => (502, "BAD_GATEWAY"),
-        Kind::Unavailable => (503, told_in.unavailable_code),
-        Kind::Timeout => (504, "TIMEOUT"),
     }
 }
 

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
 
-use super::{caller, load_dialects, probe};
+use super::{caller, probe, told};
 use crate::{
+    dialect::{self, Dialects},
     policy::{Bounds, Drain, Listener},
     qod::Secret,
     server::{self, Addressed, Desk, Inside, Rejection, Serving, Site},
@@ -128,10 +129,11 @@ impl TellingArguments {
 
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode, String> {
     probe(arguments.listen)?;
-    let dialects = load_dialects(&arguments.schemas)?;
+    let dialects = Dialects::load_only(&arguments.schemas, &arguments.dialect);
+    let dialects = dialects.map_err(|faults| told(&arguments.schemas, &faults))?;
     let dialect = dialects.named(&arguments.dialect).ok_or_else(|| {
-        let names: Vec<&str> = dialects.names().collect();
-        format!("no dialect is called `{}`; there are {}", arguments.dialect, names.join(", "))
+        let names = dialect::names().join(", ");
+        format!("no dialect is called `{}`; there are {names}", arguments.dialect)
     })?;
     let token = match &arguments.token_file {
         Some(file) => {

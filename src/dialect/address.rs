@@ -1,11 +1,20 @@
 //! Addresses, networks and numbers, read strictly: one text, one meaning.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::{fault::Faults, node::Node};
-use crate::qod::{ApplicationServer, Nai, PhoneNumber, Written};
+use super::{
+    descriptor::{Rule, Servers},
+    fault::Faults,
+    node::Node,
+};
+use crate::qod::{ApplicationServer, Kind, Nai, PhoneNumber, Written};
+
+/// From 1.2 on: the member that has a list of servers.
+pub(super) const LIST_FIELD: &str = "ipAddresses";
+
+const LISTED_MAX: usize = 16;
 
 /// A phone number, its plus optional.
 pub(super) fn phone(node: &Node<'_>, faults: &mut Faults) -> Option<Written<PhoneNumber>> {
@@ -66,13 +75,19 @@ pub(super) fn ipv6(node: &Node<'_>, faults: &mut Faults) -> Option<Written<Ipv6N
     })
 }
 
-/// A server: one address or network of each family, at least one of them. No other member may
-/// stand beside them: a server that is left out would be all servers.
+/// A server: one address or network of each family, at least one of them; or a list of addresses.
+/// No other member may stand beside them: a server that is left out would be all servers.
 pub(super) fn server(
     node: &Node<'_>,
     names: [&str; 2],
+    rule: &Rule,
     faults: &mut Faults,
 ) -> Option<ApplicationServer> {
+    let listed = rule.servers == Servers::SubnetsOrList;
+    if let Some(list) = node.member(LIST_FIELD).filter(|_| listed) {
+        node.only(&[LIST_FIELD], faults);
+        return Some(ApplicationServer::Addresses(addresses(&list, faults)));
+    }
     node.only(&names, faults);
     node.any_of(&names, faults);
     let [v4, v6] = names;
@@ -82,14 +97,45 @@ pub(super) fn server(
     (ipv4.is_some() || ipv6.is_some()).then_some(server)
 }
 
-/// The texts of a server's IPv4 and IPv6 networks. A list of addresses, which no family here
-/// can say, has none: `fit` makes networks of it, or refuses.
+// One address twice, however it is written, is no list of servers.
+fn addresses(list: &Node<'_>, faults: &mut Faults) -> Vec<Written<IpAddr>> {
+    let mut known: Vec<Written<IpAddr>> = Vec::new();
+    for element in list.elements(faults).take(LISTED_MAX + 1) {
+        let Some(address) = address(&element, faults) else { continue };
+        if known.iter().any(|other| other.value == address.value) {
+            let expected = "expected a list without an address that is there twice";
+            faults.meaning(list.place, Kind::InvalidArgument, expected);
+        }
+        known.push(address);
+    }
+    if known.len() > LISTED_MAX {
+        faults.shape(list.place, format!("expected a list of at most {LISTED_MAX} elements"));
+    }
+    known
+}
+
+// Of whichever family.
+fn address(node: &Node<'_>, faults: &mut Faults) -> Option<Written<IpAddr>> {
+    let expected = "expected an address such as 198.51.100.7 or 2001:db8::1, not a network and not of IPv4 in \
+         IPv6";
+    node.parsed(faults, expected, |text| {
+        let v4 = text.parse().ok().map(IpAddr::V4);
+        let address = v4.or_else(|| ipv6_address(text).map(IpAddr::V6))?;
+        Some(Written::from_text(address, text))
+    })
+}
+
+/// The texts of a server's IPv4 and IPv6 networks. A list of addresses is shown by the first of
+/// each family to who has no words for it; no operator is: `fit` makes networks of it, or refuses.
 pub(super) fn server_texts(server: &ApplicationServer) -> [Option<String>; 2] {
     match server {
         ApplicationServer::Subnets { ipv4, ipv6 } => {
             [ipv4.as_ref().map(Written::text), ipv6.as_ref().map(Written::text)]
         }
-        ApplicationServer::Addresses(_) => [None, None],
+        ApplicationServer::Addresses(list) => {
+            let first = |v4| list.iter().find(|address| address.value.is_ipv4() == v4);
+            [first(true), first(false)].map(|address| address.map(Written::text))
+        }
     }
 }
 

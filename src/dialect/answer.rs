@@ -6,14 +6,11 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::{fault::Faults, node::Node};
+use super::{descriptor::DurationRule, fault::Faults, node::Node};
 use crate::{
     json::{Bounds, Json},
     qod::{Granted, Kind, Message, Moment, QosStatus, Severity, StatusInfo},
 };
-
-/// The longest session up to 0.10, in seconds.
-pub(super) const DURATION_S_MAX: u32 = 86_400;
 
 const OPERATOR_SESSION_BYTES_MAX: usize = 256;
 
@@ -52,11 +49,20 @@ pub(super) fn read_profile(node: &Node<'_>, faults: &mut Faults) -> Option<Strin
     Some(name.to_owned())
 }
 
-/// Reads the duration that a client wants: the longest, if it names none.
-pub(super) fn read_duration(body: &Node<'_>, s_max: u32, faults: &mut Faults) -> Option<u32> {
-    match body.member("duration") {
-        Some(duration) => duration.number(faults, Kind::DurationOutOfRange, (1, s_max)),
-        None => Some(s_max),
+/// Reads the duration that a client wants: the longest, if it names none and need not.
+pub(super) fn read_duration(
+    body: &Node<'_>,
+    rule: &DurationRule,
+    faults: &mut Faults,
+) -> Option<u32> {
+    let duration = if rule.required {
+        Some(body.required("duration", faults)?)
+    } else {
+        body.member("duration")
+    };
+    match duration {
+        Some(duration) => duration.number(faults, Kind::DurationOutOfRange, (1, rule.s_max)),
+        None => Some(rule.s_max),
     }
 }
 

@@ -4,7 +4,9 @@ use std::{fmt::Write, iter, sync::Arc};
 
 use http::{HeaderMap, Method, header};
 
-use super::{Correlator, Dialect, Family, answer::is_operator_session, fault::Malformed, sniff};
+use super::{
+    Correlator, Descriptor, Dialect, answer::is_operator_session, fault::Malformed, sniff,
+};
 use crate::qod::{Operation, SessionId};
 
 /// Which path speaks what.
@@ -142,11 +144,11 @@ impl Speaks {
 
     fn any_has(&self, operation: Operation) -> bool {
         let mut all = iter::once(self.default()).chain(self.candidates());
-        all.any(|dialect| dialect.family().has(operation))
+        all.any(|dialect| dialect.has(operation))
     }
 
     fn dialect_of(&self, operation: Operation, headers: &HeaderMap, body: &[u8]) -> &Arc<Dialect> {
-        let able = || self.candidates().filter(|dialect| dialect.family().has(operation));
+        let able = || self.candidates().filter(|dialect| dialect.has(operation));
         let sniffed = match operation {
             Operation::CreateSession => sniff::dialect(able(), headers, body),
             Operation::GetSession
@@ -244,7 +246,7 @@ impl Call {
     /// if its path speaks it, and it has the operation.
     pub fn prefer(&mut self, dialect: &Arc<Dialect>) {
         let known = self.candidates.iter().any(|candidate| candidate.name() == dialect.name());
-        if known && dialect.family().has(self.operation) {
+        if known && dialect.has(self.operation) {
             self.dialect = Arc::clone(dialect);
         }
     }
@@ -302,11 +304,11 @@ fn is_json(content_type: &str) -> bool {
 
 /// Where an operator has an operation, below its base path.
 pub(super) fn path_of(
-    family: Family,
+    descriptor: &Descriptor,
     operation: Operation,
     operator_session: Option<&str>,
 ) -> Option<String> {
-    if !family.has(operation) {
+    if !descriptor.has(operation) {
         return None;
     }
     let session = || operator_session.filter(|id| is_operator_session(id)).map(escaped);

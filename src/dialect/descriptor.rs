@@ -1,17 +1,17 @@
 //! The dialects, as data: what tells one from the others of its family.
 
-use crate::qod::Operation;
+use crate::qod::{IdentifierKind, Operation};
 
 /// Releases that share a codec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
     /// CAMARA 0.8: `ueId`, `asId`, `qos`.
     V08,
-    /// CAMARA 0.10: `device`, `applicationServer`, `qosProfile`, `webhook`.
+    /// CAMARA 0.9 and 0.10: `device`, `applicationServer`, `qosProfile`, `webhook`.
     V010,
     /// CAMARA 0.11: `sink`, `sinkCredential`, `statusInfo`.
     V011,
-    /// CAMARA 1.0 and 1.1: the bodies of 0.11, and other errors.
+    /// CAMARA 1.0 to 1.2: the bodies of 0.11, and other errors.
     V1,
 }
 
@@ -26,30 +26,112 @@ pub struct Descriptor {
     pub schema: &'static str,
     /// The path that the release's document serves it under.
     pub default_path: &'static str,
-    /// What the URL to notify is called in 0.8.
-    pub notify_field: &'static str,
-    /// How an error is put.
-    pub error_shape: ErrorShape,
+    /// What can be asked in it.
+    pub operations: &'static [Operation],
+    /// What may be wished for.
+    pub(super) rule: Rule,
     /// How an event is put, and where it is posted.
     pub event_shape: EventShape,
     /// What a create is answered with when it succeeds.
     pub created_status: u16,
-    /// The code that goes with 503. That of 0.8.0 is misspelt in the release itself.
-    pub unavailable_code: &'static str,
+    /// Is a device shown by one of its identifiers only?
+    pub one_identifier: bool,
+    /// What it says no with.
+    pub errors: Errors,
     /// A header of the client's that proves its possession of a key, and so tells the dialect.
     pub proof_header: Option<&'static str>,
     /// A header that names an exchange: echoed to the client, and sent on to an operator.
     pub transaction_header: Option<&'static str>,
     /// What a correlator may be; nothing, if the release does not say.
     pub correlator: Option<Correlator>,
-    /// Has a sink to be an https URL?
-    pub https_sink: bool,
+}
+
+/// What may be wished for. A schema says some of it too; what it says, it says of bodies only.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Rule {
+    /// Are members that nobody knows refused, whatever the policies say?
+    pub(super) strict: bool,
+    pub(super) device: DeviceRule,
+    /// How servers are given.
+    pub(super) servers: Servers,
+    /// The lowest port.
+    pub(super) port_min: u16,
+    pub(super) duration: DurationRule,
+    pub(super) sink: SinkRule,
+}
+
+/// How a device is given.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct DeviceRule {
+    /// Has it to be named?
+    pub(super) required: bool,
+    /// What it may be known by.
+    pub(super) kinds: &'static [IdentifierKind],
+    /// Has a phone number to have its plus?
+    pub(super) plus: bool,
+    /// How its IPv4 address is given.
+    pub(super) ipv4: Ipv4Form,
+    /// May its IPv6 address be a network?
+    pub(super) ipv6_masks: bool,
+}
+
+/// How a device's IPv4 address is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ipv4Form {
+    /// Alone, or as a network.
+    Net,
+    /// As the Internet sees it, beside a private address or a port.
+    Public,
+}
+
+/// How servers are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Servers {
+    /// One address or network of each family.
+    Subnets,
+    /// So, or as a list of addresses.
+    SubnetsOrList,
+}
+
+/// How long a session may be, in seconds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct DurationRule {
+    /// Has it to be told? If not, the longest is meant.
+    pub(super) required: bool,
+    /// The longest.
+    pub(super) s_max: u32,
+    /// By how much it may be extended at once.
+    pub(super) extension_s_max: u32,
+}
+
+/// How a sink is given.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct SinkRule {
+    /// The member at the top that has it, or its URL.
+    pub(super) field: &'static str,
+    /// Has its URL to be https?
+    pub(super) https: bool,
+    /// Are there credentials that the one who notifies fetches with a key of its own?
+    pub(super) key_credentials: bool,
+}
+
+/// What a dialect says no with.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Errors {
+    /// How an error is put.
+    pub shape: ErrorShape,
+    /// Whose codes it has, but for those here.
+    pub codes: Family,
+    /// The code that goes with 503. That of 0.8.0 is misspelt in the release itself.
+    pub unavailable: &'static str,
     /// The code of a sink that may not be notified.
-    pub sink_code: &'static str,
+    pub sink: &'static str,
+    /// The status and code of a credential that would have to be fetched with a key of ours.
+    pub private_key_jwt: (u16, &'static str),
     /// The status and code of a profile that is not offered now.
     pub profile_not_applicable: (u16, &'static str),
-    /// Is a device shown by one of its identifiers only?
-    pub one_identifier: bool,
+    /// How long a message may be; nothing, if the release does not say.
+    pub message_chars_max: Option<usize>,
 }
 
 /// What a release lets an `x-correlator` be.
@@ -78,6 +160,9 @@ pub enum EventShape {
     /// `{sessionId, event}` at `/notifications` below the sink's URL, with the token in the query.
     /// There is one event: the end.
     End,
+    /// `{event}` at the sink's URL, with the token as bearer. It has no word for an end that the
+    /// client asked for.
+    Change,
     /// A `CloudEvent` at the sink's URL, with the token as bearer.
     CloudEvent {
         /// Its `type`.
@@ -85,72 +170,175 @@ pub enum EventShape {
     },
 }
 
+const CREATE_TO_DELETE: &[Operation] =
+    &[Operation::CreateSession, Operation::GetSession, Operation::DeleteSession];
+
+/// A day: the longest session up to 0.10.
+pub(super) const DAY_S: u32 = 86_400;
+
 // What CAMARA 0.8.1 is, and what the other dialects of its family vary.
 const CAMARA_0_8_1: Descriptor = Descriptor {
     name: "camara-0.8.1",
     family: Family::V08,
     schema: "camara-0.8.1",
     default_path: "/qod/v0",
-    notify_field: "notificationUrl",
-    error_shape: ErrorShape::CodeMessage,
+    operations: CREATE_TO_DELETE,
+    rule: Rule {
+        strict: false,
+        device: DeviceRule {
+            required: true,
+            kinds: &[
+                IdentifierKind::PhoneNumber,
+                IdentifierKind::ExternalId,
+                IdentifierKind::Ipv4Address,
+                IdentifierKind::Ipv6Address,
+            ],
+            plus: false,
+            ipv4: Ipv4Form::Net,
+            ipv6_masks: true,
+        },
+        servers: Servers::Subnets,
+        port_min: 0,
+        duration: DurationRule { required: false, s_max: DAY_S, extension_s_max: 0 },
+        sink: SinkRule { field: "notificationUrl", https: false, key_credentials: false },
+    },
     event_shape: EventShape::End,
     created_status: 201,
-    unavailable_code: "SERVICE_UNAVAILABLE",
+    one_identifier: false,
+    errors: Errors {
+        shape: ErrorShape::CodeMessage,
+        codes: Family::V08,
+        unavailable: "SERVICE_UNAVAILABLE",
+        sink: "INVALID_INPUT",
+        private_key_jwt: (400, "INVALID_INPUT"),
+        profile_not_applicable: (400, "INVALID_INPUT"),
+        message_chars_max: None,
+    },
     proof_header: None,
     transaction_header: None,
     correlator: None,
-    https_sink: false,
-    sink_code: "INVALID_INPUT",
-    profile_not_applicable: (400, "INVALID_INPUT"),
-    one_identifier: false,
 };
 
 const CAMARA_0_10_1: Descriptor = Descriptor {
     name: "camara-0.10.1",
     family: Family::V010,
     schema: "camara-0.10.1",
-    error_shape: ErrorShape::StatusCodeMessage,
+    operations: &[
+        Operation::CreateSession,
+        Operation::GetSession,
+        Operation::DeleteSession,
+        Operation::ExtendSession,
+    ],
+    rule: Rule {
+        device: DeviceRule {
+            kinds: &[
+                IdentifierKind::PhoneNumber,
+                IdentifierKind::NetworkAccessIdentifier,
+                IdentifierKind::Ipv4Address,
+                IdentifierKind::Ipv6Address,
+            ],
+            ipv4: Ipv4Form::Public,
+            ipv6_masks: false,
+            ..CAMARA_0_8_1.rule.device
+        },
+        duration: DurationRule { extension_s_max: DAY_S - 1, ..CAMARA_0_8_1.rule.duration },
+        sink: SinkRule { field: "webhook", ..CAMARA_0_8_1.rule.sink },
+        ..CAMARA_0_8_1.rule
+    },
     event_shape: EventShape::CloudEvent {
         event_type: "org.camaraproject.qod.v0.qos-status-changed",
     },
-    unavailable_code: "UNAVAILABLE",
-    sink_code: "INVALID_ARGUMENT",
-    profile_not_applicable: (400, "INVALID_ARGUMENT"),
+    errors: Errors {
+        shape: ErrorShape::StatusCodeMessage,
+        codes: Family::V010,
+        unavailable: "UNAVAILABLE",
+        sink: "INVALID_ARGUMENT",
+        private_key_jwt: (400, "INVALID_ARGUMENT"),
+        profile_not_applicable: (400, "INVALID_ARGUMENT"),
+        ..CAMARA_0_8_1.errors
+    },
     ..CAMARA_0_8_1
 };
+
+// Durations are of 32 bits with a sign, and there is no other bound.
+const S_MAX: u32 = i32::MAX.unsigned_abs();
 
 const CAMARA_1_0_0: Descriptor = Descriptor {
     name: "camara-1.0.0",
     family: Family::V1,
     schema: "camara-1.0.0",
     default_path: "/quality-on-demand/v1",
+    operations: &Operation::ALL,
+    rule: Rule {
+        device: DeviceRule { required: false, plus: true, ..CAMARA_0_10_1.rule.device },
+        duration: DurationRule { required: true, s_max: S_MAX, extension_s_max: S_MAX },
+        sink: SinkRule { field: "sink", ..CAMARA_0_10_1.rule.sink },
+        ..CAMARA_0_10_1.rule
+    },
     event_shape: EventShape::CloudEvent {
         event_type: "org.camaraproject.quality-on-demand.v1.qos-status-changed",
+    },
+    errors: Errors {
+        codes: Family::V1,
+        private_key_jwt: (400, "INVALID_CREDENTIAL"),
+        ..CAMARA_0_10_1.errors
     },
     correlator: Some(Correlator { punctuation: "-", length_max: 55 }),
     ..CAMARA_0_10_1
 };
 
+const CAMARA_1_1_0: Descriptor = Descriptor {
+    name: "camara-1.1.0",
+    schema: "camara-1.1.0",
+    rule: Rule { sink: SinkRule { https: true, ..CAMARA_1_0_0.rule.sink }, ..CAMARA_1_0_0.rule },
+    one_identifier: true,
+    errors: Errors {
+        sink: "INVALID_SINK",
+        profile_not_applicable: (422, "QUALITY_ON_DEMAND.QOS_PROFILE_NOT_APPLICABLE"),
+        ..CAMARA_1_0_0.errors
+    },
+    correlator: Some(Correlator { punctuation: "-_:;./<>{}", length_max: 256 }),
+    ..CAMARA_1_0_0
+};
+
 /// Every dialect, oldest first.
-pub(super) static ALL: [Descriptor; 8] = [
+pub(super) static ALL: [Descriptor; 10] = [
     Descriptor {
         name: "camara-0.8.0",
         schema: "camara-0.8.0",
-        notify_field: "notificationUri",
-        unavailable_code: "SERVICE_UNAVALIBLE",
+        rule: Rule {
+            sink: SinkRule { field: "notificationUri", ..CAMARA_0_8_1.rule.sink },
+            ..CAMARA_0_8_1.rule
+        },
+        errors: Errors { unavailable: "SERVICE_UNAVALIBLE", ..CAMARA_0_8_1.errors },
         ..CAMARA_0_8_1
     },
     CAMARA_0_8_1,
     Descriptor {
         name: "devedge",
-        error_shape: ErrorShape::DevEdge,
         created_status: 200,
+        errors: Errors { shape: ErrorShape::DevEdge, ..CAMARA_0_8_1.errors },
         proof_header: Some("x-authorization"),
         transaction_header: Some("x-transaction-id"),
         ..CAMARA_0_8_1
     },
+    Descriptor {
+        name: "camara-0.9.0",
+        schema: "camara-0.9.0",
+        operations: CREATE_TO_DELETE,
+        rule: Rule {
+            device: DeviceRule { ipv6_masks: true, ..CAMARA_0_10_1.rule.device },
+            ..CAMARA_0_10_1.rule
+        },
+        event_shape: EventShape::Change,
+        ..CAMARA_0_10_1
+    },
     CAMARA_0_10_1,
-    Descriptor { name: "telefonica-0.10", error_shape: ErrorShape::CodeMessage, ..CAMARA_0_10_1 },
+    Descriptor {
+        name: "telefonica-0.10",
+        errors: Errors { shape: ErrorShape::CodeMessage, ..CAMARA_0_10_1.errors },
+        ..CAMARA_0_10_1
+    },
     Descriptor {
         name: "camara-0.11.1",
         family: Family::V011,
@@ -159,36 +347,43 @@ pub(super) static ALL: [Descriptor; 8] = [
         event_shape: EventShape::CloudEvent {
             event_type: "org.camaraproject.quality-on-demand.v0.qos-status-changed",
         },
+        errors: Errors { codes: Family::V011, ..CAMARA_1_0_0.errors },
         correlator: None,
         ..CAMARA_1_0_0
     },
     CAMARA_1_0_0,
+    CAMARA_1_1_0,
     Descriptor {
-        name: "camara-1.1.0",
-        schema: "camara-1.1.0",
-        correlator: Some(Correlator { punctuation: "-_:;./<>{}", length_max: 256 }),
-        https_sink: true,
-        sink_code: "INVALID_SINK",
-        profile_not_applicable: (422, "QUALITY_ON_DEMAND.QOS_PROFILE_NOT_APPLICABLE"),
-        one_identifier: true,
-        ..CAMARA_1_0_0
+        name: "camara-1.2.0-rc.3",
+        schema: "camara-1.2.0-rc.3",
+        default_path: "/quality-on-demand/v1rc3",
+        rule: Rule {
+            strict: true,
+            servers: Servers::SubnetsOrList,
+            port_min: 1,
+            sink: SinkRule { key_credentials: true, ..CAMARA_1_1_0.rule.sink },
+            ..CAMARA_1_1_0.rule
+        },
+        errors: Errors {
+            private_key_jwt: (422, "PRIVATE_KEY_JWT_NOT_CONFIGURED"),
+            message_chars_max: Some(512),
+            ..CAMARA_1_1_0.errors
+        },
+        ..CAMARA_1_1_0
     },
 ];
 
-impl Family {
-    /// Does it have this operation?
-    pub const fn has(self, operation: Operation) -> bool {
-        match operation {
-            Operation::CreateSession | Operation::GetSession | Operation::DeleteSession => true,
-            Operation::ExtendSession => match self {
-                Self::V08 => false,
-                Self::V010 | Self::V011 | Self::V1 => true,
-            },
-            Operation::RetrieveSessions => match self {
-                Self::V08 | Self::V010 => false,
-                Self::V011 | Self::V1 => true,
-            },
-        }
+impl Descriptor {
+    /// Can this be asked in it?
+    pub fn has(&self, operation: Operation) -> bool {
+        self.operations.contains(&operation)
+    }
+}
+
+impl DeviceRule {
+    /// May a device be known by this?
+    pub(super) fn knows(&self, kind: IdentifierKind) -> bool {
+        self.kinds.contains(&kind)
     }
 }
 

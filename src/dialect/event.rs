@@ -20,6 +20,8 @@ const TERMINATED: &str = "SESSION_TERMINATED";
 // The one event of 0.9.
 const CHANGED: &str = "QOS_STATUS_CHANGED";
 
+const DELETE_REQUESTED: &str = StatusInfo::DeleteRequested.name();
+
 // How the one event's type ends from 0.10 on; what stands before it is a release's, or a mistake.
 const CHANGED_TYPE: &str = "qos-status-changed";
 
@@ -59,6 +61,21 @@ struct WrittenEnd {
 }
 
 #[derive(Serialize)]
+struct WrittenNotice {
+    event: WrittenEvent,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the release's own names")]
+struct WrittenEvent {
+    event_id: String,
+    event_type: &'static str,
+    event_time: String,
+    event_detail: WrittenChange,
+}
+
+#[derive(Serialize)]
 struct WrittenCloudEvent {
     id: String,
     source: String,
@@ -84,6 +101,9 @@ pub(super) fn write(event: &Event, sink: &Sink, descriptor: &Descriptor) -> Opti
     match (event.status, descriptor.event_shape) {
         (QosStatus::Requested, _) | (QosStatus::Available, EventShape::End) => None,
         (QosStatus::Unavailable, EventShape::End) => Some(end(event, sink)),
+        (QosStatus::Available | QosStatus::Unavailable, EventShape::Change) => {
+            Some(change(event, sink))
+        }
         (QosStatus::Available | QosStatus::Unavailable, EventShape::CloudEvent { event_type }) => {
             Some(cloud_event(event, event_type, sink, descriptor))
         }
@@ -110,6 +130,26 @@ fn below(sink: &Sink) -> String {
         .collect();
     let mark = if query.is_empty() { "" } else { "?" };
     format!("{}/notifications{mark}{}", place.trim_end_matches('/'), query.join("&"))
+}
+
+fn change(event: &Event, sink: &Sink) -> Notification {
+    let mut change = WrittenChange::of(event);
+    // The release has no word for it.
+    change.status_info = change.status_info.filter(|info| *info != DELETE_REQUESTED);
+    let body = WrittenNotice {
+        event: WrittenEvent {
+            event_id: event.id.hyphenated().to_string(),
+            event_type: CHANGED,
+            event_time: v1::timestamp(event.at).to_string(),
+            event_detail: change,
+        },
+    };
+    Notification {
+        url: sink.url.clone(),
+        content_type: "application/json",
+        bearer: sink.token.clone(),
+        body: written(&body),
+    }
 }
 
 fn cloud_event(

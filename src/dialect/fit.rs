@@ -8,10 +8,8 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
-    Family,
     address::{plain_ipv4, plain_ipv6},
-    answer::DURATION_S_MAX,
-    v1,
+    descriptor::{DAY_S, Ipv4Form, Rule, Servers},
 };
 use crate::qod::{
     ApplicationServer, CreateSession, Device, DeviceIpv4, IdentifierKind, Nai, PortRange, PortSet,
@@ -82,6 +80,12 @@ pub enum Unfit {
     /// A list of ports names none: it would be read as all.
     #[error("a list of ports names none")]
     Ports,
+    /// A list of ports names one that the operator's dialect does not have.
+    #[error("the operator takes ports from {min} on")]
+    PortTooLow {
+        /// The lowest that it has.
+        min: u16,
+    },
     /// It has no such profile.
     #[error("the operator has no profile of this name")]
     Profile,
@@ -105,45 +109,35 @@ impl Default for Fitting {
             device_masks: false,
             ipv6_prefix_as_address: false,
             qos_profiles: BTreeMap::new(),
-            duration_s_max: DURATION_S_MAX,
+            duration_s_max: DAY_S,
             duration_cap: false,
         }
     }
 }
 
-/// What to ask of an operator of this family.
+/// What to ask of an operator whose dialect has this rule.
 pub(super) fn fit(
-    family: Family,
+    rule: &Rule,
     wanted: &CreateSession,
     fitting: &Fitting,
 ) -> Result<CreateSession, Unfit> {
     let qos_profile = fitting.profile(&wanted.qos_profile).ok_or(Unfit::Profile)?.to_owned();
-    let max_s = fitting.duration_s_max.min(duration_s_max(family));
+    let max_s = fitting.duration_s_max.min(rule.duration.s_max);
     if wanted.duration_s > max_s && !fitting.duration_cap {
         return Err(Unfit::Duration { max_s });
     }
-    if [&wanted.device_ports, &wanted.server_ports].into_iter().flatten().any(names_none) {
-        return Err(Unfit::Ports);
-    }
     let device = wanted.device.as_ref().ok_or(Unfit::DeviceMissing)?;
-    let (device, device_ports) = fit_device(family, device, wanted.device_ports.as_ref(), fitting)?;
+    let (device, device_ports) = fit_device(rule, device, wanted.device_ports.as_ref(), fitting)?;
+    let fit_ports = |ports: &PortsSpec| fit_ports(rule, ports);
     Ok(CreateSession {
         device: Some(device),
-        server: fit_server(&wanted.server)?,
-        device_ports,
-        server_ports: wanted.server_ports.clone(),
+        server: fit_server(rule, &wanted.server)?,
+        device_ports: device_ports.as_ref().map(fit_ports).transpose()?,
+        server_ports: wanted.server_ports.as_ref().map(fit_ports).transpose()?,
         qos_profile,
         duration_s: wanted.duration_s.min(max_s),
         sink: None,
     })
-}
-
-// The longest session that can be asked for at all.
-const fn duration_s_max(family: Family) -> u32 {
-    match family {
-        Family::V08 | Family::V010 => DURATION_S_MAX,
-        Family::V011 | Family::V1 => v1::RULE.duration_s_max,
-    }
 }
 
 impl Fitting {
@@ -161,33 +155,31 @@ impl Fitting {
 
 /// The device, and its ports: one of them may stand for a part of its address.
 pub(super) fn fit_device(
-    family: Family,
+    rule: &Rule,
     device: &Device,
     ports: Option<&PortsSpec>,
     fitting: &Fitting,
 ) -> Result<(Device, Option<PortsSpec>), Unfit> {
     let given: Vec<_> = device.kinds().collect();
-    let (nai, external_id) = fit_names(family, device, fitting);
+    let takes = |kind| rule.device.knows(kind) && fitting.takes(kind);
     let fitted = Device {
         phone: device.phone.map(|phone| Written::plain(phone.value)),
-        nai,
-        external_id,
         ipv4: None,
         ipv6: None,
+        ..named(device, fitting)
     };
-    let mut fitted = fitted.only(|kind| fitting.takes(kind));
+    let mut fitted = fitted.only(takes);
     let (mut ports, mut reason) = (ports.cloned(), None);
-    if let Some(ipv6) = device.ipv6.filter(|_| fitting.takes(IdentifierKind::Ipv6Address)) {
-        match fit_ipv6(family, ipv6.value, fitting) {
+    if let Some(ipv6) = device.ipv6.filter(|_| takes(IdentifierKind::Ipv6Address)) {
+        match fit_ipv6(rule, ipv6.value, fitting) {
             Ok(ipv6) => fitted.ipv6 = Some(ipv6),
             // Whoever named a network meant all its devices; none of them may be picked.
             Err(unfit @ Unfit::Mask { .. }) => return Err(unfit),
             Err(unfit) => reason = Some(unfit),
         }
     }
-    if let Some(ipv4) = device.ipv4.as_ref().filter(|_| fitting.takes(IdentifierKind::Ipv4Address))
-    {
-        match fit_ipv4(family, ipv4, ports.as_ref(), fitting) {
+    if let Some(ipv4) = device.ipv4.as_ref().filter(|_| takes(IdentifierKind::Ipv4Address)) {
+        match fit_ipv4(rule, ipv4, ports.as_ref(), fitting) {
             Ok((ipv4, narrowed)) if narrowed.is_none() || fitted.is_empty() => {
                 fitted.ipv4 = Some(ipv4);
                 ports = narrowed.or(ports);
@@ -204,29 +196,22 @@ pub(super) fn fit_device(
     Ok((fitted, ports))
 }
 
-// An external id and a network access identifier look the same, and may be two name spaces.
-fn fit_names(family: Family, device: &Device, fitting: &Fitting) -> (Option<Nai>, Option<Nai>) {
+// The device by its names. An external id and a network access identifier look the same, and may
+// be two name spaces.
+fn named(device: &Device, fitting: &Fitting) -> Device {
     let Device { nai, external_id, .. } = device;
-    let (own, other) = match family {
-        Family::V08 => (external_id, nai),
-        Family::V010 | Family::V011 | Family::V1 => (nai, external_id),
-    };
-    let other = other.as_ref().filter(|_| fitting.external_id_as_nai);
-    let name = own.as_ref().or(other).cloned();
-    match family {
-        Family::V08 => (None, name),
-        Family::V010 | Family::V011 | Family::V1 => (name, None),
+    let same = |name: &Option<Nai>| name.clone().filter(|_| fitting.external_id_as_nai);
+    Device {
+        nai: nai.clone().or_else(|| same(external_id)),
+        external_id: external_id.clone().or_else(|| same(nai)),
+        ..Device::default()
     }
 }
 
-fn fit_ipv6(family: Family, net: Ipv6Net, fitting: &Fitting) -> Result<Written<Ipv6Net>, Unfit> {
-    let masked = match family {
-        Family::V08 => fitting.device_masks,
-        Family::V010 | Family::V011 | Family::V1 => false,
-    };
+fn fit_ipv6(rule: &Rule, net: Ipv6Net, fitting: &Fitting) -> Result<Written<Ipv6Net>, Unfit> {
     match net.prefix_len() {
         128 => Ok(plain_ipv6(net)),
-        _ if masked => Ok(plain_ipv6(net)),
+        _ if rule.device.ipv6_masks && fitting.device_masks => Ok(plain_ipv6(net)),
         64 if fitting.ipv6_prefix_as_address => Ok(plain_ipv6(net.network().into())),
         _ => Err(Unfit::Mask { kind: IdentifierKind::Ipv6Address }),
     }
@@ -234,24 +219,22 @@ fn fit_ipv6(family: Family, net: Ipv6Net, fitting: &Fitting) -> Result<Written<I
 
 // The address, and the device's ports if these have to be others for it.
 fn fit_ipv4(
-    family: Family,
+    rule: &Rule,
     ipv4: &DeviceIpv4,
     ports: Option<&PortsSpec>,
     fitting: &Fitting,
 ) -> Result<(DeviceIpv4, Option<PortsSpec>), Unfit> {
-    match (family, ipv4) {
-        (Family::V08, DeviceIpv4::Legacy(net)) if net.value.prefix_len() == 32 => {
+    match (rule.device.ipv4, ipv4) {
+        (Ipv4Form::Net, DeviceIpv4::Legacy(net)) if net.value.prefix_len() == 32 => {
             Ok((DeviceIpv4::Legacy(plain_ipv4(net.value)), None))
         }
-        (Family::V08, DeviceIpv4::Legacy(_)) if fitting.device_masks => Ok((ipv4.clone(), None)),
-        (Family::V010 | Family::V011 | Family::V1, DeviceIpv4::Legacy(net))
-            if net.value.prefix_len() == 32 =>
-        {
+        (Ipv4Form::Net, DeviceIpv4::Legacy(_)) if fitting.device_masks => Ok((ipv4.clone(), None)),
+        (Ipv4Form::Public, DeviceIpv4::Legacy(net)) if net.value.prefix_len() == 32 => {
             let ipv4 = public_ipv4(net.value.addr(), ports, fitting.legacy_ipv4);
             Ok((ipv4.ok_or(Unfit::Ipv4NotExpressible)?, None))
         }
         (_, DeviceIpv4::Legacy(_)) => Err(Unfit::Mask { kind: IdentifierKind::Ipv4Address }),
-        (Family::V08, &DeviceIpv4::Public { public, private, public_port }) => {
+        (Ipv4Form::Net, &DeviceIpv4::Public { public, private, public_port }) => {
             let alone = private.filter(|&own| own == public || fitting.private_ipv4_as_legacy);
             if let Some(address) = alone {
                 return Ok((DeviceIpv4::Legacy(plain_ipv4(address.into())), None));
@@ -260,8 +243,11 @@ fn fit_ipv4(
             let narrowed = narrowed.ok_or(Unfit::Ipv4NotExpressible)?;
             Ok((DeviceIpv4::Legacy(plain_ipv4(public.into())), Some(narrowed)))
         }
-        (Family::V010 | Family::V011 | Family::V1, DeviceIpv4::Public { .. }) => {
-            Ok((ipv4.clone(), None))
+        (Ipv4Form::Public, DeviceIpv4::Public { public_port, .. }) => {
+            match public_port.filter(|&port| port < rule.port_min) {
+                Some(_) => Err(Unfit::Ipv4NotExpressible),
+                None => Ok((ipv4.clone(), None)),
+            }
         }
     }
 }
@@ -289,14 +275,29 @@ fn narrowed(port: u16, ports: Option<&PortsSpec>, legacy: LegacyIpv4) -> Option<
     (legacy == LegacyIpv4::PublicWithDevicePort && free).then_some(only)
 }
 
-fn names_none(ports: &PortsSpec) -> bool {
-    ports.ranges.is_empty() && ports.ports.is_empty()
+// Port 0 carries no traffic: a range that begins with it loses nothing without it.
+fn fit_ports(rule: &Rule, ports: &PortsSpec) -> Result<PortsSpec, Unfit> {
+    if ports.ranges.is_empty() && ports.ports.is_empty() {
+        return Err(Unfit::Ports);
+    }
+    let min = rule.port_min;
+    let lowest = ports.ranges.iter().map(|range| range.to).chain(ports.ports.iter().copied()).min();
+    if lowest.is_some_and(|lowest| lowest < min) {
+        return Err(Unfit::PortTooLow { min });
+    }
+    let raised = |&PortRange { from, to }: &PortRange| PortRange { from: from.max(min), to };
+    Ok(PortsSpec { ranges: ports.ranges.iter().map(raised).collect(), ports: ports.ports.clone() })
 }
 
-fn fit_server(server: &ApplicationServer) -> Result<ApplicationServer, Unfit> {
-    let (ipv4, ipv6) = match server {
-        ApplicationServer::Subnets { ipv4, ipv6 } => (*ipv4, ipv6.map(|net| plain_ipv6(net.value))),
-        ApplicationServer::Addresses(_) => one_of_each(&server.nets())?,
+fn fit_server(rule: &Rule, server: &ApplicationServer) -> Result<ApplicationServer, Unfit> {
+    let (ipv4, ipv6) = match (server, rule.servers) {
+        (ApplicationServer::Subnets { ipv4, ipv6 }, _) => {
+            (*ipv4, ipv6.map(|net| plain_ipv6(net.value)))
+        }
+        (ApplicationServer::Addresses(list), Servers::SubnetsOrList) if !list.is_empty() => {
+            return Ok(server.clone());
+        }
+        (ApplicationServer::Addresses(_), _) => one_of_each(&server.nets())?,
     };
     // No server at all would be read as every server.
     if ipv4.is_none() && ipv6.is_none() {

@@ -2,35 +2,36 @@
 
 use serde::{Serialize, Serializer};
 
-use super::{fault::Faults, node::Node};
+use super::{descriptor::Rule, fault::Faults, node::Node};
 use crate::qod::{Kind, PortRange, PortsSpec};
 
-const PORT: (u32, u32) = (0, 65_535);
-
 /// Reads a list of ports. It has to name some: an empty one would be read as all.
-pub(super) fn read(node: &Node<'_>, faults: &mut Faults) -> PortsSpec {
+pub(super) fn read(node: &Node<'_>, rule: &Rule, faults: &mut Faults) -> PortsSpec {
     let names = ["ranges", "ports"];
     node.only(&names, faults);
     node.any_of(&names, faults);
     let mut spec = PortsSpec::default();
     if let Some(list) = node.member("ranges") {
-        spec.ranges = list.elements(faults).filter_map(|element| range(&element, faults)).collect();
+        spec.ranges =
+            list.elements(faults).filter_map(|element| range(&element, rule, faults)).collect();
     }
     if let Some(list) = node.member("ports") {
-        spec.ports = list.elements(faults).filter_map(|element| port(&element, faults)).collect();
+        spec.ports =
+            list.elements(faults).filter_map(|element| port(&element, rule, faults)).collect();
     }
     spec
 }
 
 /// Reads one port.
-pub(super) fn port(node: &Node<'_>, faults: &mut Faults) -> Option<u16> {
-    node.number(faults, Kind::OutOfRange, PORT).and_then(|port| u16::try_from(port).ok())
+pub(super) fn port(node: &Node<'_>, rule: &Rule, faults: &mut Faults) -> Option<u16> {
+    let bounds = (rule.port_min.into(), u16::MAX.into());
+    node.number(faults, Kind::OutOfRange, bounds).and_then(|port| u16::try_from(port).ok())
 }
 
-fn range(node: &Node<'_>, faults: &mut Faults) -> Option<PortRange> {
+fn range(node: &Node<'_>, rule: &Rule, faults: &mut Faults) -> Option<PortRange> {
     node.only(&["from", "to"], faults);
-    let from = node.required("from", faults).and_then(|end| port(&end, faults));
-    let to = node.required("to", faults).and_then(|end| port(&end, faults));
+    let from = node.required("from", faults).and_then(|end| port(&end, rule, faults));
+    let to = node.required("to", faults).and_then(|end| port(&end, rule, faults));
     let range = PortRange { from: from?, to: to? };
     if range.from > range.to {
         faults.meaning(node.place, Kind::OutOfRange, "expected `from` not to be above `to`");

@@ -1,12 +1,12 @@
 //! The word no: as a client's dialect puts it, and as an operator meant it.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
-use super::{ErrorShape, respond, written};
+use super::{ErrorShape, Errors, respond, written};
 use crate::{
     json::{Bounds, Json},
     qod::{Kind, Pace, Problem},
@@ -45,9 +45,10 @@ struct DevEdge<'a> {
 }
 
 /// Writes a no, with what goes with it into the header.
-pub(super) fn render(problem: &Problem, shape: ErrorShape) -> Response<Bytes> {
+pub(super) fn render(problem: &Problem, errors: &Errors) -> Response<Bytes> {
     let Problem { kind: _, status, code, message, pace } = problem;
-    let body = match shape {
+    let message = &*cut(message, errors.message_chars_max.unwrap_or(usize::MAX));
+    let body = match errors.shape {
         ErrorShape::CodeMessage => written(&CodeMessage { code, message }),
         ErrorShape::StatusCodeMessage => {
             written(&StatusCodeMessage { status: *status, code, message })
@@ -66,6 +67,13 @@ pub(super) fn render(problem: &Problem, shape: ErrorShape) -> Response<Bytes> {
         write_pace(pace, response.headers_mut());
     }
     response
+}
+
+fn cut(message: &str, chars_max: usize) -> Cow<'_, str> {
+    match message.char_indices().nth(chars_max) {
+        Some(_) => message.chars().take(chars_max.saturating_sub(1)).chain(['…']).collect(),
+        None => message.into(),
+    }
 }
 
 // Only this one code of T-Mobile's is known from a public page. The others are made up alike, so

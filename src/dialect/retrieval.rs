@@ -45,7 +45,7 @@ pub(super) fn list(sessions: impl Iterator<Item = Bytes>) -> Bytes {
 /// Reads an operator's list. Whoever lists as many as there may be has perhaps left some out.
 pub(super) fn read(
     body: &[u8],
-    read_listed: fn(&Json<'_>) -> Option<RemoteSession>,
+    read_listed: impl Fn(&Json<'_>) -> Option<RemoteSession>,
 ) -> Result<RemoteSessions, Unreadable> {
     let json = answer::parse(body)?;
     let Json::Array(listed) = &json else {

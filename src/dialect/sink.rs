@@ -8,7 +8,7 @@ use crate::qod::{Kind, Secret};
 const URL_BYTES_MAX: usize = 2048;
 
 /// The longest token where the release sets no bound.
-pub(super) const TOKEN_BYTES_MAX: usize = 2048;
+pub(super) const TOKEN_BYTES_MAX: usize = 4096;
 
 /// Reads a URL. Which hosts may be called is decided where they are called.
 pub(super) fn url(node: &Node<'_>, faults: &mut Faults) -> Option<String> {

@@ -39,8 +39,8 @@ pub(super) fn dialect<'d>(
         Family::V08 => {
             let field = notify_field.unwrap_or(b"notificationUrl");
             let by_field = of_family.clone().find(|known| {
-                let Descriptor { notify_field, proof_header, .. } = known.descriptor();
-                notify_field.as_bytes() == field && proof_header.is_none()
+                let Descriptor { rule, proof_header, .. } = known.descriptor();
+                rule.sink.field.as_bytes() == field && proof_header.is_none()
             });
             by_proof(of_family, headers).or(by_field).or(first)
         }

@@ -10,6 +10,7 @@ mod paths;
 mod properties;
 mod refused_bodies;
 mod v1;
+mod v1_2;
 
 use std::{
     path::{Path, PathBuf},
@@ -64,8 +65,10 @@ fn every_descriptor_becomes_a_dialect() {
         "camara-0.11.1",
         "camara-0.8.0",
         "camara-0.8.1",
+        "camara-0.9.0",
         "camara-1.0.0",
         "camara-1.1.0",
+        "camara-1.2.0-rc.3",
         "devedge",
         "telefonica-0.10",
     ];
@@ -83,10 +86,12 @@ fn a_folder_without_schemas_names_every_missing_file_once() {
         [
             "camara-0.8.0.yaml",
             "camara-0.8.1.yaml",
+            "camara-0.9.0.yaml",
             "camara-0.10.1.yaml",
             "camara-0.11.1.yaml",
             "camara-1.0.0.yaml",
             "camara-1.1.0.yaml",
+            "camara-1.2.0-rc.3.yaml",
         ]
     );
 }

@@ -6,22 +6,14 @@ use serde::Serialize;
 use super::{
     Strictness, UnknownMembers,
     answer::{self, Form, Remark, Unreadable},
+    descriptor::Rule,
     fault::Faults,
     node::Node,
     sink,
-    wish::{self, Rule, WrittenWish},
+    wish::{self, WrittenWish},
     written,
 };
 use crate::qod::{CreateSession, Granted, Secret, Session, Sink};
-
-/// What a wish of this family has to be.
-pub(super) const RULE: Rule = Rule {
-    device_required: true,
-    plus: false,
-    duration_s_max: answer::DURATION_S_MAX,
-    duration_required: false,
-    extension_s_max: 86_399,
-};
 
 const FORM: Form = Form {
     id: "sessionId",
@@ -65,13 +57,14 @@ struct WrittenSession<'a> {
 /// Reads what a client wants.
 pub(super) fn read_wanted(
     body: &Node<'_>,
+    rule: &Rule,
     strictness: &Strictness,
     faults: &mut Faults,
 ) -> Option<CreateSession> {
     if strictness.unknown_members == UnknownMembers::Refuse {
         body.only(&[wish::FIELDS.as_slice(), &["webhook"]].concat(), faults);
     }
-    let wanted = wish::read(body, &RULE, faults);
+    let wanted = wish::read(body, rule, faults);
     let sink =
         body.member("webhook").and_then(|webhook| read_webhook(&webhook, strictness, faults));
     Some(CreateSession { sink, ..wanted? })
@@ -89,19 +82,19 @@ fn read_webhook(node: &Node<'_>, strictness: &Strictness, faults: &mut Faults) -
 }
 
 /// Writes what an operator is asked for.
-pub(super) fn write_wanted(fitted: &CreateSession, sink: Option<&Sink>) -> Bytes {
-    let wish = wish(fitted, fitted.duration_s);
+pub(super) fn write_wanted(fitted: &CreateSession, sink: Option<&Sink>, rule: &Rule) -> Bytes {
+    let wish = wish(fitted, fitted.duration_s, rule);
     written(&WrittenBody { wish, webhook: sink.map(Webhook::from) })
 }
 
 /// Writes what a client is told. Its token stays with us.
-pub(super) fn write_session(session: &Session) -> Bytes {
+pub(super) fn write_session(session: &Session, rule: &Rule) -> Bytes {
     let Session { id, wanted, granted } = session;
     let webhook = wanted.sink.as_ref().map(Webhook::from);
     let webhook = webhook.map(|known| Webhook { notification_auth_token: None, ..known });
     let (started_at, expires_at) = answer::times(granted);
     written(&WrittenSession {
-        body: WrittenBody { wish: wish(wanted, granted.duration_s), webhook },
+        body: WrittenBody { wish: wish(wanted, granted.duration_s, rule), webhook },
         session_id: id.to_string(),
         started_at,
         expires_at,
@@ -116,8 +109,8 @@ pub(super) fn read_session(body: &[u8]) -> Result<(String, Granted), Unreadable>
 }
 
 // The family asks for a device, so that one is shown even where nobody has named any.
-fn wish(wanted: &CreateSession, duration_s: u32) -> WrittenWish<'_> {
-    let mut wish = WrittenWish::of(wanted, duration_s, &RULE);
+fn wish<'a>(wanted: &'a CreateSession, duration_s: u32, rule: &Rule) -> WrittenWish<'a> {
+    let mut wish = WrittenWish::of(wanted, duration_s, rule);
     wish.device.get_or_insert_default();
     wish
 }

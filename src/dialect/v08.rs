@@ -4,8 +4,9 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{
-    Descriptor, Strictness, UnknownMembers, address,
+    Strictness, UnknownMembers, address,
     answer::{self, Form, Remark, Unreadable},
+    descriptor::Rule,
     fault::Faults,
     node::Node,
     ports::{self, Ports},
@@ -84,11 +85,11 @@ struct WrittenSession<'a> {
 /// Reads what a client wants.
 pub(super) fn read_wanted(
     body: &Node<'_>,
-    descriptor: &Descriptor,
+    rule: &Rule,
     strictness: &Strictness,
     faults: &mut Faults,
 ) -> Option<CreateSession> {
-    let notify_field = descriptor.notify_field;
+    let notify_field = rule.sink.field;
     if strictness.unknown_members == UnknownMembers::Refuse {
         let known = ["duration", "ueId", "asId", "uePorts", "asPorts", "qos", TOKEN_FIELD];
         body.only(&[known.as_slice(), &[notify_field]].concat(), faults);
@@ -96,11 +97,11 @@ pub(super) fn read_wanted(
     let device = body.required("ueId", faults).and_then(|ue_id| read_device(&ue_id, faults));
     let server = body
         .required("asId", faults)
-        .and_then(|as_id| address::server(&as_id, SERVER_FIELDS, faults));
-    let device_ports = body.member("uePorts").map(|spec| ports::read(&spec, faults));
-    let server_ports = body.member("asPorts").map(|spec| ports::read(&spec, faults));
+        .and_then(|as_id| address::server(&as_id, SERVER_FIELDS, rule, faults));
+    let device_ports = body.member("uePorts").map(|spec| ports::read(&spec, rule, faults));
+    let server_ports = body.member("asPorts").map(|spec| ports::read(&spec, rule, faults));
     let qos = body.required("qos", faults).and_then(|qos| answer::read_profile(&qos, faults));
-    let duration_s = answer::read_duration(body, answer::DURATION_S_MAX, faults);
+    let duration_s = answer::read_duration(body, &rule.duration, faults);
     let url = body.member(notify_field).and_then(|url| sink::url(&url, faults));
     let token = body
         .member(TOKEN_FIELD)
@@ -134,18 +135,14 @@ fn read_device(ue_id: &Node<'_>, faults: &mut Faults) -> Option<Device> {
 }
 
 /// Writes what an operator is asked for.
-pub(super) fn write_wanted(
-    fitted: &CreateSession,
-    sink: Option<&Sink>,
-    descriptor: &Descriptor,
-) -> Bytes {
-    written(&wish(fitted, fitted.duration_s, sink, descriptor))
+pub(super) fn write_wanted(fitted: &CreateSession, sink: Option<&Sink>, rule: &Rule) -> Bytes {
+    written(&wish(fitted, fitted.duration_s, sink, rule))
 }
 
 /// Writes what a client is told. Its token stays with us.
-pub(super) fn write_session(session: &Session, descriptor: &Descriptor) -> Bytes {
+pub(super) fn write_session(session: &Session, rule: &Rule) -> Bytes {
     let Session { id, wanted, granted } = session;
-    let wish = wish(wanted, granted.duration_s, wanted.sink.as_ref(), descriptor);
+    let wish = wish(wanted, granted.duration_s, wanted.sink.as_ref(), rule);
     let (started_at, expires_at) = answer::times(granted);
     written(&WrittenSession {
         wish: WrittenWish { notification_auth_token: None, ..wish },
@@ -165,10 +162,10 @@ fn wish<'a>(
     wanted: &'a CreateSession,
     duration_s: u32,
     sink: Option<&'a Sink>,
-    descriptor: &Descriptor,
+    rule: &Rule,
 ) -> WrittenWish<'a> {
     let url = sink.map(|sink| sink.url.as_str());
-    let as_uri = descriptor.notify_field == "notificationUri";
+    let as_uri = rule.sink.field == "notificationUri";
     WrittenWish {
         duration: duration_s,
         ue_id: wanted.device.as_ref().map(write_device).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! The codec of CAMARA 0.11 to 1.1: `sink` and `sinkCredential`, `statusInfo`, times in words, and
+//! The codec of CAMARA 0.11 to 1.2: `sink` and `sinkCredential`, `statusInfo`, times in words, and
 //! a device that may be left out.
 
 use bytes::Bytes;
@@ -8,11 +8,12 @@ use serde::Serialize;
 use super::{
     Descriptor, Strictness, UnknownMembers,
     answer::{self, Form, Unreadable},
+    descriptor::Rule,
     fault::Faults,
     node::Node,
     retrieval::RemoteSession,
     sink,
-    wish::{self, Rule, WrittenDevice, WrittenWish},
+    wish::{self, WrittenDevice, WrittenWish},
     written,
 };
 use crate::{
@@ -22,18 +23,6 @@ use crate::{
     },
 };
 
-// Durations are of 32 bits with a sign, and there is no other bound.
-const S_MAX: u32 = i32::MAX.unsigned_abs();
-
-/// What a wish of these releases has to be.
-pub(super) const RULE: Rule = Rule {
-    device_required: false,
-    plus: true,
-    duration_s_max: S_MAX,
-    duration_required: true,
-    extension_s_max: S_MAX,
-};
-
 const FORM: Form = Form {
     id: "sessionId",
     time: |json| json.as_str().and_then(moment),
@@ -41,8 +30,9 @@ const FORM: Form = Form {
     status_info: read_status_info,
 };
 
-// Of the types that the release names, the one that it lets be used.
+// Of the types that the releases name, the one that they let be used; and that of 1.2.
 const ACCESS_TOKEN: &str = "ACCESSTOKEN";
+const PRIVATE_KEY_JWT: &str = "PRIVATE_KEY_JWT";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -87,19 +77,19 @@ struct WrittenRetrieval<'a> {
 /// Reads what a client wants.
 pub(super) fn read_wanted(
     body: &Node<'_>,
-    descriptor: &Descriptor,
+    rule: &Rule,
     strictness: &Strictness,
     faults: &mut Faults,
 ) -> Option<CreateSession> {
     if strictness.unknown_members == UnknownMembers::Refuse {
         body.only(&[wish::FIELDS.as_slice(), &["sink", "sinkCredential"]].concat(), faults);
     }
-    let wanted = wish::read(body, &RULE, faults);
-    let read_url = if descriptor.https_sink { sink::https_url } else { sink::url };
+    let wanted = wish::read(body, rule, faults);
+    let read_url = if rule.sink.https { sink::https_url } else { sink::url };
     let url = body.member("sink").and_then(|url| read_url(&url, faults));
     let credential = body
         .member("sinkCredential")
-        .and_then(|credential| read_credential(&credential, strictness, faults));
+        .and_then(|credential| read_credential(&credential, rule, strictness, faults));
     let (token, token_expires_at) = credential.unzip();
     let sink = url.map(|url| Sink { url, token, token_expires_at });
     Some(CreateSession { sink, ..wanted? })
@@ -107,13 +97,22 @@ pub(super) fn read_wanted(
 
 fn read_credential(
     node: &Node<'_>,
+    rule: &Rule,
     strictness: &Strictness,
     faults: &mut Faults,
 ) -> Option<(Secret, Moment)> {
     let kind = node.required("credentialType", faults)?;
-    if kind.text(faults)? != ACCESS_TOKEN {
-        let expected = format!("expected `{ACCESS_TOKEN}`");
-        faults.meaning(kind.place, Kind::InvalidCredential, expected);
+    let other = match (kind.text(faults)?, rule.sink.key_credentials) {
+        (ACCESS_TOKEN, _) => None,
+        (PRIVATE_KEY_JWT, true) => {
+            node.only(&["credentialType", "clientId", "tokenUri", "jwksUri"], faults);
+            Some(Kind::CredentialNotConfigured)
+        }
+        (_, true) => Some(Kind::InvalidArgument),
+        (_, false) => Some(Kind::InvalidCredential),
+    };
+    if let Some(no) = other {
+        faults.meaning(kind.place, no, format!("expected `{ACCESS_TOKEN}`"));
         return None;
     }
     let fields = ["credentialType", "accessToken", "accessTokenExpiresUtc", "accessTokenType"];
@@ -138,17 +137,18 @@ fn read_credential(
 /// Reads whose sessions a client wants to be told of.
 pub(super) fn read_retrieval(
     body: &Node<'_>,
+    rule: &Rule,
     strictness: &Strictness,
     faults: &mut Faults,
 ) -> Option<Device> {
     if strictness.unknown_members == UnknownMembers::Refuse {
         body.only(&["device"], faults);
     }
-    body.member("device").and_then(|device| wish::read_device(&device, &RULE, faults))
+    body.member("device").and_then(|device| wish::read_device(&device, rule, faults))
 }
 
 /// Writes what an operator is asked for.
-pub(super) fn write_wanted(fitted: &CreateSession, sink: Option<&Sink>) -> Bytes {
+pub(super) fn write_wanted(fitted: &CreateSession, sink: Option<&Sink>, rule: &Rule) -> Bytes {
     let credential = sink.and_then(|sink| {
         Some(WrittenCredential {
             credential_type: ACCESS_TOKEN,
@@ -159,21 +159,21 @@ pub(super) fn write_wanted(fitted: &CreateSession, sink: Option<&Sink>) -> Bytes
         })
     });
     written(&WrittenBody {
-        wish: WrittenWish::of(fitted, fitted.duration_s, &RULE),
+        wish: WrittenWish::of(fitted, fitted.duration_s, rule),
         sink: sink.map(|sink| sink.url.as_str()),
         sink_credential: credential,
     })
 }
 
 /// Writes whose sessions an operator is asked for.
-pub(super) fn write_retrieval(device: &Device) -> Bytes {
-    written(&WrittenRetrieval { device: WrittenDevice::of(device, &RULE) })
+pub(super) fn write_retrieval(device: &Device, rule: &Rule) -> Bytes {
+    written(&WrittenRetrieval { device: WrittenDevice::of(device, rule) })
 }
 
 /// Writes what a client is told. Its credential stays with us. What is only requested has no times.
 pub(super) fn write_session(session: &Session, descriptor: &Descriptor) -> Bytes {
     let Session { id, wanted, granted } = session;
-    let mut wish = WrittenWish::of(wanted, lasts(granted), &RULE);
+    let mut wish = WrittenWish::of(wanted, lasts(granted), &descriptor.rule);
     if descriptor.one_identifier {
         wish.device = wish.device.map(WrittenDevice::narrowed);
     }
@@ -211,10 +211,10 @@ pub(super) fn read_session(body: &[u8]) -> Result<(String, Granted), Unreadable>
 }
 
 /// Reads one of the sessions that an operator lists: one that is understood to its last member.
-pub(super) fn read_listed(json: &Json<'_>) -> Option<RemoteSession> {
+pub(super) fn read_listed(json: &Json<'_>, rule: &Rule) -> Option<RemoteSession> {
     let (operator_session, granted) = answer::read_session_of(json, &FORM).ok()?;
     let mut faults = Faults::default();
-    let read = wish::read(&Node::root(json), &RULE, &mut faults);
+    let read = wish::read(&Node::root(json), rule, &mut faults);
     let wanted = faults.none_or(read).ok()?;
     let url = json.member("sink").and_then(Json::as_str);
     let sink = url.map(|url| Sink { url: url.to_owned(), token: None, token_expires_at: None });

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     Strictness, UnknownMembers, address, answer,
+    descriptor::{Rule, Servers},
     fault::Faults,
     node::Node,
     ports::{self, Ports},
@@ -28,20 +29,6 @@ pub(super) const FIELDS: [&str; 6] = [
 const SERVER_FIELDS: [&str; 2] = ["ipv4Address", "ipv6Address"];
 
 const EXTENSION_FIELD: &str = "requestedAdditionalDuration";
-
-/// Where they differ nonetheless.
-pub(super) struct Rule {
-    /// Has a device to be named?
-    pub(super) device_required: bool,
-    /// Has a phone number to have its plus?
-    pub(super) plus: bool,
-    /// The longest session, in seconds; it stands for one that is not told, if it may be.
-    pub(super) duration_s_max: u32,
-    /// Has the duration to be told?
-    pub(super) duration_required: bool,
-    /// By how much a session may be extended at once, in seconds.
-    pub(super) extension_s_max: u32,
-}
 
 /// A wish, as it is written.
 #[derive(Serialize)]
@@ -82,13 +69,15 @@ struct WrittenIpv4 {
     public_port: Option<u16>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct WrittenServer {
     #[serde(skip_serializing_if = "Option::is_none")]
     ipv4_address: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ipv6_address: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ip_addresses: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -100,23 +89,21 @@ struct WrittenExtension {
 /// Reads all of a wish but the sink.
 pub(super) fn read(body: &Node<'_>, rule: &Rule, faults: &mut Faults) -> Option<CreateSession> {
     let device =
-        if rule.device_required { body.required("device", faults) } else { body.member("device") };
+        if rule.device.required { body.required("device", faults) } else { body.member("device") };
     let told = device.is_some();
     let device = device.and_then(|device| read_device(&device, rule, faults));
     let server = body
         .required("applicationServer", faults)
-        .and_then(|server| address::server(&server, SERVER_FIELDS, faults));
-    let device_ports = body.member("devicePorts").map(|spec| ports::read(&spec, faults));
-    let server_ports = body.member("applicationServerPorts").map(|spec| ports::read(&spec, faults));
+        .and_then(|server| address::server(&server, SERVER_FIELDS, rule, faults));
+    let device_ports = body.member("devicePorts").map(|spec| ports::read(&spec, rule, faults));
+    let server_ports =
+        body.member("applicationServerPorts").map(|spec| ports::read(&spec, rule, faults));
     let profile = body
         .required("qosProfile", faults)
         .and_then(|profile| answer::read_profile(&profile, faults));
-    if rule.duration_required {
-        body.required("duration", faults);
-    }
-    let duration_s = answer::read_duration(body, rule.duration_s_max, faults);
+    let duration_s = answer::read_duration(body, &rule.duration, faults);
     // One that cannot be read is not one that is left out.
-    let readable = device.is_some() || (!told && !rule.device_required);
+    let readable = device.is_some() || (!told && !rule.device.required);
     readable.then_some(CreateSession {
         device,
         server: server?,
@@ -135,25 +122,28 @@ pub(super) fn read_device(node: &Node<'_>, rule: &Rule, faults: &mut Faults) -> 
     node.any_of(&names, faults);
     let device = Device {
         phone: node.member("phoneNumber").and_then(|number| {
-            let read = if rule.plus { address::phone_with_plus } else { address::phone };
+            let read = if rule.device.plus { address::phone_with_plus } else { address::phone };
             read(&number, faults)
         }),
         nai: node.member("networkAccessIdentifier").and_then(|nai| address::nai(&nai, faults)),
         external_id: None,
-        ipv4: node.member("ipv4Address").and_then(|ipv4| read_ipv4(&ipv4, faults)),
-        ipv6: node.member("ipv6Address").and_then(|ipv6| address::ipv6(&ipv6, faults)),
+        ipv4: node.member("ipv4Address").and_then(|ipv4| read_ipv4(&ipv4, rule, faults)),
+        ipv6: node.member("ipv6Address").and_then(|ipv6| {
+            let read = if rule.device.ipv6_masks { address::ipv6_net } else { address::ipv6 };
+            read(&ipv6, faults)
+        }),
     };
     (!device.is_empty()).then_some(device)
 }
 
 // Many devices share a public address: it says nothing without one of the other two.
-fn read_ipv4(node: &Node<'_>, faults: &mut Faults) -> Option<DeviceIpv4> {
+fn read_ipv4(node: &Node<'_>, rule: &Rule, faults: &mut Faults) -> Option<DeviceIpv4> {
     node.only(&["publicAddress", "privateAddress", "publicPort"], faults);
     node.any_of(&["privateAddress", "publicPort"], faults);
     let public =
         node.required("publicAddress", faults).and_then(|address| address::ipv4(&address, faults));
     let private = node.member("privateAddress").and_then(|address| address::ipv4(&address, faults));
-    let public_port = node.member("publicPort").and_then(|port| ports::port(&port, faults));
+    let public_port = node.member("publicPort").and_then(|port| ports::port(&port, rule, faults));
     Some(DeviceIpv4::Public { public: public?, private, public_port })
 }
 
@@ -168,7 +158,7 @@ pub(super) fn read_extension(
         body.only(&[EXTENSION_FIELD], faults);
     }
     let additional = body.required(EXTENSION_FIELD, faults)?;
-    additional.number(faults, Kind::DurationOutOfRange, (1, rule.extension_s_max))
+    additional.number(faults, Kind::DurationOutOfRange, (1, rule.duration.extension_s_max))
 }
 
 /// Writes by how many seconds an operator is to extend a session.
@@ -182,7 +172,7 @@ impl<'a> WrittenWish<'a> {
         Self {
             duration: duration_s,
             device: wanted.device.as_ref().map(|device| WrittenDevice::of(device, rule)),
-            application_server: WrittenServer::from(&wanted.server),
+            application_server: WrittenServer::of(&wanted.server, rule),
             device_ports: wanted.device_ports.as_ref().map(Ports::from),
             application_server_ports: wanted.server_ports.as_ref().map(Ports::from),
             qos_profile: &wanted.qos_profile,
@@ -197,7 +187,7 @@ impl<'a> WrittenDevice<'a> {
     pub(super) fn of(device: &'a Device, rule: &Rule) -> Self {
         let Device { phone, nai, external_id, ipv4, ipv6 } = device;
         let number = |phone: &Written<PhoneNumber>| {
-            if rule.plus { phone.value.to_string() } else { phone.text() }
+            if rule.device.plus { phone.value.to_string() } else { phone.text() }
         };
         Self {
             phone_number: phone.as_ref().map(number),
@@ -236,9 +226,16 @@ impl From<&DeviceIpv4> for WrittenIpv4 {
     }
 }
 
-impl From<&ApplicationServer> for WrittenServer {
-    fn from(server: &ApplicationServer) -> Self {
-        let [ipv4_address, ipv6_address] = address::server_texts(server);
-        Self { ipv4_address, ipv6_address }
+impl WrittenServer {
+    fn of(server: &ApplicationServer, rule: &Rule) -> Self {
+        match (server, rule.servers) {
+            (ApplicationServer::Addresses(list), Servers::SubnetsOrList) => {
+                Self { ip_addresses: list.iter().map(Written::text).collect(), ..Self::default() }
+            }
+            (server, _) => {
+                let [ipv4_address, ipv6_address] = address::server_texts(server);
+                Self { ipv4_address, ipv6_address, ip_addresses: Vec::new() }
+            }
+        }
     }
 }

@@ -43,7 +43,8 @@ impl Gateway {
         outcome.map_err(|_| Unanswered { call, waited: left })
     }
 
-    /// A session that cannot be written down is not left at the operator.
+    /// A session that cannot be written down is not left at the operator, nor is one that its client
+    /// cannot be told of.
     pub(super) async fn confirm_or_undo(
         self: &Arc<Self>,
         operator: &Arc<Operator>,
@@ -56,6 +57,11 @@ impl Gateway {
         match self.ledger.confirm(reservation, theirs.clone(), granted).await {
             Ok(record) => {
                 self.catch_up(operator, &record);
+                let dialects = Arc::clone(&self.rules.load().dialects);
+                let told_in = dialects.named(&record.dialect);
+                if told_in.is_some_and(|dialect| !dialect.has_words_for(&record.session)) {
+                    Box::pin(self.delete_released(operator, &record, correlator)).await;
+                }
                 Ok(presence::of(&record))
             }
             Err(error) => {

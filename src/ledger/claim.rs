@@ -9,7 +9,7 @@ use std::{fmt, net::Ipv4Addr};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -31,7 +31,7 @@ pub(super) struct Claim {
     pub(super) operator: OperatorId,
     pub(super) client: ClientId,
     pub(super) keys: DeviceKeys,
-    /// Its servers in order, each once: equal flows are equal.
+    /// Its servers as few networks as they are, in order: equal flows are equal.
     pub(super) flow: Flow,
 }
 
@@ -94,12 +94,8 @@ impl Claim {
 
     /// The flow, such that equal ones are equal.
     pub(super) fn flow_of(asked: &CreateSession) -> Flow {
-        let mut flow = asked.flow();
-        let mut servers = flow.servers.into_vec();
-        servers.sort_unstable();
-        servers.dedup();
-        flow.servers = servers.into_boxed_slice();
-        flow
+        let flow = asked.flow();
+        Flow { servers: IpNet::aggregate(&flow.servers.into_vec()).into(), ..flow }
     }
 }
 

@@ -32,14 +32,8 @@ pub(super) fn share_a_packet(a: &CreateSession, b: &CreateSession) -> bool {
 
 // For each packet that there can be, in some order: does it belong to the flow?
 fn packets(of: &CreateSession) -> Vec<bool> {
-    let nets = of.server.nets();
-    let addresses = (0..4_u8).flat_map(|last| {
-        let v6: Ipv6Addr = [0x2001, 0xdb8, 0xf, 0, 0, 0, 0, u16::from(last)].into();
-        [IpAddr::from([192, 0, 2, last]), IpAddr::from(v6)]
-    });
     let mut all = Vec::new();
-    for address in addresses {
-        let served = nets.iter().any(|net| net.contains(&address));
+    for served in served(of) {
         for server in 0..8 {
             for device in 0..8 {
                 all.push(
@@ -53,14 +47,23 @@ fn packets(of: &CreateSession) -> Vec<bool> {
     all
 }
 
+// Of all servers that there can be: is this one of the flow's?
+fn served(of: &CreateSession) -> Vec<bool> {
+    let nets = of.server.nets();
+    let addresses = (0..4_u8).flat_map(|last| {
+        let v6: Ipv6Addr = [0x2001, 0xdb8, 0xf, 0, 0, 0, 0, u16::from(last)].into();
+        [IpAddr::from([192, 0, 2, last]), IpAddr::from(v6)]
+    });
+    addresses.map(|address| nets.iter().any(|net| net.contains(&address))).collect()
+}
+
 /// Are the flows the same? Port 8 is named by none that lists its ports.
 pub(super) fn equal_flows(a: &CreateSession, b: &CreateSession) -> bool {
     let words = |of: &CreateSession| {
-        let nets: HashSet<_> = of.server.nets().into_iter().collect();
         let ports = |spec: &Option<PortsSpec>| -> Vec<bool> {
             (0..9).map(|port| named(spec.as_ref(), port)).collect()
         };
-        (nets, ports(&of.server_ports), ports(&of.device_ports))
+        (served(of), ports(&of.server_ports), ports(&of.device_ports))
     };
     words(a) == words(b)
 }

@@ -5,7 +5,12 @@ use std::{
     time::Duration,
 };
 
-use proptest::{collection::vec, option::of, prelude::*, sample::select};
+use proptest::{
+    collection::vec,
+    option::of,
+    prelude::*,
+    sample::{select, subsequence},
+};
 use serde_json::Value;
 
 use super::{Booking, Party, Rules};
@@ -197,17 +202,29 @@ fn any_ipv4() -> impl Strategy<Value = DeviceIpv4> {
     prop_oneof![public, legacy]
 }
 
+const ADDRESSES: [&str; 6] =
+    ["192.0.2.0", "192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8:f::2", "2001:db8:f::3"];
+
 /// Wishes of that world: four servers of each family, eight ports.
 pub(super) fn any_asked() -> impl Strategy<Value = CreateSession> {
     let v4 =
         of(select(&["192.0.2.0/30", "192.0.2.0/31", "192.0.2.2/31", "192.0.2.1", "192.0.2.3"][..]));
     let v6 = of(select(&["2001:db8:f::/126", "2001:db8:f::2/127", "2001:db8:f::1"][..]));
-    (any_device(), v4, v6, of(any_ports()), of(any_ports())).prop_map(
-        |(device, v4, v6, device_ports, server_ports)| {
-            let list: Vec<&str> = v4.into_iter().chain(v6).collect();
-            let list = if list.is_empty() { vec!["192.0.2.1"] } else { list };
-            let server = servers(&list);
-            CreateSession { server, device_ports, server_ports, ..asked(device, "192.0.2.1") }
+    let subnets = (v4, v6).prop_map(|(v4, v6)| {
+        let list: Vec<&str> = v4.into_iter().chain(v6).collect();
+        servers(if list.is_empty() { &["192.0.2.1"] } else { &list })
+    });
+    let list = subsequence(&ADDRESSES[..], 1..=ADDRESSES.len()).prop_map(|list| {
+        let address = |text: &&str| Written::plain(text.parse().unwrap());
+        ApplicationServer::Addresses(list.iter().map(address).collect())
+    });
+    let server = prop_oneof![2 => subnets, 1 => list];
+    (any_device(), server, of(any_ports()), of(any_ports())).prop_map(
+        |(device, server, device_ports, server_ports)| CreateSession {
+            server,
+            device_ports,
+            server_ports,
+            ..asked(device, "192.0.2.1")
         },
     )
 }

@@ -72,10 +72,10 @@ impl Flow {
 
     /// Does every packet of ours belong to the other flow too?
     pub fn within(&self, other: &Self) -> bool {
-        let servers = self
-            .servers
-            .iter()
-            .all(|ours| other.servers.iter().any(|theirs| theirs.contains(ours)));
+        // Two neighbours are a network together.
+        let theirs = IpNet::aggregate(&other.servers.to_vec());
+        let servers =
+            self.servers.iter().all(|ours| theirs.iter().any(|theirs| theirs.contains(ours)));
         servers
             && self.server_ports.within(&other.server_ports)
             && self.device_ports.within(&other.device_ports)

@@ -18,6 +18,8 @@ pub enum Kind {
     InvalidCredential,
     /// The sink's access token is incomplete.
     InvalidToken,
+    /// The sink's credential would have to be fetched with a key that the gateway does not have.
+    CredentialNotConfigured,
     /// No access token, or one that does not hold.
     Unauthenticated,
     /// The token's scope or the client's terms do not allow it, or the session is somebody else's.
@@ -106,6 +108,7 @@ impl Kind {
             Self::InvalidSink => "invalid_sink",
             Self::InvalidCredential => "invalid_credential",
             Self::InvalidToken => "invalid_token",
+            Self::CredentialNotConfigured => "credential_not_configured",
             Self::Unauthenticated => "unauthenticated",
             Self::PermissionDenied => "permission_denied",
             Self::SessionNotFound => "session_not_found",

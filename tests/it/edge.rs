@@ -128,7 +128,7 @@ fn odd_paths_are_no_paths() {
         "/metrics",
         "/",
     ] {
-        let body = wish("camara-0.10.1", "+4913000000001").to_string();
+        let body = wish("camara-0.10.1", &number_at("camara-0.10.1", 1)).to_string();
         let headers = [("Authorization", &*bearer)];
         let answer = crate::http::send(world.edge(), "POST", path, &headers, &body);
         assert_eq!(answer.status, 404, "{path}");
@@ -150,7 +150,9 @@ fn a_slow_client_is_cut_and_others_do_not_notice() {
         };
         connection.write(start.as_bytes()).unwrap();
     }
-    world.create("camara-0.10.1", "app", &wish("camara-0.10.1", "+4913000000001")).expect(201);
+    world
+        .create("camara-0.10.1", "app", &wish("camara-0.10.1", &number_at("camara-0.10.1", 1)))
+        .expect(201);
     // They go on to trickle; it does not help them.
     for connection in &mut slow {
         let _ = connection.write(b"a");
@@ -186,7 +188,7 @@ fn one_source_has_only_so_many_connections() {
 fn http_2_is_spoken_without_and_with_tls() {
     let world = World::plain();
     let bearer = format!("Bearer {}", world.keys.token("app", SCOPE));
-    let body = wish("camara-0.10.1", "+4913000000001").to_string();
+    let body = wish("camara-0.10.1", &number_at("camara-0.10.1", 1)).to_string();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let tcp = tokio::net::TcpStream::connect(world.edge()).await.unwrap();
@@ -228,6 +230,8 @@ fn rubbish_is_answered_and_nothing_falls_over() {
         let _ = std::io::Read::read_to_string(&mut stream, &mut answer);
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{bytes:?}: {answer}");
     }
-    world.create("camara-0.10.1", "app", &wish("camara-0.10.1", "+4913000000001")).expect(201);
+    world
+        .create("camara-0.10.1", "app", &wish("camara-0.10.1", &number_at("camara-0.10.1", 1)))
+        .expect(201);
     assert!(world.log().lines().all(|line| !line.contains("panicked")));
 }

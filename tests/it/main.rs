@@ -17,6 +17,7 @@ mod notifications;
 mod operators;
 mod refusals;
 mod release_1;
+mod release_1_2;
 mod shipped;
 mod tidy;
 mod tokens;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     callbacks::{Callback, NUMBER, THEIRS, event, granting},
     operators::{Fixture, Says, answer},
-    world::{Setup, World, id_of, wait_for, wish},
+    world::{Setup, World, id_of, number_at, wait_for, wish},
 };
 
 const TOKEN: &str = "c8974e592c2fa383d4a3960714";
@@ -249,7 +249,7 @@ fn a_sink_in_a_private_network_is_not_called_unless_it_is_allowed() {
     ];
     for (place, url) in urls.iter().enumerate() {
         let mut body = wish_with(dialect, url);
-        body["device"]["phoneNumber"] = format!("+4913{place:07}").into();
+        body["device"]["phoneNumber"] = number_at(dialect, u32::try_from(place).unwrap()).into();
         world.create(dialect, "app", &body).expect(201);
     }
     wait_for("all of it to be dropped", || {
@@ -295,7 +295,7 @@ fn a_token_that_is_over_before_its_session_is_refused_or_accepted() {
     };
     let world = World::with(&setup);
     let mut body = soon("camara-1.0.0", &sink.url());
-    body["device"]["phoneNumber"] = "+4913000000001".into();
+    body["device"]["phoneNumber"] = number_at("camara-0.10.1", 1).into();
     world.create("camara-1.0.0", "app", &body).expect(201);
     sink.wait_for(1);
 }

@@ -22,7 +22,9 @@ fn of(number: &str) -> Value {
 fn a_sessions_whole_life_at_operators_old_and_new() {
     let world = World::plain();
     let more = json!({ "requestedAdditionalDuration": 300 }).to_string();
-    for back in [NEW, "camara-1.0.0", "camara-0.11.1", "camara-0.10.1", "camara-0.8.1"] {
+    for back in
+        [NEW, "camara-1.2.0-rc.3", "camara-1.0.0", "camara-0.11.1", "camara-0.10.1", "camara-0.8.1"]
+    {
         let number = number_at(back, 1);
         let mut body = wish(NEW, &number);
         body["sink"] = json!("https://app.example.com/cb");

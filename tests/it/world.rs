@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::http::{self, Answer};
 
 pub(crate) const SCOPE: &str = "dpv:RequestedServiceProvision#qod";
-pub(crate) const DIALECTS: [&str; 8] = [
+pub(crate) const DIALECTS: [&str; 10] = [
     "camara-0.8.0",
     "camara-0.8.1",
     "devedge",
@@ -30,12 +30,14 @@ pub(crate) const DIALECTS: [&str; 8] = [
     "camara-0.11.1",
     "camara-1.0.0",
     "camara-1.1.0",
+    "camara-1.2.0-rc.3",
+    "camara-0.9.0",
 ];
 
-/// The number prefixes of the operators, in the dialects' order: `+4910` to `+4917`.
+/// The number prefixes of the operators, in the dialects' order: from `+49100` on.
 pub(crate) fn number_at(dialect: &str, tail: u32) -> String {
     let place = DIALECTS.iter().position(|name| *name == dialect).unwrap();
-    format!("+491{place}{tail:07}")
+    format!("+491{place:02}{tail:07}")
 }
 
 /// All of it. What was started ends with it.
@@ -286,12 +288,12 @@ impl World {
             if *dialect == "devedge" {
                 operators += "    x_authorization_file: bearer\n";
             }
-            if *dialect == "camara-1.1.0" {
+            if matches!(*dialect, "camara-1.1.0" | "camara-1.2.0-rc.3") {
                 // It calls back https URLs only.
                 operators += "    callbacks: false\n";
             }
             operators += setup.operator;
-            routes += &format!("  - {{ number_prefix: \"+491{place}\", operator: {name} }}\n");
+            routes += &format!("  - {{ number_prefix: \"+491{place:02}\", operator: {name} }}\n");
             names.push(name);
         }
         for (place, (name, entry)) in setup.operators.iter().enumerate() {

@@ -1,11 +1,19 @@
 //! Wishes and bodies at random.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use proptest::{collection::vec, option, prelude::*, sample::select};
+use proptest::{
+    collection::{hash_set, vec},
+    option,
+    prelude::*,
+    sample::select,
+};
 
-use super::*;
+use super::{
+    descriptor::{Ipv4Form, Servers},
+    *,
+};
 use crate::qod::{
     ApplicationServer, Device, DeviceIpv4, IdentifierKind, Moment, Nai, PhoneNumber, PortRange,
     PortsSpec, QosStatus, Secret, Written,
@@ -15,11 +23,13 @@ pub(super) fn name() -> impl Strategy<Value = &'static str> {
     select(DIALECTS.names().collect::<Vec<_>>())
 }
 
-// A wish that the family has words for.
-pub(super) fn wanted(family: Family) -> impl Strategy<Value = CreateSession> {
-    let ports = || option::of(ports());
-    let sink = option::of(sink(family));
-    (device(family), server(), ports(), ports(), profile(), duration_s(family), sink).prop_map(
+// A wish that the dialect has words for.
+pub(super) fn wanted(name: &str) -> impl Strategy<Value = CreateSession> + use<> {
+    let rule = dialect(name).rule();
+    let ports = || option::of(ports(rule));
+    let sink = option::of(sink(dialect(name).family()));
+    let duration_s = duration_s(rule);
+    (device(rule), server(rule), ports(), ports(), profile(), duration_s, sink).prop_map(
         |(device, server, device_ports, server_ports, qos_profile, duration_s, sink)| {
             let device = Some(device);
             CreateSession {
@@ -35,13 +45,8 @@ pub(super) fn wanted(family: Family) -> impl Strategy<Value = CreateSession> {
     )
 }
 
-fn duration_s(family: Family) -> BoxedStrategy<u32> {
-    match family {
-        Family::V08 | Family::V010 => (1..=86_400_u32).boxed(),
-        Family::V011 | Family::V1 => {
-            prop_oneof![1..=86_400_u32, 1..=i32::MAX.unsigned_abs()].boxed()
-        }
-    }
+fn duration_s(rule: &Rule) -> impl Strategy<Value = u32> + use<> {
+    prop_oneof![1..=86_400_u32, 1..=rule.duration.s_max]
 }
 
 pub(super) fn fitting() -> impl Strategy<Value = Fitting> {
@@ -80,24 +85,18 @@ pub(super) fn granted() -> impl Strategy<Value = Granted> {
     })
 }
 
-fn device(family: Family) -> impl Strategy<Value = Device> {
-    let names = (option::of(phone(family)), option::of(nai()));
-    (names, option::of(ipv4(family)), option::of(ipv6(family)))
-        .prop_map(move |((phone, name), ipv4, ipv6)| {
-            let (nai, external_id) = match family {
-                Family::V08 => (None, name),
-                Family::V010 | Family::V011 | Family::V1 => (name, None),
-            };
-            Device { phone, nai, external_id, ipv4, ipv6 }
+fn device(rule: &'static Rule) -> impl Strategy<Value = Device> {
+    let names = (option::of(phone(rule)), option::of(nai()), option::of(nai()));
+    (names, option::of(ipv4(rule)), option::of(ipv6(rule)))
+        .prop_map(|((phone, nai, external_id), ipv4, ipv6)| {
+            let all = Device { phone, nai, external_id, ipv4, ipv6 };
+            all.only(|kind| rule.device.knows(kind))
         })
         .prop_filter("it has to be known by something", |device| !device.is_empty())
 }
 
-fn phone(family: Family) -> impl Strategy<Value = Written<PhoneNumber>> {
-    let pattern = match family {
-        Family::V08 | Family::V010 => "\\+?[1-9][0-9]{4,14}",
-        Family::V011 | Family::V1 => "\\+[1-9][0-9]{4,14}",
-    };
+fn phone(rule: &Rule) -> impl Strategy<Value = Written<PhoneNumber>> + use<> {
+    let pattern = if rule.device.plus { "\\+[1-9][0-9]{4,14}" } else { "\\+?[1-9][0-9]{4,14}" };
     pattern
         .prop_map(|text| Written::from_text(PhoneNumber::with_optional_plus(&text).unwrap(), &text))
 }
@@ -106,28 +105,26 @@ fn nai() -> impl Strategy<Value = Nai> {
     "[a-z0-9\"\\\\é]{1,8}@[a-zA-Z.]{1,8}".prop_map(|text| text.parse().unwrap())
 }
 
-fn ipv4(family: Family) -> BoxedStrategy<DeviceIpv4> {
-    match family {
-        Family::V08 => ipv4_net().prop_map(DeviceIpv4::Legacy).boxed(),
-        Family::V010 | Family::V011 | Family::V1 => {
-            (any::<[Ipv4Addr; 2]>(), any::<bool>(), option::of(any::<u16>()))
-                .prop_map(|([public, other], same, public_port)| {
-                    let private = if same { public } else { other };
-                    let private = (same || public_port.is_none()).then_some(private);
-                    DeviceIpv4::Public { public, private, public_port }
-                })
-                .boxed()
-        }
+fn ipv4(rule: &Rule) -> BoxedStrategy<DeviceIpv4> {
+    match rule.device.ipv4 {
+        Ipv4Form::Net => ipv4_net().prop_map(DeviceIpv4::Legacy).boxed(),
+        Ipv4Form::Public => (any::<[Ipv4Addr; 2]>(), any::<bool>(), option::of(port(rule)))
+            .prop_map(|([public, other], same, public_port)| {
+                let private = if same { public } else { other };
+                let private = (same || public_port.is_none()).then_some(private);
+                DeviceIpv4::Public { public, private, public_port }
+            })
+            .boxed(),
     }
 }
 
-fn ipv6(family: Family) -> BoxedStrategy<Written<Ipv6Net>> {
-    match family {
-        Family::V08 => ipv6_net().boxed(),
-        Family::V010 | Family::V011 | Family::V1 => ipv6_address()
-            .prop_map(|address| Written::from_text(address.into(), &address.to_string()))
-            .boxed(),
+fn ipv6(rule: &Rule) -> BoxedStrategy<Written<Ipv6Net>> {
+    if rule.device.ipv6_masks {
+        return ipv6_net().boxed();
     }
+    ipv6_address()
+        .prop_map(|address| Written::from_text(address.into(), &address.to_string()))
+        .boxed()
 }
 
 fn ipv6_address() -> impl Strategy<Value = Ipv6Addr> {
@@ -157,15 +154,36 @@ fn ipv6_net() -> impl Strategy<Value = Written<Ipv6Net>> {
     })
 }
 
-fn server() -> impl Strategy<Value = ApplicationServer> {
-    (option::of(ipv4_net()), option::of(ipv6_net()))
+fn server(rule: &Rule) -> BoxedStrategy<ApplicationServer> {
+    let subnets = (option::of(ipv4_net()), option::of(ipv6_net()))
         .prop_filter("there has to be one", |(ipv4, ipv6)| ipv4.is_some() || ipv6.is_some())
-        .prop_map(|(ipv4, ipv6)| ApplicationServer::Subnets { ipv4, ipv6 })
+        .prop_map(|(ipv4, ipv6)| ApplicationServer::Subnets { ipv4, ipv6 });
+    match rule.servers {
+        Servers::Subnets => subnets.boxed(),
+        Servers::SubnetsOrList => prop_oneof![subnets, list()].boxed(),
+    }
 }
 
-fn ports() -> impl Strategy<Value = PortsSpec> {
-    let range = any::<[u16; 2]>().prop_map(|[a, b]| PortRange { from: a.min(b), to: a.max(b) });
-    (vec(range, 0..4), vec(any::<u16>(), 0..4))
+// Neighbours and strangers, so that some lists are one network.
+fn list() -> impl Strategy<Value = ApplicationServer> {
+    let near = |first: u32| {
+        let v4 = (first..first.saturating_add(4)).prop_map(|bits| Ipv4Addr::from_bits(bits).into());
+        prop_oneof![4 => v4, 1 => ipv6_address().prop_map(IpAddr::V6)]
+    };
+    let addresses = any::<u32>().prop_flat_map(move |first| hash_set(near(first), 1..=16));
+    addresses.prop_map(|list| {
+        ApplicationServer::Addresses(list.into_iter().map(Written::plain).collect())
+    })
+}
+
+fn port(rule: &Rule) -> impl Strategy<Value = u16> + use<> {
+    rule.port_min..=u16::MAX
+}
+
+fn ports(rule: &Rule) -> impl Strategy<Value = PortsSpec> + use<> {
+    let range =
+        [port(rule), port(rule)].prop_map(|[a, b]| PortRange { from: a.min(b), to: a.max(b) });
+    (vec(range, 0..4), vec(port(rule), 0..4))
         .prop_filter("it has to name some", |(ranges, ports)| ranges.len() + ports.len() > 0)
         .prop_map(|(ranges, ports)| PortsSpec { ranges, ports })
 }
@@ -215,7 +233,7 @@ pub(super) fn json() -> impl Strategy<Value = Value> {
     })
 }
 
-const NAMES: [&str; 48] = [
+const NAMES: [&str; 49] = [
     "duration",
     "ueId",
     "asId",
@@ -264,4 +282,5 @@ const NAMES: [&str; 48] = [
     "eventType",
     "eventDetail",
     "statusInfo",
+    "ipAddresses",
 ];

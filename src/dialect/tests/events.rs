@@ -20,6 +20,7 @@ static SCHEMAS: LazyLock<BTreeMap<&str, Validator>> = LazyLock::new(|| {
         let file = schemas().join(format!("{}.yaml", descriptor.schema));
         let component = match descriptor.event_shape {
             EventShape::End => "Notification",
+            EventShape::Change => "EventNotification",
             EventShape::CloudEvent { .. } => "EventQosStatusChanged",
         };
         Document::read(&file).unwrap().validator(component, Direction::Request).unwrap()
@@ -65,8 +66,17 @@ fn read(body: &Value) -> Result<RemoteEvent, Unreadable> {
     read_event(body.to_string().as_bytes())
 }
 
-fn has_cloud_events(name: &str) -> bool {
-    matches!(dialect(name).descriptor().event_shape, EventShape::CloudEvent { .. })
+// Up to 0.8 there is the end only, and nothing is told of it.
+fn tells_changes(name: &str) -> bool {
+    dialect(name).descriptor().event_shape != EventShape::End
+}
+
+fn knows(name: &str, info: StatusInfo) -> bool {
+    match dialect(name).descriptor().event_shape {
+        EventShape::End => false,
+        EventShape::Change => info != StatusInfo::DeleteRequested,
+        EventShape::CloudEvent { .. } => true,
+    }
 }
 
 fn cloud_event() -> Value {
@@ -119,13 +129,14 @@ fn each_operators_event_becomes_each_clients() {
             let read = read_event(theirs["body"].to_string().as_bytes()).unwrap();
             assert_eq!(read.operator_session, SESSION);
             let RemoteEvent { status, status_info, at, .. } = read;
-            assert_eq!(at, has_cloud_events(operator).then_some(event.at));
+            assert_eq!(at, tells_changes(operator).then_some(event.at));
             let ours = told(client, &Event { status, status_info, ..event.clone() });
             let mut expected = golden(client, way, told(client, &event).to_string().as_bytes());
-            if !has_cloud_events(operator)
-                && let Some(data) = expected.pointer_mut("/body/data")
-            {
-                data.as_object_mut().unwrap().remove("statusInfo");
+            if !tells_changes(operator) {
+                for change in ["/body/data", "/body/event/eventDetail"] {
+                    let change = expected.pointer_mut(change).and_then(Value::as_object_mut);
+                    _ = change.map(|change| change.remove("statusInfo"));
+                }
             }
             assert_eq!(ours, expected, "{operator} to {client}");
         }
@@ -301,17 +312,17 @@ proptest! {
         event in happening(),
     ) {
         let Some(notification) = dialect(name).notification(&event, &sink) else {
-            prop_assert!(event.status == QosStatus::Available && !has_cloud_events(name));
+            prop_assert!(event.status == QosStatus::Available && !tells_changes(name));
             return Ok(());
         };
         let json = Json::parse(&notification.body, &Bounds::default()).unwrap();
         prop_assert_eq!(SCHEMAS[name].faults(&json), []);
         let read = read_event(&notification.body).unwrap();
-        let whole = has_cloud_events(name);
+        let whole = tells_changes(name);
         prop_assert_eq!(read, RemoteEvent {
             operator_session: event.session.to_string(),
             status: event.status,
-            status_info: event.status_info.filter(|_| whole),
+            status_info: event.status_info.filter(|info| knows(name, *info)),
             at: Some(event.at).filter(|_| whole),
         });
         let (ours, theirs): (Uri, Uri) =

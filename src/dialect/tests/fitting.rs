@@ -150,6 +150,9 @@ fn masks_of_ipv6_devices() {
     let masks = Fitting { device_masks: true, ..Fitting::default() };
     let network = json!({"ipv6addr": "2001:db8::/56"});
     assert_eq!(sent(OLD, &wanted("2001:db8::/56"), &masks).unwrap(), network);
+    let network = told("2001:db8::/56");
+    assert_eq!(sent("camara-0.9.0", &wanted("2001:db8::/56"), &masks).unwrap(), network);
+    assert_eq!(sent("camara-0.9.0", &wanted("2001:db8::/56"), &strict), unfit);
     assert_eq!(sent(NEW, &wanted("2001:db8::/56"), &masks), unfit);
 }
 

@@ -44,7 +44,7 @@ fn same_device(fitted: &Device, wanted: &Device) -> bool {
 proptest! {
     #[test]
     fn a_wish_that_is_written_is_read_as_it_was(
-        (name, wanted) in name().prop_flat_map(|name| (Just(name), wanted(dialect(name).family()))),
+        (name, wanted) in name().prop_flat_map(|name| (Just(name), wanted(name))),
     ) {
         let body = dialect(name).create_session_request(&wanted, wanted.sink.as_ref());
         let strict =
@@ -54,7 +54,7 @@ proptest! {
 
     #[test]
     fn nothing_is_ever_widened(
-        (client, wanted) in name().prop_flat_map(|name| (Just(name), wanted(dialect(name).family()))),
+        (client, wanted) in name().prop_flat_map(|name| (Just(name), wanted(name))),
         operator in name(),
         fitting in fitting(),
     ) {
@@ -74,7 +74,7 @@ proptest! {
 
     #[test]
     fn what_can_be_said_at_all_is_said_where_everything_may_be(
-        (name, wanted) in name().prop_flat_map(|name| (Just(name), wanted(dialect(name).family()))),
+        (name, wanted) in name().prop_flat_map(|name| (Just(name), wanted(name))),
     ) {
         let everything =
             Fitting { device_masks: true, duration_s_max: u32::MAX, ..Fitting::default() };
@@ -85,7 +85,7 @@ proptest! {
 
     #[test]
     fn an_answer_is_as_its_schema_says_and_read_as_it_was_written(
-        (name, wanted) in name().prop_flat_map(|name| (Just(name), wanted(dialect(name).family()))),
+        (name, wanted) in name().prop_flat_map(|name| (Just(name), wanted(name))),
         granted in granted(),
     ) {
         let device = wanted.device.clone();

@@ -77,6 +77,29 @@ fn an_exact_flow_is_the_same_in_any_order_of_its_servers() {
     assert_eq!(verdict(ConflictMode::ExactFlow, &one, &other), Verdict::Conflict);
 }
 
+#[test]
+fn a_list_of_servers_is_the_network_that_it_fills() {
+    let list = |texts: &[&str]| {
+        let address = |text: &&str| crate::qod::Written::plain(text.parse().unwrap());
+        let addresses = texts.iter().map(address).collect();
+        let server = crate::qod::ApplicationServer::Addresses(addresses);
+        (party("c1"), CreateSession { server, ..asked(phone(1), "192.0.2.1") })
+    };
+    let network = (party("c2"), asked(phone(1), "192.0.2.2/31"));
+    let filled = list(&["192.0.2.3", "192.0.2.2"]);
+    let more = list(&["192.0.2.3", "192.0.2.4", "192.0.2.2"]);
+    let beside = list(&["192.0.2.1", "192.0.2.4"]);
+    for (mode, expected) in [
+        (ConflictMode::FlowOverlap, [true, true, false]),
+        (ConflictMode::ExactFlow, [true, false, false]),
+    ] {
+        for (listed, conflicts) in [&filled, &more, &beside].into_iter().zip(expected) {
+            assert_eq!(verdict(mode, &network, listed) == Verdict::Conflict, conflicts, "{mode:?}");
+            assert_eq!(verdict(mode, listed, &network) == Verdict::Conflict, conflicts, "{mode:?}");
+        }
+    }
+}
+
 fn any_party() -> impl Strategy<Value = Party> {
     prop_oneof![Just(party("c1")), Just(user("c1", "s1")), Just(user("c2", "s2"))]
 }

@@ -226,6 +226,69 @@ fn rules_of_0_10() {
 }
 
 #[test]
+fn rules_of_0_9() {
+    let file = "camara-0.9.0.yaml";
+    let mut full = create_0_10();
+    full["device"]["ipv6Address"] = json!("2001:db8:1::/64");
+    full["device"]["ipv4Address"]["privateAddress"] = json!("10.1.2.3");
+    let required = [
+        "/device",
+        "/applicationServer",
+        "/qosProfile",
+        "/device/ipv4Address/publicAddress",
+        "/devicePorts/ranges/0/from",
+        "/devicePorts/ranges/0/to",
+        "/applicationServerPorts/ports",
+        "/webhook/notificationUrl",
+    ];
+    let refused = [
+        ("/device/ipv4Address/publicAddress", json!("10.01.2.3")),
+        ("/device/ipv4Address/publicAddress", json!("203.0.113.0/24")),
+        ("/device/ipv6Address", json!("2001:DB8::1")),
+        ("/device/ipv6Address", json!("2001:db8::/129")),
+        ("/applicationServer/ipv4Address", json!("198.51.100.7/33")),
+        ("/applicationServer/ipv4Address", json!("not-an-ip")),
+        ("/applicationServer/ipv6Address", json!("1::2::3")),
+        ("/webhook/notificationAuthToken", json!("x".repeat(19))),
+        ("/duration", json!(86_401)),
+    ];
+    judge(file, "CreateSession", &full, &required, &refused);
+    let mut required = required.to_vec();
+    required.extend(["/sessionId", "/qosStatus"]);
+    let info = session(&full, "/sessionId", &mut required);
+    let info = with(&info, "/qosStatus", &json!("UNAVAILABLE"));
+    judge(file, "SessionInfo", &info, &required, &refused);
+
+    let event = json!({
+        "event": {
+            "eventId": ID,
+            "eventType": "QOS_STATUS_CHANGED",
+            "eventTime": "2025-01-01T00:00:00Z",
+            "eventDetail": {
+                "sessionId": ID, "qosStatus": "UNAVAILABLE", "statusInfo": "DURATION_EXPIRED",
+            },
+        },
+        "eventSubscriptionId": "1",
+    });
+    let required = [
+        "/event",
+        "/event/eventType",
+        "/event/eventTime",
+        "/event/eventDetail",
+        "/event/eventDetail/sessionId",
+        "/event/eventDetail/qosStatus",
+    ];
+    let refused = [
+        ("/event/eventId", json!("1")),
+        ("/event/eventType", json!("SESSION_TERMINATED")),
+        ("/event/eventTime", json!(1_700_000_000)),
+        ("/event/eventDetail/qosStatus", json!("REQUESTED")),
+        ("/event/eventDetail/statusInfo", json!("DELETE_REQUESTED")),
+    ];
+    judge(file, "EventNotification", &event, &required, &refused);
+}
+
+#[test]
 fn rules_of_the_events_of_0_10() {
     let event = json!({
         "id": "1",

@@ -1,4 +1,4 @@
-//! CAMARA 0.11 to 1.1.
+//! CAMARA 0.11 to 1.2.
 
 use serde_json::json;
 
@@ -107,5 +107,66 @@ fn before_1_1_sinks_may_be_plain_and_devices_are_shown_whole() {
         accepts(&validator(file, "SessionInfo"), &session, &plain);
         let relative = with(&create(), "/sink", &json!("a b"));
         assert_eq!(faults(&validator(file, "CreateSession"), &relative), ["/sink: expected a URL"]);
+    }
+}
+
+#[test]
+fn from_1_2_on_servers_may_be_a_list_and_everything_has_bounds() {
+    let file = "camara-1.2.0-rc.3.yaml";
+    let validator = validator(file, "CreateSession");
+    let list = |addresses: &[&str]| json!({ "ipAddresses": addresses });
+    let long = |length: usize| json!(format!("https://a.example/{}", "x".repeat(length - 18)));
+    accepts(
+        &validator,
+        &create(),
+        &[
+            ("/applicationServer", list(&["198.51.100.7", "2001:db8::7"])),
+            ("/applicationServer", json!({ "ipv4Address": "1.2.3.4/8", "ipv6Address": "::/0" })),
+            ("/sink", long(2048)),
+            ("/sinkCredential", json!({ "credentialType": "PRIVATE_KEY_JWT" })),
+            ("/applicationServerPorts", json!({ "ports": [1, 65_535] })),
+        ],
+    );
+    let seventeen: Vec<String> = (0..17).map(|last| format!("198.51.100.{last}")).collect();
+    let seventeen: Vec<&str> = seventeen.iter().map(String::as_str).collect();
+    let servers = "/applicationServer/ipAddresses: expected";
+    refuses(
+        &validator,
+        &create(),
+        &[
+            ("/applicationServer", list(&[]), &format!("{servers} a list of at least 1 element")),
+            (
+                "/applicationServer",
+                list(&seventeen),
+                &format!("{servers} a list of at most 16 elements"),
+            ),
+            (
+                "/applicationServer",
+                list(&["198.51.100.7", "198.51.100.7"]),
+                &format!("{servers} a list without two equal elements"),
+            ),
+            ("/sink", long(2049), "/sink: expected an https URL of up to 2048 characters"),
+            (
+                "/sinkCredential",
+                json!({ "credentialType": "PLAIN" }),
+                "/sinkCredential/credentialType: expected one of ACCESSTOKEN, PRIVATE_KEY_JWT",
+            ),
+            (
+                "/applicationServerPorts",
+                json!({ "ports": [0] }),
+                "/applicationServerPorts/ports/0: expected a port from 1 to 65535",
+            ),
+            (
+                "/duration",
+                json!(2_147_483_648_u32),
+                "/duration: expected a whole number from 1 to 2147483647",
+            ),
+        ],
+    );
+    let mut both = list(&["198.51.100.7"]);
+    both["ipv4Address"] = json!("198.51.100.7");
+    for servers in [both, json!({}), json!({ "ipv4Address": "a" }), json!({ "host": "a" })] {
+        let told = faults(&validator, &with(&create(), "/applicationServer", &servers));
+        assert!(!told.is_empty(), "{servers}");
     }
 }
