@@ -7,7 +7,9 @@ use std::{
 
 use crate::{
     identity::Client,
-    qod::{ClientId, CreateSession, Operation, OperatorId},
+    qod::{
+        ClientId, CreateSession, Operation, OperatorId, ProfileQuery, ProfileStatus, QosProfile,
+    },
 };
 
 mod scope;
@@ -45,25 +47,12 @@ pub type Catalogue = BTreeMap<String, Profile>;
 /// A quality that is offered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// For people.
+    /// For the gateway's own people.
     pub summary: String,
-    /// The shortest session, in seconds.
-    pub duration_s_min: u32,
-    /// The longest session, in seconds.
-    pub duration_s_max: u32,
-    /// May it be asked for?
-    pub status: ProfileStatus,
-}
-
-/// CAMARA's `QosProfileStatusEnum`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProfileStatus {
-    /// It may be asked for.
-    Active,
-    /// It is known, and refused.
-    Inactive,
-    /// It may be asked for, and will go.
-    Deprecated,
+    /// The operators that have it.
+    pub offered_by: BTreeSet<OperatorId>,
+    /// What it is.
+    pub quality: Arc<QosProfile>,
 }
 
 /// Leave for one client to do one thing. Only [`Access::authorize`] makes one:
@@ -130,6 +119,12 @@ impl Access {
     }
 }
 
+impl Terms {
+    fn allow(&self, operator: &OperatorId) -> bool {
+        self.operators.as_ref().is_none_or(|allowed| allowed.contains(operator))
+    }
+}
+
 impl Grant {
     /// Whose leave it is.
     pub fn client(&self) -> &Client {
@@ -141,23 +136,49 @@ impl Grant {
         &self.terms
     }
 
+    /// Do the terms allow this operator?
+    pub fn reaches(&self, operator: &OperatorId) -> Result<(), Forbidden> {
+        if self.terms.allow(operator) { Ok(()) } else { Err(Forbidden::Operator) }
+    }
+
+    /// The profiles that the client may know of and asks for: those that its terms allow, and that
+    /// this operator has; or, without one, any that it may reach. Sorted by name.
+    pub fn profiles(
+        &self,
+        query: &ProfileQuery,
+        operator: Option<&OperatorId>,
+    ) -> Vec<Arc<QosProfile>> {
+        let Terms { qos_profiles, catalogue, .. } = self.terms();
+        let named = |name: &String| qos_profiles.as_ref().is_none_or(|all| all.contains(name));
+        let offered = |profile: &Profile| {
+            let mut by = profile.offered_by.iter().filter(|by| self.terms.allow(by));
+            by.any(|by| operator.is_none_or(|operator| operator == by))
+        };
+        catalogue
+            .iter()
+            .filter(|(name, profile)| named(name) && offered(profile))
+            .map(|(_, profile)| &profile.quality)
+            .filter(|quality| quality.answers(query))
+            .cloned()
+            .collect()
+    }
+
     /// Do the terms reach as far as this wish? Its profile is still by our name; one that the
     /// catalogue does not know is left for the operator's names to refuse.
     pub fn permits(&self, operator: &OperatorId, wanted: &CreateSession) -> Result<(), Forbidden> {
-        let Terms { operators, qos_profiles, duration_s_max, catalogue, .. } = self.terms();
-        if operators.as_ref().is_some_and(|allowed| !allowed.contains(operator)) {
-            return Err(Forbidden::Operator);
-        }
+        self.reaches(operator)?;
+        let Terms { qos_profiles, duration_s_max, catalogue, .. } = self.terms();
         if qos_profiles.as_ref().is_some_and(|allowed| !allowed.contains(&wanted.qos_profile)) {
             return Err(Forbidden::Profile);
         }
         let (mut min_s, mut max_s) = (1, *duration_s_max);
         if let Some(profile) = catalogue.get(&wanted.qos_profile) {
-            if profile.status == ProfileStatus::Inactive {
+            let QosProfile { status, duration_s_min, duration_s_max, .. } = &*profile.quality;
+            if *status == ProfileStatus::Inactive {
                 return Err(Forbidden::ProfileInactive);
             }
-            min_s = profile.duration_s_min;
-            max_s = max_s.min(profile.duration_s_max);
+            min_s = *duration_s_min;
+            max_s = max_s.min(*duration_s_max);
         }
         if (min_s..=max_s).contains(&wanted.duration_s) {
             Ok(())

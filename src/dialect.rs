@@ -15,6 +15,7 @@ mod fit;
 mod node;
 mod ports;
 mod problem;
+mod profiles;
 mod retrieval;
 mod schema;
 mod sink;
@@ -33,7 +34,9 @@ use serde::Serialize;
 pub use self::{
     answer::Unreadable,
     api::{Api, Apis, Call, Speaks, Unrecognised, UnrecognisedReason, WrongMedia},
-    descriptor::{Correlator, Descriptor, ErrorShape, Errors, EventShape, Family},
+    descriptor::{
+        Correlator, Descriptor, ErrorShape, Errors, EventShape, Family, Profiles, Serves,
+    },
     event::{Notification, RemoteEvent, read as read_event},
     fault::{Fault, Malformed},
     fit::{Fitting, LegacyIpv4, Unfit},
@@ -49,7 +52,8 @@ use self::{
 use crate::{
     json::{Bounds, Json},
     qod::{
-        Answer, CreateSession, Device, Event, Granted, Operation, Problem, QosStatus, Session, Sink,
+        Answer, CreateSession, Device, Event, Granted, Operation, Problem, ProfileQuery,
+        QosProfile, QosStatus, Session, Sink,
     },
 };
 
@@ -59,6 +63,14 @@ pub struct Dialect {
     create_session: Validator,
     extend_session: Option<Validator>,
     retrieve_sessions: Option<Validator>,
+    retrieve_profiles: Option<Validator>,
+}
+
+// The documents of a folder, each read when it is first asked for, and all that is wrong with them.
+struct Documents<'f> {
+    folder: &'f Path,
+    read: BTreeMap<&'static str, Option<Document>>,
+    faults: Vec<SchemaFault>,
 }
 
 /// All dialects, by name.
@@ -106,6 +118,13 @@ pub fn https_sinks_only(name: &str) -> bool {
     descriptor::ALL.iter().any(|descriptor| descriptor.name == name && descriptor.rule.sink.https)
 }
 
+/// Has the release that the dialect of this name is of an API for profiles alone?
+pub fn has_profiles_api(name: &str) -> bool {
+    descriptor::ALL
+        .iter()
+        .any(|descriptor| descriptor.name == name && descriptor.profiles.schema.is_some())
+}
+
 impl Dialects {
     /// Reads and compiles the documents of a folder; every one that cannot be used is named.
     pub fn load(schemas: &Path) -> Result<Self, Vec<SchemaFault>> {
@@ -118,20 +137,15 @@ impl Dialects {
     }
 
     fn load_those(schemas: &Path, those: impl Fn(&str) -> bool) -> Result<Self, Vec<SchemaFault>> {
-        let mut documents: BTreeMap<&str, Option<Document>> = BTreeMap::new();
-        let (mut dialects, mut faults) = (BTreeMap::new(), Vec::new());
-        for descriptor in descriptor::ALL.iter().filter(|descriptor| those(descriptor.name)) {
-            let file = format!("{}.yaml", descriptor.schema);
-            let fault = |message| SchemaFault { file: file.clone(), message };
-            let document = documents.entry(descriptor.schema).or_insert_with(|| {
-                Document::read(&schemas.join(&file)).map_err(|err| faults.push(fault(err))).ok()
-            });
-            let Some(document) = document else { continue };
-            match Dialect::compile(descriptor, document) {
-                Ok(dialect) => _ = dialects.insert(descriptor.name, Arc::new(dialect)),
-                Err(message) => faults.push(fault(message)),
-            }
-        }
+        let mut documents =
+            Documents { folder: schemas, read: BTreeMap::new(), faults: Vec::new() };
+        let descriptors = descriptor::ALL.iter().filter(|descriptor| those(descriptor.name));
+        let dialects = descriptors.filter_map(|descriptor| {
+            let dialect = Dialect::compile(descriptor, &mut documents)?;
+            Some((descriptor.name, Arc::new(dialect)))
+        });
+        let dialects = dialects.collect();
+        let mut faults = documents.faults;
         faults.dedup();
         if faults.is_empty() { Ok(Self(dialects)) } else { Err(faults) }
     }
@@ -147,20 +161,40 @@ impl Dialects {
     }
 }
 
+impl Documents<'_> {
+    fn validator(&mut self, schema: &'static str, component: &str) -> Option<Validator> {
+        let Self { folder, read, faults } = self;
+        let file = format!("{schema}.yaml");
+        let mut fault = |message| faults.push(SchemaFault { file: file.clone(), message });
+        let document = read
+            .entry(schema)
+            .or_insert_with(|| Document::read(&folder.join(&file)).map_err(&mut fault).ok());
+        document.as_ref()?.validator(component, Direction::Request).map_err(fault).ok()
+    }
+}
+
 impl Dialect {
-    fn compile(descriptor: &'static Descriptor, document: &Document) -> Result<Self, String> {
-        let where_there_is = |operation, component| {
-            let validator = || document.validator(component, Direction::Request);
-            descriptor.has(operation).then(validator).transpose()
+    fn compile(descriptor: &'static Descriptor, documents: &mut Documents<'_>) -> Option<Self> {
+        let mut where_there_is = |operation, schema, component| {
+            if !descriptor.has(operation) {
+                return Some(None);
+            }
+            documents.validator(schema, component).map(Some)
         };
-        Ok(Self {
+        let own = descriptor.schema;
+        let extend = where_there_is(Operation::ExtendSession, own, "ExtendSessionDuration");
+        let retrieve = where_there_is(Operation::RetrieveSessions, own, "RetrieveSessionsInput");
+        let profiles = where_there_is(
+            Operation::RetrieveQosProfiles,
+            descriptor.profiles.schema.unwrap_or(own),
+            "QosProfileDeviceRequest",
+        );
+        Some(Self {
             descriptor,
-            create_session: document.validator("CreateSession", Direction::Request)?,
-            extend_session: where_there_is(Operation::ExtendSession, "ExtendSessionDuration")?,
-            retrieve_sessions: where_there_is(
-                Operation::RetrieveSessions,
-                "RetrieveSessionsInput",
-            )?,
+            create_session: documents.validator(own, "CreateSession")?,
+            extend_session: extend?,
+            retrieve_sessions: retrieve?,
+            retrieve_profiles: profiles?,
         })
     }
 
@@ -241,6 +275,30 @@ impl Dialect {
         faults.none_or(device)
     }
 
+    /// Reads which profiles a client asks for in a body.
+    pub fn parse_retrieve_profiles(
+        &self,
+        body: &[u8],
+        strictness: &Strictness,
+    ) -> Result<ProfileQuery, Malformed> {
+        let strictness = &self.strictness(strictness);
+        let json = Json::parse(body, &strictness.bounds())?;
+        let mut faults = Faults::of_any_schema(self.retrieve_profiles.as_ref(), &json);
+        let query = self.has(Operation::RetrieveQosProfiles).then(|| {
+            profiles::read_search(&Node::root(&json), self.rule(), strictness, &mut faults)
+        });
+        faults.none_or(query)
+    }
+
+    /// Reads which profiles a client asks for in its URL.
+    pub fn parse_list_profiles(
+        &self,
+        query: &str,
+        strictness: &Strictness,
+    ) -> Result<ProfileQuery, Malformed> {
+        profiles::read_url_query(query, &self.strictness(strictness))
+    }
+
     /// Can a client be told that this is the session that it has asked for? Up to 0.8 there is no
     /// word for one that the network cannot grant.
     pub fn has_words_for(&self, session: &Session) -> bool {
@@ -265,6 +323,10 @@ impl Dialect {
                 (200, retrieval::list(sessions.iter().map(|session| self.write_session(session))))
             }
             Answer::Deleted => return respond(204, Bytes::new()),
+            Answer::Profile(profile) => (200, self.write_profile(profile)),
+            Answer::Profiles(profiles) => {
+                (200, retrieval::list(profiles.iter().map(|profile| self.write_profile(profile))))
+            }
         };
         respond(status, body)
     }
@@ -275,6 +337,10 @@ impl Dialect {
             Family::V010 => v010::write_session(session, self.rule()),
             Family::V011 | Family::V1 => v1::write_session(session, self.descriptor),
         }
+    }
+
+    fn write_profile(&self, profile: &QosProfile) -> Bytes {
+        profiles::write(profile, &self.descriptor.profiles)
     }
 
     /// What a client is told when the answer is no. An `Allow` field is for the caller to add.

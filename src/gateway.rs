@@ -34,6 +34,7 @@ mod doubt;
 mod inside;
 mod notifications;
 mod presence;
+mod profiles;
 mod recovery;
 mod rules;
 mod trail;
@@ -142,6 +143,11 @@ impl Gateway {
             }
             Operation::RetrieveSessions => {
                 self.retrieve_sessions(rules, call, &admission, request.body()).await
+            }
+            Operation::GetQosProfile => profiles::one(call, &admission),
+            Operation::ListQosProfiles => profiles::list(rules, call, &admission, request.uri()),
+            Operation::RetrieveQosProfiles => {
+                profiles::retrieve(rules, call, &admission, request.body(), trail)
             }
         }
     }

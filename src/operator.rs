@@ -419,10 +419,13 @@ struct Ask<'a> {
 
 fn method_of(operation: Operation) -> Method {
     match operation {
-        Operation::CreateSession | Operation::ExtendSession | Operation::RetrieveSessions => {
-            Method::POST
+        Operation::CreateSession
+        | Operation::ExtendSession
+        | Operation::RetrieveSessions
+        | Operation::RetrieveQosProfiles => Method::POST,
+        Operation::GetSession | Operation::GetQosProfile | Operation::ListQosProfiles => {
+            Method::GET
         }
-        Operation::GetSession => Method::GET,
         Operation::DeleteSession => Method::DELETE,
     }
 }
@@ -430,7 +433,11 @@ fn method_of(operation: Operation) -> Method {
 fn is_of_one_session(operation: Operation) -> bool {
     match operation {
         Operation::GetSession | Operation::DeleteSession | Operation::ExtendSession => true,
-        Operation::CreateSession | Operation::RetrieveSessions => false,
+        Operation::CreateSession
+        | Operation::RetrieveSessions
+        | Operation::GetQosProfile
+        | Operation::ListQosProfiles
+        | Operation::RetrieveQosProfiles => false,
     }
 }
 

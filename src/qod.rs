@@ -9,6 +9,7 @@ mod moment;
 mod names;
 mod ports;
 mod problem;
+mod profile;
 mod secret;
 mod session;
 mod written;
@@ -20,6 +21,10 @@ pub use self::{
     names::{ClientId, NotASessionId, OperatorId, SessionId, Subject},
     ports::{PortRange, PortSet, PortsSpec},
     problem::{Kind, Pace, Problem},
+    profile::{
+        BitRate, Country, L4sQueue, ProfileQuery, ProfileStatus, QosProfile, RateUnit, Rates,
+        ServiceClass, is_profile_name,
+    },
     secret::Secret,
     session::{
         Answer, CreateSession, Event, Granted, Message, Operation, QosStatus, RETRIEVED_MAX,

@@ -39,6 +39,10 @@ pub enum Refusal {
     Malformed(Malformed),
     /// Nobody says whose traffic it is.
     NoDevice,
+    /// The body names a device, and the token does so too.
+    DeviceNamedTwice,
+    /// There is no such profile, or none for this client.
+    NoProfile,
     /// No operator of ours serves the device.
     NoOperator(NoOperator),
     /// The operator cannot be asked for this.
@@ -130,6 +134,8 @@ impl Refusal {
             Self::Malformed(malformed) => malformed.kind(),
             Self::BadIdempotencyKey => Kind::InvalidArgument,
             Self::NoDevice => Kind::MissingIdentifier,
+            Self::DeviceNamedTwice => Kind::UnnecessaryIdentifier,
+            Self::NoProfile => Kind::ProfileNotFound,
             Self::NoOperator(NoOperator::NoRule) => Kind::DeviceNotFound,
             Self::NoOperator(NoOperator::Disagreement) => Kind::InvalidArgument,
             Self::Unfit(unfit) => kind_of_unfit(unfit),
@@ -161,6 +167,8 @@ impl Refusal {
             | Self::TooMany(_)
             | Self::Malformed(_)
             | Self::NoDevice
+            | Self::DeviceNamedTwice
+            | Self::NoProfile
             | Self::NoOperator(_)
             | Self::Unfit(_)
             | Self::Ledger(_)
@@ -200,6 +208,8 @@ impl Refusal {
             Self::TooMany(error) => error.to_string(),
             Self::Malformed(malformed) => malformed.to_string(),
             Self::NoDevice => "expected a device".to_owned(),
+            Self::DeviceNamedTwice => "the access token names the device already".to_owned(),
+            Self::NoProfile => "there is no such QoS profile".to_owned(),
             Self::NoOperator(error) => error.to_string(),
             Self::Unfit(unfit) => unfit.to_string(),
             Self::Ledger(error) => message_of_ledger(error, told_in.family),

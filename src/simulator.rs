@@ -21,7 +21,8 @@ use tokio::{
 use crate::{
     clock::Clock,
     dialect::{
-        Api, Apis, Call, Dialect, Family, Speaks, Strictness, Unrecognised, UnrecognisedReason,
+        Api, Apis, Call, Dialect, Family, Serves, Speaks, Strictness, Unrecognised,
+        UnrecognisedReason,
     },
     outbound::Outbound,
     qod::{Answer, Kind, Moment, Operation, Secret, SessionId, Written},
@@ -93,7 +94,8 @@ impl Simulator {
     /// An operator without sessions yet.
     pub fn new(settings: Settings, outbound: Outbound, clock: Clock) -> Self {
         let speaks = Speaks::One(Arc::clone(&settings.dialect));
-        let apis = Apis::new(vec![Api { path: settings.path.clone(), speaks }]);
+        let (path, serves) = (settings.path.clone(), Serves::Sessions);
+        let apis = Apis::new(vec![Api { path, speaks, serves }]);
         let outbox = settings
             .telling
             .map(|telling| Arc::new(Outbox::new(telling, Arc::clone(&settings.dialect), outbound)));
@@ -203,6 +205,11 @@ impl Simulator {
                     .map_err(malformed)?
                     .ok_or_else(|| No::new(Kind::MissingIdentifier, "expected a device"))?;
                 Ok(Answer::Retrieved(book.of_device(&device)))
+            }
+            Operation::GetQosProfile
+            | Operation::ListQosProfiles
+            | Operation::RetrieveQosProfiles => {
+                Err(No::new(Kind::NotImplemented, "profiles are not told here"))
             }
         }
     }

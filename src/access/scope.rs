@@ -19,7 +19,7 @@ pub struct ScopeRule {
 /// documents).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScopeForm {
-    /// `dpv:RequestedServiceProvision#qod`: every operation.
+    /// `dpv:RequestedServiceProvision#qod`: every operation. `#qos-profiles`: those of profiles.
     PurposeApi,
     /// `dpv:RequestedServiceProvision#quality-on-demand:sessions:create`: that operation.
     PurposeOperation,
@@ -28,7 +28,8 @@ pub enum ScopeForm {
     PurposeAndOperation,
     /// `quality-on-demand:sessions:create`: that operation.
     Operation,
-    /// `qod-sessions-write`, `-read`, `-delete` (0.9 and 0.10): the operations of that kind.
+    /// `qod-sessions-write`, `-read`, `-delete` and `qod-profiles-read` (0.9 and 0.10): the
+    /// operations of that kind.
     QodSessions,
 }
 
@@ -40,9 +41,12 @@ pub(super) struct Scopes {
     delete: Needs,
     extend: Needs,
     retrieve: Needs,
+    profiles: Needs,
     // The purposes that count for `with_purpose`, as whole tokens.
     purposes: Vec<Arc<str>>,
 }
+
+const PROFILES: &str = "qos-profiles";
 
 #[derive(Debug, Default)]
 struct Needs {
@@ -63,12 +67,20 @@ impl Default for ScopeRule {
 
 impl Scopes {
     pub(super) fn new(rule: &ScopeRule) -> Self {
+        let sessions = |verb: &str, kind: &str| {
+            let operations = rule.api_names.iter().map(|api| format!("{api}:sessions:{verb}"));
+            Needs::new(rule, &rule.api_names, &operations.collect::<Vec<_>>(), kind)
+        };
+        // From 0.11 on the profiles are an API of their own, and its name is always this.
+        let names = [rule.api_names.as_slice(), &[PROFILES.to_owned()]].concat();
+        let read_profiles = [format!("{PROFILES}:read")];
         Self {
-            create: Needs::new(rule, "create", "write"),
-            read: Needs::new(rule, "read", "read"),
-            delete: Needs::new(rule, "delete", "delete"),
-            extend: Needs::new(rule, "update", "write"),
-            retrieve: Needs::new(rule, "retrieve-by-device", "read"),
+            create: sessions("create", "sessions-write"),
+            read: sessions("read", "sessions-read"),
+            delete: sessions("delete", "sessions-delete"),
+            extend: sessions("update", "sessions-write"),
+            retrieve: sessions("retrieve-by-device", "sessions-read"),
+            profiles: Needs::new(rule, &names, &read_profiles, "profiles-read"),
             purposes: rule.purposes.iter().map(|name| format!("dpv:{name}").into()).collect(),
         }
     }
@@ -81,6 +93,9 @@ impl Scopes {
             Operation::DeleteSession => &self.delete,
             Operation::ExtendSession => &self.extend,
             Operation::RetrieveSessions => &self.retrieve,
+            Operation::GetQosProfile
+            | Operation::ListQosProfiles
+            | Operation::RetrieveQosProfiles => &self.profiles,
         };
         let has = |needed: &[Arc<str>]| {
             scopes.iter().any(|scope| needed.iter().any(|needed| **needed == **scope))
@@ -102,10 +117,8 @@ impl Scopes {
 }
 
 impl Needs {
-    fn new(rule: &ScopeRule, verb: &str, kind: &str) -> Self {
-        let ScopeRule { forms, purposes, api_names } = rule;
-        let operations: Vec<String> =
-            api_names.iter().map(|api| format!("{api}:sessions:{verb}")).collect();
+    fn new(rule: &ScopeRule, api_names: &[String], operations: &[String], kind: &str) -> Self {
+        let ScopeRule { forms, purposes, api_names: _ } = rule;
         let purposed = |names: &[String]| -> Vec<Arc<str>> {
             let each = |name: &String| {
                 let name = name.clone();
@@ -117,16 +130,76 @@ impl Needs {
         for form in forms {
             match form {
                 ScopeForm::PurposeApi => needs.alone.extend(purposed(api_names)),
-                ScopeForm::PurposeOperation => needs.alone.extend(purposed(&operations)),
+                ScopeForm::PurposeOperation => needs.alone.extend(purposed(operations)),
                 ScopeForm::PurposeAndOperation => {
                     needs.with_purpose.extend(operations.iter().map(|name| name.as_str().into()));
                 }
                 ScopeForm::Operation => {
                     needs.alone.extend(operations.iter().map(|name| name.as_str().into()));
                 }
-                ScopeForm::QodSessions => needs.alone.push(format!("qod-sessions-{kind}").into()),
+                ScopeForm::QodSessions => needs.alone.push(format!("qod-{kind}").into()),
             }
         }
         needs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROFILES: [Operation; 3] =
+        [Operation::GetQosProfile, Operation::ListQosProfiles, Operation::RetrieveQosProfiles];
+
+    fn good(form: ScopeForm, scopes: &[&str], operation: Operation) -> bool {
+        let api_names = vec!["qod".to_owned(), "quality-on-demand".to_owned()];
+        let rule = ScopeRule { forms: vec![form], api_names, ..ScopeRule::default() };
+        let scopes: Vec<Box<str>> = scopes.iter().map(|&scope| scope.into()).collect();
+        Scopes::new(&rule).check(&scopes, operation).is_ok()
+    }
+
+    #[test]
+    fn profiles_are_read_by_each_form_of_their_scope() {
+        let purpose = "dpv:RequestedServiceProvision";
+        for operation in PROFILES {
+            for (form, scopes) in [
+                (ScopeForm::PurposeApi, &["dpv:RequestedServiceProvision#qod"][..]),
+                (ScopeForm::PurposeApi, &["dpv:RequestedServiceProvision#qos-profiles"]),
+                (ScopeForm::PurposeOperation, &["dpv:RequestedServiceProvision#qos-profiles:read"]),
+                (ScopeForm::PurposeAndOperation, &[purpose, "qos-profiles:read"]),
+                (ScopeForm::Operation, &["qos-profiles:read"]),
+                (ScopeForm::QodSessions, &["qod-profiles-read"]),
+            ] {
+                assert!(good(form, scopes, operation), "{form:?} {scopes:?}");
+            }
+            for (form, scopes) in [
+                (ScopeForm::PurposeAndOperation, &["qos-profiles:read"][..]),
+                (ScopeForm::PurposeAndOperation, &[purpose, "dpv:Other", "qos-profiles:read"]),
+                (ScopeForm::Operation, &["quality-on-demand:sessions:read"]),
+                (ScopeForm::Operation, &["qod:qos-profiles:read"]),
+                (ScopeForm::Operation, &["qod-profiles-read"]),
+                (ScopeForm::QodSessions, &["qod-sessions-read"]),
+                (ScopeForm::QodSessions, &["qos-profiles:read"]),
+            ] {
+                assert!(!good(form, scopes, operation), "{form:?} {scopes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_may_read_profiles_may_not_read_sessions_for_it() {
+        for (form, scope) in [
+            (ScopeForm::PurposeApi, "dpv:RequestedServiceProvision#qos-profiles"),
+            (ScopeForm::PurposeOperation, "dpv:RequestedServiceProvision#qos-profiles:read"),
+            (ScopeForm::Operation, "qos-profiles:read"),
+            (ScopeForm::QodSessions, "qod-profiles-read"),
+        ] {
+            for operation in [Operation::GetSession, Operation::CreateSession] {
+                assert!(!good(form, &[scope], operation), "{scope}");
+            }
+        }
+        assert!(good(ScopeForm::QodSessions, &["qod-sessions-write"], Operation::ExtendSession));
+        let retrieve = "quality-on-demand:sessions:retrieve-by-device";
+        assert!(good(ScopeForm::Operation, &[retrieve], Operation::RetrieveSessions));
     }
 }

@@ -1,1 +1,97 @@
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
+use super::*;
+use crate::{
+    clock::Clock,
+    identity::{Identity, MockToken, Settings},
+    metrics::Metrics,
+    outbound::Outbound,
+    qod::{Rates, Secret},
+};
+
+async fn client() -> Client {
+    let token = Secret::new("token");
+    let mock = MockToken { token, client: "app".into(), scopes: Vec::new() };
+    let settings = Settings { issuers: vec![], mock_tokens: vec![mock], cache_entries_max: 0 };
+    let metrics = Metrics::new().unwrap();
+    let identity = Identity::new(settings, Outbound::new(), Clock::system(), metrics).unwrap();
+    let bearer = HeaderValue::from_static("Bearer token");
+    identity.authenticate(&HeaderMap::from_iter([(AUTHORIZATION, bearer)])).await.unwrap()
+}
+
+fn profile(name: &str, status: ProfileStatus, offered_by: &[&str]) -> (String, Profile) {
+    let quality = QosProfile {
+        name: name.to_owned(),
+        description: None,
+        status,
+        duration_s_min: 1,
+        duration_s_max: 600,
+        upstream: Rates::default(),
+        downstream: Rates::default(),
+        priority: None,
+        packet_delay_budget: None,
+        jitter: None,
+        packet_error_loss_rate: None,
+        l4s_queue: None,
+        service_class: None,
+        countries: Vec::new(),
+    };
+    let offered_by = offered_by.iter().map(|name| OperatorId::from(*name)).collect();
+    let profile = Profile { summary: String::new(), offered_by, quality: Arc::new(quality) };
+    (name.to_owned(), profile)
+}
+
+/// What a client with these terms is told of, of three profiles at two operators.
+async fn told(
+    operators: Option<&[&str]>,
+    qos_profiles: Option<&[&str]>,
+    query: &ProfileQuery,
+    operator: Option<&str>,
+) -> Vec<String> {
+    let catalogue = Catalogue::from_iter([
+        profile("QOS_S", ProfileStatus::Inactive, &["south"]),
+        profile("QOS_E", ProfileStatus::Active, &["north", "south"]),
+        profile("QOS_N", ProfileStatus::Active, &["north"]),
+    ]);
+    let terms = Terms {
+        operators: operators
+            .map(|names| names.iter().map(|name| OperatorId::from(*name)).collect()),
+        qos_profiles: qos_profiles.map(|names| names.iter().map(|&name| name.into()).collect()),
+        duration_s_max: 600,
+        sessions_max: 1,
+        dialect: None,
+        catalogue: Arc::new(catalogue),
+    };
+    let grant = Grant { client: client().await, terms: Arc::new(terms) };
+    let operator = operator.map(OperatorId::from);
+    let found = grant.profiles(query, operator.as_ref());
+    found.iter().map(|profile| profile.name.clone()).collect()
+}
+
+#[tokio::test]
+async fn a_client_is_told_of_the_profiles_that_its_terms_allow_and_an_operator_has() {
+    let all = ProfileQuery::default();
+    assert_eq!(told(None, None, &all, None).await, ["QOS_E", "QOS_N", "QOS_S"]);
+    assert_eq!(told(Some(&["south"]), None, &all, None).await, ["QOS_E", "QOS_S"]);
+    assert_eq!(told(None, Some(&["QOS_N", "QOS_X"]), &all, None).await, ["QOS_N"]);
+    assert_eq!(told(Some(&["south"]), Some(&["QOS_N"]), &all, None).await, [""; 0]);
+    assert_eq!(told(None, None, &all, Some("north")).await, ["QOS_E", "QOS_N"]);
+    assert_eq!(told(Some(&["south"]), None, &all, Some("north")).await, [""; 0]);
+    assert_eq!(told(None, None, &all, Some("west")).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn and_of_those_of_the_ones_that_it_asks_for() {
+    let query = |name: Option<&str>, status| ProfileQuery {
+        name: name.map(str::to_owned),
+        status,
+        device: None,
+    };
+    let active = Some(ProfileStatus::Active);
+    assert_eq!(told(None, None, &query(None, active), None).await, ["QOS_E", "QOS_N"]);
+    assert_eq!(told(None, None, &query(Some("QOS_N"), None), None).await, ["QOS_N"]);
+    assert_eq!(told(None, None, &query(Some("QOS_S"), active), None).await, [""; 0]);
+    assert_eq!(told(None, None, &query(Some("qos_s"), None), None).await, [""; 0]);
+    let deprecated = Some(ProfileStatus::Deprecated);
+    assert_eq!(told(None, None, &query(None, deprecated), None).await, [""; 0]);
+}

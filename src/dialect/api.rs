@@ -5,7 +5,8 @@ use std::{fmt::Write, iter, sync::Arc};
 use http::{HeaderMap, Method, header};
 
 use super::{
-    Correlator, Descriptor, Dialect, answer::is_operator_session, fault::Malformed, sniff,
+    Correlator, Descriptor, Dialect, Serves, answer::is_operator_session, fault::Malformed,
+    profiles, sniff,
 };
 use crate::qod::{Operation, SessionId};
 
@@ -20,6 +21,8 @@ pub struct Api {
     pub path: String,
     /// What is spoken there.
     pub speaks: Speaks,
+    /// Which of its APIs it is.
+    pub serves: Serves,
 }
 
 /// What is spoken at a path.
@@ -44,8 +47,9 @@ pub struct Call {
     // Empty, if the path speaks one dialect.
     candidates: Vec<Arc<Dialect>>,
     operation: Operation,
-    // As it stands in the path.
-    session: String,
+    serves: Serves,
+    // The id or name that stands in the path, as it stands there.
+    named: String,
 }
 
 /// A request for nothing that is served.
@@ -88,6 +92,9 @@ enum Place<'p> {
     Session(&'p str),
     Extension(&'p str),
     Retrieval,
+    Profiles,
+    Profile(&'p str),
+    ProfileRetrieval,
 }
 
 impl Apis {
@@ -113,16 +120,41 @@ impl Apis {
             return Err(nowhere(None));
         };
         let default = api.speaks.default();
-        let place = Place::at(rest).filter(|place| api.speaks.any_has(place.rarest()));
+        let place = Place::at(rest).filter(|place| api.any_has(place.rarest()));
         let Some(place) = place else { return Err(nowhere(Some(Arc::clone(default)))) };
         let Some(operation) = place.operation(method) else {
             let reason = UnrecognisedReason::NoSuchMethod { allow: place.allow() };
             return Err(Unrecognised { dialect: Some(Arc::clone(default)), reason });
         };
-        let session = place.session().to_owned();
-        let dialect = Arc::clone(api.speaks.dialect_of(operation, headers, body));
+        let named = place.named().to_owned();
+        let dialect = Arc::clone(api.dialect_of(operation, headers, body));
         let candidates = api.speaks.candidates().cloned().collect();
-        Ok(Call { dialect, candidates, operation, session })
+        Ok(Call { dialect, candidates, operation, serves: api.serves, named })
+    }
+}
+
+impl Api {
+    fn any_has(&self, operation: Operation) -> bool {
+        let mut all = iter::once(self.speaks.default()).chain(self.speaks.candidates());
+        all.any(|dialect| dialect.descriptor().has_at(self.serves, operation))
+    }
+
+    fn dialect_of(&self, operation: Operation, headers: &HeaderMap, body: &[u8]) -> &Arc<Dialect> {
+        let able = || {
+            let candidates = self.speaks.candidates();
+            candidates.filter(|dialect| dialect.descriptor().has_at(self.serves, operation))
+        };
+        let sniffed = match operation {
+            Operation::CreateSession => sniff::dialect(able(), headers, body),
+            Operation::GetSession
+            | Operation::DeleteSession
+            | Operation::ExtendSession
+            | Operation::RetrieveSessions
+            | Operation::GetQosProfile
+            | Operation::ListQosProfiles
+            | Operation::RetrieveQosProfiles => sniff::by_proof(able(), headers),
+        };
+        sniffed.or_else(|| able().next()).unwrap_or_else(|| self.speaks.default())
     }
 }
 
@@ -141,23 +173,6 @@ impl Speaks {
         };
         first.into_iter().chain(rest)
     }
-
-    fn any_has(&self, operation: Operation) -> bool {
-        let mut all = iter::once(self.default()).chain(self.candidates());
-        all.any(|dialect| dialect.has(operation))
-    }
-
-    fn dialect_of(&self, operation: Operation, headers: &HeaderMap, body: &[u8]) -> &Arc<Dialect> {
-        let able = || self.candidates().filter(|dialect| dialect.has(operation));
-        let sniffed = match operation {
-            Operation::CreateSession => sniff::dialect(able(), headers, body),
-            Operation::GetSession
-            | Operation::DeleteSession
-            | Operation::ExtendSession
-            | Operation::RetrieveSessions => sniff::by_proof(able(), headers),
-        };
-        sniffed.or_else(|| able().next()).unwrap_or_else(|| self.default())
-    }
 }
 
 impl<'p> Place<'p> {
@@ -168,6 +183,9 @@ impl<'p> Place<'p> {
             ("sessions", Some(id), None) => Self::Session(id),
             ("sessions", Some(id), Some("extend")) => Self::Extension(id),
             ("retrieve-sessions", None, None) => Self::Retrieval,
+            ("qos-profiles", None, None) => Self::Profiles,
+            ("qos-profiles", Some(name), None) => Self::Profile(name),
+            ("retrieve-qos-profiles", None, None) => Self::ProfileRetrieval,
             _ => return None,
         };
         (segments.next().is_none() && place.is_plain()).then_some(place)
@@ -177,7 +195,9 @@ impl<'p> Place<'p> {
     fn is_plain(&self) -> bool {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~.".contains(&byte);
         match self {
-            Self::Sessions | Self::Retrieval => true,
+            Self::Sessions | Self::Retrieval | Self::Profiles | Self::ProfileRetrieval => true,
+            // What cannot be a name is told so.
+            Self::Profile(name) => !name.is_empty(),
             Self::Session(id) | Self::Extension(id) => {
                 !matches!(*id, "" | "." | "..") && id.bytes().all(plain)
             }
@@ -191,6 +211,9 @@ impl<'p> Place<'p> {
             Self::Session(_) => Operation::GetSession,
             Self::Extension(_) => Operation::ExtendSession,
             Self::Retrieval => Operation::RetrieveSessions,
+            Self::Profiles => Operation::ListQosProfiles,
+            Self::Profile(_) => Operation::GetQosProfile,
+            Self::ProfileRetrieval => Operation::RetrieveQosProfiles,
         }
     }
 
@@ -201,21 +224,27 @@ impl<'p> Place<'p> {
             (Self::Session(_), &Method::DELETE) => Some(Operation::DeleteSession),
             (Self::Extension(_), &Method::POST) => Some(Operation::ExtendSession),
             (Self::Retrieval, &Method::POST) => Some(Operation::RetrieveSessions),
+            (Self::Profiles, &Method::GET) => Some(Operation::ListQosProfiles),
+            (Self::Profile(_), &Method::GET) => Some(Operation::GetQosProfile),
+            (Self::ProfileRetrieval, &Method::POST) => Some(Operation::RetrieveQosProfiles),
             _ => None,
         }
     }
 
     fn allow(&self) -> &'static str {
         match self {
-            Self::Sessions | Self::Extension(_) | Self::Retrieval => "POST",
+            Self::Sessions | Self::Extension(_) | Self::Retrieval | Self::ProfileRetrieval => {
+                "POST"
+            }
             Self::Session(_) => "GET, DELETE",
+            Self::Profiles | Self::Profile(_) => "GET",
         }
     }
 
-    fn session(&self) -> &'p str {
+    fn named(&self) -> &'p str {
         match self {
-            Self::Sessions | Self::Retrieval => "",
-            Self::Session(id) | Self::Extension(id) => id,
+            Self::Sessions | Self::Retrieval | Self::Profiles | Self::ProfileRetrieval => "",
+            Self::Session(name) | Self::Extension(name) | Self::Profile(name) => name,
         }
     }
 }
@@ -234,7 +263,12 @@ impl Call {
     /// Which session it is about. There is none to create one, or to look for some.
     pub fn session_id(&self) -> Result<SessionId, Malformed> {
         let reason = "expected a UUID as the session's id in the path";
-        self.session.parse().map_err(|_| Malformed::at("", reason))
+        self.named.parse().map_err(|_| Malformed::at("", reason))
+    }
+
+    /// Which profile it is about.
+    pub fn profile_name(&self) -> Result<&str, Malformed> {
+        profiles::read_name(&self.named)
     }
 
     /// Was the dialect told by what the request looks like?
@@ -246,7 +280,7 @@ impl Call {
     /// if its path speaks it, and it has the operation.
     pub fn prefer(&mut self, dialect: &Arc<Dialect>) {
         let known = self.candidates.iter().any(|candidate| candidate.name() == dialect.name());
-        if known && dialect.has(self.operation) {
+        if known && dialect.descriptor().has_at(self.serves, self.operation) {
             self.dialect = Arc::clone(dialect);
         }
     }
@@ -254,10 +288,14 @@ impl Call {
     /// Is the body, of an operation that has one, of the type that is read?
     pub fn check_media(&self, headers: &HeaderMap) -> Result<(), WrongMedia> {
         match self.operation {
-            Operation::CreateSession | Operation::ExtendSession | Operation::RetrieveSessions => {
-                check_media(headers)
-            }
-            Operation::GetSession | Operation::DeleteSession => Ok(()),
+            Operation::CreateSession
+            | Operation::ExtendSession
+            | Operation::RetrieveSessions
+            | Operation::RetrieveQosProfiles => check_media(headers),
+            Operation::GetSession
+            | Operation::DeleteSession
+            | Operation::GetQosProfile
+            | Operation::ListQosProfiles => Ok(()),
         }
     }
 
@@ -319,6 +357,10 @@ pub(super) fn path_of(
         }
         Operation::ExtendSession => Some(format!("/sessions/{}/extend", session()?)),
         Operation::RetrieveSessions => Some("/retrieve-sessions".to_owned()),
+        // Those are told from the policies.
+        Operation::GetQosProfile | Operation::ListQosProfiles | Operation::RetrieveQosProfiles => {
+            None
+        }
     }
 }
 

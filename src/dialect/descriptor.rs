@@ -32,6 +32,8 @@ pub struct Descriptor {
     pub(super) rule: Rule,
     /// How an event is put, and where it is posted.
     pub event_shape: EventShape,
+    /// Where the profiles are, and what can be told of one.
+    pub profiles: Profiles,
     /// What a create is answered with when it succeeds.
     pub created_status: u16,
     /// Is a device shown by one of its identifiers only?
@@ -44,6 +46,26 @@ pub struct Descriptor {
     pub transaction_header: Option<&'static str>,
     /// What a correlator may be; nothing, if the release does not say.
     pub correlator: Option<Correlator>,
+}
+
+/// One of a release's APIs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serves {
+    /// The sessions; in 0.9 and 0.10 the profiles too.
+    Sessions,
+    /// From 0.11 on: the profiles.
+    QosProfiles,
+}
+
+/// Where a release has the profiles, if it has them, and what can be told of one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Profiles {
+    /// The document of the API that they are; nothing, if they are served beside the sessions.
+    pub schema: Option<&'static str>,
+    /// Are there words for queues and classes of traffic?
+    pub(super) classes: bool,
+    /// And for countries?
+    pub(super) countries: bool,
 }
 
 /// What may be wished for. A schema says some of it too; what it says, it says of bodies only.
@@ -203,6 +225,7 @@ const CAMARA_0_8_1: Descriptor = Descriptor {
         sink: SinkRule { field: "notificationUrl", https: false, key_credentials: false },
     },
     event_shape: EventShape::End,
+    profiles: Profiles { schema: None, classes: false, countries: false },
     created_status: 201,
     one_identifier: false,
     errors: Errors {
@@ -228,6 +251,8 @@ const CAMARA_0_10_1: Descriptor = Descriptor {
         Operation::GetSession,
         Operation::DeleteSession,
         Operation::ExtendSession,
+        Operation::GetQosProfile,
+        Operation::ListQosProfiles,
     ],
     rule: Rule {
         device: DeviceRule {
@@ -268,7 +293,20 @@ const CAMARA_1_0_0: Descriptor = Descriptor {
     family: Family::V1,
     schema: "camara-1.0.0",
     default_path: "/quality-on-demand/v1",
-    operations: &Operation::ALL,
+    operations: &[
+        Operation::CreateSession,
+        Operation::GetSession,
+        Operation::DeleteSession,
+        Operation::ExtendSession,
+        Operation::RetrieveSessions,
+        Operation::GetQosProfile,
+        Operation::RetrieveQosProfiles,
+    ],
+    profiles: Profiles {
+        schema: Some("qos-profiles-1.0.0"),
+        classes: true,
+        ..CAMARA_0_10_1.profiles
+    },
     rule: Rule {
         device: DeviceRule { required: false, plus: true, ..CAMARA_0_10_1.rule.device },
         duration: DurationRule { required: true, s_max: S_MAX, extension_s_max: S_MAX },
@@ -290,6 +328,11 @@ const CAMARA_1_0_0: Descriptor = Descriptor {
 const CAMARA_1_1_0: Descriptor = Descriptor {
     name: "camara-1.1.0",
     schema: "camara-1.1.0",
+    profiles: Profiles {
+        schema: Some("qos-profiles-1.1.0"),
+        countries: true,
+        ..CAMARA_1_0_0.profiles
+    },
     rule: Rule { sink: SinkRule { https: true, ..CAMARA_1_0_0.rule.sink }, ..CAMARA_1_0_0.rule },
     one_identifier: true,
     errors: Errors {
@@ -325,7 +368,13 @@ pub(super) static ALL: [Descriptor; 10] = [
     Descriptor {
         name: "camara-0.9.0",
         schema: "camara-0.9.0",
-        operations: CREATE_TO_DELETE,
+        operations: &[
+            Operation::CreateSession,
+            Operation::GetSession,
+            Operation::DeleteSession,
+            Operation::GetQosProfile,
+            Operation::ListQosProfiles,
+        ],
         rule: Rule {
             device: DeviceRule { ipv6_masks: true, ..CAMARA_0_10_1.rule.device },
             ..CAMARA_0_10_1.rule
@@ -344,6 +393,11 @@ pub(super) static ALL: [Descriptor; 10] = [
         family: Family::V011,
         schema: "camara-0.11.1",
         default_path: "/quality-on-demand/v0.11",
+        profiles: Profiles {
+            schema: Some("qos-profiles-0.11.1"),
+            classes: false,
+            ..CAMARA_1_0_0.profiles
+        },
         event_shape: EventShape::CloudEvent {
             event_type: "org.camaraproject.quality-on-demand.v0.qos-status-changed",
         },
@@ -357,6 +411,7 @@ pub(super) static ALL: [Descriptor; 10] = [
         name: "camara-1.2.0-rc.3",
         schema: "camara-1.2.0-rc.3",
         default_path: "/quality-on-demand/v1rc3",
+        profiles: Profiles { schema: Some("qos-profiles-1.2.0-rc.3"), ..CAMARA_1_1_0.profiles },
         rule: Rule {
             strict: true,
             servers: Servers::SubnetsOrList,
@@ -377,6 +432,24 @@ impl Descriptor {
     /// Can this be asked in it?
     pub fn has(&self, operation: Operation) -> bool {
         self.operations.contains(&operation)
+    }
+
+    /// And of this API of its release?
+    pub fn has_at(&self, api: Serves, operation: Operation) -> bool {
+        let own = match operation {
+            Operation::CreateSession
+            | Operation::GetSession
+            | Operation::DeleteSession
+            | Operation::ExtendSession
+            | Operation::RetrieveSessions => Serves::Sessions,
+            Operation::GetQosProfile
+            | Operation::ListQosProfiles
+            | Operation::RetrieveQosProfiles => match self.profiles.schema {
+                Some(_) => Serves::QosProfiles,
+                None => Serves::Sessions,
+            },
+        };
+        own == api && self.has(operation)
     }
 }
 

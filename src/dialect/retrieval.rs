@@ -29,14 +29,14 @@ pub struct RemoteSessions {
     pub complete: bool,
 }
 
-/// Writes a list of sessions that are written already.
-pub(super) fn list(sessions: impl Iterator<Item = Bytes>) -> Bytes {
+/// Writes a list of sessions or profiles that are written already, the first 100.
+pub(super) fn list(written: impl Iterator<Item = Bytes>) -> Bytes {
     let mut body = BytesMut::from("[");
-    for (i, session) in sessions.take(RETRIEVED_MAX).enumerate() {
+    for (i, one) in written.take(RETRIEVED_MAX).enumerate() {
         if i > 0 {
             body.put_u8(b',');
         }
-        body.put(session);
+        body.put(one);
     }
     body.put_u8(b']');
     body.freeze()

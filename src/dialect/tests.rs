@@ -7,6 +7,7 @@ mod events;
 mod fitting;
 mod golden;
 mod paths;
+mod profiles;
 mod properties;
 mod refused_bodies;
 mod v1;
@@ -29,6 +30,10 @@ fn schemas() -> PathBuf {
 
 fn dialect(name: &str) -> &'static Arc<Dialect> {
     DIALECTS.named(name).unwrap()
+}
+
+fn api(path: &str, speaks: Speaks) -> Api {
+    Api { path: path.to_owned(), speaks, serves: Serves::Sessions }
 }
 
 fn parse(name: &str, body: &Value) -> Result<CreateSession, Malformed> {
@@ -89,9 +94,13 @@ fn a_folder_without_schemas_names_every_missing_file_once() {
             "camara-0.9.0.yaml",
             "camara-0.10.1.yaml",
             "camara-0.11.1.yaml",
+            "qos-profiles-0.11.1.yaml",
             "camara-1.0.0.yaml",
+            "qos-profiles-1.0.0.yaml",
             "camara-1.1.0.yaml",
+            "qos-profiles-1.1.0.yaml",
             "camara-1.2.0-rc.3.yaml",
+            "qos-profiles-1.2.0-rc.3.yaml",
         ]
     );
 }

@@ -107,7 +107,7 @@ fn api_of(
             fallback: named(&fallback)?,
         },
     };
-    Ok(Api { path: api.path, speaks })
+    Ok(Api { path: api.path, speaks, serves: api.serves })
 }
 
 fn operator_of(

@@ -17,7 +17,10 @@ use super::{
     source::Spot,
     words::{ApiPath, FilePath, Part, Said, Size, Span, SpanOrZero, VariableName},
 };
-use crate::{dialect, ledger};
+use crate::{
+    dialect::{self, Serves},
+    ledger,
+};
 
 /// The gateway itself.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -85,6 +88,19 @@ struct ApiEntry {
     candidates: Option<Vec<String>>,
     /// The one of them that a request which tells nothing is taken for.
     fallback: Option<String>,
+    /// Which of its APIs it is.
+    #[serde(default)]
+    serves: ServesEntry,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum ServesEntry {
+    /// The sessions; in 0.9 and 0.10 the profiles too.
+    #[default]
+    Sessions,
+    /// From 0.11 on: the profiles.
+    QosProfiles,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -298,16 +314,20 @@ fn apis(
     let mut apis: Vec<(ApiSetting, u64)> = Vec::new();
     for (index, entry) in entries.into_iter().enumerate() {
         let at = at.item(index);
-        let Some(ApiEntry { path, speaks, candidates, fallback }) = at.read(entry, faults) else {
-            continue;
-        };
+        let Some(entry) = at.read(entry, faults) else { continue };
+        let ApiEntry { path, speaks, candidates, fallback, serves } = entry;
         let path = path.0.0;
         if let Some((_, line)) = apis.iter().find(|(other, _)| other.path == path) {
             let message = format!("the path is taken by the API of line {line}");
             faults.push(at.key("path").fault(message));
         }
-        if let Some(speaks) = self::speaks((speaks, candidates, fallback), at, known, faults) {
-            apis.push((ApiSetting { path, speaks }, at.line()));
+        let said = (speaks, candidates, fallback);
+        if let Some(speaks) = self::speaks(said, serves, at, known, faults) {
+            let serves = match serves {
+                ServesEntry::Sessions => Serves::Sessions,
+                ServesEntry::QosProfiles => Serves::QosProfiles,
+            };
+            apis.push((ApiSetting { path, speaks, serves }, at.line()));
         }
     }
     apis.into_iter().map(|(api, _)| api).collect()
@@ -315,19 +335,31 @@ fn apis(
 
 fn speaks(
     said: (Option<String>, Option<Vec<String>>, Option<String>),
+    serves: ServesEntry,
     at: Spot<'_>,
     known: &Known<'_>,
     faults: &mut Vec<Fault>,
 ) -> Option<Speaks> {
+    let check = |name: &str, at: Spot<'_>, faults: &mut Vec<Fault>| {
+        known.dialect(name, at, faults);
+        if serves == ServesEntry::QosProfiles
+            && known.dialects.contains(&name)
+            && !dialect::has_profiles_api(name)
+        {
+            let message = "this dialect has profiles beside its sessions, or none: expected one \
+                           from 0.11 on";
+            faults.push(at.fault(message));
+        }
+    };
     match said {
         (Some(name), None, None) => {
-            known.dialect(&name, at.key("speaks"), faults);
+            check(&name, at.key("speaks"), faults);
             Some(Speaks::One(name))
         }
         (None, Some(candidates), Some(fallback)) => {
             for (index, name) in candidates.iter().enumerate() {
                 let at = at.key("candidates").item(index);
-                known.dialect(name, at, faults);
+                check(name, at, faults);
                 if candidates.iter().take(index).any(|other| other == name) {
                     faults.push(at.fault("the dialect is a candidate already"));
                 }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
-    dialect::Fitting,
+    dialect::{Fitting, Serves},
     ledger,
     limit::Rate,
     notification,
@@ -127,6 +127,8 @@ pub struct ApiSetting {
     pub path: String,
     /// What is spoken there.
     pub speaks: Speaks,
+    /// Which of its APIs it is.
+    pub serves: Serves,
 }
 
 /// What is spoken on a path; every name is a known dialect's.

@@ -2,12 +2,16 @@ use std::{
     fs,
     path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::dialect;
+use crate::{
+    dialect,
+    qod::{BitRate, Country, L4sQueue, ProfileStatus, QosProfile, RateUnit, Rates, ServiceClass},
+};
 
 /// A copy of the shipped folder, to be spoilt.
 struct Folder(PathBuf);
@@ -89,6 +93,40 @@ fn the_shipped_folder_is_sound() {
 }
 
 #[test]
+fn what_a_profile_tells_is_read_to_its_last_word() {
+    let policy = Folder::new().load().unwrap();
+    let profile = &policy.profiles["QOS_E"];
+    let offered_by: Vec<&str> = profile.offered_by.iter().map(|operator| &*operator.0).collect();
+    assert_eq!(offered_by, ["magenta-de", "telefonica-es", "tmobile-us"]);
+    let quality = &*profile.quality;
+    let rate = |value, unit| BitRate::new(value, unit);
+    let rates = Rates {
+        target_min: rate(500, RateUnit::Kbps),
+        max: rate(2, RateUnit::Mbps),
+        max_burst: rate(4, RateUnit::Mbps),
+    };
+    let germany = Country { code: "DE".to_owned(), networks: vec!["26201".to_owned()] };
+    let expected = QosProfile {
+        name: "QOS_E".to_owned(),
+        description: Some("Stable latency, even in a busy cell".to_owned()),
+        status: ProfileStatus::Active,
+        duration_s_min: 1,
+        duration_s_max: 86_400,
+        upstream: rates,
+        downstream: rates,
+        priority: Some(20),
+        packet_delay_budget: Some(Duration::from_millis(20)),
+        jitter: Some(Duration::from_millis(5)),
+        packet_error_loss_rate: Some(3),
+        l4s_queue: Some(L4sQueue::Without),
+        service_class: Some(ServiceClass::RealTimeInteractive),
+        countries: vec![Country { code: "ES".to_owned(), networks: vec![] }, germany],
+    };
+    assert_eq!(*quality, expected);
+    assert_eq!(policy.profiles["QOS_L"].quality.packet_delay_budget, None);
+}
+
+#[test]
 fn unknown_keys_are_faults_where_they_stand() {
     let told = "unknown key `body_mx`: did you mean `body_max`?";
     assert_fault("gateway.yaml", "body_max: 64KiB", "§body_mx: 64KiB", told);
@@ -123,6 +161,23 @@ fn words_are_told_by_what_they_expect() {
         ("routes.yaml", "\"+1\"", "§\"1\"", "expected "),
         ("routes.yaml", "198.51.100.0/25", "§198.51.100.0/33", "expected a network"),
         ("profiles.yaml", "status: ACTIVE ", "status: §ACTIV ", "did you mean `ACTIVE`?"),
+        ("profiles.yaml", "max: 50Mbps", "max: §50mbps", "expected a rate of 0 to 1024 `bps`"),
+        ("profiles.yaml", "jitter: 5ms", "jitter: §5m", "expected a time from `1ns` to `60s`"),
+        ("profiles.yaml", "priority: 20 ", "priority: §0 ", "expected at least 1"),
+        (
+            "profiles.yaml",
+            "country: ES",
+            "country: §es",
+            "expected a country's two capital letters",
+        ),
+        ("profiles.yaml", "[\"26201\"]", "[§26201]", "expected a network's MCC and MNC"),
+        (
+            "profiles.yaml",
+            "service_class: real_time_interactive",
+            "service_class: §real_time_interactiv",
+            "did you mean `real_time_interactive`?",
+        ),
+        ("gateway.yaml", "serves: qos_profiles", "serves: §qos-profiles", "did you mean"),
         ("clients.yaml", "burst: 20   ", "burst: §many   ", "expected a whole number"),
         ("clients.yaml", "sessions_max: 20", "sessions_max: §-1", "expected at least 0"),
     ] {
@@ -231,6 +286,32 @@ fn what_contradicts_itself_is_a_fault() {
             "- { realm: magenta.example,",
             "- §{ realm: magenta.example, number: \"+4915100000000\",",
             "expected one of",
+        ),
+    ] {
+        assert_fault(file, from, to, expected);
+    }
+}
+
+#[test]
+fn what_is_told_of_profiles_holds_together() {
+    for (file, from, to, expected) in [
+        (
+            "profiles.yaml",
+            "target_min: 500kbps, max: 2Mbps",
+            "target_min: §1Mbps, max: 900kbps",
+            "expected a rate that is not over `max`",
+        ),
+        (
+            "profiles.yaml",
+            "max: 2Mbps, max_burst: 4Mbps",
+            "max: §5Mbps, max_burst: 4Mbps",
+            "expected a rate that is not over `max_burst`",
+        ),
+        (
+            "gateway.yaml",
+            "speaks: camara-1.1.0, serves",
+            "speaks: §camara-0.10.1, serves",
+            "this dialect has profiles beside its sessions, or none: expected one from 0.11 on",
         ),
     ] {
         assert_fault(file, from, to, expected);

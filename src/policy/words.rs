@@ -13,9 +13,13 @@ use serde::{Deserialize, Deserializer, de::Error};
 
 use crate::{
     limit::Rate,
-    qod::PhoneNumber,
+    qod::{BitRate, PhoneNumber},
     route::{NumberPrefix, Realm},
 };
+
+mod qualities;
+
+pub(super) use self::qualities::{CountryCode, Delay, Description, NetworkCode};
 
 /// What a text may stand for.
 pub(super) trait Word: Sized {
@@ -36,7 +40,7 @@ pub(super) struct Said<T>(pub(super) T);
 pub(super) type Format = (&'static str, &'static str, fn(&str) -> bool);
 
 /// All words: the format, what is expected, and whether a text is one.
-pub(super) const ALL: [Format; 17] = [
+pub(super) const ALL: [Format; 22] = [
     word::<Span>(),
     word::<SpanOrZero>(),
     word::<Seconds>(),
@@ -54,6 +58,11 @@ pub(super) const ALL: [Format; 17] = [
     word::<VariableName>(),
     word::<TheirProfile>(),
     word::<FilePath>(),
+    word::<BitRate>(),
+    word::<Delay>(),
+    word::<CountryCode>(),
+    word::<NetworkCode>(),
+    word::<Description>(),
 ];
 
 const fn word<T: Word>() -> Format {

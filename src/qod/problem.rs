@@ -26,6 +26,8 @@ pub enum Kind {
     PermissionDenied,
     /// There is no such session.
     SessionNotFound,
+    /// There is no such profile.
+    ProfileNotFound,
     /// There is no such path.
     PathNotFound,
     /// No operator serves the device.
@@ -112,6 +114,7 @@ impl Kind {
             Self::Unauthenticated => "unauthenticated",
             Self::PermissionDenied => "permission_denied",
             Self::SessionNotFound => "session_not_found",
+            Self::ProfileNotFound => "profile_not_found",
             Self::PathNotFound => "path_not_found",
             Self::DeviceNotFound => "device_not_found",
             Self::UnsupportedIdentifier => "unsupported_identifier",

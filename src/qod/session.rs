@@ -1,9 +1,11 @@
 //! What is asked for, and what is given: a quality for a flow, for a while.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{ApplicationServer, Device, Flow, Moment, PortsSpec, Secret, SessionId};
+use super::{ApplicationServer, Device, Flow, Moment, PortsSpec, QosProfile, Secret, SessionId};
 
 /// What a client can ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,6 +20,12 @@ pub enum Operation {
     ExtendSession,
     /// `POST /retrieve-sessions`, from 0.11 on
     RetrieveSessions,
+    /// `GET /qos-profiles/{name}`, from 0.9 on
+    GetQosProfile,
+    /// `GET /qos-profiles`, 0.9 and 0.10
+    ListQosProfiles,
+    /// `POST /retrieve-qos-profiles`, from 0.11 on
+    RetrieveQosProfiles,
 }
 
 /// A wish for a session.
@@ -134,7 +142,7 @@ pub struct Event {
     pub at: Moment,
 }
 
-/// How many sessions of a device are told at once, at most (CAMARA).
+/// How many sessions of a device, or profiles, are told at once, at most (CAMARA 1.2).
 pub const RETRIEVED_MAX: usize = 100;
 
 /// What a request was answered with.
@@ -150,16 +158,23 @@ pub enum Answer {
     Deleted,
     /// The sessions of a device, the newest first.
     Retrieved(Vec<Session>),
+    /// A profile was looked up.
+    Profile(Arc<QosProfile>),
+    /// The profiles that were asked for.
+    Profiles(Vec<Arc<QosProfile>>),
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::CreateSession,
         Self::GetSession,
         Self::DeleteSession,
         Self::ExtendSession,
         Self::RetrieveSessions,
+        Self::GetQosProfile,
+        Self::ListQosProfiles,
+        Self::RetrieveQosProfiles,
     ];
 
     /// Its `operationId`, in the metrics too.
@@ -170,6 +185,9 @@ impl Operation {
             Self::DeleteSession => "deleteSession",
             Self::ExtendSession => "extendQosSessionDuration",
             Self::RetrieveSessions => "retrieveSessionsByDevice",
+            Self::GetQosProfile => "getQosProfile",
+            Self::ListQosProfiles => "getQosProfiles",
+            Self::RetrieveQosProfiles => "retrieveQoSProfiles",
         }
     }
 }

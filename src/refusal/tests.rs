@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::qod::Operation;
 
-const KINDS: [Kind; 30] = [
+const KINDS: [Kind; 31] = [
     Kind::InvalidArgument,
     Kind::OutOfRange,
     Kind::DurationOutOfRange,
@@ -14,6 +14,7 @@ const KINDS: [Kind; 30] = [
     Kind::Unauthenticated,
     Kind::PermissionDenied,
     Kind::SessionNotFound,
+    Kind::ProfileNotFound,
     Kind::PathNotFound,
     Kind::DeviceNotFound,
     Kind::UnsupportedIdentifier,
@@ -47,8 +48,12 @@ fn kinds_of(operation: Operation) -> Vec<Kind> {
     let of_one_session =
         [Operation::GetSession, Operation::DeleteSession, Operation::ExtendSession];
     let of_one_session = of_one_session.contains(&operation);
-    let of_a_body = !matches!(operation, Operation::GetSession | Operation::DeleteSession);
-    let of_a_device = matches!(operation, Operation::CreateSession | Operation::RetrieveSessions);
+    let of_a_duration = matches!(operation, Operation::CreateSession | Operation::ExtendSession);
+    let of_a_device = matches!(
+        operation,
+        Operation::CreateSession | Operation::RetrieveSessions | Operation::RetrieveQosProfiles
+    );
+    let of_a_body = of_a_duration || of_a_device;
     let can = |kind: &Kind| match kind {
         Kind::InvalidArgument
         | Kind::Unauthenticated
@@ -61,13 +66,16 @@ fn kinds_of(operation: Operation) -> Vec<Kind> {
         | Kind::BadGateway
         | Kind::Internal => true,
         Kind::SessionNotFound => of_one_session,
-        Kind::DurationOutOfRange => of_a_body && operation != Operation::RetrieveSessions,
+        Kind::ProfileNotFound => {
+            matches!(operation, Operation::GetQosProfile | Operation::ListQosProfiles)
+        }
+        Kind::DurationOutOfRange => of_a_duration,
         Kind::UnsupportedMediaType | Kind::ContentTooLarge => of_a_body,
         Kind::OutOfRange
         | Kind::DeviceNotFound
         | Kind::UnsupportedIdentifier
-        | Kind::MissingIdentifier
         | Kind::UnnecessaryIdentifier => of_a_device,
+        Kind::MissingIdentifier => of_a_device && operation != Operation::RetrieveQosProfiles,
         Kind::InvalidSink
         | Kind::InvalidCredential
         | Kind::InvalidToken

@@ -15,6 +15,7 @@ mod http;
 mod ledger;
 mod notifications;
 mod operators;
+mod profiles;
 mod refusals;
 mod release_1;
 mod release_1_2;

@@ -1,5 +1,6 @@
 //! The shipped documents take and refuse what their releases do, and say so in plain words.
 
+mod profiles;
 mod rules;
 mod v1;
 

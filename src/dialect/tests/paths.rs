@@ -15,10 +15,10 @@ fn apis() -> Apis {
     };
     let one = |name| Speaks::One(Arc::clone(dialect(name)));
     Apis::new(vec![
-        Api { path: "/qod".to_owned(), speaks: one("camara-0.8.0") },
-        Api { path: "/qod/v0".to_owned(), speaks: sniffed },
-        Api { path: "/telefonica/qod/v0".to_owned(), speaks: one("telefonica-0.10") },
-        Api { path: "/quality-on-demand/v1".to_owned(), speaks: one("camara-1.1.0") },
+        api("/qod", one("camara-0.8.0")),
+        api("/qod/v0", sniffed),
+        api("/telefonica/qod/v0", one("telefonica-0.10")),
+        api("/quality-on-demand/v1", one("camara-1.1.0")),
     ])
 }
 
@@ -79,7 +79,8 @@ fn a_path_is_what_it_says() {
         "/qod/v0/sessions/a/extend/b",
         "/qod/v1/sessions",
         "/sessions",
-        "/qod/v0/qos-profiles",
+        "/qod/v0/retrieve-qos-profiles",
+        "/quality-on-demand/v1/qos-profiles",
     ] {
         let refused = recognise(&Method::POST, path, "").unwrap_err();
         assert_eq!(refused.reason, UnrecognisedReason::NoSuchPath, "{path}");

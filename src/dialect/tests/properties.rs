@@ -125,12 +125,13 @@ proptest! {
     }
 
     #[test]
-    fn no_path_is_too_much(path in ".{0,40}", tail in "/sessions(/[^/]{0,9}){0,3}") {
+    fn no_path_is_too_much(path in ".{0,40}", tail in "/(sessions|qos-profiles)(/[^/]{0,9}){0,3}") {
         let speaks = Speaks::One(Arc::clone(dialect("camara-0.10.1")));
-        let apis = Apis::new(vec![Api { path: String::new(), speaks }]);
+        let apis = Apis::new(vec![api("", speaks)]);
         for path in [&path, &tail, &format!("{path}{tail}")] {
             if let Ok(call) = apis.recognise(&Method::GET, path, &HeaderMap::new(), b"") {
                 _ = call.session_id();
+                _ = call.profile_name();
             }
         }
     }
@@ -144,6 +145,8 @@ fn read_all(name: &str, body: &[u8], status: u16) {
     }
     _ = dialect.parse_extend_session(body, &strictness);
     _ = dialect.parse_retrieve_sessions(body, &strictness);
+    _ = dialect.parse_retrieve_profiles(body, &strictness);
+    _ = dialect.parse_list_profiles(&String::from_utf8_lossy(body), &strictness);
     _ = dialect.read_session(body);
     if let Ok(told) = dialect.read_sessions(body) {
         assert!(told.sessions.len() <= crate::qod::RETRIEVED_MAX);
@@ -152,6 +155,6 @@ fn read_all(name: &str, body: &[u8], status: u16) {
     _ = dialect.read_problem(status, body);
     let candidates = DIALECTS.names().map(|name| Arc::clone(super::dialect(name))).collect();
     let speaks = Speaks::Sniffed { candidates, fallback: Arc::clone(dialect) };
-    let apis = Apis::new(vec![Api { path: String::new(), speaks }]);
+    let apis = Apis::new(vec![api("", speaks)]);
     assert!(apis.recognise(&Method::POST, "/sessions", &HeaderMap::new(), body).is_ok());
 }

@@ -266,7 +266,7 @@ fn a_list_is_of_a_hundred_sessions_at_most() {
 fn a_correlator_is_as_the_release_says() {
     let check = |name: &str, values: &[&str]| {
         let speaks = Speaks::One(Arc::clone(dialect(name)));
-        let apis = Apis::new(vec![Api { path: String::new(), speaks }]);
+        let apis = Apis::new(vec![api("", speaks)]);
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append("x-correlator", HeaderValue::from_str(value).unwrap());
@@ -307,9 +307,13 @@ fn before_1_1_sinks_may_be_plain_and_devices_are_shown_whole() {
 fn where_sessions_are_asked_for() {
     let recognise = |name: &str, method: &Method, path: &str| {
         let speaks = Speaks::One(Arc::clone(dialect(name)));
-        let api = Api { path: "/quality-on-demand/v1".to_owned(), speaks };
         let path = format!("/quality-on-demand/v1{path}");
-        Apis::new(vec![api]).recognise(method, &path, &HeaderMap::new(), b"")
+        Apis::new(vec![api("/quality-on-demand/v1", speaks)]).recognise(
+            method,
+            &path,
+            &HeaderMap::new(),
+            b"",
+        )
     };
     let call = recognise(NAME, &Method::POST, "/retrieve-sessions").unwrap();
     assert_eq!(call.operation(), Operation::RetrieveSessions);

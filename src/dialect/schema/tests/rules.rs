@@ -28,7 +28,13 @@ fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
 
 // Takes each part of `full` away and gives it each other type. `required` are the pointers of all
 // that must be there, `refused` values that must not.
-fn judge(file: &str, component: &str, full: &Value, required: &[&str], refused: &[(&str, Value)]) {
+pub(super) fn judge(
+    file: &str,
+    component: &str,
+    full: &Value,
+    required: &[&str],
+    refused: &[(&str, Value)],
+) {
     let validator = validator(file, component);
     let is_valid = |body: &Value| faults(&validator, body).is_empty();
     assert!(is_valid(full), "{file} {component}: {:?}", faults(&validator, full));

@@ -1,0 +1,374 @@
+//! The profiles: how they are asked for, and how they are told in each release that has them.
+
+use std::time::Duration;
+
+use http::{HeaderMap, Method};
+use proptest::{collection::vec, option, prelude::*, sample::select};
+
+use super::{golden::golden, *};
+use crate::qod::{
+    BitRate, Country, Kind, L4sQueue, ProfileQuery, ProfileStatus, QosProfile, RateUnit, Rates,
+    ServiceClass,
+};
+
+static QOS_PROFILE: LazyLock<BTreeMap<&str, Validator>> = LazyLock::new(|| {
+    let compile = |name| {
+        let Descriptor { schema, profiles, .. } = dialect(name).descriptor();
+        let file = schemas().join(format!("{}.yaml", profiles.schema.unwrap_or(schema)));
+        Document::read(&file).unwrap().validator("QosProfile", Direction::Response).unwrap()
+    };
+    with_profiles().map(|name| (name, compile(name))).collect()
+});
+
+const BESIDE_SESSIONS: [&str; 3] = ["camara-0.9.0", "camara-0.10.1", "telefonica-0.10"];
+const APART: [&str; 4] = ["camara-0.11.1", "camara-1.0.0", "camara-1.1.0", "camara-1.2.0-rc.3"];
+
+fn with_profiles() -> impl Iterator<Item = &'static str> {
+    BESIDE_SESSIONS.into_iter().chain(APART)
+}
+
+fn full() -> QosProfile {
+    let rate = BitRate::new;
+    QosProfile {
+        name: "QOS_E".to_owned(),
+        description: Some("Stable latency, für \"Spiele\"".to_owned()),
+        status: ProfileStatus::Deprecated,
+        duration_s_min: 90,
+        duration_s_max: 86_400,
+        upstream: Rates {
+            target_min: rate(500, RateUnit::Kbps),
+            max: rate(2, RateUnit::Mbps),
+            max_burst: rate(4, RateUnit::Mbps),
+        },
+        downstream: Rates {
+            target_min: rate(0, RateUnit::Bps),
+            max: rate(1024, RateUnit::Gbps),
+            max_burst: rate(2, RateUnit::Tbps),
+        },
+        priority: Some(20),
+        packet_delay_budget: Some(Duration::from_millis(20)),
+        jitter: Some(Duration::from_micros(2_500)),
+        packet_error_loss_rate: Some(3),
+        l4s_queue: Some(L4sQueue::Mixed),
+        service_class: Some(ServiceClass::RealTimeInteractive),
+        countries: vec![
+            Country { code: "DE".to_owned(), networks: vec!["26299".to_owned()] },
+            Country { code: "NO".to_owned(), networks: Vec::new() },
+        ],
+    }
+}
+
+// What is told of it: an answer that its release's document allows.
+fn told(name: &str, profile: QosProfile) -> Value {
+    let response = dialect(name).render_answer(&Answer::Profile(Arc::new(profile)));
+    assert_eq!(response.status(), 200);
+    let json = Json::parse(response.body(), &Bounds::default()).unwrap();
+    assert_eq!(QOS_PROFILE[name].faults(&json), [], "{name}");
+    serde_json::from_slice(response.body()).unwrap()
+}
+
+#[test]
+fn releases_before_0_9_have_none() {
+    let operations =
+        [Operation::GetQosProfile, Operation::ListQosProfiles, Operation::RetrieveQosProfiles];
+    for name in DIALECTS.names().filter(|name| with_profiles().all(|known| known != *name)) {
+        assert_eq!(dialect(name).family(), Family::V08, "{name}");
+        assert!(operations.iter().all(|operation| !dialect(name).has(*operation)), "{name}");
+    }
+}
+
+#[test]
+fn each_release_tells_what_it_has_words_for() {
+    let late = ["l4sQueueType", "serviceClass", "countryAvailability"];
+    for (name, missing) in
+        with_profiles().zip([&late[..], &late, &late, &late, &late[2..], &[], &[]])
+    {
+        let told = told(name, full());
+        assert_eq!(golden(name, "profile", told.to_string().as_bytes()), told);
+        for member in late {
+            assert_eq!(told.get(member).is_none(), missing.contains(&member), "{name} {member}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_known_is_left_out() {
+    let bare = QosProfile {
+        name: "a.b-c".to_owned(),
+        description: None,
+        status: ProfileStatus::Active,
+        duration_s_min: 1,
+        duration_s_max: 5_400,
+        upstream: Rates::default(),
+        downstream: Rates::default(),
+        priority: None,
+        packet_delay_budget: None,
+        jitter: None,
+        packet_error_loss_rate: None,
+        l4s_queue: None,
+        service_class: None,
+        countries: Vec::new(),
+    };
+    for name in with_profiles() {
+        let expected = json!({
+            "name": "a.b-c",
+            "status": "ACTIVE",
+            "minDuration": {"value": 1, "unit": "Seconds"},
+            "maxDuration": {"value": 90, "unit": "Minutes"},
+        });
+        assert_eq!(told(name, bare.clone()), expected);
+    }
+}
+
+#[test]
+fn a_list_is_of_a_hundred_profiles_at_most() {
+    for name in with_profiles() {
+        let list = |count| {
+            let profiles = std::iter::repeat_n(Arc::new(full()), count).collect();
+            let response = dialect(name).render_answer(&Answer::Profiles(profiles));
+            serde_json::from_slice::<Vec<Value>>(response.body()).unwrap()
+        };
+        assert_eq!(list(101).len(), 100);
+        assert_eq!(list(2), [told(name, full()), told(name, full())]);
+        assert!(list(0).is_empty());
+    }
+}
+
+#[test]
+fn a_search_by_all_that_there_is() {
+    let read = |name: &str, body: &str| {
+        dialect(name).parse_retrieve_profiles(body.as_bytes(), &Strictness::default())
+    };
+    for name in APART {
+        assert_eq!(read(name, "{}").unwrap(), ProfileQuery::default());
+        let body =
+            r#"{"device":{"phoneNumber":"+441632960123"},"name":"QOS_E","status":"INACTIVE"}"#;
+        let query = read(name, body).unwrap();
+        assert_eq!(query.device.unwrap().phone.unwrap().value.to_string(), "+441632960123");
+        assert_eq!(query.name.unwrap(), "QOS_E");
+        assert_eq!(query.status.unwrap(), ProfileStatus::Inactive);
+        for body in [
+            "",
+            "[]",
+            r#"{"device":{}}"#,
+            r#"{"device":null}"#,
+            r#"{"device":{"imsi":"1"}}"#,
+            r#"{"device":{"phoneNumber":"441632960123"}}"#,
+            r#"{"device":{"ipv4Address":{"publicAddress":"203.0.113.9"}}}"#,
+            r#"{"device":{"ipv6Address":"2001:db8::/64"}}"#,
+            r#"{"name":"QE"}"#,
+            r#"{"name":"QOS E"}"#,
+            r#"{"name":7}"#,
+            r#"{"status":"active"}"#,
+            r#"{"status":"ACTIVE","status":"ACTIVE"}"#,
+        ] {
+            assert_eq!(read(name, body).unwrap_err().kind(), Kind::InvalidArgument, "{body}");
+        }
+        let unknown = br#"{"more":1}"#;
+        let strict =
+            Strictness { unknown_members: UnknownMembers::Refuse, ..Strictness::default() };
+        assert!(dialect(name).parse_retrieve_profiles(unknown, &strict).is_err());
+        let refused =
+            dialect(name).parse_retrieve_profiles(unknown, &Strictness::default()).is_err();
+        assert_eq!(refused, name == "camara-1.2.0-rc.3", "it refuses them by itself");
+    }
+}
+
+#[test]
+fn a_search_in_a_url() {
+    let (lax, name) = (Strictness::default(), "camara-0.10.1");
+    let read = |query: &str| dialect(name).parse_list_profiles(query, &lax);
+    let query = |name: Option<&str>, status| ProfileQuery {
+        name: name.map(str::to_owned),
+        status,
+        device: None,
+    };
+    assert_eq!(read("").unwrap(), query(None, None));
+    assert_eq!(read("name=QOS_E").unwrap(), query(Some("QOS_E"), None));
+    let deprecated = Some(ProfileStatus::Deprecated);
+    assert_eq!(read("status=DEPRECATED&name=a").unwrap(), query(Some("a"), deprecated));
+    assert_eq!(read("&x=1&name=QOS%5FE&").unwrap(), query(Some("QOS%5FE"), None));
+    assert_eq!(read("name").unwrap(), query(Some(""), None));
+    for wrong in ["status=", "status=active", "name=a&name=a", "status=ACTIVE&status=ACTIVE"] {
+        assert_eq!(read(wrong).unwrap_err().kind(), Kind::InvalidArgument, "{wrong}");
+    }
+    let strict = Strictness { unknown_members: UnknownMembers::Refuse, ..lax };
+    assert!(dialect(name).parse_list_profiles("x=1", &strict).is_err());
+    assert!(dialect(name).parse_list_profiles("name=abc", &strict).is_ok());
+}
+
+fn recognise(
+    name: &str,
+    serves: Serves,
+    method: &Method,
+    path: &str,
+) -> Result<Call, UnrecognisedReason> {
+    let speaks = Speaks::One(Arc::clone(dialect(name)));
+    let apis = Apis::new(vec![Api { path: "/x/v1".to_owned(), speaks, serves }]);
+    let call = apis.recognise(method, &format!("/x/v1{path}"), &HeaderMap::new(), b"");
+    call.map_err(|unrecognised| unrecognised.reason)
+}
+
+#[test]
+fn up_to_0_10_profiles_are_beside_the_sessions() {
+    for name in BESIDE_SESSIONS {
+        let get = |path: &str| recognise(name, Serves::Sessions, &Method::GET, path);
+        let call = get("/qos-profiles").unwrap();
+        assert_eq!(call.operation(), Operation::ListQosProfiles);
+        assert!(call.check_media(&HeaderMap::new()).is_ok());
+        let call = get("/qos-profiles/QOS_E").unwrap();
+        assert_eq!(call.operation(), Operation::GetQosProfile);
+        assert_eq!(call.profile_name().unwrap(), "QOS_E");
+        let post = |path: &str| recognise(name, Serves::Sessions, &Method::POST, path).unwrap_err();
+        let allow = UnrecognisedReason::NoSuchMethod { allow: "GET" };
+        assert_eq!(post("/qos-profiles"), allow);
+        assert_eq!(post("/qos-profiles/QOS_E"), allow);
+        for nowhere in ["/retrieve-qos-profiles", "/qos-profiles/", "/qos-profiles/QOS_E/x"] {
+            assert_eq!(post(nowhere), UnrecognisedReason::NoSuchPath, "{nowhere}");
+        }
+    }
+}
+
+#[test]
+fn from_0_11_on_profiles_are_an_api_of_their_own() {
+    for name in APART {
+        let get = |serves, path: &str| recognise(name, serves, &Method::GET, path);
+        let post = |serves, path: &str| recognise(name, serves, &Method::POST, path);
+        let call = post(Serves::QosProfiles, "/retrieve-qos-profiles").unwrap();
+        assert_eq!(call.operation(), Operation::RetrieveQosProfiles);
+        assert!(call.check_media(&HeaderMap::new()).is_err());
+        let call = get(Serves::QosProfiles, "/qos-profiles/QOS_E").unwrap();
+        assert_eq!(call.operation(), Operation::GetQosProfile);
+        let nowhere = UnrecognisedReason::NoSuchPath;
+        assert_eq!(get(Serves::QosProfiles, "/qos-profiles").unwrap_err(), nowhere);
+        assert_eq!(post(Serves::QosProfiles, "/sessions").unwrap_err(), nowhere);
+        assert_eq!(post(Serves::Sessions, "/retrieve-qos-profiles").unwrap_err(), nowhere);
+        assert_eq!(get(Serves::Sessions, "/qos-profiles/QOS_E").unwrap_err(), nowhere);
+    }
+}
+
+#[test]
+fn what_cannot_be_a_name_is_told_so() {
+    let long = "x".repeat(257);
+    for name in ["ab", ".", "..", "QOS%20E", "QOS~E", "a;b;c", &long] {
+        let path = format!("/qos-profiles/{name}");
+        let call = recognise(APART[0], Serves::QosProfiles, &Method::GET, &path).unwrap();
+        assert_eq!(call.profile_name().unwrap_err().kind(), Kind::InvalidArgument, "{name}");
+    }
+}
+
+#[test]
+fn on_a_shared_path_a_clients_own_release_is_taken_if_it_is_served_there() {
+    let candidates = ["camara-1.0.0", "camara-0.10.1"].map(|name| Arc::clone(dialect(name)));
+    let fallback = Arc::clone(dialect("camara-1.1.0"));
+    let speaks = Speaks::Sniffed { candidates: candidates.into(), fallback };
+    let apis = Apis::new(vec![Api { path: String::new(), speaks, serves: Serves::QosProfiles }]);
+    let path = "/qos-profiles/QOS_E";
+    let mut call = apis.recognise(&Method::GET, path, &HeaderMap::new(), b"").unwrap();
+    assert_eq!(call.dialect().name(), "camara-1.1.0");
+    call.prefer(dialect("camara-0.10.1"));
+    assert_eq!(call.dialect().name(), "camara-1.1.0", "it has them elsewhere");
+    call.prefer(dialect("camara-1.0.0"));
+    assert_eq!(call.dialect().name(), "camara-1.0.0");
+}
+
+#[test]
+fn operators_are_not_asked_for_profiles() {
+    for name in with_profiles() {
+        assert_eq!(dialect(name).path_of(Operation::GetQosProfile, None), None);
+        assert_eq!(dialect(name).path_of(Operation::ListQosProfiles, None), None);
+        assert_eq!(dialect(name).path_of(Operation::RetrieveQosProfiles, None), None);
+    }
+}
+
+fn rates() -> impl Strategy<Value = Rates> {
+    let rate = || {
+        let unit = select(RateUnit::ALL.to_vec());
+        option::of(
+            (0..=BitRate::VALUE_MAX, unit)
+                .prop_map(|(value, unit)| BitRate::new(value, unit).unwrap()),
+        )
+    };
+    [rate(), rate(), rate()].prop_map(|[target_min, max, max_burst]| Rates {
+        target_min,
+        max,
+        max_burst,
+    })
+}
+
+// Longer and shorter than any policy has them.
+fn delay() -> impl Strategy<Value = Option<Duration>> {
+    option::of((any::<u32>(), 0..12_u32).prop_map(|(value, zeros)| {
+        Duration::from_nanos(u64::from(value)).saturating_mul(10_u32.saturating_pow(zeros))
+    }))
+}
+
+fn country() -> impl Strategy<Value = Country> {
+    ("[A-Z]{2}", vec("[0-9]{5,6}", 0..3)).prop_map(|(code, networks)| Country { code, networks })
+}
+
+prop_compose! {
+    fn profile()(
+        name in "[a-zA-Z0-9_.-]{3,256}",
+        description in option::of("[^\\p{Cc}]{1,1024}"),
+        status in select(ProfileStatus::ALL.to_vec()),
+        (duration_s_min, duration_s_max) in any::<(u32, u32)>(),
+        (upstream, downstream) in (rates(), rates()),
+        priority in option::of(1..=100_u8),
+        (packet_delay_budget, jitter) in (delay(), delay()),
+        packet_error_loss_rate in option::of(1..=10_u8),
+        l4s_queue in option::of(select(vec![L4sQueue::Without, L4sQueue::Only, L4sQueue::Mixed])),
+        service_class in option::of(select(ServiceClass::ALL.to_vec())),
+        countries in vec(country(), 0..4),
+    ) -> QosProfile {
+        QosProfile {
+            name, description, status, duration_s_min, duration_s_max, upstream, downstream,
+            priority, packet_delay_budget, jitter, packet_error_loss_rate, l4s_queue,
+            service_class, countries,
+        }
+    }
+}
+
+// What a time that is told comes to, in nanoseconds.
+fn nanos(time: &Value) -> u128 {
+    let unit = match time["unit"].as_str().unwrap() {
+        "Days" => 86_400_000_000_000,
+        "Hours" => 3_600_000_000_000,
+        "Minutes" => 60_000_000_000,
+        "Seconds" => 1_000_000_000,
+        "Milliseconds" => 1_000_000,
+        "Microseconds" => 1_000,
+        "Nanoseconds" => 1,
+        other => panic!("{other}"),
+    };
+    u128::from(time["value"].as_u64().unwrap()) * unit
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_profile_is_it_is_told_as_its_schema_says(profile in profile()) {
+        for name in with_profiles() {
+            let told = told(name, profile.clone());
+            prop_assert_eq!(&told["name"], &json!(profile.name));
+            prop_assert_eq!(&told["status"], &json!(profile.status.name()));
+            for (member, time) in [
+                ("jitter", profile.jitter),
+                ("packetDelayBudget", profile.packet_delay_budget),
+                ("minDuration", Some(Duration::from_secs(profile.duration_s_min.into()))),
+                ("maxDuration", Some(Duration::from_secs(profile.duration_s_max.into()))),
+            ] {
+                // What there is no number for is left out, and never rounded.
+                if let Some(told) = told.get(member) {
+                    prop_assert_eq!(Some(nanos(told)), time.map(|time| time.as_nanos()));
+                }
+            }
+            for (member, rate) in [
+                ("maxUpstreamRate", profile.upstream.max),
+                ("targetMinDownstreamRate", profile.downstream.target_min),
+            ] {
+                let told = told.get(member).map(|told| told["value"].as_u64().unwrap());
+                prop_assert_eq!(told, rate.map(|rate| rate.value().into()));
+            }
+        }
+    }
+}
