@@ -80,10 +80,15 @@ impl Rules {
         let ends = wanted.sink.as_ref().and_then(|sink| sink.token_expires_at);
         let lasts = Duration::from_secs(wanted.duration_s.into());
         match (self.expiring_token, ends) {
-            (ExpiringToken::Refuse, Some(ends)) if ends < now + lasts => {
-                Err(Refusal::SinkTokenExpires)
+            (_, Some(ends)) if ends >= now + lasts => Ok(()),
+            (_, None) => Ok(()),
+            (ExpiringToken::Refuse, Some(_)) => Err(Refusal::SinkTokenExpires),
+            (ExpiringToken::Accept, Some(_)) => {
+                tracing::warn!(
+                    "a client will not hear of its session's end: its sink's token is over before"
+                );
+                Ok(())
             }
-            _ => Ok(()),
         }
     }
 
