@@ -32,6 +32,7 @@ mod again;
 mod correlator;
 mod doubt;
 mod inside;
+mod legs;
 mod notifications;
 mod presence;
 mod profiles;
@@ -142,7 +143,7 @@ impl Gateway {
                 self.extend_session(rules, call, &admission, request.body(), trail).await
             }
             Operation::RetrieveSessions => {
-                self.retrieve_sessions(rules, call, &admission, request.body()).await
+                self.retrieve_sessions(rules, call, &admission, request.body(), trail).await
             }
             Operation::GetQosProfile => profiles::one(call, &admission),
             Operation::ListQosProfiles => profiles::list(rules, call, &admission, request.uri()),
@@ -164,14 +165,14 @@ impl Gateway {
         let wanted = call.dialect().parse_create_session(request.body(), &rules.strictness)?;
         rules.admit_sink(&wanted, self.clock.now())?;
         trail.lap("parse");
-        let device = wanted.device.as_ref().ok_or(Refusal::NoDevice)?;
-        let found = rules.routes.find(device)?;
-        trail.found(&found);
-        let operator = Arc::clone(rules.operator(&found.operator)?);
+        let device = legs::device_of(call, admission.grant().client(), wanted.device.as_ref())?;
+        let operator = Arc::clone(legs::operator_of(rules, &admission, &device, trail)?);
         admission.grant().permits(operator.id(), &wanted)?;
         receives(&operator, &admission)?;
-        let claimed = operator.dialect().fit(&wanted, operator.fitting())?;
-        rules.limits.admit_device(&admission, self.hash_of(device))?;
+        let device_hash = self.hash_of(&device);
+        let told = CreateSession { device: Some(device), ..wanted.clone() };
+        let claimed = operator.dialect().fit(&told, operator.fitting())?;
+        rules.limits.admit_device(&admission, device_hash)?;
         rules.limits.admit_operator(&admission, operator.id())?;
         trail.lap("route");
 
@@ -333,10 +334,17 @@ impl Gateway {
         call: &Call,
         admission: &Admission,
         body: &Bytes,
+        trail: &mut Trail,
     ) -> Result<Answer, Refusal> {
-        let device = call.dialect().parse_retrieve_sessions(body, &rules.strictness)?;
-        let device = device.ok_or(Refusal::NoDevice)?;
-        let operator = rules.operator(&rules.routes.find(&device)?.operator)?;
+        let named = call.dialect().parse_retrieve_sessions(body, &rules.strictness)?;
+        let client = admission.grant().client();
+        if named.is_none() && client.subject().is_some() && client.device().is_none() {
+            // What its user has can be told without knowing the device.
+            let records = self.ledger.of_user(admission).await?;
+            return Ok(Answer::Retrieved(records.iter().map(presence::of).collect()));
+        }
+        let device = legs::device_of(call, client, named.as_ref())?;
+        let operator = legs::operator_of(rules, admission, &device, trail)?;
         // As it was told of the device, so does the ledger know it.
         let told = operator.dialect().fit_device(&device, operator.fitting())?;
         let records = self.ledger.of_device(admission, &told).await?;

@@ -24,12 +24,14 @@ mod jwks;
 mod jws;
 mod keyring;
 mod mock;
+mod users;
 #[cfg(test)]
 mod tests;
 
 pub use self::{
     algorithm::{Algorithm, NotAnAlgorithm},
     client::Client,
+    users::{ToldBy, Users},
 };
 use self::{
     cache::{Cache, Digest, Verified},
@@ -68,6 +70,8 @@ pub struct Issuer {
     pub leeway: Duration,
     /// Is a token without `nbf` refused? RFC 9068 does not ask for one.
     pub require_nbf: bool,
+    /// What its tokens say of users.
+    pub users: Users,
 }
 
 /// Where an issuer's JWK Set is.

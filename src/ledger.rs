@@ -433,10 +433,20 @@ impl Ledger {
         self.of_device_for(&Party::of(admission), device).await
     }
 
+    /// The client's sessions of the user that its token speaks for, as [`Self::of_device`] has them.
+    pub async fn of_user(&self, admission: &Admission) -> Result<Vec<Record>, Error> {
+        let party = Party::of(admission);
+        let keys = DeviceKeys::new(&self.hasher, None, party.subject.as_ref());
+        self.of_keys(&party, &keys).await
+    }
+
     async fn of_device_for(&self, party: &Party, device: &Device) -> Result<Vec<Record>, Error> {
+        self.of_keys(party, &DeviceKeys::new(&self.hasher, Some(device), None)).await
+    }
+
+    async fn of_keys(&self, party: &Party, keys: &DeviceKeys) -> Result<Vec<Record>, Error> {
         let now = self.store.now();
-        let keys = DeviceKeys::new(&self.hasher, Some(device), None);
-        let records = self.store.of_device(party, &keys, now, RETRIEVED_MAX).await?;
+        let records = self.store.of_device(party, keys, now, RETRIEVED_MAX).await?;
         Ok(records.iter().filter_map(|record| record.seen(now)).collect())
     }
 

@@ -41,6 +41,8 @@ pub enum Refusal {
     NoDevice,
     /// The body names a device, and the token does so too.
     DeviceNamedTwice,
+    /// The body names another device than the token does.
+    OtherDevice,
     /// There is no such profile, or none for this client.
     NoProfile,
     /// No operator of ours serves the device.
@@ -135,6 +137,7 @@ impl Refusal {
             Self::BadIdempotencyKey => Kind::InvalidArgument,
             Self::NoDevice => Kind::MissingIdentifier,
             Self::DeviceNamedTwice => Kind::UnnecessaryIdentifier,
+            Self::OtherDevice => Kind::OtherDevice,
             Self::NoProfile => Kind::ProfileNotFound,
             Self::NoOperator(NoOperator::NoRule) => Kind::DeviceNotFound,
             Self::NoOperator(NoOperator::Disagreement) => Kind::InvalidArgument,
@@ -168,6 +171,7 @@ impl Refusal {
             | Self::Malformed(_)
             | Self::NoDevice
             | Self::DeviceNamedTwice
+            | Self::OtherDevice
             | Self::NoProfile
             | Self::NoOperator(_)
             | Self::Unfit(_)
@@ -208,6 +212,7 @@ impl Refusal {
             Self::TooMany(error) => error.to_string(),
             Self::Malformed(malformed) => malformed.to_string(),
             Self::NoDevice => "expected a device".to_owned(),
+            Self::OtherDevice => "the access token is for another device".to_owned(),
             Self::DeviceNamedTwice => "the access token names the device already".to_owned(),
             Self::NoProfile => "there is no such QoS profile".to_owned(),
             Self::NoOperator(error) => error.to_string(),

@@ -157,7 +157,7 @@ pub fn told_of(record: &Record, unmasked: bool) -> Value {
     let wanted = &record.session.wanted;
     let granted = &record.session.granted;
     let servers: Vec<String> = record.flow().servers.iter().map(ToString::to_string).collect();
-    let device = wanted.device.as_ref().map(|device| device_of(device, unmasked));
+    let device = record.device().map(|device| device_of(device, unmasked));
     without_nulls(json!({
         "sessionId": record.session.id.to_string(),
         "state": record.state().name(),

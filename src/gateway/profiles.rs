@@ -2,9 +2,9 @@
 
 use http::Uri;
 
-use super::{Rules, Trail};
+use super::{Rules, Trail, legs};
 use crate::{
-    dialect::{Call, Family},
+    dialect::Call,
     limit::Admission,
     qod::{Answer, Device, OperatorId, ProfileQuery},
     refusal::Refusal,
@@ -41,30 +41,26 @@ pub(super) fn retrieve(
 ) -> Result<Answer, Refusal> {
     let query = call.dialect().parse_retrieve_profiles(body, &rules.strictness)?;
     trail.lap("parse");
-    let operator = match &query.device {
-        Some(device) => Some(operator_of(rules, call, admission, device, trail)?),
-        None => None,
+    let client = admission.grant().client();
+    let operator = match (&query.device, client.device()) {
+        (None, None) => None,
+        (named, _) => {
+            let device = legs::device_of(call, client, named.as_ref())?;
+            Some(operator_of(rules, admission, &device, trail)?)
+        }
     };
     Ok(Answer::Profiles(admission.grant().profiles(&query, operator.as_ref())))
 }
 
 fn operator_of(
     rules: &Rules,
-    call: &Call,
     admission: &Admission,
     device: &Device,
     trail: &mut Trail,
 ) -> Result<OperatorId, Refusal> {
-    let grant = admission.grant();
-    // Before 1.0 both may name it, if they name the same.
-    if grant.client().subject().is_some() && call.dialect().family() == Family::V1 {
-        return Err(Refusal::DeviceNamedTwice);
-    }
-    let found = rules.routes.find(device)?;
-    trail.found(&found);
-    let operator = rules.operator(&found.operator)?;
-    grant.reaches(operator.id())?;
+    let operator = legs::operator_of(rules, admission, device, trail)?;
+    admission.grant().reaches(operator.id())?;
     operator.dialect().fit_device(device, operator.fitting())?;
     trail.lap("route");
-    Ok(found.operator)
+    Ok(operator.id().clone())
 }

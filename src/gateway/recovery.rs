@@ -107,7 +107,7 @@ impl Gateway {
     // did: one for the flow in doubt that no record knows is the one. Its client was told that there
     // is none, so it goes. If there is none in the whole list, there is none.
     async fn look_for(&self, operator: &Operator, record: &Record, correlator: &HeaderValue) {
-        let device = record.session.wanted.device.as_ref();
+        let device = record.device();
         let device = device
             .and_then(|device| operator.dialect().fit_device(device, operator.fitting()).ok());
         let Some(device) = device.filter(|_| operator.offers(Operation::RetrieveSessions)) else {

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Client, Issuer, Reason};
+use super::{Client, Issuer, Reason, Users};
 use crate::{
     json::{Bounds, Json},
-    qod::{ClientId, Moment, Subject},
+    qod::{ClientId, Moment},
 };
 
 #[cfg(test)]
@@ -20,6 +20,7 @@ pub(super) struct Rules {
     audiences: Vec<String>,
     leeway: Duration,
     require_nbf: bool,
+    users: Users,
 }
 
 impl Rules {
@@ -31,8 +32,8 @@ impl Rules {
 
 impl From<Issuer> for Rules {
     fn from(issuer: Issuer) -> Self {
-        let Issuer { issuer, audiences, leeway, require_nbf, .. } = issuer;
-        Self { issuer: issuer.into(), audiences, leeway, require_nbf }
+        let Issuer { issuer, audiences, leeway, require_nbf, users, .. } = issuer;
+        Self { issuer: issuer.into(), audiences, leeway, require_nbf, users }
     }
 }
 
@@ -92,14 +93,8 @@ impl<'a> Claims<'a> {
         if id.is_empty() || id.len() > NAME_BYTES_MAX || id.contains(char::is_control) {
             return Err(Reason::Client);
         }
-        let subject = match self.text("sub")? {
-            Some("") => return Err(Reason::Claims),
-            Some(subject) if subject != id => {
-                Some(Subject { issuer: Arc::clone(&rules.issuer), subject: subject.into() })
-            }
-            Some(_) | None => None,
-        };
-        Ok(Client::new(ClientId::from(id), self.scopes()?, subject, false))
+        let user = rules.users.of(&rules.issuer, id, self)?;
+        Ok(Client::new(ClientId::from(id), self.scopes()?, user, false))
     }
 
     /// RFC 8693 §4.2: one string, separated by spaces and by nothing else. Some issuers write
@@ -115,7 +110,13 @@ impl<'a> Claims<'a> {
         })
     }
 
-    fn text(&self, name: &str) -> Result<Option<&str>, Reason> {
+    /// Is there a claim of this name?
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.member(name).is_some()
+    }
+
+    /// A claim that has to be a text, if it is there.
+    pub(super) fn text(&self, name: &str) -> Result<Option<&str>, Reason> {
         self.0.member(name).map(|claim| claim.as_str().ok_or(Reason::Claims)).transpose()
     }
 

@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::qod::{ClientId, Subject};
+use super::users::User;
+use crate::qod::{ClientId, Device, OperatorId, Subject};
 
 /// A caller whose token held. Cheap to clone.
 ///
@@ -19,7 +20,7 @@ pub struct Client(Arc<Known>);
 struct Known {
     id: ClientId,
     scopes: Vec<Box<str>>,
-    subject: Option<Subject>,
+    user: Option<User>,
     is_mock: bool,
 }
 
@@ -27,10 +28,10 @@ impl Client {
     pub(super) fn new(
         id: ClientId,
         scopes: Vec<Box<str>>,
-        subject: Option<Subject>,
+        user: Option<User>,
         is_mock: bool,
     ) -> Self {
-        Self(Arc::new(Known { id, scopes, subject, is_mock }))
+        Self(Arc::new(Known { id, scopes, user, is_mock }))
     }
 
     /// The OAuth2 client that the token was issued to.
@@ -45,7 +46,17 @@ impl Client {
 
     /// The end user the token speaks for, if it is not the client itself.
     pub fn subject(&self) -> Option<&Subject> {
-        self.0.subject.as_ref()
+        self.0.user.as_ref().map(|user| &user.subject)
+    }
+
+    /// The end user's device, as far as the token names it.
+    pub fn device(&self) -> Option<&Device> {
+        self.0.user.as_ref().and_then(|user| user.device.as_ref())
+    }
+
+    /// Whose subscriber the end user is, if the token's issuer knows those of one operator only.
+    pub fn home(&self) -> Option<&OperatorId> {
+        self.0.user.as_ref().and_then(|user| user.operator.as_ref())
     }
 
     /// Was it known by a mock token? It must never come near a real operator.

@@ -38,6 +38,7 @@ pub(super) fn issuer(keys: Keys) -> Issuer {
         algorithms: vec![Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA],
         leeway: Duration::from_secs(30),
         require_nbf: true,
+        users: Users::default(),
     }
 }
 
@@ -226,6 +227,7 @@ fn all_faults_are_told_at_once() {
         algorithms: Vec::new(),
         leeway: Duration::from_secs(121),
         require_nbf: true,
+        users: Users::default(),
     };
     let url = |url: &str, refresh| {
         let refresh = Duration::from_secs(refresh);

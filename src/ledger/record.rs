@@ -22,8 +22,8 @@ use super::{
     repeat::RepeatKey,
 };
 use crate::qod::{
-    ClientId, CreateSession, Flow, Granted, Moment, OperatorId, QosStatus, Session, SessionId,
-    StatusInfo, Subject,
+    ClientId, CreateSession, Device, Flow, Granted, Moment, OperatorId, QosStatus, Session,
+    SessionId, StatusInfo, Subject,
 };
 
 // CAMARA: a resource is kept at least so long after its network ended it.
@@ -47,6 +47,8 @@ pub struct Record {
     pub dialect: Arc<str>,
     /// The operator's name for it, once there is one.
     pub operator_session: Option<String>,
+    // What its token stood for, if the client did not name it.
+    device: Option<Device>,
     keys: DeviceKeys,
     flow: Flow,
     repeat: Option<RepeatKey>,
@@ -106,6 +108,11 @@ impl Record {
             operator: booking.operator.clone(),
             dialect: Arc::clone(&booking.dialect),
             operator_session: None,
+            device: if booking.wanted.device.is_some() {
+                None
+            } else {
+                booking.claimed.device.clone()
+            },
             keys: claim.keys,
             flow: claim.flow,
             repeat,
@@ -168,6 +175,11 @@ impl Record {
     /// or one device is known by names that nobody can compare.
     pub fn is_for(&self, told: &CreateSession) -> bool {
         Claim::flow_of(told) == self.flow
+    }
+
+    /// Whose traffic it is for, in the client's words if it named it.
+    pub fn device(&self) -> Option<&Device> {
+        self.session.wanted.device.as_ref().or(self.device.as_ref())
     }
 
     /// The packets that it is for.

@@ -319,6 +319,26 @@ fn what_is_told_of_profiles_holds_together() {
 }
 
 #[test]
+fn what_an_issuer_says_of_users_leads_somewhere() {
+    for (file, from, to, expected) in [
+        (
+            "clients.yaml",
+            "# issuers:\n#   - issuer: https://auth.example.com        # the token's `iss`, letter by letter\n",
+            "issuers: [{ issuer: i, audiences: [a], jwks_file: simulated.token, three_legged: §claim }]\n",
+            "expected `three_legged_claim`, the claim that tells",
+        ),
+        (
+            "clients.yaml",
+            "# issuers:\n#   - issuer: https://auth.example.com        # the token's `iss`, letter by letter\n",
+            "issuers: [{ issuer: i, audiences: [a], jwks_file: simulated.token, operator: §north }]\n",
+            "no operator is called `north`",
+        ),
+    ] {
+        assert_fault(file, from, to, expected);
+    }
+}
+
+#[test]
 fn mock_tokens_reach_simulated_operators_only() {
     let told = "a mock token's client may reach simulated operators only, but its terms name";
     let folder = Folder::new();

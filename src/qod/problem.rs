@@ -38,6 +38,8 @@ pub enum Kind {
     MissingIdentifier,
     /// The token names a device already.
     UnnecessaryIdentifier,
+    /// The token names another device.
+    OtherDevice,
     /// The operator does not offer what was asked.
     NotApplicable,
     /// The profile is known, but not offered now.
@@ -120,6 +122,7 @@ impl Kind {
             Self::UnsupportedIdentifier => "unsupported_identifier",
             Self::MissingIdentifier => "missing_identifier",
             Self::UnnecessaryIdentifier => "unnecessary_identifier",
+            Self::OtherDevice => "other_device",
             Self::NotApplicable => "not_applicable",
             Self::ProfileNotApplicable => "profile_not_applicable",
             Self::Conflict => "conflict",

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::qod::Operation;
 
-const KINDS: [Kind; 31] = [
+const KINDS: [Kind; 32] = [
     Kind::InvalidArgument,
     Kind::OutOfRange,
     Kind::DurationOutOfRange,
@@ -20,6 +20,7 @@ const KINDS: [Kind; 31] = [
     Kind::UnsupportedIdentifier,
     Kind::MissingIdentifier,
     Kind::UnnecessaryIdentifier,
+    Kind::OtherDevice,
     Kind::NotApplicable,
     Kind::ProfileNotApplicable,
     Kind::Conflict,
@@ -74,7 +75,8 @@ fn kinds_of(operation: Operation) -> Vec<Kind> {
         Kind::OutOfRange
         | Kind::DeviceNotFound
         | Kind::UnsupportedIdentifier
-        | Kind::UnnecessaryIdentifier => of_a_device,
+        | Kind::UnnecessaryIdentifier
+        | Kind::OtherDevice => of_a_device,
         Kind::MissingIdentifier => of_a_device && operation != Operation::RetrieveQosProfiles,
         Kind::InvalidSink
         | Kind::InvalidCredential

@@ -13,6 +13,7 @@ mod edge;
 mod ending;
 mod http;
 mod ledger;
+mod legs;
 mod notifications;
 mod operators;
 mod profiles;

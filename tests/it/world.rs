@@ -61,6 +61,8 @@ pub(crate) struct Setup<'a> {
     pub simulated: &'a [&'a str],
     /// Further keys at the top of `clients.yaml`.
     pub clients: &'a str,
+    /// Further issuers, as entries of `clients.yaml`.
+    pub issuers: &'a str,
     /// Keys at the top of `routes.yaml`.
     pub routes: &'a str,
 }
@@ -239,7 +241,18 @@ impl World {
         more: &[(&str, &str)],
         body: &str,
     ) -> Option<Answer> {
-        let token = self.keys.token(client, SCOPE);
+        self.try_ask_with(&self.keys.token(client, SCOPE), dialect, (method, path), more, body)
+    }
+
+    /// The same, with a token of one's own.
+    pub(crate) fn try_ask_with(
+        &self,
+        token: &str,
+        dialect: &str,
+        (method, path): (&str, &str),
+        more: &[(&str, &str)],
+        body: &str,
+    ) -> Option<Answer> {
         let bearer = format!("Bearer {token}");
         let mut headers = vec![
             ("Authorization", &*bearer),
@@ -318,7 +331,7 @@ impl World {
         );
         let clients = format!(
             "{}\nissuers:\n  - issuer: https://issuer.test\n    audiences: [gateway]\n    \
-             jwks_file: jwks.json\n    algorithms: [ES256]\n\
+             jwks_file: jwks.json\n    algorithms: [ES256]\n{}\
              mock_tokens:\n  - {{ token: mock_sandbox_access_token, client: sandbox, scopes: [\"{SCOPE}\"] }}\n\
              clients:\n  app: {{ rate: 100000/s, burst: 100000, sessions_max: 100000 }}\n  \
              other: {{ rate: 100000/s, burst: 100000 }}\n  \
@@ -326,7 +339,7 @@ impl World {
              hasty: {{ rate: 1/m, burst: 2 }}\n  small: {{ sessions_max: 2, duration_max: 10m }}\n  \
              narrow: {{ operators: [{}], qos_profiles: [QOS_S] }}\n  \
              sandbox: {{ operators: [{}] }}\n",
-            setup.clients, names[0], names[0]
+            setup.clients, setup.issuers, names[0], names[0]
         );
         let files = [
             ("gateway.yaml", gateway),

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::identity::{
-    Keys,
+    Keys, ToldBy,
     tests::{ISSUER, NOW, claims, claims_with, issuer},
 };
 
@@ -131,9 +131,54 @@ fn a_client_is_named_by_client_id_or_azp_and_never_by_sub() {
 }
 
 #[test]
+fn an_issuer_says_which_tokens_speak_for_a_user_and_whose_device_that_is() {
+    let with =
+        |users: Users, claims: &Value| check_text(&claims.to_string(), &Rules { users, ..rules() });
+    let told_by = |told_by| Users { told_by, ..Users::default() };
+    // The claims have a `sub` that is not the client.
+    assert!(with(told_by(ToldBy::Subject), &claims()).unwrap().subject().is_some());
+    assert!(with(told_by(ToldBy::Nothing), &claims()).unwrap().subject().is_none());
+    let by_claim = || told_by(ToldBy::Claim("amr".to_owned()));
+    assert!(with(by_claim(), &claims()).unwrap().subject().is_none());
+    let mut marked = claims_with("amr", json!(["sms"]));
+    assert!(with(by_claim(), &marked).unwrap().subject().is_some());
+    marked.as_object_mut().unwrap().remove("sub");
+    assert_eq!(with(by_claim(), &marked).err(), Some(Reason::Claims), "a user without a name");
+
+    let users = || Users {
+        phone_number_claim: Some("phone_number".to_owned()),
+        nai_claim: Some("nai".to_owned()),
+        operator: Some("north".into()),
+        ..Users::default()
+    };
+    let none = with(users(), &claims()).unwrap();
+    assert_eq!((none.device(), none.home()), (None, Some(&"north".into())));
+    for number in ["+491510000001", "tel:+491510000001"] {
+        let client = with(users(), &claims_with("phone_number", json!(number))).unwrap();
+        let phone = client.device().unwrap().phone.as_ref().unwrap();
+        assert_eq!(phone.value.to_string(), "+491510000001");
+    }
+    for (name, odd) in [
+        ("phone_number", json!("491510000001")),
+        ("phone_number", json!("+49 1510")),
+        ("phone_number", json!(491_510_000_001_u64)),
+        ("nai", json!("")),
+        ("nai", json!(["a@x.example"])),
+    ] {
+        let refused = with(users(), &claims_with(name, odd.clone())).err();
+        assert_eq!(refused, Some(Reason::Claims), "{name} {odd}");
+    }
+    // What a token of the client's own says of devices is not believed.
+    let mut own = claims_with("phone_number", json!("+491510000001"));
+    own["sub"] = own["client_id"].clone();
+    let own = with(users(), &own).unwrap();
+    assert_eq!((own.subject(), own.device(), own.home()), (None, None, None));
+}
+
+#[test]
 fn a_subject_is_an_end_user() {
     let subject = |claims: &Value| check(claims).unwrap().subject().cloned();
-    let expected = Subject { issuer: ISSUER.into(), subject: "user-1".into() };
+    let expected = crate::qod::Subject { issuer: ISSUER.into(), subject: "user-1".into() };
     assert_eq!(subject(&claims()), Some(expected));
     assert_eq!(subject(&without("sub")), None);
     assert_eq!(subject(&claims_with("sub", json!("app"))), None);

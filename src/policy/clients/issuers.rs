@@ -11,7 +11,7 @@ use super::super::{
     source::Spot,
     words::{FilePath, Part, Said, Span, SpanOrZero, Url},
 };
-use crate::identity::{self, Issuer, Keys, LEEWAY_MAX};
+use crate::identity::{self, Issuer, Keys, LEEWAY_MAX, ToldBy, Users};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -35,6 +35,32 @@ pub(super) struct IssuerEntry {
     leeway: Option<Said<SpanOrZero>>,
     /// Is a token without `nbf` refused?
     require_nbf: Option<bool>,
+    /// Which of its tokens speak for an end user.
+    #[serde(default)]
+    three_legged: ThreeLegged,
+    /// The claim that such a token has, with `three_legged: claim`.
+    #[schemars(length(min = 1))]
+    three_legged_claim: Option<String>,
+    /// The claim that has the phone number of the user's device.
+    #[schemars(length(min = 1))]
+    phone_number_claim: Option<String>,
+    /// The claim that has its network access identifier.
+    #[schemars(length(min = 1))]
+    network_access_identifier_claim: Option<String>,
+    /// The operator whose subscribers its users are.
+    operator: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum ThreeLegged {
+    /// Those whose `sub` is not the client.
+    #[default]
+    Subject,
+    /// Those that have a claim.
+    Claim,
+    /// None.
+    Never,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -71,7 +97,8 @@ pub(super) fn judge(
 }
 
 impl IssuerEntry {
-    fn judge(self, at: Spot<'_>, known: &Known<'_>, faults: &mut Vec<Fault>) -> Option<Issuer> {
+    fn judge(mut self, at: Spot<'_>, known: &Known<'_>, faults: &mut Vec<Fault>) -> Option<Issuer> {
+        let users = self.users(at, known, faults);
         let leeway = self.leeway.map_or(Duration::from_secs(30), |leeway| leeway.0.0);
         if leeway > LEEWAY_MAX {
             let message = format!("expected at most {} s", LEEWAY_MAX.as_secs());
@@ -110,7 +137,47 @@ impl IssuerEntry {
             algorithms: algorithms.into_iter().map(Algorithm::setting).collect(),
             leeway,
             require_nbf: self.require_nbf.unwrap_or(true),
+            users,
         })
+    }
+
+    fn users(&mut self, at: Spot<'_>, known: &Known<'_>, faults: &mut Vec<Fault>) -> Users {
+        if self.three_legged == ThreeLegged::Never {
+            let idle = [
+                ("three_legged_claim", self.three_legged_claim.is_some()),
+                ("phone_number_claim", self.phone_number_claim.is_some()),
+                ("network_access_identifier_claim", self.network_access_identifier_claim.is_some()),
+                ("operator", self.operator.is_some()),
+            ];
+            for (key, _) in idle.into_iter().filter(|(_, said)| *said) {
+                faults
+                    .push(at.name(key).fault("no token speaks for a user: `three_legged: never`"));
+            }
+        }
+        if let Some(operator) = &self.operator {
+            known.operator(operator, at.key("operator"), faults);
+        }
+        let told_by = match (self.three_legged, self.three_legged_claim.take()) {
+            (ThreeLegged::Claim, Some(name)) => ToldBy::Claim(name),
+            (ThreeLegged::Claim, None) => {
+                let message = "expected `three_legged_claim`, the claim that tells";
+                faults.push(at.key("three_legged").fault(message));
+                ToldBy::Subject
+            }
+            (ThreeLegged::Subject, None) => ToldBy::Subject,
+            (ThreeLegged::Subject, Some(_)) => {
+                let message = "a claim tells with `three_legged: claim` only";
+                faults.push(at.name("three_legged_claim").fault(message));
+                ToldBy::Subject
+            }
+            (ThreeLegged::Never, _) => ToldBy::Nothing,
+        };
+        Users {
+            told_by,
+            phone_number_claim: self.phone_number_claim.take(),
+            nai_claim: self.network_access_identifier_claim.take(),
+            operator: self.operator.take().map(|name| name.as_str().into()),
+        }
     }
 }
 
