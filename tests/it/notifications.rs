@@ -169,7 +169,7 @@ fn a_sink_that_was_down_for_long_hears_all_in_order_and_by_the_same_names() {
     let callback = Callback::of(&operator.requests()[0]);
     callback.tell(&event(THEIRS, "AVAILABLE", None)).expect(204);
     callback.tell(&ended()).expect(204);
-    assert_eq!(queued(&world), 2);
+    wait_for("both to be queued", || queued(&world) == 2);
     let heard = sink.wait_for(5);
     let (available, over) = (("AVAILABLE", None), ("UNAVAILABLE", Some("NETWORK_TERMINATED")));
     assert_eq!(statuses(&heard), [available, available, available, available, over]);
