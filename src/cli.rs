@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     clock::Clock,
-    dialect::{Dialects, SchemaFault},
+    dialect::{Descriptors, Dialects, SchemaFault},
     metrics::Metrics,
     operator::Caller,
     outbound::Outbound,
@@ -102,8 +102,8 @@ fn caller() -> Result<Caller, String> {
     Ok(Caller { outbound: Outbound::new(), clock: Clock::system(), metrics })
 }
 
-fn load_dialects(schemas: &std::path::Path) -> Result<Arc<Dialects>, String> {
-    Dialects::load(schemas).map(Arc::new).map_err(|faults| told(schemas, &faults))
+fn load_dialects(schemas: &std::path::Path, of: &Descriptors) -> Result<Arc<Dialects>, String> {
+    Dialects::load_all(schemas, of).map(Arc::new).map_err(|faults| told(schemas, &faults))
 }
 
 /// What is wrong with the documents in a folder.

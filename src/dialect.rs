@@ -23,6 +23,7 @@ mod sniff;
 mod v010;
 mod v08;
 mod v1;
+mod variant;
 mod wish;
 
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
@@ -42,6 +43,7 @@ pub use self::{
     fit::{Fitting, LegacyIpv4, Unfit},
     problem::RemoteProblem,
     retrieval::{RemoteSession, RemoteSessions},
+    variant::{Descriptors, Variant, VariantFault},
 };
 use self::{
     descriptor::Rule,
@@ -108,38 +110,33 @@ pub enum UnknownMembers {
     Refuse,
 }
 
-/// The names of all dialects, oldest first, whether or not their schemas can be read.
-pub fn names() -> Vec<&'static str> {
-    descriptor::ALL.iter().map(|descriptor| descriptor.name).collect()
-}
-
-/// Has whoever speaks the dialect of this name to be given https URLs to notify?
-pub fn https_sinks_only(name: &str) -> bool {
-    descriptor::ALL.iter().any(|descriptor| descriptor.name == name && descriptor.rule.sink.https)
-}
-
-/// Has the release that the dialect of this name is of an API for profiles alone?
-pub fn has_profiles_api(name: &str) -> bool {
-    descriptor::ALL
-        .iter()
-        .any(|descriptor| descriptor.name == name && descriptor.profiles.schema.is_some())
-}
-
 impl Dialects {
-    /// Reads and compiles the documents of a folder; every one that cannot be used is named.
+    /// Reads and compiles the documents of the released dialects; every one that cannot be used is
+    /// named.
     pub fn load(schemas: &Path) -> Result<Self, Vec<SchemaFault>> {
-        Self::load_those(schemas, |_| true)
+        Self::load_all(schemas, &Descriptors::released())
     }
 
-    /// The same, of one dialect; of none, if none is called so.
-    pub fn load_only(schemas: &Path, name: &str) -> Result<Self, Vec<SchemaFault>> {
-        Self::load_those(schemas, |known| known == name)
+    /// The same, of these dialects.
+    pub fn load_all(schemas: &Path, of: &Descriptors) -> Result<Self, Vec<SchemaFault>> {
+        Self::load_those(schemas, of.each())
     }
 
-    fn load_those(schemas: &Path, those: impl Fn(&str) -> bool) -> Result<Self, Vec<SchemaFault>> {
+    /// The same, of one of these dialects; of none, if none is called so.
+    pub fn load_only(
+        schemas: &Path,
+        of: &Descriptors,
+        name: &str,
+    ) -> Result<Self, Vec<SchemaFault>> {
+        Self::load_those(schemas, of.named(name).into_iter())
+    }
+
+    fn load_those(
+        schemas: &Path,
+        descriptors: impl Iterator<Item = &'static Descriptor>,
+    ) -> Result<Self, Vec<SchemaFault>> {
         let mut documents =
             Documents { folder: schemas, read: BTreeMap::new(), faults: Vec::new() };
-        let descriptors = descriptor::ALL.iter().filter(|descriptor| those(descriptor.name));
         let dialects = descriptors.filter_map(|descriptor| {
             let dialect = Dialect::compile(descriptor, &mut documents)?;
             Some((descriptor.name, Arc::new(dialect)))
@@ -416,7 +413,7 @@ impl Dialect {
     /// An operator that refuses *our* credentials reads as `Unauthenticated` or `PermissionDenied`
     /// too: that this is not the client's fault is for the caller to know.
     pub fn read_problem(&self, status: u16, body: &[u8]) -> RemoteProblem {
-        problem::read(status, body)
+        problem::read(status, body, &self.descriptor.errors)
     }
 }
 

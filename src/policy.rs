@@ -12,12 +12,13 @@ use std::{
 
 use crate::{
     access::{Access, Catalogue},
-    dialect::{self, Strictness},
+    dialect::{Descriptor, Descriptors, Strictness},
     identity, limit,
     route::Routes,
 };
 
 mod clients;
+mod dialects;
 mod fault;
 mod gateway;
 mod known;
@@ -52,6 +53,8 @@ pub struct Policy {
     pub notifications: Notifications,
     /// What is served where; each path once.
     pub apis: Vec<ApiSetting>,
+    /// The dialects that there are.
+    pub dialects: Descriptors,
     /// How strictly bodies are read.
     pub strictness: Strictness,
     /// The folder of the OpenAPI documents; it exists.
@@ -83,12 +86,20 @@ pub enum PolicyFile {
     Clients,
     /// `profiles.yaml`
     Profiles,
+    /// `dialects.yaml`, which may be missing.
+    Dialects,
 }
 
 impl PolicyFile {
     /// All of them, in the order to read them in.
-    pub const ALL: [Self; 5] =
-        [Self::Gateway, Self::Operators, Self::Routes, Self::Clients, Self::Profiles];
+    pub const ALL: [Self; 6] = [
+        Self::Gateway,
+        Self::Operators,
+        Self::Routes,
+        Self::Clients,
+        Self::Profiles,
+        Self::Dialects,
+    ];
 
     /// Its name in the folder.
     pub const fn name(self) -> &'static str {
@@ -98,6 +109,7 @@ impl PolicyFile {
             Self::Routes => "routes.yaml",
             Self::Clients => "clients.yaml",
             Self::Profiles => "profiles.yaml",
+            Self::Dialects => "dialects.yaml",
         }
     }
 
@@ -109,6 +121,7 @@ impl PolicyFile {
             Self::Routes => shape::schema_of::<routes::File>(),
             Self::Clients => shape::schema_of::<clients::File>(),
             Self::Profiles => shape::schema_of::<profiles::File>(),
+            Self::Dialects => shape::schema_of::<dialects::File>(),
         }
     }
 
@@ -117,17 +130,23 @@ impl PolicyFile {
     }
 }
 
-/// Reads a folder. Files that it names are looked for from there; `dialects` are the names that a
-/// path, an operator or a client may be said to speak.
+/// Reads a folder. Files that it names are looked for from there.
 ///
 /// # Errors
 /// All faults of all files, in the order of their places.
-pub fn load(folder: &Path, dialects: &[&str]) -> Result<Policy, Vec<Fault>> {
+pub fn load(folder: &Path) -> Result<Policy, Vec<Fault>> {
     let mut faults = Vec::new();
-    let [gateway, operators, routes, clients, profiles] =
-        PolicyFile::ALL.map(|file| file.read(folder, &mut faults));
+    let dialects = dialects_of(folder, &mut faults);
+    let [gateway, operators, routes, clients, profiles] = [
+        PolicyFile::Gateway,
+        PolicyFile::Operators,
+        PolicyFile::Routes,
+        PolicyFile::Clients,
+        PolicyFile::Profiles,
+    ]
+    .map(|file| file.read(folder, &mut faults));
     let known =
-        Known::new(folder, dialects, operators.as_ref(), profiles.as_ref(), clients.as_ref());
+        Known::new(folder, &dialects, operators.as_ref(), profiles.as_ref(), clients.as_ref());
     let policy = judge(
         [
             gateway.as_ref(),
@@ -157,9 +176,10 @@ pub fn load(folder: &Path, dialects: &[&str]) -> Result<Policy, Vec<Fault>> {
 ///
 /// # Errors
 /// All faults of `gateway.yaml`.
-pub fn load_place(folder: &Path, dialects: &[&str]) -> Result<Place, Vec<Fault>> {
+pub fn load_place(folder: &Path) -> Result<Place, Vec<Fault>> {
     let mut faults = Vec::new();
-    let known = Known::new(folder, dialects, None, None, None);
+    let dialects = dialects_of(folder, &mut faults);
+    let known = Known::new(folder, &dialects, None, None, None);
     let source = PolicyFile::Gateway.read(folder, &mut faults);
     let gateway = source.and_then(|source| {
         source.typed::<gateway::File>(&mut faults).judge(source.root(), &known, &mut faults)
@@ -170,6 +190,17 @@ pub fn load_place(folder: &Path, dialects: &[&str]) -> Result<Place, Vec<Fault>>
         }
         _ => Err(faults),
     }
+}
+
+fn dialects_of(folder: &Path, faults: &mut Vec<Fault>) -> Descriptors {
+    let file = PolicyFile::Dialects;
+    if !folder.join(file.name()).exists() {
+        return Descriptors::released();
+    }
+    let source = file.read(folder, faults);
+    let judged =
+        source.map(|source| source.typed::<dialects::File>(faults).judge(source.root(), faults));
+    judged.unwrap_or_default()
 }
 
 fn judge(
@@ -203,7 +234,7 @@ fn judge(
         let url = gateway.server.callbacks.as_ref().map(|callbacks| callbacks.url.as_str());
         if operator.callbacks
             && url.is_some_and(|url| !url.starts_with("https://"))
-            && dialect::https_sinks_only(&operator.dialect)
+            && known.dialects.named(&operator.dialect).is_some_and(Descriptor::https_sinks_only)
         {
             let message = "this dialect calls back https URLs only: give `callbacks` one in \
                            gateway.yaml, or say `callbacks: false` here";
@@ -221,6 +252,7 @@ fn judge(
         keeping: gateway.keeping,
         notifications: gateway.notifications,
         apis: gateway.apis,
+        dialects: known.dialects.clone(),
         strictness: gateway.strictness,
         schemas: gateway.schemas,
         access: clients.access(&catalogue),

@@ -7,7 +7,7 @@ use crate::gateway::Rules;
 
 pub(super) fn run(folder: &Path) -> Result<ExitCode, String> {
     let policy = serve::load(folder)?;
-    let dialects = load_dialects(&policy.schemas)?;
+    let dialects = load_dialects(&policy.schemas, &policy.dialects)?;
     let operators = policy.operators.len();
     Rules::new(policy, &dialects, &caller()?)?;
     terminal::line(&format!("{}: sound, {operators} operators", folder.display()));

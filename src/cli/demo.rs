@@ -15,7 +15,7 @@ use super::{
     terminal::{self, Style, styled},
 };
 use crate::{
-    dialect::Dialects,
+    dialect::{Descriptors, Dialects},
     outbound::Outbound,
     simulator::{Settings, Telling},
 };
@@ -71,7 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             arguments.schemas.display()
         )
     })?;
-    let dialects = load_dialects(&schemas)?;
+    let dialects = load_dialects(&schemas, &Descriptors::released())?;
     let issuer = Issuer::new()?;
     let folder = Folder::write(arguments.address, &schemas, &issuer)?;
 

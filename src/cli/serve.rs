@@ -12,7 +12,6 @@ use http::{Request, Response, header};
 
 use super::{caller, load_dialects, probe};
 use crate::{
-    dialect,
     gateway::{Gateway, Rules},
     ledger::{Ledger, Opening},
     notification::Courier,
@@ -105,12 +104,12 @@ pub(super) fn run(
 
 /// Reads a folder; what is wrong with it comes one fault a line.
 pub(super) fn load(folder: &Path) -> Result<Policy, String> {
-    policy::load(folder, &dialect::names()).map_err(|faults| not_followed(&faults))
+    policy::load(folder).map_err(|faults| not_followed(&faults))
 }
 
 /// Reads where a gateway is asked, and where it keeps its sessions.
 pub(super) fn load_place(folder: &Path) -> Result<Place, String> {
-    policy::load_place(folder, &dialect::names()).map_err(|faults| not_followed(&faults))
+    policy::load_place(folder).map_err(|faults| not_followed(&faults))
 }
 
 fn not_followed(faults: &[policy::Fault]) -> String {
@@ -125,7 +124,7 @@ pub(super) fn serve(
     upgrade_socket: PathBuf,
 ) -> Result<ExitCode, String> {
     let caller = caller()?;
-    let dialects = load_dialects(&policy.schemas)?;
+    let dialects = load_dialects(&policy.schemas, &policy.dialects)?;
     let settings = policy.server.clone();
     let ledger = open_ledger(&policy.keeping, upgrade, &caller)?;
     let (metrics, clock) = (caller.metrics.clone(), caller.clock.clone());

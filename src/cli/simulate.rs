@@ -8,7 +8,7 @@ use http::{Request, Response};
 
 use super::{caller, probe, told};
 use crate::{
-    dialect::{self, Dialects},
+    dialect::{Descriptors, Dialects},
     policy::{Bounds, Drain, Listener},
     qod::Secret,
     server::{self, Addressed, Desk, Inside, Rejection, Serving, Site},
@@ -129,10 +129,11 @@ impl TellingArguments {
 
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode, String> {
     probe(arguments.listen)?;
-    let dialects = Dialects::load_only(&arguments.schemas, &arguments.dialect);
+    let known = Descriptors::released();
+    let dialects = Dialects::load_only(&arguments.schemas, &known, &arguments.dialect);
     let dialects = dialects.map_err(|faults| told(&arguments.schemas, &faults))?;
     let dialect = dialects.named(&arguments.dialect).ok_or_else(|| {
-        let names = dialect::names().join(", ");
+        let names = known.names().join(", ");
         format!("no dialect is called `{}`; there are {names}", arguments.dialect)
     })?;
     let token = match &arguments.token_file {

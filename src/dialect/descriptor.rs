@@ -1,6 +1,6 @@
 //! The dialects, as data: what tells one from the others of its family.
 
-use crate::qod::{IdentifierKind, Operation};
+use crate::qod::{IdentifierKind, Kind, Operation};
 
 /// Releases that share a codec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,7 +16,7 @@ pub enum Family {
 }
 
 /// A dialect, but for its schemas.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
     /// As policies and metrics have it.
     pub name: &'static str,
@@ -58,7 +58,7 @@ pub enum Serves {
 }
 
 /// Where a release has the profiles, if it has them, and what can be told of one.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profiles {
     /// The document of the API that they are; nothing, if they are served beside the sessions.
     pub schema: Option<&'static str>,
@@ -69,7 +69,7 @@ pub struct Profiles {
 }
 
 /// What may be wished for. A schema says some of it too; what it says, it says of bodies only.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rule {
     /// Are members that nobody knows refused, whatever the policies say?
     pub(super) strict: bool,
@@ -83,7 +83,7 @@ pub(super) struct Rule {
 }
 
 /// How a device is given.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DeviceRule {
     /// Has it to be named?
     pub(super) required: bool,
@@ -116,7 +116,7 @@ pub(super) enum Servers {
 }
 
 /// How long a session may be, in seconds.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DurationRule {
     /// Has it to be told? If not, the longest is meant.
     pub(super) required: bool,
@@ -127,7 +127,7 @@ pub(super) struct DurationRule {
 }
 
 /// How a sink is given.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SinkRule {
     /// The member at the top that has it, or its URL.
     pub(super) field: &'static str,
@@ -138,7 +138,7 @@ pub(super) struct SinkRule {
 }
 
 /// What a dialect says no with.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Errors {
     /// How an error is put.
     pub shape: ErrorShape,
@@ -154,10 +154,12 @@ pub struct Errors {
     pub profile_not_applicable: (u16, &'static str),
     /// How long a message may be; nothing, if the release does not say.
     pub message_chars_max: Option<usize>,
+    /// The status and code of these kinds, which go before all others.
+    pub own: &'static [(Kind, u16, &'static str)],
 }
 
 /// What a release lets an `x-correlator` be.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Correlator {
     /// What it may have beside letters and digits.
     pub punctuation: &'static str,
@@ -236,6 +238,7 @@ const CAMARA_0_8_1: Descriptor = Descriptor {
         private_key_jwt: (400, "INVALID_INPUT"),
         profile_not_applicable: (400, "INVALID_INPUT"),
         message_chars_max: None,
+        own: &[],
     },
     proof_header: None,
     transaction_header: None,
@@ -429,6 +432,11 @@ pub(super) static ALL: [Descriptor; 10] = [
 ];
 
 impl Descriptor {
+    /// Has whoever speaks it to be given https URLs to notify?
+    pub const fn https_sinks_only(&self) -> bool {
+        self.rule.sink.https
+    }
+
     /// Can this be asked in it?
     pub fn has(&self, operation: Operation) -> bool {
         self.operations.contains(&operation)

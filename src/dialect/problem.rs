@@ -107,7 +107,7 @@ fn whole_seconds(duration: Duration) -> u64 {
 }
 
 /// Sorts an operator's no.
-pub(super) fn read(status: u16, body: &[u8]) -> RemoteProblem {
+pub(super) fn read(status: u16, body: &[u8], errors: &Errors) -> RemoteProblem {
     let json = Json::parse(body, &Bounds::default()).unwrap_or_default();
     let code = ["code", "systemMessage", "reasonCode"].into_iter().find_map(|name| {
         let code = json.member(name)?.as_str()?;
@@ -115,7 +115,11 @@ pub(super) fn read(status: u16, body: &[u8]) -> RemoteProblem {
             && code.bytes().all(|byte| byte.is_ascii_graphic());
         sound.then(|| code.to_owned())
     });
-    RemoteProblem { kind: kind(status, code.as_deref()), code }
+    let own = errors.own.iter().find(|(_, own_status, own_code)| {
+        *own_status == status && code.as_deref() == Some(*own_code)
+    });
+    let kind = own.map_or_else(|| kind(status, code.as_deref()), |(kind, ..)| *kind);
+    RemoteProblem { kind, code }
 }
 
 // A status that can only mean that the two sides do not understand each other, such as 405, is no

@@ -3,6 +3,7 @@
 
 mod answers;
 mod arbitrary;
+mod documents;
 mod events;
 mod fitting;
 mod golden;

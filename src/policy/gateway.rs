@@ -343,8 +343,7 @@ fn speaks(
     let check = |name: &str, at: Spot<'_>, faults: &mut Vec<Fault>| {
         known.dialect(name, at, faults);
         if serves == ServesEntry::QosProfiles
-            && known.dialects.contains(&name)
-            && !dialect::has_profiles_api(name)
+            && known.dialects.named(name).is_some_and(|known| known.profiles.schema.is_none())
         {
             let message = "this dialect has profiles beside its sessions, or none: expected one \
                            from 0.11 on";

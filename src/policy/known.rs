@@ -8,12 +8,13 @@ use super::{
     source::{Source, Spot},
     words::FilePath,
 };
+use crate::dialect::Descriptors;
 
 /// The names, and the folder that files are looked for in.
 #[derive(Debug)]
 pub(super) struct Known<'a> {
     pub(super) folder: &'a Path,
-    pub(super) dialects: &'a [&'a str],
+    pub(super) dialects: &'a Descriptors,
     // Nothing, if the file could not be read: then every name is good.
     operators: Option<Spot<'a>>,
     profiles: Option<Spot<'a>>,
@@ -23,7 +24,7 @@ pub(super) struct Known<'a> {
 impl<'a> Known<'a> {
     pub(super) fn new(
         folder: &'a Path,
-        dialects: &'a [&'a str],
+        dialects: &'a Descriptors,
         operators: Option<&'a Source>,
         profiles: Option<&'a Source>,
         clients: Option<&'a Source>,
@@ -39,7 +40,7 @@ impl<'a> Known<'a> {
     }
 
     pub(super) fn dialect(&self, name: &str, at: Spot<'_>, faults: &mut Vec<Fault>) {
-        check("dialect", name, Some(self.dialects), at, faults);
+        check("dialect", name, Some(&self.dialects.names()), at, faults);
     }
 
     pub(super) fn operator(&self, name: &str, at: Spot<'_>, faults: &mut Vec<Fault>) {

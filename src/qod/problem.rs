@@ -103,6 +103,47 @@ pub struct Pace {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 32] = [
+        Self::InvalidArgument,
+        Self::OutOfRange,
+        Self::DurationOutOfRange,
+        Self::InvalidSink,
+        Self::InvalidCredential,
+        Self::InvalidToken,
+        Self::CredentialNotConfigured,
+        Self::Unauthenticated,
+        Self::PermissionDenied,
+        Self::SessionNotFound,
+        Self::ProfileNotFound,
+        Self::PathNotFound,
+        Self::DeviceNotFound,
+        Self::UnsupportedIdentifier,
+        Self::MissingIdentifier,
+        Self::UnnecessaryIdentifier,
+        Self::OtherDevice,
+        Self::NotApplicable,
+        Self::ProfileNotApplicable,
+        Self::Conflict,
+        Self::ExtensionNotAllowed,
+        Self::TooManyRequests,
+        Self::QuotaExceeded,
+        Self::MethodNotAllowed,
+        Self::UnsupportedMediaType,
+        Self::ContentTooLarge,
+        Self::HeaderTooLarge,
+        Self::NotImplemented,
+        Self::Unavailable,
+        Self::Timeout,
+        Self::BadGateway,
+        Self::Internal,
+    ];
+
+    /// The kind of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// Its name in metrics and audit lines.
     pub const fn name(self) -> &'static str {
         match self {

@@ -6,7 +6,11 @@ use crate::{
 };
 
 /// The status and code of a kind of no, in a dialect.
-pub(super) const fn of(kind: Kind, told_in: &Descriptor) -> (u16, &'static str) {
+pub(super) fn of(kind: Kind, told_in: &Descriptor) -> (u16, &'static str) {
+    let own = told_in.errors.own.iter().find(|(own, ..)| *own == kind);
+    if let Some((_, status, code)) = own {
+        return (*status, code);
+    }
     match told_in.errors.codes {
         Family::V08 => in_0_8(kind, told_in),
         Family::V010 => in_0_10(kind, told_in),

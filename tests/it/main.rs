@@ -9,6 +9,7 @@ mod books;
 mod callbacks;
 #[cfg(feature = "faults")]
 mod crash;
+mod dialects;
 mod edge;
 mod ending;
 mod http;
