@@ -163,23 +163,29 @@ impl Grant {
             .collect()
     }
 
+    /// How long a session of this profile may be in all, in seconds.
+    pub fn duration_s_max(&self, qos_profile: &str) -> u32 {
+        let Terms { duration_s_max, catalogue, .. } = self.terms();
+        let of_profile = catalogue.get(qos_profile).map(|profile| profile.quality.duration_s_max);
+        of_profile.map_or(*duration_s_max, |max_s| max_s.min(*duration_s_max))
+    }
+
     /// Do the terms reach as far as this wish? Its profile is still by our name; one that the
     /// catalogue does not know is left for the operator's names to refuse.
     pub fn permits(&self, operator: &OperatorId, wanted: &CreateSession) -> Result<(), Forbidden> {
         self.reaches(operator)?;
-        let Terms { qos_profiles, duration_s_max, catalogue, .. } = self.terms();
+        let Terms { qos_profiles, catalogue, .. } = self.terms();
         if qos_profiles.as_ref().is_some_and(|allowed| !allowed.contains(&wanted.qos_profile)) {
             return Err(Forbidden::Profile);
         }
-        let (mut min_s, mut max_s) = (1, *duration_s_max);
+        let mut min_s = 1;
         if let Some(profile) = catalogue.get(&wanted.qos_profile) {
-            let QosProfile { status, duration_s_min, duration_s_max, .. } = &*profile.quality;
-            if *status == ProfileStatus::Inactive {
+            if profile.quality.status == ProfileStatus::Inactive {
                 return Err(Forbidden::ProfileInactive);
             }
-            min_s = *duration_s_min;
-            max_s = max_s.min(*duration_s_max);
+            min_s = profile.quality.duration_s_min;
         }
+        let max_s = self.duration_s_max(&wanted.qos_profile);
         if (min_s..=max_s).contains(&wanted.duration_s) {
             Ok(())
         } else {

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     clock::Clock,
-    dialect::Call,
+    dialect::{Call, Family},
     faults,
     ledger::{self, Booking, Ledger, Record, Reserved, State},
     limit::Admission,
@@ -283,10 +283,16 @@ impl Gateway {
         if live(&record)?.is_none() || record.session.granted.status != QosStatus::Available {
             return Err(Refusal::NotAvailable);
         }
-        let duration_s_max = admission.grant().terms().duration_s_max;
-        if record.session.granted.duration_s.saturating_add(additional_s) > duration_s_max {
-            return Err(Refusal::TooLong { duration_s_max });
-        }
+        let duration_s_max = admission.grant().duration_s_max(&record.session.wanted.qos_profile);
+        let left_s = duration_s_max.saturating_sub(record.session.granted.duration_s);
+        let additional_s = match spoken.family() {
+            Family::V08 | Family::V010 if additional_s > left_s => {
+                return Err(Refusal::TooLong { duration_s_max });
+            }
+            // From 0.11 on what is too much is cut, and nobody is told but by the duration.
+            _ if left_s == 0 => return Ok(Answer::Extended(presence::of(&record))),
+            _ => additional_s.min(left_s),
+        };
         let operator = Arc::clone(rules.operator(&record.operator)?);
         let (gateway, correlator) = (Arc::clone(self), trail.correlator().clone());
         let extended = self.detached(async move {

@@ -7,6 +7,7 @@
 
 mod books;
 mod callbacks;
+mod conformance;
 #[cfg(feature = "faults")]
 mod crash;
 mod dialects;
