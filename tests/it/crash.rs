@@ -15,6 +15,7 @@ use crate::world::{Setup, World, number_at, wait_for, wish};
 mod bytes;
 mod load;
 mod steps;
+mod told;
 
 /// Has extensions, and lists its sessions.
 const DIALECT: &str = "camara-1.1.0";

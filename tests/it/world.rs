@@ -146,6 +146,11 @@ impl World {
         self.children.last_mut().unwrap()
     }
 
+    /// Its process id.
+    pub(crate) fn gateway_id(&self) -> String {
+        self.children.last().unwrap().id().to_string()
+    }
+
     pub(crate) fn keep(&mut self, child: Child) {
         self.children.push(child);
     }
