@@ -348,7 +348,7 @@ const CAMARA_1_1_0: Descriptor = Descriptor {
 };
 
 /// Every dialect, oldest first.
-pub(super) static ALL: [Descriptor; 10] = [
+pub(super) static ALL: [Descriptor; 11] = [
     Descriptor {
         name: "camara-0.8.0",
         schema: "camara-0.8.0",
@@ -427,6 +427,28 @@ pub(super) static ALL: [Descriptor; 10] = [
             message_chars_max: Some(512),
             ..CAMARA_1_1_0.errors
         },
+        ..CAMARA_1_1_0
+    },
+    // Answers of 1.1, to wishes as before 0.11, with errors as before 0.9.
+    Descriptor {
+        name: "telefonica-1.1",
+        schema: "telefonica-1.1",
+        operations: &[
+            Operation::CreateSession,
+            Operation::GetSession,
+            Operation::DeleteSession,
+            Operation::ExtendSession,
+            Operation::RetrieveSessions,
+        ],
+        profiles: Profiles { schema: None, classes: false, countries: false },
+        rule: Rule {
+            device: DeviceRule { required: true, plus: false, ..CAMARA_1_1_0.rule.device },
+            sink: SinkRule { field: "webhook", https: false, ..CAMARA_1_1_0.rule.sink },
+            ..CAMARA_1_1_0.rule
+        },
+        event_shape: CAMARA_0_10_1.event_shape,
+        errors: CAMARA_0_8_1.errors,
+        correlator: None,
         ..CAMARA_1_1_0
     },
 ];

@@ -77,6 +77,7 @@ fn every_descriptor_becomes_a_dialect() {
         "camara-1.2.0-rc.3",
         "devedge",
         "telefonica-0.10",
+        "telefonica-1.1",
     ];
     assert_eq!(names, known);
     assert!(DIALECTS.named("camara-0.8").is_none());
@@ -102,6 +103,7 @@ fn a_folder_without_schemas_names_every_missing_file_once() {
             "qos-profiles-1.1.0.yaml",
             "camara-1.2.0-rc.3.yaml",
             "qos-profiles-1.2.0-rc.3.yaml",
+            "telefonica-1.1.yaml",
         ]
     );
 }

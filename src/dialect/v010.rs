@@ -33,9 +33,10 @@ struct WrittenBody<'a> {
     webhook: Option<Webhook<'a>>,
 }
 
+/// A client's sink, as it is written.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Webhook<'a> {
+pub(super) struct Webhook<'a> {
     notification_url: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     notification_auth_token: Option<&'a str>,
@@ -70,7 +71,12 @@ pub(super) fn read_wanted(
     Some(CreateSession { sink, ..wanted? })
 }
 
-fn read_webhook(node: &Node<'_>, strictness: &Strictness, faults: &mut Faults) -> Option<Sink> {
+/// Reads a client's sink.
+pub(super) fn read_webhook(
+    node: &Node<'_>,
+    strictness: &Strictness,
+    faults: &mut Faults,
+) -> Option<Sink> {
     if strictness.unknown_members == UnknownMembers::Refuse {
         node.only(&["notificationUrl", "notificationAuthToken"], faults);
     }
@@ -91,7 +97,7 @@ pub(super) fn write_wanted(fitted: &CreateSession, sink: Option<&Sink>, rule: &R
 pub(super) fn write_session(session: &Session, rule: &Rule) -> Bytes {
     let Session { id, wanted, granted } = session;
     let webhook = wanted.sink.as_ref().map(Webhook::from);
-    let webhook = webhook.map(|known| Webhook { notification_auth_token: None, ..known });
+    let webhook = webhook.map(Webhook::without_token);
     let (started_at, expires_at) = answer::times(granted);
     written(&WrittenSession {
         body: WrittenBody { wish: wish(wanted, granted.duration_s, rule), webhook },
@@ -113,6 +119,13 @@ fn wish<'a>(wanted: &'a CreateSession, duration_s: u32, rule: &Rule) -> WrittenW
     let mut wish = WrittenWish::of(wanted, duration_s, rule);
     wish.device.get_or_insert_default();
     wish
+}
+
+impl Webhook<'_> {
+    /// As it may be shown.
+    pub(super) fn without_token(self) -> Self {
+        Self { notification_auth_token: None, ..self }
+    }
 }
 
 impl<'a> From<&'a Sink> for Webhook<'a> {

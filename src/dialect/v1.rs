@@ -13,6 +13,7 @@ use super::{
     node::Node,
     retrieval::RemoteSession,
     sink,
+    v010::{self, Webhook},
     wish::{self, WrittenDevice, WrittenWish},
     written,
 };
@@ -32,6 +33,8 @@ const FORM: Form = Form {
 
 // Of the types that the releases name, the one that they let be used; and that of 1.2.
 const ACCESS_TOKEN: &str = "ACCESSTOKEN";
+// The member that has a sink in Telefónica's variant, as in 0.9 and 0.10.
+const WEBHOOK: &str = "webhook";
 const PRIVATE_KEY_JWT: &str = "PRIVATE_KEY_JWT";
 
 #[derive(Serialize)]
@@ -43,6 +46,9 @@ struct WrittenBody<'a> {
     sink: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sink_credential: Option<WrittenCredential<'a>>,
+    // In the place of these two, where a variant has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook: Option<Webhook<'a>>,
 }
 
 #[derive(Serialize)]
@@ -81,10 +87,18 @@ pub(super) fn read_wanted(
     strictness: &Strictness,
     faults: &mut Faults,
 ) -> Option<CreateSession> {
+    let has_webhook = rule.sink.field == WEBHOOK;
     if strictness.unknown_members == UnknownMembers::Refuse {
-        body.only(&[wish::FIELDS.as_slice(), &["sink", "sinkCredential"]].concat(), faults);
+        let names: &[&str] = if has_webhook { &[WEBHOOK] } else { &["sink", "sinkCredential"] };
+        body.only(&[wish::FIELDS.as_slice(), names].concat(), faults);
     }
     let wanted = wish::read(body, rule, faults);
+    if has_webhook {
+        let sink = body
+            .member(WEBHOOK)
+            .and_then(|webhook| v010::read_webhook(&webhook, strictness, faults));
+        return Some(CreateSession { sink, ..wanted? });
+    }
     let read_url = if rule.sink.https { sink::https_url } else { sink::url };
     let url = body.member("sink").and_then(|url| read_url(&url, faults));
     let credential = body
@@ -149,6 +163,7 @@ pub(super) fn read_retrieval(
 
 /// Writes what an operator is asked for.
 pub(super) fn write_wanted(fitted: &CreateSession, sink: Option<&Sink>, rule: &Rule) -> Bytes {
+    let (webhook, sink) = apart(sink, rule);
     let credential = sink.and_then(|sink| {
         Some(WrittenCredential {
             credential_type: ACCESS_TOKEN,
@@ -162,7 +177,13 @@ pub(super) fn write_wanted(fitted: &CreateSession, sink: Option<&Sink>, rule: &R
         wish: WrittenWish::of(fitted, fitted.duration_s, rule),
         sink: sink.map(|sink| sink.url.as_str()),
         sink_credential: credential,
+        webhook: webhook.map(Webhook::from),
     })
+}
+
+// A sink, in the one form or the other.
+fn apart<'a>(sink: Option<&'a Sink>, rule: &Rule) -> (Option<&'a Sink>, Option<&'a Sink>) {
+    if rule.sink.field == WEBHOOK { (sink, None) } else { (None, sink) }
 }
 
 /// Writes whose sessions an operator is asked for.
@@ -177,13 +198,15 @@ pub(super) fn write_session(session: &Session, descriptor: &Descriptor) -> Bytes
     if descriptor.one_identifier {
         wish.device = wish.device.map(WrittenDevice::narrowed);
     }
+    let (webhook, sink) = apart(wanted.sink.as_ref(), &descriptor.rule);
     let runs = granted.status != QosStatus::Requested;
     let over = granted.status == QosStatus::Unavailable;
     written(&WrittenSession {
         body: WrittenBody {
             wish,
-            sink: wanted.sink.as_ref().map(|sink| sink.url.as_str()),
+            sink: sink.map(|sink| sink.url.as_str()),
             sink_credential: None,
+            webhook: webhook.map(|sink| Webhook::from(sink).without_token()),
         },
         session_id: id.to_string(),
         started_at: granted.started_at.filter(|_| runs).map(text),

@@ -21,7 +21,7 @@ pub(super) fn device_of(
 ) -> Result<Device, Refusal> {
     let by_user = client.subject().is_some();
     match (named, client.device()) {
-        (Some(_), _) if by_user && call.dialect().family() == Family::V1 => {
+        (Some(_), _) if by_user && call.dialect().descriptor().errors.codes == Family::V1 => {
             Err(Refusal::DeviceNamedTwice)
         }
         (Some(named), Some(known)) if !is(named, known) => Err(Refusal::OtherDevice),

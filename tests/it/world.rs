@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::http::{self, Answer};
 
 pub(crate) const SCOPE: &str = "dpv:RequestedServiceProvision#qod";
-pub(crate) const DIALECTS: [&str; 10] = [
+pub(crate) const DIALECTS: [&str; 11] = [
     "camara-0.8.0",
     "camara-0.8.1",
     "devedge",
@@ -32,6 +32,7 @@ pub(crate) const DIALECTS: [&str; 10] = [
     "camara-1.1.0",
     "camara-1.2.0-rc.3",
     "camara-0.9.0",
+    "telefonica-1.1",
 ];
 
 /// The number prefixes of the operators, in the dialects' order: from `+49100` on.

@@ -27,7 +27,7 @@ pub(super) fn name() -> impl Strategy<Value = &'static str> {
 pub(super) fn wanted(name: &str) -> impl Strategy<Value = CreateSession> + use<> {
     let rule = dialect(name).rule();
     let ports = || option::of(ports(rule));
-    let sink = option::of(sink(dialect(name).family()));
+    let sink = option::of(sink(rule));
     let duration_s = duration_s(rule);
     (device(rule), server(rule), ports(), ports(), profile(), duration_s, sink).prop_map(
         |(device, server, device_ports, server_ports, qos_profile, duration_s, sink)| {
@@ -192,18 +192,16 @@ fn profile() -> impl Strategy<Value = String> {
     select(vec!["QOS_E", "QOS_S", "QOS_M", "QOS_L"]).prop_map(str::to_owned)
 }
 
-pub(super) fn sink(family: Family) -> impl Strategy<Value = Sink> {
-    let scheme = match family {
-        Family::V08 | Family::V010 => "https?",
-        Family::V011 | Family::V1 => "https",
-    };
+pub(super) fn sink(rule: &Rule) -> impl Strategy<Value = Sink> + use<> {
+    // From 0.11 on, but for a variant.
+    let has_credentials = rule.sink.field == "sink";
+    let scheme = if has_credentials { "https" } else { "https?" };
     let url = format!("{scheme}://[a-z]{{1,9}}\\.example(:[1-9][0-9]{{1,3}})?/[a-z0-9/?=&]{{0,9}}");
     let url = proptest::string::string_regex(&url).unwrap();
     let token = option::of(("[!-~]{20,40}", 0..=4_000_000_000_u64));
     (url, token).prop_map(move |(url, token)| {
         let (token, until) = token.map(|(token, until)| (Secret::new(token), until)).unzip();
-        let token_expires_at =
-            until.filter(|_| matches!(family, Family::V011 | Family::V1)).map(Moment::from_unix_s);
+        let token_expires_at = until.filter(|_| has_credentials).map(Moment::from_unix_s);
         Sink { url, token, token_expires_at }
     })
 }

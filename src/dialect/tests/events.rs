@@ -308,7 +308,7 @@ fn happening() -> impl Strategy<Value = Event> {
 proptest! {
     #[test]
     fn an_event_that_is_written_is_as_its_schema_says_and_read_as_it_was(
-        (name, sink) in name().prop_flat_map(|name| (Just(name), sink(dialect(name).family()))),
+        (name, sink) in name().prop_flat_map(|name| (Just(name), sink(dialect(name).rule()))),
         event in happening(),
     ) {
         let Some(notification) = dialect(name).notification(&event, &sink) else {

@@ -32,7 +32,7 @@ fn wanted() -> CreateSession {
 // What is left of it by a dialect that has no word for the end of a token.
 fn wanted_by(name: &str) -> CreateSession {
     let mut wanted = wanted();
-    if !matches!(dialect(name).family(), Family::V011 | Family::V1) {
+    if dialect(name).rule().sink.field != "sink" {
         wanted.sink.as_mut().unwrap().token_expires_at = None;
     }
     wanted
