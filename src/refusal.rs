@@ -252,7 +252,7 @@ fn kind_of_unfit(unfit: &Unfit) -> Kind {
         Unfit::Identifiers { .. } | Unfit::Ipv4NotExpressible => Kind::UnsupportedIdentifier,
         Unfit::Mask { .. } | Unfit::Ports | Unfit::Profile => Kind::InvalidArgument,
         Unfit::DeviceMissing => Kind::MissingIdentifier,
-        Unfit::Servers => Kind::NotApplicable,
+        Unfit::Servers | Unfit::ManyPorts => Kind::NotApplicable,
         Unfit::PortTooLow { .. } => Kind::OutOfRange,
         Unfit::Duration { .. } => Kind::DurationOutOfRange,
     }

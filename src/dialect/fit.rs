@@ -86,6 +86,9 @@ pub enum Unfit {
         /// The lowest that it has.
         min: u16,
     },
+    /// It takes one port only, and more are named.
+    #[error("the operator takes one port only, and no ranges")]
+    ManyPorts,
     /// It has no such profile.
     #[error("the operator has no profile of this name")]
     Profile,
@@ -233,6 +236,17 @@ fn fit_ipv4(
             let ipv4 = public_ipv4(net.value.addr(), ports, fitting.legacy_ipv4);
             Ok((ipv4.ok_or(Unfit::Ipv4NotExpressible)?, None))
         }
+        // What the one port of an address means is said by its dialect only.
+        (Ipv4Form::WithDevicePort, DeviceIpv4::Legacy(net)) if net.value.prefix_len() == 32 => {
+            Err(Unfit::Ipv4NotExpressible)
+        }
+        // A filter by ports cannot stand beside it.
+        (Ipv4Form::WithDevicePort, &DeviceIpv4::Public { public, public_port, .. }) => {
+            match public_port.filter(|_| ports.is_none()) {
+                Some(_) => Ok((DeviceIpv4::Public { public, private: None, public_port }, None)),
+                None => Err(Unfit::Ipv4NotExpressible),
+            }
+        }
         (_, DeviceIpv4::Legacy(_)) => Err(Unfit::Mask { kind: IdentifierKind::Ipv4Address }),
         (Ipv4Form::Net, &DeviceIpv4::Public { public, private, public_port }) => {
             let alone = private.filter(|&own| own == public || fitting.private_ipv4_as_legacy);
@@ -284,6 +298,14 @@ fn fit_ports(rule: &Rule, ports: &PortsSpec) -> Result<PortsSpec, Unfit> {
     let lowest = ports.ranges.iter().map(|range| range.to).chain(ports.ports.iter().copied()).min();
     if lowest.is_some_and(|lowest| lowest < min) {
         return Err(Unfit::PortTooLow { min });
+    }
+    if rule.one_port {
+        return match PortSet::of(Some(ports)).ranges() {
+            &[PortRange { from, to }] if from == to => {
+                Ok(PortsSpec { ranges: Vec::new(), ports: vec![from] })
+            }
+            _ => Err(Unfit::ManyPorts),
+        };
     }
     let raised = |&PortRange { from, to }: &PortRange| PortRange { from: from.max(min), to };
     Ok(PortsSpec { ranges: ports.ranges.iter().map(raised).collect(), ports: ports.ports.clone() })

@@ -7,9 +7,9 @@ use crate::qod::{Kind, PortRange, PortsSpec};
 
 /// Reads a list of ports. It has to name some: an empty one would be read as all.
 pub(super) fn read(node: &Node<'_>, rule: &Rule, faults: &mut Faults) -> PortsSpec {
-    let names = ["ranges", "ports"];
-    node.only(&names, faults);
-    node.any_of(&names, faults);
+    let names: &[&str] = if rule.one_port { &["ports"] } else { &["ranges", "ports"] };
+    node.only(names, faults);
+    node.any_of(names, faults);
     let mut spec = PortsSpec::default();
     if let Some(list) = node.member("ranges") {
         spec.ranges =
@@ -18,6 +18,9 @@ pub(super) fn read(node: &Node<'_>, rule: &Rule, faults: &mut Faults) -> PortsSp
     if let Some(list) = node.member("ports") {
         spec.ports =
             list.elements(faults).filter_map(|element| port(&element, rule, faults)).collect();
+        if rule.one_port && spec.ports.len() > 1 {
+            faults.meaning(list.place, Kind::InvalidArgument, "expected one port");
+        }
     }
     spec
 }
@@ -52,6 +55,13 @@ pub(super) struct Ports<'a> {
 struct Range {
     from: u16,
     to: u16,
+}
+
+impl<'a> Ports<'a> {
+    /// A list of one port.
+    pub(super) fn of_one(port: &'a u16) -> Self {
+        Self { ranges: &[], ports: std::slice::from_ref(port) }
+    }
 }
 
 impl<'a> From<&'a PortsSpec> for Ports<'a> {

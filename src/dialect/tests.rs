@@ -11,6 +11,7 @@ mod paths;
 mod profiles;
 mod properties;
 mod refused_bodies;
+mod telefonica;
 mod v1;
 mod v1_2;
 
@@ -77,6 +78,7 @@ fn every_descriptor_becomes_a_dialect() {
         "camara-1.2.0-rc.3",
         "devedge",
         "telefonica-0.10",
+        "telefonica-0.8",
         "telefonica-1.1",
     ];
     assert_eq!(names, known);
@@ -103,6 +105,7 @@ fn a_folder_without_schemas_names_every_missing_file_once() {
             "qos-profiles-1.1.0.yaml",
             "camara-1.2.0-rc.3.yaml",
             "qos-profiles-1.2.0-rc.3.yaml",
+            "telefonica-0.8.yaml",
             "telefonica-1.1.yaml",
         ]
     );

@@ -6,15 +6,15 @@ use serde::Serialize;
 use super::{
     Strictness, UnknownMembers, address,
     answer::{self, Form, Remark, Unreadable},
-    descriptor::Rule,
+    descriptor::{Ipv4Form, Rule},
     fault::Faults,
     node::Node,
     ports::{self, Ports},
     sink, written,
 };
 use crate::qod::{
-    ApplicationServer, CreateSession, Device, DeviceIpv4, Granted, Nai, QosStatus, Secret, Session,
-    Sink, Written,
+    ApplicationServer, CreateSession, Device, DeviceIpv4, Granted, Kind, Nai, PortsSpec, QosStatus,
+    Secret, Session, Sink, Written,
 };
 
 const TOKEN_FIELD: &str = "notificationAuthToken";
@@ -98,7 +98,7 @@ pub(super) fn read_wanted(
     let server = body
         .required("asId", faults)
         .and_then(|as_id| address::server(&as_id, SERVER_FIELDS, rule, faults));
-    let device_ports = body.member("uePorts").map(|spec| ports::read(&spec, rule, faults));
+    let mut device_ports = body.member("uePorts").map(|spec| ports::read(&spec, rule, faults));
     let server_ports = body.member("asPorts").map(|spec| ports::read(&spec, rule, faults));
     let qos = body.required("qos", faults).and_then(|qos| answer::read_profile(&qos, faults));
     let duration_s = answer::read_duration(body, &rule.duration, faults);
@@ -106,8 +106,12 @@ pub(super) fn read_wanted(
     let token = body
         .member(TOKEN_FIELD)
         .and_then(|token| sink::token(&token, (1, sink::TOKEN_BYTES_MAX), faults));
+    let mut device = device?;
+    if rule.device.ipv4 == Ipv4Form::WithDevicePort {
+        with_port(&mut device, &mut device_ports, body, faults);
+    }
     Some(CreateSession {
-        device: Some(device?),
+        device: Some(device),
         server: server?,
         device_ports,
         server_ports,
@@ -115,6 +119,28 @@ pub(super) fn read_wanted(
         duration_s: duration_s?,
         sink: url.map(|url| Sink { url, token, token_expires_at: None }),
     })
+}
+
+// The device's one port is the public port of its address, and no filter then.
+fn with_port(
+    device: &mut Device,
+    ports: &mut Option<PortsSpec>,
+    body: &Node<'_>,
+    faults: &mut Faults,
+) {
+    let Some(DeviceIpv4::Legacy(net)) = &device.ipv4 else { return };
+    if net.value.prefix_len() < 32 {
+        let expected = "expected a single address";
+        faults.meaning(body.place, Kind::InvalidArgument, expected);
+        return;
+    }
+    let public = net.value.addr();
+    if let Some(&[port]) = ports.take().map(|spec| spec.ports).as_deref() {
+        device.ipv4 = Some(DeviceIpv4::Public { public, private: None, public_port: Some(port) });
+    } else {
+        let expected = "expected `uePorts` with the public port of `ueId/ipv4addr`";
+        faults.meaning(body.place, Kind::InvalidArgument, expected);
+    }
 }
 
 fn read_device(ue_id: &Node<'_>, faults: &mut Faults) -> Option<Device> {
@@ -168,9 +194,9 @@ fn wish<'a>(
     let as_uri = rule.sink.field == "notificationUri";
     WrittenWish {
         duration: duration_s,
-        ue_id: wanted.device.as_ref().map(write_device).unwrap_or_default(),
+        ue_id: wanted.device.as_ref().map(|device| write_device(device, rule)).unwrap_or_default(),
         as_id: write_server(&wanted.server),
-        ue_ports: wanted.device_ports.as_ref().map(Ports::from),
+        ue_ports: wanted.device_ports.as_ref().map(Ports::from).or_else(|| own_port(wanted, rule)),
         as_ports: wanted.server_ports.as_ref().map(Ports::from),
         qos: &wanted.qos_profile,
         notification_uri: url.filter(|_| as_uri),
@@ -179,14 +205,29 @@ fn wish<'a>(
     }
 }
 
+// The public port of its address, where that stands for it.
+fn own_port<'a>(wanted: &'a CreateSession, rule: &Rule) -> Option<Ports<'a>> {
+    match wanted.device.as_ref()?.ipv4.as_ref()? {
+        DeviceIpv4::Public { public_port: Some(port), .. }
+            if rule.device.ipv4 == Ipv4Form::WithDevicePort =>
+        {
+            Some(Ports::of_one(port))
+        }
+        _ => None,
+    }
+}
+
 // A device of another family's is shown as near to it as this one can: see `wish::WrittenDevice`.
-fn write_device(device: &Device) -> UeId<'_> {
+fn write_device<'a>(device: &'a Device, rule: &Rule) -> UeId<'a> {
     let Device { phone, nai, external_id, ipv4, ipv6 } = device;
     UeId {
         external_id: external_id.as_ref().or(nai.as_ref()).map(Nai::as_str),
         msisdn: phone.as_ref().map(Written::text),
         ipv4addr: ipv4.as_ref().map(|ipv4| match ipv4 {
             DeviceIpv4::Legacy(net) => net.text(),
+            DeviceIpv4::Public { public, .. } if rule.device.ipv4 == Ipv4Form::WithDevicePort => {
+                public.to_string()
+            }
             DeviceIpv4::Public { public, private, .. } => private.unwrap_or(*public).to_string(),
         }),
         ipv6addr: ipv6.as_ref().map(Written::text),

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::http::{self, Answer};
 
 pub(crate) const SCOPE: &str = "dpv:RequestedServiceProvision#qod";
-pub(crate) const DIALECTS: [&str; 11] = [
+pub(crate) const DIALECTS: [&str; 12] = [
     "camara-0.8.0",
     "camara-0.8.1",
     "devedge",
@@ -33,6 +33,7 @@ pub(crate) const DIALECTS: [&str; 11] = [
     "camara-1.2.0-rc.3",
     "camara-0.9.0",
     "telefonica-1.1",
+    "telefonica-0.8",
 ];
 
 /// The number prefixes of the operators, in the dialects' order: from `+49100` on.
@@ -412,7 +413,7 @@ pub(crate) fn claims(client: &str, scope: &str) -> Value {
 /// A create in the words of a dialect.
 pub(crate) fn wish(dialect: &str, number: &str) -> Value {
     match dialect {
-        "camara-0.8.0" | "camara-0.8.1" | "devedge" => json!({
+        "camara-0.8.0" | "camara-0.8.1" | "devedge" | "telefonica-0.8" => json!({
             "duration": 600, "ueId": { "msisdn": number }, "qos": "QOS_E",
             "asId": { "ipv4addr": "203.0.113.5" },
         }),

@@ -30,7 +30,10 @@ pub(super) fn wanted(name: &str) -> impl Strategy<Value = CreateSession> + use<>
     let sink = option::of(sink(rule));
     let duration_s = duration_s(rule);
     (device(rule), server(rule), ports(), ports(), profile(), duration_s, sink).prop_map(
-        |(device, server, device_ports, server_ports, qos_profile, duration_s, sink)| {
+        move |(device, server, device_ports, server_ports, qos_profile, duration_s, sink)| {
+            // There the port is a part of the address.
+            let own_port = device.ipv4.is_some() && rule.device.ipv4 == Ipv4Form::WithDevicePort;
+            let device_ports = device_ports.filter(|_| !own_port);
             let device = Some(device);
             CreateSession {
                 device,
@@ -115,6 +118,13 @@ fn ipv4(rule: &Rule) -> BoxedStrategy<DeviceIpv4> {
                 DeviceIpv4::Public { public, private, public_port }
             })
             .boxed(),
+        Ipv4Form::WithDevicePort => (any::<Ipv4Addr>(), port(rule))
+            .prop_map(|(public, port)| DeviceIpv4::Public {
+                public,
+                private: None,
+                public_port: Some(port),
+            })
+            .boxed(),
     }
 }
 
@@ -180,12 +190,17 @@ fn port(rule: &Rule) -> impl Strategy<Value = u16> + use<> {
     rule.port_min..=u16::MAX
 }
 
-fn ports(rule: &Rule) -> impl Strategy<Value = PortsSpec> + use<> {
+fn ports(rule: &Rule) -> BoxedStrategy<PortsSpec> {
+    if rule.one_port {
+        let one = |port| PortsSpec { ranges: Vec::new(), ports: vec![port] };
+        return port(rule).prop_map(one).boxed();
+    }
     let range =
         [port(rule), port(rule)].prop_map(|[a, b]| PortRange { from: a.min(b), to: a.max(b) });
     (vec(range, 0..4), vec(port(rule), 0..4))
         .prop_filter("it has to name some", |(ranges, ports)| ranges.len() + ports.len() > 0)
         .prop_map(|(ranges, ports)| PortsSpec { ranges, ports })
+        .boxed()
 }
 
 fn profile() -> impl Strategy<Value = String> {

@@ -33,7 +33,16 @@ fn same_device(fitted: &Device, wanted: &Device) -> bool {
         (DeviceIpv4::Public { public, .. }, Some(DeviceIpv4::Legacy(net))) => {
             net.value.prefix_len() == 32 && net.value.addr() == *public
         }
-        (own, Some(other)) => own == other,
+        // What goes beside the public address is told whole or in part, but never not at all.
+        (
+            DeviceIpv4::Public { public, private, public_port },
+            Some(DeviceIpv4::Public { public: p, private: own, public_port: port }),
+        ) => {
+            public == p
+                && (private.is_some() || public_port.is_some())
+                && (private.is_none() || private == own)
+                && (public_port.is_none() || public_port == port)
+        }
         (_, None) => false,
     });
     let ipv6 =

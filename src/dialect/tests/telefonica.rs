@@ -1,0 +1,83 @@
+//! What Telefónica's variant of 0.8 has of its own: one port, and an address that is public with it.
+
+use super::*;
+use crate::qod::{Device, DeviceIpv4, PortRange, PortsSpec};
+
+const OURS: &str = "telefonica-0.8";
+
+fn by_address(ports: &Value) -> Value {
+    let mut body = body(OURS);
+    body["ueId"] = json!({ "ipv4addr": "198.51.100.7" });
+    if !ports.is_null() {
+        body["uePorts"] = ports.clone();
+    }
+    body
+}
+
+fn public(port: u16) -> DeviceIpv4 {
+    let public = [198, 51, 100, 7].into();
+    DeviceIpv4::Public { public, private: None, public_port: Some(port) }
+}
+
+#[test]
+fn the_devices_one_port_is_the_public_port_of_its_address() {
+    let wanted = parse(OURS, &by_address(&json!({ "ports": [5060] }))).unwrap();
+    assert_eq!(wanted.device.as_ref().unwrap().ipv4, Some(public(5060)));
+    assert_eq!(wanted.device_ports, None, "it names the device, and filters nothing");
+    let newer = dialect("camara-0.10.1").fit(&wanted, &Fitting::default()).unwrap();
+    assert_eq!(newer.device.unwrap().ipv4, Some(public(5060)));
+    // With another identifier it is a filter, as in 0.8.
+    let mut by_number = body(OURS);
+    by_number["uePorts"] = json!({ "ports": [5060] });
+    let wanted = parse(OURS, &by_number).unwrap();
+    assert_eq!(wanted.device_ports.unwrap().ports, [5060]);
+}
+
+#[test]
+fn what_it_has_no_words_for_is_refused() {
+    for odd in [
+        by_address(&Value::Null),
+        by_address(&json!({ "ports": [1, 2] })),
+        by_address(&json!({ "ranges": [{ "from": 1, "to": 1 }] })),
+    ] {
+        assert!(parse(OURS, &odd).is_err(), "{odd}");
+    }
+    let mut mask = by_address(&json!({ "ports": [5060] }));
+    mask["ueId"]["ipv4addr"] = json!("198.51.100.0/24");
+    assert!(parse(OURS, &mask).is_err());
+}
+
+#[test]
+fn an_operator_of_it_is_told_one_port_or_nothing() {
+    let wanted = |ipv4, ports: Option<PortsSpec>| CreateSession {
+        device: Some(Device { ipv4: Some(ipv4), ..Device::default() }),
+        device_ports: ports,
+        ..parse("camara-0.10.1", &body("camara-0.10.1")).unwrap()
+    };
+    let sent = |wanted: &CreateSession| {
+        let fitted = dialect(OURS).fit(wanted, &Fitting::default())?;
+        let body = dialect(OURS).create_session_request(&fitted, None);
+        Ok(serde_json::from_slice::<Value>(&body).unwrap())
+    };
+    let one = |port| PortsSpec { ranges: Vec::new(), ports: vec![port] };
+    let told = sent(&wanted(public(5060), None)).unwrap();
+    assert_eq!(told["ueId"], json!({ "ipv4addr": "198.51.100.7" }));
+    assert_eq!(told["uePorts"], json!({ "ports": [5060] }));
+    // A filter by the device's ports would have no place beside it.
+    for port in [5060, 5061] {
+        let filtered = sent(&wanted(public(5060), Some(one(port))));
+        assert_eq!(filtered, Err(Unfit::Ipv4NotExpressible));
+    }
+    let private = DeviceIpv4::Public {
+        public: [198, 51, 100, 7].into(),
+        private: Some([10, 0, 0, 1].into()),
+        public_port: None,
+    };
+    assert_eq!(sent(&wanted(private, None)), Err(Unfit::Ipv4NotExpressible));
+    let single = PortsSpec { ranges: vec![PortRange { from: 443, to: 443 }], ports: Vec::new() };
+    let mut by_number = parse("camara-0.10.1", &body("camara-0.10.1")).unwrap();
+    by_number.server_ports = Some(single);
+    assert_eq!(sent(&by_number).unwrap()["asPorts"], json!({ "ports": [443] }));
+    by_number.server_ports = Some(PortsSpec { ports: vec![443, 444], ..PortsSpec::default() });
+    assert_eq!(sent(&by_number), Err(Unfit::ManyPorts));
+}
