@@ -185,7 +185,7 @@ fn one_source_has_only_so_many_connections() {
 }
 
 #[test]
-fn http_2_is_spoken_without_and_with_tls() {
+fn http_2_is_spoken_by_prior_knowledge() {
     let world = World::plain();
     let bearer = format!("Bearer {}", world.keys.token("app", SCOPE));
     let body = wish("camara-0.10.1", &number_at("camara-0.10.1", 1)).to_string();
