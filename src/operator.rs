@@ -374,14 +374,16 @@ impl Operator {
     }
 
     fn headers(&self, correlator: &HeaderValue) -> Vec<(HeaderName, HeaderValue)> {
-        let mut headers = vec![
-            (header::ACCEPT, HeaderValue::from_static("application/json")),
-            (X_CORRELATOR, correlator.clone()),
-        ];
+        let mut headers = vec![(header::ACCEPT, HeaderValue::from_static("application/json"))];
+        let descriptor = self.dialect().descriptor();
+        // One that its release does not let be is refused there, and what it goes with.
+        let rule = descriptor.correlator.as_ref();
+        if rule.is_none_or(|rule| rule.admits(correlator.as_bytes())) {
+            headers.push((X_CORRELATOR, correlator.clone()));
+        }
         if let Some(authorization) = &self.authorization {
             headers.push((header::AUTHORIZATION, authorization.clone()));
         }
-        let descriptor = self.dialect().descriptor();
         if let Some(name) = descriptor.transaction_header {
             headers.push((HeaderName::from_static(name), correlator.clone()));
         }

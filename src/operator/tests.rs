@@ -27,6 +27,21 @@ fn speaking(dialect: &str, endpoint: &str) -> Operator {
     })
 }
 
+#[test]
+fn an_operator_is_shown_a_correlator_only_if_its_release_lets_it_be() {
+    let shown = |dialect, correlator: &str| {
+        let correlator = HeaderValue::from_str(correlator).unwrap();
+        let headers = speaking(dialect, "http://127.0.0.1:1/").headers(&correlator);
+        headers.iter().any(|(name, value)| *name == X_CORRELATOR && *value == correlator)
+    };
+    let (uuid, wide) = ("b4333c46-49c0-4f62-80d7-f0ef930f1c46", "a:b/c");
+    for dialect in ["camara-0.8.1", "camara-0.11.1", "camara-1.0.0", "camara-1.1.0"] {
+        assert!(shown(dialect, uuid), "{dialect}");
+        assert_eq!(shown(dialect, wide), dialect != "camara-1.0.0", "{dialect}");
+    }
+    assert!(!shown("camara-1.0.0", &"a".repeat(56)));
+}
+
 #[track_caller]
 fn judged(operation: Operation, status: u16) -> &'static str {
     let status = StatusCode::from_u16(status).unwrap();
