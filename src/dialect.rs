@@ -20,6 +20,7 @@ mod retrieval;
 mod schema;
 mod sink;
 mod sniff;
+mod v01;
 mod v010;
 mod v08;
 mod v1;
@@ -232,6 +233,7 @@ impl Dialect {
         let mut faults = Faults::of_schema(&self.create_session, &json);
         let root = Node::root(&json);
         let wanted = match self.family() {
+            Family::V01 => v01::read_wanted(&root, self.rule(), strictness, &mut faults),
             Family::V08 => v08::read_wanted(&root, self.rule(), strictness, &mut faults),
             Family::V010 => v010::read_wanted(&root, self.rule(), strictness, &mut faults),
             Family::V011 | Family::V1 => {
@@ -300,7 +302,7 @@ impl Dialect {
     /// word for one that the network cannot grant.
     pub fn has_words_for(&self, session: &Session) -> bool {
         match self.family() {
-            Family::V08 => session.granted.status != QosStatus::Unavailable,
+            Family::V01 | Family::V08 => session.granted.status != QosStatus::Unavailable,
             Family::V010 | Family::V011 | Family::V1 => true,
         }
     }
@@ -330,6 +332,7 @@ impl Dialect {
 
     fn write_session(&self, session: &Session) -> Bytes {
         match self.family() {
+            Family::V01 => v01::write_session(session),
             Family::V08 => v08::write_session(session, self.rule()),
             Family::V010 => v010::write_session(session, self.rule()),
             Family::V011 | Family::V1 => v1::write_session(session, self.descriptor),
@@ -360,6 +363,7 @@ impl Dialect {
     /// gateway's own.
     pub fn create_session_request(&self, fitted: &CreateSession, sink: Option<&Sink>) -> Bytes {
         match self.family() {
+            Family::V01 => v01::write_wanted(fitted, sink),
             Family::V08 => v08::write_wanted(fitted, sink, self.rule()),
             Family::V010 => v010::write_wanted(fitted, sink, self.rule()),
             Family::V011 | Family::V1 => v1::write_wanted(fitted, sink, self.rule()),
@@ -391,6 +395,7 @@ impl Dialect {
     /// What an operator tells of a session: its own id, and how the session stands.
     pub fn read_session(&self, body: &[u8]) -> Result<(String, Granted), Unreadable> {
         match self.family() {
+            Family::V01 => v01::read_session(body),
             Family::V08 => v08::read_session(body),
             Family::V010 => v010::read_session(body),
             Family::V011 | Family::V1 => v1::read_session(body),

@@ -286,7 +286,7 @@ impl Gateway {
         let duration_s_max = admission.grant().duration_s_max(&record.session.wanted.qos_profile);
         let left_s = duration_s_max.saturating_sub(record.session.granted.duration_s);
         let additional_s = match spoken.family() {
-            Family::V08 | Family::V010 if additional_s > left_s => {
+            Family::V01 | Family::V08 | Family::V010 if additional_s > left_s => {
                 return Err(Refusal::TooLong { duration_s_max });
             }
             // From 0.11 on what is too much is cut, and nobody is told but by the duration.

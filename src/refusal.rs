@@ -341,7 +341,7 @@ fn message_of_no(no: &No, family: Family) -> String {
 // Up to 0.10 the sentences of the releases themselves.
 const fn conflict_in(family: Family) -> &'static str {
     match family {
-        Family::V08 => "Another session is created for the same UE",
+        Family::V01 | Family::V08 => "Another session is created for the same UE",
         Family::V010 => "Another session is created for the same device",
         Family::V011 | Family::V1 => "Another session holds this flow of the device",
     }

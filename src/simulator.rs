@@ -301,7 +301,7 @@ fn list(book: &Book) -> Bytes {
 // Has a session a status there?
 const fn has_status(family: Family) -> bool {
     match family {
-        Family::V08 => false,
+        Family::V01 | Family::V08 => false,
         Family::V010 | Family::V011 | Family::V1 => true,
     }
 }
@@ -309,7 +309,7 @@ const fn has_status(family: Family) -> bool {
 // What may be left of a session that was extended: a day in CAMARA 0.10.1.
 const fn remaining_s_max(family: Family) -> u64 {
     match family {
-        Family::V08 | Family::V010 => 86_400,
+        Family::V01 | Family::V08 | Family::V010 => 86_400,
         Family::V011 | Family::V1 => u64::MAX,
     }
 }

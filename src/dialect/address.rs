@@ -9,7 +9,7 @@ use super::{
     fault::Faults,
     node::Node,
 };
-use crate::qod::{ApplicationServer, Kind, Nai, PhoneNumber, Written};
+use crate::qod::{ApplicationServer, DeviceIpv4, Kind, Nai, PhoneNumber, Written};
 
 /// From 1.2 on: the member that has a list of servers.
 pub(super) const LIST_FIELD: &str = "ipAddresses";
@@ -123,6 +123,14 @@ fn address(node: &Node<'_>, faults: &mut Faults) -> Option<Written<IpAddr>> {
         let address = v4.or_else(|| ipv6_address(text).map(IpAddr::V6))?;
         Some(Written::from_text(address, text))
     })
+}
+
+/// A device's IPv4 address, alone: the one that the operator knows it by, if both are known.
+pub(super) fn device_text(ipv4: &DeviceIpv4) -> String {
+    match ipv4 {
+        DeviceIpv4::Legacy(net) => net.text(),
+        DeviceIpv4::Public { public, private, .. } => private.unwrap_or(*public).to_string(),
+    }
 }
 
 /// The texts of a server's IPv4 and IPv6 networks. A list of addresses is shown by the first of

@@ -9,6 +9,8 @@ pub(super) use self::released::ALL;
 /// Releases that share a codec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
+    /// CAMARA 0.1: `ueAddr`, `asAddr`, `protocolIn`, `protocolOut`.
+    V01,
     /// CAMARA 0.8: `ueId`, `asId`, `qos`.
     V08,
     /// CAMARA 0.9 and 0.10: `device`, `applicationServer`, `qosProfile`, `webhook`.
@@ -80,6 +82,8 @@ pub(super) struct Rule {
     pub(super) device: DeviceRule,
     /// How servers are given.
     pub(super) servers: Servers,
+    /// The profiles of an operator of which nothing else is said.
+    pub(super) profiles: &'static [&'static str],
     /// The lowest port.
     pub(super) port_min: u16,
     /// Is a list of ports one port, and no range?
@@ -117,6 +121,8 @@ pub(super) enum Ipv4Form {
 /// How servers are given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Servers {
+    /// One IPv4 address or network.
+    Ipv4,
     /// One address or network of each family.
     Subnets,
     /// So, or as a list of addresses.
@@ -178,6 +184,8 @@ pub struct Correlator {
 /// How an error is put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorShape {
+    /// `{message}`; nothing at all with 401, 403 and 404.
+    Message,
     /// `{code, message}`
     CodeMessage,
     /// `{status, code, message}`

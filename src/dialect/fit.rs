@@ -32,7 +32,8 @@ pub struct Fitting {
     pub device_masks: bool,
     /// May the first address of a /64 stand for the device that the /64 is given to?
     pub ipv6_prefix_as_address: bool,
-    /// Our names for its profiles, and its own. If empty, it has the four of CAMARA 0.8.
+    /// Our names for its profiles, and its own. If empty, it has the four of CAMARA 0.8, but
+    /// for one that speaks 0.1.
     pub qos_profiles: BTreeMap<String, String>,
     /// The longest session that it grants, in seconds.
     pub duration_s_max: u32,
@@ -100,8 +101,6 @@ pub enum Unfit {
     },
 }
 
-const PROFILES_OF_0_8: [&str; 4] = ["QOS_E", "QOS_S", "QOS_M", "QOS_L"];
-
 impl Default for Fitting {
     fn default() -> Self {
         Self {
@@ -124,7 +123,7 @@ pub(super) fn fit(
     wanted: &CreateSession,
     fitting: &Fitting,
 ) -> Result<CreateSession, Unfit> {
-    let qos_profile = fitting.profile(&wanted.qos_profile).ok_or(Unfit::Profile)?.to_owned();
+    let qos_profile = fitting.profile(rule, &wanted.qos_profile).ok_or(Unfit::Profile)?.to_owned();
     let max_s = fitting.duration_s_max.min(rule.duration.s_max);
     if wanted.duration_s > max_s && !fitting.duration_cap {
         return Err(Unfit::Duration { max_s });
@@ -144,9 +143,9 @@ pub(super) fn fit(
 }
 
 impl Fitting {
-    fn profile<'a>(&'a self, ours: &'a str) -> Option<&'a str> {
+    fn profile<'a>(&'a self, rule: &Rule, ours: &'a str) -> Option<&'a str> {
         if self.qos_profiles.is_empty() {
-            return PROFILES_OF_0_8.contains(&ours).then_some(ours);
+            return rule.profiles.contains(&ours).then_some(ours);
         }
         self.qos_profiles.get(ours).map(String::as_str)
     }
@@ -321,11 +320,12 @@ fn fit_server(rule: &Rule, server: &ApplicationServer) -> Result<ApplicationServ
         }
         (ApplicationServer::Addresses(_), _) => one_of_each(&server.nets())?,
     };
-    // No server at all would be read as every server.
-    if ipv4.is_none() && ipv6.is_none() {
-        return Err(Unfit::Servers);
-    }
-    Ok(ApplicationServer::Subnets { ipv4, ipv6 })
+    // No server at all would be read as every server, and a part of them is not what was asked for.
+    let said = match rule.servers {
+        Servers::Ipv4 => ipv4.is_some() && ipv6.is_none(),
+        Servers::Subnets | Servers::SubnetsOrList => ipv4.is_some() || ipv6.is_some(),
+    };
+    said.then_some(ApplicationServer::Subnets { ipv4, ipv6 }).ok_or(Unfit::Servers)
 }
 
 type OneOfEach = (Option<Written<Ipv4Net>>, Option<Written<Ipv6Net>>);

@@ -1,4 +1,5 @@
-//! `PortsSpec`: single ports and ranges of them, alike in all releases from 0.8 on.
+//! `PortsSpec`: single ports and ranges of them, alike in all releases from 0.8 on; and the text that
+//! 0.1 has for them.
 
 use serde::{Serialize, Serializer};
 
@@ -40,6 +41,35 @@ fn range(node: &Node<'_>, rule: &Rule, faults: &mut Faults) -> Option<PortRange>
         faults.meaning(node.place, Kind::OutOfRange, "expected `from` not to be above `to`");
     }
     Some(range)
+}
+
+/// Reads ports as 0.1 has them: `5010-5020,5021`.
+pub(super) fn read_text(node: &Node<'_>, faults: &mut Faults) -> Option<PortsSpec> {
+    node.parsed(faults, "expected ports such as `5010-5020,5021`", |text| {
+        let mut spec = PortsSpec::default();
+        for part in text.split(',') {
+            match part.split_once('-') {
+                Some((from, to)) => {
+                    let range = PortRange { from: number(from)?, to: number(to)? };
+                    spec.ranges.push(Some(range).filter(|range| range.from <= range.to)?);
+                }
+                None => spec.ports.push(number(part)?),
+            }
+        }
+        Some(spec)
+    })
+}
+
+fn number(text: &str) -> Option<u16> {
+    let plain = text == "0" || !text.starts_with(['0', '+']);
+    text.parse().ok().filter(|_| plain)
+}
+
+/// Writes ports as 0.1 has them.
+pub(super) fn text(spec: &PortsSpec) -> String {
+    let ranges = spec.ranges.iter().map(|PortRange { from, to }| format!("{from}-{to}"));
+    let ports = spec.ports.iter().map(ToString::to_string);
+    ranges.chain(ports).collect::<Vec<_>>().join(",")
 }
 
 /// A list of ports, as it is written.

@@ -24,6 +24,11 @@ pub struct RemoteProblem {
 }
 
 #[derive(Serialize)]
+struct Message<'a> {
+    message: &'a str,
+}
+
+#[derive(Serialize)]
 struct CodeMessage<'a> {
     code: &'a str,
     message: &'a str,
@@ -49,6 +54,8 @@ pub(super) fn render(problem: &Problem, errors: &Errors) -> Response<Bytes> {
     let Problem { kind: _, status, code, message, pace } = problem;
     let message = &*cut(message, errors.message_chars_max.unwrap_or(usize::MAX));
     let body = match errors.shape {
+        ErrorShape::Message if matches!(*status, 401 | 403 | 404) => Bytes::new(),
+        ErrorShape::Message => written(&Message { message }),
         ErrorShape::CodeMessage => written(&CodeMessage { code, message }),
         ErrorShape::StatusCodeMessage => {
             written(&StatusCodeMessage { status: *status, code, message })

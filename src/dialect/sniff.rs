@@ -4,18 +4,31 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::{Descriptor, Dialect, Family};
+use super::{Descriptor, Dialect, Family, address::LIST_FIELD, descriptor::Servers};
 
-// The names at the top level of a create, and whose family they are of. That of the field to notify
-// belongs to single dialects of its family. From 0.11 on releases have paths of their own.
-const MARKS: [(&[u8], Family); 6] = [
-    (b"ueId", Family::V08),
-    (b"asId", Family::V08),
-    (b"device", Family::V010),
-    (b"applicationServer", Family::V010),
-    (b"qosProfile", Family::V010),
-    (b"webhook", Family::V010),
+// Releases whose creates share their names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    Of01,
+    Of08,
+    From09On,
+}
+
+// The names at the top level of a create that tell whose they are.
+const MARKS: [(&[u8], Names); 9] = [
+    (b"ueAddr", Names::Of01),
+    (b"asAddr", Names::Of01),
+    (b"protocolIn", Names::Of01),
+    (b"protocolOut", Names::Of01),
+    (b"ueId", Names::Of08),
+    (b"asId", Names::Of08),
+    (b"device", Names::From09On),
+    (b"applicationServer", Names::From09On),
+    (b"qosProfile", Names::From09On),
 ];
+
+// What the fields to notify are called.
+const SINKS: [&[u8]; 4] = [b"notificationUri", b"notificationUrl", b"webhook", b"sink"];
 
 /// The candidate that a create looks like. Of several that look alike it is the first.
 pub(super) fn dialect<'d>(
@@ -23,26 +36,38 @@ pub(super) fn dialect<'d>(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Option<&'d Arc<Dialect>> {
-    let (mut family, mut notify_field) = (None, None);
-    each_name(body, |name| {
-        let mark = MARKS.iter().find(|(mark, _)| *mark == name);
-        family = family.or_else(|| mark.map(|(_, family)| *family));
-        if name.starts_with(b"notificationUr") {
-            notify_field = Some(name);
+    let (mut names, mut sink, mut listed) = (None, None, false);
+    each_name(body, |depth, name| match depth {
+        1 => {
+            let mark = MARKS.iter().find(|(mark, _)| *mark == name);
+            names = names.or_else(|| mark.map(|(_, names)| *names));
+            sink = sink.or_else(|| SINKS.into_iter().find(|field| *field == name));
         }
+        _ => listed |= name == LIST_FIELD.as_bytes(),
     });
-    let Some(family) = family else { return by_proof(candidates, headers) };
-    let of_family = candidates.filter(move |known| known.family() == family);
-    let first = of_family.clone().next();
-    match family {
-        Family::V010 | Family::V011 | Family::V1 => first,
-        Family::V08 => {
-            let field = notify_field.unwrap_or(b"notificationUrl");
-            let by_field = of_family.clone().find(|known| {
-                let Descriptor { rule, proof_header, .. } = known.descriptor();
-                rule.sink.field.as_bytes() == field && proof_header.is_none()
-            });
-            by_proof(of_family, headers).or(by_field).or(first)
+    // A webhook alone is a mark too: no release before 0.9 has one.
+    let names = names.or_else(|| (sink? == b"webhook").then_some(Names::From09On));
+    let Some(names) = names else { return by_proof(candidates, headers) };
+    // Where 0.8 names no sink, its later release is meant.
+    let sink = sink.or_else(|| (names == Names::Of08).then_some(b"notificationUrl"));
+    let of_names = candidates.filter(move |known| Names::of(known.family()) == names);
+    let listing = of_names
+        .clone()
+        .find(|known| listed && known.descriptor().rule.servers == Servers::SubnetsOrList);
+    let with_sink = of_names.clone().find(|known| {
+        let Descriptor { rule, proof_header, .. } = known.descriptor();
+        Some(rule.sink.field.as_bytes()) == sink && proof_header.is_none()
+    });
+    let first = of_names.clone().next();
+    by_proof(of_names, headers).or(listing).or(with_sink).or(first)
+}
+
+impl Names {
+    const fn of(family: Family) -> Self {
+        match family {
+            Family::V01 => Self::Of01,
+            Family::V08 => Self::Of08,
+            Family::V010 | Family::V011 | Family::V1 => Self::From09On,
         }
     }
 }
@@ -57,9 +82,9 @@ pub(super) fn by_proof<'d>(
     })
 }
 
-// Calls back with each name at the top level of an object, escapes and all. What is not JSON has
-// names too, or none; it is refused soon enough.
-fn each_name<'b>(body: &'b [u8], mut call: impl FnMut(&'b [u8])) {
+// Calls back with each name at the top level of an object and at the one below, escapes and all, and
+// how deep it stands. What is not JSON has names too, or none; it is refused soon enough.
+fn each_name<'b>(body: &'b [u8], mut call: impl FnMut(u32, &'b [u8])) {
     let (mut depth, mut last, mut rest) = (0_u32, None, body);
     while let [byte, after @ ..] = rest {
         rest = after;
@@ -71,7 +96,7 @@ fn each_name<'b>(body: &'b [u8], mut call: impl FnMut(&'b [u8])) {
             }
             b'{' | b'[' => depth = depth.saturating_add(1),
             b'}' | b']' => depth = depth.saturating_sub(1),
-            b':' if depth == 1 => last.take().into_iter().for_each(&mut call),
+            b':' if depth <= 2 => last.take().into_iter().for_each(|name| call(depth, name)),
             _ => {}
         }
     }

@@ -12,6 +12,7 @@ mod profiles;
 mod properties;
 mod refused_bodies;
 mod telefonica;
+mod v01;
 mod v1;
 mod v1_2;
 
@@ -45,6 +46,13 @@ fn parse(name: &str, body: &Value) -> Result<CreateSession, Malformed> {
 // A body that is accepted, to be spoilt.
 fn body(name: &str) -> Value {
     match dialect(name).family() {
+        Family::V01 => json!({
+            "ueAddr": "203.0.113.9",
+            "asAddr": "198.51.100.7",
+            "protocolIn": "ANY",
+            "protocolOut": "ANY",
+            "qos": "LOW_LATENCY",
+        }),
         Family::V08 => json!({
             "ueId": {"msisdn": "+441632960123"},
             "asId": {"ipv4addr": "198.51.100.7"},
@@ -68,6 +76,7 @@ fn body(name: &str) -> Value {
 fn every_descriptor_becomes_a_dialect() {
     let names: Vec<_> = DIALECTS.names().collect();
     let known = [
+        "camara-0.1.0",
         "camara-0.10.1",
         "camara-0.11.1",
         "camara-0.8.0",
@@ -93,6 +102,7 @@ fn a_folder_without_schemas_names_every_missing_file_once() {
     assert_eq!(
         files,
         [
+            "camara-0.1.0.yaml",
             "camara-0.8.0.yaml",
             "camara-0.8.1.yaml",
             "camara-0.9.0.yaml",

@@ -224,11 +224,10 @@ fn write_device<'a>(device: &'a Device, rule: &Rule) -> UeId<'a> {
         external_id: external_id.as_ref().or(nai.as_ref()).map(Nai::as_str),
         msisdn: phone.as_ref().map(Written::text),
         ipv4addr: ipv4.as_ref().map(|ipv4| match ipv4 {
-            DeviceIpv4::Legacy(net) => net.text(),
             DeviceIpv4::Public { public, .. } if rule.device.ipv4 == Ipv4Form::WithDevicePort => {
                 public.to_string()
             }
-            DeviceIpv4::Public { public, private, .. } => private.unwrap_or(*public).to_string(),
+            other => address::device_text(other),
         }),
         ipv6addr: ipv6.as_ref().map(Written::text),
     }

@@ -116,7 +116,7 @@ impl Variant {
         }
         let names: &[&str] = match like.family {
             Family::V08 => &["notificationUri", "notificationUrl"],
-            Family::V010 | Family::V011 | Family::V1 => &[like.rule.sink.field],
+            Family::V01 | Family::V010 | Family::V011 | Family::V1 => &[like.rule.sink.field],
         };
         if self.sink_field.as_deref().is_some_and(|field| !names.contains(&field)) {
             return fault("sink_field", &format!("expected {}", names.join(" or ")));

@@ -12,14 +12,14 @@ pub(super) fn of(kind: Kind, told_in: &Descriptor) -> (u16, &'static str) {
         return (*status, code);
     }
     match told_in.errors.codes {
-        Family::V08 => in_0_8(kind, told_in),
+        Family::V01 | Family::V08 => in_0_8(kind, told_in),
         Family::V010 => in_0_10(kind, told_in),
         Family::V011 => in_0_11(kind, told_in),
         Family::V1 => in_1(kind, told_in),
     }
 }
 
-// CAMARA 0.8. It documents 400, 401, 403, 404, 409, 500 and 503; 405 and 429 have no neighbour.
+// CAMARA 0.8, and the statuses of 0.1. It documents 400, 401, 403, 404, 409, 500 and 503; 405 and 429 have no neighbour.
 const fn in_0_8(kind: Kind, told_in: &Descriptor) -> (u16, &'static str) {
     match kind {
         Kind::InvalidArgument

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::http::{self, Answer};
 
 pub(crate) const SCOPE: &str = "dpv:RequestedServiceProvision#qod";
-pub(crate) const DIALECTS: [&str; 12] = [
+pub(crate) const DIALECTS: [&str; 13] = [
     "camara-0.8.0",
     "camara-0.8.1",
     "devedge",
@@ -34,12 +34,27 @@ pub(crate) const DIALECTS: [&str; 12] = [
     "camara-0.9.0",
     "telefonica-1.1",
     "telefonica-0.8",
+    "camara-0.1.0",
 ];
 
 /// The number prefixes of the operators, in the dialects' order: from `+49100` on.
 pub(crate) fn number_at(dialect: &str, tail: u32) -> String {
-    let place = DIALECTS.iter().position(|name| *name == dialect).unwrap();
-    format!("+491{place:02}{tail:07}")
+    format!("+491{:02}{tail:07}", place_of(dialect))
+}
+
+/// The addresses of the operators, likewise: from `10.0.0.0/16` on.
+pub(crate) fn address_at(dialect: &str, tail: u16) -> String {
+    let [high, low] = tail.to_be_bytes();
+    format!("10.{}.{high}.{low}", place_of(dialect))
+}
+
+fn place_of(dialect: &str) -> usize {
+    DIALECTS.iter().position(|name| *name == dialect).unwrap()
+}
+
+/// What the policies call the operator that speaks a dialect.
+pub(crate) fn operator_named(dialect: &str) -> String {
+    format!("op-{dialect}").replace('.', "-")
 }
 
 /// All of it. What was started ends with it.
@@ -67,6 +82,8 @@ pub(crate) struct Setup<'a> {
     pub issuers: &'a str,
     /// Keys at the top of `routes.yaml`.
     pub routes: &'a str,
+    /// Further entries of `profiles.yaml`.
+    pub profiles: &'a str,
 }
 
 /// A token issuer.
@@ -207,7 +224,7 @@ impl World {
     }
 
     pub(crate) fn operator_of(&self, dialect: &str) -> SocketAddr {
-        self.operator(DIALECTS.iter().position(|name| *name == dialect).unwrap())
+        self.operator(place_of(dialect))
     }
 
     /// The count that a metric tells, all its series with these parts together.
@@ -300,7 +317,7 @@ impl World {
         for (place, dialect) in DIALECTS.iter().enumerate() {
             gateway += &format!("  - {{ path: /{dialect}/qod/v0, speaks: {dialect} }}\n");
             let port = OPERATOR_PORT + u16::try_from(place).unwrap();
-            let name = format!("op-{dialect}").replace('.', "-");
+            let name = operator_named(dialect);
             operators += &format!(
                 "  {name}:\n    endpoint: \"http://{ip}:{port}/qod/v0\"\n    speaks: {dialect}\n    \
                  simulated: true\n    bearer_token_file: bearer\n"
@@ -314,6 +331,7 @@ impl World {
             }
             operators += setup.operator;
             routes += &format!("  - {{ number_prefix: \"+491{place:02}\", operator: {name} }}\n");
+            routes += &format!("  - {{ network: 10.{place}.0.0/16, operator: {name} }}\n");
             names.push(name);
         }
         for (place, (name, entry)) in setup.operators.iter().enumerate() {
@@ -329,12 +347,16 @@ impl World {
             "  - {{ path: /qod/v0, candidates: [{}], fallback: camara-0.10.1 }}\n",
             DIALECTS.join(", ")
         );
-        let theirs: Vec<String> = names.iter().map(|name| format!("{name}: QOS_E")).collect();
+        // The profiles of 0.1 have names of their own.
+        let early = operator_named("camara-0.1.0");
+        let own = |name: &String| if *name == early { "LOW_LATENCY" } else { "QOS_E" };
+        let theirs: Vec<String> =
+            names.iter().map(|name| format!("{name}: {}", own(name))).collect();
         let theirs = theirs.join(", ");
         let profiles = format!(
             "profiles:\n  QOS_E: {{ summary: low latency, duration_max: 24h, operators: {{ {theirs} }} }}\n  \
-             QOS_S: {{ summary: small, duration_max: 1h, operators: {{ {}: QOS_S }} }}\n",
-            names[0]
+             QOS_S: {{ summary: small, duration_max: 1h, operators: {{ {}: QOS_S }} }}\n{}",
+            names[0], setup.profiles
         );
         let clients = format!(
             "{}\nissuers:\n  - issuer: https://issuer.test\n    audiences: [gateway]\n    \
@@ -410,17 +432,38 @@ pub(crate) fn claims(client: &str, scope: &str) -> Value {
     })
 }
 
-/// A create in the words of a dialect.
-pub(crate) fn wish(dialect: &str, number: &str) -> Value {
+/// A create in the words of a dialect, for a device by its number, or by its address. In 0.1 a device
+/// with a number only is nowhere.
+pub(crate) fn wish(dialect: &str, who: &str) -> Value {
+    let by_address = who.parse::<Ipv4Addr>().is_ok();
     match dialect {
-        "camara-0.8.0" | "camara-0.8.1" | "devedge" | "telefonica-0.8" => json!({
-            "duration": 600, "ueId": { "msisdn": number }, "qos": "QOS_E",
-            "asId": { "ipv4addr": "203.0.113.5" },
+        "camara-0.1.0" => json!({
+            "duration": 600, "ueAddr": if by_address { who } else { "192.0.2.1" },
+            "asAddr": "203.0.113.5", "protocolIn": "ANY", "protocolOut": "ANY",
+            "qos": "LOW_LATENCY",
         }),
-        _ => json!({
-            "duration": 600, "device": { "phoneNumber": number }, "qosProfile": "QOS_E",
-            "applicationServer": { "ipv4Address": "203.0.113.5" },
-        }),
+        "camara-0.8.0" | "camara-0.8.1" | "devedge" | "telefonica-0.8" => {
+            let name = if by_address { "ipv4addr" } else { "msisdn" };
+            let mut body = json!({
+                "duration": 600, "ueId": { name: who }, "qos": "QOS_E",
+                "asId": { "ipv4addr": "203.0.113.5" },
+            });
+            if by_address && dialect == "telefonica-0.8" {
+                body["uePorts"] = json!({ "ports": [5060] });
+            }
+            body
+        }
+        _ => {
+            let device = if by_address {
+                json!({ "ipv4Address": { "publicAddress": who, "privateAddress": who } })
+            } else {
+                json!({ "phoneNumber": who })
+            };
+            json!({
+                "duration": 600, "device": device, "qosProfile": "QOS_E",
+                "applicationServer": { "ipv4Address": "203.0.113.5" },
+            })
+        }
     }
 }
 

@@ -31,6 +31,7 @@ const CAMARA_0_8_1: Descriptor = Descriptor {
             ipv6_masks: true,
         },
         servers: Servers::Subnets,
+        profiles: &["QOS_E", "QOS_S", "QOS_M", "QOS_L"],
         port_min: 0,
         one_port: false,
         duration: DurationRule { required: false, s_max: DAY_S, extension_s_max: 0 },
@@ -158,7 +159,27 @@ const CAMARA_1_1_0: Descriptor = Descriptor {
 };
 
 /// Every dialect, oldest first.
-pub(in crate::dialect) static ALL: [Descriptor; 12] = [
+pub(in crate::dialect) static ALL: [Descriptor; 13] = [
+    Descriptor {
+        name: "camara-0.1.0",
+        family: Family::V01,
+        schema: "camara-0.1.0",
+        default_path: "/qod-api/v0",
+        rule: Rule {
+            device: DeviceRule {
+                kinds: &[IdentifierKind::Ipv4Address],
+                ipv6_masks: false,
+                ..CAMARA_0_8_1.rule.device
+            },
+            servers: Servers::Ipv4,
+            // What each of its own four is, is agreed with each operator.
+            profiles: &[],
+            sink: SinkRule { field: "notificationUri", ..CAMARA_0_8_1.rule.sink },
+            ..CAMARA_0_8_1.rule
+        },
+        errors: Errors { shape: ErrorShape::Message, ..CAMARA_0_8_1.errors },
+        ..CAMARA_0_8_1
+    },
     Descriptor {
         name: "camara-0.8.0",
         schema: "camara-0.8.0",

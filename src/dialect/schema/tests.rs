@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Direction, Document, Validator};
 use crate::json::{Bounds, Json};
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "camara-0.8.0.yaml",
     "camara-0.8.1.yaml",
     "camara-0.10.1.yaml",
@@ -20,6 +20,7 @@ const FILES: [&str; 8] = [
     "camara-1.1.0.yaml",
     "camara-1.2.0-rc.3.yaml",
     "camara-0.9.0.yaml",
+    "camara-0.1.0.yaml",
 ];
 
 fn folder() -> PathBuf {

@@ -125,6 +125,7 @@ fn every_dialect_says_no_in_its_own_shape() {
             "camara-1.1.0",
             json!({"status": 429, "code": "TOO_MANY_REQUESTS", "message": "too many"}),
         ),
+        ("camara-0.1.0", json!({"message": "too many"})),
         ("telefonica-0.10", json!({"code": "TOO_MANY_REQUESTS", "message": "too many"})),
         (
             "devedge",

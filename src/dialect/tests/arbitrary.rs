@@ -29,7 +29,7 @@ pub(super) fn wanted(name: &str) -> impl Strategy<Value = CreateSession> + use<>
     let ports = || option::of(ports(rule));
     let sink = option::of(sink(rule));
     let duration_s = duration_s(rule);
-    (device(rule), server(rule), ports(), ports(), profile(), duration_s, sink).prop_map(
+    (device(rule), server(rule), ports(), ports(), profile(rule), duration_s, sink).prop_map(
         move |(device, server, device_ports, server_ports, qos_profile, duration_s, sink)| {
             // There the port is a part of the address.
             let own_port = device.ipv4.is_some() && rule.device.ipv4 == Ipv4Form::WithDevicePort;
@@ -89,8 +89,10 @@ pub(super) fn granted() -> impl Strategy<Value = Granted> {
 }
 
 fn device(rule: &'static Rule) -> impl Strategy<Value = Device> {
+    // What is known by nothing else is mostly known by its address.
+    let address = if rule.device.kinds.len() == 1 { 0.9 } else { 0.5 };
     let names = (option::of(phone(rule)), option::of(nai()), option::of(nai()));
-    (names, option::of(ipv4(rule)), option::of(ipv6(rule)))
+    (names, option::weighted(address, ipv4(rule)), option::of(ipv6(rule)))
         .prop_map(|((phone, nai, external_id), ipv4, ipv6)| {
             let all = Device { phone, nai, external_id, ipv4, ipv6 };
             all.only(|kind| rule.device.knows(kind))
@@ -169,6 +171,9 @@ fn server(rule: &Rule) -> BoxedStrategy<ApplicationServer> {
         .prop_filter("there has to be one", |(ipv4, ipv6)| ipv4.is_some() || ipv6.is_some())
         .prop_map(|(ipv4, ipv6)| ApplicationServer::Subnets { ipv4, ipv6 });
     match rule.servers {
+        Servers::Ipv4 => ipv4_net()
+            .prop_map(|net| ApplicationServer::Subnets { ipv4: Some(net), ipv6: None })
+            .boxed(),
         Servers::Subnets => subnets.boxed(),
         Servers::SubnetsOrList => prop_oneof![subnets, list()].boxed(),
     }
@@ -203,8 +208,14 @@ fn ports(rule: &Rule) -> BoxedStrategy<PortsSpec> {
         .boxed()
 }
 
-fn profile() -> impl Strategy<Value = String> {
-    select(vec!["QOS_E", "QOS_S", "QOS_M", "QOS_L"]).prop_map(str::to_owned)
+fn profile(rule: &Rule) -> impl Strategy<Value = String> + use<> {
+    select(profiles(rule).to_vec()).prop_map(str::to_owned)
+}
+
+/// The profiles that a dialect has words for.
+pub(super) fn profiles(rule: &Rule) -> &'static [&'static str] {
+    const OF_0_1: [&str; 4] = ["LOW_LATENCY", "THROUGHPUT_S", "THROUGHPUT_M", "THROUGHPUT_L"];
+    if rule.profiles.is_empty() { &OF_0_1 } else { rule.profiles }
 }
 
 pub(super) fn sink(rule: &Rule) -> impl Strategy<Value = Sink> + use<> {
@@ -246,7 +257,7 @@ pub(super) fn json() -> impl Strategy<Value = Value> {
     })
 }
 
-const NAMES: [&str; 49] = [
+const NAMES: [&str; 53] = [
     "duration",
     "ueId",
     "asId",
@@ -296,4 +307,8 @@ const NAMES: [&str; 49] = [
     "eventDetail",
     "statusInfo",
     "ipAddresses",
+    "ueAddr",
+    "asAddr",
+    "protocolIn",
+    "protocolOut",
 ];

@@ -5,7 +5,8 @@ use std::fs;
 
 use super::*;
 use crate::qod::{
-    ApplicationServer, Device, Moment, PortRange, PortsSpec, QosStatus, Secret, Session, Written,
+    ApplicationServer, Device, DeviceIpv4, Moment, PortRange, PortsSpec, QosStatus, Secret,
+    Session, Written,
 };
 
 fn wanted() -> CreateSession {
@@ -29,13 +30,23 @@ fn wanted() -> CreateSession {
     }
 }
 
-// The same, with one port of the device where a dialect has no more.
+// The same, with one port of the device where a dialect has no more, and in 0.1 with an address and a
+// profile of its own.
 fn said_in(name: &str) -> CreateSession {
     let mut wanted = wanted();
     if dialect(name).rule().one_port {
         wanted.device_ports = Some(PortsSpec { ranges: Vec::new(), ports: vec![5060] });
     }
+    if is_0_1(name) {
+        let net = Written::from_text("203.0.113.9/32".parse().unwrap(), "203.0.113.9");
+        wanted.device = Some(Device { ipv4: Some(DeviceIpv4::Legacy(net)), ..Device::default() });
+        wanted.qos_profile = "LOW_LATENCY".to_owned();
+    }
     wanted
+}
+
+fn is_0_1(name: &str) -> bool {
+    dialect(name).family() == Family::V01
 }
 
 // What is left of it by a dialect that has no word for the end of a token.
@@ -105,6 +116,11 @@ fn each_clients_request_becomes_each_operators() {
         let ours = dialect(client).create_session_request(&wanted, wanted.sink.as_ref());
         let wanted = parse(client, &serde_json::from_slice(&ours).unwrap()).unwrap();
         let fitted = dialect(operator).fit(&wanted, &Fitting::default());
+        // What its profiles are no other dialect knows.
+        if is_0_1(client) || is_0_1(operator) {
+            assert_eq!(fitted, Err(Unfit::Profile), "{client} to {operator}");
+            continue;
+        }
         let one_port = |name| dialect(name).rule().one_port;
         if one_port(operator) && !one_port(client) {
             assert_eq!(fitted, Err(Unfit::ManyPorts), "{client}");

@@ -158,6 +158,35 @@ fn a_proof_of_possession_tells_devedge() {
 }
 
 #[test]
+fn releases_that_share_a_path_of_any_kind_are_told_apart() {
+    let speaks = |names: &[&str]| Speaks::Sniffed {
+        candidates: names.iter().map(|name| Arc::clone(dialect(name))).collect(),
+        fallback: Arc::clone(dialect(names[0])),
+    };
+    let early = ["camara-0.10.1", "camara-0.1.0", "telefonica-0.8", "camara-0.8.0"];
+    let late = ["camara-1.1.0", "camara-1.0.0", "telefonica-1.1", "camara-1.2.0-rc.3"];
+    let apis = Apis::new(vec![api("/early", speaks(&early)), api("/late", speaks(&late))]);
+    for (path, body, name) in [
+        ("early", r#"{"ueAddr":"1.2.3.4","notificationUri":"u"}"#, "camara-0.1.0"),
+        ("early", r#"{"protocolIn":"ANY"}"#, "camara-0.1.0"),
+        ("early", r#"{"ueId":{}}"#, "telefonica-0.8"),
+        ("early", r#"{"ueId":{},"notificationUri":"u"}"#, "camara-0.8.0"),
+        ("early", r#"{"device":{},"sink":"u"}"#, "camara-0.10.1"),
+        ("late", r#"{"device":{}}"#, "camara-1.1.0"),
+        ("late", r#"{"device":{},"sink":"u"}"#, "camara-1.1.0"),
+        ("late", r#"{"device":{},"webhook":{}}"#, "telefonica-1.1"),
+        ("late", r#"{"webhook":{}}"#, "telefonica-1.1"),
+        ("late", r#"{"applicationServer":{"ipAddresses":[]},"sink":"u"}"#, "camara-1.2.0-rc.3"),
+        ("late", r#"{"device":{"x":{"ipAddresses":1}}}"#, "camara-1.1.0"),
+        ("late", r#"{"ueAddr":"1.2.3.4"}"#, "camara-1.1.0"),
+    ] {
+        let path = format!("/{path}/sessions");
+        let call = apis.recognise(&Method::POST, &path, &HeaderMap::new(), body.as_bytes());
+        assert_eq!(call.unwrap().dialect().name(), name, "{body}");
+    }
+}
+
+#[test]
 fn a_sniffed_call_takes_the_dialect_that_is_known_better() {
     let path = format!("/qod/v0/sessions/{ID}");
     let mut call = recognise(&Method::GET, &path, "").unwrap();

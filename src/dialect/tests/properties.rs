@@ -4,7 +4,7 @@ use http::{HeaderMap, Method};
 use proptest::prelude::*;
 
 use super::{
-    arbitrary::{fitting, granted, json, name, wanted},
+    arbitrary::{fitting, granted, json, name, profiles, wanted},
     *,
 };
 use crate::qod::{Device, DeviceIpv4, QosStatus, Session, SessionId};
@@ -50,6 +50,16 @@ fn same_device(fitted: &Device, wanted: &Device) -> bool {
     phone && names && ipv4 && ipv6
 }
 
+// Says what the wanted profile is at an operator that has no such one.
+fn agreed(operator: &str, wanted: &CreateSession, fitting: Fitting) -> Fitting {
+    let rule = dialect(operator).rule();
+    if rule.profiles.contains(&&*wanted.qos_profile) {
+        return fitting;
+    }
+    let theirs = profiles(rule)[0].to_owned();
+    Fitting { qos_profiles: BTreeMap::from([(wanted.qos_profile.clone(), theirs)]), ..fitting }
+}
+
 proptest! {
     #[test]
     fn a_wish_that_is_written_is_read_as_it_was(
@@ -67,10 +77,12 @@ proptest! {
         operator in name(),
         fitting in fitting(),
     ) {
+        let fitting = agreed(operator, &wanted, fitting);
         let Ok(fitted) = dialect(operator).fit(&wanted, &fitting) else { return Ok(()) };
         prop_assert!(fitted.flow().within(&wanted.flow()), "{} to {}", client, operator);
         prop_assert!(fitted.duration_s <= wanted.duration_s.min(fitting.duration_s_max));
-        prop_assert_eq!(&fitted.qos_profile, &wanted.qos_profile);
+        let theirs = fitting.qos_profiles.get(&wanted.qos_profile).unwrap_or(&wanted.qos_profile);
+        prop_assert_eq!(&fitted.qos_profile, theirs);
         prop_assert_eq!(&fitted.sink, &None);
         let (told, given) = (fitted.device.as_ref().unwrap(), wanted.device.as_ref().unwrap());
         prop_assert!(!told.is_empty() && same_device(told, given));
@@ -87,6 +99,7 @@ proptest! {
     ) {
         let everything =
             Fitting { device_masks: true, duration_s_max: u32::MAX, ..Fitting::default() };
+        let everything = agreed(name, &wanted, everything);
         let fitted = dialect(name).fit(&wanted, &everything).unwrap();
         prop_assert_eq!(fitted.flow(), wanted.flow());
         prop_assert_eq!(fitted.device.unwrap().kinds().count(), wanted.device.unwrap().kinds().count());
@@ -106,7 +119,7 @@ proptest! {
         prop_assert_eq!(id, session.id.to_string());
         let Granted { started_at, expires_at, status, .. } = session.granted;
         let (knows_status, untimed) = match dialect(name).family() {
-            Family::V08 => (false, false),
+            Family::V01 | Family::V08 => (false, false),
             Family::V010 => (true, false),
             Family::V011 | Family::V1 => (true, status == QosStatus::Requested),
         };

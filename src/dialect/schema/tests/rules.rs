@@ -106,6 +106,43 @@ fn session(create: &Value, id: &str, required: &mut Vec<&str>) -> Value {
 }
 
 #[test]
+fn rules_of_0_1() {
+    let file = "camara-0.1.0.yaml";
+    let full = json!({
+        "ueAddr": "203.0.113.9/24",
+        "asAddr": "198.51.100.7",
+        "uePorts": "5010-5020,5021",
+        "asPorts": "443",
+        "protocolIn": "TCP",
+        "protocolOut": "ANY",
+        "qos": "THROUGHPUT_S",
+        "duration": 600,
+        "notificationUri": "https://client.example.com/qod",
+        "notificationAuthToken": "t",
+    });
+    let mut required = vec!["/ueAddr", "/asAddr", "/protocolIn", "/protocolOut", "/qos"];
+    let refused = [
+        ("/ueAddr", json!("2001:db8::1")),
+        ("/asAddr", json!("198.51.100.0/33")),
+        ("/protocolIn", json!("SCTP")),
+        ("/qos", json!("QOS_E")),
+        ("/duration", json!(0)),
+        ("/duration", json!(86_401)),
+        ("/notificationUri", json!("no URL")),
+    ];
+    judge(file, "CreateSession", &full, &required, &refused);
+    required.extend(["/id", "/duration", "/startedAt", "/expiresAt"]);
+    let times = [("/startedAt", 1_700_000_000), ("/expiresAt", 1_700_000_600)];
+    let info = times.iter().fold(with(&full, "/id", &json!(ID)), |info, (pointer, time)| {
+        with(&info, pointer, &json!(time))
+    });
+    judge(file, "SessionInfo", &info, &required, &[("/id", json!("1"))]);
+    let event = json!({ "sessionId": ID, "event": "SESSION_TERMINATED" });
+    judge(file, "Notification", &event, &["/sessionId", "/event"], &[("/event", json!("X"))]);
+    judge(file, "ErrorInfo", &json!({ "message": "x" }), &[], &[]);
+}
+
+#[test]
 fn rules_of_0_8() {
     for (file, notify) in [(FILES[0], "notificationUri"), (FILES[1], "notificationUrl")] {
         let full = create_0_8(notify);
