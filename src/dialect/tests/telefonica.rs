@@ -1,7 +1,7 @@
 //! What Telefónica's variant of 0.8 has of its own: one port, and an address that is public with it.
 
-use super::*;
-use crate::qod::{Device, DeviceIpv4, PortRange, PortsSpec};
+use super::{descriptor::Ipv4Form, *};
+use crate::qod::{Device, DeviceIpv4, IdentifierKind, PortRange, PortsSpec, Written};
 
 const OURS: &str = "telefonica-0.8";
 
@@ -80,4 +80,52 @@ fn an_operator_of_it_is_told_one_port_or_nothing() {
     assert_eq!(sent(&by_number).unwrap()["asPorts"], json!({ "ports": [443] }));
     by_number.server_ports = Some(PortsSpec { ports: vec![443, 444], ..PortsSpec::default() });
     assert_eq!(sent(&by_number), Err(Unfit::ManyPorts));
+}
+
+// What becomes of a client's body that says this, at an operator of ours.
+fn carried(client: &str, wanted: &CreateSession) -> Result<Value, Unfit> {
+    let said = dialect(client).create_session_request(wanted, None);
+    let read = parse(client, &serde_json::from_slice(&said).unwrap()).unwrap();
+    let fitted = dialect(OURS).fit(&read, &Fitting::default())?;
+    let sent = dialect(OURS).create_session_request(&fitted, None);
+    Ok(serde_json::from_slice(&sent).unwrap())
+}
+
+#[test]
+fn a_wish_of_one_port_is_carried_from_every_dialect_that_names_devices_by_number() {
+    let number = |name: &&str| dialect(name).rule().device.knows(IdentifierKind::PhoneNumber);
+    for client in DIALECTS.names().filter(number) {
+        let mut wanted = parse(client, &body(client)).unwrap();
+        wanted.server_ports = Some(PortsSpec { ranges: Vec::new(), ports: vec![443] });
+        wanted.device_ports = Some(if dialect(client).rule().one_port {
+            PortsSpec { ranges: Vec::new(), ports: vec![5060] }
+        } else {
+            PortsSpec { ranges: vec![PortRange { from: 5060, to: 5060 }], ports: Vec::new() }
+        });
+        let expected = json!({
+            "ueId": { "msisdn": "+441632960123" }, "asId": { "ipv4addr": "198.51.100.7" },
+            "uePorts": { "ports": [5060] }, "asPorts": { "ports": [443] },
+            "qos": "QOS_E", "duration": 86_400,
+        });
+        assert_eq!(carried(client, &wanted), Ok(expected), "{client}");
+    }
+}
+
+#[test]
+fn an_address_with_its_port_is_carried_from_every_dialect_that_has_both() {
+    let by = |client, ipv4| {
+        let device = Some(Device { ipv4: Some(ipv4), ..Device::default() });
+        let wanted = CreateSession { device, ..parse(client, &body(client)).unwrap() };
+        carried(client, &wanted)
+    };
+    let has_both = |name: &&str| dialect(name).rule().device.ipv4 != Ipv4Form::Net;
+    for client in DIALECTS.names().filter(has_both) {
+        let sent = by(client, public(5060)).expect(client);
+        assert_eq!(sent["ueId"], json!({ "ipv4addr": "198.51.100.7" }), "{client}");
+        assert_eq!(sent["uePorts"], json!({ "ports": [5060] }), "{client}");
+    }
+    for client in ["camara-0.8.0", "camara-0.8.1", "devedge"] {
+        let alone = DeviceIpv4::Legacy(Written::plain("198.51.100.7/32".parse().unwrap()));
+        assert_eq!(by(client, alone), Err(Unfit::Ipv4NotExpressible), "{client}");
+    }
 }
