@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -111,10 +112,7 @@ impl World {
 
     /// The folder and the operators, but no gateway yet.
     pub(crate) fn unstarted(setup: &Setup<'_>) -> Self {
-        let address = unused_loopback();
-        let folder = std::env::temp_dir().join(format!("qod-gateway-test-{address}"));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
+        let (address, folder) = unused_loopback();
         let keys = Keys::new();
         let world = Self { address, folder, keys, children: Vec::new() };
         world.write_policies(setup);
@@ -484,10 +482,18 @@ pub(crate) fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
     }
 }
 
-/// Nobody else's: made of the process' id and a count.
-fn unused_loopback() -> IpAddr {
+/// Nobody else's: whoever could make its folder has it, until the folder is gone.
+fn unused_loopback() -> (IpAddr, PathBuf) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    let number = std::process::id() * 64 + COUNT.fetch_add(1, Ordering::Relaxed) % 64;
-    let [_, a, b, c] = number.to_be_bytes();
-    Ipv4Addr::new(127, a, b, c).into()
+    loop {
+        let number = std::process::id() * 64 + COUNT.fetch_add(1, Ordering::Relaxed);
+        let [_, a, b, c] = number.to_be_bytes();
+        let address = Ipv4Addr::new(127, a, b, c).into();
+        let folder = std::env::temp_dir().join(format!("qod-gateway-test-{address}"));
+        match fs::create_dir(&folder) {
+            Ok(()) => return (address, folder),
+            Err(fault) if fault.kind() == ErrorKind::AlreadyExists => {}
+            Err(fault) => panic!("{}: {fault}", folder.display()),
+        }
+    }
 }
