@@ -322,15 +322,16 @@ impl Writer {
         if self.shared.trouble.load().is_none() {
             tracing::error!(cause, "sessions cannot be written down; creates are refused");
         }
-        self.shared.trouble.store(Some(Arc::new(cause.to_owned())));
+        // First the metric: who is told of the trouble finds it there.
         self.shared.metrics.store_writable(false);
+        self.shared.trouble.store(Some(Arc::new(cause.to_owned())));
     }
 
     fn well(&self) {
+        self.shared.metrics.store_writable(true);
         if self.shared.trouble.swap(None).is_some() {
             tracing::info!("sessions can be written down again");
         }
-        self.shared.metrics.store_writable(true);
     }
 }
 
