@@ -95,3 +95,22 @@ async fn and_of_those_of_the_ones_that_it_asks_for() {
     let deprecated = Some(ProfileStatus::Deprecated);
     assert_eq!(told(None, None, &query(None, deprecated), None).await, [""; 0]);
 }
+
+#[tokio::test]
+async fn a_session_may_last_as_long_as_the_terms_and_its_profile_both_allow() {
+    let longest = async |duration_s_max, name| {
+        let catalogue = Catalogue::from_iter([profile("QOS_E", ProfileStatus::Active, &["north"])]);
+        let terms = Terms {
+            operators: None,
+            qos_profiles: None,
+            duration_s_max,
+            sessions_max: 1,
+            dialect: None,
+            catalogue: Arc::new(catalogue),
+        };
+        Grant { client: client().await, terms: Arc::new(terms) }.duration_s_max(name)
+    };
+    assert_eq!(longest(300, "QOS_E").await, 300);
+    assert_eq!(longest(900, "QOS_E").await, 600);
+    assert_eq!(longest(900, "QOS_X").await, 900, "a profile that is known no longer");
+}

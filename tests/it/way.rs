@@ -190,3 +190,25 @@ fn devices_are_found_by_every_kind_of_identifier() {
     world.create("camara-0.10.1", "app", &with(both)).expect(201);
     assert_eq!(world.books("camara-0.8.0").len(), 1);
 }
+
+#[test]
+fn an_extension_beyond_the_clients_terms_is_cut_from_0_11_on_and_refused_before() {
+    let world = World::plain();
+    let body = json!({ "requestedAdditionalDuration": 300 }).to_string();
+    for dialect in ["camara-0.10.1", "camara-0.11.1", "camara-1.1.0", "camara-1.2.0-rc.3"] {
+        let mut wish = wish(dialect, &number_at("camara-1.1.0", 1));
+        wish["duration"] = json!(400);
+        let id = id_of(&world.create(dialect, "small", &wish).expect(201));
+        let path = format!("/sessions/{id}");
+        let extend = || world.ask(dialect, "small", "POST", &format!("{path}/extend"), &body);
+        if dialect == "camara-0.10.1" {
+            assert_eq!(extend().expect(400).json()["code"], "OUT_OF_RANGE");
+        } else {
+            // Its terms end at ten minutes; the second time nothing is left to add.
+            for _ in 0..2 {
+                assert_eq!(extend().expect(200).json()["duration"], 600, "{dialect}");
+            }
+        }
+        world.ask(dialect, "small", "DELETE", &path, "").expect(204);
+    }
+}
