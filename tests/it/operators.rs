@@ -36,13 +36,25 @@ impl Fixture {
         address: SocketAddr,
         says: impl Fn(&str) -> Says + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
+        Self::behind(TcpListener::bind(address).unwrap(), |stream| stream, says)
+    }
+
+    /// One whose connections are wrapped before they are read, as those of TLS are.
+    pub(crate) fn behind<S: Read + Write>(
+        listener: TcpListener,
+        wrap: impl Fn(TcpStream) -> S + Send + Sync + 'static,
+        says: impl Fn(&str) -> Says + Send + Sync + 'static,
+    ) -> Self {
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let (seen, says) = (Arc::clone(&requests), Arc::new(says));
+        let (seen, ways) = (Arc::clone(&requests), Arc::new((wrap, says)));
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (seen, says) = (Arc::clone(&seen), Arc::clone(&says));
-                thread::spawn(move || serve(stream.unwrap(), &seen, &*says));
+                let (seen, ways) = (Arc::clone(&seen), Arc::clone(&ways));
+                thread::spawn(move || {
+                    let stream = stream.unwrap();
+                    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                    serve(ways.0(stream), &seen, &ways.1);
+                });
             }
         });
         Self { requests }
@@ -53,8 +65,7 @@ impl Fixture {
     }
 }
 
-fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, says: &dyn Fn(&str) -> Says) {
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+fn serve(mut stream: impl Read + Write, seen: &Mutex<Vec<String>>, says: &dyn Fn(&str) -> Says) {
     let mut text = String::new();
     let mut buffer = vec![0; 65_536];
     loop {

@@ -1,6 +1,6 @@
 //! `retrieveSessionsByDevice`.
 
-use super::*;
+use super::{bench::is_session, *};
 
 const OPERATION: &str = "retrieveSessionsByDevice";
 
@@ -22,40 +22,30 @@ pub(super) fn all() -> Vec<Scenario> {
         "429.1_too_many_requests",
     ];
     let all = own().into_iter().chain(common(OPERATION, ids, sound));
-    let where_it_is = |Scenario { operation, id, tries }| {
-        scenario(operation, id, move |bench, release| {
-            from_0_11(release)?;
-            tries(bench, release)
-        })
-    };
-    all.map(where_it_is).collect()
+    all.map(|scenario| scenario.only_if(from_0_11)).collect()
 }
 
 fn own() -> Vec<Scenario> {
     vec![
         scenario(OPERATION, "01_get_existing_session_by_device", |bench, release| {
             let (number, path) = bench.session(release);
-            let told = of_device(bench, release, &json!({ "phoneNumber": number })).send();
-            must(told.status == 200, &format!("got {}", told.status))?;
-            let told = told.json();
-            let ids: Vec<&str> = told
-                .as_array()
-                .unwrap()
-                .iter()
-                .filter_map(|one| one["sessionId"].as_str())
-                .collect();
-            must(ids.len() == 1 && path.ends_with(ids[0]), &told.to_string())
+            let told = of_device(bench, release, &json!({ "phoneNumber": number })).json(200)?;
+            let Some([one]) = told.as_array().map(Vec::as_slice) else {
+                return Err(Other::Deviates(told.to_string()));
+            };
+            must(path.ends_with(one["sessionId"].as_str().unwrap()), "another session")?;
+            is_session(release, &wish(release, &number), one)
         }),
         scenario(OPERATION, "02_sessions_not_found", |bench, release| {
-            let told = sound(bench, release).send();
-            must(told.status == 200 && told.json() == json!([]), &told.body)
+            let told = sound(bench, release).json(200)?;
+            must(told == json!([]), &told.to_string())
         }),
         scenario(OPERATION, "C01.01_device_empty", |bench, release| {
             of_device(bench, release, &json!({})).expect(400, &["INVALID_ARGUMENT"])
         }),
         scenario(OPERATION, "C01.02_device_identifiers_not_schema_compliant", |bench, release| {
-            let device = json!({ "phoneNumber": "foo" });
-            of_device(bench, release, &device).expect(400, &["INVALID_ARGUMENT"])
+            let mut odd = odd_devices(release).into_iter();
+            odd.try_for_each(|odd| of_device(bench, release, &odd).expect(INVALID.0, INVALID.1))
         }),
         scenario(OPERATION, "C01.04_unnecessary_device", |bench, release| {
             let number = bench.number();
@@ -68,8 +58,7 @@ fn own() -> Vec<Scenario> {
             ask.expect(422, &["MISSING_IDENTIFIER"])
         }),
         scenario(OPERATION, "C01.06_unsupported_device", |bench, release| {
-            let address = json!({ "publicAddress": "192.0.2.7", "publicPort": 5060 });
-            let ask = of_device(bench, release, &json!({ "ipv4Address": address }));
+            let ask = of_device(bench, release, &unsupported_device(release));
             ask.expect(422, &["UNSUPPORTED_IDENTIFIER"])
         }),
         scenario(OPERATION, "400.1_schema_not_compliant", |bench, release| {
