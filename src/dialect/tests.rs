@@ -1,6 +1,7 @@
 //! Each dialect as it is met on the wire. What is one dialect's only stands by name; what is all
 //! dialects' is asked of each.
 
+mod agreement;
 mod answers;
 mod arbitrary;
 mod documents;

@@ -257,7 +257,7 @@ pub(super) fn json() -> impl Strategy<Value = Value> {
     })
 }
 
-const NAMES: [&str; 53] = [
+pub(super) const NAMES: [&str; 53] = [
     "duration",
     "ueId",
     "asId",
