@@ -24,6 +24,7 @@ mod jwks;
 mod jws;
 mod keyring;
 mod mock;
+pub mod pop;
 mod users;
 #[cfg(test)]
 mod tests;

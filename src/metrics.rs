@@ -23,6 +23,7 @@ struct Families {
     request_seconds: HistogramVec,
     stage_seconds: HistogramVec,
     operator_seconds: HistogramVec,
+    operator_tokens: IntCounterVec,
     sessions: IntGaugeVec,
     store_seconds: HistogramVec,
     store_writable: IntGaugeVec,
@@ -106,6 +107,12 @@ impl Metrics {
                 "Time that an operator took to answer, or did not",
                 &["operator", "operation", "outcome"],
                 REQUEST_BUCKETS_S,
+            )?,
+            operator_tokens: counter(
+                &registry,
+                "qod_operator_token_fetches_total",
+                "Attempts to fetch an access token of ours for an operator",
+                &["operator", "outcome"],
             )?,
             sessions: gauge(
                 &registry,
@@ -264,6 +271,11 @@ impl Metrics {
     ) {
         let labels = [operator, operation, outcome];
         self.0.operator_seconds.with_label_values(&labels).observe(elapsed.as_secs_f64());
+    }
+
+    /// Counts an attempt to fetch an access token of ours.
+    pub fn operator_token_fetched(&self, operator: &str, outcome: &'static str) {
+        self.0.operator_tokens.with_label_values(&[operator, outcome]).inc();
     }
 
     /// Sets how many sessions an operator has in a state.

@@ -10,13 +10,16 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, header};
 
+pub mod credentials;
+
+use self::credentials::{Credentials, NoToken, Shown, Signed};
 use crate::{
-    clock::Clock,
+    clock::{Clock, Tick},
     dialect::{Dialect, Fitting, RemoteProblem, RemoteSessions, Unreadable},
     ledger::{Record, Reservation, Rules},
     metrics::Metrics,
     outbound::{Answered, Call, Endpoint, Outbound, Sent},
-    qod::{Device, Granted, Operation, OperatorId, Secret, SessionId, Sink},
+    qod::{Device, Granted, Operation, OperatorId, SessionId, Sink},
 };
 
 /// How to reach an operator, and what to heed there.
@@ -30,10 +33,8 @@ pub struct Settings {
     pub endpoint: Endpoint,
     /// Is it one of our own making, for trying things out?
     pub simulated: bool,
-    /// What we show in `Authorization`.
-    pub bearer: Option<Secret>,
-    /// What we show in the dialect's proof header (`X-Authorization`), where it has one.
-    pub proof: Option<Secret>,
+    /// What we show it.
+    pub credentials: credentials::Settings,
     /// Below which URL it tells what happens to a session, each at one of its own; nowhere, if it is
     /// not asked to.
     pub callback_url: Option<Arc<str>>,
@@ -51,8 +52,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Operator {
     settings: Settings,
-    authorization: Option<HeaderValue>,
-    proof: Option<HeaderValue>,
+    credentials: Credentials,
 }
 
 /// All operators, by name.
@@ -88,6 +88,8 @@ pub enum No {
     Gone,
     /// It did not take our credentials.
     OurCredentials(u16),
+    /// There are none to show it; nothing was sent.
+    NoToken(NoToken),
     /// It answered with a redirect, which is not followed.
     Redirected(u16),
     /// Its dialect has no such operation.
@@ -144,11 +146,11 @@ impl Operators {
 }
 
 impl Operator {
-    fn new(settings: Settings) -> Self {
-        let bearer = settings.bearer.as_ref();
-        let authorization = bearer.and_then(|token| secret_header("Bearer ", token));
-        let proof = settings.proof.as_ref().and_then(|proof| secret_header("", proof));
-        Self { settings, authorization, proof }
+    fn new(mut settings: Settings) -> Self {
+        let shown = std::mem::take(&mut settings.credentials);
+        let proof_header = settings.dialect.descriptor().proof_header;
+        let credentials = Credentials::new(shown, &settings.id, proof_header, settings.timeout);
+        Self { settings, credentials }
     }
 
     /// Our name for it.
@@ -333,23 +335,60 @@ impl Operator {
         let Some(path) = self.dialect().path_of(operation, ask.session) else {
             return Outcome::Refused(No::NoSuchOperation);
         };
-        let headers = self.headers(ask.correlator);
-        let call = Call {
-            method: method_of(operation),
-            path: &path,
-            headers: &headers,
-            body: ask.body,
-            reach_within: ask.reach_within,
-            within: ask.within,
-            answer_bytes_max: ANSWER_BYTES_MAX,
-        };
         let started = caller.clock.tick();
-        // On the heap: it is large, and would be copied with every future that it is part of.
-        let sent = Box::pin(caller.outbound.send(&self.settings.endpoint, &call)).await;
-        let outcome = self.judge(operation, sent);
+        let mut again = true;
+        let outcome = loop {
+            let left = ask.reach_within.saturating_sub(caller.clock.elapsed(started));
+            // Half of the time is left to the call itself.
+            let shown = match self.credentials.authorize(caller, left / 2).await {
+                Ok(shown) => shown,
+                Err(no) => break Outcome::Refused(No::NoToken(no)),
+            };
+            let outcome = self.ask_once(caller, &ask, &path, &shown, started).await;
+            // What was answered 401 surely was not done: it may be asked once more with another token.
+            let rejected = matches!(outcome, Outcome::Refused(No::OurCredentials(401)));
+            if !(again && rejected && self.credentials.reject(&shown, caller)) {
+                break outcome;
+            }
+            again = false;
+        };
         let elapsed = caller.clock.elapsed(started);
         caller.metrics.operator_called(&self.id().0, operation.name(), outcome.name(), elapsed);
         outcome
+    }
+
+    async fn ask_once(
+        &self,
+        caller: &Caller,
+        ask: &Ask<'_>,
+        path: &str,
+        shown: &Shown,
+        started: Tick,
+    ) -> Outcome<Answered> {
+        let method = method_of(ask.operation);
+        let target = self.settings.endpoint.target(path);
+        let mut headers = self.headers(ask.correlator);
+        let signed = Signed { method: &method, target: &target, body: &ask.body };
+        if let Err(no) = self.credentials.put(shown, &signed, caller, &mut headers).await {
+            return Outcome::Refused(No::NoToken(no));
+        }
+        let elapsed = caller.clock.elapsed(started);
+        let reach_within = ask.reach_within.saturating_sub(elapsed);
+        if reach_within.is_zero() {
+            return Outcome::Refused(No::NotReached("its time is over".to_owned()));
+        }
+        let call = Call {
+            method,
+            path,
+            headers: &headers,
+            body: ask.body.clone(),
+            reach_within,
+            within: ask.within.saturating_sub(elapsed),
+            answer_bytes_max: ANSWER_BYTES_MAX,
+        };
+        // On the heap: it is large, and would be copied with every future that it is part of.
+        let sent = Box::pin(caller.outbound.send(&self.settings.endpoint, &call)).await;
+        self.judge(ask.operation, sent)
     }
 
     fn judge(&self, operation: Operation, sent: Sent) -> Outcome<Answered> {
@@ -381,14 +420,8 @@ impl Operator {
         if rule.is_none_or(|rule| rule.admits(correlator.as_bytes())) {
             headers.push((X_CORRELATOR, correlator.clone()));
         }
-        if let Some(authorization) = &self.authorization {
-            headers.push((header::AUTHORIZATION, authorization.clone()));
-        }
         if let Some(name) = descriptor.transaction_header {
             headers.push((HeaderName::from_static(name), correlator.clone()));
-        }
-        if let (Some(name), Some(proof)) = (descriptor.proof_header, &self.proof) {
-            headers.push((HeaderName::from_static(name), proof.clone()));
         }
         headers
     }
@@ -401,6 +434,7 @@ impl<T> Outcome<T> {
             Self::Accepted(_) => "accepted",
             Self::Refused(No::Said(_) | No::Gone | No::NoSuchOperation) => "refused",
             Self::Refused(No::OurCredentials(_)) => "our_credentials",
+            Self::Refused(No::NoToken(_)) => "no_token",
             Self::Refused(No::Redirected(_)) => "redirected",
             Self::Refused(No::NotReached(_)) => "not_reached",
             Self::Unknown(Silence::Lost(_)) => "lost",
@@ -441,12 +475,6 @@ fn is_of_one_session(operation: Operation) -> bool {
         | Operation::ListQosProfiles
         | Operation::RetrieveQosProfiles => false,
     }
-}
-
-fn secret_header(scheme: &str, secret: &Secret) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(&format!("{scheme}{}", secret.reveal())).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 #[cfg(test)]

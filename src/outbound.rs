@@ -284,9 +284,7 @@ async fn read_body(session: &mut HttpSession, bytes_max: usize) -> Result<Bytes,
 
 fn request_bytes(endpoint: &Endpoint, call: &Call<'_>) -> BytesMut {
     let mut bytes = BytesMut::with_capacity(512 + call.body.len());
-    let root =
-        if endpoint.base_path().is_empty() && !call.path.starts_with('/') { "/" } else { "" };
-    for part in [call.method.as_str(), " ", endpoint.base_path(), root, call.path] {
+    for part in [call.method.as_str(), " ", &endpoint.target(call.path)] {
         bytes.extend_from_slice(part.as_bytes());
     }
     bytes.extend_from_slice(b" HTTP/1.1\r\nHost: ");

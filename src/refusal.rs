@@ -289,7 +289,7 @@ fn kind_of_no(no: &No) -> Kind {
         No::Gone => Kind::SessionNotFound,
         No::NoSuchOperation => Kind::NotImplemented,
         No::Redirected(_) => Kind::BadGateway,
-        No::OurCredentials(_) | No::NotReached(_) => Kind::Unavailable,
+        No::OurCredentials(_) | No::NoToken(_) | No::NotReached(_) => Kind::Unavailable,
     }
 }
 
@@ -332,7 +332,7 @@ fn message_of_no(no: &No, family: Family) -> String {
         },
         No::Gone => "the operator knows this session no longer".to_owned(),
         No::NoSuchOperation => "the device's operator has no such operation".to_owned(),
-        No::Redirected(_) | No::OurCredentials(_) | No::NotReached(_) => {
+        No::Redirected(_) | No::OurCredentials(_) | No::NoToken(_) | No::NotReached(_) => {
             "the device's operator cannot be asked now".to_owned()
         }
     }

@@ -3,7 +3,11 @@ mod sessions_of;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use super::*;
+use super::{
+    credentials::{Authorization, Kept, bearer},
+    *,
+};
+use crate::qod::Secret;
 
 fn operator() -> Operator {
     speaking("camara-0.10.1", "http://127.0.0.1:1/qod/v0")
@@ -17,8 +21,12 @@ fn speaking(dialect: &str, endpoint: &str) -> Operator {
         dialect: Arc::clone(dialects.named(dialect).unwrap()),
         endpoint: Endpoint::parse(endpoint, 1).unwrap(),
         simulated: true,
-        bearer: Some(Secret::new("secret")),
-        proof: None,
+        credentials: credentials::Settings {
+            authorization: Authorization::Fixed(Kept::fixed(
+                bearer(&Secret::new("secret")).unwrap(),
+            )),
+            ..credentials::Settings::default()
+        },
         callback_url: None,
         poll_every: None,
         timeout: Duration::from_secs(1),

@@ -117,12 +117,14 @@ impl Endpoint {
         &*self.host == "localhost" || self.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
     }
 
-    pub(super) fn authority(&self) -> &str {
-        &self.authority
+    /// What a request asks for there: the endpoint's own path, and this one below it.
+    pub fn target(&self, path: &str) -> String {
+        let root = if self.base_path.is_empty() && !path.starts_with('/') { "/" } else { "" };
+        [&self.base_path, root, path].concat()
     }
 
-    pub(super) fn base_path(&self) -> &str {
-        &self.base_path
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
     }
 
     pub(super) fn connections(&self) -> &Semaphore {
@@ -196,7 +198,7 @@ mod tests {
         assert_eq!(fault("http://a example/"), NotAnEndpoint::NotAUrl);
         let endpoint = Endpoint::parse("https://[::1]:8443/qod/v0/", 1).unwrap();
         assert!(endpoint.is_loopback() && endpoint.is_tls());
-        assert_eq!((endpoint.authority(), endpoint.base_path()), ("[::1]:8443", "/qod/v0"));
+        assert_eq!((endpoint.authority(), &*endpoint.target("")), ("[::1]:8443", "/qod/v0"));
     }
 
     #[tokio::test]

@@ -5,6 +5,9 @@ use std::{collections::BTreeMap, num::NonZeroU32};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+mod credentials;
+
+use self::credentials::{Beside, OAuth2Entry, SecretField, Written};
 use super::{
     fault::{Fault, shown},
     known::Known,
@@ -12,7 +15,8 @@ use super::{
     settings::OperatorSettings,
     source::Spot,
     words::{
-        FilePath, Part, PerTime, Plaintext, Said, Seconds, Span, SpanOrZero, Url, VariableName,
+        FilePath, Line, Part, PerTime, Plaintext, Said, Seconds, Span, SpanOrZero, Url,
+        VariableName,
     },
 };
 use crate::{
@@ -47,10 +51,20 @@ struct Entry {
     bearer_token_file: Option<Said<FilePath>>,
     /// Or the environment variable.
     bearer_token_env: Option<Said<VariableName>>,
+    /// Or where and how such tokens are got.
+    oauth2: Option<OAuth2Entry>,
     /// The file of what we show in `X-Authorization`.
     x_authorization_file: Option<Said<FilePath>>,
     /// Or the environment variable.
     x_authorization_env: Option<Said<VariableName>>,
+    /// Or the file of the RSA key, in PEM, that a proof of each call is signed with there.
+    proof_key_file: Option<Said<FilePath>>,
+    /// Further header fields of each call.
+    #[serde(default)]
+    headers: BTreeMap<String, Said<Line>>,
+    /// And such as are secret.
+    #[serde(default)]
+    secret_headers: BTreeMap<String, SecretField>,
     /// Is it given a URL where it tells what happens to sessions? Default: yes, if there is one.
     callbacks: Option<bool>,
     /// How often it is asked how each session stands, if it does not tell by itself.
@@ -196,8 +210,8 @@ impl Entry {
         faults: &mut Vec<Fault>,
     ) -> OperatorSettings {
         known.dialect(&self.speaks, at.key("speaks"), faults);
-        let exposed = self.endpoint.0.exposed && !self.simulated && self.plaintext.is_none();
-        if exposed {
+        let plaintext = self.simulated || self.plaintext.is_some();
+        if self.endpoint.0.exposed && !plaintext {
             let message = "expected https: `plaintext: allow` makes an exception for this operator";
             faults.push(at.key("endpoint").fault(message));
         }
@@ -209,18 +223,25 @@ impl Entry {
         }
         let fitting = self.fitting();
         let rules = self.conflicts.rules();
-        let bearer = Whereabouts { file: self.bearer_token_file, variable: self.bearer_token_env }
-            .fetch("bearer_token", at, known.folder, faults);
-        let x_authorization =
-            Whereabouts { file: self.x_authorization_file, variable: self.x_authorization_env }
-                .fetch("x_authorization", at, known.folder, faults);
+        let written = Written {
+            bearer: Whereabouts { file: self.bearer_token_file, variable: self.bearer_token_env },
+            oauth2: self.oauth2,
+            x_authorization: Whereabouts {
+                file: self.x_authorization_file,
+                variable: self.x_authorization_env,
+            },
+            proof_key_file: self.proof_key_file,
+            headers: self.headers,
+            secret_headers: self.secret_headers,
+        };
+        let beside = Beside { dialect: &self.speaks, plaintext };
+        let credentials = written.judge(beside, at, known, faults);
         OperatorSettings {
             id: name.into(),
             dialect: self.speaks,
             endpoint: self.endpoint.0.text,
             simulated: self.simulated,
-            bearer,
-            x_authorization,
+            credentials,
             callbacks: self.callbacks.unwrap_or(true),
             poll_every: self.poll_every.map(|time| time.0.0),
             timeout: self.timeout.map_or(std::time::Duration::from_secs(5), |time| time.0.0),

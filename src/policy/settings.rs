@@ -7,7 +7,8 @@ use crate::{
     ledger,
     limit::Rate,
     notification,
-    qod::{OperatorId, Secret},
+    operator::credentials,
+    qod::OperatorId,
 };
 
 /// Where sessions are kept.
@@ -146,7 +147,7 @@ pub enum Speaks {
 }
 
 /// How an operator is reached, and what it can do.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct OperatorSettings {
     /// Its name.
     pub id: OperatorId,
@@ -156,10 +157,8 @@ pub struct OperatorSettings {
     pub endpoint: String,
     /// Is it one of ours, for trying things out?
     pub simulated: bool,
-    /// What we show in `Authorization`.
-    pub bearer: Option<Secret>,
-    /// What we show in `X-Authorization`, where its dialect has that.
-    pub x_authorization: Option<Secret>,
+    /// What we show it.
+    pub credentials: credentials::Settings,
     /// Is it given a URL where it tells what happens to sessions?
     pub callbacks: bool,
     /// How often it is asked how each session stands.

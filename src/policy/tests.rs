@@ -8,6 +8,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
+use crate::operator::credentials::{Authorization, Proof};
 use crate::qod::{
     BitRate, Country, L4sQueue, ProfileStatus, QosProfile, RateUnit, Rates, ServiceClass,
 };
@@ -87,7 +88,8 @@ fn the_shipped_folder_is_sound() {
     assert_eq!(policy.server.bounds.header_bytes_max, 32 << 10);
     assert!(policy.identity.issuers.is_empty(), "nobody is trusted as shipped");
     let devedge = policy.operators.iter().find(|operator| operator.dialect == "devedge").unwrap();
-    assert!(devedge.bearer.is_some() && devedge.x_authorization.is_some());
+    assert!(matches!(devedge.credentials.authorization, Authorization::Fixed(_)));
+    assert!(matches!(devedge.credentials.proof, Proof::Fixed(_)));
     assert!(!devedge.fitting.qos_profiles.contains_key("QOS_M"), "it has no such profile");
 }
 

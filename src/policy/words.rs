@@ -40,7 +40,7 @@ pub(super) struct Said<T>(pub(super) T);
 pub(super) type Format = (&'static str, &'static str, fn(&str) -> bool);
 
 /// All words: the format, what is expected, and whether a text is one.
-pub(super) const ALL: [Format; 22] = [
+pub(super) const ALL: [Format; 23] = [
     word::<Span>(),
     word::<SpanOrZero>(),
     word::<Seconds>(),
@@ -53,6 +53,7 @@ pub(super) const ALL: [Format; 22] = [
     word::<Realm>(),
     word::<Url>(),
     word::<ApiPath>(),
+    word::<Line>(),
     word::<ScopeToken>(),
     word::<BearerToken>(),
     word::<VariableName>(),
@@ -110,6 +111,10 @@ pub(super) enum Plaintext {
 /// Where an API begins.
 #[derive(Clone, Debug)]
 pub(super) struct ApiPath(pub(super) String);
+
+/// One line of text that others read.
+#[derive(Clone, Debug)]
+pub(super) struct Line(pub(super) String);
 
 /// A scope, or a part of one (RFC 6749 §3.3).
 #[derive(Clone, Debug)]
@@ -316,6 +321,18 @@ impl Word for ApiPath {
         };
         let rest = text.strip_prefix('/')?;
         (text.len() <= 256 && rest.split('/').all(sound)).then(|| Self(text.to_owned()))
+    }
+}
+
+impl Word for Line {
+    const FORMAT: &'static str = "line";
+    const EXPECTED: &'static str =
+        "1 to 1024 visible ASCII characters, with no space before or behind them";
+
+    fn read(text: &str) -> Option<Self> {
+        let sound = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+        let whole = (1..=1024).contains(&text.len()) && text.trim() == text;
+        (whole && text.bytes().all(sound)).then(|| Self(text.to_owned()))
     }
 }
 
