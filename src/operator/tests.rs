@@ -1,3 +1,4 @@
+mod proving;
 mod sessions_of;
 
 use bytes::Bytes;
