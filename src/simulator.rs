@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use serde_json::json;
 use tokio::{
     sync::Notify,
@@ -24,16 +24,19 @@ use crate::{
         Api, Apis, Call, Dialect, Family, Serves, Speaks, Strictness, Unrecognised,
         UnrecognisedReason,
     },
+    identity::pop::ProofKey,
     outbound::Outbound,
     qod::{Answer, Kind, Moment, Operation, Secret, SessionId, Written},
     refusal,
 };
 
 mod book;
+mod desk;
 mod outbox;
 mod sandbox;
 
-use self::{book::Book, outbox::Outbox};
+pub use self::desk::Granting;
+use self::{book::Book, desk::Desk, outbox::Outbox};
 
 /// How a simulated operator behaves.
 #[derive(Clone, Debug)]
@@ -44,6 +47,11 @@ pub struct Settings {
     pub path: String,
     /// The bearer token that it asks for; any, if none is set.
     pub token: Option<Secret>,
+    /// The tokens that it grants itself, and asks for then.
+    pub granting: Option<Granting>,
+    /// What proofs of possession must be signed with, where the dialect has them; any will do, if
+    /// none is set.
+    pub proof_key: Option<ProofKey>,
     /// Does it follow the deterministic rules of Telefónica's sandbox?
     pub sandbox_rules: bool,
     /// Does it grant the same flow twice?
@@ -74,6 +82,7 @@ pub struct Simulator {
     apis: Apis,
     book: Mutex<Book>,
     outbox: Option<Arc<Outbox>>,
+    desk: Desk,
     // Something is due sooner than before.
     sooner: Notify,
     clock: Clock,
@@ -99,7 +108,8 @@ impl Simulator {
         let outbox = settings
             .telling
             .map(|telling| Arc::new(Outbox::new(telling, Arc::clone(&settings.dialect), outbound)));
-        Self { settings, apis, book: Mutex::default(), outbox, sooner: Notify::new(), clock }
+        let desk = Desk::new(settings.granting.clone(), settings.proof_key.clone());
+        Self { settings, apis, book: Mutex::default(), outbox, desk, sooner: Notify::new(), clock }
     }
 
     /// Lets happen what time brings, when it does. Never ends.
@@ -115,10 +125,15 @@ impl Simulator {
 
     /// Answers one request. Beside the API there is what tests need of an operator: `GET /books`
     /// tells the sessions that hold their flow, `POST /books/<id>/terminate` has the network end
-    /// one, `POST /books/<id>/forget` loses it.
+    /// one, `POST /books/<id>/forget` loses it. If it grants tokens, `POST /token` does,
+    /// `GET /tokens` tells how many it has granted, and `POST /tokens/revoke` takes them all back.
     pub async fn answer(&self, request: &Request<Bytes>) -> Response<Bytes> {
         let (method, path) = (request.method(), request.uri().path());
         if let Some(response) = self.answer_test(method, path) {
+            return response;
+        }
+        let proof_header = self.settings.dialect.descriptor().proof_header;
+        if let Some(response) = self.desk.answer(request, proof_header, self.clock.now()) {
             return response;
         }
         if !self.settings.latency.is_zero() {
@@ -155,7 +170,7 @@ impl Simulator {
     }
 
     fn serve(&self, call: &Call, request: &Request<Bytes>) -> Result<Answer, No> {
-        self.authenticate(request.headers())?;
+        self.authenticate(request)?;
         self.on_book(|book, now| self.keep_book(book, now, call, request))
     }
 
@@ -241,18 +256,21 @@ impl Simulator {
         }
     }
 
-    fn authenticate(&self, headers: &HeaderMap) -> Result<(), No> {
-        let no = |message| No::new(Kind::Unauthenticated, message);
-        let bearer = headers
+    fn authenticate(&self, request: &Request<Bytes>) -> Result<(), No> {
+        let no = |message: &str| No::new(Kind::Unauthenticated, message);
+        let bearer = request
+            .headers()
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
             .ok_or_else(|| no("expected a bearer token"))?;
-        if self.settings.token.as_ref().is_some_and(|token| token.reveal() != bearer) {
+        let now = self.clock.now();
+        let known = self.settings.token.as_ref().is_none_or(|token| token.reveal() == bearer);
+        if !known || !self.desk.takes(bearer, now) {
             return Err(no("this token is not valid here"));
         }
         match self.settings.dialect.descriptor().proof_header {
-            Some(name) if !headers.contains_key(name) => Err(no("expected a proof of possession")),
-            Some(_) | None => Ok(()),
+            Some(name) => self.desk.check_proof(request, name, now).map_err(|fault| no(&fault)),
+            None => Ok(()),
         }
     }
 

@@ -107,6 +107,8 @@ fn start_operator(dialects: &Dialects, dialect: &str, listen: SocketAddr) -> Res
         dialect: Arc::clone(dialect),
         path: dialect.descriptor().default_path.to_owned(),
         token: None,
+        granting: None,
+        proof_key: None,
         sandbox_rules: false,
         grant_all: false,
         latency: Duration::ZERO,

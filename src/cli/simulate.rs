@@ -1,6 +1,12 @@
 //! `simulate-operator`: an operator for trying things out, behind a listener of its own.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,10 +15,12 @@ use http::{Request, Response};
 use super::{caller, probe, told};
 use crate::{
     dialect::{Descriptors, Dialects},
+    identity::pop::ProofKey,
+    operator::credentials::secret_of,
     policy::{Bounds, Drain, Listener},
     qod::Secret,
     server::{self, Addressed, Desk, Inside, Rejection, Serving, Site},
-    simulator::{Settings, Simulator, Telling},
+    simulator::{Granting, Settings, Simulator, Telling},
 };
 
 #[derive(clap::Args)]
@@ -45,6 +53,12 @@ pub(super) struct Arguments {
     /// A file with the bearer token that it asks for; any token does, if not given
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    granting: GrantingArguments,
+    /// A file with the RSA public key, in PEM, that proofs of possession must be signed with
+    /// (DevEdge); any proof does, if not given
+    #[arg(long, value_name = "FILE")]
+    proof_key_file: Option<PathBuf>,
     /// The folder of API documents
     #[arg(long, value_name = "DIR", default_value = "schemas")]
     schemas: PathBuf,
@@ -66,6 +80,20 @@ struct TellingArguments {
     /// that is heard
     #[arg(long)]
     event_first: bool,
+}
+
+/// What it grants tokens for, at `/token`.
+#[derive(clap::Args)]
+struct GrantingArguments {
+    /// Grant tokens to this client by its secret, and take no others
+    #[arg(long, value_name = "ID", requires = "oauth2_secret_file", conflicts_with = "token_file")]
+    oauth2_client: Option<String>,
+    /// A file with that client's secret
+    #[arg(long, value_name = "FILE", requires = "oauth2_client")]
+    oauth2_secret_file: Option<PathBuf>,
+    /// How long a token is good for, in seconds
+    #[arg(long, value_name = "N", default_value_t = 3600, requires = "oauth2_client")]
+    token_lifetime_s: u32,
 }
 
 /// Wide enough for any load that is made on one machine.
@@ -127,6 +155,21 @@ impl TellingArguments {
     }
 }
 
+impl GrantingArguments {
+    fn settings(&self) -> Result<Option<Granting>, String> {
+        let (Some(client_id), Some(file)) = (&self.oauth2_client, &self.oauth2_secret_file) else {
+            return Ok(None);
+        };
+        let secret = line_of(file)?;
+        Ok(Some(Granting { client_id: client_id.clone(), secret, lasts_s: self.token_lifetime_s }))
+    }
+}
+
+fn line_of(file: &Path) -> Result<Secret, String> {
+    let line = secret_of(file).and_then(|text| text.line());
+    line.map_err(|fault| format!("{}: {fault}", file.display()))
+}
+
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode, String> {
     probe(arguments.listen)?;
     let known = Descriptors::released();
@@ -136,18 +179,17 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, String> {
         let names = known.names().join(", ");
         format!("no dialect is called `{}`; there are {names}", arguments.dialect)
     })?;
-    let token = match &arguments.token_file {
-        Some(file) => {
-            let text = std::fs::read_to_string(file)
-                .map_err(|error| format!("{}: {error}", file.display()))?;
-            Some(Secret::new(text.trim_end()))
-        }
-        None => None,
-    };
+    let proof_key = arguments.proof_key_file.as_deref().map(|file| {
+        let pem = std::fs::read(file).map_err(|error| error.to_string());
+        let key = pem.and_then(|pem| ProofKey::read(&pem).map_err(str::to_owned));
+        key.map_err(|fault| format!("{}: {fault}", file.display()))
+    });
     let settings = Settings {
         dialect: Arc::clone(dialect),
         path: arguments.path.unwrap_or_else(|| dialect.descriptor().default_path.to_owned()),
-        token,
+        token: arguments.token_file.as_deref().map(line_of).transpose()?,
+        granting: arguments.granting.settings()?,
+        proof_key: proof_key.transpose()?,
         sandbox_rules: arguments.sandbox_rules,
         grant_all: arguments.grant_all,
         latency: Duration::from_millis(arguments.latency_ms),

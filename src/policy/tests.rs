@@ -1,3 +1,5 @@
+mod credentials;
+
 use std::{
     fs,
     path::PathBuf,
@@ -355,7 +357,7 @@ fn mock_tokens_reach_simulated_operators_only() {
 
 #[test]
 fn calls_to_real_operators_are_encrypted() {
-    let expected = "operators.yaml:44:15: expected https";
+    let expected = "operators.yaml:57:15: expected https";
     let folder = Folder::new();
     folder.change(
         "operators.yaml",

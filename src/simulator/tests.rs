@@ -26,6 +26,8 @@ impl Operator {
             dialect: dialect(dialect_name),
             path: "/qod".to_owned(),
             token: None,
+            granting: None,
+            proof_key: None,
             sandbox_rules: false,
             grant_all: false,
             latency: Duration::ZERO,

@@ -159,6 +159,7 @@ impl Written {
         let descriptor = known.dialects.named(beside.dialect);
         if descriptor.is_some_and(|descriptor| descriptor.proof_header.is_none()) {
             faults.push(name.fault("this dialect asks for no proof of possession"));
+            return None;
         }
         let at = at.key("proof_key_file");
         let key = keep_key(file, SigningKey::read_rsa, at, known, faults);
