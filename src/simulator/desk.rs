@@ -97,15 +97,15 @@ impl Desk {
         }
         let token = Uuid::new_v4().simple().to_string();
         let until = now + Duration::from_secs(granting.lasts_s.into());
-        let taken = self.on_seen(now, |seen| {
-            let room = seen.tokens.len() < SEEN_MAX;
-            if room {
+        let room = self.on_seen(now, |seen| {
+            let fits = seen.tokens.len() < SEEN_MAX;
+            if fits {
                 seen.granted += 1;
                 seen.tokens.insert(token.clone(), until);
             }
-            room
+            fits
         });
-        if !taken {
+        if !room {
             return no(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable");
         }
         let granted = json!({

@@ -10,6 +10,7 @@ mod callbacks;
 mod conformance;
 #[cfg(feature = "faults")]
 mod crash;
+mod credentials;
 mod dialects;
 mod edge;
 mod ending;
