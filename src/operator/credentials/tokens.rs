@@ -139,9 +139,8 @@ impl Tokens {
         }
         let outcome = self.ask(caller, started).await.map(|Granted { authorization, lasts }| {
             // Counted from before it was asked for, so that it is over here before it is there.
-            let margin = MARGIN_MAX.min(lasts / 10);
-            let due = started + lasts.saturating_sub(margin);
-            let token = Arc::new(Token { authorization, due, over: started + lasts });
+            let (due, over) = (started + fresh_for(lasts), started + lasts);
+            let token = Arc::new(Token { authorization, due, over });
             self.held.store(Some(Arc::clone(&token)));
             token
         });
@@ -214,4 +213,10 @@ impl Tokens {
             }
         }
     }
+}
+
+/// After how long a token is due to be replaced: a tenth of its time before its end, but no more than
+/// half a minute.
+pub(super) fn fresh_for(lasts: Duration) -> Duration {
+    lasts.saturating_sub(MARGIN_MAX.min(lasts / 10))
 }

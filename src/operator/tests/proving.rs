@@ -81,6 +81,51 @@ async fn a_no_to_what_is_asked_is_no_no_to_the_token() {
 }
 
 #[tokio::test]
+async fn however_long_it_takes_a_call_is_made_twice_and_no_more() {
+    let clock = Clock::fixed(crate::qod::Moment::from_unix_s(1_800_000_000));
+    let passing = clock.clone();
+    let api = Peer::with(move |_| {
+        passing.advance(Duration::from_secs(6));
+        status(401)
+    });
+    let (api, tokens) = (api.await, granting().await);
+    let Operator { settings, credentials } = operator_of(&api, &tokens);
+    let settings = Settings { timeout: Duration::from_mins(5), ..settings };
+    let (operator, caller) = (Operator { settings, credentials }, Caller { clock, ..caller() });
+    let outcome = delete(&operator, &caller).await;
+    assert!(matches!(outcome, Outcome::Refused(No::OurCredentials(401))), "{outcome:?}");
+    assert_eq!(api.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_when_its_time_is_over() {
+    let clock = Clock::fixed(crate::qod::Moment::from_unix_s(1_800_000_000));
+    let passing = clock.clone();
+    let number = AtomicUsize::new(0);
+    let api = Peer::with(move |_| {
+        // The answer that the token is not good comes too late for another attempt.
+        passing.advance(Duration::from_secs(2));
+        status(if number.fetch_add(1, Ordering::SeqCst) == 0 { 401 } else { 204 })
+    });
+    let (api, tokens) = (api.await, granting().await);
+    let (operator, caller) = (operator_of(&api, &tokens), Caller { clock, ..caller() });
+    let outcome = delete(&operator, &caller).await;
+    assert!(matches!(outcome, Outcome::Refused(_)), "{outcome:?}");
+    assert_eq!(api.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn half_of_its_time_is_left_to_the_call_itself() {
+    let (api, tokens) = (Peer::with(|_| status(204)).await, Peer::with(|_| Reply::Silence).await);
+    let Operator { settings, credentials } = operator_of(&api, &tokens);
+    // A fetch gives up after two seconds, so whoever waits for longer hears that it failed.
+    let settings = Settings { timeout: Duration::from_secs(3), ..settings };
+    let (operator, caller) = (Operator { settings, credentials }, caller());
+    let outcome = delete(&operator, &caller).await;
+    assert!(matches!(outcome, Outcome::Refused(No::NoToken(NoToken::Late))), "{outcome:?}");
+}
+
+#[tokio::test]
 async fn without_a_token_nothing_is_sent() {
     let api = Peer::with(|_| status(204)).await;
     for tokens in [Peer::with(|_| status(401)).await, Peer::with(|_| Reply::Silence).await] {

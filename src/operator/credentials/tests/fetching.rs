@@ -11,7 +11,10 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    super::{tokens::PAUSE, *},
+    super::{
+        tokens::{PAUSE, fresh_for},
+        *,
+    },
     caller, keys,
 };
 use crate::{
@@ -109,6 +112,14 @@ async fn the_call_to_the_token_endpoint_is_proved_too() {
     };
     let key = crate::identity::pop::ProofKey::read(keys::RSA.public.as_bytes()).unwrap();
     crate::identity::pop::verify(proof, &key, &asked, caller.clock.now()).unwrap();
+}
+
+#[test]
+fn a_token_is_replaced_a_little_before_its_end() {
+    for (lasts_ms, fresh_ms) in [(1000, 900), (100_000, 90_000), (3_600_000, 3_570_000)] {
+        let fresh = fresh_for(Duration::from_millis(lasts_ms));
+        assert_eq!(fresh, Duration::from_millis(fresh_ms));
+    }
 }
 
 #[tokio::test]
