@@ -16,7 +16,7 @@ use super::{caller, probe, told};
 use crate::{
     dialect::{Descriptors, Dialects},
     identity::pop::ProofKey,
-    operator::credentials::secret_of,
+    kept::secret_of,
     policy::{Bounds, Drain, Listener},
     qod::Secret,
     server::{self, Addressed, Desk, Inside, Rejection, Serving, Site},

@@ -9,9 +9,11 @@ use std::{fmt, sync::Arc, time::Duration};
 use http::{HeaderName, HeaderValue, header};
 
 use super::Caller;
-use crate::qod::{OperatorId, Secret};
+use crate::{
+    kept::{Kept, LOOK_EVERY},
+    qod::{OperatorId, Secret},
+};
 
-mod kept;
 mod key;
 mod oauth2;
 mod proof;
@@ -19,13 +21,12 @@ mod proof;
 mod tests;
 mod tokens;
 
-use self::{kept::LOOK_EVERY, proof::proof_of, tokens::Tokens};
 pub use self::{
-    kept::{Kept, Read, secret_of},
     key::SigningKey,
     oauth2::{Assertion, Method, OAuth2},
 };
 pub(super) use self::{proof::Signed, tokens::Token};
+use self::{proof::proof_of, tokens::Tokens};
 
 /// What is shown to an operator.
 #[derive(Debug, Default)]

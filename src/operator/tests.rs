@@ -5,10 +5,10 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::{
-    credentials::{Authorization, Kept, bearer},
+    credentials::{Authorization, bearer},
     *,
 };
-use crate::qod::Secret;
+use crate::{kept::Kept, qod::Secret};
 
 fn operator() -> Operator {
     speaking("camara-0.10.1", "http://127.0.0.1:1/qod/v0")

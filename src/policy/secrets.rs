@@ -8,7 +8,7 @@ use super::{
     words::{FilePath, Said, VariableName},
 };
 use crate::{
-    operator::credentials::{Kept, Read, secret_of},
+    kept::{Kept, Read, secret_of},
     qod::Secret,
 };
 

@@ -7,6 +7,7 @@ const FLOORS: &[&str] = &[
     "qod",
     "clock",
     "faults",
+    "kept",
     "json",
     "metrics",
     "audit",

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{
-    super::credentials::{Authorization, Kept, Method as Proving, OAuth2, Settings as Shows},
+    super::credentials::{Authorization, Method as Proving, OAuth2, Settings as Shows},
     *,
 };
 use crate::outbound::{

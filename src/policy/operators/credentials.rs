@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
+    kept::{Kept, Read},
     operator::credentials::{
-        Assertion, Authorization, Kept, Method, OAuth2, Proof, Read, Settings, SigningKey,
-        as_it_stands, bearer,
+        Assertion, Authorization, Method, OAuth2, Proof, Settings, SigningKey, as_it_stands, bearer,
     },
     outbound::Endpoint,
     policy::{

@@ -20,7 +20,7 @@ use crate::{
 const FILE_BYTES_MAX: u64 = 16 << 10;
 
 /// Between two looks at a file that every call depends on.
-pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
+pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// All that is in a file of at most 16 KiB.
 ///
@@ -80,7 +80,7 @@ impl<T: Send + Sync + 'static> Kept<T> {
     }
 
     /// As it is now; a file is looked at again if the last look is so long ago.
-    pub(super) async fn current(&self, clock: &Clock, every: Duration) -> Arc<T> {
+    pub async fn current(&self, clock: &Clock, every: Duration) -> Arc<T> {
         if let Some(file) = &self.file
             // Whoever comes while somebody looks takes what there is.
             && let Ok(mut looked) = file.looked.try_lock()
