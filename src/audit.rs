@@ -1,6 +1,8 @@
 //! One line for each decision: who asked what, what was decided, and why. No line ever carries a
 //! phone number, an address or a token.
 
+use std::sync::Arc;
+
 use crate::qod::{ClientId, Kind, Operation, OperatorId, SessionId};
 
 /// What is told of one request.
@@ -22,6 +24,8 @@ pub struct Entry {
     pub refused: Option<Kind>,
     /// What the log is told, and the caller is not.
     pub cause: Option<String>,
+    /// Which reading of the policies was followed.
+    pub policy: Option<Arc<str>>,
     /// The request's `x-correlator`.
     pub correlator: Option<String>,
 }
@@ -39,6 +43,7 @@ impl Entry {
             status = self.status,
             refused = self.refused.map(Kind::name),
             cause = self.cause,
+            policy = self.policy.as_deref(),
             correlator = self.correlator,
             "decided"
         );

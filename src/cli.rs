@@ -7,7 +7,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     clock::Clock,
-    dialect::{Descriptors, Dialects, SchemaFault},
+    dialect::{Descriptors, Dialects},
+    gateway::unread,
     metrics::Metrics,
     operator::Caller,
     outbound::Outbound,
@@ -17,6 +18,7 @@ mod admin;
 mod check;
 mod demo;
 mod notifications;
+mod reload;
 mod serve;
 mod sessions;
 mod simulate;
@@ -50,6 +52,12 @@ enum Command {
         #[arg(value_name = "DIR", default_value = "policies")]
         policies: PathBuf,
     },
+    /// Have a running gateway read its policies anew; what cannot be followed changes nothing
+    Reload {
+        /// The folder of the gateway's policies
+        #[arg(value_name = "DIR", default_value = "policies")]
+        policies: PathBuf,
+    },
     /// Look at the sessions that a gateway holds
     Sessions(sessions::Arguments),
     /// Look at what clients have not heard yet of their sessions
@@ -68,7 +76,11 @@ pub fn run() -> ExitCode {
     }
     let quiet = matches!(
         arguments.command,
-        Command::Demo(_) | Command::Check { .. } | Command::Sessions(_) | Command::Notifications(_)
+        Command::Demo(_)
+            | Command::Check { .. }
+            | Command::Reload { .. }
+            | Command::Sessions(_)
+            | Command::Notifications(_)
     );
     // What pingora's connectors say of a connection is an outcome of the call that wanted it.
     start_log(if quiet {
@@ -81,6 +93,7 @@ pub fn run() -> ExitCode {
             serve::run(&policies, upgrade, upgrade_socket)
         }
         Command::Check { policies } => check::run(&policies),
+        Command::Reload { policies } => reload::run(&policies),
         Command::Sessions(arguments) => sessions::run(&arguments),
         Command::Notifications(arguments) => notifications::run(&arguments),
         Command::SimulateOperator(arguments) => simulate::run(arguments),
@@ -103,15 +116,7 @@ fn caller() -> Result<Caller, String> {
 }
 
 fn load_dialects(schemas: &std::path::Path, of: &Descriptors) -> Result<Arc<Dialects>, String> {
-    Dialects::load_all(schemas, of).map(Arc::new).map_err(|faults| told(schemas, &faults))
-}
-
-/// What is wrong with the documents in a folder.
-fn told(schemas: &std::path::Path, faults: &[SchemaFault]) -> String {
-    let line = |fault: &SchemaFault| {
-        schemas.join(&fault.file).display().to_string() + ": " + &fault.message
-    };
-    faults.iter().map(line).collect::<Vec<_>>().join("\n")
+    Dialects::load_all(schemas, of).map(Arc::new).map_err(|faults| unread(schemas, &faults))
 }
 
 /// Is the address free? Pingora would end the process over one that is not, with less to say.

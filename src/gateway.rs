@@ -7,12 +7,14 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
+    path::PathBuf,
     sync::Arc,
 };
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -37,19 +39,24 @@ mod notifications;
 mod presence;
 mod profiles;
 mod recovery;
+mod reload;
 mod rules;
 mod trail;
 
 pub use self::{
     inside::{NEXT, Wanted, told_of},
-    rules::Rules,
+    reload::{Refused, Reread, Standing},
+    rules::{Rules, unread},
 };
-use self::{notifications::Early, trail::Trail};
+use self::{notifications::Early, reload::Watch, trail::Trail};
 
 /// Everything a request meets.
 pub struct Gateway {
     // A request takes one reading of the policies, and keeps it to its end.
     rules: ArcSwap<Rules>,
+    folder: PathBuf,
+    standing: ArcSwap<Standing>,
+    watch: Mutex<Watch>,
     ledger: Ledger,
     caller: Caller,
     courier: Courier,
@@ -64,10 +71,25 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Builds a gateway that follows `rules`.
-    pub fn new(rules: Rules, ledger: Ledger, caller: Caller, courier: Courier) -> Self {
+    /// Builds a gateway that follows `rules`, which were read from this folder.
+    pub fn new(
+        folder: PathBuf,
+        rules: Rules,
+        ledger: Ledger,
+        caller: Caller,
+        courier: Courier,
+    ) -> Self {
         let (clock, metrics) = (caller.clock.clone(), caller.metrics.clone());
+        let version = rules.written.version.clone();
+        metrics.policy_in_force(version.digits(), version.digits());
         Self {
+            standing: ArcSwap::from_pointee(Standing {
+                version,
+                since: clock.now(),
+                refused: None,
+            }),
+            watch: Mutex::new(Watch::of(&folder, &rules.schemas)),
+            folder,
             rules: ArcSwap::from_pointee(rules),
             ledger,
             caller,
@@ -84,7 +106,7 @@ impl Gateway {
     /// Answers one request. Never fails: what goes wrong is an answer too.
     pub async fn handle(self: &Arc<Self>, request: &Request<Bytes>) -> Response<Bytes> {
         let rules = self.rules.load_full();
-        let mut trail = Trail::begin(&self.clock, &self.metrics, request.headers());
+        let mut trail = Trail::begin(&self.clock, &self.metrics, &rules, request.headers());
         let (method, path) = (request.method(), request.uri().path());
         let mut call = match rules.apis.recognise(method, path, request.headers(), request.body()) {
             Ok(call) => call,
@@ -104,7 +126,7 @@ impl Gateway {
         unread: Unread,
     ) -> Response<Bytes> {
         let rules = self.rules.load();
-        let trail = Trail::begin(&self.clock, &self.metrics, headers);
+        let trail = Trail::begin(&self.clock, &self.metrics, &rules, headers);
         let told_in = match rules.apis.recognise(method, path, headers, &[]) {
             Ok(call) => Arc::clone(call.dialect()),
             Err(unrecognised) => {

@@ -3,7 +3,7 @@
 //! The limits are asked in this order, and each cell that was taken stays taken: a request that is
 //! refused for its device has still cost its client one, so that nobody probes for free.
 
-use std::{collections::HashMap, num::NonZeroU32, time::Duration};
+use std::{collections::HashMap, hash::Hash, num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::{
     NotUntil, Quota, RateLimiter,
@@ -26,14 +26,29 @@ use self::{devices::Devices, pacer::Pacer};
 /// Holds everybody to their pace, by the generic cell rate algorithm.
 #[derive(Debug)]
 pub struct Limits {
-    clients: HashMap<ClientId, Direct>,
-    device: Option<RateLimiter<u64, Devices, Pacer, NoOpMiddleware<Duration>>>,
-    operators: HashMap<OperatorId, Direct>,
+    clients: HashMap<ClientId, Paced>,
+    device: Option<PacedDevices>,
+    operators: HashMap<OperatorId, Paced>,
     pacer: Pacer,
     metrics: Metrics,
 }
 
 type Direct = RateLimiter<NotKeyed, InMemoryState, Pacer, NoOpMiddleware<Duration>>;
+type Keyed = RateLimiter<u64, Devices, Pacer, NoOpMiddleware<Duration>>;
+
+// A limiter with what it was made by, so that it can be kept when other settings come.
+#[derive(Clone, Debug)]
+struct Paced {
+    rate: Rate,
+    limiter: Arc<Direct>,
+}
+
+#[derive(Clone, Debug)]
+struct PacedDevices {
+    rate: Rate,
+    keys_max: usize,
+    limiter: Arc<Keyed>,
+}
 
 /// Whose pace is held; whoever is not named here has none to keep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,26 +103,24 @@ impl Rate {
 }
 
 impl Limits {
-    /// Holds everybody to these settings from now on.
-    pub fn new(settings: Settings, clock: Clock, metrics: Metrics) -> Self {
-        let Settings { clients, device, operators, device_keys_max } = settings;
-        let pacer = Pacer::new(clock);
-        let direct = |rate: Rate| {
-            rate.quota().map(|quota| RateLimiter::direct_with_clock(quota, pacer.clone()))
-        };
-        let device = device
-            .and_then(Rate::quota)
-            .map(|quota| RateLimiter::new(quota, Devices::new(device_keys_max), pacer.clone()));
+    /// Holds everybody to these settings from now on. Whoever has the same pace as before has used up
+    /// as much of it as before.
+    pub fn new(settings: Settings, clock: Clock, metrics: Metrics, before: Option<&Self>) -> Self {
+        let Settings { clients, device, operators, device_keys_max: keys_max } = settings;
+        let pacer = before.map_or_else(|| Pacer::new(clock), |before| before.pacer.clone());
+        let kept = before.and_then(|before| before.device.clone());
+        let device = device.and_then(|rate| {
+            let kept = kept.filter(|kept| kept.rate == rate && kept.keys_max == keys_max);
+            kept.or_else(|| {
+                let limiter =
+                    RateLimiter::new(rate.quota()?, Devices::new(keys_max), pacer.clone());
+                Some(PacedDevices { rate, keys_max, limiter: Arc::new(limiter) })
+            })
+        });
         Self {
-            clients: clients
-                .into_iter()
-                .filter_map(|(id, rate)| Some((id, direct(rate)?)))
-                .collect(),
+            clients: paced(clients, &pacer, before.map(|before| &before.clients)),
             device,
-            operators: operators
-                .into_iter()
-                .filter_map(|(id, rate)| Some((id, direct(rate)?)))
-                .collect(),
+            operators: paced(operators, &pacer, before.map(|before| &before.operators)),
             pacer,
             metrics,
         }
@@ -115,7 +128,7 @@ impl Limits {
 
     /// Lets a request in, if its client keeps to its pace.
     pub fn admit(&self, grant: Grant) -> Result<Admission, TooMany> {
-        match self.clients.get(grant.client().id()).map_or(Ok(()), RateLimiter::check) {
+        match self.clients.get(grant.client().id()).map_or(Ok(()), Paced::check) {
             Ok(()) => Ok(Admission(grant)),
             Err(until) => Err(self.too_many("client", &until)),
         }
@@ -123,19 +136,20 @@ impl Limits {
 
     /// Is its device not asked for too often? The device by a keyed hash, whoever asks for it.
     pub fn admit_device(&self, _: &Admission, device_hash: u64) -> Result<(), TooMany> {
-        let check = self.device.as_ref().map_or(Ok(()), |device| device.check_key(&device_hash));
+        let check = self.device.as_ref();
+        let check = check.map_or(Ok(()), |device| device.limiter.check_key(&device_hash));
         check.map_err(|until| self.too_many("device", &until))
     }
 
     /// Is the operator not called too often?
     pub fn admit_operator(&self, _: &Admission, operator: &OperatorId) -> Result<(), TooMany> {
-        let check = self.operators.get(operator).map_or(Ok(()), RateLimiter::check);
+        let check = self.operators.get(operator).map_or(Ok(()), Paced::check);
         check.map_err(|until| self.too_many("operator", &until))
     }
 
     /// Forgets the devices that are well within their pace; to be called every few seconds.
     pub fn shrink(&self) {
-        if let Some(device) = &self.device {
+        if let Some(PacedDevices { limiter: device, .. }) = &self.device {
             device.retain_recent();
             device.shrink_to_fit();
             self.metrics.limiter_keys("device", device.len());
@@ -150,6 +164,28 @@ impl Limits {
         let retry_after = whole_seconds(until.wait_time_from(self.pacer.elapsed()));
         TooMany { pace: Pace { policy, quota: burst, window, remaining: 0, retry_after } }
     }
+}
+
+impl Paced {
+    fn check(&self) -> Result<(), NotUntil<Duration>> {
+        self.limiter.check()
+    }
+}
+
+fn paced<Id: Eq + Hash>(
+    rates: HashMap<Id, Rate>,
+    pacer: &Pacer,
+    before: Option<&HashMap<Id, Paced>>,
+) -> HashMap<Id, Paced> {
+    let limiters = rates.into_iter().filter_map(|(id, rate)| {
+        let kept = before.and_then(|before| before.get(&id)).filter(|kept| kept.rate == rate);
+        let kept = kept.cloned().or_else(|| {
+            let limiter = RateLimiter::direct_with_clock(rate.quota()?, pacer.clone());
+            Some(Paced { rate, limiter: Arc::new(limiter) })
+        });
+        Some((id, kept?))
+    });
+    limiters.collect()
 }
 
 impl Admission {

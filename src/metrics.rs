@@ -44,6 +44,8 @@ struct Families {
     connections_refused: IntCounterVec,
     malformed: IntCounterVec,
     draining: IntGaugeVec,
+    policy: IntGaugeVec,
+    policy_reads: IntCounterVec,
     build: IntGaugeVec,
 }
 
@@ -225,6 +227,18 @@ impl Metrics {
                 "1 while the gateway is on its way out",
                 &["phase"],
             )?,
+            policy: gauge(
+                &registry,
+                "qod_policy_info",
+                "1, with the version of the policies that are in force",
+                &["version"],
+            )?,
+            policy_reads: counter(
+                &registry,
+                "qod_policy_reads_total",
+                "Readings of the policies while the gateway runs",
+                &["outcome"],
+            )?,
             build: gauge(&registry, "qod_build_info", "1, with the version", &["version"])?,
             registry,
         };
@@ -368,6 +382,18 @@ impl Metrics {
     /// Counts a request that was no sound HTTP.
     pub fn malformed(&self, reason: &'static str) {
         self.0.malformed.with_label_values(&[reason]).inc();
+    }
+
+    /// Says which reading of the policies is in force, after which.
+    pub fn policy_in_force(&self, before: &str, version: &str) {
+        // There was none before the first.
+        _ = self.0.policy.remove_label_values(&[before]);
+        self.0.policy.with_label_values(&[version]).set(1);
+    }
+
+    /// Counts a reading of the policies.
+    pub fn policy_read(&self, outcome: &'static str) {
+        self.0.policy_reads.with_label_values(&[outcome]).inc();
     }
 
     /// Says that the gateway is on its way out.

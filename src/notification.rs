@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use quick_cache::sync::Cache;
 use rand::Rng;
@@ -83,7 +84,7 @@ pub struct Courier(Arc<Office>);
 struct Office {
     settings: Settings,
     ledger: Ledger,
-    dialects: Arc<Dialects>,
+    dialects: ArcSwap<Dialects>,
     clock: Clock,
     metrics: Metrics,
     outbound: Outbound,
@@ -134,7 +135,7 @@ impl Courier {
             guard: Arc::new(Guard::new(settings.private_networks.clone())),
             settings,
             ledger,
-            dialects,
+            dialects: ArcSwap::new(dialects),
             clock,
             metrics,
             outbound: Outbound::new(),
@@ -149,6 +150,11 @@ impl Courier {
             finishing: CancellationToken::new(),
             settling: TaskTracker::new(),
         }))
+    }
+
+    /// What is told from now on is told in these dialects.
+    pub fn speak(&self, dialects: &Arc<Dialects>) {
+        self.0.dialects.store(Arc::clone(dialects));
     }
 
     /// Begins to tell, in the runtime that this is called in, until [`Self::stopped`].

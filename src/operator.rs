@@ -134,9 +134,8 @@ const X_CORRELATOR: HeaderName = HeaderName::from_static("x-correlator");
 
 impl Operators {
     /// These operators.
-    pub fn new(settings: Vec<Settings>) -> Self {
-        let operators = settings.into_iter().map(Operator::new);
-        Self(operators.map(|operator| (operator.id().clone(), Arc::new(operator))).collect())
+    pub fn new(operators: impl IntoIterator<Item = Arc<Operator>>) -> Self {
+        Self(operators.into_iter().map(|operator| (operator.id().clone(), operator)).collect())
     }
 
     /// The operator of this name.
@@ -146,7 +145,8 @@ impl Operators {
 }
 
 impl Operator {
-    fn new(mut settings: Settings) -> Self {
+    /// An operator that nobody has called yet.
+    pub fn new(mut settings: Settings) -> Self {
         let shown = std::mem::take(&mut settings.credentials);
         let proof_header = settings.dialect.descriptor().proof_header;
         let credentials = Credentials::new(shown, &settings.id, proof_header, settings.timeout);

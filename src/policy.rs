@@ -31,6 +31,7 @@ mod settings;
 mod shape;
 mod source;
 mod words;
+mod written;
 mod yaml;
 
 pub use self::{
@@ -39,12 +40,18 @@ pub use self::{
         ApiSetting, Bounds, Callbacks, Drain, ExpiringToken, Keeping, Listener, Notifications,
         OperatorSettings, Place, ServerSettings, Speaks, TlsFiles,
     },
+    written::{Version, Written, documents, policy_files},
 };
-use self::{known::Known, source::Source};
+use self::{known::Known, source::Source, written::Said};
+
+// So often it is tried to read a folder that is being changed.
+const READINGS_MAX: usize = 5;
 
 /// The policies, checked.
 #[derive(Debug)]
 pub struct Policy {
+    /// What was read, letter by letter.
+    pub written: Written,
     /// How the server listens and what it puts up with.
     pub server: ServerSettings,
     /// Where sessions are kept.
@@ -135,6 +142,20 @@ impl PolicyFile {
 /// # Errors
 /// All faults of all files, in the order of their places.
 pub fn load(folder: &Path) -> Result<Policy, Vec<Fault>> {
+    // Whoever changes several files does not change them at once: a reading is good if all that it
+    // read was there at one time.
+    for _ in 0..READINGS_MAX {
+        let before = written::hash_of_files(folder);
+        let policy = read(folder, before);
+        if written::hash_of_files(folder) == before {
+            return policy;
+        }
+    }
+    let message = "the files are being changed while they are read".to_owned();
+    Err(vec![Fault { file: folder.to_owned(), line: 1, column: 1, message }])
+}
+
+fn read(folder: &Path, hash: written::Hash) -> Result<Policy, Vec<Fault>> {
     let mut faults = Vec::new();
     let dialects = dialects_of(folder, &mut faults);
     let [gateway, operators, routes, clients, profiles] = [
@@ -148,6 +169,7 @@ pub fn load(folder: &Path) -> Result<Policy, Vec<Fault>> {
     let known =
         Known::new(folder, &dialects, operators.as_ref(), profiles.as_ref(), clients.as_ref());
     let policy = judge(
+        hash,
         [
             gateway.as_ref(),
             operators.as_ref(),
@@ -203,18 +225,20 @@ fn dialects_of(folder: &Path, faults: &mut Vec<Fault>) -> Descriptors {
     judged.unwrap_or_default()
 }
 
-fn judge(
-    sources: [Option<&Source>; 5],
+fn judge<'s>(
+    hash: written::Hash,
+    sources: [Option<&'s Source>; 5],
     known: &Known<'_>,
     faults: &mut Vec<Fault>,
 ) -> Option<Policy> {
     let [gateway, operators, routes, clients, profiles] = sources;
+    let says = |source: Option<&'s Source>| source.map(Source::root);
+    let said = (says(gateway), says(operators), says(clients));
     let gateway = gateway.and_then(|source| {
         source.typed::<gateway::File>(faults).judge(source.root(), known, faults)
     });
     let profiles = profiles
         .map(|source| source.typed::<profiles::File>(faults).judge(source.root(), known, faults));
-    let at = operators.map(Source::root);
     let operators = operators
         .map(|source| source.typed::<operators::File>(faults).judge(source.root(), known, faults));
     let routes = routes
@@ -222,10 +246,11 @@ fn judge(
     let clients = clients.and_then(|source| {
         source.typed::<clients::File>(faults).judge(source.root(), known, faults)
     });
-    let (gateway, mut operators, at) = (gateway?, operators?, at?);
+    let said = Said { gateway: said.0?, operators: said.1?, clients: said.2? };
+    let (gateway, mut operators) = (gateway?, operators?);
     let (profiles, routes, clients) = (profiles?, routes?, clients?);
     for operator in &mut operators {
-        let at = at.key("operators").key(&operator.id.0);
+        let at = said.operators.key("operators").key(&operator.id.0);
         operator.fitting.qos_profiles = profiles.names_at(&operator.id.0);
         if operator.fitting.qos_profiles.is_empty() {
             let message = "no profile that may be asked for names this operator";
@@ -248,6 +273,7 @@ fn judge(
     let rates = operators.iter().filter_map(|operator| Some((operator.id.clone(), operator.rate?)));
     let catalogue = Arc::new(profiles.catalogue);
     Some(Policy {
+        written: Written::new(hash, &gateway.schemas, said, &operators),
         server: gateway.server,
         keeping: gateway.keeping,
         notifications: gateway.notifications,

@@ -58,8 +58,8 @@ pub trait Desk: Send + Sync + 'static {
 /// What a process serves: the desk of its clients, and what whoever runs it must know.
 #[async_trait]
 pub trait Site: Desk {
-    /// Is all there that requests will need?
-    fn ready(&self) -> Result<(), String>;
+    /// Is all there that requests will need? What else whoever asks should know.
+    fn ready(&self) -> Result<Option<String>, String>;
 
     /// Brings up to date what is counted only when somebody looks; called before metrics are told.
     async fn measure(&self);
@@ -72,6 +72,14 @@ pub trait Site: Desk {
 
     /// Answers whoever runs the gateway, on the admin listener; nothing, if the path is none.
     async fn look_inside(&self, request: &Inside<'_>) -> Option<Response<Vec<u8>>>;
+
+    /// Reads anew what it was told when it was started, if it can.
+    async fn reread(&self) {}
+
+    /// By which reading of that it serves; told in the header of every answer on the admin listener.
+    fn version(&self) -> Option<Arc<str>> {
+        None
+    }
 
     /// Waits until nothing runs on that an answered request has left behind.
     async fn settled(&self);

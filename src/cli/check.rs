@@ -2,14 +2,13 @@
 
 use std::{path::Path, process::ExitCode};
 
-use super::{caller, load_dialects, serve, terminal};
+use super::{caller, serve, terminal};
 use crate::gateway::Rules;
 
 pub(super) fn run(folder: &Path) -> Result<ExitCode, String> {
     let policy = serve::load(folder)?;
-    let dialects = load_dialects(&policy.schemas, &policy.dialects)?;
     let operators = policy.operators.len();
-    Rules::new(policy, &dialects, &caller()?)?;
+    Rules::new(policy, &caller()?, None)?;
     terminal::line(&format!("{}: sound, {operators} operators", folder.display()));
     Ok(ExitCode::SUCCESS)
 }

@@ -79,8 +79,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         start_operator(&dialects, dialect, at(port))?;
     }
     let policy = serve::load(&folder.0)?;
+    let policies = folder.0.clone();
     let gateway: JoinHandle<Result<ExitCode, String>> =
-        thread::spawn(move || serve::serve(policy, false, PathBuf::new()));
+        thread::spawn(move || serve::serve(&policies, policy, false, PathBuf::new()));
 
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     let all_as_told = runtime.block_on(async {

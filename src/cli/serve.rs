@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response, header};
 
-use super::{caller, load_dialects, probe};
+use super::{caller, probe};
 use crate::{
     gateway::{Gateway, Rules},
     ledger::{Ledger, Opening},
@@ -62,7 +62,7 @@ fn unread(rejection: Rejection) -> Unread {
 
 #[async_trait]
 impl Site for Served {
-    fn ready(&self) -> Result<(), String> {
+    fn ready(&self) -> Result<Option<String>, String> {
         self.0.ready()
     }
 
@@ -83,6 +83,15 @@ impl Site for Served {
         self.0.upkeep().await;
     }
 
+    async fn reread(&self) {
+        // What is wrong has been told in the log.
+        _ = self.0.reread().await;
+    }
+
+    fn version(&self) -> Option<Arc<str>> {
+        Some(Arc::clone(self.0.standing().version.digits()))
+    }
+
     async fn settled(&self) {
         self.0.settled().await;
     }
@@ -99,7 +108,7 @@ pub(super) fn run(
         let callbacks = policy.server.callbacks.iter().map(|callbacks| callbacks.listener.address);
         listeners.chain([policy.server.admin]).chain(callbacks).try_for_each(probe)?;
     }
-    serve(policy, upgrade, upgrade_socket)
+    serve(folder, policy, upgrade, upgrade_socket)
 }
 
 /// Reads a folder; what is wrong with it comes one fault a line.
@@ -117,27 +126,27 @@ fn not_followed(faults: &[policy::Fault]) -> String {
     format!("the policies cannot be followed\n{}", lines.join("\n"))
 }
 
-/// Serves what a policy says.
+/// Serves what a policy says that was read from a folder.
 pub(super) fn serve(
+    folder: &Path,
     policy: Policy,
     upgrade: bool,
     upgrade_socket: PathBuf,
 ) -> Result<ExitCode, String> {
     let caller = caller()?;
-    let dialects = load_dialects(&policy.schemas, &policy.dialects)?;
     let settings = policy.server.clone();
     let ledger = open_ledger(&policy.keeping, upgrade, &caller)?;
     let (metrics, clock) = (caller.metrics.clone(), caller.clock.clone());
     let telling = policy.notifications.settings.clone();
+    let rules = Rules::new(policy, &caller, None)?;
     let courier = Courier::new(
         telling,
         ledger.clone(),
-        Arc::clone(&dialects),
+        Arc::clone(&rules.dialects),
         clock.clone(),
         metrics.clone(),
     );
-    let rules = Rules::new(policy, &dialects, &caller)?;
-    let gateway = Arc::new(Gateway::new(rules, ledger, caller, courier));
+    let gateway = Arc::new(Gateway::new(folder.to_owned(), rules, ledger, caller, courier));
     let called_back: Arc<dyn Desk> = Arc::new(CalledBack(Arc::clone(&gateway)));
     let serving = Serving {
         listeners: settings.listeners,

@@ -12,9 +12,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
 
-use super::{caller, probe, told};
+use super::{caller, probe};
 use crate::{
     dialect::{Descriptors, Dialects},
+    gateway::unread,
     identity::pop::ProofKey,
     kept::secret_of,
     policy::{Bounds, Drain, Listener},
@@ -125,8 +126,8 @@ impl Desk for Simulated {
 
 #[async_trait]
 impl Site for Simulated {
-    fn ready(&self) -> Result<(), String> {
-        Ok(())
+    fn ready(&self) -> Result<Option<String>, String> {
+        Ok(None)
     }
 
     async fn measure(&self) {}
@@ -174,7 +175,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, String> {
     probe(arguments.listen)?;
     let known = Descriptors::released();
     let dialects = Dialects::load_only(&arguments.schemas, &known, &arguments.dialect);
-    let dialects = dialects.map_err(|faults| told(&arguments.schemas, &faults))?;
+    let dialects = dialects.map_err(|faults| unread(&arguments.schemas, &faults))?;
     let dialect = dialects.named(&arguments.dialect).ok_or_else(|| {
         let names = known.names().join(", ");
         format!("no dialect is called `{}`; there are {names}", arguments.dialect)

@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod notifications;
+mod policies;
 
 /// The header field that says after which line to go on.
 pub const NEXT: &str = "qod-next";
@@ -40,7 +41,7 @@ pub struct Wanted {
 }
 
 impl Gateway {
-    /// Answers on `/sessions` and `/notifications`; nothing, if the path is none.
+    /// Answers on `/sessions`, `/notifications` and `/policies`; nothing, if the path is none.
     pub async fn look_inside(
         &self,
         (method, path, query): (&Method, &str, &str),
@@ -48,6 +49,9 @@ impl Gateway {
     ) -> Option<Response<Vec<u8>>> {
         if let Some(rest) = path.strip_prefix("/notifications") {
             return self.look_at_notifications(method, rest, query, from_a_browser);
+        }
+        if let Some(rest) = path.strip_prefix("/policies") {
+            return self.look_at_policies(method, rest, from_a_browser).await;
         }
         let rest = path.strip_prefix("/sessions")?;
         let wanted = match Wanted::read(query) {

@@ -33,6 +33,7 @@ impl Gateway {
         }
         rules.limits.shrink();
         rules.identity.refresh().await;
+        self.watch();
     }
 
     /// Counts what the ledger holds.
@@ -51,12 +52,15 @@ impl Gateway {
         self.rules.load_full().identity.warm_up().await;
     }
 
-    /// Is all there that requests will need?
-    pub fn ready(&self) -> Result<(), String> {
+    /// Is all there that requests will need? It may be, and the policies not be followed as they are
+    /// now.
+    pub fn ready(&self) -> Result<Option<String>, String> {
         if !self.rules.load().identity.ready() {
             return Err("no keys of a token issuer yet".to_owned());
         }
-        self.ledger.health().map_err(|cause| format!("sessions cannot be written down: {cause}"))
+        let health = self.ledger.health();
+        health.map_err(|cause| format!("sessions cannot be written down: {cause}"))?;
+        Ok(self.standing().not_followed())
     }
 
     /// Waits until no operator is being asked any more, and closes the ledger.

@@ -1,21 +1,29 @@
 //! What the policies say, put into the rooms that follow it: one reading, for one request whole.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     access::Access,
-    dialect::{Api, Apis, Call, Dialect, Dialects, Speaks, Strictness},
-    identity::Identity,
+    dialect::{Api, Apis, Call, Dialect, Dialects, SchemaFault, Speaks, Strictness},
+    identity::{self, Identity},
     limit::{Admission, Limits},
     operator::{self, Caller, Operator, Operators},
     outbound::Endpoint,
-    policy::{self, ApiSetting, ExpiringToken, OperatorSettings, Policy},
+    policy::{self, ApiSetting, ExpiringToken, OperatorSettings, Policy, Written},
     qod::{CreateSession, Moment, OperatorId},
     refusal::Refusal,
 };
 
 /// One reading of the policies.
 pub struct Rules {
+    /// What was read.
+    pub written: Written,
+    /// The folder of the OpenAPI documents.
+    pub schemas: PathBuf,
     /// Every dialect there is.
     pub dialects: Arc<Dialects>,
     /// What an error is told in on a path that no API is on.
@@ -27,7 +35,7 @@ pub struct Rules {
     /// How bodies are read.
     pub strictness: Strictness,
     /// Whose tokens to trust.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// What each client may do.
     pub access: Access,
     /// How often.
@@ -39,23 +47,44 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Puts policies that have been checked into force.
+    /// Puts policies that have been checked into force. What they say as they did before stays as it
+    /// is, with all that it remembers.
     ///
     /// # Errors
     /// What the check cannot see: a key file that has changed since, a schema that is missing.
-    pub fn new(policy: Policy, dialects: &Arc<Dialects>, caller: &Caller) -> Result<Self, String> {
-        let Caller { outbound, clock, metrics } = caller.clone();
+    pub fn new(policy: Policy, caller: &Caller, before: Option<&Self>) -> Result<Self, String> {
+        let written = policy.written;
+        let dialects = before
+            .filter(|before| before.written.same_dialects(&written))
+            .map(|before| Arc::clone(&before.dialects));
+        let dialects = dialects.map_or_else(
+            || Dialects::load_all(&policy.schemas, &policy.dialects).map(Arc::new),
+            Ok,
+        );
+        let dialects = dialects.map_err(|faults| unread(&policy.schemas, &faults))?;
         let named = |name: &str| {
             dialects.named(name).cloned().ok_or_else(|| format!("no dialect is called `{name}`"))
         };
-        let identity = Identity::new(policy.identity, outbound, clock.clone(), metrics.clone())
-            .map_err(|faults| format!("{faults:?}"))?;
+        let identity = before.filter(|before| before.written.same_identity(&written)).map_or_else(
+            || identity_of(policy.identity, caller),
+            |it| Ok(Arc::clone(&it.identity)),
+        )?;
         let apis = policy.apis.into_iter().map(|api| api_of(api, &named));
         let callback_url = policy.server.callbacks.map(|callbacks| callbacks.url.into());
         let operators = policy
             .operators
             .into_iter()
-            .map(|operator| operator_of(operator, callback_url.clone(), &named));
+            .map(|operator| {
+                let kept = before
+                    .filter(|before| before.written.same_operator(&written, &operator.id))
+                    .and_then(|before| before.operators.find(&operator.id));
+                kept.map_or_else(
+                    || operator_of(operator, callback_url.clone(), &named),
+                    |kept| Ok(Arc::clone(kept)),
+                )
+            })
+            .collect::<Result<Vec<_>, String>>()?;
+        let Caller { clock, metrics, .. } = caller.clone();
         Ok(Self {
             plainest: named("camara-0.10.1")?,
             apis: Apis::new(apis.collect::<Result<_, _>>()?),
@@ -63,10 +92,12 @@ impl Rules {
             strictness: policy.strictness,
             identity,
             access: policy.access,
-            limits: Limits::new(policy.limits, clock, metrics),
+            limits: Limits::new(policy.limits, clock, metrics, before.map(|before| &before.limits)),
             routes: policy.routes,
-            operators: Operators::new(operators.collect::<Result<_, _>>()?),
-            dialects: Arc::clone(dialects),
+            operators: Operators::new(operators),
+            schemas: policy.schemas,
+            dialects,
+            written,
         })
     }
 
@@ -101,6 +132,22 @@ impl Rules {
     }
 }
 
+fn identity_of(settings: identity::Settings, caller: &Caller) -> Result<Arc<Identity>, String> {
+    let Caller { outbound, clock, metrics } = caller.clone();
+    let identity = Identity::new(settings, outbound, clock, metrics);
+    identity
+        .map(Arc::new)
+        .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+/// What is wrong with the documents in a folder.
+pub fn unread(schemas: &Path, faults: &[SchemaFault]) -> String {
+    let line = |fault: &SchemaFault| {
+        schemas.join(&fault.file).display().to_string() + ": " + &fault.message
+    };
+    faults.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 fn api_of(
     api: ApiSetting,
     named: &impl Fn(&str) -> Result<Arc<Dialect>, String>,
@@ -119,10 +166,10 @@ fn operator_of(
     settings: OperatorSettings,
     callback_url: Option<Arc<str>>,
     named: &impl Fn(&str) -> Result<Arc<Dialect>, String>,
-) -> Result<operator::Settings, String> {
+) -> Result<Arc<Operator>, String> {
     let endpoint = Endpoint::parse(&settings.endpoint, settings.connections_max)
         .map_err(|error| format!("operator {}: {error}", settings.id))?;
-    Ok(operator::Settings {
+    Ok(Arc::new(Operator::new(operator::Settings {
         id: settings.id,
         dialect: named(&settings.dialect)?,
         endpoint,
@@ -133,5 +180,8 @@ fn operator_of(
         timeout: settings.timeout,
         fitting: settings.fitting,
         rules: settings.rules,
-    })
+    })))
 }
+
+#[cfg(test)]
+mod tests;

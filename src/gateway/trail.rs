@@ -1,5 +1,7 @@
 //! What a request leaves behind: its answer, one audit line, and what is counted and measured.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 
@@ -26,10 +28,16 @@ pub(super) struct Trail {
 }
 
 impl Trail {
-    pub(super) fn begin(clock: &Clock, metrics: &Metrics, headers: &HeaderMap) -> Self {
+    pub(super) fn begin(
+        clock: &Clock,
+        metrics: &Metrics,
+        rules: &Rules,
+        headers: &HeaderMap,
+    ) -> Self {
         let (now, correlator) = (clock.tick(), correlator::of(headers));
         let entry = audit::Entry {
             correlator: correlator.to_str().ok().map(str::to_owned),
+            policy: Some(Arc::clone(rules.written.version.digits())),
             ..audit::Entry::default()
         };
         Self {

@@ -93,7 +93,8 @@ impl Office {
         if expires_at.is_some_and(|at| at <= self.clock.now()) {
             return not_called(Verdict::Gone(Reason::ExpiredToken));
         }
-        let Some(dialect) = self.dialects.named(&notice.dialect) else {
+        let dialects = self.dialects.load_full();
+        let Some(dialect) = dialects.named(&notice.dialect) else {
             return not_called(Verdict::Dropped(Reason::UnknownDialect));
         };
         let Some(notification) = dialect.notification(&notice.event, &notice.sink) else {

@@ -144,6 +144,11 @@ impl<'a> Spot<'a> {
         entries.iter().map(|entry| entry.key.as_str())
     }
 
+    /// What it says; `null`, if it is not there.
+    pub(super) fn to_json(self) -> Value {
+        self.node.map(Node::to_json).unwrap_or_default()
+    }
+
     /// Is it `true`?
     pub(super) fn is_true(self) -> bool {
         matches!(self.node.map(|node| &node.kind), Some(Kind::Bool(true)))

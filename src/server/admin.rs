@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use http::{Response, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
 
 use super::{Inside, Site, doors::Doors, drain::Leaving};
 use crate::metrics::Metrics;
+
+/// The reading of the policies that is in force.
+const POLICY_VERSION: HeaderName = HeaderName::from_static("qod-policy-version");
 
 /// Answers them.
 pub(super) struct Admin {
@@ -31,13 +33,14 @@ impl Admin {
             "/readyz" if self.leaving.is_lame() => (503, TEXT, "leaving\n".to_owned()),
             "/readyz" if !self.doors.are_open() => (503, TEXT, "not listening yet\n".to_owned()),
             "/readyz" => match self.site.ready() {
-                Ok(()) => (200, TEXT, "ready\n".to_owned()),
+                Ok(more) => (200, TEXT, format!("ready\n{}", more.unwrap_or_default())),
                 Err(reason) => (503, TEXT, format!("{reason}\n")),
             },
             _ => (
                 404,
                 TEXT,
-                "expected /metrics, /healthz, /readyz, /sessions or /notifications\n".to_owned(),
+                "expected /metrics, /healthz, /readyz, /sessions, /notifications or /policies\n"
+                    .to_owned(),
             ),
         }
     }
@@ -53,18 +56,22 @@ impl ServeHttp for Admin {
             query: head.uri.query().unwrap_or_default(),
             headers: &head.headers,
         };
-        if let Some(mut response) = self.site.look_inside(&inside).await {
-            let length = response.body().len();
-            response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
-            return response;
-        }
-        let (status, kind, text) = self.answer(inside.path).await;
-        let body = Bytes::from(text);
-        let mut response = Response::new(body.to_vec());
-        *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
+        let told = self.site.look_inside(&inside).await;
+        let mut response = if let Some(response) = told {
+            response
+        } else {
+            let (status, kind, text) = self.answer(inside.path).await;
+            let mut response = Response::new(text.into_bytes());
+            *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+            response
+        };
+        let length = response.body().len();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
-        headers.insert(header::CONTENT_LENGTH, body.len().into());
+        headers.insert(header::CONTENT_LENGTH, length.into());
+        if let Some(version) = self.site.version().and_then(|version| version.parse().ok()) {
+            headers.insert(POLICY_VERSION, version);
+        }
         response
     }
 }

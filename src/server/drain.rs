@@ -15,7 +15,7 @@ use pingora::{
     services::background::BackgroundService,
 };
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::Notify,
     time::{interval, sleep, timeout},
 };
@@ -133,7 +133,14 @@ impl ShutdownSignalWatch for LameDuck {
     }
 }
 
-/// Does the site's upkeep every second, and says when all is done.
+async fn received(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => _ = signal.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Does the site's upkeep every second, has it read its policies anew on HUP, and says when all is done.
 pub(super) struct Upkeep {
     pub(super) site: Arc<dyn Site>,
     pub(super) doors: Arc<Doors>,
@@ -145,11 +152,14 @@ pub(super) struct Upkeep {
 #[async_trait]
 impl BackgroundService for Upkeep {
     async fn start(&self, mut shutdown: ShutdownWatch) {
+        // From the beginning: without, the signal would end the process.
+        let mut hang_up = signal(SignalKind::hangup()).ok();
         tokio::join!(self.site.warm_up(), self.doors.wait_open());
         let mut every_second = interval(Duration::from_secs(1));
         while !*shutdown.borrow() {
             tokio::select! {
                 _ = every_second.tick() => self.site.upkeep().await,
+                () = received(hang_up.as_mut()) => self.site.reread().await,
                 changed = shutdown.changed() => if changed.is_err() { break },
             }
         }

@@ -21,6 +21,7 @@ mod notifications;
 mod operators;
 mod profiles;
 mod refusals;
+mod reload;
 mod release_1;
 mod release_1_2;
 mod shipped;

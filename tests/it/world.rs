@@ -216,9 +216,14 @@ impl World {
         self.at(OPERATOR_PORT + u16::try_from(place).unwrap())
     }
 
+    /// Where whoever runs it asks.
+    pub(crate) fn inside(&self) -> SocketAddr {
+        self.at(ADMIN_PORT)
+    }
+
     /// Asks the admin listener; nothing, if nobody listens there.
     pub(crate) fn admin(&self, path: &str) -> Option<Answer> {
-        http::try_send(self.at(ADMIN_PORT), "GET", path, &[], "")
+        http::try_send(self.inside(), "GET", path, &[], "")
     }
 
     pub(crate) fn operator_of(&self, dialect: &str) -> SocketAddr {

@@ -234,7 +234,7 @@ async fn admissions(clock: &Clock, metrics: &Metrics) -> HashMap<&'static str, A
     });
     let terms = clients.map(|client| (client.into(), Arc::clone(&terms)));
     let access = Access::new(&rule, terms.into());
-    let limits = Limits::new(limit::Settings::default(), clock.clone(), metrics.clone());
+    let limits = Limits::new(limit::Settings::default(), clock.clone(), metrics.clone(), None);
     let mut admissions = HashMap::new();
     for client in clients {
         let mut headers = HeaderMap::new();

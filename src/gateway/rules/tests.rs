@@ -1,0 +1,99 @@
+//! What stays as it is when the policies are read anew.
+
+use std::fs;
+
+use super::*;
+use crate::{clock::Clock, metrics::Metrics, outbound::Outbound};
+
+/// A copy of the shipped folder.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let name = format!("qod-gateway-rules-{}-{name}", std::process::id());
+        let folder = Self(std::env::temp_dir().join(name));
+        fs::create_dir_all(&folder.0).unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for entry in fs::read_dir(root.join("policies")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                fs::copy(&path, folder.0.join(path.file_name().unwrap())).unwrap();
+            }
+        }
+        let schemas = format!("schemas: {}\n", root.join("schemas").display());
+        folder.change("gateway.yaml", "schemas: ../schemas\n", &schemas);
+        folder
+    }
+
+    fn change(&self, file: &str, from: &str, to: &str) {
+        let text = fs::read_to_string(self.0.join(file)).unwrap();
+        assert!(text.contains(from), "{file} has no `{from}`");
+        fs::write(self.0.join(file), text.replacen(from, to, 1)).unwrap();
+    }
+
+    fn rules(&self, caller: &Caller, before: Option<&Rules>) -> Rules {
+        Rules::new(policy::load(&self.0).unwrap(), caller, before).unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn caller() -> Caller {
+    Caller { outbound: Outbound::new(), clock: Clock::system(), metrics: Metrics::new().unwrap() }
+}
+
+// Which operators are the very ones that there were.
+fn kept(before: &Rules, after: &Rules) -> Vec<(String, bool)> {
+    let mut ids: Vec<&OperatorId> = after.written.operators().collect();
+    ids.sort();
+    let same = |id: &OperatorId| {
+        let (one, other) = (before.operators.find(id).unwrap(), after.operators.find(id).unwrap());
+        Arc::ptr_eq(one, other)
+    };
+    ids.into_iter().map(|id| (id.to_string(), same(id))).collect()
+}
+
+#[test]
+fn what_is_said_as_before_stays_as_it_is() {
+    let (folder, caller) = (Folder::new("same"), caller());
+    let first = folder.rules(&caller, None);
+    folder.change("operators.yaml", "timeout: 5s", "timeout: 6s");
+    let second = folder.rules(&caller, Some(&first));
+    assert_ne!(first.written.version, second.written.version);
+    assert!(Arc::ptr_eq(&first.dialects, &second.dialects));
+    assert!(Arc::ptr_eq(&first.identity, &second.identity));
+    let (same, others): (Vec<_>, Vec<_>) =
+        kept(&first, &second).into_iter().partition(|(_, kept)| *kept);
+    assert_eq!((same.len(), others.len()), (2, 1), "{same:?} {others:?}");
+
+    // What an operator calls a profile is said of it elsewhere.
+    folder.change("profiles.yaml", "telefonica-es: QOS_E", "telefonica-es: QOS_OTHER");
+    let third = folder.rules(&caller, Some(&second));
+    let changed: Vec<_> = kept(&second, &third).into_iter().filter(|(_, kept)| !kept).collect();
+    assert_eq!(changed, [("telefonica-es".to_owned(), false)]);
+
+    folder.change("clients.yaml", "tokens_cached_max: 100000", "tokens_cached_max: 7");
+    let fourth = folder.rules(&caller, Some(&third));
+    assert!(!Arc::ptr_eq(&third.identity, &fourth.identity));
+    assert!(kept(&third, &fourth).iter().all(|(_, kept)| *kept));
+    // The same letters are the same reading.
+    assert_eq!(folder.rules(&caller, None).written.version, fourth.written.version);
+}
+
+#[test]
+fn what_a_process_is_started_with_is_told_with_its_place() {
+    let (folder, caller) = (Folder::new("fixed"), caller());
+    let first = folder.rules(&caller, None);
+    assert_eq!(first.written.not_followed(&folder.rules(&caller, None).written), []);
+    let path = folder.0.join("gateway.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    let line = text.lines().position(|line| line == "drain:").unwrap() + 1;
+    folder.change("gateway.yaml", "grace: 30s", "grace: 31s");
+    let faults = first.written.not_followed(&folder.rules(&caller, None).written);
+    let told: Vec<_> = faults.iter().map(|fault| (fault.line, fault.column)).collect();
+    assert_eq!(told, [(u64::try_from(line).unwrap(), 1)], "{faults:?}");
+}

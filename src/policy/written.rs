@@ -1,0 +1,176 @@
+//! What the policies say, letter by letter: by that it is known whether what was built from an earlier
+//! reading still holds, and whether a process that runs can follow a later one.
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::{PolicyFile, fault::Fault, settings::OperatorSettings, source::Spot};
+use crate::qod::OperatorId;
+
+/// What is set up once and for all when a process starts (in `gateway.yaml`).
+const FIXED: [&str; 7] =
+    ["listeners", "admin", "callbacks", "notifications", "store", "bounds", "drain"];
+/// What `clients.yaml` says of others than those who vouch for clients.
+const NOT_OF_IDENTITY: [&str; 4] = ["scope", "device_limit", "defaults", "clients"];
+
+/// A reading of the policies, by what was read: the same letters, the same version. It is the
+/// beginning of a SHA-256 over all files and documents, 16 hexadecimal digits of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(Arc<str>);
+
+/// One reading, letter by letter.
+#[derive(Debug)]
+pub struct Written {
+    /// Which one it is.
+    pub version: Version,
+    dialects: Hash,
+    identity: Value,
+    operators: BTreeMap<OperatorId, Value>,
+    fixed: Vec<Fixed>,
+}
+
+#[derive(Debug)]
+struct Fixed {
+    key: &'static str,
+    says: Value,
+    // Told if another reading says something else.
+    fault: Fault,
+}
+
+pub(super) type Hash = [u8; 32];
+
+/// The files that are looked into, whole.
+#[derive(Clone, Copy)]
+pub(super) struct Said<'a> {
+    pub(super) gateway: Spot<'a>,
+    pub(super) operators: Spot<'a>,
+    pub(super) clients: Spot<'a>,
+}
+
+impl Version {
+    fn of(parts: &[Hash]) -> Self {
+        let hash = Sha256::digest(parts.concat());
+        let head = hash.iter().take(8).fold(0_u64, |head, byte| head << 8 | u64::from(*byte));
+        Self(format!("{head:016x}").into())
+    }
+
+    /// Its digits.
+    pub const fn digits(&self) -> &Arc<str> {
+        &self.0
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Written {
+    /// `files` is what the policy files are by [`hash_of_files`].
+    pub(super) fn new(
+        files: Hash,
+        schemas: &Path,
+        said: Said<'_>,
+        operators: &[OperatorSettings],
+    ) -> Self {
+        let Said { gateway, clients, .. } = said;
+        let documents = hash_of(documents(schemas));
+        let fault = |at: Spot<'_>, key| {
+            at.name(key).fault(format!(
+                "`{key}` cannot be changed while the gateway runs: restart it, or put it back"
+            ))
+        };
+        let fixed = FIXED.map(|key| Fixed {
+            key,
+            says: gateway.key(key).to_json(),
+            fault: fault(gateway, key),
+        });
+        let identity = clients.keys().filter(|key| !NOT_OF_IDENTITY.contains(key));
+        Self {
+            version: Version::of(&[files, documents]),
+            dialects: documents,
+            identity: identity.map(|key| (key.to_owned(), clients.key(key).to_json())).collect(),
+            operators: operators
+                .iter()
+                .map(|one| (one.id.clone(), of_operator(said, one)))
+                .collect(),
+            fixed: fixed.into(),
+        }
+    }
+
+    /// What a process that was started by this reading cannot follow of a later one.
+    pub fn not_followed(&self, later: &Self) -> Vec<Fault> {
+        let others = later.fixed.iter().filter(|part| {
+            !self.fixed.iter().any(|own| own.key == part.key && own.says == part.says)
+        });
+        others.map(|part| part.fault.clone()).collect()
+    }
+
+    /// The operators that are spoken of.
+    pub fn operators(&self) -> impl Iterator<Item = &OperatorId> {
+        self.operators.keys()
+    }
+
+    /// Are the dialects the same?
+    pub fn same_dialects(&self, other: &Self) -> bool {
+        self.dialects == other.dialects
+    }
+
+    /// Are the same tokens believed?
+    pub fn same_identity(&self, other: &Self) -> bool {
+        self.identity == other.identity
+    }
+
+    /// Is all that is said of an operator the same?
+    pub fn same_operator(&self, other: &Self, id: &OperatorId) -> bool {
+        let (own, others) = (self.operators.get(id), other.operators.get(id));
+        own.is_some() && own == others && self.same_dialects(other)
+    }
+}
+
+/// The policy files of a folder, whether or not they are there.
+pub fn policy_files(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    PolicyFile::ALL.iter().map(|file| folder.join(file.name()))
+}
+
+/// The documents of a schemas folder. All of them: which of them count is for the dialects to say.
+pub fn documents(schemas: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(schemas).into_iter().flatten().filter_map(Result::ok);
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    paths.sort();
+    paths.into_iter()
+}
+
+/// What there is in the files of a folder.
+pub(super) fn hash_of_files(folder: &Path) -> Hash {
+    hash_of(policy_files(folder))
+}
+
+fn hash_of(paths: impl Iterator<Item = PathBuf>) -> Hash {
+    let mut whole = Sha256::new();
+    for path in paths {
+        let mut one = Sha256::new();
+        // What cannot be read is told where it is read for its sense.
+        let found = fs::File::open(&path).and_then(|mut file| io::copy(&mut file, &mut one));
+        whole.update(path.as_os_str().as_encoded_bytes());
+        whole.update([u8::from(found.is_ok())]);
+        whole.update(one.finalize());
+    }
+    whole.finalize().into()
+}
+
+// Its entry, and what the profiles are called there.
+fn of_operator(said: Said<'_>, operator: &OperatorSettings) -> Value {
+    let names = operator.fitting.qos_profiles.iter();
+    let names: Value = names.map(|(own, theirs)| (own.clone(), theirs.as_str())).collect();
+    Value::Array(vec![said.operators.key("operators").key(&operator.id.0).to_json(), names])
+}
