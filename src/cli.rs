@@ -19,6 +19,7 @@ mod check;
 mod demo;
 mod notifications;
 mod reload;
+mod schema;
 mod serve;
 mod sessions;
 mod simulate;
@@ -58,6 +59,12 @@ enum Command {
         #[arg(value_name = "DIR", default_value = "policies")]
         policies: PathBuf,
     },
+    /// Show the JSON Schema of a policy file, for editors
+    Schema {
+        /// The file: gateway, operators, routes, clients, profiles or dialects
+        #[arg(value_name = "FILE")]
+        file: String,
+    },
     /// Look at the sessions that a gateway holds
     Sessions(sessions::Arguments),
     /// Look at what clients have not heard yet of their sessions
@@ -79,6 +86,7 @@ pub fn run() -> ExitCode {
         Command::Demo(_)
             | Command::Check { .. }
             | Command::Reload { .. }
+            | Command::Schema { .. }
             | Command::Sessions(_)
             | Command::Notifications(_)
     );
@@ -94,6 +102,7 @@ pub fn run() -> ExitCode {
         }
         Command::Check { policies } => check::run(&policies),
         Command::Reload { policies } => reload::run(&policies),
+        Command::Schema { file } => schema::run(&file),
         Command::Sessions(arguments) => sessions::run(&arguments),
         Command::Notifications(arguments) => notifications::run(&arguments),
         Command::SimulateOperator(arguments) => simulate::run(arguments),

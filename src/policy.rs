@@ -132,6 +132,11 @@ impl PolicyFile {
         }
     }
 
+    /// The same, for people and editors to read.
+    pub fn json_schema_text(self) -> String {
+        format!("{:#}", self.json_schema())
+    }
+
     fn read(self, folder: &Path, faults: &mut Vec<Fault>) -> Option<Source> {
         Source::read(folder.join(self.name()), &self.json_schema(), faults)
     }

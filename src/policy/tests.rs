@@ -66,6 +66,25 @@ fn shipped() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("policies")
 }
 
+/// `UPDATE_GOLDEN=1` writes the schemas anew.
+#[test]
+fn the_schemas_that_editors_read_are_those_of_the_types_and_named_in_the_shipped_files() {
+    for file in PolicyFile::ALL {
+        let stem = file.name().strip_suffix(".yaml").unwrap();
+        let path = shipped().join("schema").join(format!("{stem}.json"));
+        let text = file.json_schema_text() + "\n";
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, &text).unwrap();
+        }
+        let shown = fs::read_to_string(&path).unwrap_or_default();
+        assert!(shown == text, "{}: run the tests with UPDATE_GOLDEN=1", path.display());
+        let Ok(policy) = fs::read_to_string(shipped().join(file.name())) else { continue };
+        let first = format!("# yaml-language-server: $schema=schema/{stem}.json");
+        assert_eq!(policy.lines().next(), Some(first.as_str()), "{}", file.name());
+    }
+}
+
 /// One change to the shipped folder, and the fault that it makes where `§` stands.
 #[track_caller]
 fn assert_fault(file: &str, from: &str, to: &str, expected: &str) {
@@ -233,7 +252,7 @@ fn what_contradicts_itself_is_a_fault() {
             "gateway.yaml",
             "127.0.0.1:9090",
             "§0.0.0.0:8080",
-            "the address is taken by the listener of line 7",
+            "the address is taken by the listener of line 8",
         ),
         (
             "gateway.yaml",
@@ -282,7 +301,7 @@ fn what_contradicts_itself_is_a_fault() {
             "routes.yaml",
             "- { network: 198.51.100.128/25",
             "- §{ network: 198.51.100.0/25",
-            "line 14 has a route for the very same devices",
+            "line 15 has a route for the very same devices",
         ),
         (
             "routes.yaml",
@@ -357,7 +376,6 @@ fn mock_tokens_reach_simulated_operators_only() {
 
 #[test]
 fn calls_to_real_operators_are_encrypted() {
-    let expected = "operators.yaml:57:15: expected https";
     let folder = Folder::new();
     folder.change(
         "operators.yaml",
@@ -370,8 +388,11 @@ fn calls_to_real_operators_are_encrypted() {
         "speaks: camara-0.8.0\n    simulated: true",
         "speaks: camara-0.8.0",
     );
+    let text = fs::read_to_string(folder.at("operators.yaml")).unwrap();
+    let line = text.lines().position(|line| line.contains("http://10.0.0.1:9103")).unwrap() + 1;
+    let expected = format!("operators.yaml:{line}:15: expected https");
     let faults = folder.load().unwrap_err();
-    assert!(faults.iter().any(|fault| fault.starts_with(expected)), "{faults:#?}");
+    assert!(faults.iter().any(|fault| fault.starts_with(&expected)), "{faults:#?}");
 }
 
 #[test]
