@@ -2,8 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
     sync::Arc,
 };
+
+use ipnet::IpNet;
 
 use crate::{
     identity::Client,
@@ -21,7 +24,14 @@ pub use self::scope::{ScopeForm, ScopeRule};
 #[derive(Debug)]
 pub struct Access {
     scopes: Scopes,
-    clients: HashMap<ClientId, Arc<Terms>>,
+    clients: HashMap<ClientId, Party>,
+}
+
+// A client, and what its tokens must be good for if that is not what all must.
+#[derive(Debug)]
+struct Party {
+    terms: Arc<Terms>,
+    scopes: Option<Scopes>,
 }
 
 /// What a client's contract allows.
@@ -37,6 +47,14 @@ pub struct Terms {
     pub sessions_max: u32,
     /// What it speaks where a path leaves that open; a known dialect's name.
     pub dialect: Option<String>,
+    /// What it may speak, by the dialects' names; any that is served, if there is no list.
+    pub dialects: Option<BTreeSet<String>>,
+    /// Where it may call from; anywhere, if there is no list.
+    pub source_networks: Option<Vec<IpNet>>,
+    /// The purposes that its tokens may be for (W3C DPV), if not all that count here.
+    pub purposes: Option<Vec<String>>,
+    /// Is it for trying things out, and reaches simulated operators only?
+    pub mock: bool,
     /// All profiles, by our names; the same for every client.
     pub catalogue: Arc<Catalogue>,
 }
@@ -84,6 +102,12 @@ pub enum Forbidden {
     /// There are no terms with this client.
     #[error("the client is not registered here")]
     Stranger,
+    /// It calls from elsewhere.
+    #[error("the client's terms do not allow calls from this address")]
+    Network,
+    /// The terms do not name the dialect.
+    #[error("the client's terms do not allow this API release")]
+    Dialect,
     /// The terms do not name the operator.
     #[error("the client's terms do not allow this operator")]
     Operator,
@@ -106,20 +130,60 @@ pub enum Forbidden {
 impl Access {
     /// Asks every token for a scope by this rule, and holds each client to its terms.
     pub fn new(rule: &ScopeRule, clients: HashMap<ClientId, Arc<Terms>>) -> Self {
+        let party = |terms: Arc<Terms>| {
+            let own = |purposes: &Vec<String>| {
+                Scopes::new(&ScopeRule { purposes: purposes.clone(), ..rule.clone() })
+            };
+            Party { scopes: terms.purposes.as_ref().map(own), terms }
+        };
+        let clients = clients.into_iter().map(|(id, terms)| (id, party(terms))).collect();
         Self { scopes: Scopes::new(rule), clients }
     }
 
-    /// Gives a client leave for an operation.
-    pub fn authorize(&self, client: Client, operation: Operation) -> Result<Grant, Forbidden> {
-        if let Err(needed) = self.scopes.check(client.scopes(), operation) {
+    /// Gives a client leave for an operation, which it calls for from an address.
+    pub fn authorize(
+        &self,
+        client: Client,
+        operation: Operation,
+        from: Option<IpAddr>,
+    ) -> Result<Grant, Forbidden> {
+        let party = self.clients.get(client.id());
+        let scopes = party.and_then(|party| party.scopes.as_ref()).unwrap_or(&self.scopes);
+        if let Err(needed) = scopes.check(client.scopes(), operation) {
             return Err(Forbidden::Scope { operation, needed });
         }
-        let terms = Arc::clone(self.clients.get(client.id()).ok_or(Forbidden::Stranger)?);
+        let terms = Arc::clone(&party.ok_or(Forbidden::Stranger)?.terms);
+        if !terms.allow_calls_from(from) {
+            return Err(Forbidden::Network);
+        }
         Ok(Grant { client, terms })
     }
 }
 
 impl Terms {
+    /// Terms that forbid nothing but what lasts longer, or is more, than these say.
+    pub fn open(duration_s_max: u32, sessions_max: u32, catalogue: Arc<Catalogue>) -> Self {
+        Self {
+            operators: None,
+            qos_profiles: None,
+            duration_s_max,
+            sessions_max,
+            dialect: None,
+            dialects: None,
+            source_networks: None,
+            purposes: None,
+            mock: false,
+            catalogue,
+        }
+    }
+
+    // An address that nobody knows is in no network.
+    fn allow_calls_from(&self, address: Option<IpAddr>) -> bool {
+        self.source_networks.as_ref().is_none_or(|networks| {
+            address.is_some_and(|address| networks.iter().any(|net| net.contains(&address)))
+        })
+    }
+
     fn allow(&self, operator: &OperatorId) -> bool {
         self.operators.as_ref().is_none_or(|allowed| allowed.contains(operator))
     }
@@ -134,6 +198,20 @@ impl Grant {
     /// What it allows.
     pub fn terms(&self) -> &Terms {
         &self.terms
+    }
+
+    /// Do the terms allow what is spoken?
+    pub fn speaks(&self, dialect: &str) -> Result<(), Forbidden> {
+        let allowed = self.terms.dialects.as_ref();
+        if allowed.is_none_or(|allowed| allowed.contains(dialect)) {
+            return Ok(());
+        }
+        Err(Forbidden::Dialect)
+    }
+
+    /// Is it for simulated operators only?
+    pub fn is_mock(&self) -> bool {
+        self.terms.mock || self.client.is_mock()
     }
 
     /// Do the terms allow this operator?

@@ -26,7 +26,7 @@ use crate::{
     metrics::Metrics,
     notification::Courier,
     operator::{Caller, No, Operator, Outcome},
-    qod::{Answer, CreateSession, Device, Kind, Nai, Operation, QosStatus, Session},
+    qod::{Answer, CalledFrom, CreateSession, Device, Kind, Nai, Operation, QosStatus, Session},
     refusal::{Refusal, Unread},
 };
 
@@ -146,10 +146,12 @@ impl Gateway {
         call.check_correlator(request.headers())?;
         let client = rules.identity.authenticate(request.headers()).await?;
         trail.authenticated(&client);
-        let grant = rules.access.authorize(client, call.operation())?;
+        let from = request.extensions().get().map(|CalledFrom(address)| *address);
+        let grant = rules.access.authorize(client, call.operation(), from)?;
         let admission = rules.limits.admit(grant)?;
         trail.lap("admit");
         rules.settle_dialect(call, &admission);
+        admission.grant().speaks(call.dialect().name())?;
         // What is not there has no type; that it is missed is told where it is read.
         if !request.body().is_empty() {
             call.check_media(request.headers())?;
@@ -196,6 +198,7 @@ impl Gateway {
         let claimed = operator.dialect().fit(&told, operator.fitting())?;
         rules.limits.admit_device(&admission, device_hash)?;
         rules.limits.admit_operator(&admission, operator.id())?;
+        rules.limits.admit_create(&admission)?;
         trail.lap("route");
 
         let booking = Booking { again, ..booking(call, &operator, wanted, claimed, &admission) };
@@ -452,9 +455,9 @@ impl Gateway {
     }
 }
 
-/// Mock tokens reach simulated operators only. The policies see to it; this makes sure.
+/// Mock tokens and clients reach simulated operators only. The policies see to it; this makes sure.
 fn receives(operator: &Operator, admission: &Admission) -> Result<(), Refusal> {
-    if admission.grant().client().is_mock() && !operator.is_simulated() {
+    if admission.grant().is_mock() && !operator.is_simulated() {
         return Err(Refusal::MockOnly);
     }
     Ok(())

@@ -10,7 +10,7 @@ use crate::{
     dialect::{Descriptor, Family, Malformed, Unfit, UnrecognisedReason, WrongMedia},
     identity::Unauthenticated,
     ledger,
-    limit::TooMany,
+    limit::{TooMany, TooManyToday},
     operator::{No, Silence},
     qod::{Kind, Pace, Problem},
     route::NoOperator,
@@ -35,6 +35,8 @@ pub enum Refusal {
     MockOnly,
     /// The client asks too often.
     TooMany(TooMany),
+    /// The client has used up what it may ask for in a day.
+    TooManyToday(TooManyToday),
     /// The body is not what the API's schema asks for.
     Malformed(Malformed),
     /// Nobody says whose traffic it is.
@@ -125,7 +127,9 @@ impl Refusal {
                 Forbidden::Scope { .. }
                 | Forbidden::Stranger
                 | Forbidden::Operator
-                | Forbidden::Profile,
+                | Forbidden::Profile
+                | Forbidden::Network
+                | Forbidden::Dialect,
             )
             | Self::MockOnly => Kind::PermissionDenied,
             Self::Forbidden(Forbidden::ProfileInactive) => Kind::ProfileNotApplicable,
@@ -133,6 +137,7 @@ impl Refusal {
                 Kind::DurationOutOfRange
             }
             Self::TooMany(_) => Kind::TooManyRequests,
+            Self::TooManyToday(_) => Kind::QuotaExceeded,
             Self::Malformed(malformed) => malformed.kind(),
             Self::BadIdempotencyKey => Kind::InvalidArgument,
             Self::NoDevice => Kind::MissingIdentifier,
@@ -168,6 +173,7 @@ impl Refusal {
             | Self::Forbidden(_)
             | Self::MockOnly
             | Self::TooMany(_)
+            | Self::TooManyToday(_)
             | Self::Malformed(_)
             | Self::NoDevice
             | Self::DeviceNamedTwice
@@ -187,7 +193,9 @@ impl Refusal {
 
     fn pace(&self) -> Option<Pace> {
         match self {
-            Self::TooMany(TooMany { pace }) => Some(*pace),
+            Self::TooMany(TooMany { pace }) | Self::TooManyToday(TooManyToday { pace }) => {
+                Some(*pace)
+            }
             _ => None,
         }
     }
@@ -210,6 +218,7 @@ impl Refusal {
             Self::Forbidden(error) => error.to_string(),
             Self::MockOnly => "a mock token reaches simulated operators only".to_owned(),
             Self::TooMany(error) => error.to_string(),
+            Self::TooManyToday(error) => error.to_string(),
             Self::Malformed(malformed) => malformed.to_string(),
             Self::NoDevice => "expected a device".to_owned(),
             Self::OtherDevice => "the access token is for another device".to_owned(),
@@ -362,6 +371,7 @@ from_rooms! {
     Unauthenticated(Unauthenticated),
     Forbidden(Forbidden),
     TooMany(TooMany),
+    TooManyToday(TooManyToday),
     Malformed(Malformed),
     NoOperator(NoOperator),
     Unfit(Unfit),

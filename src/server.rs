@@ -16,6 +16,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
+use ipnet::IpNet;
 use pingora::{
     listeners::tls::TlsSettings,
     server::{
@@ -37,6 +38,7 @@ mod doors;
 mod drain;
 mod exchange;
 mod framing;
+mod source;
 
 use self::{
     admin::Admin,
@@ -134,6 +136,8 @@ pub struct Serving {
     pub callbacks: Option<(Listener, Arc<dyn Desk>)>,
     /// Where `/metrics`, `/healthz` and `/readyz` are asked; a site without has nothing to watch.
     pub admin: Option<SocketAddr>,
+    /// Proxies in front of it that are believed whom they serve.
+    pub trusted_proxies: Vec<IpNet>,
     /// How much of anything.
     pub bounds: Bounds,
     /// How it ends.

@@ -57,10 +57,7 @@ async fn told(
         operators: operators
             .map(|names| names.iter().map(|name| OperatorId::from(*name)).collect()),
         qos_profiles: qos_profiles.map(|names| names.iter().map(|&name| name.into()).collect()),
-        duration_s_max: 600,
-        sessions_max: 1,
-        dialect: None,
-        catalogue: Arc::new(catalogue),
+        ..Terms::open(600, 1, Arc::new(catalogue))
     };
     let grant = Grant { client: client().await, terms: Arc::new(terms) };
     let operator = operator.map(OperatorId::from);
@@ -100,14 +97,7 @@ async fn and_of_those_of_the_ones_that_it_asks_for() {
 async fn a_session_may_last_as_long_as_the_terms_and_its_profile_both_allow() {
     let longest = async |duration_s_max, name| {
         let catalogue = Catalogue::from_iter([profile("QOS_E", ProfileStatus::Active, &["north"])]);
-        let terms = Terms {
-            operators: None,
-            qos_profiles: None,
-            duration_s_max,
-            sessions_max: 1,
-            dialect: None,
-            catalogue: Arc::new(catalogue),
-        };
+        let terms = Terms::open(duration_s_max, 1, Arc::new(catalogue));
         Grant { client: client().await, terms: Arc::new(terms) }.duration_s_max(name)
     };
     assert_eq!(longest(300, "QOS_E").await, 300);

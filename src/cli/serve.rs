@@ -152,6 +152,7 @@ pub(super) fn serve(
         listeners: settings.listeners,
         callbacks: settings.callbacks.map(|callbacks| (callbacks.listener, called_back)),
         admin: Some(settings.admin),
+        trusted_proxies: settings.trusted_proxies,
         bounds: settings.bounds,
         drain: settings.drain,
         upgrade,

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -117,6 +118,19 @@ struct TermsEntry {
     qos_profiles: Option<Vec<String>>,
     /// The dialect it speaks, where a path leaves that open.
     dialect: Option<String>,
+    /// The dialects that it may speak; any without.
+    #[schemars(length(min = 1))]
+    dialects: Option<Vec<String>>,
+    /// Where it may call from; anywhere without.
+    #[schemars(length(min = 1))]
+    source_networks: Option<Vec<Said<IpNet>>>,
+    /// The purposes that its tokens may be for; all that count without.
+    #[schemars(length(min = 1))]
+    purposes: Option<Vec<Said<ScopeToken>>>,
+    /// Creates in a calendar day of UTC; no limit without.
+    creates_per_day: Option<u32>,
+    /// Is it for trying things out, and reaches simulated operators only?
+    mock: Option<bool>,
 }
 
 /// What the file says.
@@ -126,6 +140,7 @@ pub(super) struct Clients {
     pub(super) rates: HashMap<ClientId, Rate>,
     pub(super) device: Option<Rate>,
     pub(super) device_keys_max: usize,
+    pub(super) creates_per_day: HashMap<ClientId, u32>,
     rule: ScopeRule,
     terms: BTreeMap<String, TermsEntry>,
 }
@@ -162,7 +177,9 @@ impl File {
             }
             let Some(entry) = at.read(entry, faults) else { continue };
             entry.judge(at, known, faults);
-            terms.insert(name, entry.over(&defaults));
+            let entry = entry.over(&defaults);
+            entry.judge_whole(at, known, faults);
+            terms.insert(name, entry);
         }
         if self.issuers.is_empty() && self.mock_tokens.is_empty() {
             faults.push(root.fault("nobody can call: expected `issuers` or `mock_tokens`"));
@@ -186,7 +203,11 @@ impl File {
         let rates = terms
             .iter()
             .filter_map(|(name, entry)| Some((ClientId::from(name.as_str()), entry.pace()?)));
+        let creates_per_day = terms.iter().filter_map(|(name, entry)| {
+            Some((ClientId::from(name.as_str()), entry.creates_per_day?))
+        });
         Some(Clients {
+            creates_per_day: creates_per_day.collect(),
             identity,
             rates: rates.collect(),
             device: device.as_ref().and_then(|limit| limit.rate.0.rate(limit.burst)),
@@ -219,19 +240,10 @@ fn mock_tokens(
             faults.push(at.key("token").fault("this token stands for a client already"));
         }
         known.client(&client, at.key("client"), faults);
-        if let Some(terms) = terms.get(&client) {
-            let real = match &terms.operators {
-                None => Some("but its terms name no operators".to_owned()),
-                Some(names) => names
-                    .iter()
-                    .find(|name| !known.is_simulated(name))
-                    .map(|name| format!("but its terms name {}", shown(name))),
-            };
-            if let Some(real) = real {
-                let message =
-                    format!("a mock token's client may reach simulated operators only, {real}");
-                faults.push(at.key("client").fault(message));
-            }
+        if let Some(real) = terms.get(&client).and_then(|terms| terms.real_operator(known)) {
+            let message =
+                format!("a mock token's client may reach simulated operators only, {real}");
+            faults.push(at.key("client").fault(message));
         }
         let scopes = scopes.into_iter().map(|scope| scope.0.0).collect();
         tokens.push(MockToken { token, client: client.as_str().into(), scopes });
@@ -250,8 +262,38 @@ impl TermsEntry {
         if let Some(name) = &self.dialect {
             known.dialect(name, at.key("dialect"), faults);
         }
+        for (index, name) in self.dialects.iter().flatten().enumerate() {
+            known.dialect(name, at.key("dialects").item(index), faults);
+        }
         if self.burst.is_some() && self.rate.is_none() {
             faults.push(at.name("burst").fault("a `burst` needs a `rate`"));
+        }
+    }
+
+    // What holds for a client, with what the defaults say.
+    fn judge_whole(&self, at: Spot<'_>, known: &Known<'_>, faults: &mut Vec<Fault>) {
+        if let (Some(name), Some(all)) = (&self.dialect, &self.dialects)
+            && !all.contains(name)
+        {
+            let message = format!("its `dialects` do not name {}", shown(name));
+            faults.push(at.name("dialect").fault(message));
+        }
+        if self.mock == Some(true)
+            && let Some(real) = self.real_operator(known)
+        {
+            let message = format!("a mock client may reach simulated operators only, {real}");
+            faults.push(at.name("mock").fault(message));
+        }
+    }
+
+    // Who of those that it may reach is not simulated?
+    fn real_operator(&self, known: &Known<'_>) -> Option<String> {
+        match &self.operators {
+            None => Some("but its terms name no operators".to_owned()),
+            Some(names) => names
+                .iter()
+                .find(|name| !known.is_simulated(name))
+                .map(|name| format!("but its terms name {}", shown(name))),
         }
     }
 
@@ -269,6 +311,11 @@ impl TermsEntry {
             operators: self.operators.or_else(|| defaults.operators.clone()),
             qos_profiles: self.qos_profiles.or_else(|| defaults.qos_profiles.clone()),
             dialect: self.dialect.or_else(|| defaults.dialect.clone()),
+            dialects: self.dialects.or_else(|| defaults.dialects.clone()),
+            source_networks: self.source_networks.or_else(|| defaults.source_networks.clone()),
+            purposes: self.purposes.or_else(|| defaults.purposes.clone()),
+            creates_per_day: self.creates_per_day.or(defaults.creates_per_day),
+            mock: self.mock.or(defaults.mock),
         }
     }
 
@@ -291,6 +338,16 @@ impl TermsEntry {
             duration_s_max: self.duration_max.as_ref().map_or(24 * 3600, |time| time.0.0),
             sessions_max: self.sessions_max.unwrap_or(100),
             dialect: self.dialect.clone(),
+            dialects: self.dialects.clone().map(BTreeSet::from_iter),
+            source_networks: self
+                .source_networks
+                .as_ref()
+                .map(|networks| networks.iter().map(|network| network.0).collect()),
+            purposes: self
+                .purposes
+                .as_ref()
+                .map(|purposes| purposes.iter().map(|purpose| purpose.0.0.clone()).collect()),
+            mock: self.mock.unwrap_or(false),
             catalogue,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -32,6 +33,8 @@ pub(super) struct File {
     listeners: Vec<Part<ListenerEntry>>,
     /// Where metrics and health are asked; not for the Internet.
     admin: Option<Part<AdminEntry>>,
+    /// Proxies in front of the gateway that are believed whom they serve.
+    trusted_proxies: Vec<Said<IpNet>>,
     /// The folder of the OpenAPI documents that bodies are checked against.
     schemas: Option<Said<FilePath>>,
     /// What is served on which path.
@@ -263,7 +266,8 @@ impl File {
         let drain = root.key("drain").read(self.drain, faults)?.settings();
         let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
         let admin = admin?.address.0;
-        let server = ServerSettings { listeners, admin, callbacks, bounds, drain };
+        let trusted_proxies = self.trusted_proxies.into_iter().map(|network| network.0).collect();
+        let server = ServerSettings { listeners, admin, trusted_proxies, callbacks, bounds, drain };
         Some(Gateway { server, keeping: keeping?, notifications, apis, strictness, schemas })
     }
 }

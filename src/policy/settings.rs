@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use ipnet::IpNet;
+
 use crate::{
     dialect::{Fitting, Serves},
     ledger,
@@ -63,6 +65,8 @@ pub struct ServerSettings {
     pub listeners: Vec<Listener>,
     /// Where `/metrics`, `/healthz` and `/readyz` are asked.
     pub admin: SocketAddr,
+    /// Proxies in front of it that are believed whom they serve.
+    pub trusted_proxies: Vec<IpNet>,
     /// Where operators call.
     pub callbacks: Option<Callbacks>,
     /// How much of anything.

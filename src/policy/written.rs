@@ -15,8 +15,16 @@ use super::{PolicyFile, fault::Fault, settings::OperatorSettings, source::Spot};
 use crate::qod::OperatorId;
 
 /// What is set up once and for all when a process starts (in `gateway.yaml`).
-const FIXED: [&str; 7] =
-    ["listeners", "admin", "callbacks", "notifications", "store", "bounds", "drain"];
+const FIXED: [&str; 8] = [
+    "listeners",
+    "admin",
+    "trusted_proxies",
+    "callbacks",
+    "notifications",
+    "store",
+    "bounds",
+    "drain",
+];
 /// What `clients.yaml` says of others than those who vouch for clients.
 const NOT_OF_IDENTITY: [&str; 4] = ["scope", "device_limit", "defaults", "clients"];
 

@@ -1,6 +1,6 @@
 //! The parties, by name. A name proves nothing: what is proved of a party is a type of a room's.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,10 @@ use super::Moment;
 /// An OAuth2 client: an application that asks for sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ClientId(pub Arc<str>);
+
+/// The address that a request was called from, as the server knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CalledFrom(pub IpAddr);
 
 /// A mobile network operator, as the policies call it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -52,6 +52,7 @@ struct Place {
 pub(super) struct Watched {
     exchanges: Arc<Exchanges>,
     options: HttpServerOptions,
+    source: Option<IpAddr>,
     busy: AtomicUsize,
     heard_ms: AtomicU64,
     started: Tick,
@@ -98,6 +99,7 @@ impl ServerApp for Front {
         let connection = Arc::new(Watched {
             exchanges: Arc::clone(&self.exchanges),
             options: self.options.clone(),
+            source,
             busy: AtomicUsize::new(0),
             heard_ms: AtomicU64::new(0),
             started: self.clock.tick(),
@@ -131,6 +133,11 @@ impl HttpServerApp for Watched {
 }
 
 impl Watched {
+    /// Who is at its other end.
+    pub(super) fn source(&self) -> Option<IpAddr> {
+        self.source
+    }
+
     /// A header has been read.
     pub(super) fn busy(&self) -> Busy<'_> {
         self.busy.fetch_add(1, Ordering::Relaxed);

@@ -8,6 +8,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::{Request, Response, StatusCode, Version, header};
+use ipnet::IpNet;
 use pingora::{
     apps::{HttpPersistentSettings, ReusedHttpStream},
     http::ResponseHeader,
@@ -21,8 +22,9 @@ use super::{
     connection::Watched,
     drain::Leaving,
     framing::{self, Framing},
+    source::called_from,
 };
-use crate::{metrics::Metrics, policy::Bounds};
+use crate::{metrics::Metrics, policy::Bounds, qod::CalledFrom};
 
 /// Holds exchanges with a desk.
 pub(super) struct Exchanges {
@@ -30,6 +32,7 @@ pub(super) struct Exchanges {
     desk: Arc<dyn Desk>,
     leaving: Arc<Leaving>,
     in_flight: Arc<AtomicUsize>,
+    trusted_proxies: Vec<IpNet>,
     bounds: Bounds,
     metrics: Metrics,
 }
@@ -50,7 +53,9 @@ impl Exchanges {
         leaving: Arc<Leaving>,
     ) -> Self {
         let (bounds, metrics) = (serving.bounds.clone(), serving.metrics.clone());
-        Self { listener, desk, leaving, in_flight: Arc::default(), bounds, metrics }
+        let trusted_proxies = serving.trusted_proxies.clone();
+        let in_flight = Arc::default();
+        Self { listener, desk, leaving, in_flight, trusted_proxies, bounds, metrics }
     }
 
     /// Reads a request and answers it; gives the connection back if it can carry another.
@@ -69,7 +74,7 @@ impl Exchanges {
         let in_flight_max = self.bounds.requests_in_flight_max;
         let in_flight = self.leaving.enter(self.listener, &self.in_flight, in_flight_max);
         let answer = match &in_flight {
-            Some(_) => self.read_and_answer(&mut session).await,
+            Some(_) => self.read_and_answer(&mut session, connection).await,
             None => Err(Unread::Rejected(Rejection::Busy)),
         };
         let (response, sound) = match answer {
@@ -120,6 +125,7 @@ impl Exchanges {
     async fn read_and_answer(
         &self,
         session: &mut ServerSession,
+        connection: &Watched,
     ) -> Result<Response<Bytes>, Unread> {
         let framing = self.judge_header(session).map_err(Unread::Rejected)?;
         let body = if let Ok(body) =
@@ -130,7 +136,11 @@ impl Exchanges {
             self.metrics.malformed("slow_body");
             return Err(Unread::Gone);
         };
-        let request = request_of(session, body).map_err(Unread::Rejected)?;
+        let mut request = request_of(session, body).map_err(Unread::Rejected)?;
+        if let Some(peer) = connection.source() {
+            let from = called_from(peer, request.headers(), &self.trusted_proxies);
+            request.extensions_mut().insert(CalledFrom(from));
+        }
         let answer = AssertUnwindSafe(self.desk.answer(request)).catch_unwind();
         match timeout(self.bounds.exchange_deadline, answer).await {
             Ok(Ok(response)) => Ok(response),

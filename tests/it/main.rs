@@ -25,6 +25,7 @@ mod reload;
 mod release_1;
 mod release_1_2;
 mod shipped;
+mod terms;
 mod tidy;
 mod tokens;
 mod way;

@@ -224,14 +224,7 @@ async fn admissions(clock: &Clock, metrics: &Metrics) -> HashMap<&'static str, A
         purposes: vec!["RequestedServiceProvision".to_owned()],
         api_names: vec!["qod".to_owned()],
     };
-    let terms = Arc::new(Terms {
-        operators: None,
-        qos_profiles: None,
-        duration_s_max: 86_400,
-        sessions_max: 1_000_000,
-        dialect: None,
-        catalogue: Arc::default(),
-    });
+    let terms = Arc::new(Terms::open(86_400, 1_000_000, Arc::default()));
     let terms = clients.map(|client| (client.into(), Arc::clone(&terms)));
     let access = Access::new(&rule, terms.into());
     let limits = Limits::new(limit::Settings::default(), clock.clone(), metrics.clone(), None);
@@ -241,7 +234,7 @@ async fn admissions(clock: &Clock, metrics: &Metrics) -> HashMap<&'static str, A
         let value = HeaderValue::from_str(&format!("Bearer token-{client}")).unwrap();
         headers.insert(AUTHORIZATION, value);
         let known = identity.authenticate(&headers).await.unwrap();
-        let grant = access.authorize(known, Operation::CreateSession).unwrap();
+        let grant = access.authorize(known, Operation::CreateSession, None).unwrap();
         admissions.insert(client, limits.admit(grant).unwrap());
     }
     admissions
