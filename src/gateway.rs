@@ -144,7 +144,7 @@ impl Gateway {
         trail: &mut Trail,
     ) -> Result<Answer, Refusal> {
         call.check_correlator(request.headers())?;
-        let client = rules.identity.authenticate(request.headers()).await?;
+        let client = rules.identity.authenticate(request, call.proof_header()).await?;
         trail.authenticated(&client);
         let from = request.extensions().get().map(|CalledFrom(address)| *address);
         let grant = rules.access.authorize(client, call.operation(), from)?;

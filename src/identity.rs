@@ -1,4 +1,5 @@
-//! Who is calling: a bearer token becomes a [`Client`], or is refused.
+//! Who is calling: a token becomes a [`Client`], or is refused; and so is one whose sender does not
+//! show what it is bound to.
 //!
 //! The JWT crate verifies signatures and nothing else. What it leaves open is closed here: which
 //! keys may verify at all and for which algorithm, header fields that must be understood, claims
@@ -6,7 +7,8 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use http::HeaderMap;
+use bytes::Bytes;
+use http::Request;
 
 use crate::{
     clock::Clock,
@@ -17,14 +19,20 @@ use crate::{
 
 mod algorithm;
 mod bearer;
+mod binding;
 mod cache;
 mod claims;
 mod client;
+mod dpop;
 mod jwks;
 mod jws;
 mod keyring;
 mod mock;
 pub mod pop;
+mod possession;
+mod proof;
+mod refused;
+mod replay;
 mod users;
 #[cfg(test)]
 mod tests;
@@ -32,6 +40,9 @@ mod tests;
 pub use self::{
     algorithm::{Algorithm, NotAnAlgorithm},
     client::Client,
+    possession::{AGE_MAX, ClientProof, Proofs},
+    proof::{Means, NotProved},
+    refused::Refused,
     users::{ToldBy, Users},
 };
 use self::{
@@ -40,6 +51,7 @@ use self::{
     jws::Jws,
     keyring::Keyring,
     mock::MockTokens,
+    possession::{Asked, Possession},
 };
 
 /// The longest leeway an issuer's clock may be given.
@@ -54,6 +66,8 @@ pub struct Settings {
     pub mock_tokens: Vec<MockToken>,
     /// How many verified tokens are remembered; 0 for none.
     pub cache_entries_max: usize,
+    /// How callers show that a token is theirs.
+    pub proofs: Proofs,
 }
 
 /// An authorization server that is trusted.
@@ -71,6 +85,8 @@ pub struct Issuer {
     pub leeway: Duration,
     /// Is a token without `nbf` refused? RFC 9068 does not ask for one.
     pub require_nbf: bool,
+    /// Is a token refused that is good for whoever has it?
+    pub require_binding: bool,
     /// What its tokens say of users.
     pub users: Users,
 }
@@ -104,7 +120,7 @@ pub struct MockToken {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{issuer}: {message}")]
 pub struct IssuerFault {
-    /// The issuer, or `mock_tokens`.
+    /// The issuer, `mock_tokens` or `proofs`.
     pub issuer: String,
     /// What is wrong.
     pub message: String,
@@ -114,15 +130,18 @@ pub struct IssuerFault {
 /// whether the token was missing, malformed, expired or invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unauthenticated {
-    /// No bearer token came.
+    /// No access token came.
     #[error("no access token")]
     Missing,
-    /// What came is not one bearer token.
+    /// What came is not one access token.
     #[error("the access token is malformed")]
     Malformed,
     /// The token does not hold.
     #[error("the access token {}", .0.told())]
     Invalid(Reason),
+    /// It is not shown that the token is its sender's.
+    #[error("the proof of possession {}", .1.told())]
+    NotProved(Means, NotProved),
     /// No key of the issuer's has been seen for too long: nobody can tell.
     #[error("access tokens cannot be verified at the moment")]
     KeysUnavailable,
@@ -153,8 +172,10 @@ pub enum Reason {
     NotYet,
     /// It was not made for this gateway.
     Audience,
-    /// It is bound to a key that nobody has shown (`cnf`).
+    /// It is bound (`cnf`), and came as if it were not, or by what is not understood.
     Bound,
+    /// It is good for whoever has it, where it must not be, or came as if it were bound.
+    Unbound,
     /// It names no client.
     Client,
 }
@@ -166,6 +187,7 @@ impl Unauthenticated {
             Self::Missing => "missing",
             Self::Malformed => "malformed",
             Self::Invalid(reason) => reason.name(),
+            Self::NotProved(..) => "not_proved",
             Self::KeysUnavailable => "keys_unavailable",
         }
     }
@@ -173,7 +195,12 @@ impl Unauthenticated {
 
 impl Reason {
     const fn told(self) -> &'static str {
-        if matches!(self, Self::Expired) { "has expired" } else { "is not valid" }
+        match self {
+            Self::Expired => "has expired",
+            Self::Bound => "is bound, and nothing shows that it is its sender's",
+            Self::Unbound => "is not bound to a key",
+            _ => "is not valid",
+        }
     }
 
     const fn name(self) -> &'static str {
@@ -190,6 +217,7 @@ impl Reason {
             Self::NotYet => "not_yet",
             Self::Audience => "audience",
             Self::Bound => "bound",
+            Self::Unbound => "unbound",
             Self::Client => "client",
         }
     }
@@ -206,6 +234,7 @@ pub struct Identity {
     trusted: Box<[Trusted]>,
     mock_tokens: MockTokens,
     verified: Cache,
+    possession: Possession,
     clock: Clock,
     metrics: Metrics,
 }
@@ -246,15 +275,19 @@ impl Identity {
         let mock_tokens = MockTokens::new(settings.mock_tokens).map_err(|message| {
             faults.push(IssuerFault { issuer: "mock_tokens".to_owned(), message });
         });
-        match mock_tokens {
-            Ok(mock_tokens) if faults.is_empty() => Ok(Self {
+        let possession = Possession::new(settings.proofs, clock.clone()).map_err(|message| {
+            faults.push(IssuerFault { issuer: "proofs".to_owned(), message });
+        });
+        match (mock_tokens, possession) {
+            (Ok(mock_tokens), Ok(possession)) if faults.is_empty() => Ok(Self {
                 trusted: trusted.into(),
                 mock_tokens,
                 verified: Cache::new(settings.cache_entries_max),
+                possession,
                 clock,
                 metrics,
             }),
-            Ok(_) | Err(()) => Err(faults),
+            _ => Err(faults),
         }
     }
 
@@ -282,9 +315,15 @@ impl Identity {
         self.trusted.iter().all(|trusted| trusted.keyring.generation().is_some())
     }
 
-    /// Who sent this request, by its `Authorization` field alone.
-    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Client, Unauthenticated> {
-        let (outcome, answer) = match self.recognise(headers).await {
+    /// Who sent this request, by its `Authorization` field and what else it has to show. A client
+    /// that proves its requests as by DevEdge does so in `proof_field`, if the path may speak a
+    /// dialect that has one.
+    pub async fn authenticate(
+        &self,
+        request: &Request<Bytes>,
+        proof_field: Option<&'static str>,
+    ) -> Result<Client, Refused> {
+        let (outcome, answer) = match self.recognise(request, proof_field).await {
             Ok((client, outcome)) => (outcome, Ok(client)),
             Err(Unauthenticated::KeysUnavailable) => {
                 ("unavailable", Err(Unauthenticated::KeysUnavailable))
@@ -292,15 +331,31 @@ impl Identity {
             Err(refused) => ("refused", Err(refused)),
         };
         self.metrics.token_verified(outcome);
-        answer
+        if let Err(Unauthenticated::NotProved(means, why)) = &answer {
+            self.metrics.proof_refused(means.name(), why.name());
+        }
+        answer.map_err(|why| Refused::new(why, request.headers(), self.possession.takes_dpop()))
     }
 
     async fn recognise(
         &self,
-        headers: &HeaderMap,
+        request: &Request<Bytes>,
+        proof_field: Option<&'static str>,
     ) -> Result<(Client, &'static str), Unauthenticated> {
-        let token = bearer::token(headers)?;
+        let (scheme, token) = bearer::token(request.headers())?;
         let digest = Digest::of(token);
+        let (client, outcome) = self.known(token, digest).await?;
+        let asked = Asked { request, scheme, token: &digest, client: &client, proof_field };
+        self.possession.check(&asked).await?;
+        Ok((client, outcome))
+    }
+
+    /// Whose token it is, if he may have it.
+    async fn known(
+        &self,
+        token: &str,
+        digest: Digest,
+    ) -> Result<(Client, &'static str), Unauthenticated> {
         if let Some(client) = self.mock_tokens.find(&digest) {
             return Ok((client, "mock"));
         }

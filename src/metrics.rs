@@ -37,6 +37,7 @@ struct Families {
     limited: IntCounterVec,
     limiter_keys: IntGaugeVec,
     tokens: IntCounterVec,
+    proofs_refused: IntCounterVec,
     jwks_fetches: IntCounterVec,
     jwks_age_seconds: GaugeVec,
     in_flight: IntGaugeVec,
@@ -189,6 +190,12 @@ impl Metrics {
                 "qod_token_verifications_total",
                 "Access tokens judged",
                 &["outcome"],
+            )?,
+            proofs_refused: counter(
+                &registry,
+                "qod_proofs_refused_total",
+                "Requests that did not show that their access token is their sender's",
+                &["means", "reason"],
             )?,
             jwks_fetches: counter(
                 &registry,
@@ -351,6 +358,11 @@ impl Metrics {
     /// Counts a token judged.
     pub fn token_verified(&self, outcome: &'static str) {
         self.0.tokens.with_label_values(&[outcome]).inc();
+    }
+
+    /// Counts a request that did not prove possession of a key.
+    pub fn proof_refused(&self, means: &'static str, reason: &'static str) {
+        self.0.proofs_refused.with_label_values(&[means, reason]).inc();
     }
 
     /// Counts an attempt to fetch an issuer's keys.

@@ -8,7 +8,7 @@
 use crate::{
     access::Forbidden,
     dialect::{Descriptor, Family, Malformed, Unfit, UnrecognisedReason, WrongMedia},
-    identity::Unauthenticated,
+    identity::{NotProved, Refused, Unauthenticated},
     ledger,
     limit::{TooMany, TooManyToday},
     operator::{No, Silence},
@@ -28,7 +28,7 @@ pub enum Refusal {
     /// The header or body was not read.
     Unread(Unread),
     /// The token did not hold.
-    Unauthenticated(Unauthenticated),
+    Unauthenticated(Refused),
     /// The client may not do this.
     Forbidden(Forbidden),
     /// A client of mock tokens was led to an operator that is not simulated.
@@ -96,14 +96,14 @@ pub enum Unread {
 /// A no of this kind, in the words of a dialect.
 pub fn problem_of(kind: Kind, message: String, told_in: &Descriptor) -> Problem {
     let (status, code) = codes::of(kind, told_in);
-    Problem { kind, status, code: code.into(), message, pace: None }
+    Problem { kind, status, code: code.into(), message, pace: None, challenge: None }
 }
 
 impl Refusal {
     /// What the client is told, in the words of its dialect.
     pub fn problem(&self, told_in: &Descriptor) -> Problem {
         let problem = problem_of(self.kind(), self.message(told_in), told_in);
-        Problem { pace: self.pace(), ..problem }
+        Problem { pace: self.pace(), challenge: self.challenge(), ..problem }
     }
 
     /// What kind of no it is.
@@ -119,10 +119,7 @@ impl Refusal {
             Self::Unread(Unread::Busy) => Kind::Unavailable,
             Self::Unread(Unread::Late) => Kind::Timeout,
             Self::Unread(Unread::Broken) | Self::Broken(_) => Kind::Internal,
-            Self::Unauthenticated(Unauthenticated::KeysUnavailable) => Kind::Unavailable,
-            Self::Unauthenticated(
-                Unauthenticated::Missing | Unauthenticated::Malformed | Unauthenticated::Invalid(_),
-            ) => Kind::Unauthenticated,
+            Self::Unauthenticated(refused) => kind_of_unauthenticated(refused.why),
             Self::Forbidden(
                 Forbidden::Scope { .. }
                 | Forbidden::Stranger
@@ -161,7 +158,7 @@ impl Refusal {
     /// What the log is told, and the client is not.
     pub fn cause(&self) -> Option<String> {
         match self {
-            Self::Unauthenticated(error) => Some(format!("{error:?}")),
+            Self::Unauthenticated(refused) => Some(format!("{:?}", refused.why)),
             Self::Ledger(ledger::Error::Unavailable(cause)) => Some(cause.clone()),
             Self::Operator(No::Said(said)) => Some(format!("it said {said:?}")),
             Self::Operator(no) => Some(format!("{no:?}")),
@@ -196,6 +193,13 @@ impl Refusal {
             Self::TooMany(TooMany { pace }) | Self::TooManyToday(TooManyToday { pace }) => {
                 Some(*pace)
             }
+            _ => None,
+        }
+    }
+
+    fn challenge(&self) -> Option<&'static str> {
+        match self {
+            Self::Unauthenticated(refused) => Some(refused.challenge),
             _ => None,
         }
     }
@@ -253,6 +257,18 @@ impl Refusal {
                 "a fault of the gateway's own".to_owned()
             }
         }
+    }
+}
+
+fn kind_of_unauthenticated(why: Unauthenticated) -> Kind {
+    match why {
+        Unauthenticated::KeysUnavailable | Unauthenticated::NotProved(_, NotProved::Full) => {
+            Kind::Unavailable
+        }
+        Unauthenticated::Missing
+        | Unauthenticated::Malformed
+        | Unauthenticated::Invalid(_)
+        | Unauthenticated::NotProved(..) => Kind::Unauthenticated,
     }
 }
 
@@ -368,7 +384,7 @@ macro_rules! from_rooms {
 
 from_rooms! {
     Media(WrongMedia),
-    Unauthenticated(Unauthenticated),
+    Unauthenticated(Refused),
     Forbidden(Forbidden),
     TooMany(TooMany),
     TooManyToday(TooManyToday),

@@ -1,9 +1,10 @@
-use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+use bytes::Bytes;
+use http::{HeaderValue, Request, header::AUTHORIZATION};
 
 use super::*;
 use crate::{
     clock::Clock,
-    identity::{Identity, MockToken, Settings},
+    identity::{Identity, MockToken, Proofs, Settings},
     metrics::Metrics,
     outbound::Outbound,
     qod::{Rates, Secret},
@@ -12,11 +13,18 @@ use crate::{
 async fn client() -> Client {
     let token = Secret::new("token");
     let mock = MockToken { token, client: "app".into(), scopes: Vec::new() };
-    let settings = Settings { issuers: vec![], mock_tokens: vec![mock], cache_entries_max: 0 };
+    let settings = Settings {
+        issuers: vec![],
+        mock_tokens: vec![mock],
+        cache_entries_max: 0,
+        proofs: Proofs::default(),
+    };
     let metrics = Metrics::new().unwrap();
     let identity = Identity::new(settings, Outbound::new(), Clock::system(), metrics).unwrap();
     let bearer = HeaderValue::from_static("Bearer token");
-    identity.authenticate(&HeaderMap::from_iter([(AUTHORIZATION, bearer)])).await.unwrap()
+    let mut request = Request::new(Bytes::new());
+    request.headers_mut().insert(AUTHORIZATION, bearer);
+    identity.authenticate(&request, None).await.unwrap()
 }
 
 fn profile(name: &str, status: ProfileStatus, offered_by: &[&str]) -> (String, Profile) {

@@ -276,6 +276,13 @@ impl Call {
         !self.candidates.is_empty()
     }
 
+    /// The header that proves a client's possession of a key, if what may be spoken here has one:
+    /// whoever leaves it out is not taken for who speaks another dialect.
+    pub fn proof_header(&self) -> Option<&'static str> {
+        let mut all = iter::once(&self.dialect).chain(&self.candidates);
+        all.find_map(|dialect| dialect.descriptor().proof_header)
+    }
+
     /// Takes the client's dialect, or that of the session in question, instead of a sniffed one:
     /// if its path speaks it, and it has the operation.
     pub fn prefer(&mut self, dialect: &Arc<Dialect>) {

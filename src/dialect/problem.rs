@@ -51,7 +51,7 @@ struct DevEdge<'a> {
 
 /// Writes a no, with what goes with it into the header.
 pub(super) fn render(problem: &Problem, errors: &Errors) -> Response<Bytes> {
-    let Problem { kind: _, status, code, message, pace } = problem;
+    let Problem { kind: _, status, code, message, pace, challenge } = problem;
     let message = &*cut(message, errors.message_chars_max.unwrap_or(usize::MAX));
     let body = match errors.shape {
         ErrorShape::Message if matches!(*status, 401 | 403 | 404) => Bytes::new(),
@@ -67,8 +67,8 @@ pub(super) fn render(problem: &Problem, errors: &Errors) -> Response<Bytes> {
     };
     let mut response = respond(*status, body);
     if response.status() == StatusCode::UNAUTHORIZED {
-        let bearer = HeaderValue::from_static("Bearer");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+        let challenge = HeaderValue::from_static(challenge.unwrap_or("Bearer"));
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }
     if let Some(pace) = pace {
         write_pace(pace, response.headers_mut());

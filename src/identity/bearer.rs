@@ -1,4 +1,5 @@
-//! The `Authorization` field (RFC 6750 §2.1). A token in the query or the body is no token.
+//! The `Authorization` field (RFC 6750 §2.1, RFC 9449 §7.1). A token in the query or the body is no
+//! token.
 
 use http::{HeaderMap, header::AUTHORIZATION};
 
@@ -9,8 +10,17 @@ mod tests;
 
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
-/// The one bearer token of a request.
-pub(super) fn token(headers: &HeaderMap) -> Result<&str, Unauthenticated> {
+/// How a token is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    /// By itself.
+    Bearer,
+    /// With a proof.
+    Dpop,
+}
+
+/// The one access token of a request.
+pub(super) fn token(headers: &HeaderMap) -> Result<(Scheme, &str), Unauthenticated> {
     let mut fields = headers.get_all(AUTHORIZATION).iter();
     let field = fields.next().ok_or(Unauthenticated::Missing)?;
     if fields.next().is_some() {
@@ -18,12 +28,13 @@ pub(super) fn token(headers: &HeaderMap) -> Result<&str, Unauthenticated> {
     }
     let field = field.to_str().map_err(|_| Unauthenticated::Malformed)?;
     let (scheme, rest) = field.split_once(' ').unwrap_or((field, ""));
-    if !scheme.eq_ignore_ascii_case("Bearer") {
-        return Err(Unauthenticated::Missing);
-    }
+    let scheme = [("Bearer", Scheme::Bearer), ("DPoP", Scheme::Dpop)]
+        .into_iter()
+        .find_map(|(name, known)| scheme.eq_ignore_ascii_case(name).then_some(known));
+    let scheme = scheme.ok_or(Unauthenticated::Missing)?;
     let token = rest.trim_start_matches(' ');
     if token.len() <= TOKEN_BYTES_MAX && is_token68(token) {
-        Ok(token)
+        Ok((scheme, token))
     } else {
         Err(Unauthenticated::Malformed)
     }

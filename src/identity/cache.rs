@@ -1,5 +1,6 @@
 //! Tokens that have held once. Refusals are not remembered: they cost the forger more than us.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use quick_cache::sync;
 use sha2::{Digest as _, Sha256};
 
@@ -30,6 +31,11 @@ impl Digest {
     /// The digest of this token.
     pub(super) fn of(token: &str) -> Self {
         Self(Sha256::digest(token).into())
+    }
+
+    /// As `ath` has it (RFC 9449 §4.2).
+    pub(super) fn encoded(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
     }
 
     /// Equality in a time that does not tell how much is equal.

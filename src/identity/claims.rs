@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Client, Issuer, Reason, Users};
+use super::{Client, Issuer, Reason, Users, binding::Binding};
 use crate::{
     json::{Bounds, Json},
     qod::{ClientId, Moment},
@@ -20,6 +20,7 @@ pub(super) struct Rules {
     audiences: Vec<String>,
     leeway: Duration,
     require_nbf: bool,
+    require_binding: bool,
     users: Users,
 }
 
@@ -32,8 +33,8 @@ impl Rules {
 
 impl From<Issuer> for Rules {
     fn from(issuer: Issuer) -> Self {
-        let Issuer { issuer, audiences, leeway, require_nbf, users, .. } = issuer;
-        Self { issuer: issuer.into(), audiences, leeway, require_nbf, users }
+        let Issuer { issuer, audiences, leeway, require_nbf, require_binding, users, .. } = issuer;
+        Self { issuer: issuer.into(), audiences, leeway, require_nbf, require_binding, users }
     }
 }
 
@@ -70,12 +71,11 @@ impl<'a> Claims<'a> {
         if not_before.is_some_and(|at| at > latest) || issued.is_some_and(|at| at > latest) {
             return Err(Reason::NotYet);
         }
-        // A token that is bound to a key (RFC 8705, RFC 9449) is worth nothing to who merely bears
-        // it, and no proof of that key is read here.
-        if self.0.member("cnf").is_some() {
-            return Err(Reason::Bound);
+        let binding = Binding::read(self.0.member("cnf"))?;
+        if rules.require_binding && binding.is_none() {
+            return Err(Reason::Unbound);
         }
-        Ok((self.client(rules)?, expires))
+        Ok((self.client(rules, binding)?, expires))
     }
 
     fn check_audience(&self, rules: &Rules) -> Result<(), Reason> {
@@ -85,7 +85,7 @@ impl<'a> Claims<'a> {
     }
 
     /// `sub` is never a client: a user could choose to be named like one.
-    fn client(&self, rules: &Rules) -> Result<Client, Reason> {
+    fn client(&self, rules: &Rules, binding: Binding) -> Result<Client, Reason> {
         let id = match self.text("client_id")? {
             Some(id) => id,
             None => self.text("azp")?.ok_or(Reason::Client)?,
@@ -94,7 +94,7 @@ impl<'a> Claims<'a> {
             return Err(Reason::Client);
         }
         let user = rules.users.of(&rules.issuer, id, self)?;
-        Ok(Client::new(ClientId::from(id), self.scopes()?, user, false))
+        Ok(Client::new(ClientId::from(id), self.scopes()?, user, false, binding))
     }
 
     /// RFC 8693 §4.2: one string, separated by spaces and by nothing else. Some issuers write
@@ -131,7 +131,7 @@ impl<'a> Claims<'a> {
     }
 
     /// A `NumericDate` (RFC 7519 §2): seconds, perhaps with a fraction.
-    fn moment(&self, name: &str) -> Result<Option<Moment>, Reason> {
+    pub(super) fn moment(&self, name: &str) -> Result<Option<Moment>, Reason> {
         let Some(claim) = self.0.member(name) else { return Ok(None) };
         let Json::Number(seconds) = claim else { return Err(Reason::Claims) };
         let since_epoch = seconds.as_f64().map(Duration::try_from_secs_f64);

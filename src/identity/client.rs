@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::users::User;
+use super::{binding::Binding, users::User};
 use crate::qod::{ClientId, Device, OperatorId, Subject};
 
 /// A caller whose token held. Cheap to clone.
@@ -12,7 +12,7 @@ use crate::qod::{ClientId, Device, OperatorId, Subject};
 /// ```compile_fail
 /// use qod_gateway::{identity::Client, qod::ClientId};
 ///
-/// let forged = Client::new(ClientId::from("app"), Vec::new(), None, false);
+/// let forged = Client::new(ClientId::from("app"), Vec::new(), None, false, Default::default());
 /// ```
 #[derive(Clone)]
 pub struct Client(Arc<Known>);
@@ -22,6 +22,7 @@ struct Known {
     scopes: Vec<Box<str>>,
     user: Option<User>,
     is_mock: bool,
+    binding: Binding,
 }
 
 impl Client {
@@ -30,8 +31,9 @@ impl Client {
         scopes: Vec<Box<str>>,
         user: Option<User>,
         is_mock: bool,
+        binding: Binding,
     ) -> Self {
-        Self(Arc::new(Known { id, scopes, user, is_mock }))
+        Self(Arc::new(Known { id, scopes, user, is_mock, binding }))
     }
 
     /// The OAuth2 client that the token was issued to.
@@ -62,6 +64,11 @@ impl Client {
     /// Was it known by a mock token? It must never come near a real operator.
     pub fn is_mock(&self) -> bool {
         self.0.is_mock
+    }
+
+    /// What has to be shown with its token.
+    pub(super) fn binding(&self) -> &Binding {
+        &self.0.binding
     }
 }
 

@@ -137,7 +137,8 @@ impl KeySet {
 }
 
 impl Key {
-    fn read(jwk: &Json<'_>, allowed: &[Algorithm]) -> Result<Self, Ignored> {
+    /// Reads a key that may sign with these algorithms.
+    pub(super) fn read(jwk: &Json<'_>, allowed: &[Algorithm]) -> Result<Self, Ignored> {
         if jwk.member("d").is_some() || jwk.member("k").is_some() {
             return Err(Ignored::Private);
         }

@@ -1,6 +1,6 @@
 //! Fixed tokens, for trying things out against simulated operators.
 
-use super::{Client, Digest, MockToken, bearer};
+use super::{Client, Digest, MockToken, bearer, binding::Binding};
 
 pub(super) struct MockTokens(Vec<(Digest, Client)>);
 
@@ -17,7 +17,7 @@ impl MockTokens {
                 return Err(format!("the token of {client} is another client's too"));
             }
             let scopes = scopes.into_iter().map(String::into_boxed_str).collect();
-            tokens.push((digest, Client::new(client, scopes, None, true)));
+            tokens.push((digest, Client::new(client, scopes, None, true, Binding::default())));
         }
         Ok(Self(tokens))
     }

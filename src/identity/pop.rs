@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject};
 use sha2::{Digest as _, Sha256};
 
+pub use super::proof::{NotProved, Proof};
 use super::{Algorithm, jws::Jws};
 use crate::{
     json::{Bounds, Json},
@@ -49,38 +50,6 @@ pub struct Request<'a> {
 /// The public key that proofs must be signed with: RSA of 2048 to 8192 bits.
 #[derive(Clone, Debug)]
 pub struct ProofKey(Vec<u8>);
-
-/// A proof that held.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proof {
-    /// Its own name (`jti`). One that came before is no proof: that is for the caller to remember.
-    pub id: Box<str>,
-    /// When it needs to be remembered no longer.
-    pub until: Moment,
-}
-
-/// Why a request is not proved to come from the key's holder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotProved {
-    /// It is no signed JWT, or of another algorithm.
-    #[error("not a JWT signed by RS256")]
-    Form,
-    /// It is not signed with the key.
-    #[error("the signature does not hold")]
-    Signature,
-    /// A claim is missing or of another type.
-    #[error("a claim is missing or wrong")]
-    Claims,
-    /// It is too old, too young, or good for too long.
-    #[error("it is not of this time")]
-    Time,
-    /// It does not cover what it must, or covers what is not there.
-    #[error("it does not cover what it must")]
-    Parts,
-    /// The request is not the one that was signed.
-    #[error("the request was changed")]
-    Changed,
-}
 
 impl ProofKey {
     /// Reads a public key in PEM (`SubjectPublicKeyInfo`).

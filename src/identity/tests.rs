@@ -38,12 +38,18 @@ pub(super) fn issuer(keys: Keys) -> Issuer {
         algorithms: vec![Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA],
         leeway: Duration::from_secs(30),
         require_nbf: true,
+        require_binding: false,
         users: Users::default(),
     }
 }
 
 pub(super) fn settings(issuer: Issuer) -> Settings {
-    Settings { issuers: vec![issuer], mock_tokens: Vec::new(), cache_entries_max: 100 }
+    Settings {
+        issuers: vec![issuer],
+        mock_tokens: Vec::new(),
+        cache_entries_max: 100,
+        proofs: Proofs::default(),
+    }
 }
 
 pub(super) fn clock() -> Clock {
@@ -54,7 +60,7 @@ pub(super) fn identity(settings: Settings, clock: &Clock) -> Result<Identity, Ve
     Identity::new(settings, Outbound::new(), clock.clone(), Metrics::new().unwrap())
 }
 
-fn with_file<T>(body: &str, then: impl FnOnce(Keys) -> T) -> T {
+pub(super) fn with_file<T>(body: &str, then: impl FnOnce(Keys) -> T) -> T {
     let path = std::env::temp_dir().join(format!("jwks-{}.json", uuid::Uuid::new_v4()));
     std::fs::write(&path, body).unwrap();
     let made = then(Keys::File(path.clone()));
@@ -71,16 +77,18 @@ fn trusting_all(clock: &Clock) -> Identity {
     trusting(&[RSA.jwk(), RSA_2.jwk(), P256.jwk(), ED25519.jwk()], clock)
 }
 
-pub(super) fn bearing(token: &str) -> HeaderMap {
+pub(super) fn bearing(token: &str) -> Request<Bytes> {
     let field = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
-    HeaderMap::from_iter([(AUTHORIZATION, field)])
+    let mut request = Request::new(Bytes::new());
+    request.headers_mut().insert(AUTHORIZATION, field);
+    request
 }
 
 pub(super) async fn outcome(
     identity: &Identity,
     token: &str,
 ) -> Result<&'static str, Unauthenticated> {
-    identity.recognise(&bearing(token)).await.map(|(_, outcome)| outcome)
+    identity.recognise(&bearing(token), None).await.map(|(_, outcome)| outcome)
 }
 
 pub(super) fn refused(reason: Reason) -> Result<&'static str, Unauthenticated> {
@@ -102,7 +110,7 @@ async fn every_allowed_algorithm_is_believed_and_remembered() {
 #[tokio::test]
 async fn a_client_is_what_the_token_says() {
     let identity = trusting_all(&clock());
-    let client = identity.authenticate(&bearing(&RSA.token(&claims()))).await.unwrap();
+    let client = identity.authenticate(&bearing(&RSA.token(&claims())), None).await.unwrap();
     assert_eq!(client.id(), &ClientId::from("app"));
     assert_eq!(client.scopes(), [SCOPE.into()]);
     assert_eq!(
@@ -197,10 +205,15 @@ fn mock(token: &str, client: &str) -> MockToken {
 #[tokio::test]
 async fn a_mock_token_makes_a_mock_client() {
     let mock_tokens = vec![mock("mock_sandbox_access_token", "sandbox"), mock("other", "two")];
-    let mocks = |mock_tokens| Settings { issuers: Vec::new(), mock_tokens, cache_entries_max: 1 };
+    let mocks = |mock_tokens| Settings {
+        issuers: Vec::new(),
+        mock_tokens,
+        cache_entries_max: 1,
+        proofs: Proofs::default(),
+    };
     let identity = identity(mocks(mock_tokens), &clock()).unwrap();
     assert_eq!(outcome(&identity, "other").await, Ok("mock"));
-    let client = identity.authenticate(&bearing("mock_sandbox_access_token")).await.unwrap();
+    let client = identity.authenticate(&bearing("mock_sandbox_access_token"), None).await.unwrap();
     assert!(client.is_mock() && client.subject().is_none());
     assert_eq!((client.id(), client.scopes()), (&ClientId::from("sandbox"), &[SCOPE.into()][..]));
     for token in ["mock_sandbox_access_toke", "mock_sandbox_access_token=", "MOCK", "othe", "."] {
@@ -227,6 +240,7 @@ fn all_faults_are_told_at_once() {
         algorithms: Vec::new(),
         leeway: Duration::from_secs(121),
         require_nbf: true,
+        require_binding: false,
         users: Users::default(),
     };
     let url = |url: &str, refresh| {
@@ -241,7 +255,9 @@ fn all_faults_are_told_at_once() {
         url("http://127.0.0.1:1/jwks", 300),
         url("nonsense", 300),
     ];
-    let settings = Settings { issuers, mock_tokens: vec![mock("", "a")], cache_entries_max: 1 };
+    let proofs = Proofs { public_urls: vec!["gateway".to_owned()], ..Proofs::default() };
+    let mock_tokens = vec![mock("", "a")];
+    let settings = Settings { issuers, mock_tokens, cache_entries_max: 1, proofs };
     let faults = identity(settings, &clock()).err().unwrap();
     let told: Vec<_> = faults.iter().map(ToString::to_string).collect();
     let expected = [
@@ -256,6 +272,7 @@ fn all_faults_are_told_at_once() {
         "https://issuer.example: named twice",
         "https://issuer.example: the keys' URL: ",
         "mock_tokens: the token of a",
+        "proofs: gateway is no URL",
     ];
     for (told, expected) in told.iter().zip(expected) {
         assert!(told.starts_with(expected), "{told:?} is not {expected:?}");
@@ -301,5 +318,5 @@ fn what_callers_are_told_gives_nothing_away() {
 fn authentication_can_run_on_any_thread() {
     fn is_send<T: Send>(_: &T) {}
     let identity = trusting(&[P256.jwk()], &clock());
-    is_send(&identity.authenticate(&HeaderMap::new()));
+    is_send(&identity.authenticate(&Request::new(Bytes::new()), None));
 }

@@ -15,18 +15,19 @@ use super::{
     fault::{Fault, shown},
     known::Known,
     source::Spot,
-    words::{BearerToken, Part, PerTime, Said, ScopeToken, Seconds},
+    words::{BearerToken, FilePath, Part, PerTime, Said, ScopeToken, Seconds},
 };
 use crate::{
     access::{Access, Catalogue, ScopeForm, ScopeRule, Terms},
-    identity::{self, MockToken},
+    identity::{self, MockToken, Proofs},
     limit::Rate,
     qod::{ClientId, Secret},
 };
 
 mod issuers;
+mod proofs;
 
-use self::issuers::IssuerEntry;
+use self::{issuers::IssuerEntry, proofs::DpopEntry};
 
 /// Clients.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -40,6 +41,8 @@ pub(super) struct File {
     /// How many verified tokens are remembered.
     #[schemars(range(max = 10_000_000))]
     tokens_cached_max: Option<usize>,
+    /// How proofs by RFC 9449 are judged; without, none holds.
+    dpop: Option<Part<DpopEntry>>,
     /// What a token must be good for.
     scope: Part<ScopeEntry>,
     /// How often one device may be asked for.
@@ -131,6 +134,10 @@ struct TermsEntry {
     creates_per_day: Option<u32>,
     /// Is it for trying things out, and reaches simulated operators only?
     mock: Option<bool>,
+    /// The file of its public key, in PEM, that it proves its requests with as by DevEdge.
+    proof_key_file: Option<Said<FilePath>>,
+    /// Has it to do so on the paths of all dialects?
+    proof_everywhere: Option<bool>,
 }
 
 /// What the file says.
@@ -165,6 +172,11 @@ impl File {
         let at = root.key("defaults");
         let defaults = at.read(self.defaults, faults).unwrap_or_default();
         defaults.judge(at, known, faults);
+        proofs::refuse_for_all(&defaults, at, faults);
+        let mut proofs = match self.dpop {
+            Some(dpop) => root.key("dpop").read(dpop, faults)?.judge(root.key("dpop"), faults),
+            None => Proofs::default(),
+        };
         let mut terms = BTreeMap::new();
         for (name, entry) in self.clients {
             let at = root.key("clients").key(&name);
@@ -177,6 +189,9 @@ impl File {
             }
             let Some(entry) = at.read(entry, faults) else { continue };
             entry.judge(at, known, faults);
+            if let Some(proof) = proofs::of_client(&entry, at, known, faults) {
+                proofs.clients.insert(name.as_str().into(), proof);
+            }
             let entry = entry.over(&defaults);
             entry.judge_whole(at, known, faults);
             terms.insert(name, entry);
@@ -185,7 +200,13 @@ impl File {
             faults.push(root.fault("nobody can call: expected `issuers` or `mock_tokens`"));
         }
         let identity = identity::Settings {
-            issuers: issuers::judge(self.issuers, root.key("issuers"), known, faults),
+            issuers: issuers::judge(
+                self.issuers,
+                !proofs.public_urls.is_empty(),
+                root.key("issuers"),
+                known,
+                faults,
+            ),
             mock_tokens: mock_tokens(
                 self.mock_tokens,
                 root.key("mock_tokens"),
@@ -194,6 +215,7 @@ impl File {
                 faults,
             ),
             cache_entries_max: self.tokens_cached_max.unwrap_or(100_000),
+            proofs,
         };
         let rule = root.key("scope").read(self.scope, faults)?.rule();
         let device = match self.device_limit {
@@ -316,6 +338,8 @@ impl TermsEntry {
             purposes: self.purposes.or_else(|| defaults.purposes.clone()),
             creates_per_day: self.creates_per_day.or(defaults.creates_per_day),
             mock: self.mock.or(defaults.mock),
+            proof_key_file: self.proof_key_file,
+            proof_everywhere: self.proof_everywhere,
         }
     }
 

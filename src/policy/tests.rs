@@ -1,4 +1,5 @@
 mod credentials;
+mod proofs;
 
 use std::{
     fs,

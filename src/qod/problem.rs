@@ -85,6 +85,8 @@ pub struct Problem {
     pub message: String,
     /// For `Retry-After` and the `RateLimit` fields.
     pub pace: Option<Pace>,
+    /// For `WWW-Authenticate`: how else one may ask.
+    pub challenge: Option<&'static str>,
 }
 
 /// How a limit stands (draft-ietf-httpapi-ratelimit-headers-10).

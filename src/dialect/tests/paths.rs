@@ -158,6 +158,13 @@ fn a_proof_of_possession_tells_devedge() {
 }
 
 #[test]
+fn a_proof_is_asked_for_wherever_its_dialect_may_be_spoken() {
+    let header = |path: &str| recognise(&Method::POST, path, "{}").unwrap().proof_header();
+    assert_eq!(header("/qod/v0/sessions"), Some("x-authorization"));
+    assert_eq!(header("/telefonica/qod/v0/sessions"), None);
+}
+
+#[test]
 fn releases_that_share_a_path_of_any_kind_are_told_apart() {
     let speaks = |names: &[&str]| Speaks::Sniffed {
         candidates: names.iter().map(|name| Arc::clone(dialect(name))).collect(),

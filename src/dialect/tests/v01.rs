@@ -132,7 +132,14 @@ fn a_profile_is_what_the_policies_say_it_is() {
 fn a_no_is_a_sentence_or_nothing() {
     let told = |status: u16| {
         let (kind, code) = (Kind::Conflict, "CONFLICT".into());
-        let problem = Problem { kind, status, code, message: "taken".to_owned(), pace: None };
+        let problem = Problem {
+            kind,
+            status,
+            code,
+            message: "taken".to_owned(),
+            pace: None,
+            challenge: None,
+        };
         dialect(NAME).render_problem(&problem)
     };
     for status in [400, 409, 429, 500, 503] {

@@ -5,7 +5,21 @@ fn told(fields: &[&str]) -> Result<String, Unauthenticated> {
     for field in fields {
         headers.append(AUTHORIZATION, field.parse().unwrap());
     }
-    token(&headers).map(ToOwned::to_owned)
+    token(&headers).map(|(_, token)| token.to_owned())
+}
+
+#[test]
+fn the_scheme_tells_whether_a_proof_goes_with_it() {
+    for (field, expected) in [
+        ("Bearer abc", Scheme::Bearer),
+        ("DPoP abc", Scheme::Dpop),
+        ("dpop  abc", Scheme::Dpop),
+        ("DPOP abc", Scheme::Dpop),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, field.parse().unwrap());
+        assert_eq!(token(&headers), Ok((expected, "abc")), "{field}");
+    }
 }
 
 #[test]
@@ -36,15 +50,18 @@ fn anything_else_is_refused() {
         "Bearer a\t",
         "Bearer é",
         "Bearer a%20",
+        "DPoP",
+        "DPoP a b",
         &long,
     ] {
         assert_eq!(told(&[field]), Err(Unauthenticated::Malformed), "{field:.40}");
     }
-    for field in ["", "Basic YTpi", "DPoP abc", "Bearerabc", "abc", "Bearer\tabc", " Bearer abc"] {
+    for field in ["", "Basic YTpi", "DPoPabc", "Bearerabc", "abc", "Bearer\tabc", " Bearer abc"] {
         assert_eq!(told(&[field]), Err(Unauthenticated::Missing), "{field}");
     }
     assert_eq!(told(&[]), Err(Unauthenticated::Missing));
     assert_eq!(told(&["Bearer a", "Bearer a"]), Err(Unauthenticated::Malformed));
     assert_eq!(told(&["Bearer a", "Basic a"]), Err(Unauthenticated::Malformed));
+    assert_eq!(told(&["DPoP a", "Bearer a"]), Err(Unauthenticated::Malformed));
     assert_eq!(told(&["Basic a", "Bearer a"]), Err(Unauthenticated::Malformed));
 }

@@ -186,10 +186,16 @@ fn a_subject_is_an_end_user() {
 }
 
 #[test]
-fn a_token_that_is_bound_to_a_key_is_no_bearer_token() {
+fn a_token_is_bound_by_what_is_understood_or_refused() {
     for cnf in [json!({"jkt": "x"}), json!({"x5t#S256": "x"}), json!(null)] {
         assert_eq!(refused("cnf", cnf), Some(Reason::Bound));
     }
+    let bound = json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" });
+    assert!(!check(&claims_with("cnf", bound.clone())).unwrap().binding().is_none());
+    assert!(check(&claims()).unwrap().binding().is_none());
+    let strict = Rules { require_binding: true, ..rules() };
+    assert!(check_text(&claims_with("cnf", bound).to_string(), &strict).is_ok());
+    assert_eq!(check_text(&claims().to_string(), &strict).err(), Some(Reason::Unbound));
 }
 
 #[test]

@@ -169,7 +169,8 @@ async fn a_cold_start_with_a_dead_issuer_recovers_by_itself() {
             let (identity, token) = (Arc::clone(&identity), token.clone());
             let agreed = Arc::clone(&agreed);
             all.push(tokio::spawn(async move {
-                let answer = identity.authenticate(&bearing(&token)).await.map(|_| ());
+                let answer = identity.authenticate(&bearing(&token), None).await;
+                let answer = answer.map(|_| ()).map_err(|refused| refused.why);
                 agreed.fetch_add(usize::from(answer == expected), Ordering::SeqCst);
             }));
         }
@@ -197,8 +198,8 @@ async fn a_caller_who_hangs_up_does_not_break_off_the_fetch() {
     authority.serves(&set(&[RSA.jwk()]));
     let token = RSA.token(&claims());
     {
-        let headers = bearing(&token);
-        let mut asking = std::pin::pin!(identity.authenticate(&headers));
+        let request = bearing(&token);
+        let mut asking = std::pin::pin!(identity.authenticate(&request, None));
         let once = std::future::poll_fn(|context| {
             std::task::Poll::Ready(asking.as_mut().poll(context).is_pending())
         });

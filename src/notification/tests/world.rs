@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, path::PathBuf};
 
-use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+use bytes::Bytes;
+use http::{HeaderValue, Request, header::AUTHORIZATION};
 
 use super::*;
 use crate::{
@@ -216,6 +217,7 @@ async fn admissions(clock: &Clock, metrics: &Metrics) -> HashMap<&'static str, A
         issuers: Vec::new(),
         mock_tokens: mock_tokens.into(),
         cache_entries_max: 8,
+        proofs: identity::Proofs::default(),
     };
     let identity =
         Identity::new(identity, Outbound::new(), clock.clone(), metrics.clone()).ok().unwrap();
@@ -230,10 +232,10 @@ async fn admissions(clock: &Clock, metrics: &Metrics) -> HashMap<&'static str, A
     let limits = Limits::new(limit::Settings::default(), clock.clone(), metrics.clone(), None);
     let mut admissions = HashMap::new();
     for client in clients {
-        let mut headers = HeaderMap::new();
+        let mut request = Request::new(Bytes::new());
         let value = HeaderValue::from_str(&format!("Bearer token-{client}")).unwrap();
-        headers.insert(AUTHORIZATION, value);
-        let known = identity.authenticate(&headers).await.unwrap();
+        request.headers_mut().insert(AUTHORIZATION, value);
+        let known = identity.authenticate(&request, None).await.unwrap();
         let grant = access.authorize(known, Operation::CreateSession, None).unwrap();
         admissions.insert(client, limits.admit(grant).unwrap());
     }

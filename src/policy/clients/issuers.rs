@@ -35,6 +35,9 @@ pub(super) struct IssuerEntry {
     leeway: Option<Said<SpanOrZero>>,
     /// Is a token without `nbf` refused?
     require_nbf: Option<bool>,
+    /// Must its tokens be bound to their sender?
+    #[serde(default)]
+    sender_constrained: SenderConstrained,
     /// Which of its tokens speak for an end user.
     #[serde(default)]
     three_legged: ThreeLegged,
@@ -63,6 +66,16 @@ enum ThreeLegged {
     Never,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum SenderConstrained {
+    /// Those that are have to be proved to be.
+    #[default]
+    IfBound,
+    /// All.
+    Required,
+}
+
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 enum Algorithm {
     RS256,
@@ -77,6 +90,7 @@ const REFRESH: std::ops::RangeInclusive<Duration> =
 
 pub(super) fn judge(
     entries: Vec<Part<IssuerEntry>>,
+    takes_dpop: bool,
     at: Spot<'_>,
     known: &Known<'_>,
     faults: &mut Vec<Fault>,
@@ -88,6 +102,11 @@ pub(super) fn judge(
         if let Some((_, line)) = issuers.iter().find(|(other, _)| other.issuer == entry.issuer) {
             let message = format!("the issuer stands in line {line} already");
             faults.push(at.key("issuer").fault(message));
+        }
+        if entry.sender_constrained == SenderConstrained::Required && !takes_dpop {
+            let message = "no token can be proved to be its sender's: expected `dpop`, with the \
+                           `public_urls` that proofs are for";
+            faults.push(at.key("sender_constrained").fault(message));
         }
         if let Some(issuer) = entry.judge(at, known, faults) {
             issuers.push((issuer, at.line()));
@@ -137,6 +156,7 @@ impl IssuerEntry {
             algorithms: algorithms.into_iter().map(Algorithm::setting).collect(),
             leeway,
             require_nbf: self.require_nbf.unwrap_or(true),
+            require_binding: self.sender_constrained == SenderConstrained::Required,
             users,
         })
     }
