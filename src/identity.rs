@@ -291,6 +291,15 @@ impl Identity {
         }
     }
 
+    /// Takes the place of another, and knows the proofs that were shown to it.
+    #[must_use]
+    pub fn following(mut self, before: Option<&Self>) -> Self {
+        if let Some(before) = before {
+            self.possession.remember_as(&before.possession);
+        }
+        self
+    }
+
     /// Fetches the keys of every issuer before the first request needs them. What fails now is
     /// tried again by [`Identity::refresh`].
     pub async fn warm_up(&self) {

@@ -66,7 +66,7 @@ impl Rules {
             dialects.named(name).cloned().ok_or_else(|| format!("no dialect is called `{name}`"))
         };
         let identity = before.filter(|before| before.written.same_identity(&written)).map_or_else(
-            || identity_of(policy.identity, caller),
+            || identity_of(policy.identity, caller, before.map(|before| &*before.identity)),
             |it| Ok(Arc::clone(&it.identity)),
         )?;
         let apis = policy.apis.into_iter().map(|api| api_of(api, &named));
@@ -132,11 +132,15 @@ impl Rules {
     }
 }
 
-fn identity_of(settings: identity::Settings, caller: &Caller) -> Result<Arc<Identity>, String> {
+fn identity_of(
+    settings: identity::Settings,
+    caller: &Caller,
+    before: Option<&Identity>,
+) -> Result<Arc<Identity>, String> {
     let Caller { outbound, clock, metrics } = caller.clone();
     let identity = Identity::new(settings, outbound, clock, metrics);
     identity
-        .map(Arc::new)
+        .map(|identity| Arc::new(identity.following(before)))
         .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 

@@ -76,7 +76,7 @@ pub(super) struct Asked<'r> {
 pub(super) struct Possession {
     dpop: dpop::Rules,
     clients: HashMap<ClientId, ClientProof>,
-    replays: Replays,
+    replays: Arc<Replays>,
     clock: Clock,
 }
 
@@ -89,7 +89,12 @@ impl Possession {
         let target = |url: &String| Target::parse(url).ok_or_else(|| format!("{url} is no URL"));
         let targets = public_urls.iter().map(target).collect::<Result<_, _>>()?;
         let dpop = dpop::Rules { targets, age_max, cover_all };
-        Ok(Self { dpop, clients, replays: Replays::default(), clock })
+        Ok(Self { dpop, clients, replays: Arc::default(), clock })
+    }
+
+    /// Shares the memory of another.
+    pub(super) fn remember_as(&mut self, other: &Self) {
+        self.replays = Arc::clone(&other.replays);
     }
 
     /// Can a DPoP proof hold here at all?

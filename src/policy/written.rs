@@ -25,8 +25,10 @@ const FIXED: [&str; 8] = [
     "bounds",
     "drain",
 ];
-/// What `clients.yaml` says of others than those who vouch for clients.
+/// What `clients.yaml` says of others than those who vouch for clients…
 const NOT_OF_IDENTITY: [&str; 4] = ["scope", "device_limit", "defaults", "clients"];
+/// …and what it says among a client's terms of how he proves himself.
+const OF_CLIENT: [&str; 2] = ["proof_key_file", "proof_everywhere"];
 
 /// A reading of the policies, by what was read: the same letters, the same version. It is the
 /// beginning of a SHA-256 over all files and documents, 16 hexadecimal digits of it.
@@ -101,11 +103,10 @@ impl Written {
             says: gateway.key(key).to_json(),
             fault: fault(gateway, key),
         });
-        let identity = clients.keys().filter(|key| !NOT_OF_IDENTITY.contains(key));
         Self {
             version: Version::of(&[files, documents]),
             dialects: documents,
-            identity: identity.map(|key| (key.to_owned(), clients.key(key).to_json())).collect(),
+            identity: of_identity(clients),
             operators: operators
                 .iter()
                 .map(|one| (one.id.clone(), of_operator(said, one)))
@@ -174,6 +175,17 @@ fn hash_of(paths: impl Iterator<Item = PathBuf>) -> Hash {
         whole.update(one.finalize());
     }
     whole.finalize().into()
+}
+
+fn of_identity(clients: Spot<'_>) -> Value {
+    let shared = clients.keys().filter(|key| !NOT_OF_IDENTITY.contains(key));
+    let shared = shared.map(|key| (key.to_owned(), clients.key(key).to_json()));
+    let all = clients.key("clients");
+    let proved = all.keys().map(|client| {
+        let said = OF_CLIENT.map(|key| all.key(client).key(key).to_json());
+        (client.to_owned(), Value::from_iter(said))
+    });
+    Value::Array(vec![shared.collect(), proved.collect()])
 }
 
 // Its entry, and what the profiles are called there.

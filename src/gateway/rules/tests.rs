@@ -5,6 +5,18 @@ use std::fs;
 use super::*;
 use crate::{clock::Clock, metrics::Metrics, outbound::Outbound};
 
+// A public key; nobody has the other half.
+const PROOF_KEY: &str = "-----BEGIN PUBLIC KEY-----
+MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAvMXzj4KM/aB8Thn/N27q
+GNVcU4ql7mOTDh1Hfzf0zfSMsv9nwifX/NbVBxf35YjggkL+nmsb+bloP7TfSV2L
+xP3N5mC2lztG0XdOXtbXEPjUNiYQS81TFYN7o9+uHq4MNzsMhyptU+yY6t0nwWD7
+03BdmOva9ALvY8RzpX9vcE1LcZnoU4VrkLafVpRuaqBN9La5ORXsjQ00LJEDzi/z
+dR3um867knweeBGrtXXP1I9stcMx4zluqtUk73v3l9r0So3mU+aj7t0xXinpqHyo
+upCGd8Bkt85Nc4S9wf0BAWT2ShnWX/jK6990KhLobsJyFaYqf4PfSjyRJnueu7ub
+BQIDAQAB
+-----END PUBLIC KEY-----
+";
+
 /// A copy of the shipped folder.
 struct Folder(PathBuf);
 
@@ -82,6 +94,16 @@ fn what_is_said_as_before_stays_as_it_is() {
     assert!(kept(&third, &fourth).iter().all(|(_, kept)| *kept));
     // The same letters are the same reading.
     assert_eq!(folder.rules(&caller, None).written.version, fourth.written.version);
+
+    // A client's terms are no affair of who he is; how he proves himself is.
+    folder.change("clients.yaml", "sessions_max: 20", "sessions_max: 21");
+    let fifth = folder.rules(&caller, Some(&fourth));
+    assert!(Arc::ptr_eq(&fourth.identity, &fifth.identity));
+    fs::write(folder.0.join("client.pem"), PROOF_KEY).unwrap();
+    let key = "sessions_max: 21\n    proof_key_file: client.pem";
+    folder.change("clients.yaml", "sessions_max: 21", key);
+    let sixth = folder.rules(&caller, Some(&fifth));
+    assert!(!Arc::ptr_eq(&fifth.identity, &sixth.identity));
 }
 
 #[test]

@@ -121,6 +121,22 @@ async fn proofs_that_are_not_the_clients_for_this_request() {
 }
 
 #[tokio::test]
+async fn proofs_are_remembered_by_whoever_follows() {
+    let clock = clock();
+    let first = trusting(&clock);
+    let one = [proof(&RSA, "asked", "1")];
+    assert_eq!(told(&first, "asked", &one, Some(FIELD)).await, Ok(()));
+    let second = trusting(&clock).following(Some(&first));
+    let again = told(&second, "asked", &one, Some(FIELD)).await.unwrap_err();
+    assert_eq!(again.why, not(NotProved::Replayed));
+    // What is shown to one while both are there, neither takes again.
+    let two = [proof(&RSA, "asked", "2")];
+    assert_eq!(told(&second, "asked", &two, Some(FIELD)).await, Ok(()));
+    let again = told(&first, "asked", &two, Some(FIELD)).await.unwrap_err();
+    assert_eq!(again.why, not(NotProved::Replayed));
+}
+
+#[tokio::test]
 async fn a_proof_that_was_refused_is_not_spent() {
     let (clock, id) = (clock(), "1");
     let identity = trusting(&clock);
