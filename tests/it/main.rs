@@ -6,6 +6,7 @@
 #![expect(clippy::format_push_string, clippy::print_stderr, reason = "for people to read")]
 
 mod books;
+mod bound;
 mod callbacks;
 mod conformance;
 #[cfg(feature = "faults")]
