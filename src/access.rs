@@ -140,6 +140,11 @@ impl Access {
         Self { scopes: Scopes::new(rule), clients }
     }
 
+    /// The terms of a client, if there are any.
+    pub fn terms(&self, client: &ClientId) -> Option<&Terms> {
+        self.clients.get(client).map(|party| &*party.terms)
+    }
+
     /// Gives a client leave for an operation, which it calls for from an address.
     pub fn authorize(
         &self,
@@ -177,8 +182,8 @@ impl Terms {
         }
     }
 
-    // An address that nobody knows is in no network.
-    fn allow_calls_from(&self, address: Option<IpAddr>) -> bool {
+    /// May calls come from this address? One that nobody knows is in no network.
+    pub fn allow_calls_from(&self, address: Option<IpAddr>) -> bool {
         self.source_networks.as_ref().is_none_or(|networks| {
             address.is_some_and(|address| networks.iter().any(|net| net.contains(&address)))
         })
@@ -186,6 +191,49 @@ impl Terms {
 
     fn allow(&self, operator: &OperatorId) -> bool {
         self.operators.as_ref().is_none_or(|allowed| allowed.contains(operator))
+    }
+
+    /// What [`Grant::reaches`] says of these terms.
+    pub fn reach(&self, operator: &OperatorId) -> Result<(), Forbidden> {
+        if self.allow(operator) { Ok(()) } else { Err(Forbidden::Operator) }
+    }
+
+    /// What [`Grant::speaks`] says of these terms.
+    pub fn allow_dialect(&self, dialect: &str) -> Result<(), Forbidden> {
+        let allowed = self.dialects.as_ref();
+        if allowed.is_none_or(|allowed| allowed.contains(dialect)) {
+            return Ok(());
+        }
+        Err(Forbidden::Dialect)
+    }
+
+    /// What [`Grant::duration_s_max`] says of these terms.
+    pub fn duration_s_max(&self, qos_profile: &str) -> u32 {
+        let of_profile = self.catalogue.get(qos_profile);
+        let of_profile = of_profile.map(|profile| profile.quality.duration_s_max);
+        of_profile.map_or(self.duration_s_max, |max_s| max_s.min(self.duration_s_max))
+    }
+
+    /// What [`Grant::permits`] says of these terms.
+    pub fn permit(&self, operator: &OperatorId, wanted: &CreateSession) -> Result<(), Forbidden> {
+        self.reach(operator)?;
+        let Self { qos_profiles, catalogue, .. } = self;
+        if qos_profiles.as_ref().is_some_and(|allowed| !allowed.contains(&wanted.qos_profile)) {
+            return Err(Forbidden::Profile);
+        }
+        let mut min_s = 1;
+        if let Some(profile) = catalogue.get(&wanted.qos_profile) {
+            if profile.quality.status == ProfileStatus::Inactive {
+                return Err(Forbidden::ProfileInactive);
+            }
+            min_s = profile.quality.duration_s_min;
+        }
+        let max_s = self.duration_s_max(&wanted.qos_profile);
+        if (min_s..=max_s).contains(&wanted.duration_s) {
+            Ok(())
+        } else {
+            Err(Forbidden::Duration { min_s, max_s })
+        }
     }
 }
 
@@ -202,11 +250,7 @@ impl Grant {
 
     /// Do the terms allow what is spoken?
     pub fn speaks(&self, dialect: &str) -> Result<(), Forbidden> {
-        let allowed = self.terms.dialects.as_ref();
-        if allowed.is_none_or(|allowed| allowed.contains(dialect)) {
-            return Ok(());
-        }
-        Err(Forbidden::Dialect)
+        self.terms.allow_dialect(dialect)
     }
 
     /// Is it for simulated operators only?
@@ -216,7 +260,7 @@ impl Grant {
 
     /// Do the terms allow this operator?
     pub fn reaches(&self, operator: &OperatorId) -> Result<(), Forbidden> {
-        if self.terms.allow(operator) { Ok(()) } else { Err(Forbidden::Operator) }
+        self.terms.reach(operator)
     }
 
     /// The profiles that the client may know of and asks for: those that its terms allow, and that
@@ -243,32 +287,13 @@ impl Grant {
 
     /// How long a session of this profile may be in all, in seconds.
     pub fn duration_s_max(&self, qos_profile: &str) -> u32 {
-        let Terms { duration_s_max, catalogue, .. } = self.terms();
-        let of_profile = catalogue.get(qos_profile).map(|profile| profile.quality.duration_s_max);
-        of_profile.map_or(*duration_s_max, |max_s| max_s.min(*duration_s_max))
+        self.terms.duration_s_max(qos_profile)
     }
 
     /// Do the terms reach as far as this wish? Its profile is still by our name; one that the
     /// catalogue does not know is left for the operator's names to refuse.
     pub fn permits(&self, operator: &OperatorId, wanted: &CreateSession) -> Result<(), Forbidden> {
-        self.reaches(operator)?;
-        let Terms { qos_profiles, catalogue, .. } = self.terms();
-        if qos_profiles.as_ref().is_some_and(|allowed| !allowed.contains(&wanted.qos_profile)) {
-            return Err(Forbidden::Profile);
-        }
-        let mut min_s = 1;
-        if let Some(profile) = catalogue.get(&wanted.qos_profile) {
-            if profile.quality.status == ProfileStatus::Inactive {
-                return Err(Forbidden::ProfileInactive);
-            }
-            min_s = profile.quality.duration_s_min;
-        }
-        let max_s = self.duration_s_max(&wanted.qos_profile);
-        if (min_s..=max_s).contains(&wanted.duration_s) {
-            Ok(())
-        } else {
-            Err(Forbidden::Duration { min_s, max_s })
-        }
+        self.terms.permit(operator, wanted)
     }
 }
 

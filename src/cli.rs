@@ -17,6 +17,7 @@ use crate::{
 mod admin;
 mod check;
 mod demo;
+mod explain;
 mod notifications;
 mod reload;
 mod schema;
@@ -53,6 +54,8 @@ enum Command {
         #[arg(value_name = "DIR", default_value = "policies")]
         policies: PathBuf,
     },
+    /// Say what would become of a request, step by step; nothing is touched, and no operator called
+    Explain(explain::Arguments),
     /// Have a running gateway read its policies anew; what cannot be followed changes nothing
     Reload {
         /// The folder of the gateway's policies
@@ -85,6 +88,7 @@ pub fn run() -> ExitCode {
         arguments.command,
         Command::Demo(_)
             | Command::Check { .. }
+            | Command::Explain(_)
             | Command::Reload { .. }
             | Command::Schema { .. }
             | Command::Sessions(_)
@@ -101,6 +105,7 @@ pub fn run() -> ExitCode {
             serve::run(&policies, upgrade, upgrade_socket)
         }
         Command::Check { policies } => check::run(&policies),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Reload { policies } => reload::run(&policies),
         Command::Schema { file } => schema::run(&file),
         Command::Sessions(arguments) => sessions::run(&arguments),

@@ -33,6 +33,7 @@ use crate::{
 mod again;
 mod correlator;
 mod doubt;
+mod explain;
 mod inside;
 mod legs;
 mod notifications;
@@ -44,6 +45,7 @@ mod rules;
 mod trail;
 
 pub use self::{
+    explain::{About, Explanation, Foreseen, NoAnswer, Question, Step},
     inside::{NEXT, Wanted, told_of},
     reload::{Refused, Reread, Standing},
     rules::{Rules, unread},

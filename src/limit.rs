@@ -3,7 +3,7 @@
 //! The limits are asked in this order, and each cell that was taken stays taken: a request that is
 //! refused for its device has still cost its client one, so that nobody probes for free.
 
-use std::{collections::HashMap, hash::Hash, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, hash::Hash, num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::{
     NotUntil, Quota, RateLimiter,
@@ -167,6 +167,22 @@ impl Limits {
         check.map_err(|until| self.too_many("operator", &until))
     }
 
+    /// The pace of a client, of every device, towards an operator, and a client's creates in a day.
+    pub fn told(
+        &self,
+        client: &ClientId,
+        operator: Option<&OperatorId>,
+    ) -> Vec<(&'static str, String)> {
+        let paced = |paced: Option<&Paced>| paced.map(|paced| paced.rate.to_string());
+        let all = [
+            ("client", paced(self.clients.get(client))),
+            ("device", self.device.as_ref().map(|device| device.rate.to_string())),
+            ("operator", operator.and_then(|id| paced(self.operators.get(id)))),
+            ("day", self.daily.get(client).map(|daily| format!("{} creates", daily.max))),
+        ];
+        all.into_iter().filter_map(|(limit, told)| Some((limit, told?))).collect()
+    }
+
     /// Has its client creates left today? To be asked last: from here on it is counted.
     pub fn admit_create(&self, admission: &Admission) -> Result<(), TooManyToday> {
         let Some(daily) = self.daily.get(admission.grant().client().id()) else { return Ok(()) };
@@ -193,6 +209,13 @@ impl Limits {
         let window = whole_seconds(quota.replenish_interval().saturating_mul(burst));
         let retry_after = whole_seconds(until.wait_time_from(self.pacer.elapsed()));
         TooMany { pace: Pace { policy, quota: burst, window, remaining: 0, retry_after } }
+    }
+}
+
+/// A limit, as it is told.
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "one every {:?}, {} at once", self.every, self.burst)
     }
 }
 

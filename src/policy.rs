@@ -81,7 +81,7 @@ pub struct Policy {
 }
 
 /// A file of a policies folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PolicyFile {
     /// `gateway.yaml`
     Gateway,
@@ -238,7 +238,7 @@ fn judge<'s>(
 ) -> Option<Policy> {
     let [gateway, operators, routes, clients, profiles] = sources;
     let says = |source: Option<&'s Source>| source.map(Source::root);
-    let said = (says(gateway), says(operators), says(clients));
+    let said = (says(gateway), says(operators), says(clients), says(profiles));
     let gateway = gateway.and_then(|source| {
         source.typed::<gateway::File>(faults).judge(source.root(), known, faults)
     });
@@ -251,7 +251,7 @@ fn judge<'s>(
     let clients = clients.and_then(|source| {
         source.typed::<clients::File>(faults).judge(source.root(), known, faults)
     });
-    let said = Said { gateway: said.0?, operators: said.1?, clients: said.2? };
+    let said = Said { gateway: said.0?, operators: said.1?, clients: said.2?, profiles: said.3? };
     let (gateway, mut operators) = (gateway?, operators?);
     let (profiles, routes, clients) = (profiles?, routes?, clients?);
     for operator in &mut operators {
@@ -278,7 +278,7 @@ fn judge<'s>(
     let rates = operators.iter().filter_map(|operator| Some((operator.id.clone(), operator.rate?)));
     let catalogue = Arc::new(profiles.catalogue);
     Some(Policy {
-        written: Written::new(hash, &gateway.schemas, said, &operators),
+        written: Written::new(hash, &gateway.schemas, said, &operators, routes.1),
         server: gateway.server,
         keeping: gateway.keeping,
         notifications: gateway.notifications,
@@ -295,7 +295,7 @@ fn judge<'s>(
             device_keys_max: clients.device_keys_max,
         },
         identity: clients.identity,
-        routes,
+        routes: routes.0,
         operators,
         profiles: catalogue,
     })

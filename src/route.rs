@@ -1,5 +1,7 @@
 //! Which operator serves a device, by what the device is known by.
 
+use std::fmt;
+
 use crate::qod::{Device, IdentifierKind, OperatorId, PhoneNumber};
 
 mod addresses;
@@ -48,6 +50,50 @@ pub enum Match {
     Ipv6(Ipv6Net),
     /// Those whose network access identifier or external id is of this realm, or one below it.
     Realm(Realm),
+}
+
+impl Match {
+    /// Is an identifier of this device in it?
+    pub fn is_of(&self, device: &Device) -> bool {
+        let Device { phone, nai, external_id, ipv4, ipv6 } = device;
+        match self {
+            Self::Number(number) => phone.as_ref().is_some_and(|phone| phone.value == *number),
+            Self::NumberPrefix(prefix) => {
+                phone.as_ref().is_some_and(|phone| prefix.is_of(phone.value))
+            }
+            Self::Ipv4(net) => ipv4.as_ref().is_some_and(|ipv4| net.contains(&ipv4_net(ipv4))),
+            Self::Ipv6(net) => ipv6.as_ref().is_some_and(|ipv6| net.contains(&ipv6.value.trunc())),
+            Self::Realm(realm) => {
+                let names = [nai.as_ref(), external_id.as_ref()];
+                let mut realms = names.into_iter().flatten().filter_map(|name| name.realm());
+                realms.any(|name| realm.is_of(name))
+            }
+        }
+    }
+
+    /// Of two of a kind that are of the same device, that which is taken has more of this.
+    pub fn specificity(&self) -> usize {
+        match self {
+            Self::Number(_) => usize::MAX,
+            Self::NumberPrefix(prefix) => prefix.digit_count(),
+            Self::Ipv4(net) => net.prefix_len().into(),
+            Self::Ipv6(net) => net.prefix_len().into(),
+            Self::Realm(realm) => realm.byte_count(),
+        }
+    }
+}
+
+/// As it stands in the policies.
+impl fmt::Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "number {number}"),
+            Self::NumberPrefix(prefix) => write!(f, "number_prefix {prefix}"),
+            Self::Ipv4(net) => write!(f, "network {net}"),
+            Self::Ipv6(net) => write!(f, "network {net}"),
+            Self::Realm(realm) => write!(f, "realm {realm}"),
+        }
+    }
 }
 
 /// A way to find the operator.

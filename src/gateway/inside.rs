@@ -51,7 +51,7 @@ impl Gateway {
             return self.look_at_notifications(method, rest, query, from_a_browser);
         }
         if let Some(rest) = path.strip_prefix("/policies") {
-            return self.look_at_policies(method, rest, from_a_browser).await;
+            return self.look_at_policies(method, rest, query, from_a_browser).await;
         }
         let rest = path.strip_prefix("/sessions")?;
         let wanted = match Wanted::read(query) {

@@ -69,7 +69,7 @@ impl File {
         root: Spot<'_>,
         known: &Known<'_>,
         faults: &mut Vec<Fault>,
-    ) -> Routes {
+    ) -> (Routes, Vec<(Match, u64)>) {
         let mut rules = Vec::new();
         let mut lines: HashMap<Match, u64> = HashMap::new();
         for (index, entry) in self.routes.into_iter().enumerate() {
@@ -99,7 +99,7 @@ impl File {
             Disagreement::First => route::Disagreement::First,
             Disagreement::Refuse => route::Disagreement::Refuse,
         };
-        Routes::new(rules, order, disagreement)
+        (Routes::new(rules, order, disagreement), lines.into_iter().collect())
     }
 }
 

@@ -2,7 +2,8 @@
 //! reading still holds, and whether a process that runs can follow a later one.
 
 use std::{
-    collections::BTreeMap,
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -12,7 +13,10 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{PolicyFile, fault::Fault, settings::OperatorSettings, source::Spot};
-use crate::qod::OperatorId;
+use crate::{
+    qod::{Device, OperatorId},
+    route::Match,
+};
 
 /// What is set up once and for all when a process starts (in `gateway.yaml`).
 const FIXED: [&str; 8] = [
@@ -43,6 +47,9 @@ pub struct Written {
     dialects: Hash,
     identity: Value,
     operators: BTreeMap<OperatorId, Value>,
+    // The lines of what has a name.
+    lines: HashMap<(PolicyFile, String), u64>,
+    routes: Vec<(Match, u64)>,
     fixed: Vec<Fixed>,
 }
 
@@ -62,6 +69,7 @@ pub(super) struct Said<'a> {
     pub(super) gateway: Spot<'a>,
     pub(super) operators: Spot<'a>,
     pub(super) clients: Spot<'a>,
+    pub(super) profiles: Spot<'a>,
 }
 
 impl Version {
@@ -90,6 +98,7 @@ impl Written {
         schemas: &Path,
         said: Said<'_>,
         operators: &[OperatorSettings],
+        routes: Vec<(Match, u64)>,
     ) -> Self {
         let Said { gateway, clients, .. } = said;
         let documents = hash_of(documents(schemas));
@@ -111,6 +120,8 @@ impl Written {
                 .iter()
                 .map(|one| (one.id.clone(), of_operator(said, one)))
                 .collect(),
+            lines: lines(said),
+            routes,
             fixed: fixed.into(),
         }
     }
@@ -121,6 +132,22 @@ impl Written {
             !self.fixed.iter().any(|own| own.key == part.key && own.says == part.says)
         });
         others.map(|part| part.fault.clone()).collect()
+    }
+
+    /// Where a client, operator or profile stands in its file: `clients.yaml:12`.
+    pub fn place_of(&self, file: PolicyFile, name: &str) -> Option<String> {
+        let line = self.lines.get(&(file, name.to_owned()))?;
+        Some(format!("{}:{line}", file.name()))
+    }
+
+    /// The routes that lead somewhere from an identifier of this device, each with where it stands,
+    /// the most specific of each kind first.
+    pub fn routes_of<'s>(&'s self, device: &Device) -> Vec<(&'s Match, String)> {
+        let matching = self.routes.iter().filter(|(matching, _)| matching.is_of(device));
+        let mut routes: Vec<_> = matching.collect();
+        routes.sort_by_key(|(matching, _)| Reverse(matching.specificity()));
+        let place = |line: &u64| format!("{}:{line}", PolicyFile::Routes.name());
+        routes.into_iter().map(|(matching, line)| (matching, place(line))).collect()
     }
 
     /// The operators that are spoken of.
@@ -186,6 +213,18 @@ fn of_identity(clients: Spot<'_>) -> Value {
         (client.to_owned(), Value::from_iter(said))
     });
     Value::Array(vec![shared.collect(), proved.collect()])
+}
+
+fn lines(said: Said<'_>) -> HashMap<(PolicyFile, String), u64> {
+    let named = [
+        (PolicyFile::Clients, said.clients.key("clients")),
+        (PolicyFile::Operators, said.operators.key("operators")),
+        (PolicyFile::Profiles, said.profiles.key("profiles")),
+    ];
+    let lines = named.into_iter().flat_map(|(file, at)| {
+        at.keys().map(move |name| ((file, name.to_owned()), at.name(name).line()))
+    });
+    lines.collect()
 }
 
 // Its entry, and what the profiles are called there.

@@ -45,6 +45,18 @@ impl FromStr for NumberPrefix {
     }
 }
 
+impl NumberPrefix {
+    /// Does the number start so?
+    pub fn is_of(&self, number: PhoneNumber) -> bool {
+        number.to_string().starts_with(&self.to_string())
+    }
+
+    /// Of how many digits.
+    pub fn digit_count(&self) -> usize {
+        usize::try_from(self.length).unwrap_or(usize::MAX)
+    }
+}
+
 impl fmt::Display for NumberPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "+{}", self.digits)

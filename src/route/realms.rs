@@ -1,6 +1,6 @@
 //! Routes by realm: the domain behind the `@`.
 
-use std::{collections::HashMap, str::FromStr};
+use std::{collections::HashMap, fmt, str::FromStr};
 
 use super::Lookup;
 use crate::qod::OperatorId;
@@ -32,6 +32,27 @@ impl FromStr for Realm {
             return Err(NotARealm);
         }
         Ok(Self(text.to_ascii_lowercase().into_bytes().into_boxed_slice()))
+    }
+}
+
+impl Realm {
+    /// Is it this domain, or one above it?
+    pub fn is_of(&self, domain: &str) -> bool {
+        let lower = domain.to_ascii_lowercase();
+        lower
+            .strip_suffix(&self.to_string())
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    }
+
+    /// How many bytes it has.
+    pub fn byte_count(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl fmt::Display for Realm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
     }
 }
 

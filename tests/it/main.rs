@@ -14,6 +14,7 @@ mod crash;
 mod credentials;
 mod dialects;
 mod edge;
+mod explain;
 mod ending;
 mod http;
 mod ledger;

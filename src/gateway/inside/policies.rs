@@ -4,7 +4,10 @@ use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{answer, say, time_of};
-use crate::gateway::{Gateway, Reread, Standing};
+use crate::{
+    gateway::{About, Gateway, Question, Reread, Standing},
+    qod::ClientId,
+};
 
 impl Gateway {
     /// Answers on `/policies` and below; nothing, if the path is none.
@@ -12,6 +15,7 @@ impl Gateway {
         &self,
         method: &Method,
         rest: &str,
+        query: &str,
         from_a_browser: bool,
     ) -> Option<Response<Vec<u8>>> {
         Some(match (method, rest) {
@@ -29,12 +33,54 @@ impl Gateway {
                 }
                 Err(faults) => say(StatusCode::UNPROCESSABLE_ENTITY, &faults.join("\n")),
             },
-            (_, "" | "/reload") => {
+            (&Method::GET, "/explain") => self.explain(query),
+            (_, "" | "/explain" | "/reload") => {
                 say(StatusCode::METHOD_NOT_ALLOWED, &"GET to look, POST to reload")
             }
             _ => return None,
         })
     }
+}
+
+impl Gateway {
+    fn explain(&self, query: &str) -> Response<Vec<u8>> {
+        let (question, in_lines) = match read(query) {
+            Ok(read) => read,
+            Err(message) => return say(StatusCode::BAD_REQUEST, &message),
+        };
+        match self.rules.load().explain(&question, self.clock.now()) {
+            Ok(told) if in_lines => say(StatusCode::OK, &told.lines().join("\n")),
+            Ok(told) => tell(StatusCode::OK, &told.to_json()),
+            Err(error) => say(StatusCode::NOT_FOUND, &error),
+        }
+    }
+}
+
+// What is asked, and whether a person does.
+fn read(query: &str) -> Result<(Question, bool), String> {
+    let (mut client, mut dialect, mut about, mut from) = (None, None, None, None);
+    let mut in_lines = false;
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "client" => client = Some(ClientId::from(&*value)),
+            "dialect" => dialect = Some(value.into_owned()),
+            "body" => about = Some(About::Create(value.into_owned().into_bytes())),
+            "device" => {
+                about = Some(About::device(&value).map_err(|error| error.to_string())?);
+            }
+            "from" => from = Some(value.parse().map_err(|_| "`from` is no address".to_owned())?),
+            "lines" => in_lines = true,
+            _ => return Err(format!("`{name}` means nothing here")),
+        }
+    }
+    let missing = |name: &str| format!("expected `{name}`");
+    let question = Question {
+        client: client.ok_or_else(|| missing("client"))?,
+        dialect: dialect.ok_or_else(|| missing("dialect"))?,
+        about: about.ok_or_else(|| missing("body` or `device"))?,
+        from,
+    };
+    Ok((question, in_lines))
 }
 
 impl Standing {

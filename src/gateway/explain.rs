@@ -1,0 +1,306 @@
+//! What would become of a create, step by step, and why: the way of a request without a token, a
+//! ledger or an operator, so that nothing is touched. Each step asks the room that decides it, in the
+//! order of the way itself; a test holds both against each other.
+
+use std::{net::IpAddr, sync::Arc};
+
+use serde_json::{Value, json};
+
+use super::Rules;
+use crate::{
+    access::{Forbidden, Terms},
+    dialect::Dialect,
+    operator::Operator,
+    policy::{PolicyFile, Version},
+    qod::{
+        ClientId, CreateSession, Device, DeviceIpv4, IdentifierKind, Moment, NotAnIdentifier,
+        Operation, OperatorId, Problem, Written,
+    },
+    refusal::Refusal,
+};
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Who asks.
+    pub client: ClientId,
+    /// What it speaks, by the dialect's name.
+    pub dialect: String,
+    /// What it asks for.
+    pub about: About,
+    /// Where it calls from, if that matters.
+    pub from: Option<IpAddr>,
+}
+
+/// A create, or a device alone.
+#[derive(Clone, Debug)]
+pub enum About {
+    /// The body of a create, as the client would send it.
+    Create(Vec<u8>),
+    /// Only where this device leads.
+    Device(Box<Device>),
+}
+
+/// What would come of it, and how.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// By which reading of the policies.
+    pub version: Version,
+    /// What decides, in the order of the way.
+    pub steps: Vec<Step>,
+    /// What comes of it.
+    pub outcome: Foreseen,
+}
+
+/// Something that decides.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What of the way it is.
+    pub stage: &'static str,
+    /// What is decided.
+    pub says: String,
+    /// Where that stands, as `routes.yaml:12`.
+    pub place: Option<String>,
+}
+
+/// What would come of it.
+#[derive(Clone, Debug)]
+pub enum Foreseen {
+    /// The operator is asked, if the flow is free and nobody has used up a limit.
+    Asked {
+        /// Which one.
+        operator: OperatorId,
+        /// With what body, in its own words; nothing, if only a device was asked about.
+        body: Option<Value>,
+    },
+    /// The client is told no.
+    Refused {
+        /// Why.
+        problem: Problem,
+        /// The body that it gets, in its own words.
+        body: Value,
+    },
+}
+
+/// A question that cannot be answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoAnswer {
+    /// No dialect is called so.
+    #[error("no dialect is called `{0}`")]
+    Dialect(String),
+}
+
+struct Steps<'r> {
+    rules: &'r Rules,
+    steps: Vec<Step>,
+}
+
+impl Rules {
+    /// Foresees what would come of a request.
+    ///
+    /// # Errors
+    /// If the question names what is not there.
+    pub fn explain(&self, question: &Question, now: Moment) -> Result<Explanation, NoAnswer> {
+        let dialect = self.dialects.named(&question.dialect);
+        let dialect = dialect.ok_or_else(|| NoAnswer::Dialect(question.dialect.clone()))?;
+        let mut steps = Steps { rules: self, steps: Vec::new() };
+        let outcome = match steps.walk(dialect, question, now) {
+            Ok((operator, body)) => Foreseen::Asked { operator: operator.id().clone(), body },
+            Err(refusal) => {
+                let problem = refusal.problem(dialect.descriptor());
+                let body = serde_json::from_slice(dialect.render_problem(&problem).body());
+                Foreseen::Refused { problem, body: body.unwrap_or_default() }
+            }
+        };
+        let version = self.written.version.clone();
+        Ok(Explanation { version, steps: steps.steps, outcome })
+    }
+}
+
+impl<'r> Steps<'r> {
+    fn say(&mut self, stage: &'static str, says: String, place: Option<String>) {
+        self.steps.push(Step { stage, says, place });
+    }
+
+    fn place_of(&self, file: PolicyFile, name: &str) -> Option<String> {
+        self.rules.written.place_of(file, name)
+    }
+
+    fn walk(
+        &mut self,
+        dialect: &Arc<Dialect>,
+        question: &Question,
+        now: Moment,
+    ) -> Result<(&'r Arc<Operator>, Option<Value>), Refusal> {
+        let rules = self.rules;
+        let terms = self.client(question)?;
+        self.say("dialect", format!("`{}` is spoken", dialect.name()), None);
+        terms.allow_dialect(dialect.name())?;
+        let (wanted, device) = match &question.about {
+            About::Device(device) => (None, Device::clone(device)),
+            About::Create(body) => {
+                let wanted = dialect.parse_create_session(body, &rules.strictness)?;
+                self.say("body", "it is what the release's schema asks for".to_owned(), None);
+                rules.admit_sink(&wanted, now)?;
+                let device = wanted.device.clone().ok_or(Refusal::NoDevice)?;
+                (Some(wanted), device)
+            }
+        };
+        let operator = self.route(&device)?;
+        self.limits(&question.client, operator.id());
+        match wanted {
+            None => {
+                terms.reach(operator.id())?;
+                receives(operator, terms)?;
+                let told = operator.dialect().fit_device(&device, operator.fitting())?;
+                self.say("device", format!("it is told by {}", kinds(&told)), None);
+                Ok((operator, None))
+            }
+            Some(wanted) => self.session(terms, operator, &wanted).map(|body| (operator, body)),
+        }
+    }
+
+    fn client(&mut self, question: &Question) -> Result<&'r Terms, Refusal> {
+        let client = &question.client;
+        let terms = self.rules.access.terms(client).ok_or(Forbidden::Stranger)?;
+        let place = self.place_of(PolicyFile::Clients, &client.0);
+        let says = format!(
+            "{}: up to {} sessions at a time, of up to {} s, at {}, of {}",
+            client.0,
+            terms.sessions_max,
+            terms.duration_s_max,
+            listed(terms.operators.as_ref(), "any operator"),
+            listed(terms.qos_profiles.as_ref(), "any profile"),
+        );
+        self.say("client", says, place);
+        if question.from.is_some() && !terms.allow_calls_from(question.from) {
+            return Err(Forbidden::Network.into());
+        }
+        Ok(terms)
+    }
+
+    fn limits(&mut self, client: &ClientId, operator: &OperatorId) {
+        for (limit, told) in self.rules.limits.told(client, Some(operator)) {
+            self.say("limit", format!("{limit}: {told}"), None);
+        }
+    }
+
+    fn route(&mut self, device: &Device) -> Result<&'r Arc<Operator>, Refusal> {
+        let rules = self.rules;
+        self.say("device", format!("it has {}", kinds(device)), None);
+        for (matching, place) in rules.written.routes_of(device) {
+            self.say("route", format!("{matching} is its own"), Some(place));
+        }
+        let found = rules.routes.find(device)?;
+        let more =
+            if found.disagree { "; another identifier leads to another operator" } else { "" };
+        let says = format!("{} by its {}{more}", found.operator, found.by.name());
+        self.say("operator", says, self.place_of(PolicyFile::Operators, &found.operator.0));
+        rules.operator(&found.operator)
+    }
+
+    fn session(
+        &mut self,
+        terms: &Terms,
+        operator: &Arc<Operator>,
+        wanted: &CreateSession,
+    ) -> Result<Option<Value>, Refusal> {
+        let CreateSession { qos_profile, duration_s, .. } = wanted;
+        terms.permit(operator.id(), wanted)?;
+        receives(operator, terms)?;
+        let claimed = operator.dialect().fit(wanted, operator.fitting())?;
+        let says = format!("{qos_profile} is {} there", claimed.qos_profile);
+        self.say("profile", says, self.place_of(PolicyFile::Profiles, qos_profile));
+        let cut = if claimed.duration_s < *duration_s { ", cut down" } else { "" };
+        self.say("duration", format!("{} s{cut}", claimed.duration_s), None);
+        let mode = format!("{:?}", operator.rules().mode);
+        self.say("conflict", format!("with live sessions of the device: {mode}"), None);
+        let says = format!("in `{}`", operator.dialect().name());
+        self.say("request", says, None);
+        let body = operator.dialect().create_session_request(&claimed, None);
+        Ok(serde_json::from_slice(&body).ok())
+    }
+}
+
+fn receives(operator: &Operator, terms: &Terms) -> Result<(), Refusal> {
+    if terms.mock && !operator.is_simulated() { Err(Refusal::MockOnly) } else { Ok(()) }
+}
+
+fn kinds(device: &Device) -> String {
+    device.kinds().map(IdentifierKind::name).collect::<Vec<_>>().join(", ")
+}
+
+fn listed<T: ToString>(names: Option<&std::collections::BTreeSet<T>>, any: &str) -> String {
+    let Some(names) = names else { return any.to_owned() };
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl About {
+    /// A device by one of its names: a number with its `+`, an address, or a network access identifier.
+    ///
+    /// # Errors
+    /// If it is none of them.
+    pub fn device(name: &str) -> Result<Self, NotAnIdentifier> {
+        let mut device = Device::default();
+        if name.starts_with('+') {
+            device.phone = Some(Written::plain(name.parse()?));
+        } else if let Ok(address) = name.parse() {
+            match address {
+                IpAddr::V4(public) => {
+                    let (private, public_port) = (Some(public), None);
+                    device.ipv4 = Some(DeviceIpv4::Public { public, private, public_port });
+                }
+                IpAddr::V6(address) => device.ipv6 = Some(Written::plain(address.into())),
+            }
+        } else {
+            device.nai = Some(name.parse()?);
+        }
+        Ok(Self::Device(Box::new(device)))
+    }
+}
+
+impl Explanation {
+    /// The same for programs.
+    pub fn to_json(&self) -> Value {
+        let steps: Vec<Value> = self.steps.iter().map(Step::to_json).collect();
+        let outcome = match &self.outcome {
+            Foreseen::Asked { operator, body } => {
+                json!({ "operator": operator.0, "request": body })
+            }
+            Foreseen::Refused { problem: Problem { status, kind, .. }, body } => json!({
+                "refused": { "status": status, "reason": kind.name(), "answer": body },
+            }),
+        };
+        json!({ "policy": self.version.digits(), "steps": steps, "outcome": outcome })
+    }
+
+    /// The same for people, a line each.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self
+            .steps
+            .iter()
+            .map(|Step { stage, says, place }| {
+                let place = place.as_ref().map(|place| format!("  ({place})"));
+                format!("{stage:<9} {says}{}", place.unwrap_or_default())
+            })
+            .collect();
+        lines.push(match &self.outcome {
+            Foreseen::Asked { operator, body: None } => format!("served by {operator}"),
+            Foreseen::Asked { operator, body: Some(body) } => {
+                let operation = Operation::CreateSession.name();
+                format!("{operation} at {operator}, if the flow is free: {body}")
+            }
+            Foreseen::Refused { problem, .. } => {
+                format!("refused   {} {}: {}", problem.status, problem.code, problem.message)
+            }
+        });
+        lines
+    }
+}
+
+impl Step {
+    fn to_json(&self) -> Value {
+        let Self { stage, says, place } = self;
+        json!({ "stage": stage, "says": says, "at": place })
+    }
+}
