@@ -53,7 +53,7 @@ fn world() -> World {
     let strict = "  - { issuer: https://strict.test, audiences: [gateway], jwks_file: jwks.json, \
                   sender_constrained: required }\n";
     World::with(&Setup {
-        clients: &format!("dpop: {{ public_urls: [\"{PUBLIC}\"] }}"),
+        clients: &format!("dpop: {{ public_urls: [\"{PUBLIC}\"], age_max: 5m }}"),
         issuers: strict,
         ..Setup::default()
     })
@@ -121,10 +121,8 @@ fn all_at_once(world: &World, request: &[u8]) -> Vec<u16> {
     thread::scope(|scope| {
         let one = || {
             let mut connection = Connection::open(world.edge());
-            let (most, last) = request.split_at(request.len() - 1);
-            connection.write(most).unwrap();
             barrier.wait();
-            connection.write(last).unwrap();
+            connection.write(request).unwrap();
             connection.read().unwrap().status
         };
         let all: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(one)).collect();
