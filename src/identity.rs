@@ -13,7 +13,7 @@ use http::Request;
 use crate::{
     clock::Clock,
     metrics::Metrics,
-    outbound::Outbound,
+    outbound::{Outbound, Trust},
     qod::{ClientId, Secret},
 };
 
@@ -79,6 +79,8 @@ pub struct Issuer {
     pub audiences: Vec<String>,
     /// Where its keys are.
     pub keys: Keys,
+    /// Whom it must be known by where it is called.
+    pub trust: Trust,
     /// What its tokens may be signed with.
     pub algorithms: Vec<Algorithm>,
     /// How far its clock may be off, at most [`LEEWAY_MAX`].

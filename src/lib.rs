@@ -18,7 +18,7 @@
 //! one table of all that we say no with. [`simulator`] is an operator of our own making.
 //!
 //! The law of the house: a room imports only rooms that the request has already passed, and the
-//! ground ([`qod`], [`clock`], [`kept`], [`json`], [`metrics`], [`audit`], [`outbound`]). [`policy`] stands above
+//! ground ([`qod`], [`clock`], [`kept`], [`json`], [`metrics`], [`audit`], [`tls`], [`outbound`]). [`policy`] stands above
 //! the rooms: each owns its own settings type, and `policy` alone knows how those are written in YAML.
 
 // In reading order: from the door down to the ground.
@@ -40,6 +40,7 @@ pub mod identity;
 pub mod dialect;
 
 pub mod outbound;
+pub mod tls;
 pub mod audit;
 pub mod metrics;
 pub mod json;

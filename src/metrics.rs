@@ -8,9 +8,10 @@ use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+mod certificates;
 mod notices;
 
-use self::notices::Notices;
+use self::{certificates::Certificates, notices::Notices};
 
 /// The gateway's counters. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -44,6 +45,7 @@ struct Families {
     connections: IntGaugeVec,
     connections_refused: IntCounterVec,
     malformed: IntCounterVec,
+    certificates: Certificates,
     draining: IntGaugeVec,
     policy: IntGaugeVec,
     policy_reads: IntCounterVec,
@@ -228,6 +230,7 @@ impl Metrics {
                 "Requests refused before any API was recognised",
                 &["reason"],
             )?,
+            certificates: Certificates::new(&registry)?,
             draining: gauge(
                 &registry,
                 "qod_draining",

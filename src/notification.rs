@@ -29,7 +29,7 @@ use crate::{
     dialect::Dialects,
     ledger::Ledger,
     metrics::{Metrics, NONE},
-    outbound::{Endpoint, Guard, Outbound},
+    outbound::{Endpoint, Guard, Outbound, Trust},
     qod::{ClientId, Moment, SessionId},
 };
 
@@ -56,6 +56,8 @@ const ENDPOINTS_MAX: usize = 10_000;
 pub struct Settings {
     /// Networks that sinks may be in although they are not public.
     pub private_networks: Vec<IpNet>,
+    /// Whom they must be known by.
+    pub trust: Trust,
     /// How long it is tried to tell a client.
     pub kept_for: Duration,
     /// How long one call may take.
@@ -205,8 +207,11 @@ impl Courier {
     }
 
     /// Counts what waits; called before the metrics are read.
-    pub fn measure(&self) {
+    pub async fn measure(&self) {
         let office = &self.0;
+        if let Some(standing) = office.settings.trust.standing(&office.clock).await {
+            office.metrics.certificate_stale(("notifications", "sinks"), standing.stale);
+        }
         let now = office.ledger.now();
         let (queued, oldest) = {
             let desk = office.desk();
@@ -240,6 +245,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             private_networks: Vec::new(),
+            trust: Trust::default(),
             kept_for: Duration::from_hours(24),
             timeout: Duration::from_secs(10),
             calls_max: 512,

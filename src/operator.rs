@@ -18,7 +18,7 @@ use crate::{
     dialect::{Dialect, Fitting, RemoteProblem, RemoteSessions, Unreadable},
     ledger::{Record, Reservation, Rules},
     metrics::Metrics,
-    outbound::{Answered, Call, Endpoint, Outbound, Sent},
+    outbound::{Answered, Call, Endpoint, Outbound, Sent, Trust},
     qod::{Device, Granted, Operation, OperatorId, SessionId, Sink},
 };
 
@@ -138,6 +138,11 @@ impl Operators {
         Self(operators.into_iter().map(|operator| (operator.id().clone(), operator)).collect())
     }
 
+    /// Every one of them.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Operator>> {
+        self.0.values()
+    }
+
     /// The operator of this name.
     pub fn find(&self, id: &OperatorId) -> Option<&Arc<Operator>> {
         self.0.get(id)
@@ -176,6 +181,11 @@ impl Operator {
     /// Is it one of our own making?
     pub fn is_simulated(&self) -> bool {
         self.settings.simulated
+    }
+
+    /// Whom it must be known by, and what it is shown.
+    pub fn trust(&self) -> &Trust {
+        self.settings.endpoint.trust()
     }
 
     /// How long a call may take.

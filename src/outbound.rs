@@ -23,11 +23,13 @@ use tokio::{io::AsyncWriteExt, time::timeout};
 
 mod endpoint;
 mod guard;
+mod trust;
 
 use self::endpoint::NotConnected;
 pub use self::{
     endpoint::{Endpoint, NotAnEndpoint},
     guard::{Forbidden, Guard},
+    trust::{Authorities, Standing, Trust},
 };
 
 const IDLE_CONNECTIONS_MAX: usize = 1024;
@@ -114,11 +116,13 @@ impl Outbound {
     pub async fn fetch(
         &self,
         url: &str,
+        trust: &Trust,
         within: Duration,
         body_bytes_max: usize,
     ) -> Result<Bytes, Unreachable> {
         let (place, query) = url.split_at(url.find('?').unwrap_or(url.len()));
         let endpoint = Endpoint::parse(place, 1).map_err(|error| Unreachable(error.to_string()))?;
+        let endpoint = endpoint.trusting(trust.clone());
         let headers = [(http::header::ACCEPT, HeaderValue::from_static("application/json"))];
         let call = Call {
             method: Method::GET,
@@ -196,13 +200,16 @@ impl Outbound {
     ) -> Result<(Arc<HttpPeer>, Stream, bool, tokio::sync::SemaphorePermit<'a>), NotConnected> {
         let because = |reason: &dyn ToString| NotConnected::Because(reason.to_string());
         let permit = endpoint.connections().acquire().await.map_err(|error| because(&error))?;
-        let peer = endpoint.peer().await?;
-        let (stream, reused) = self
-            .0
-            .get_stream(peer.as_ref())
-            .await
-            .map_err(|error| because(&error.etype().as_str()))?;
-        Ok((peer, stream, reused, permit))
+        let (peer, client) = endpoint.peer().await?;
+        if let Some(stream) = self.0.reused_stream(peer.as_ref()).await {
+            return Ok((peer, stream, true, permit));
+        }
+        let opened = self.0.new_stream(peer.as_ref()).await;
+        let mut stream = opened.map_err(|error| because(&error.etype().as_str()))?;
+        if let Some(client) = client {
+            stream = client.secure(stream, endpoint.host()).await?;
+        }
+        Ok((peer, stream, false, permit))
     }
 }
 

@@ -30,6 +30,7 @@ mod secrets;
 mod settings;
 mod shape;
 mod source;
+mod tls;
 mod words;
 mod written;
 mod yaml;
@@ -38,7 +39,7 @@ pub use self::{
     fault::Fault,
     settings::{
         ApiSetting, Bounds, Callbacks, Drain, ExpiringToken, Keeping, Listener, Notifications,
-        OperatorSettings, Place, ServerSettings, Speaks, TlsFiles,
+        OperatorSettings, Place, ServerSettings, Speaks,
     },
     written::{Version, Written, documents, policy_files},
 };

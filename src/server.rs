@@ -18,7 +18,6 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use ipnet::IpNet;
 use pingora::{
-    listeners::tls::TlsSettings,
     server::{
         RunArgs, Server,
         configuration::{Opt, ServerConf},
@@ -36,6 +35,7 @@ mod admin;
 mod connection;
 mod doors;
 mod drain;
+mod entrance;
 mod exchange;
 mod framing;
 mod source;
@@ -45,6 +45,7 @@ use self::{
     connection::Front,
     doors::Doors,
     drain::{LameDuck, Leaving, Upkeep},
+    entrance::Entrances,
 };
 
 /// What answers those who come in by a listener.
@@ -183,11 +184,17 @@ pub fn serve(serving: &Serving, site: Arc<dyn Site>) -> Result<ExitCode, String>
     }
     let addresses = fronts.iter().flat_map(|(_, _, all)| all.iter().map(|one| one.address));
     let doors = Arc::new(Doors::new(addresses));
+    let mut secured = Vec::new();
+    let within = serving.bounds.header_deadline;
     for (name, desk, listeners) in fronts {
-        let front = Front::new(name, serving, desk, Arc::clone(&leaving));
+        let limits = (within, &serving.clock, &serving.metrics);
+        let entrances = Entrances::new(name, &listeners, limits)?;
+        secured.extend(entrances.secured().cloned());
+        let front = Front::new(name, serving, desk, Arc::clone(&leaving), entrances);
         let mut service = Service::new(name.to_owned(), front);
+        // The handshake is the front's own affair, so that it counts as a connection.
         for listener in listeners {
-            add_listener(&mut service, listener)?;
+            service.add_tcp(&listener.address.to_string());
         }
         server.add_service(service);
     }
@@ -204,7 +211,8 @@ pub fn serve(serving: &Serving, site: Arc<dyn Site>) -> Result<ExitCode, String>
         server.add_service(service);
     }
     let (gone, is_gone) = mpsc::channel();
-    let upkeep = Upkeep { site, doors, leaving: Arc::clone(&leaving), grace: drain.grace, gone };
+    let (leaves, grace) = (Arc::clone(&leaving), drain.grace);
+    let upkeep = Upkeep { site, doors, secured, leaving: leaves, grace, gone };
     let mut background = background_service("upkeep", upkeep);
     background.threads = Some(1);
     server.add_service(background);
@@ -215,19 +223,4 @@ pub fn serve(serving: &Serving, site: Arc<dyn Site>) -> Result<ExitCode, String>
     // An error means that the sender fell with the server: the end as well.
     let _ = is_gone.recv();
     Ok(ExitCode::SUCCESS)
-}
-
-fn add_listener(edge: &mut Service<Front>, listener: &Listener) -> Result<(), String> {
-    let address = listener.address.to_string();
-    let Some(files) = &listener.tls else {
-        edge.add_tcp(&address);
-        return Ok(());
-    };
-    let place = |error: Box<pingora::Error>| format!("listener {address}: {error}");
-    let (certificate, key) = (files.certificate.display(), files.key.display());
-    let mut tls =
-        TlsSettings::intermediate(&certificate.to_string(), &key.to_string()).map_err(place)?;
-    tls.enable_h2();
-    edge.add_tls_with_settings(&address, None, tls);
-    Ok(())
 }

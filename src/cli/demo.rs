@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     dialect::{Descriptors, Dialects},
-    outbound::Outbound,
+    outbound::{Outbound, Trust},
     simulator::{Settings, Telling},
 };
 
@@ -127,7 +127,7 @@ async fn until_ready(
 ) -> Result<(), String> {
     let url = format!("http://{admin}/readyz");
     let polled = async {
-        while outbound.fetch(&url, Duration::from_secs(1), 1024).await.is_err() {
+        while outbound.fetch(&url, &Trust::default(), Duration::from_secs(1), 1024).await.is_err() {
             if gateway.is_finished() {
                 return Err("the gateway did not start".to_owned());
             }

@@ -43,7 +43,15 @@ impl Gateway {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.metrics.sessions(&operator.0, state.name(), count);
         }
-        self.courier.measure();
+        self.courier.measure().await;
+        for operator in self.rules.load_full().operators.all() {
+            let name = ("operator", &*operator.id().0);
+            let Some(standing) = operator.trust().standing(&self.clock).await else { continue };
+            self.metrics.certificate_stale(name, standing.stale);
+            if let Some(expires) = standing.expires {
+                self.metrics.certificate_expires(name, expires.unix_s());
+            }
+        }
     }
 
     /// Fetches what the first requests will need, and begins to tell clients what happens.

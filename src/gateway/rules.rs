@@ -172,7 +172,8 @@ fn operator_of(
     named: &impl Fn(&str) -> Result<Arc<Dialect>, String>,
 ) -> Result<Arc<Operator>, String> {
     let endpoint = Endpoint::parse(&settings.endpoint, settings.connections_max)
-        .map_err(|error| format!("operator {}: {error}", settings.id))?;
+        .map_err(|error| format!("operator {}: {error}", settings.id))?
+        .trusting(settings.trust);
     Ok(Arc::new(Operator::new(operator::Settings {
         id: settings.id,
         dialect: named(&settings.dialect)?,

@@ -4,13 +4,15 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
 use super::Reason;
-use crate::json::Json;
+use crate::{json::Json, tls};
 
 /// What has to be shown with a token; nothing, if it is good for its bearer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Binding {
     /// A key, by a proof (RFC 9449 §6.1).
     pub(super) key: Option<Thumbprint>,
+    /// The certificate of the connection (RFC 8705 §3).
+    pub(super) certificate: Option<tls::Thumbprint>,
 }
 
 /// A public key's thumbprint (RFC 7638) with SHA-256.
@@ -22,26 +24,36 @@ impl Binding {
     /// something by it.
     pub(super) fn read(confirmation: Option<&Json<'_>>) -> Result<Self, Reason> {
         let Some(confirmation) = confirmation else { return Ok(Self::default()) };
-        let Json::Object(members) = confirmation else { return Err(Reason::Bound) };
-        let key = confirmation.member("jkt").and_then(Json::as_str).and_then(Thumbprint::parse);
-        if key.is_none() || members.len() != 1 {
-            return Err(Reason::Bound);
+        let mut binding = Self::default();
+        for (name, value) in confirmation.members() {
+            let digest = value.as_str().and_then(digest_of).ok_or(Reason::Bound)?;
+            match &**name {
+                "jkt" => binding.key = Some(Thumbprint(digest)),
+                "x5t#S256" => binding.certificate = Some(digest.into()),
+                _ => return Err(Reason::Bound),
+            }
         }
-        Ok(Self { key })
+        // What is no object, or an empty one, binds to something that nobody knows.
+        if binding.is_none() { Err(Reason::Bound) } else { Ok(binding) }
     }
 
     /// Is the token good for whoever has it?
     pub(super) fn is_none(&self) -> bool {
-        self.key.is_none()
+        self.key.is_none() && self.certificate.is_none()
+    }
+
+    /// Is it not bound to a certificate, or to this very one?
+    pub(super) fn admits(&self, shown: Option<&tls::Thumbprint>) -> bool {
+        let Some(asked) = &self.certificate else { return true };
+        shown.is_some_and(|shown| asked.equals(shown))
     }
 }
 
-impl Thumbprint {
-    /// Reads one as it stands in `jkt`.
-    fn parse(text: &str) -> Option<Self> {
-        URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Self)
-    }
+fn digest_of(text: &str) -> Option<[u8; 32]> {
+    URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
+}
 
+impl Thumbprint {
     /// That of a JWK: its required members in the order of their names, written without spaces.
     pub(super) fn of(jwk: &Json<'_>) -> Option<Self> {
         let text = |name: &str| {
@@ -106,6 +118,8 @@ mod tests {
         };
         let jkt = URL_SAFE_NO_PAD.encode([7; 32]);
         assert_eq!(read(&format!(r#"{{"jkt":"{jkt}"}}"#)), Ok(true));
+        assert_eq!(read(&format!(r#"{{"x5t#S256":"{jkt}"}}"#)), Ok(true));
+        assert_eq!(read(&format!(r#"{{"x5t#S256":"{jkt}","jkt":"{jkt}"}}"#)), Ok(true));
         for wrong in [
             "{}".to_owned(),
             "null".to_owned(),
@@ -116,8 +130,25 @@ mod tests {
             format!(r#"{{"jkt":"{jkt}","kid":"a"}}"#),
             format!(r#"{{"JKT":"{jkt}"}}"#),
             format!(r#""{jkt}""#),
+            "[]".to_owned(),
+            r#"{"x5t#S256":"x"}"#.to_owned(),
+            r#"{"x5t#S256":null}"#.to_owned(),
+            format!(r#"{{"x5t#S256":"{jkt}="}}"#),
+            format!(r#"{{"x5t#S256":"{}"}}"#, URL_SAFE_NO_PAD.encode([7; 31])),
+            format!(r#"{{"x5t":"{jkt}"}}"#),
+            format!(r#"{{"x5t#S256":"{jkt}","kid":"k"}}"#),
         ] {
             assert_eq!(read(&wrong), Err(Reason::Bound), "{wrong}");
         }
+    }
+
+    #[test]
+    fn only_the_certificate_itself_will_do() {
+        let (own, other) = (tls::Thumbprint::of(b"own"), tls::Thumbprint::of(b"other"));
+        let bound = Binding { certificate: Some(own), key: None };
+        assert!(bound.admits(Some(&own)));
+        assert!(!bound.admits(Some(&other)) && !bound.admits(None));
+        let free = Binding::default();
+        assert!(free.admits(None) && free.admits(Some(&own)));
     }
 }

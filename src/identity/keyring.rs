@@ -16,7 +16,7 @@ use super::{
 use crate::{
     clock::{Clock, Tick},
     metrics::Metrics,
-    outbound::{Endpoint, Outbound},
+    outbound::{Endpoint, Outbound, Trust},
 };
 
 #[cfg(test)]
@@ -41,6 +41,7 @@ pub(super) struct Keyring {
     // Held while fetching, so that there is one fetch at a time.
     last_attempt: Mutex<Option<Tick>>,
     outbound: Outbound,
+    trust: Trust,
     clock: Clock,
     metrics: Metrics,
 }
@@ -79,6 +80,7 @@ impl Keyring {
             held: ArcSwapOption::empty(),
             last_attempt: Mutex::new(None),
             outbound,
+            trust: issuer.trust.clone(),
             clock,
             metrics,
         };
@@ -125,6 +127,9 @@ impl Keyring {
         if age.is_none_or(|age| age >= *refresh) {
             self.fetch_detached().await;
         }
+        if let Some(standing) = self.trust.standing(&self.clock).await {
+            self.metrics.certificate_stale(("issuer", &self.issuer), standing.stale);
+        }
         if let Some(held) = &*self.held.load() {
             self.metrics.jwks_age(&self.issuer, self.clock.elapsed(held.seen));
         }
@@ -165,7 +170,7 @@ impl Keyring {
             return;
         }
         *last_attempt = Some(self.clock.tick());
-        let body = self.outbound.fetch(url, FETCH_WITHIN, jwks::BODY_BYTES_MAX).await;
+        let body = self.outbound.fetch(url, &self.trust, FETCH_WITHIN, jwks::BODY_BYTES_MAX).await;
         let taken = body
             .map_err(|unreachable| unreachable.to_string())
             .and_then(|body| self.take(&body).map_err(|no_keys| no_keys.to_string()));

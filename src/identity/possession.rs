@@ -109,6 +109,10 @@ impl Possession {
     }
 
     fn check_binding(&self, asked: &Asked<'_>) -> Result<(), Unauthenticated> {
+        // By what the handshake has shown, and the server has put there.
+        if !asked.client.binding().admits(asked.request.extensions().get()) {
+            return Err(Reason::Bound.into());
+        }
         let key = match (asked.scheme, &asked.client.binding().key) {
             (Scheme::Dpop, Some(key)) => key,
             (Scheme::Bearer, Some(_)) => return Err(Reason::Bound.into()),

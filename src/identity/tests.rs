@@ -2,7 +2,10 @@ use http::{HeaderValue, header::AUTHORIZATION};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::qod::{Moment, Subject};
+use crate::{
+    qod::{Moment, Subject},
+    tls::Thumbprint,
+};
 
 mod attacks;
 pub(super) mod authority;
@@ -32,6 +35,7 @@ pub(super) fn set(keys: &[Value]) -> String {
 
 pub(super) fn issuer(keys: Keys) -> Issuer {
     Issuer {
+        trust: Trust::default(),
         issuer: ISSUER.to_owned(),
         audiences: vec![AUDIENCE.to_owned(), "qod".to_owned()],
         keys,
@@ -105,6 +109,28 @@ async fn every_allowed_algorithm_is_believed_and_remembered() {
     }
     let pss = RSA.token_of(r#"{"alg":"PS256","kid":"rsa-1"}"#, &claims().to_string());
     assert_eq!(outcome(&identity, &pss).await, Ok("verified"));
+}
+
+#[tokio::test]
+async fn a_token_that_is_bound_is_good_only_with_what_it_is_bound_to_however_often_it_held() {
+    let identity = trusting_all(&clock());
+    let (own, other) = (Thumbprint::of(b"own"), Thumbprint::of(b"other"));
+    // The SHA-256 of `own`.
+    let bound = json!({ "x5t#S256": "Wzl1ZRw8q5LQRMCW3DChwtlSVJdFdHLeSMUeyzY9H0o" });
+    let token = RSA.token(&claims_with("cnf", bound));
+    let with = async |certificate: Option<&Thumbprint>| {
+        let mut request = bearing(&token);
+        certificate.map(|certificate| request.extensions_mut().insert(*certificate));
+        identity.recognise(&request, None).await.map(|(_, outcome)| outcome)
+    };
+    assert_eq!(with(None).await, refused(Reason::Bound));
+    assert_eq!(with(Some(&own)).await, Ok("hit"));
+    assert_eq!(with(Some(&other)).await, refused(Reason::Bound));
+    assert_eq!(with(None).await, refused(Reason::Bound));
+    for cnf in [json!({ "jkt": "x" }), json!(null), json!({})] {
+        let token = RSA.token(&claims_with("cnf", cnf));
+        assert_eq!(outcome(&identity, &token).await, refused(Reason::Bound));
+    }
 }
 
 #[tokio::test]
@@ -234,6 +260,7 @@ async fn a_mock_token_makes_a_mock_client() {
 #[test]
 fn all_faults_are_told_at_once() {
     let bad = Issuer {
+        trust: Trust::default(),
         issuer: String::new(),
         audiences: Vec::new(),
         keys: Keys::File("/does/not/exist".into()),

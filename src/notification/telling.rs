@@ -145,7 +145,7 @@ impl Office {
         }
         let calls_max = self.settings.calls_per_host_max;
         let endpoint = Endpoint::guarded(host, calls_max, Arc::clone(&self.guard)).ok()?;
-        let endpoint = Arc::new(endpoint);
+        let endpoint = Arc::new(endpoint.trusting(self.settings.trust.clone()));
         self.endpoints.insert(Arc::clone(host), Arc::clone(&endpoint));
         Some(endpoint)
     }

@@ -14,7 +14,10 @@ use http::{Uri, uri::Scheme};
 use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::Semaphore;
 
-use super::guard::{Forbidden, Guard};
+use super::{
+    guard::{Forbidden, Guard},
+    trust::{Client, Trust},
+};
 use crate::clock::{Clock, Tick};
 
 const RESOLVED_FOR: Duration = Duration::from_secs(30);
@@ -29,16 +32,17 @@ pub struct Endpoint {
     authority: Box<str>,
     base_path: Box<str>,
     connections: Semaphore,
-    // Keeps one endpoint's pooled connections from serving another: pingora's own key leaves some
-    // TLS settings out.
-    group: u64,
     guard: Option<Arc<Guard>>,
+    trust: Trust,
     clock: Clock,
     resolved: ArcSwapOption<Resolved>,
 }
 
 struct Resolved {
+    // Its group keeps pooled connections from serving another endpoint, or this one when its
+    // certificates have changed: pingora's own key leaves some TLS settings out.
     peer: Arc<HttpPeer>,
+    client: Option<Arc<Client>>,
     at: Tick,
 }
 
@@ -68,7 +72,6 @@ pub enum NotAnEndpoint {
 impl Endpoint {
     /// Reads a URL; at most `connections_max` calls go there at one time.
     pub fn parse(url: &str, connections_max: usize) -> Result<Self, NotAnEndpoint> {
-        static GROUPS: AtomicU64 = AtomicU64::new(1);
         let uri: Uri = url.parse().map_err(|_| NotAnEndpoint::NotAUrl)?;
         let tls = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
@@ -90,8 +93,8 @@ impl Endpoint {
             authority: authority.as_str().into(),
             base_path: uri.path().trim_end_matches('/').into(),
             connections: Semaphore::new(connections_max),
-            group: GROUPS.fetch_add(1, Ordering::Relaxed),
             guard: None,
+            trust: Trust::default(),
             clock: Clock::system(),
             resolved: ArcSwapOption::empty(),
         })
@@ -105,6 +108,17 @@ impl Endpoint {
         guard: Arc<Guard>,
     ) -> Result<Self, NotAnEndpoint> {
         Ok(Self { guard: Some(guard), ..Self::parse(url, connections_max)? })
+    }
+
+    /// The same, with others to believe than public authorities, or something to show.
+    #[must_use]
+    pub fn trusting(self, trust: Trust) -> Self {
+        Self { trust, ..self }
+    }
+
+    /// Whom it must be known by.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     /// Is what is sent there encrypted?
@@ -127,15 +141,23 @@ impl Endpoint {
         &self.authority
     }
 
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
     pub(super) fn connections(&self) -> &Semaphore {
         &self.connections
     }
 
-    pub(super) async fn peer(&self) -> Result<Arc<HttpPeer>, NotConnected> {
-        if let Some(resolved) = &*self.resolved.load()
+    /// Where to connect to, and how to shake hands there, if not in pingora's own way.
+    pub(super) async fn peer(&self) -> Result<(Arc<HttpPeer>, Option<Arc<Client>>), NotConnected> {
+        let client = if self.tls { self.trust.current(&self.clock).await } else { None };
+        let before = self.resolved.load_full();
+        let before = before.filter(|before| is_same(before.client.as_ref(), client.as_ref()));
+        if let Some(resolved) = &before
             && self.clock.elapsed(resolved.at) < self.resolved_for()
         {
-            return Ok(Arc::clone(&resolved.peer));
+            return Ok((Arc::clone(&resolved.peer), client));
         }
         let addresses = self.lookup().await?;
         if let Some(guard) = &self.guard {
@@ -145,12 +167,13 @@ impl Endpoint {
             .first()
             .ok_or_else(|| NotConnected::Because("the host name has no address".to_owned()))?;
         // The host is never empty: an empty server name would switch verification off.
-        let mut peer = HttpPeer::new(address, self.tls, self.host.to_string());
-        peer.group_key = self.group;
+        let mut peer = HttpPeer::new(address, self.tls && client.is_none(), self.host.to_string());
+        peer.group_key = before.map_or_else(another_group, |before| before.peer.group_key);
         let peer = Arc::new(peer);
-        let resolved = Resolved { peer: Arc::clone(&peer), at: self.clock.tick() };
+        let resolved =
+            Resolved { peer: Arc::clone(&peer), client: client.clone(), at: self.clock.tick() };
         self.resolved.store(Some(Arc::new(resolved)));
-        Ok(peer)
+        Ok((peer, client))
     }
 
     fn resolved_for(&self) -> Duration {
@@ -177,6 +200,18 @@ impl Endpoint {
     }
 }
 
+fn another_group() -> u64 {
+    static GROUPS: AtomicU64 = AtomicU64::new(1);
+    GROUPS.fetch_add(1, Ordering::Relaxed)
+}
+
+fn is_same(one: Option<&Arc<Client>>, other: Option<&Arc<Client>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
+    }
+}
+
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Endpoint({}{})", self.authority, self.base_path)
@@ -185,8 +220,10 @@ impl std::fmt::Debug for Endpoint {
 
 #[cfg(test)]
 mod tests {
+    use pingora::upstreams::peer::Peer;
+
     use super::*;
-    use crate::qod::Moment;
+    use crate::{kept::LOOK_EVERY, outbound::Authorities, qod::Moment, tls::Files};
 
     #[test]
     fn only_plain_urls_are_endpoints() {
@@ -202,12 +239,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn connections_of_another_certificate_are_not_used_again() {
+        let folder = std::env::temp_dir().join(uuid::Uuid::new_v4().to_string());
+        std::fs::create_dir(&folder).unwrap();
+        let files = Files { certificate: folder.join("own.pem"), key: folder.join("own.key") };
+        let write = || {
+            let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            std::fs::write(&files.certificate, own.cert.pem()).unwrap();
+            std::fs::write(&files.key, own.key_pair.serialize_pem()).unwrap();
+        };
+        write();
+        let clock = Clock::fixed(Moment::from_unix_s(1_700_000_000));
+        let trust = Trust::read(&Authorities::Public, Some(&files)).unwrap();
+        let endpoint = || {
+            let endpoint = Endpoint::parse("https://127.0.0.1:1", 1).unwrap();
+            Endpoint { clock: clock.clone(), ..endpoint }.trusting(trust.clone())
+        };
+        let (one, other) = (endpoint(), endpoint());
+        let hash = async |of: &Endpoint| of.peer().await.ok().unwrap().0.reuse_hash();
+        let first = hash(&one).await;
+        assert_ne!(first, hash(&other).await);
+        clock.advance(LOOK_EVERY);
+        assert_eq!(first, hash(&one).await);
+        clock.advance(RESOLVED_FOR);
+        assert_eq!(first, hash(&one).await);
+        write();
+        clock.advance(LOOK_EVERY);
+        assert_ne!(first, hash(&one).await);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[tokio::test]
     async fn a_known_address_serves_for_longer_while_too_many_names_are_looked_up() {
         let clock = Clock::fixed(Moment::from_unix_s(1_700_000_000));
         let guard = Arc::new(Guard::new(vec!["127.0.0.0/8".parse().unwrap()]));
         let guarded = Endpoint::guarded("http://127.0.0.1:1", 1, Arc::clone(&guard)).unwrap();
         let endpoint = Endpoint { clock: clock.clone(), ..guarded };
-        let peer = async || endpoint.peer().await.ok().unwrap();
+        let peer = async || endpoint.peer().await.ok().unwrap().0;
         let first = peer().await;
         assert!(Arc::ptr_eq(&first, &peer().await));
         clock.advance(RESOLVED_FOR);

@@ -200,13 +200,7 @@ impl File {
             faults.push(root.fault("nobody can call: expected `issuers` or `mock_tokens`"));
         }
         let identity = identity::Settings {
-            issuers: issuers::judge(
-                self.issuers,
-                !proofs.public_urls.is_empty(),
-                root.key("issuers"),
-                known,
-                faults,
-            ),
+            issuers: issuers::judge(self.issuers, root.key("issuers"), known, faults),
             mock_tokens: mock_tokens(
                 self.mock_tokens,
                 root.key("mock_tokens"),

@@ -13,9 +13,9 @@ use super::{
     secrets::{self, Whereabouts},
     settings::{
         ApiSetting, Bounds, Drain, Keeping, Listener, Notifications, ServerSettings, Speaks,
-        TlsFiles,
     },
     source::Spot,
+    tls::TlsEntry,
     words::{ApiPath, FilePath, Part, Said, Size, Span, SpanOrZero, VariableName},
 };
 use crate::{
@@ -61,15 +61,6 @@ struct ListenerEntry {
     address: Said<SocketAddr>,
     /// For HTTPS and HTTP/2; plain HTTP without.
     tls: Option<TlsEntry>,
-}
-
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TlsEntry {
-    /// The certificate, then its chain, in PEM.
-    certificate_file: Said<FilePath>,
-    /// Its private key, in PEM.
-    key_file: Said<FilePath>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -251,7 +242,8 @@ impl File {
             }
             None => None,
         };
-        let notifications = root.key("notifications").read(self.notifications, faults)?.settings();
+        let notifications = root.key("notifications").read(self.notifications, faults)?;
+        let notifications = notifications.settings(root.key("notifications"), known, faults);
         let apis = apis(self.apis, root.key("apis"), known, faults);
         let schemas = self.schemas.map_or_else(|| "../schemas".to_owned(), |path| path.0.0);
         let schemas = known.folder.join(schemas);
@@ -377,19 +369,6 @@ fn speaks(
             faults.push(at.fault(message));
             None
         }
-    }
-}
-
-impl TlsEntry {
-    pub(super) fn settings(
-        &self,
-        at: Spot<'_>,
-        known: &Known<'_>,
-        faults: &mut Vec<Fault>,
-    ) -> Option<TlsFiles> {
-        let certificate = known.file(&self.certificate_file.0, at.key("certificate_file"), faults);
-        let key = known.file(&self.key_file.0, at.key("key_file"), faults);
-        Some(TlsFiles { certificate: certificate?, key: key? })
     }
 }
 

@@ -9,11 +9,11 @@ use serde::Deserialize;
 
 use super::{
     fault::Fault,
-    gateway::TlsEntry,
     known::Known,
     settings::{Callbacks, ExpiringToken, Listener, Notifications},
     source::Spot,
-    words::{Plaintext, Said, Span, Url},
+    tls::{Peers, TlsEntry},
+    words::{FilePath, Plaintext, Said, Span, Url},
 };
 use crate::notification;
 
@@ -35,6 +35,8 @@ pub(super) struct CallbacksEntry {
 pub(super) struct NotificationsEntry {
     /// Networks that sinks may be in although they are not public.
     private_networks: Vec<Said<IpNet>>,
+    /// The file of authorities, in PEM, that sinks may be known by beside the public ones.
+    extra_ca_file: Option<Said<FilePath>>,
     /// What if a sink's token is good for less time than its session?
     expiring_token: ExpiringTokenEntry,
     /// How long it is tried to tell a client.
@@ -80,11 +82,19 @@ impl CallbacksEntry {
 }
 
 impl NotificationsEntry {
-    pub(super) fn settings(self) -> Notifications {
+    pub(super) fn settings(
+        self,
+        at: Spot<'_>,
+        known: &Known<'_>,
+        faults: &mut Vec<Fault>,
+    ) -> Notifications {
+        let peers = Peers { also: self.extra_ca_file.as_ref(), ..Peers::default() };
+        let trust = peers.trust(true, at, known, faults).unwrap_or_default();
         let settings = notification::Settings::default();
         Notifications {
             settings: notification::Settings {
                 private_networks: self.private_networks.into_iter().map(|net| net.0).collect(),
+                trust,
                 kept_for: self.kept_for.map_or(settings.kept_for, |time| time.0.0),
                 ..settings
             },

@@ -14,6 +14,7 @@ use super::{
     secrets::Whereabouts,
     settings::OperatorSettings,
     source::Spot,
+    tls::Peers,
     words::{
         FilePath, Line, Part, PerTime, Plaintext, Said, Seconds, Span, SpanOrZero, Url,
         VariableName,
@@ -47,6 +48,13 @@ struct Entry {
     simulated: bool,
     /// May it be called without encryption, over a network?
     plaintext: Option<Plaintext>,
+    /// The file of the authorities, in PEM, of which one must have signed its certificate, and that of
+    /// its token endpoint. Default: the public ones.
+    ca_file: Option<Said<FilePath>>,
+    /// The file of the certificate, with its chain, that we show to both.
+    client_certificate_file: Option<Said<FilePath>>,
+    /// And of its private key.
+    client_key_file: Option<Said<FilePath>>,
     /// The file of the token that we show in `Authorization`.
     bearer_token_file: Option<Said<FilePath>>,
     /// Or the environment variable.
@@ -223,6 +231,7 @@ impl Entry {
         }
         let fitting = self.fitting();
         let rules = self.conflicts.rules();
+        let trust = self.peers().trust(self.is_encrypted(), at, known, faults).unwrap_or_default();
         let written = Written {
             bearer: Whereabouts { file: self.bearer_token_file, variable: self.bearer_token_env },
             oauth2: self.oauth2,
@@ -234,12 +243,13 @@ impl Entry {
             headers: self.headers,
             secret_headers: self.secret_headers,
         };
-        let beside = Beside { dialect: &self.speaks, plaintext };
+        let beside = Beside { dialect: &self.speaks, plaintext, trust: &trust };
         let credentials = written.judge(beside, at, known, faults);
         OperatorSettings {
             id: name.into(),
             dialect: self.speaks,
             endpoint: self.endpoint.0.text,
+            trust,
             simulated: self.simulated,
             credentials,
             callbacks: self.callbacks.unwrap_or(true),
@@ -250,6 +260,20 @@ impl Entry {
             rules,
             rate: self.rate.and_then(|rate| rate.0.rate(self.burst)),
         }
+    }
+
+    fn peers(&self) -> Peers<'_> {
+        Peers {
+            only: self.ca_file.as_ref(),
+            certificate: self.client_certificate_file.as_ref(),
+            key: self.client_key_file.as_ref(),
+            ..Peers::default()
+        }
+    }
+
+    fn is_encrypted(&self) -> bool {
+        let granted_by = self.oauth2.as_ref().map(OAuth2Entry::token_url);
+        self.endpoint.0.encrypted || granted_by.is_some_and(|url| url.encrypted)
     }
 
     fn fitting(&self) -> Fitting {

@@ -1,6 +1,6 @@
 //! What the policies say of the server and the operators; every other room has settings of its own.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use ipnet::IpNet;
 
@@ -10,7 +10,9 @@ use crate::{
     limit::Rate,
     notification,
     operator::credentials,
+    outbound::Trust,
     qod::OperatorId,
+    tls,
 };
 
 /// Where sessions are kept.
@@ -81,16 +83,7 @@ pub struct Listener {
     /// Its address and port.
     pub address: SocketAddr,
     /// What it proves itself with; plain HTTP without.
-    pub tls: Option<TlsFiles>,
-}
-
-/// Files in PEM; both exist.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The certificate, then its chain.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
+    pub tls: Option<tls::Settings>,
 }
 
 /// What one client, or all of them, may take up.
@@ -159,6 +152,8 @@ pub struct OperatorSettings {
     pub dialect: String,
     /// The URL that `/sessions` is appended to; no slash at its end.
     pub endpoint: String,
+    /// Whom it must be known by there and at its token endpoint, and what it is shown.
+    pub trust: Trust,
     /// Is it one of ours, for trying things out?
     pub simulated: bool,
     /// What we show it.

@@ -97,6 +97,7 @@ pub(super) struct PerTime {
 #[derive(Clone, Debug)]
 pub(super) struct Url {
     pub(super) text: String,
+    pub(super) encrypted: bool,
     /// Neither encrypted nor to this machine itself.
     pub(super) exposed: bool,
 }
@@ -305,7 +306,7 @@ impl Word for Url {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         let loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
         let text = text.trim_end_matches('/').to_owned();
-        sound.then_some(Self { text, exposed: !encrypted && !loopback })
+        sound.then_some(Self { text, encrypted, exposed: !encrypted && !loopback })
     }
 }
 

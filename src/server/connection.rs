@@ -18,7 +18,7 @@ use pingora::{
 };
 use tokio::time::sleep;
 
-use super::{Desk, Serving, drain::Leaving, exchange::Exchanges};
+use super::{Desk, Serving, drain::Leaving, entrance::Entrances, exchange::Exchanges};
 use crate::{
     clock::{Clock, Tick},
     metrics::Metrics,
@@ -29,6 +29,7 @@ use crate::{
 pub(super) struct Front {
     exchanges: Arc<Exchanges>,
     room: Arc<Room>,
+    entrances: Entrances,
     options: HttpServerOptions,
     bounds: Bounds,
     clock: Clock,
@@ -65,6 +66,7 @@ impl Front {
         serving: &Serving,
         desk: Arc<dyn Desk>,
         leaving: Arc<Leaving>,
+        entrances: Entrances,
     ) -> Self {
         let mut options = HttpServerOptions::default();
         options.h2c = true;
@@ -78,6 +80,7 @@ impl Front {
         Self {
             exchanges: Arc::new(Exchanges::new(listener, serving, desk, leaving)),
             room: Arc::new(room),
+            entrances,
             options,
             bounds: serving.bounds.clone(),
             clock: serving.clock.clone(),
@@ -96,6 +99,7 @@ impl ServerApp for Front {
             .get_socket_digest()
             .and_then(|digest| digest.peer_addr().and_then(|peer| Some(peer.as_inet()?.ip())));
         let _place = self.room.enter(source, &self.bounds)?;
+        let stream = self.entrances.admit(stream).await?;
         let connection = Arc::new(Watched {
             exchanges: Arc::clone(&self.exchanges),
             options: self.options.clone(),

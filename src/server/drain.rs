@@ -10,6 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use pingora::{
     server::{ShutdownSignal, ShutdownSignalWatch, ShutdownWatch},
     services::background::BackgroundService,
@@ -20,7 +21,7 @@ use tokio::{
     time::{interval, sleep, timeout},
 };
 
-use super::{Site, doors::Doors};
+use super::{Site, doors::Doors, entrance::Secured};
 use crate::metrics::Metrics;
 
 /// Is the process on its way out, and what does it still answer?
@@ -144,6 +145,7 @@ async fn received(signal: Option<&mut Signal>) {
 pub(super) struct Upkeep {
     pub(super) site: Arc<dyn Site>,
     pub(super) doors: Arc<Doors>,
+    pub(super) secured: Vec<Arc<Secured>>,
     pub(super) leaving: Arc<Leaving>,
     pub(super) grace: Duration,
     pub(super) gone: mpsc::Sender<()>,
@@ -158,7 +160,10 @@ impl BackgroundService for Upkeep {
         let mut every_second = interval(Duration::from_secs(1));
         while !*shutdown.borrow() {
             tokio::select! {
-                _ = every_second.tick() => self.site.upkeep().await,
+                _ = every_second.tick() => {
+                    let looks = self.secured.iter().map(|secured| secured.look());
+                    tokio::join!(self.site.upkeep(), join_all(looks));
+                }
                 () = received(hang_up.as_mut()) => self.site.reread().await,
                 changed = shutdown.changed() => if changed.is_err() { break },
             }

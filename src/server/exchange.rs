@@ -24,7 +24,7 @@ use super::{
     framing::{self, Framing},
     source::called_from,
 };
-use crate::{metrics::Metrics, policy::Bounds, qod::CalledFrom};
+use crate::{metrics::Metrics, policy::Bounds, qod::CalledFrom, tls::Thumbprint};
 
 /// Holds exchanges with a desk.
 pub(super) struct Exchanges {
@@ -238,7 +238,18 @@ fn request_of(session: &ServerSession, body: Bytes) -> Result<Request<Bytes>, Re
     request.method_mut().clone_from(&head.method);
     request.uri_mut().clone_from(&head.uri);
     request.headers_mut().clone_from(&head.headers);
+    // What proves a caller stands here, and never in the header, which is the caller's.
+    if let Some(shown) = certificate_of(session) {
+        request.extensions_mut().insert(shown);
+    }
     Ok(request)
+}
+
+/// What its connection was opened with, where that is asked for and was verified.
+fn certificate_of(session: &ServerSession) -> Option<Thumbprint> {
+    let tls = session.digest()?.ssl_digest.as_ref()?;
+    let sha256: [u8; 32] = tls.cert_digest.as_slice().try_into().ok()?;
+    Some(sha256.into())
 }
 
 async fn write(

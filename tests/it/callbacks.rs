@@ -21,7 +21,7 @@ pub(crate) const THEIRS: &str = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
 pub(crate) const NUMBER: &str = "+49200000001";
 
 /// An answer to a create, or a look, in 0.10.1.
-fn session(status: &str) -> String {
+pub(crate) fn session(status: &str) -> String {
     json!({
         "sessionId": THEIRS, "duration": 600, "startedAt": 4_102_444_800_u64,
         "expiresAt": 4_102_445_400_u64, "qosStatus": status,

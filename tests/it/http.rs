@@ -34,9 +34,14 @@ impl Answer {
     }
 }
 
+/// What is read from and written to.
+trait Stream: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Stream for T {}
+
 /// One connection.
 pub(crate) struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
 }
 
 impl Connection {
@@ -48,7 +53,12 @@ impl Connection {
         let stream = TcpStream::connect(address).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(40))).ok()?;
         stream.set_nodelay(true).ok()?;
-        Some(Self { stream: BufReader::new(stream) })
+        Some(Self::over(stream))
+    }
+
+    /// One that is open already.
+    pub(crate) fn over(stream: impl Read + Write + Send + 'static) -> Self {
+        Self { stream: BufReader::new(Box::new(stream)) }
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {

@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests have no clock to be given")]
 #![expect(clippy::format_push_string, clippy::print_stderr, reason = "for people to read")]
 
+mod authority;
 mod books;
 mod bound;
 mod callbacks;
@@ -19,8 +20,10 @@ mod ending;
 mod http;
 mod ledger;
 mod legs;
+mod listeners;
 mod notifications;
 mod operators;
+mod peers;
 mod profiles;
 mod refusals;
 mod reload;

@@ -11,6 +11,7 @@ const FLOORS: &[&str] = &[
     "json",
     "metrics",
     "audit",
+    "tls",
     "outbound", // the ground
     "dialect",
     "identity",

@@ -169,7 +169,7 @@ impl World {
     /// Waits until a line is among the metrics.
     pub(super) async fn until_counted(&self, line: &str) {
         self.until(line, async || {
-            self.courier.measure();
+            self.courier.measure().await;
             self.metrics.text().lines().any(|counted| counted == line)
         })
         .await;

@@ -9,6 +9,7 @@ use super::super::{
     fault::Fault,
     known::Known,
     source::Spot,
+    tls::Peers,
     words::{FilePath, Part, Said, Span, SpanOrZero, Url},
 };
 use crate::identity::{self, Issuer, Keys, LEEWAY_MAX, ToldBy, Users};
@@ -26,6 +27,9 @@ pub(super) struct IssuerEntry {
     jwks_file: Option<Said<FilePath>>,
     /// Or where they are fetched.
     jwks_url: Option<Said<Url>>,
+    /// The file of the authorities, in PEM, of which one must have signed the certificate of where they
+    /// are fetched. Default: the public ones.
+    ca_file: Option<Said<FilePath>>,
     /// How often they are fetched anew.
     jwks_refresh: Option<Said<Span>>,
     /// What its tokens may be signed with.
@@ -90,7 +94,6 @@ const REFRESH: std::ops::RangeInclusive<Duration> =
 
 pub(super) fn judge(
     entries: Vec<Part<IssuerEntry>>,
-    takes_dpop: bool,
     at: Spot<'_>,
     known: &Known<'_>,
     faults: &mut Vec<Fault>,
@@ -102,11 +105,6 @@ pub(super) fn judge(
         if let Some((_, line)) = issuers.iter().find(|(other, _)| other.issuer == entry.issuer) {
             let message = format!("the issuer stands in line {line} already");
             faults.push(at.key("issuer").fault(message));
-        }
-        if entry.sender_constrained == SenderConstrained::Required && !takes_dpop {
-            let message = "no token can be proved to be its sender's: expected `dpop`, with the \
-                           `public_urls` that proofs are for";
-            faults.push(at.key("sender_constrained").fault(message));
         }
         if let Some(issuer) = entry.judge(at, known, faults) {
             issuers.push((issuer, at.line()));
@@ -127,6 +125,9 @@ impl IssuerEntry {
         if refresh.is_some_and(|refresh| !REFRESH.contains(&refresh)) {
             faults.push(at.key("jwks_refresh").fault("expected from `10s` to `12h`"));
         }
+        let encrypted = self.jwks_url.as_ref().is_some_and(|url| url.0.encrypted);
+        let peers = Peers { only: self.ca_file.as_ref(), ..Peers::default() };
+        let trust = peers.trust(encrypted, at, known, faults).unwrap_or_default();
         let keys = match (self.jwks_file, self.jwks_url) {
             (Some(file), None) => {
                 if refresh.is_some() {
@@ -153,6 +154,7 @@ impl IssuerEntry {
             issuer: self.issuer,
             audiences: self.audiences,
             keys: keys?,
+            trust,
             algorithms: algorithms.into_iter().map(Algorithm::setting).collect(),
             leeway,
             require_nbf: self.require_nbf.unwrap_or(true),

@@ -11,7 +11,7 @@ use crate::{
     operator::credentials::{
         Assertion, Authorization, Method, OAuth2, Proof, Settings, SigningKey, as_it_stands, bearer,
     },
-    outbound::Endpoint,
+    outbound::{Endpoint, Trust},
     policy::{
         fault::{Fault, shown},
         known::Known,
@@ -20,6 +20,7 @@ use crate::{
         words::{FilePath, Line, Said, Url, VariableName},
     },
     qod::Secret,
+    tls,
 };
 
 /// How access tokens are got from the operator's token endpoint.
@@ -85,6 +86,8 @@ pub(super) struct Beside<'a> {
     pub(super) dialect: &'a str,
     /// May it be called without encryption, over a network?
     pub(super) plaintext: bool,
+    /// Whom it must be known by.
+    pub(super) trust: &'a Trust,
 }
 
 // One call to a token endpoint is made at a time.
@@ -226,11 +229,17 @@ fn keep_key(
     known: &Known<'_>,
     faults: &mut Vec<Fault>,
 ) -> Option<Kept<SigningKey>> {
-    let kept = Kept::of_file(known.folder.join(&file.0.0), read);
+    let path = known.folder.join(&file.0.0);
+    tls::warn_of_readers(&path);
+    let kept = Kept::of_file(path, read);
     kept.map_err(|message| faults.push(at.fault(message))).ok()
 }
 
 impl OAuth2Entry {
+    pub(super) fn token_url(&self) -> &Url {
+        &self.token_url.0
+    }
+
     fn judge(
         self,
         beside: Beside<'_>,
@@ -245,6 +254,7 @@ impl OAuth2Entry {
         let method = self.method(at, known, faults);
         let token_url = self.token_url.0.text;
         let token_endpoint = Endpoint::parse(&token_url, TOKEN_CONNECTIONS_MAX)
+            .map(|endpoint| endpoint.trusting(beside.trust.clone()))
             .map_err(|error| faults.push(at.key("token_url").fault(error.to_string())))
             .ok();
         let text = |line: Option<Said<Line>>| line.map(|line| line.0.0);

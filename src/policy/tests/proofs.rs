@@ -68,8 +68,6 @@ fn faults_of_proofs_are_told_where_they_stand() {
     at_top("dpop:\n  public_urls: §[]", "expected one at least");
     at_top("dpop:\n  public_urls: [§api.example]", "expected an http or https URL");
     at_top(&format!("{DPOP}  age_max: §6m"), "expected at most 300 s");
-    let required = format!("{ISSUER}    sender_constrained: §required");
-    at_top(&required, "no token can be proved to be its sender's: expected `dpop`");
     let odd = format!("{DPOP}{ISSUER}    sender_constrained: §perhaps");
     at_top(&odd, "expected `if_bound` or `required`");
 
