@@ -23,7 +23,9 @@ mod binding;
 mod cache;
 mod claims;
 mod client;
+mod discovery;
 mod dpop;
+mod introspection;
 mod jwks;
 mod jws;
 mod keyring;
@@ -40,14 +42,17 @@ mod tests;
 pub use self::{
     algorithm::{Algorithm, NotAnAlgorithm},
     client::Client,
+    discovery::Discovery,
+    introspection::{CACHED_FOR_MAX, Introspection, ShownIn},
     possession::{AGE_MAX, ClientProof, Proofs},
     proof::{Means, NotProved},
     refused::Refused,
     users::{ToldBy, Users},
 };
 use self::{
-    cache::{Cache, Digest, Verified},
+    cache::{By, Cache, Digest, Verified},
     claims::{Claims, Rules},
+    introspection::Introspector,
     jws::Jws,
     keyring::Keyring,
     mock::MockTokens,
@@ -77,7 +82,7 @@ pub struct Issuer {
     pub issuer: String,
     /// What names this gateway in `aud`; one must match.
     pub audiences: Vec<String>,
-    /// Where its keys are.
+    /// Where its keys are, or who knows without.
     pub keys: Keys,
     /// Whom it must be known by where it is called.
     pub trust: Trust,
@@ -93,10 +98,10 @@ pub struct Issuer {
     pub users: Users,
 }
 
-/// Where an issuer's JWK Set is.
+/// What an issuer's tokens are verified by: a JWK Set, or the issuer itself.
 #[derive(Clone, Debug)]
 pub enum Keys {
-    /// A file, read once.
+    /// A file, read anew when it changes.
     File(PathBuf),
     /// A URL: `https`, or `http` on this machine itself.
     Url {
@@ -105,6 +110,16 @@ pub enum Keys {
         /// How often it is fetched anew: from 10 s to 12 h.
         refresh: Duration,
     },
+    /// Wherever the issuer publishes that they are.
+    Discovered {
+        /// How.
+        by: Discovery,
+        /// How often they are fetched anew: from 10 s to 12 h.
+        refresh: Duration,
+    },
+    /// No keys: the issuer is asked about each token. One issuer at most, for what is not a JWT
+    /// does not tell whose it is.
+    Introspection(Introspection),
 }
 
 /// A fixed token that makes its bearer a mock client.
@@ -144,7 +159,7 @@ pub enum Unauthenticated {
     /// It is not shown that the token is its sender's.
     #[error("the proof of possession {}", .1.told())]
     NotProved(Means, NotProved),
-    /// No key of the issuer's has been seen for too long: nobody can tell.
+    /// No key of the issuer's has been seen for too long, or it cannot be asked: nobody can tell.
     #[error("access tokens cannot be verified at the moment")]
     KeysUnavailable,
 }
@@ -180,6 +195,8 @@ pub enum Reason {
     Unbound,
     /// It names no client.
     Client,
+    /// Its issuer says that it is none, or none any more.
+    Inactive,
 }
 
 impl Unauthenticated {
@@ -221,6 +238,7 @@ impl Reason {
             Self::Bound => "bound",
             Self::Unbound => "unbound",
             Self::Client => "client",
+            Self::Inactive => "inactive",
         }
     }
 }
@@ -234,6 +252,7 @@ impl From<Reason> for Unauthenticated {
 /// Knows callers by their tokens.
 pub struct Identity {
     trusted: Box<[Trusted]>,
+    introspector: Option<Arc<Introspector>>,
     mock_tokens: MockTokens,
     verified: Cache,
     possession: Possession,
@@ -241,6 +260,7 @@ pub struct Identity {
     metrics: Metrics,
 }
 
+/// One with keys.
 struct Trusted {
     rules: Rules,
     keyring: Arc<Keyring>,
@@ -256,17 +276,41 @@ impl Identity {
         metrics: Metrics,
     ) -> Result<Self, Vec<IssuerFault>> {
         let mut faults = Vec::new();
+        let verified = Cache::new(settings.cache_entries_max);
         let mut trusted: Vec<Trusted> = Vec::with_capacity(settings.issuers.len());
+        let mut introspector: Option<Arc<Introspector>> = None;
         for issuer in settings.issuers {
             let name = issuer.issuer.clone();
             let mut fault = |message: String| {
                 faults.push(IssuerFault { issuer: name.clone(), message });
             };
             issuer.faults().into_iter().for_each(&mut fault);
-            if trusted.iter().any(|other| other.rules.issuer() == issuer.issuer) {
+            if trusted.iter().any(|other| other.rules.issuer() == name)
+                || introspector.as_ref().is_some_and(|other| other.issuer() == name)
+            {
                 fault("named twice".to_owned());
             }
-            match Keyring::new(&issuer, outbound.clone(), clock.clone(), metrics.clone()) {
+            let (outbound, clock, metrics) = (outbound.clone(), clock.clone(), metrics.clone());
+            if let Keys::Introspection(how) = &issuer.keys {
+                if introspector.is_some() {
+                    fault("another issuer is asked about its tokens already".to_owned());
+                }
+                let (how, verified) = (how.clone(), verified.clone());
+                let trust = issuer.trust.clone();
+                match Introspector::new(
+                    how,
+                    (issuer.into(), trust),
+                    verified,
+                    outbound,
+                    clock,
+                    metrics,
+                ) {
+                    Ok(made) => introspector = Some(Arc::new(made)),
+                    Err(message) => fault(message),
+                }
+                continue;
+            }
+            match Keyring::new(&issuer, outbound, clock, metrics) {
                 Ok(keyring) => {
                     let keyring = Arc::new(keyring);
                     trusted.push(Trusted { rules: Rules::from(issuer), keyring });
@@ -283,8 +327,9 @@ impl Identity {
         match (mock_tokens, possession) {
             (Ok(mock_tokens), Ok(possession)) if faults.is_empty() => Ok(Self {
                 trusted: trusted.into(),
+                introspector,
                 mock_tokens,
-                verified: Cache::new(settings.cache_entries_max),
+                verified,
                 possession,
                 clock,
                 metrics,
@@ -378,10 +423,13 @@ impl Identity {
 
     fn remembered(&self, digest: &Digest) -> Option<Client> {
         let verified = self.verified.find(digest)?;
-        let trusted = self.trusted.get(verified.issuer)?;
-        if self.clock.now() < verified.expires
-            && trusted.keyring.generation() == Some(verified.generation)
-        {
+        let stands = match verified.by {
+            By::Keys { issuer, generation } => {
+                self.trusted.get(issuer)?.keyring.generation() == Some(generation)
+            }
+            By::Word { until } => self.clock.tick() < until,
+        };
+        if stands && self.clock.now() < verified.expires {
             return Some(verified.client);
         }
         self.verified.forget(digest);
@@ -389,6 +437,9 @@ impl Identity {
     }
 
     async fn verify(&self, token: &str, digest: Digest) -> Result<Client, Unauthenticated> {
+        if let Some(introspector) = self.introspector.as_ref().filter(|it| it.is_for(token)) {
+            return introspector.ask(token, digest).await;
+        }
         let jws = Jws::parse(token)?;
         let payload = jws.payload()?;
         let claims = Claims::parse(&payload)?;
@@ -406,8 +457,8 @@ impl Identity {
         let now = self.clock.now();
         let (client, expires) = claims.check(&trusted.rules, now)?;
         if now < expires {
-            let client = client.clone();
-            self.verified.keep(digest, Verified { client, expires, issuer, generation });
+            let (client, by) = (client.clone(), By::Keys { issuer, generation });
+            self.verified.keep(digest, Verified { client, expires, by });
         }
         Ok(client)
     }

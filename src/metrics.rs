@@ -40,6 +40,7 @@ struct Families {
     tokens: IntCounterVec,
     proofs_refused: IntCounterVec,
     jwks_fetches: IntCounterVec,
+    introspections: IntCounterVec,
     jwks_age_seconds: GaugeVec,
     in_flight: IntGaugeVec,
     connections: IntGaugeVec,
@@ -203,6 +204,12 @@ impl Metrics {
                 &registry,
                 "qod_jwks_fetches_total",
                 "Attempts to fetch an issuer's keys",
+                &["issuer", "outcome"],
+            )?,
+            introspections: counter(
+                &registry,
+                "qod_introspections_total",
+                "Tokens that their issuer was asked about",
                 &["issuer", "outcome"],
             )?,
             jwks_age_seconds: real_gauge(
@@ -372,6 +379,11 @@ impl Metrics {
     pub fn jwks_fetched(&self, issuer: &str, ok: bool) {
         let outcome = if ok { "ok" } else { "failed" };
         self.0.jwks_fetches.with_label_values(&[issuer, outcome]).inc();
+    }
+
+    /// Counts a token that its issuer was asked about.
+    pub fn introspected(&self, issuer: &str, outcome: &'static str) {
+        self.0.introspections.with_label_values(&[issuer, outcome]).inc();
     }
 
     /// Sets the age of an issuer's keys.

@@ -21,12 +21,14 @@ use pingora::{
 };
 use tokio::{io::AsyncWriteExt, time::timeout};
 
+mod basic;
 mod endpoint;
 mod guard;
 mod trust;
 
 use self::endpoint::NotConnected;
 pub use self::{
+    basic::{basic, sensitive},
     endpoint::{Endpoint, NotAnEndpoint},
     guard::{Forbidden, Guard},
     trust::{Authorities, Standing, Trust},

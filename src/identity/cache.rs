@@ -1,11 +1,13 @@
 //! Tokens that have held once. Refusals are not remembered: they cost the forger more than us.
 
+use std::sync::Arc;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use quick_cache::sync;
 use sha2::{Digest as _, Sha256};
 
 use super::Client;
-use crate::qod::Moment;
+use crate::{clock::Tick, qod::Moment};
 
 /// A token's SHA-256: it names the token and does not give it away.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,14 +20,22 @@ pub(super) struct Verified {
     pub(super) client: Client,
     /// Its `exp`. Leeway is for verification alone.
     pub(super) expires: Moment,
-    /// The place of the issuer whose keys verified it.
-    pub(super) issuer: usize,
-    /// Which of the issuer's key sets did.
-    pub(super) generation: u64,
+    /// What that was found out by.
+    pub(super) by: By,
 }
 
-/// A bounded memory.
-pub(super) struct Cache(sync::Cache<Digest, Verified>);
+/// What a token was judged by.
+#[derive(Clone, Copy)]
+pub(super) enum By {
+    /// The keys of the issuer at this place, and which set of them.
+    Keys { issuer: usize, generation: u64 },
+    /// The issuer's own word, which is taken for so long.
+    Word { until: Tick },
+}
+
+/// A bounded memory; all clones are one.
+#[derive(Clone)]
+pub(super) struct Cache(Arc<sync::Cache<Digest, Verified>>);
 
 impl Digest {
     /// The digest of this token.
@@ -48,7 +58,7 @@ impl Digest {
 impl Cache {
     /// Room for so many tokens.
     pub(super) fn new(entries_max: usize) -> Self {
-        Self(sync::Cache::new(entries_max))
+        Self(Arc::new(sync::Cache::new(entries_max)))
     }
 
     pub(super) fn find(&self, digest: &Digest) -> Option<Verified> {

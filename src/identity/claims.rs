@@ -14,6 +14,13 @@ mod tests;
 const BOUNDS: Bounds = Bounds { depth_max: 16, members_max: 128, elements_max: 2048 };
 const NAME_BYTES_MAX: usize = 256;
 
+/// What may be said of the kind of an active token.
+const KINDS: [(&str, &[&str]); 3] = [
+    ("token_type", &["Bearer", "DPoP"]),
+    ("typ", &["Bearer", "DPoP", "JWT", "at+jwt"]),
+    ("token_use", &["access_token", "access"]),
+];
+
 /// What an issuer's tokens must say.
 pub(super) struct Rules {
     issuer: Arc<str>,
@@ -78,6 +85,30 @@ impl<'a> Claims<'a> {
         Ok((self.client(rules, binding)?, expires))
     }
 
+    /// Checks what an issuer said of an active token (RFC 7662 §2.2): as the claims of a JWT, but that
+    /// `iss` may be missing, since it is the issuer who says it.
+    pub(super) fn check_told(
+        &self,
+        rules: &Rules,
+        now: Moment,
+    ) -> Result<(Client, Moment), Reason> {
+        if self.text("iss")?.is_some_and(|issuer| issuer != rules.issuer()) {
+            return Err(Reason::Issuer);
+        }
+        // A refresh token or an ID token is active too, and some issuers tell which it is.
+        for (name, fitting) in KINDS {
+            let fits = |kind: &str| fitting.iter().any(|one| one.eq_ignore_ascii_case(kind));
+            if self.text(name)?.is_some_and(|kind| !fits(kind)) {
+                return Err(Reason::Type);
+            }
+        }
+        let kind = self.text("token_type")?;
+        if kind.is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP")) && !self.has("cnf") {
+            return Err(Reason::Type);
+        }
+        self.check(rules, now)
+    }
+
     fn check_audience(&self, rules: &Rules) -> Result<(), Reason> {
         let audiences = self.texts("aud")?.ok_or(Reason::Claims)?;
         let ours = |audience: &&str| rules.audiences.iter().any(|own| own == audience);
@@ -108,6 +139,11 @@ impl<'a> Claims<'a> {
             Some(_) => self.texts(name)?.unwrap_or_default().into_iter().map(Into::into).collect(),
             None => Vec::new(),
         })
+    }
+
+    /// A claim that is true or false.
+    pub(super) fn truth(&self, name: &str) -> Option<bool> {
+        self.0.member(name).and_then(Json::as_bool)
     }
 
     /// Is there a claim of this name?

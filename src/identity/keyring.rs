@@ -1,15 +1,25 @@
 //! An issuer's keys, kept fresh: fetched before they are needed, again when they are due or when
 //! a token names one that is not known, and kept for a while when the issuer does not answer.
 
-use std::{fs::File, io::Read, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use super::{
-    Algorithm, Issuer, Keys, Reason, Unauthenticated,
+    Algorithm, Issuer, Keys, Reason, Unauthenticated, discovery,
     jwks::{self, Key, KeySet, NoKey, NoKeys},
     jws::Jws,
 };
@@ -47,8 +57,8 @@ pub(super) struct Keyring {
 }
 
 enum Source {
-    File,
-    Url { url: Box<str>, refresh: Duration },
+    File { path: PathBuf, in_vain: AtomicBool },
+    Url { url: Box<str>, is_document: bool, refresh: Duration },
 }
 
 struct Held {
@@ -67,11 +77,19 @@ impl Keyring {
         metrics: Metrics,
     ) -> Result<Self, String> {
         let source = match &issuer.keys {
-            Keys::File(_) => Source::File,
+            Keys::File(path) => {
+                Source::File { path: path.clone(), in_vain: AtomicBool::new(false) }
+            }
             Keys::Url { url, refresh } => {
                 check_url(url, *refresh)?;
-                Source::Url { url: url.as_str().into(), refresh: *refresh }
+                Source::Url { url: url.as_str().into(), is_document: false, refresh: *refresh }
             }
+            Keys::Discovered { by, refresh } => {
+                let url = by.document(&issuer.issuer)?;
+                check_url(&url, *refresh)?;
+                Source::Url { url: url.into(), is_document: true, refresh: *refresh }
+            }
+            Keys::Introspection(_) => return Err("it has no keys".to_owned()),
         };
         let keyring = Self {
             issuer: issuer.issuer.as_str().into(),
@@ -120,9 +138,12 @@ impl Keyring {
         }
     }
 
-    /// Fetches the set if that is due.
+    /// Fetches the set if that is due, or looks whether its file has changed.
     pub(super) async fn refresh(self: &Arc<Self>) {
-        let Source::Url { refresh, .. } = &self.source else { return };
+        let refresh = match &self.source {
+            Source::File { path, in_vain } => return self.look(path.clone(), in_vain).await,
+            Source::Url { refresh, .. } => refresh,
+        };
         let age = self.held.load().as_ref().map(|held| self.clock.elapsed(held.seen));
         if age.is_none_or(|age| age >= *refresh) {
             self.fetch_detached().await;
@@ -135,6 +156,21 @@ impl Keyring {
         }
     }
 
+    async fn look(&self, path: PathBuf, in_vain: &AtomicBool) {
+        // A disk may be slow, or a network's.
+        let body = tokio::task::spawn_blocking(move || read_file(&path)).await;
+        let taken = body
+            .map_err(|ended| ended.to_string())
+            .and_then(|body| body.map_err(|error| error.to_string()))
+            .and_then(|body| self.take(&body).map_err(|no_keys| no_keys.to_string()));
+        let told = in_vain.swap(taken.is_err(), Ordering::Relaxed);
+        if let Err(fault) = taken
+            && !told
+        {
+            warn!(issuer = &*self.issuer, fault, "keys stay as they were");
+        }
+    }
+
     fn find(&self, jws: &Jws<'_>) -> Option<Result<(Arc<Key>, u64), NoKey>> {
         let held = self.held.load();
         let held = held.as_ref().filter(|held| self.may_be_believed(held))?;
@@ -143,7 +179,7 @@ impl Keyring {
 
     fn may_be_believed(&self, held: &Held) -> bool {
         match self.source {
-            Source::File => true,
+            Source::File { .. } => true,
             Source::Url { .. } => self.clock.elapsed(held.seen) < STALE_MAX,
         }
     }
@@ -164,20 +200,31 @@ impl Keyring {
     }
 
     async fn fetch(&self) {
-        let Source::Url { url, .. } = &self.source else { return };
+        let Source::Url { url, is_document, .. } = &self.source else { return };
         let mut last_attempt = self.last_attempt.lock().await;
         if self.is_recent(*last_attempt) {
             return;
         }
         *last_attempt = Some(self.clock.tick());
-        let body = self.outbound.fetch(url, &self.trust, FETCH_WITHIN, jwks::BODY_BYTES_MAX).await;
-        let taken = body
-            .map_err(|unreachable| unreachable.to_string())
-            .and_then(|body| self.take(&body).map_err(|no_keys| no_keys.to_string()));
+        let body = self.download(url, *is_document).await;
+        let taken = body.and_then(|body| self.take(&body).map_err(|no_keys| no_keys.to_string()));
         self.metrics.jwks_fetched(&self.issuer, taken.is_ok());
         if let Err(fault) = taken {
             warn!(issuer = &*self.issuer, fault, "keys cannot be fetched");
         }
+    }
+
+    async fn download(&self, url: &str, is_document: bool) -> Result<Bytes, String> {
+        let fetch = async |url: &str, bytes_max: usize| {
+            let body = self.outbound.fetch(url, &self.trust, FETCH_WITHIN, bytes_max).await;
+            body.map_err(|unreachable| unreachable.to_string())
+        };
+        if !is_document {
+            return fetch(url, jwks::BODY_BYTES_MAX).await;
+        }
+        // The document is read anew each time: keys may move.
+        let document = fetch(url, discovery::DOCUMENT_BYTES_MAX).await?;
+        fetch(&discovery::keys_url(&document, &self.issuer)?, jwks::BODY_BYTES_MAX).await
     }
 
     fn is_recent(&self, attempt: Option<Tick>) -> bool {

@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue, header};
 use super::Caller;
 use crate::{
     kept::{Kept, LOOK_EVERY},
+    outbound::sensitive,
     qod::{OperatorId, Secret},
 };
 
@@ -106,7 +107,7 @@ pub fn as_it_stands(secret: &Secret) -> Result<HeaderValue, String> {
 
 fn header_value(scheme: &str, secret: &Secret) -> Result<HeaderValue, String> {
     let text = Secret::new(format!("{scheme}{}", secret.line()?.reveal()));
-    proof::sensitive(text.reveal()).ok_or_else(|| "the secret cannot stand in a header".to_owned())
+    sensitive(text.reveal()).ok_or_else(|| "the secret cannot stand in a header".to_owned())
 }
 
 /// What is shown to an operator, kept good.

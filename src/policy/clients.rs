@@ -24,6 +24,7 @@ use crate::{
     qod::{ClientId, Secret},
 };
 
+mod introspection;
 mod issuers;
 mod proofs;
 

@@ -1,4 +1,5 @@
 mod credentials;
+mod introspection;
 mod proofs;
 
 use std::{

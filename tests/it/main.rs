@@ -18,6 +18,7 @@ mod edge;
 mod explain;
 mod ending;
 mod http;
+mod identity;
 mod ledger;
 mod legs;
 mod listeners;

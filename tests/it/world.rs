@@ -421,7 +421,12 @@ impl Keys {
     }
 
     pub(crate) fn token_of(&self, claims: &Value) -> String {
-        let header = Header { kid: Some("k1".to_owned()), ..Header::new(Algorithm::ES256) };
+        self.token_named("k1", claims)
+    }
+
+    /// A token that says that its key is called so.
+    pub(crate) fn token_named(&self, kid: &str, claims: &Value) -> String {
+        let header = Header { kid: Some(kid.to_owned()), ..Header::new(Algorithm::ES256) };
         jsonwebtoken::encode(&header, claims, &EncodingKey::from_ec_der(&self.pkcs8)).unwrap()
     }
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::identity::{
-    Identity,
+    Discovery, Identity,
     tests::{
         self,
         authority::Authority,
@@ -210,4 +210,48 @@ async fn a_caller_who_hangs_up_does_not_break_off_the_fetch() {
     }
     assert_eq!(outcome(&identity, &token).await, Ok("verified"));
     assert_eq!(authority.fetches(), 2);
+}
+
+#[tokio::test]
+async fn keys_are_found_by_what_their_issuer_publishes() {
+    let (authority, clock) = (Authority::start().await, clock());
+    let issuer = authority.url.trim_end_matches("/jwks").to_owned();
+    let document = |named: &str| json!({"issuer": named, "jwks_uri": authority.url}).to_string();
+    for by in [Discovery::OpenId, Discovery::OAuth] {
+        let mut settings =
+            tests::settings(tests::issuer(Keys::Discovered { by, refresh: REFRESH }));
+        settings.issuers[0].issuer.clone_from(&issuer);
+        let identity = tests::identity(settings, &clock).unwrap();
+        authority.serves_at("/.well-known/", &document(&format!("{issuer}/")));
+        authority.serves(&set(&[P256.jwk()]));
+        identity.warm_up().await;
+        assert!(!identity.ready(), "it is of another issuer");
+        clock.advance(FETCH_APART);
+        authority.serves_at("/.well-known/", &document(&issuer));
+        identity.refresh().await;
+        assert!(identity.ready());
+        let token = P256.token(&claims_with("iss", json!(issuer)));
+        assert_eq!(outcome(&identity, &token).await, Ok("verified"));
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_read_anew_when_it_changes_and_kept_when_it_is_spoilt() {
+    let clock = clock();
+    let path = std::env::temp_dir().join(format!("jwks-{}.json", uuid::Uuid::new_v4()));
+    std::fs::write(&path, set(&[P256.jwk()])).unwrap();
+    let settings = tests::settings(tests::issuer(Keys::File(path.clone())));
+    let identity = tests::identity(settings, &clock).unwrap();
+    let (old, new) = (P256.token(&claims()), RSA.token(&claims()));
+    assert_eq!(outcome(&identity, &old).await, Ok("verified"));
+    std::fs::write(&path, "{").unwrap();
+    identity.refresh().await;
+    assert_eq!(outcome(&identity, &old).await, Ok("hit"));
+    std::fs::write(&path, set(&[RSA.jwk()])).unwrap();
+    identity.refresh().await;
+    assert_eq!(outcome(&identity, &new).await, Ok("verified"));
+    assert_eq!(outcome(&identity, &old).await, refused(Reason::Key));
+    std::fs::remove_file(&path).unwrap();
+    identity.refresh().await;
+    assert_eq!(outcome(&identity, &new).await, Ok("hit"));
 }

@@ -8,6 +8,8 @@ use super::{
     *,
 };
 
+mod claimed;
+
 async fn assert_refused(identity: &Identity, token: &str, reason: Reason, why: &str) {
     assert_eq!(outcome(identity, token).await, refused(reason), "{why}");
     assert!(identity.verified.find(&Digest::of(token)).is_none(), "{why}");

@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use form_urlencoded::{Serializer, byte_serialize};
+use form_urlencoded::Serializer;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Kept, NoToken, SigningKey, proof::sensitive};
+use super::{Kept, NoToken, SigningKey};
 use crate::{
     clock::Clock,
     json::{Bounds, Json},
-    outbound::{Answered, Endpoint},
+    outbound::{Answered, Endpoint, basic, sensitive},
     qod::Secret,
 };
 
@@ -147,13 +146,6 @@ impl OAuth2 {
         });
         key.jwt(key_id.as_deref(), &claims).map(Secret::new)
     }
-}
-
-// Each is encoded as in a form before they are joined.
-fn basic(client_id: &str, secret: &Secret) -> Option<HeaderValue> {
-    let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-    let both = Secret::new(format!("{}:{}", encoded(client_id), encoded(secret.reveal())));
-    sensitive(&format!("Basic {}", STANDARD.encode(both.reveal())))
 }
 
 /// Reads what a token endpoint answered; or says why that is of no use, for the log.

@@ -8,6 +8,7 @@ use super::SigningKey;
 use crate::{
     clock::Clock,
     identity::pop::{self, BODY, LIFETIME_S, METHOD, URI, VERSION},
+    outbound::sensitive,
 };
 
 /// What of a call is signed: the very bytes that are sent.
@@ -45,11 +46,4 @@ pub(super) fn proof_of(
         "edts": pop::digest_of(parts.iter().map(|(_, value)| *value)),
     });
     sensitive(&key.jwt(None, &claims)?)
-}
-
-/// A header value that nothing prints.
-pub(super) fn sensitive(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }

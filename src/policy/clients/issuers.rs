@@ -5,14 +5,20 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::super::{
-    fault::Fault,
-    known::Known,
-    source::Spot,
-    tls::Peers,
-    words::{FilePath, Part, Said, Span, SpanOrZero, Url},
+use super::{
+    super::{
+        fault::Fault,
+        known::Known,
+        source::Spot,
+        tls::Peers,
+        words::{FilePath, Part, Said, Span, SpanOrZero, Url},
+    },
+    introspection::IntrospectionEntry,
 };
-use crate::identity::{self, Issuer, Keys, LEEWAY_MAX, ToldBy, Users};
+use crate::{
+    identity::{self, Discovery, Issuer, Keys, LEEWAY_MAX, ToldBy, Users},
+    outbound::Trust,
+};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -27,11 +33,15 @@ pub(super) struct IssuerEntry {
     jwks_file: Option<Said<FilePath>>,
     /// Or where they are fetched.
     jwks_url: Option<Said<Url>>,
+    /// Or the document in which it publishes where.
+    jwks_discovery: Option<Document>,
     /// The file of the authorities, in PEM, of which one must have signed the certificate of where they
-    /// are fetched. Default: the public ones.
+    /// are fetched, or it is asked. Default: the public ones.
     ca_file: Option<Said<FilePath>>,
     /// How often they are fetched anew.
     jwks_refresh: Option<Said<Span>>,
+    /// Or it is asked about each token.
+    introspection: Option<IntrospectionEntry>,
     /// What its tokens may be signed with.
     #[schemars(length(min = 1))]
     algorithms: Option<Vec<Algorithm>>,
@@ -81,6 +91,15 @@ enum SenderConstrained {
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Document {
+    /// `/.well-known/openid-configuration`.
+    OpenidConfiguration,
+    /// `/.well-known/oauth-authorization-server`.
+    OauthAuthorizationServer,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 enum Algorithm {
     RS256,
     PS256,
@@ -106,7 +125,17 @@ pub(super) fn judge(
             let message = format!("the issuer stands in line {line} already");
             faults.push(at.key("issuer").fault(message));
         }
+        let by_word = |issuer: &Issuer| matches!(issuer.keys, Keys::Introspection(_));
         if let Some(issuer) = entry.judge(at, known, faults) {
+            if by_word(&issuer)
+                && let Some((_, line)) = issuers.iter().find(|(other, _)| by_word(other))
+            {
+                let message = format!(
+                    "the issuer in line {line} has `introspection` already: what is not a JWT \
+                     does not tell whose it is"
+                );
+                faults.push(at.name("introspection").fault(message));
+            }
             issuers.push((issuer, at.line()));
         }
     }
@@ -116,38 +145,14 @@ pub(super) fn judge(
 impl IssuerEntry {
     fn judge(mut self, at: Spot<'_>, known: &Known<'_>, faults: &mut Vec<Fault>) -> Option<Issuer> {
         let users = self.users(at, known, faults);
-        let leeway = self.leeway.map_or(Duration::from_secs(30), |leeway| leeway.0.0);
+        let leeway = self.leeway.as_ref().map_or(Duration::from_secs(30), |leeway| leeway.0.0);
         if leeway > LEEWAY_MAX {
             let message = format!("expected at most {} s", LEEWAY_MAX.as_secs());
             faults.push(at.key("leeway").fault(message));
         }
-        let refresh = self.jwks_refresh.as_ref().map(|refresh| refresh.0.0);
-        if refresh.is_some_and(|refresh| !REFRESH.contains(&refresh)) {
-            faults.push(at.key("jwks_refresh").fault("expected from `10s` to `12h`"));
-        }
-        let encrypted = self.jwks_url.as_ref().is_some_and(|url| url.0.encrypted);
-        let peers = Peers { only: self.ca_file.as_ref(), ..Peers::default() };
-        let trust = peers.trust(encrypted, at, known, faults).unwrap_or_default();
-        let keys = match (self.jwks_file, self.jwks_url) {
-            (Some(file), None) => {
-                if refresh.is_some() {
-                    let message = "a file is read once: `jwks_refresh` goes with `jwks_url`";
-                    faults.push(at.name("jwks_refresh").fault(message));
-                }
-                known.file(&file.0, at.key("jwks_file"), faults).map(Keys::File)
-            }
-            (None, Some(Said(url))) => {
-                if url.exposed {
-                    faults.push(at.key("jwks_url").fault("expected https: keys are trust itself"));
-                }
-                let refresh = refresh.unwrap_or(Duration::from_mins(10));
-                Some(Keys::Url { url: url.text, refresh })
-            }
-            _ => {
-                faults.push(at.fault("expected one of `jwks_file` and `jwks_url`, and only one"));
-                None
-            }
-        };
+        let trust = self.trust(at, known, faults);
+        let keys = self.keys(at, known, faults);
+        let by_word = matches!(keys, Some(Keys::Introspection(_)));
         let all = vec![Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA];
         let algorithms = self.algorithms.unwrap_or(all);
         Some(Issuer {
@@ -157,10 +162,65 @@ impl IssuerEntry {
             trust,
             algorithms: algorithms.into_iter().map(Algorithm::setting).collect(),
             leeway,
-            require_nbf: self.require_nbf.unwrap_or(true),
+            require_nbf: self.require_nbf.unwrap_or(!by_word),
             require_binding: self.sender_constrained == SenderConstrained::Required,
             users,
         })
+    }
+
+    fn keys(&mut self, at: Spot<'_>, known: &Known<'_>, faults: &mut Vec<Fault>) -> Option<Keys> {
+        let refresh = self.jwks_refresh.as_ref().map(|refresh| refresh.0.0);
+        if refresh.is_some_and(|refresh| !REFRESH.contains(&refresh)) {
+            faults.push(at.key("jwks_refresh").fault("expected from `10s` to `12h`"));
+        }
+        if refresh.is_some() && self.jwks_url.is_none() && self.jwks_discovery.is_none() {
+            let message = "only what is fetched is fetched anew: `jwks_refresh` goes with `jwks_url` \
+                           or `jwks_discovery`";
+            faults.push(at.name("jwks_refresh").fault(message));
+        }
+        let refresh = refresh.unwrap_or(Duration::from_mins(10));
+        let places = (self.jwks_file.take(), self.jwks_url.take());
+        match (places, self.jwks_discovery, self.introspection.take()) {
+            ((Some(file), None), None, None) => {
+                known.file(&file.0, at.key("jwks_file"), faults).map(Keys::File)
+            }
+            ((None, Some(Said(url))), None, None) => {
+                if url.exposed {
+                    faults.push(at.key("jwks_url").fault("expected https: keys are trust itself"));
+                }
+                Some(Keys::Url { url: url.text, refresh })
+            }
+            ((None, None), Some(document), None) => {
+                let by = document.setting();
+                if let Err(message) = by.document(&self.issuer) {
+                    faults.push(at.key("jwks_discovery").fault(message));
+                }
+                Some(Keys::Discovered { by, refresh })
+            }
+            ((None, None), None, Some(introspection)) => {
+                if self.algorithms.is_some() {
+                    let message =
+                        "the issuer verifies its tokens itself, whatever they are signed with";
+                    faults.push(at.name("algorithms").fault(message));
+                }
+                let judged = introspection.judge(at.key("introspection"), known, faults);
+                judged.map(Keys::Introspection)
+            }
+            _ => {
+                let message = "expected one of `jwks_file`, `jwks_url`, `jwks_discovery` and `introspection`, and \
+                     only one";
+                faults.push(at.fault(message));
+                None
+            }
+        }
+    }
+
+    fn trust(&self, at: Spot<'_>, known: &Known<'_>, faults: &mut Vec<Fault>) -> Trust {
+        let encrypted = self.jwks_url.as_ref().is_some_and(|url| url.0.encrypted)
+            || self.jwks_discovery.is_some()
+            || self.introspection.as_ref().is_some_and(IntrospectionEntry::is_encrypted);
+        let peers = Peers { only: self.ca_file.as_ref(), ..Peers::default() };
+        peers.trust(encrypted, at, known, faults).unwrap_or_default()
     }
 
     fn users(&mut self, at: Spot<'_>, known: &Known<'_>, faults: &mut Vec<Fault>) -> Users {
@@ -199,6 +259,15 @@ impl IssuerEntry {
             phone_number_claim: self.phone_number_claim.take(),
             nai_claim: self.network_access_identifier_claim.take(),
             operator: self.operator.take().map(|name| name.as_str().into()),
+        }
+    }
+}
+
+impl Document {
+    const fn setting(self) -> Discovery {
+        match self {
+            Self::OpenidConfiguration => Discovery::OpenId,
+            Self::OauthAuthorizationServer => Discovery::OAuth,
         }
     }
 }
