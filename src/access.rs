@@ -45,6 +45,8 @@ pub struct Terms {
     pub duration_s_max: u32,
     /// How many sessions it may hold at one time.
     pub sessions_max: u32,
+    /// How many it may begin in one day of UTC; any number, if that is not said.
+    pub creates_per_day: Option<u32>,
     /// What it speaks where a path leaves that open; a known dialect's name.
     pub dialect: Option<String>,
     /// What it may speak, by the dialects' names; any that is served, if there is no list.
@@ -173,6 +175,7 @@ impl Terms {
             qos_profiles: None,
             duration_s_max,
             sessions_max,
+            creates_per_day: None,
             dialect: None,
             dialects: None,
             source_networks: None,

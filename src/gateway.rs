@@ -200,7 +200,6 @@ impl Gateway {
         let claimed = operator.dialect().fit(&told, operator.fitting())?;
         rules.limits.admit_device(&admission, device_hash)?;
         rules.limits.admit_operator(&admission, operator.id())?;
-        rules.limits.admit_create(&admission)?;
         trail.lap("route");
 
         let booking = Booking { again, ..booking(call, &operator, wanted, claimed, &admission) };
@@ -483,13 +482,15 @@ fn booking(
     claimed: CreateSession,
     admission: &Admission,
 ) -> Booking {
+    let terms = admission.grant().terms();
     Booking {
         operator: operator.id().clone(),
         dialect: call.dialect().name().into(),
         wanted,
         claimed,
         rules: *operator.rules(),
-        sessions_max: admission.grant().terms().sessions_max,
+        sessions_max: terms.sessions_max,
+        creates_per_day: terms.creates_per_day,
         call_deadline: operator.timeout(),
         again: None,
         asked_every: operator.poll_every(),

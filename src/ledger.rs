@@ -54,6 +54,7 @@ use crate::{
 
 mod book;
 mod claim;
+mod day;
 mod embedded;
 mod error;
 mod hand;
@@ -118,6 +119,8 @@ pub struct Booking {
     pub rules: Rules,
     /// How many sessions the client may hold at once.
     pub sessions_max: u32,
+    /// How many it may begin in one day of UTC.
+    pub creates_per_day: Option<u32>,
     /// How long the call to the operator may take.
     pub call_deadline: Duration,
     /// How often the operator is asked how the session stands, if it does not tell by itself.
@@ -171,8 +174,8 @@ impl Ledger {
     /// Holds a flow, or says who has it. When this returns, the hold is written down.
     ///
     /// Checked in this order, with the insertion, as one step: whether it was sent before
-    /// ([`Error::OtherRequest`], [`Error::Unanswered`]), the client's quota
-    /// ([`Error::QuotaExceeded`]), the width of its device ([`Error::TooBroad`]), the conflict
+    /// ([`Error::OtherRequest`], [`Error::Unanswered`]), the client's quotas
+    /// ([`Error::DayQuotaExceeded`], [`Error::QuotaExceeded`]), the width of its device ([`Error::TooBroad`]), the conflict
     /// ([`Error::Taken`]).
     pub async fn reserve(
         &self,
@@ -191,8 +194,8 @@ impl Ledger {
         });
         let key = repeat.as_ref().map(|repeat| repeat.key);
         let mut record = Record::reserved(&party, &booking, claim, key, now);
-        let Booking { claimed, rules, sessions_max, .. } = booking;
-        let wish = Wish { record: record.clone(), rules, sessions_max, repeat };
+        let Booking { claimed, rules, sessions_max, creates_per_day, .. } = booking;
+        let wish = Wish { record: record.clone(), rules, sessions_max, creates_per_day, repeat };
         Ok(match self.store.insert(wish, now).await? {
             Inserted::New { same_device_unknown, waited } => {
                 record.delay(waited);

@@ -18,15 +18,10 @@ use crate::{
     qod::{ClientId, OperatorId, Pace},
 };
 
-mod daily;
 mod devices;
 mod pacer;
 
-use self::{
-    daily::{Daily, UsedUp, daily},
-    devices::Devices,
-    pacer::Pacer,
-};
+use self::{devices::Devices, pacer::Pacer};
 
 /// Holds everybody to their pace, by the generic cell rate algorithm.
 #[derive(Debug)]
@@ -34,8 +29,6 @@ pub struct Limits {
     clients: HashMap<ClientId, Paced>,
     device: Option<PacedDevices>,
     operators: HashMap<OperatorId, Paced>,
-    daily: HashMap<ClientId, Daily>,
-    clock: Clock,
     pacer: Pacer,
     metrics: Metrics,
 }
@@ -66,8 +59,6 @@ pub struct Settings {
     pub device: Option<Rate>,
     /// The pace towards each operator, all clients together.
     pub operators: HashMap<OperatorId, Rate>,
-    /// How many creates each client may have in a calendar day of UTC.
-    pub creates_per_day: HashMap<ClientId, u32>,
     /// How many devices are told apart. Those beyond share the pace of one.
     pub device_keys_max: usize,
 }
@@ -98,14 +89,6 @@ pub struct TooMany {
     pub pace: Pace,
 }
 
-/// Whoever asked must wait for the next day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("at most {} sessions may be asked for in a day (UTC)", pace.quota)]
-pub struct TooManyToday {
-    /// How long.
-    pub pace: Pace,
-}
-
 impl Rate {
     /// `count` in each `period`, evenly; up to `burst` at once after a rest. Nothing, if that is
     /// more than one in a nanosecond.
@@ -123,9 +106,8 @@ impl Limits {
     /// Holds everybody to these settings from now on. Whoever has the same pace as before has used up
     /// as much of it as before.
     pub fn new(settings: Settings, clock: Clock, metrics: Metrics, before: Option<&Self>) -> Self {
-        let Settings { clients, device, operators, creates_per_day, device_keys_max: keys_max } =
-            settings;
-        let pacer = before.map_or_else(|| Pacer::new(clock.clone()), |before| before.pacer.clone());
+        let Settings { clients, device, operators, device_keys_max: keys_max } = settings;
+        let pacer = before.map_or_else(|| Pacer::new(clock), |before| before.pacer.clone());
         let kept = before.and_then(|before| before.device.clone());
         let device = device.and_then(|rate| {
             let kept = kept.filter(|kept| kept.rate == rate && kept.keys_max == keys_max);
@@ -139,8 +121,6 @@ impl Limits {
             clients: paced(clients, &pacer, before.map(|before| &before.clients)),
             device,
             operators: paced(operators, &pacer, before.map(|before| &before.operators)),
-            daily: daily(creates_per_day, before.map(|before| &before.daily)),
-            clock,
             pacer,
             metrics,
         }
@@ -167,7 +147,7 @@ impl Limits {
         check.map_err(|until| self.too_many("operator", &until))
     }
 
-    /// The pace of a client, of every device, towards an operator, and a client's creates in a day.
+    /// The pace of a client, of every device, and towards an operator.
     pub fn told(
         &self,
         client: &ClientId,
@@ -178,19 +158,8 @@ impl Limits {
             ("client", paced(self.clients.get(client))),
             ("device", self.device.as_ref().map(|device| device.rate.to_string())),
             ("operator", operator.and_then(|id| paced(self.operators.get(id)))),
-            ("day", self.daily.get(client).map(|daily| format!("{} creates", daily.max))),
         ];
         all.into_iter().filter_map(|(limit, told)| Some((limit, told?))).collect()
-    }
-
-    /// Has its client creates left today? To be asked last: from here on it is counted.
-    pub fn admit_create(&self, admission: &Admission) -> Result<(), TooManyToday> {
-        let Some(daily) = self.daily.get(admission.grant().client().id()) else { return Ok(()) };
-        daily.count(self.clock.now()).map_err(|UsedUp(retry_after)| {
-            self.metrics.limited("day");
-            let (quota, window) = (daily.max, Duration::from_hours(24));
-            TooManyToday { pace: Pace { policy: "day", quota, window, remaining: 0, retry_after } }
-        })
     }
 
     /// Forgets the devices that are well within their pace; to be called every few seconds.

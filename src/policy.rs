@@ -292,7 +292,6 @@ fn judge<'s>(
             operators: rates.collect(),
             clients: clients.rates,
             device: clients.device,
-            creates_per_day: clients.creates_per_day,
             device_keys_max: clients.device_keys_max,
         },
         identity: clients.identity,

@@ -10,7 +10,7 @@ use crate::{
     dialect::{Descriptor, Family, Malformed, Unfit, UnrecognisedReason, WrongMedia},
     identity::{NotProved, Refused, Unauthenticated},
     ledger,
-    limit::{TooMany, TooManyToday},
+    limit::TooMany,
     operator::{No, Silence},
     qod::{Kind, Pace, Problem},
     route::NoOperator,
@@ -35,8 +35,6 @@ pub enum Refusal {
     MockOnly,
     /// The client asks too often.
     TooMany(TooMany),
-    /// The client has used up what it may ask for in a day.
-    TooManyToday(TooManyToday),
     /// The body is not what the API's schema asks for.
     Malformed(Malformed),
     /// Nobody says whose traffic it is.
@@ -134,7 +132,6 @@ impl Refusal {
                 Kind::DurationOutOfRange
             }
             Self::TooMany(_) => Kind::TooManyRequests,
-            Self::TooManyToday(_) => Kind::QuotaExceeded,
             Self::Malformed(malformed) => malformed.kind(),
             Self::BadIdempotencyKey => Kind::InvalidArgument,
             Self::NoDevice => Kind::MissingIdentifier,
@@ -170,7 +167,6 @@ impl Refusal {
             | Self::Forbidden(_)
             | Self::MockOnly
             | Self::TooMany(_)
-            | Self::TooManyToday(_)
             | Self::Malformed(_)
             | Self::NoDevice
             | Self::DeviceNamedTwice
@@ -190,9 +186,8 @@ impl Refusal {
 
     fn pace(&self) -> Option<Pace> {
         match self {
-            Self::TooMany(TooMany { pace }) | Self::TooManyToday(TooManyToday { pace }) => {
-                Some(*pace)
-            }
+            Self::TooMany(TooMany { pace }) => Some(*pace),
+            Self::Ledger(error) => error.pace(),
             _ => None,
         }
     }
@@ -222,7 +217,6 @@ impl Refusal {
             Self::Forbidden(error) => error.to_string(),
             Self::MockOnly => "a mock token reaches simulated operators only".to_owned(),
             Self::TooMany(error) => error.to_string(),
-            Self::TooManyToday(error) => error.to_string(),
             Self::Malformed(malformed) => malformed.to_string(),
             Self::NoDevice => "expected a device".to_owned(),
             Self::OtherDevice => "the access token is for another device".to_owned(),
@@ -286,7 +280,9 @@ fn kind_of_unfit(unfit: &Unfit) -> Kind {
 fn kind_of_ledger(error: &ledger::Error) -> Kind {
     match error {
         ledger::Error::Taken { .. } | ledger::Error::Unanswered => Kind::Conflict,
-        ledger::Error::QuotaExceeded { .. } => Kind::QuotaExceeded,
+        ledger::Error::QuotaExceeded { .. } | ledger::Error::DayQuotaExceeded { .. } => {
+            Kind::QuotaExceeded
+        }
         ledger::Error::NotFound => Kind::SessionNotFound,
         ledger::Error::NotYours => Kind::PermissionDenied,
         ledger::Error::NotActive => Kind::ExtensionNotAllowed,
@@ -326,6 +322,9 @@ fn message_of_ledger(error: &ledger::Error, family: Family) -> String {
         ledger::Error::Taken { own: None, .. } => conflict_in(family).to_owned(),
         ledger::Error::QuotaExceeded { max } => {
             format!("at most {max} sessions may be held at one time")
+        }
+        ledger::Error::DayQuotaExceeded { max, .. } => {
+            format!("at most {max} sessions may be begun in one day (UTC)")
         }
         ledger::Error::NotFound => "no such session".to_owned(),
         ledger::Error::NotYours => "the session is not this client's".to_owned(),
@@ -387,7 +386,6 @@ from_rooms! {
     Unauthenticated(Refused),
     Forbidden(Forbidden),
     TooMany(TooMany),
-    TooManyToday(TooManyToday),
     Malformed(Malformed),
     NoOperator(NoOperator),
     Unfit(Unfit),

@@ -165,9 +165,10 @@ impl<'r> Steps<'r> {
         let terms = self.rules.access.terms(client).ok_or(Forbidden::Stranger)?;
         let place = self.place_of(PolicyFile::Clients, &client.0);
         let says = format!(
-            "{}: up to {} sessions at a time, of up to {} s, at {}, of {}",
+            "{}: up to {} sessions at a time{}, of up to {} s, at {}, of {}",
             client.0,
             terms.sessions_max,
+            terms.creates_per_day.map(|max| format!(" and {max} a day")).unwrap_or_default(),
             terms.duration_s_max,
             listed(terms.operators.as_ref(), "any operator"),
             listed(terms.qos_profiles.as_ref(), "any profile"),

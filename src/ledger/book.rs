@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{
     Error, Party, Record,
     claim::DeviceKeys,
+    day::{Begun, Days},
     index::Index,
     notice::{self, Notice, Outbox, Told},
     record::Fate,
@@ -28,6 +29,7 @@ pub(super) trait Shelf {
     fn reply(&self, key: &RepeatKey) -> Result<Option<Reply>, Error>;
     fn put_reply(&mut self, key: &RepeatKey, reply: &Reply) -> Result<(), Error>;
     fn take_reply(&mut self, key: &RepeatKey) -> Result<(), Error>;
+    fn put_begun(&mut self, begun: &Begun) -> Result<(), Error>;
     fn put_notice(&mut self, number: u64, notice: &Notice) -> Result<(), Error>;
     fn take_notice(&mut self, number: u64) -> Result<(), Error>;
 }
@@ -38,6 +40,7 @@ pub(super) struct Book {
     pub(super) index: Index,
     pub(super) replies: Replies,
     pub(super) outbox: Outbox,
+    pub(super) days: Days,
 }
 
 impl Book {
@@ -53,14 +56,17 @@ impl Book {
         wish: &Wish,
         now: Moment,
     ) -> Result<Inserted, Error> {
-        let Wish { record, rules, sessions_max, repeat } = wish;
+        let Wish { record, rules, sessions_max, creates_per_day, repeat } = wish;
         let answered = repeat.as_ref().map_or(Ok(None), |repeat| repeated(rows, repeat, now))?;
         if let Some(answered) = answered {
             return Ok(answered);
         }
+        let one_more = |max| self.days.with_one_more(&record.client, max, record.requested_at());
+        let begun = creates_per_day.map(one_more).transpose()?;
         let same_device_unknown =
             self.index.insert(record.life(now), record.claim(), rules, *sessions_max, now)?;
         rows.put(record)?;
+        self.count(rows, begun)?;
         if let Some(Repeat { key, fingerprint }) = repeat {
             let until = now + REPEATABLE_FOR;
             let session = record.session.id;
@@ -91,13 +97,32 @@ impl Book {
         generation: u64,
         now: Moment,
     ) -> Result<Told, Error> {
+        let Some(record) = self.take(rows, id, generation)? else { return Ok(Told::default()) };
+        if record.is_unconfirmed() {
+            // Its operator did not make it; what time alone ends may have been.
+            let begun = self.days.with_one_less(&record.client, record.requested_at());
+            self.count(rows, begun)?;
+        }
+        self.bury(rows, &record, now)
+    }
+
+    fn take(
+        &mut self,
+        rows: &mut impl Shelf,
+        id: SessionId,
+        generation: u64,
+    ) -> Result<Option<Record>, Error> {
         self.index.remove(&id, generation)?;
-        let Some(record) = rows.record(&id)? else { return Ok(Told::default()) };
+        let record = rows.record(&id)?;
         rows.take(&id)?;
+        Ok(record)
+    }
+
+    fn bury(&mut self, rows: &mut impl Shelf, record: &Record, now: Moment) -> Result<Told, Error> {
         if let Some(key) = record.repeat() {
             self.forget_unanswered(rows, key)?;
         }
-        self.tell(rows, &record, notice::of_end(&record, now), now)
+        self.tell(rows, record, notice::of_end(record, now), now)
     }
 
     /// Forgets notices that were heard, or that nobody is to hear any more.
@@ -142,7 +167,10 @@ impl Book {
                 continue;
             };
             match record.fate(now) {
-                Fate::Gone => swept.told += self.remove(rows, id, record.generation(), now)?,
+                Fate::Gone => {
+                    self.take(rows, id, record.generation())?;
+                    swept.told += self.bury(rows, &record, now)?;
+                }
                 Fate::Due(todo) => {
                     self.index.postpone(&id, record.life(now).due);
                     swept.due.push((record, todo));
@@ -163,6 +191,13 @@ impl Book {
             rows.take_reply(&key)?;
         }
         Ok(swept)
+    }
+
+    fn count(&mut self, rows: &mut impl Shelf, begun: Option<Begun>) -> Result<(), Error> {
+        let Some(begun) = begun else { return Ok(()) };
+        rows.put_begun(&begun)?;
+        self.days.restore(begun);
+        Ok(())
     }
 
     fn tell(

@@ -1,6 +1,8 @@
 //! Why the ledger says no.
 
-use crate::qod::SessionId;
+use std::time::Duration;
+
+use crate::qod::{Pace, SessionId};
 
 /// Why the ledger says no.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +20,14 @@ pub enum Error {
     QuotaExceeded {
         /// As many as it may.
         max: u32,
+    },
+    /// The client has begun as many sessions today as it may.
+    #[error("the client has begun {max} sessions today already")]
+    DayQuotaExceeded {
+        /// As many as it may.
+        max: u32,
+        /// How long its day lasts still.
+        over_in: Duration,
     },
     /// No such session, or none any more.
     #[error("no such session")]
@@ -46,4 +56,23 @@ pub enum Error {
     /// The store does not answer. Whether it has done what it was asked to is not known.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
+}
+
+// Whoever has had a day's share need not wait for longer before it asks again: terms may change.
+const WAIT_MAX: Duration = Duration::from_hours(1);
+
+impl Error {
+    /// How long whoever asked must wait, if that is known.
+    pub fn pace(&self) -> Option<Pace> {
+        match self {
+            Self::DayQuotaExceeded { max, over_in } => Some(Pace {
+                policy: "creates_per_day",
+                quota: *max,
+                window: Duration::from_hours(24),
+                remaining: 0,
+                retry_after: (*over_in).min(WAIT_MAX),
+            }),
+            _ => None,
+        }
+    }
 }

@@ -12,6 +12,7 @@ use super::{
     Error, Party, Record, State,
     book::{Book, Shelf},
     claim::DeviceKeys,
+    day::Begun,
     hand::Hand,
     notice::{Notice, Queued, Told},
     repeat::{RepeatKey, Reply},
@@ -171,6 +172,11 @@ impl Shelf for Maps {
 
     fn take_reply(&mut self, key: &RepeatKey) -> Result<(), Error> {
         self.replies.remove(key);
+        Ok(())
+    }
+
+    fn put_begun(&mut self, _: &Begun) -> Result<(), Error> {
+        // The book has it.
         Ok(())
     }
 }

@@ -77,6 +77,7 @@ pub(super) fn booking(claimed: CreateSession) -> Booking {
         claimed,
         rules: Rules::default(),
         sessions_max: 1_000_000,
+        creates_per_day: None,
         call_deadline: CALL,
         asked_every: None,
         again: None,

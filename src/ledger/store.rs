@@ -23,6 +23,7 @@ pub(super) struct Wish {
     pub(super) record: Record,
     pub(super) rules: Rules,
     pub(super) sessions_max: u32,
+    pub(super) creates_per_day: Option<u32>,
     pub(super) repeat: Option<Repeat>,
 }
 

@@ -148,7 +148,6 @@ pub(super) struct Clients {
     pub(super) rates: HashMap<ClientId, Rate>,
     pub(super) device: Option<Rate>,
     pub(super) device_keys_max: usize,
-    pub(super) creates_per_day: HashMap<ClientId, u32>,
     rule: ScopeRule,
     terms: BTreeMap<String, TermsEntry>,
 }
@@ -220,11 +219,7 @@ impl File {
         let rates = terms
             .iter()
             .filter_map(|(name, entry)| Some((ClientId::from(name.as_str()), entry.pace()?)));
-        let creates_per_day = terms.iter().filter_map(|(name, entry)| {
-            Some((ClientId::from(name.as_str()), entry.creates_per_day?))
-        });
         Some(Clients {
-            creates_per_day: creates_per_day.collect(),
             identity,
             rates: rates.collect(),
             device: device.as_ref().and_then(|limit| limit.rate.0.rate(limit.burst)),
@@ -356,6 +351,7 @@ impl TermsEntry {
             qos_profiles: self.qos_profiles.clone().map(BTreeSet::from_iter),
             duration_s_max: self.duration_max.as_ref().map_or(24 * 3600, |time| time.0.0),
             sessions_max: self.sessions_max.unwrap_or(100),
+            creates_per_day: self.creates_per_day,
             dialect: self.dialect.clone(),
             dialects: self.dialects.clone().map(BTreeSet::from_iter),
             source_networks: self

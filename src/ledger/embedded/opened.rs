@@ -13,7 +13,7 @@ use super::{
     CannotOpen, Seal,
     disk::{Held, Place},
     rows::{
-        FORMAT, META, META_FORMAT, META_SEAL, META_TIME, NOTICES, RECORDS, REPLIES, Rows,
+        DAYS, FORMAT, META, META_FORMAT, META_SEAL, META_TIME, NOTICES, RECORDS, REPLIES, Rows,
         open_notice, open_record,
     },
 };
@@ -123,9 +123,27 @@ impl Opened {
                 .map_err(|error| Fault::Damaged(error.to_string()))?;
             book.outbox.restore(number.value(), notice.client);
         }
+        match read.open_table(DAYS) {
+            Ok(days) => restore_days(&days, seal, &mut book)?,
+            Err(redb::TableError::TableDoesNotExist(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
         drop(read);
         Ok(Self { database: Arc::new(database), held, book, pending, reading })
     }
+}
+
+fn restore_days(
+    days: &redb::ReadOnlyTable<u128, &'static [u8]>,
+    seal: &Seal,
+    book: &mut Book,
+) -> Result<(), Fault> {
+    for row in days.iter()? {
+        let (client, sealed) = row?;
+        let begun = seal.open("days", client.value(), sealed.value());
+        book.days.restore(begun.map_err(|error| Fault::Damaged(error.to_string()))?);
+    }
+    Ok(())
 }
 
 // Makes a file without rows, and puts it in place: until then nothing of it counts.

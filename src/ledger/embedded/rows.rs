@@ -1,10 +1,11 @@
-//! What stands on disk: four tables, and what a row of each is.
+//! What stands on disk: five tables, and what a row of each is.
 //!
 //! | table | key | value |
 //! |---|---|---|
 //! | `records` | the session's id | its record, sealed |
 //! | `replies` | a hashed `Idempotency-Key` | what its create was answered with, sealed |
 //! | `notices` | its number | what a client is to hear, sealed |
+//! | `days` | a hashed client's id | how many sessions it has begun in its last day, sealed |
 //! | `meta` | `format`, `seal`, `time` | the version of all this, a text to try the key on, when it was |
 
 use std::{fmt, ops::Bound};
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     super::{
         book::Shelf,
+        day::Begun,
         hand::Reading,
         notice::{Notice, Queued},
         repeat::{RepeatKey, Reply},
@@ -32,6 +34,8 @@ pub(super) const FORMAT: &str = "2";
 pub(super) const RECORDS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("records");
 pub(super) const REPLIES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("replies");
 pub(super) const NOTICES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("notices");
+/// Was added to format 2: an older file may be without.
+pub(super) const DAYS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("days");
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 pub(super) const META_FORMAT: &str = "format";
@@ -56,6 +60,7 @@ pub(super) struct Rows<'t> {
     records: Table<'t, u128, &'static [u8]>,
     replies: Table<'t, u128, &'static [u8]>,
     notices: Table<'t, u64, &'static [u8]>,
+    days: Table<'t, u128, &'static [u8]>,
     meta: Table<'t, &'static str, &'static [u8]>,
     seal: &'t Seal,
     changed: bool,
@@ -70,6 +75,7 @@ impl<'t> Rows<'t> {
             records: transaction.open_table(RECORDS)?,
             replies: transaction.open_table(REPLIES)?,
             notices: transaction.open_table(NOTICES)?,
+            days: transaction.open_table(DAYS)?,
             meta: transaction.open_table(META)?,
             seal,
             changed: false,
@@ -139,6 +145,13 @@ impl Shelf for Rows<'_> {
         self.replies.remove(row).map(drop).map_err(|error| unavailable(&error))
     }
 
+    fn put_begun(&mut self, begun: &Begun) -> Result<(), Error> {
+        self.changed = true;
+        let row = begun.row();
+        let sealed = self.seal.seal("days", row, begun).map_err(|error| unavailable(&error))?;
+        self.days.insert(row, &*sealed).map(drop).map_err(|error| unavailable(&error))
+    }
+
     fn put_notice(&mut self, number: u64, notice: &Notice) -> Result<(), Error> {
         self.changed = true;
         let written = with_token(notice, Some(&notice.sink));
@@ -172,6 +185,7 @@ pub(super) fn reseal(database: &Database, old: &Seal, new: &Seal) -> Result<(), 
         reseal_table(&mut rows.records, "records", |row| row, (old, new))?;
         reseal_table(&mut rows.replies, "replies", |row| row, (old, new))?;
         reseal_table(&mut rows.notices, "notices", u128::from, (old, new))?;
+        reseal_table(&mut rows.days, "days", |row| row, (old, new))?;
     }
     write.commit().map_err(|error| unavailable(&error))
 }

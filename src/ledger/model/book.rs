@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Alike, alike, equal_flows, share_a_packet, too_broad};
 use crate::{
     ledger::{Booking, ConflictMode, OnUnknown, Party, State},
-    qod::{Moment, OperatorId, SessionId},
+    qod::{ClientId, Moment, OperatorId, SessionId},
 };
 
 const SKEW: Duration = Duration::from_secs(5);
@@ -16,6 +16,8 @@ const GRACE: Duration = Duration::from_secs(30);
 pub(super) struct Book {
     pub(super) now: Moment,
     pub(super) kept: Vec<Kept>,
+    /// Who began which session on which day, those aside that were surely not made.
+    pub(super) begun: Vec<(SessionId, ClientId, u64)>,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,8 @@ pub(super) enum Told {
 /// What a reservation may be answered with.
 #[derive(Debug, Default)]
 pub(super) struct Judged {
+    /// As many as it may begin in a day, if it has.
+    pub(super) day: Option<u32>,
     pub(super) quota: bool,
     pub(super) broad: bool,
     pub(super) conflicts: Vec<SessionId>,
@@ -65,7 +69,11 @@ impl Book {
     pub(super) fn judge(&self, party: &Party, booking: &Booking) -> Judged {
         let holding = || self.kept.iter().filter(|kept| kept.phase.holds());
         let live = holding().filter(|kept| kept.party.client == party.client).count();
+        let today =
+            self.begun.iter().filter(|(_, who, day)| *who == party.client && *day == self.day());
+        let today = u32::try_from(today.count()).unwrap();
         let mut judged = Judged {
+            day: booking.creates_per_day.filter(|max| today >= *max),
             quota: live >= usize::try_from(booking.sessions_max).unwrap(),
             broad: too_broad(booking.claimed.device.as_ref(), &booking.rules),
             refuse_unknown: booking.rules.unknown == OnUnknown::Refuse,
@@ -95,7 +103,18 @@ impl Book {
         let call_ends = self.now + booking.call_deadline;
         let life = Duration::from_secs(booking.claimed.duration_s.into()) + LINGERS + SKEW;
         let phase = Phase::Pending { call_ends, life_ends: call_ends + life };
+        self.begun.push((id, party.client.clone(), self.day()));
         self.kept.push(Kept { id, party, booking, phase });
+    }
+
+    fn day(&self) -> u64 {
+        self.now.unix_s() / 86_400
+    }
+
+    /// It was surely not made.
+    pub(super) fn release(&mut self, id: SessionId) {
+        self.begun.retain(|(begun, ..)| *begun != id);
+        self.forget(id);
     }
 
     pub(super) fn set(&mut self, id: SessionId, change: impl FnOnce(Phase, Moment) -> Phase) {

@@ -61,7 +61,7 @@ pub(in super::super) fn agrees_with_the_model(kind: &Kind<'_>) {
         .run(&vec(any_step(), 1..80), |steps| {
             let clock = Clock::fixed(START);
             let ledger = Ledger::over((kind.make)(&clock), KeyHasher::random(), clock.clone());
-            let book = Book { now: START, kept: Vec::new() };
+            let book = Book { now: START, kept: Vec::new(), begun: Vec::new() };
             let mut run = Run { ledger, clock, book, open: Vec::new(), old: Vec::new() };
             runtime.block_on(async {
                 for step in steps {
@@ -102,7 +102,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => n.clone().prop_map(Step::Delete),
         2 => n.clone().prop_map(Step::End),
         2 => (0..256_usize, told()).prop_map(|(n, told)| Step::Late(n, told)),
-        5 => select(vec![1, 4, 10, 31, 41, 120, 359, 361, 1000]).prop_map(Step::Advance),
+        5 => select(vec![1, 4, 10, 31, 41, 120, 359, 361, 1000, 9000]).prop_map(Step::Advance),
         2 => Just(Step::Sweep),
         2 => Just(Step::Restart),
     ]
@@ -117,8 +117,8 @@ fn any_booking() -> impl Strategy<Value = Booking> {
     ];
     let unknown = select(vec![OnUnknown::Forward, OnUnknown::Refuse]);
     let widths = select(vec![(24, 48), (31, 63)]);
-    (any_asked(), 10..500_u32, any::<bool>(), mode, unknown, widths, 1..8_u32).prop_map(
-        |(asked, duration_s, north, mode, unknown, widths, sessions_max)| Booking {
+    (any_asked(), 10..500_u32, any::<bool>(), mode, unknown, widths, 1..8_u32, 1..24_u32).prop_map(
+        |(asked, duration_s, north, mode, unknown, widths, sessions_max, a_day)| Booking {
             operator: if north { "north" } else { "south" }.into(),
             rules: Rules {
                 mode,
@@ -128,6 +128,7 @@ fn any_booking() -> impl Strategy<Value = Booking> {
                 ..Rules::default()
             },
             sessions_max,
+            creates_per_day: Some(a_day),
             ..booking(CreateSession { duration_s, ..asked })
         },
     )
@@ -176,10 +177,10 @@ impl Run {
                 let done = self.ledger.release(reservation).await;
                 if fresh {
                     assert_eq!(done, Ok(()));
-                    self.book.forget(id);
+                    self.book.release(id);
                 } else if done == Ok(()) {
                     // Its life is over, or the sweep has put it in doubt.
-                    self.book.forget(id);
+                    self.book.release(id);
                 }
             }
             Step::Doubt(n) => {
@@ -220,7 +221,8 @@ impl Run {
         match done {
             Ok(Reserved::Repeated { .. }) => panic!("nothing was sent again"),
             Ok(Reserved::New(reservation)) => {
-                assert!(!judged.quota && !judged.broad && conflicts.is_empty(), "{judged:?}");
+                assert!(judged.day.is_none() && !judged.quota, "{judged:?}");
+                assert!(!judged.broad && conflicts.is_empty(), "{judged:?}");
                 assert!(!judged.refuse_unknown || unknown.is_empty(), "{judged:?}");
                 // Only a few are looked at, where nothing depends on it.
                 if self.book.kept.len() <= 8 || unknown.is_empty() {
@@ -229,8 +231,12 @@ impl Run {
                 self.book.reserve(reservation.id(), party, booking);
                 self.open.push(reservation);
             }
+            Err(Error::DayQuotaExceeded { max, .. }) => {
+                assert_eq!(judged.day, Some(max));
+            }
             Err(Error::QuotaExceeded { max }) => {
-                assert!(judged.quota && max == booking.sessions_max);
+                assert!(judged.day.is_none() && judged.quota);
+                assert_eq!(max, booking.sessions_max);
             }
             Err(Error::TooBroad) => assert!(judged.broad && !judged.quota),
             Err(Error::Taken { own: told, device_unknown: false }) => {

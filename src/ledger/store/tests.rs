@@ -63,6 +63,7 @@ fn wish(digits: u32) -> Wish {
         record: Record::reserved(&party("c1"), &booking, claim, None, START),
         rules: booking.rules,
         sessions_max: booking.sessions_max,
+        creates_per_day: None,
         repeat: None,
     }
 }

@@ -97,6 +97,7 @@ impl World {
             wanted,
             rules: Rules::default(),
             sessions_max: 1_000_000,
+            creates_per_day: None,
             call_deadline: Duration::from_secs(10),
             asked_every: None,
             again: None,
