@@ -25,7 +25,7 @@ use crate::{
     limit::Admission,
     metrics::Metrics,
     notification::Courier,
-    operator::{Caller, No, Operator, Outcome},
+    operator::{Caller, No, Operator, Outcome, breaker::Turn},
     qod::{Answer, CalledFrom, CreateSession, Device, Kind, Nai, Operation, QosStatus, Session},
     refusal::{Refusal, Unread},
 };
@@ -194,18 +194,19 @@ impl Gateway {
         let device = legs::device_of(call, admission.grant().client(), wanted.device.as_ref())?;
         let operator = Arc::clone(legs::operator_of(rules, &admission, &device, trail)?);
         admission.grant().permits(operator.id(), &wanted)?;
-        receives(&operator, &admission)?;
+        legs::receives(&operator, admission.grant().is_mock())?;
         let device_hash = self.hash_of(&device);
         let told = CreateSession { device: Some(device), ..wanted.clone() };
         let claimed = operator.dialect().fit(&told, operator.fitting())?;
         rules.limits.admit_device(&admission, device_hash)?;
         rules.limits.admit_operator(&admission, operator.id())?;
+        let turn = operator.turn(&self.caller).map_err(Refusal::Operator)?;
         trail.lap("route");
 
         let booking = Booking { again, ..booking(call, &operator, wanted, claimed, &admission) };
         let (gateway, correlator) = (Arc::clone(self), trail.correlator().clone());
         let held = self.detached(async move {
-            gateway.hold_and_ask(&operator, admission, booking, &correlator).await
+            gateway.hold_and_ask(&operator, admission, booking, turn, &correlator).await
         });
         let session = held.await?;
         trail.of_session(session.id);
@@ -221,6 +222,7 @@ impl Gateway {
         operator: &Arc<Operator>,
         admission: Admission,
         booking: Booking,
+        turn: Turn,
         correlator: &HeaderValue,
     ) -> Result<Session, Refusal> {
         let reserved = self.ledger.reserve(&admission, booking).await;
@@ -231,7 +233,7 @@ impl Gateway {
                 return Ok(presence::shown(&session, requested_at));
             }
         };
-        match self.ask_in_time(operator, &reservation, correlator).await {
+        match self.ask_in_time(operator, &reservation, turn, correlator).await {
             Ok(Outcome::Accepted(accepted)) => {
                 self.confirm_or_undo(operator, reservation, accepted, correlator).await
             }
@@ -338,13 +340,14 @@ impl Gateway {
         if !operator.offers(Operation::ExtendSession) {
             return Err(Refusal::Operator(No::NoSuchOperation));
         }
+        let turn = operator.turn(&self.caller).map_err(Refusal::Operator)?;
         let begun = self.clock.tick();
         let record = self.ledger.begin_extend(record, additional_s).await?;
         // After its time another extension may be under way.
         let left = operator.timeout().saturating_sub(self.clock.elapsed(begun));
         faults::point("before-extend");
         let extended =
-            operator.extend_session(&self.caller, &record, additional_s, left, correlator);
+            operator.extend_session(&self.caller, &record, additional_s, left, turn, correlator);
         let extended = extended.await;
         faults::point("after-extend");
         match extended {
@@ -454,14 +457,6 @@ impl Gateway {
         let running = self.running.spawn(work);
         async move { running.await.unwrap_or(Err(Refusal::Broken("a detached task"))) }
     }
-}
-
-/// Mock tokens and clients reach simulated operators only. The policies see to it; this makes sure.
-fn receives(operator: &Operator, admission: &Admission) -> Result<(), Refusal> {
-    if admission.grant().is_mock() && !operator.is_simulated() {
-        return Err(Refusal::MockOnly);
-    }
-    Ok(())
 }
 
 /// The operator's id of a session that it still has; nothing, once the session is over.

@@ -10,8 +10,9 @@ use prometheus::{
 
 mod certificates;
 mod notices;
+mod reach;
 
-use self::{certificates::Certificates, notices::Notices};
+use self::{certificates::Certificates, notices::Notices, reach::Reach};
 
 /// The gateway's counters. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -25,6 +26,7 @@ struct Families {
     stage_seconds: HistogramVec,
     operator_seconds: HistogramVec,
     operator_tokens: IntCounterVec,
+    reach: Reach,
     sessions: IntGaugeVec,
     store_seconds: HistogramVec,
     store_writable: IntGaugeVec,
@@ -120,6 +122,7 @@ impl Metrics {
                 "Attempts to fetch an access token of ours for an operator",
                 &["operator", "outcome"],
             )?,
+            reach: Reach::new(&registry)?,
             sessions: gauge(
                 &registry,
                 "qod_sessions",

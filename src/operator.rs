@@ -5,20 +5,30 @@
 //! (4xx, 501). A timeout, a reset, a 5xx or a rubbish answer may all hide a session, and count as
 //! unknown. What an operator says of *our* credentials is never told to a client.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, header};
+use http::HeaderValue;
+use tokio::time::timeout;
 
+mod asking;
+pub mod breaker;
 pub mod credentials;
+mod endpoints;
 
-use self::credentials::{Credentials, NoToken, Shown, Signed};
+pub use self::endpoints::ENDPOINTS_MAX;
+use self::{
+    asking::Ask,
+    breaker::{Breaker, Need, Resting, Turn, Verdict},
+    credentials::{Credentials, NoToken},
+    endpoints::Endpoints,
+};
 use crate::{
-    clock::{Clock, Tick},
+    clock::Clock,
     dialect::{Dialect, Fitting, RemoteProblem, RemoteSessions, Unreadable},
     ledger::{Record, Reservation, Rules},
     metrics::Metrics,
-    outbound::{Answered, Call, Endpoint, Outbound, Sent, Trust},
+    outbound::{Answered, Endpoint, Outbound, Trust},
     qod::{Device, Granted, Operation, OperatorId, SessionId, Sink},
 };
 
@@ -29,8 +39,8 @@ pub struct Settings {
     pub id: OperatorId,
     /// What it speaks.
     pub dialect: Arc<Dialect>,
-    /// Where its API stands, base path included.
-    pub endpoint: Endpoint,
+    /// Where its API stands, base paths included: the first that can be reached is called.
+    pub endpoints: Vec<Endpoint>,
     /// Is it one of our own making, for trying things out?
     pub simulated: bool,
     /// What we show it.
@@ -42,6 +52,8 @@ pub struct Settings {
     pub poll_every: Option<Duration>,
     /// How long a call may take.
     pub timeout: Duration,
+    /// When it is left alone.
+    pub breaker: breaker::Settings,
     /// How requests must be fitted to it.
     pub fitting: Fitting,
     /// When two of its sessions conflict.
@@ -53,6 +65,8 @@ pub struct Settings {
 pub struct Operator {
     settings: Settings,
     credentials: Credentials,
+    endpoints: Endpoints,
+    breaker: Arc<Breaker>,
 }
 
 /// All operators, by name.
@@ -96,6 +110,8 @@ pub enum No {
     NoSuchOperation,
     /// It could not be reached; nothing was sent.
     NotReached(String),
+    /// It is left alone for now; nothing was sent.
+    Resting(Resting),
 }
 
 /// Why nobody knows what an operator did.
@@ -129,9 +145,6 @@ pub struct Caller {
 /// has let go of a request after it.
 const LISTENS_ON: Duration = Duration::from_secs(30);
 
-const ANSWER_BYTES_MAX: usize = 256 * 1024;
-const X_CORRELATOR: HeaderName = HeaderName::from_static("x-correlator");
-
 impl Operators {
     /// These operators.
     pub fn new(operators: impl IntoIterator<Item = Arc<Operator>>) -> Self {
@@ -155,7 +168,9 @@ impl Operator {
         let shown = std::mem::take(&mut settings.credentials);
         let proof_header = settings.dialect.descriptor().proof_header;
         let credentials = Credentials::new(shown, &settings.id, proof_header, settings.timeout);
-        Self { settings, credentials }
+        let endpoints = Endpoints::new(std::mem::take(&mut settings.endpoints));
+        let breaker = Breaker::new(settings.breaker);
+        Self { settings, credentials, endpoints, breaker }
     }
 
     /// Our name for it.
@@ -184,8 +199,8 @@ impl Operator {
     }
 
     /// Whom it must be known by, and what it is shown.
-    pub fn trust(&self) -> &Trust {
-        self.settings.endpoint.trust()
+    pub fn trust(&self) -> Option<&Trust> {
+        self.endpoints.trust()
     }
 
     /// How long a call may take.
@@ -208,6 +223,11 @@ impl Operator {
         self.dialect().has(operation)
     }
 
+    /// Leave to ask it for something new. To be had before anything is written down for it.
+    pub fn turn(&self, caller: &Caller) -> Result<Turn, No> {
+        self.turn_for(Need::New, caller)
+    }
+
     /// Asks for a session. Only who holds the flow may, and nothing is sent when the reservation's
     /// time is over. The call itself goes on for 30 s more: whoever has no time left may
     /// turn away, and have somebody else hear what comes of it.
@@ -215,6 +235,7 @@ impl Operator {
         self: &Arc<Self>,
         caller: &Caller,
         reservation: &Reservation,
+        turn: Turn,
         correlator: &HeaderValue,
     ) -> impl Future<Output = Outcome<Accepted>> + Send + 'static + use<> {
         let sink = self.callback_url_of(&reservation.id()).map(|url| Sink {
@@ -231,7 +252,15 @@ impl Operator {
                 within: left + LISTENS_ON,
                 ..operator.plainly(Operation::CreateSession, None, body, &correlator)
             };
-            match operator.ask(&caller, ask).await {
+            let mut asked = pin!(operator.ask(&caller, ask, &turn));
+            let outcome = if let Ok(outcome) = timeout(left, &mut asked).await {
+                outcome
+            } else {
+                // What comes now is listened to, but is no answer.
+                operator.heard(Verdict::Sick, &turn, &caller);
+                asked.await
+            };
+            match outcome {
                 Outcome::Accepted(answer) => operator.read_session(&answer),
                 Outcome::Refused(No::Gone) => Outcome::Refused(No::NoSuchOperation),
                 Outcome::Refused(no) => Outcome::Refused(no),
@@ -249,7 +278,7 @@ impl Operator {
     ) -> Outcome<Accepted> {
         let session = Some(operator_session);
         let ask = self.plainly(Operation::GetSession, session, Bytes::new(), correlator);
-        match self.ask(caller, ask).await {
+        match self.ask_with_care(caller, ask).await {
             Outcome::Accepted(answer) => self.read_session(&answer),
             Outcome::Refused(no) => Outcome::Refused(no),
             Outcome::Unknown(silence) => Outcome::Unknown(silence),
@@ -268,7 +297,7 @@ impl Operator {
             return Outcome::Refused(No::NoSuchOperation);
         };
         let ask = self.plainly(Operation::RetrieveSessions, None, body, correlator);
-        match self.ask(caller, ask).await {
+        match self.ask_with_care(caller, ask).await {
             Outcome::Accepted(answer) => match self.dialect().read_sessions(&answer.body) {
                 Ok(sessions) => Outcome::Accepted(sessions),
                 Err(Unreadable { reason, operator_session }) => {
@@ -287,6 +316,7 @@ impl Operator {
         record: &Record,
         additional_s: u32,
         within: Duration,
+        turn: Turn,
         correlator: &HeaderValue,
     ) -> Outcome<Accepted> {
         let Some(body) = self.dialect().extend_session_request(additional_s) else {
@@ -295,7 +325,7 @@ impl Operator {
         let session = record.operator_session.as_deref();
         let ask = self.plainly(Operation::ExtendSession, session, body, correlator);
         let ask = Ask { reach_within: within, within, ..ask };
-        match self.ask(caller, ask).await {
+        match self.ask(caller, ask, &turn).await {
             Outcome::Accepted(answer) => self.read_session(&answer),
             Outcome::Refused(no) => Outcome::Refused(no),
             Outcome::Unknown(silence) => Outcome::Unknown(silence),
@@ -311,7 +341,7 @@ impl Operator {
     ) -> Outcome<()> {
         let session = Some(operator_session);
         let ask = self.plainly(Operation::DeleteSession, session, Bytes::new(), correlator);
-        match self.ask(caller, ask).await {
+        match self.ask_with_care(caller, ask).await {
             Outcome::Accepted(_) | Outcome::Refused(No::Gone) => Outcome::Accepted(()),
             Outcome::Refused(no) => Outcome::Refused(no),
             Outcome::Unknown(silence) => Outcome::Unknown(silence),
@@ -339,102 +369,6 @@ impl Operator {
             }
         }
     }
-
-    async fn ask(&self, caller: &Caller, ask: Ask<'_>) -> Outcome<Answered> {
-        let operation = ask.operation;
-        let Some(path) = self.dialect().path_of(operation, ask.session) else {
-            return Outcome::Refused(No::NoSuchOperation);
-        };
-        let started = caller.clock.tick();
-        let mut again = true;
-        let outcome = loop {
-            let left = ask.reach_within.saturating_sub(caller.clock.elapsed(started));
-            // Half of the time is left to the call itself.
-            let shown = match self.credentials.authorize(caller, left / 2).await {
-                Ok(shown) => shown,
-                Err(no) => break Outcome::Refused(No::NoToken(no)),
-            };
-            let outcome = self.ask_once(caller, &ask, &path, &shown, started).await;
-            // What was answered 401 surely was not done: it may be asked once more with another token.
-            let rejected = matches!(outcome, Outcome::Refused(No::OurCredentials(401)));
-            if !(again && rejected && self.credentials.reject(&shown, caller)) {
-                break outcome;
-            }
-            again = false;
-        };
-        let elapsed = caller.clock.elapsed(started);
-        caller.metrics.operator_called(&self.id().0, operation.name(), outcome.name(), elapsed);
-        outcome
-    }
-
-    async fn ask_once(
-        &self,
-        caller: &Caller,
-        ask: &Ask<'_>,
-        path: &str,
-        shown: &Shown,
-        started: Tick,
-    ) -> Outcome<Answered> {
-        let method = method_of(ask.operation);
-        let target = self.settings.endpoint.target(path);
-        let mut headers = self.headers(ask.correlator);
-        let signed = Signed { method: &method, target: &target, body: &ask.body };
-        if let Err(no) = self.credentials.put(shown, &signed, caller, &mut headers).await {
-            return Outcome::Refused(No::NoToken(no));
-        }
-        let elapsed = caller.clock.elapsed(started);
-        let reach_within = ask.reach_within.saturating_sub(elapsed);
-        if reach_within.is_zero() {
-            return Outcome::Refused(No::NotReached("its time is over".to_owned()));
-        }
-        let call = Call {
-            method,
-            path,
-            headers: &headers,
-            body: ask.body.clone(),
-            reach_within,
-            within: ask.within.saturating_sub(elapsed),
-            answer_bytes_max: ANSWER_BYTES_MAX,
-        };
-        // On the heap: it is large, and would be copied with every future that it is part of.
-        let sent = Box::pin(caller.outbound.send(&self.settings.endpoint, &call)).await;
-        self.judge(ask.operation, sent)
-    }
-
-    fn judge(&self, operation: Operation, sent: Sent) -> Outcome<Answered> {
-        let answer = match sent {
-            Sent::Answered(answer) => answer,
-            Sent::NotSent(reason) => return Outcome::Refused(No::NotReached(reason)),
-            Sent::Unknown(reason) => return Outcome::Unknown(Silence::Lost(reason)),
-        };
-        let status = answer.status.as_u16();
-        match status {
-            200..=299 => Outcome::Accepted(answer),
-            300..=399 => Outcome::Refused(No::Redirected(status)),
-            401 | 403 => Outcome::Refused(No::OurCredentials(status)),
-            404 | 410 if is_of_one_session(operation) => Outcome::Refused(No::Gone),
-            // A request that the operator timed out on may still be carried out.
-            408 => Outcome::Unknown(Silence::Failed(status)),
-            400..=499 | 501 => {
-                Outcome::Refused(No::Said(self.dialect().read_problem(status, &answer.body)))
-            }
-            _ => Outcome::Unknown(Silence::Failed(status)),
-        }
-    }
-
-    fn headers(&self, correlator: &HeaderValue) -> Vec<(HeaderName, HeaderValue)> {
-        let mut headers = vec![(header::ACCEPT, HeaderValue::from_static("application/json"))];
-        let descriptor = self.dialect().descriptor();
-        // One that its release does not let be is refused there, and what it goes with.
-        let rule = descriptor.correlator.as_ref();
-        if rule.is_none_or(|rule| rule.admits(correlator.as_bytes())) {
-            headers.push((X_CORRELATOR, correlator.clone()));
-        }
-        if let Some(name) = descriptor.transaction_header {
-            headers.push((HeaderName::from_static(name), correlator.clone()));
-        }
-        headers
-    }
 }
 
 impl<T> Outcome<T> {
@@ -447,43 +381,11 @@ impl<T> Outcome<T> {
             Self::Refused(No::NoToken(_)) => "no_token",
             Self::Refused(No::Redirected(_)) => "redirected",
             Self::Refused(No::NotReached(_)) => "not_reached",
+            Self::Refused(No::Resting(_)) => "resting",
             Self::Unknown(Silence::Lost(_)) => "lost",
             Self::Unknown(Silence::Unreadable { .. }) => "unreadable",
             Self::Unknown(Silence::Failed(_)) => "failed",
         }
-    }
-}
-
-struct Ask<'a> {
-    operation: Operation,
-    session: Option<&'a str>,
-    body: Bytes,
-    correlator: &'a HeaderValue,
-    reach_within: Duration,
-    within: Duration,
-}
-
-fn method_of(operation: Operation) -> Method {
-    match operation {
-        Operation::CreateSession
-        | Operation::ExtendSession
-        | Operation::RetrieveSessions
-        | Operation::RetrieveQosProfiles => Method::POST,
-        Operation::GetSession | Operation::GetQosProfile | Operation::ListQosProfiles => {
-            Method::GET
-        }
-        Operation::DeleteSession => Method::DELETE,
-    }
-}
-
-fn is_of_one_session(operation: Operation) -> bool {
-    match operation {
-        Operation::GetSession | Operation::DeleteSession | Operation::ExtendSession => true,
-        Operation::CreateSession
-        | Operation::RetrieveSessions
-        | Operation::GetQosProfile
-        | Operation::ListQosProfiles
-        | Operation::RetrieveQosProfiles => false,
     }
 }
 

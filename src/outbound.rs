@@ -24,6 +24,7 @@ use tokio::{io::AsyncWriteExt, time::timeout};
 mod basic;
 mod endpoint;
 mod guard;
+mod retry_after;
 mod trust;
 
 use self::endpoint::NotConnected;
@@ -31,6 +32,7 @@ pub use self::{
     basic::{basic, sensitive},
     endpoint::{Endpoint, NotAnEndpoint},
     guard::{Forbidden, Guard},
+    retry_after::retry_after,
     trust::{Authorities, Standing, Trust},
 };
 

@@ -5,6 +5,8 @@
 //! released documents; where a release documents none, the nearest that it does). Neither has a
 //! wildcard: what is new does not compile until it stands here.
 
+use std::time::Duration;
+
 use crate::{
     access::Forbidden,
     dialect::{Descriptor, Family, Malformed, Unfit, UnrecognisedReason, WrongMedia},
@@ -94,14 +96,23 @@ pub enum Unread {
 /// A no of this kind, in the words of a dialect.
 pub fn problem_of(kind: Kind, message: String, told_in: &Descriptor) -> Problem {
     let (status, code) = codes::of(kind, told_in);
-    Problem { kind, status, code: code.into(), message, pace: None, challenge: None }
+    Problem {
+        kind,
+        status,
+        code: code.into(),
+        message,
+        pace: None,
+        challenge: None,
+        retry_after: None,
+    }
 }
 
 impl Refusal {
     /// What the client is told, in the words of its dialect.
     pub fn problem(&self, told_in: &Descriptor) -> Problem {
         let problem = problem_of(self.kind(), self.message(told_in), told_in);
-        Problem { pace: self.pace(), challenge: self.challenge(), ..problem }
+        let (pace, retry_after) = (self.pace(), self.retry_after());
+        Problem { pace, challenge: self.challenge(), retry_after, ..problem }
     }
 
     /// What kind of no it is.
@@ -181,6 +192,13 @@ impl Refusal {
             | Self::NotAvailable
             | Self::BadIdempotencyKey
             | Self::InDoubt => None,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Operator(No::Resting(resting)) => Some(resting.retry_after),
+            _ => None,
         }
     }
 
@@ -310,7 +328,9 @@ fn kind_of_no(no: &No) -> Kind {
         No::Gone => Kind::SessionNotFound,
         No::NoSuchOperation => Kind::NotImplemented,
         No::Redirected(_) => Kind::BadGateway,
-        No::OurCredentials(_) | No::NoToken(_) | No::NotReached(_) => Kind::Unavailable,
+        No::OurCredentials(_) | No::NoToken(_) | No::NotReached(_) | No::Resting(_) => {
+            Kind::Unavailable
+        }
     }
 }
 
@@ -356,9 +376,11 @@ fn message_of_no(no: &No, family: Family) -> String {
         },
         No::Gone => "the operator knows this session no longer".to_owned(),
         No::NoSuchOperation => "the device's operator has no such operation".to_owned(),
-        No::Redirected(_) | No::OurCredentials(_) | No::NoToken(_) | No::NotReached(_) => {
-            "the device's operator cannot be asked now".to_owned()
-        }
+        No::Redirected(_)
+        | No::OurCredentials(_)
+        | No::NoToken(_)
+        | No::NotReached(_)
+        | No::Resting(_) => "the device's operator cannot be asked now".to_owned(),
     }
 }
 

@@ -51,7 +51,7 @@ struct DevEdge<'a> {
 
 /// Writes a no, with what goes with it into the header.
 pub(super) fn render(problem: &Problem, errors: &Errors) -> Response<Bytes> {
-    let Problem { kind: _, status, code, message, pace, challenge } = problem;
+    let Problem { kind: _, status, code, message, pace, challenge, retry_after } = problem;
     let message = &*cut(message, errors.message_chars_max.unwrap_or(usize::MAX));
     let body = match errors.shape {
         ErrorShape::Message if matches!(*status, 401 | 403 | 404) => Bytes::new(),
@@ -69,6 +69,10 @@ pub(super) fn render(problem: &Problem, errors: &Errors) -> Response<Bytes> {
     if response.status() == StatusCode::UNAUTHORIZED {
         let challenge = HeaderValue::from_static(challenge.unwrap_or("Bearer"));
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(wait) = retry_after {
+        let seconds = HeaderValue::from(whole_seconds(*wait));
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
     }
     if let Some(pace) = pace {
         write_pace(pace, response.headers_mut());

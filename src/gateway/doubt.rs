@@ -11,7 +11,7 @@ use super::{Gateway, presence};
 use crate::{
     faults,
     ledger::{self, Record, Reservation},
-    operator::{Accepted, No, Operator, Outcome, Silence},
+    operator::{Accepted, No, Operator, Outcome, Silence, breaker::Turn},
     qod::{Session, SessionId},
     refusal::Refusal,
 };
@@ -29,6 +29,7 @@ impl Gateway {
         &self,
         operator: &Arc<Operator>,
         reservation: &Reservation,
+        turn: Turn,
         correlator: &HeaderValue,
     ) -> Result<Outcome<Accepted>, Unanswered> {
         let left = reservation.time_left(&self.clock);
@@ -37,7 +38,8 @@ impl Gateway {
             return Ok(Outcome::Refused(No::NotReached(late)));
         }
         faults::point("before-create");
-        let mut call = Box::pin(operator.create_session(&self.caller, reservation, correlator));
+        let mut call =
+            Box::pin(operator.create_session(&self.caller, reservation, turn, correlator));
         let outcome = timeout(left, &mut call).await;
         faults::point("after-create");
         outcome.map_err(|_| Unanswered { call, waited: left })

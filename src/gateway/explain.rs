@@ -6,7 +6,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use serde_json::{Value, json};
 
-use super::Rules;
+use super::{Rules, legs};
 use crate::{
     access::{Forbidden, Terms},
     dialect::Dialect,
@@ -151,7 +151,7 @@ impl<'r> Steps<'r> {
         match wanted {
             None => {
                 terms.reach(operator.id())?;
-                receives(operator, terms)?;
+                legs::receives(operator, terms.mock)?;
                 let told = operator.dialect().fit_device(&device, operator.fitting())?;
                 self.say("device", format!("it is told by {}", kinds(&told)), None);
                 Ok((operator, None))
@@ -208,7 +208,7 @@ impl<'r> Steps<'r> {
     ) -> Result<Option<Value>, Refusal> {
         let CreateSession { qos_profile, duration_s, .. } = wanted;
         terms.permit(operator.id(), wanted)?;
-        receives(operator, terms)?;
+        legs::receives(operator, terms.mock)?;
         let claimed = operator.dialect().fit(wanted, operator.fitting())?;
         let says = format!("{qos_profile} is {} there", claimed.qos_profile);
         self.say("profile", says, self.place_of(PolicyFile::Profiles, qos_profile));
@@ -221,10 +221,6 @@ impl<'r> Steps<'r> {
         let body = operator.dialect().create_session_request(&claimed, None);
         Ok(serde_json::from_slice(&body).ok())
     }
-}
-
-fn receives(operator: &Operator, terms: &Terms) -> Result<(), Refusal> {
-    if terms.mock && !operator.is_simulated() { Err(Refusal::MockOnly) } else { Ok(()) }
 }
 
 fn kinds(device: &Device) -> String {

@@ -49,6 +49,11 @@ pub(super) fn operator_of<'a>(
     rules.operator(&found.operator)
 }
 
+/// Mock tokens and clients reach simulated operators only. The policies see to it; this makes sure.
+pub(super) fn receives(operator: &Operator, mock: bool) -> Result<(), Refusal> {
+    if mock && !operator.is_simulated() { Err(Refusal::MockOnly) } else { Ok(()) }
+}
+
 // One name that is the same, and none that is another.
 fn is(named: &Device, known: &Device) -> bool {
     let phones = named.phone.as_ref().zip(known.phone.as_ref());

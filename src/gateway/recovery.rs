@@ -32,6 +32,7 @@ impl Gateway {
             Err(error) => tracing::debug!(%error, "sessions whose time is up stay as they are"),
         }
         rules.limits.shrink();
+        rules.operators.all().for_each(|operator| operator.measure(&self.caller));
         rules.identity.refresh().await;
         self.watch();
     }
@@ -46,7 +47,8 @@ impl Gateway {
         self.courier.measure().await;
         for operator in self.rules.load_full().operators.all() {
             let name = ("operator", &*operator.id().0);
-            let Some(standing) = operator.trust().standing(&self.clock).await else { continue };
+            let Some(trust) = operator.trust() else { continue };
+            let Some(standing) = trust.standing(&self.clock).await else { continue };
             self.metrics.certificate_stale(name, standing.stale);
             if let Some(expires) = standing.expires {
                 self.metrics.certificate_expires(name, expires.unix_s());

@@ -171,18 +171,22 @@ fn operator_of(
     callback_url: Option<Arc<str>>,
     named: &impl Fn(&str) -> Result<Arc<Dialect>, String>,
 ) -> Result<Arc<Operator>, String> {
-    let endpoint = Endpoint::parse(&settings.endpoint, settings.connections_max)
-        .map_err(|error| format!("operator {}: {error}", settings.id))?
-        .trusting(settings.trust);
+    let endpoints = settings.endpoints.iter();
+    let endpoints = endpoints.map(|url| Endpoint::parse(url, settings.connections_max));
+    let endpoints = endpoints
+        .map(|endpoint| endpoint.map(|endpoint| endpoint.trusting(settings.trust.clone())))
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("operator {}: {error}", settings.id))?;
     Ok(Arc::new(Operator::new(operator::Settings {
         id: settings.id,
         dialect: named(&settings.dialect)?,
-        endpoint,
+        endpoints,
         simulated: settings.simulated,
         credentials: settings.credentials,
         callback_url: callback_url.filter(|_| settings.callbacks),
         poll_every: settings.poll_every,
         timeout: settings.timeout,
+        breaker: settings.breaker,
         fitting: settings.fitting,
         rules: settings.rules,
     })))

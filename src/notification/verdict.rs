@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
-use jiff::fmt::rfc2822::DateTimeParser;
+use http::{HeaderMap, StatusCode};
 
 use super::schedule::Failure;
 use crate::{
-    outbound::{Answered, Forbidden, Sent},
+    outbound::{Answered, Forbidden, Sent, retry_after},
     qod::Moment,
 };
 
@@ -97,7 +96,10 @@ fn judge_answer(
     let unauthorized = before.filter(|failure| failure.why == UNAUTHORIZED);
     let unauthorized = 1 + unauthorized.map_or(0, |failure| failure.in_a_row);
     let again = |why| Verdict::Again(Duration::ZERO, why);
-    let later = |why| Verdict::Again(retry_after(headers, now).unwrap_or_default(), why);
+    let later = |why| {
+        let wait = retry_after(headers, now).unwrap_or_default();
+        Verdict::Again(wait.min(RETRY_AFTER_MAX), why)
+    };
     match status.as_u16() {
         200..=299 => Verdict::Delivered,
         410 => Verdict::Gone(Reason::Gone),
@@ -109,20 +111,6 @@ fn judge_answer(
         408 | 425 | 500..=599 => again("failed"),
         _ => Verdict::Dropped(Reason::Refused),
     }
-}
-
-// Seconds, or a date.
-fn retry_after(headers: &HeaderMap, now: Moment) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let wait = if digits {
-        // Too many digits are a long time too.
-        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
-    } else {
-        let at = DateTimeParser::new().parse_timestamp(text).ok()?;
-        Moment::from_unix_s(u64::try_from(at.as_second()).ok()?).since(now)
-    };
-    Some(wait.min(RETRY_AFTER_MAX))
 }
 
 #[cfg(test)]

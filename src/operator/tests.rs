@@ -1,3 +1,4 @@
+mod failover;
 mod proving;
 mod sessions_of;
 
@@ -8,7 +9,7 @@ use super::{
     credentials::{Authorization, bearer},
     *,
 };
-use crate::{kept::Kept, qod::Secret};
+use crate::{kept::Kept, outbound::Sent, qod::Secret};
 
 fn operator() -> Operator {
     speaking("camara-0.10.1", "http://127.0.0.1:1/qod/v0")
@@ -20,7 +21,7 @@ fn speaking(dialect: &str, endpoint: &str) -> Operator {
     Operator::new(Settings {
         id: "one".into(),
         dialect: Arc::clone(dialects.named(dialect).unwrap()),
-        endpoint: Endpoint::parse(endpoint, 1).unwrap(),
+        endpoints: vec![Endpoint::parse(endpoint, 1).unwrap()],
         simulated: true,
         credentials: credentials::Settings {
             authorization: Authorization::Fixed(Kept::fixed(
@@ -31,6 +32,12 @@ fn speaking(dialect: &str, endpoint: &str) -> Operator {
         callback_url: None,
         poll_every: None,
         timeout: Duration::from_secs(1),
+        breaker: breaker::Settings {
+            failures_max: 10,
+            open_for: Duration::from_secs(10),
+            probes_max: 1,
+            calls_max: 100,
+        },
         fitting: Fitting::default(),
         rules: Rules::default(),
     })
@@ -41,7 +48,7 @@ fn an_operator_is_shown_a_correlator_only_if_its_release_lets_it_be() {
     let shown = |dialect, correlator: &str| {
         let correlator = HeaderValue::from_str(correlator).unwrap();
         let headers = speaking(dialect, "http://127.0.0.1:1/").headers(&correlator);
-        headers.iter().any(|(name, value)| *name == X_CORRELATOR && *value == correlator)
+        headers.iter().any(|(name, value)| name == "x-correlator" && *value == correlator)
     };
     let (uuid, wide) = ("b4333c46-49c0-4f62-80d7-f0ef930f1c46", "a:b/c");
     for dialect in ["camara-0.8.1", "camara-0.11.1", "camara-1.0.0", "camara-1.1.0"] {

@@ -5,9 +5,13 @@ use std::{collections::BTreeMap, num::NonZeroU32};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+mod breaker;
 mod credentials;
 
-use self::credentials::{Beside, OAuth2Entry, SecretField, Written};
+use self::{
+    breaker::Breaker,
+    credentials::{Beside, OAuth2Entry, SecretField, Written},
+};
 use super::{
     fault::{Fault, shown},
     known::Known,
@@ -40,7 +44,10 @@ pub(super) struct File {
 #[serde(deny_unknown_fields)]
 struct Entry {
     /// The URL that `/sessions` is appended to.
-    endpoint: Said<Url>,
+    endpoint: Option<Said<Url>>,
+    /// Or several such: the first that can be reached is called.
+    #[schemars(length(min = 1, max = 8))]
+    endpoints: Option<Vec<Said<Url>>>,
     /// The dialect of its API.
     speaks: String,
     /// Is it one of our own making, for trying things out?
@@ -82,6 +89,12 @@ struct Entry {
     /// Connections to it.
     #[schemars(range(min = 1, max = 65535))]
     connections_max: Option<usize>,
+    /// And calls that wait for one.
+    #[schemars(range(max = 65535))]
+    waiting_max: Option<usize>,
+    /// When it is left alone because it fails.
+    #[serde(default)]
+    breaker: Breaker,
     /// How often it may be called.
     rate: Option<Said<PerTime>>,
     /// So many of these at once.
@@ -219,10 +232,7 @@ impl Entry {
     ) -> OperatorSettings {
         known.dialect(&self.speaks, at.key("speaks"), faults);
         let plaintext = self.simulated || self.plaintext.is_some();
-        if self.endpoint.0.exposed && !plaintext {
-            let message = "expected https: `plaintext: allow` makes an exception for this operator";
-            faults.push(at.key("endpoint").fault(message));
-        }
+        let endpoints = self.endpoints(plaintext, at, faults);
         if self.burst.is_some() && self.rate.is_none() {
             faults.push(at.name("burst").fault("a `burst` needs a `rate`"));
         }
@@ -245,17 +255,19 @@ impl Entry {
         };
         let beside = Beside { dialect: &self.speaks, plaintext, trust: &trust };
         let credentials = written.judge(beside, at, known, faults);
+        let connections_max = self.connections_max.unwrap_or(200);
         OperatorSettings {
             id: name.into(),
             dialect: self.speaks,
-            endpoint: self.endpoint.0.text,
+            endpoints,
             trust,
             simulated: self.simulated,
             credentials,
             callbacks: self.callbacks.unwrap_or(true),
             poll_every: self.poll_every.map(|time| time.0.0),
             timeout: self.timeout.map_or(std::time::Duration::from_secs(5), |time| time.0.0),
-            connections_max: self.connections_max.unwrap_or(200),
+            connections_max,
+            breaker: self.breaker.settings(connections_max + self.waiting_max.unwrap_or(200)),
             fitting,
             rules,
             rate: self.rate.and_then(|rate| rate.0.rate(self.burst)),
@@ -273,7 +285,31 @@ impl Entry {
 
     fn is_encrypted(&self) -> bool {
         let granted_by = self.oauth2.as_ref().map(OAuth2Entry::token_url);
-        self.endpoint.0.encrypted || granted_by.is_some_and(|url| url.encrypted)
+        let mut own = self.endpoint.iter().chain(self.endpoints.iter().flatten());
+        own.any(|url| url.0.encrypted) || granted_by.is_some_and(|url| url.encrypted)
+    }
+
+    fn endpoints(&self, plaintext: bool, at: Spot<'_>, faults: &mut Vec<Fault>) -> Vec<String> {
+        let one = self.endpoint.iter().map(|url| (url, at.key("endpoint")));
+        let several = self.endpoints.iter().flatten().enumerate();
+        let several = several.map(|(place, url)| (url, at.key("endpoints").item(place)));
+        let mut urls: Vec<String> = Vec::new();
+        for (Said(url), spot) in one.chain(several) {
+            if url.exposed && !plaintext {
+                let message =
+                    "expected https: `plaintext: allow` makes an exception for this operator";
+                faults.push(spot.fault(message));
+            }
+            if urls.contains(&url.text) {
+                faults.push(spot.fault("this endpoint is named twice"));
+            }
+            urls.push(url.text.clone());
+        }
+        if self.endpoint.is_some() == self.endpoints.is_some() {
+            let message = "expected either `endpoint` or `endpoints`";
+            faults.push(at.name("endpoints").fault(message));
+        }
+        urls
     }
 
     fn fitting(&self) -> Fitting {

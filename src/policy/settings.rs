@@ -9,7 +9,7 @@ use crate::{
     ledger,
     limit::Rate,
     notification,
-    operator::credentials,
+    operator::{breaker, credentials},
     outbound::Trust,
     qod::OperatorId,
     tls,
@@ -150,8 +150,9 @@ pub struct OperatorSettings {
     pub id: OperatorId,
     /// What it speaks; a known dialect's name.
     pub dialect: String,
-    /// The URL that `/sessions` is appended to; no slash at its end.
-    pub endpoint: String,
+    /// The URLs that `/sessions` is appended to, no slash at their ends: the first that can be reached
+    /// is called.
+    pub endpoints: Vec<String>,
     /// Whom it must be known by there and at its token endpoint, and what it is shown.
     pub trust: Trust,
     /// Is it one of ours, for trying things out?
@@ -164,8 +165,10 @@ pub struct OperatorSettings {
     pub poll_every: Option<Duration>,
     /// How long a call may take.
     pub timeout: Duration,
-    /// Connections to it.
+    /// Connections to each of its endpoints.
     pub connections_max: usize,
+    /// When it is left alone.
+    pub breaker: breaker::Settings,
     /// What its dialect's requests must keep to.
     pub fitting: Fitting,
     /// When two of its sessions conflict.

@@ -87,6 +87,8 @@ pub struct Problem {
     pub pace: Option<Pace>,
     /// For `WWW-Authenticate`: how else one may ask.
     pub challenge: Option<&'static str>,
+    /// For `Retry-After` alone: when to come again, where no limit was reached.
+    pub retry_after: Option<Duration>,
 }
 
 /// How a limit stands (draft-ietf-httpapi-ratelimit-headers-10).

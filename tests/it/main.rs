@@ -8,6 +8,7 @@
 mod authority;
 mod books;
 mod bound;
+mod breaker;
 mod callbacks;
 mod conformance;
 #[cfg(feature = "faults")]
@@ -17,6 +18,7 @@ mod dialects;
 mod edge;
 mod explain;
 mod ending;
+mod failover;
 mod http;
 mod identity;
 mod ledger;

@@ -95,6 +95,16 @@ pub(crate) fn answer(status: u16, body: &str) -> Vec<u8> {
         .into_bytes()
 }
 
+/// A session of 0.10.1, as an operator tells it.
+pub(crate) fn session(status: &str) -> String {
+    format!(
+        "{{\"sessionId\":\"3fa85f64-5717-4562-b3fc-2c963f66afa6\",\"duration\":600,\
+         \"startedAt\":4102444800,\"expiresAt\":4102445400,\"qosStatus\":\"{status}\",\
+         \"device\":{{\"phoneNumber\":\"+49200000001\"}},\
+         \"applicationServer\":{{\"ipv4Address\":\"203.0.113.5\"}},\"qosProfile\":\"QOS_E\"}}"
+    )
+}
+
 /// A world with one operator more, which speaks 0.10.1 and is reached by `+4920`.
 pub(crate) fn world_with(says: impl Fn(&str) -> Says + Send + Sync + 'static) -> (World, Fixture) {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -211,15 +221,7 @@ fn an_operator_is_sent_what_was_understood_and_nothing_else() {
 
 #[test]
 fn a_session_that_the_operator_lost_is_told_so() {
-    let session = |status: &str| {
-        format!(
-            "{{\"sessionId\":\"3fa85f64-5717-4562-b3fc-2c963f66afa6\",\"duration\":600,\
-             \"startedAt\":4102444800,\"expiresAt\":4102445400,\"qosStatus\":\"{status}\",\
-             \"device\":{{\"phoneNumber\":\"+49200000001\"}},\
-             \"applicationServer\":{{\"ipv4Address\":\"203.0.113.5\"}},\"qosProfile\":\"QOS_E\"}}"
-        )
-    };
-    let (world, _operator) = world_with(move |request| {
+    let (world, _operator) = world_with(|request| {
         if request.starts_with("POST") {
             answer(201, &session("REQUESTED")).into()
         } else {

@@ -109,7 +109,15 @@ fn an_operators_messages_come_first_and_none_comes_twice() {
 
 fn problem(status: u16, code: &'static str) -> Problem {
     let (kind, code) = (Kind::TooManyRequests, Cow::Borrowed(code));
-    Problem { kind, status, code, message: "too many".to_owned(), pace: None, challenge: None }
+    Problem {
+        kind,
+        status,
+        code,
+        message: "too many".to_owned(),
+        pace: None,
+        challenge: None,
+        retry_after: None,
+    }
 }
 
 #[test]

@@ -139,6 +139,7 @@ fn a_no_is_a_sentence_or_nothing() {
             message: "taken".to_owned(),
             pace: None,
             challenge: None,
+            retry_after: None,
         };
         dialect(NAME).render_problem(&problem)
     };

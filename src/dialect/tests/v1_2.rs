@@ -231,7 +231,7 @@ fn a_credential_by_a_key_is_understood_and_not_to_be_had() {
 fn a_message_is_cut_where_the_release_bounds_it() {
     let problem = |message: String| {
         let (kind, code) = (Kind::InvalidArgument, "INVALID_ARGUMENT".into());
-        Problem { kind, status: 400, code, message, pace: None, challenge: None }
+        Problem { kind, status: 400, code, message, pace: None, challenge: None, retry_after: None }
     };
     let told = |name: &str, length: usize| {
         let response = dialect(name).render_problem(&problem("é".repeat(length)));

@@ -13,7 +13,7 @@ fn judged(status: u16, before: Option<Failure>) -> Verdict {
 fn answered(status: u16, retry_after: Option<&str>) -> Sent {
     let mut headers = HeaderMap::new();
     if let Some(text) = retry_after {
-        headers.insert(RETRY_AFTER, HeaderValue::from_str(text).unwrap());
+        headers.insert(http::header::RETRY_AFTER, HeaderValue::from_str(text).unwrap());
     }
     let status = StatusCode::from_u16(status).unwrap();
     Sent::Answered(Answered { status, headers, body: Bytes::new() })

@@ -31,7 +31,9 @@ fn operator_of(api: &Peer, tokens: &Peer) -> Operator {
     let authorization = Authorization::OAuth2(Box::new(oauth2));
     let credentials = Shows { authorization, headers, ..Shows::default() };
     let Operator { settings, .. } = speaking("camara-0.10.1", &endpoint);
-    Operator::new(Settings { credentials, timeout: Duration::from_secs(2), ..settings })
+    let endpoints = vec![Endpoint::parse(&endpoint, 1).unwrap()];
+    let timeout = Duration::from_secs(2);
+    Operator::new(Settings { endpoints, credentials, timeout, ..settings })
 }
 
 async fn granting() -> Peer {
@@ -89,9 +91,9 @@ async fn however_long_it_takes_a_call_is_made_twice_and_no_more() {
         status(401)
     });
     let (api, tokens) = (api.await, granting().await);
-    let Operator { settings, credentials } = operator_of(&api, &tokens);
-    let settings = Settings { timeout: Duration::from_mins(5), ..settings };
-    let (operator, caller) = (Operator { settings, credentials }, Caller { clock, ..caller() });
+    let mut operator = operator_of(&api, &tokens);
+    operator.settings.timeout = Duration::from_mins(5);
+    let caller = Caller { clock, ..caller() };
     let outcome = delete(&operator, &caller).await;
     assert!(matches!(outcome, Outcome::Refused(No::OurCredentials(401))), "{outcome:?}");
     assert_eq!(api.requests().len(), 2);
@@ -117,10 +119,10 @@ async fn nothing_is_sent_when_its_time_is_over() {
 #[tokio::test]
 async fn half_of_its_time_is_left_to_the_call_itself() {
     let (api, tokens) = (Peer::with(|_| status(204)).await, Peer::with(|_| Reply::Silence).await);
-    let Operator { settings, credentials } = operator_of(&api, &tokens);
+    let mut operator = operator_of(&api, &tokens);
     // A fetch gives up after two seconds, so whoever waits for longer hears that it failed.
-    let settings = Settings { timeout: Duration::from_secs(3), ..settings };
-    let (operator, caller) = (Operator { settings, credentials }, caller());
+    operator.settings.timeout = Duration::from_secs(3);
+    let caller = caller();
     let outcome = delete(&operator, &caller).await;
     assert!(matches!(outcome, Outcome::Refused(No::NoToken(NoToken::Late))), "{outcome:?}");
 }
