@@ -16,6 +16,7 @@ use crate::{
 
 mod admin;
 mod check;
+mod compile_routes;
 mod demo;
 mod explain;
 mod notifications;
@@ -68,6 +69,8 @@ enum Command {
         #[arg(value_name = "FILE")]
         file: String,
     },
+    /// Make one table of routes out of CSV files, for `tables` in routes.yaml
+    CompileRoutes(compile_routes::Arguments),
     /// Look at the sessions that a gateway holds
     Sessions(sessions::Arguments),
     /// Look at what clients have not heard yet of their sessions
@@ -91,6 +94,7 @@ pub fn run() -> ExitCode {
             | Command::Explain(_)
             | Command::Reload { .. }
             | Command::Schema { .. }
+            | Command::CompileRoutes(_)
             | Command::Sessions(_)
             | Command::Notifications(_)
     );
@@ -108,6 +112,7 @@ pub fn run() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Reload { policies } => reload::run(&policies),
         Command::Schema { file } => schema::run(&file),
+        Command::CompileRoutes(arguments) => compile_routes::run(&arguments),
         Command::Sessions(arguments) => sessions::run(&arguments),
         Command::Notifications(arguments) => notifications::run(&arguments),
         Command::SimulateOperator(arguments) => simulate::run(arguments),

@@ -90,7 +90,7 @@ impl Gateway {
                 since: clock.now(),
                 refused: None,
             }),
-            watch: Mutex::new(Watch::of(&folder, &rules.schemas)),
+            watch: Mutex::new(Watch::of(&folder, &rules)),
             folder,
             rules: ArcSwap::from_pointee(rules),
             ledger,

@@ -14,7 +14,7 @@ use crate::{
     access::{Access, Catalogue},
     dialect::{Descriptor, Descriptors, Strictness},
     identity, limit,
-    route::Routes,
+    route::{Routes, Table},
 };
 
 mod clients;
@@ -148,11 +148,20 @@ impl PolicyFile {
 /// # Errors
 /// All faults of all files, in the order of their places.
 pub fn load(folder: &Path) -> Result<Policy, Vec<Fault>> {
+    load_after(folder, &[])
+}
+
+/// Reads a folder anew. Tables of routes whose files are the same are not read again. It takes its
+/// time, as [`load`] does: no request may wait for it.
+///
+/// # Errors
+/// All faults of all files, in the order of their places.
+pub fn load_after(folder: &Path, tables: &[Arc<Table>]) -> Result<Policy, Vec<Fault>> {
     // Whoever changes several files does not change them at once: a reading is good if all that it
     // read was there at one time.
     for _ in 0..READINGS_MAX {
         let before = written::hash_of_files(folder);
-        let policy = read(folder, before);
+        let policy = read(folder, before, tables);
         if written::hash_of_files(folder) == before {
             return policy;
         }
@@ -161,7 +170,7 @@ pub fn load(folder: &Path) -> Result<Policy, Vec<Fault>> {
     Err(vec![Fault { file: folder.to_owned(), line: 1, column: 1, message }])
 }
 
-fn read(folder: &Path, hash: written::Hash) -> Result<Policy, Vec<Fault>> {
+fn read(folder: &Path, hash: written::Hash, tables: &[Arc<Table>]) -> Result<Policy, Vec<Fault>> {
     let mut faults = Vec::new();
     let dialects = dialects_of(folder, &mut faults);
     let [gateway, operators, routes, clients, profiles] = [
@@ -172,8 +181,9 @@ fn read(folder: &Path, hash: written::Hash) -> Result<Policy, Vec<Fault>> {
         PolicyFile::Profiles,
     ]
     .map(|file| file.read(folder, &mut faults));
-    let known =
+    let mut known =
         Known::new(folder, &dialects, operators.as_ref(), profiles.as_ref(), clients.as_ref());
+    known.tables = tables;
     let policy = judge(
         hash,
         [
@@ -279,7 +289,13 @@ fn judge<'s>(
     let rates = operators.iter().filter_map(|operator| Some((operator.id.clone(), operator.rate?)));
     let catalogue = Arc::new(profiles.catalogue);
     Some(Policy {
-        written: Written::new(hash, &gateway.schemas, said, &operators, routes.1),
+        written: Written::new(
+            (hash, written::hash_of_tables(&routes.0)),
+            &gateway.schemas,
+            said,
+            &operators,
+            routes.1,
+        ),
         server: gateway.server,
         keeping: gateway.keeping,
         notifications: gateway.notifications,

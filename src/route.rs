@@ -1,28 +1,31 @@
 //! Which operator serves a device, by what the device is known by.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::qod::{Device, IdentifierKind, OperatorId, PhoneNumber};
 
 mod addresses;
 mod numbers;
 mod realms;
+mod table;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use self::{addresses::Addresses, numbers::Numbers, realms::Realms};
+use self::{addresses::Addresses, realms::Realms};
 pub use self::{
     numbers::{NotANumberPrefix, NumberPrefix},
     realms::{NotARealm, Realm},
+    table::{Compiled, Mention, Table, TableFault, compile},
 };
 
-/// The table of all routes. Looking a device up allocates nothing.
+/// All routes: those of the policies and those of tables. Looking a device up allocates nothing.
 #[derive(Debug)]
 pub struct Routes {
-    ipv4: Addresses<Ipv4Net>,
-    ipv6: Addresses<Ipv6Net>,
+    own: Table,
+    // Shared with the routes before, where a file is the same.
+    tables: Vec<Arc<Table>>,
     realms: Realms,
-    numbers: Numbers,
     order: Vec<Resolver>,
     disagreement: Disagreement,
 }
@@ -166,23 +169,46 @@ impl Routes {
     /// A table of these rules. A resolver that is not in `order` is never asked.
     pub fn new(rules: Vec<Rule>, order: Vec<Resolver>, disagreement: Disagreement) -> Self {
         let mut routes = Self {
-            ipv4: Addresses::default(),
-            ipv6: Addresses::default(),
+            own: Table::default(),
+            tables: Vec::new(),
             realms: Realms::default(),
-            numbers: Numbers::default(),
             order,
             disagreement,
         };
         for Rule { matching, operator } in rules {
             match matching {
-                Match::Number(number) => routes.numbers.insert_number(number, operator),
-                Match::NumberPrefix(prefix) => routes.numbers.insert_prefix(prefix, operator),
-                Match::Ipv4(net) => routes.ipv4.insert(net.trunc(), operator),
-                Match::Ipv6(net) => routes.ipv6.insert(net.trunc(), operator),
                 Match::Realm(realm) => routes.realms.insert(realm, operator),
+                other => routes.own.insert(&other, operator),
             }
         }
         routes
+    }
+
+    /// The same routes and those of a table. Of all the most specific is taken, wherever it stands.
+    ///
+    /// # Errors
+    /// What is told of the same devices already, for another operator: by the rules (`None`) or by
+    /// the table of that place.
+    pub fn add(&mut self, table: Arc<Table>) -> Result<(), (Option<usize>, Match)> {
+        if let Some(clash) = self.own.clash(&table) {
+            return Err((None, clash));
+        }
+        for (place, other) in self.tables.iter().enumerate() {
+            if let Some(clash) = other.clash(&table) {
+                return Err((Some(place), clash));
+            }
+        }
+        self.tables.push(table);
+        Ok(())
+    }
+
+    /// The tables, so that the next routes can have those whose files are the same.
+    pub fn tables(&self) -> &[Arc<Table>] {
+        &self.tables
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Table> + Clone {
+        std::iter::once(&self.own).chain(self.tables.iter().map(|table| &**table))
     }
 
     /// The operator that serves a device. A device that is a whole network must be one operator's
@@ -208,12 +234,12 @@ impl Routes {
     fn look_up(&self, device: &Device, kind: IdentifierKind) -> Lookup<'_> {
         let Device { phone, nai, external_id, ipv4, ipv6 } = device;
         let found = match kind {
-            IdentifierKind::Ipv4Address => {
-                ipv4.as_ref().map(|ipv4| self.ipv4.find(&ipv4_net(ipv4)))
-            }
-            IdentifierKind::Ipv6Address => {
-                ipv6.as_ref().map(|ipv6| self.ipv6.find(&ipv6.value.trunc()))
-            }
+            IdentifierKind::Ipv4Address => ipv4
+                .as_ref()
+                .map(|ipv4| Addresses::find(self.all().map(Table::ipv4), &ipv4_net(ipv4))),
+            IdentifierKind::Ipv6Address => ipv6
+                .as_ref()
+                .map(|ipv6| Addresses::find(self.all().map(Table::ipv6), &ipv6.value.trunc())),
             IdentifierKind::NetworkAccessIdentifier => {
                 nai.as_ref().and_then(|nai| nai.realm()).map(|realm| self.realms.find(realm))
             }
@@ -221,10 +247,19 @@ impl Routes {
                 external_id.as_ref().and_then(|id| id.realm()).map(|realm| self.realms.find(realm))
             }
             IdentifierKind::PhoneNumber => {
-                phone.as_ref().map(|phone| self.numbers.find(phone.value))
+                phone.as_ref().map(|phone| self.by_number(phone.value).into())
             }
         };
         found.unwrap_or(Lookup::Nothing)
+    }
+}
+
+impl Routes {
+    fn by_number(&self, number: PhoneNumber) -> Option<&OperatorId> {
+        self.all().find_map(|table| table.find_whole(number.digits())).or_else(|| {
+            let longest = self.all().filter_map(|table| table.find_prefix(number));
+            longest.max_by_key(|(length, _)| *length).map(|(_, operator)| operator)
+        })
     }
 }
 

@@ -56,6 +56,12 @@ pub(super) struct Watch {
     seen: Vec<Seen>,
 }
 
+struct Watched {
+    folder: PathBuf,
+    schemas: PathBuf,
+    tables: Vec<PathBuf>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
     // What a link leads to: whole folders are exchanged by links.
@@ -68,8 +74,8 @@ struct Seen {
 const FAULTS_KEPT_MAX: usize = 100;
 
 impl Watch {
-    pub(super) fn of(folder: &Path, schemas: &Path) -> Self {
-        let seen = look(folder, schemas);
+    pub(super) fn of(folder: &Path, rules: &Rules) -> Self {
+        let seen = look(&watched(folder, rules));
         Self { read: seen.clone(), seen }
     }
 
@@ -83,9 +89,16 @@ impl Watch {
     }
 }
 
-fn look(folder: &Path, schemas: &Path) -> Vec<Seen> {
+// The tables' files by the reading that is in force: another that is named is in another policy file.
+fn watched(folder: &Path, rules: &Rules) -> Watched {
+    let tables = rules.routes.tables().iter().filter_map(|table| table.file());
+    let tables = tables.map(Path::to_owned).collect();
+    Watched { folder: folder.to_owned(), schemas: rules.schemas.clone(), tables }
+}
+
+fn look(Watched { folder, schemas, tables }: &Watched) -> Vec<Seen> {
     let files = policy::policy_files(folder).chain(policy::documents(schemas));
-    let seen = files.filter_map(|path| {
+    let seen = files.chain(tables.iter().cloned()).filter_map(|path| {
         let path = fs::canonicalize(path).ok()?;
         let metadata = fs::metadata(&path).ok()?;
         Some(Seen { path, bytes: metadata.len(), changed: metadata.modified().ok() })
@@ -105,8 +118,8 @@ impl Gateway {
         // A reading may take longer than a second.
         self.late.spawn(async move {
             let Ok(mut watch) = gateway.watch.try_lock() else { return };
-            let places = (gateway.folder.clone(), gateway.rules.load().schemas.clone());
-            let now = spawn_blocking(move || look(&places.0, &places.1)).await;
+            let watched = watched(&gateway.folder, &gateway.rules.load());
+            let now = spawn_blocking(move || look(&watched)).await;
             if now.is_ok_and(|now| watch.is_due(now)) {
                 // What is wrong has been told in the log.
                 _ = gateway.take_anew().await;
@@ -173,7 +186,9 @@ impl Gateway {
             return Err(vec!["no keys of a token issuer can be had".to_owned()]);
         }
         self.courier.speak(&rules.dialects);
-        self.rules.store(Arc::new(rules));
+        let before = self.rules.swap(Arc::new(rules));
+        // A table of millions takes its time to go.
+        drop(spawn_blocking(move || drop(before)));
         Ok(Reread::Changed)
     }
 
@@ -203,7 +218,7 @@ fn read(folder: &Path, caller: &Caller, before: &Rules) -> Result<Option<Rules>,
     let told = |faults: Vec<policy::Fault>| {
         faults.iter().map(ToString::to_string).collect::<Vec<String>>()
     };
-    let policy = policy::load(folder).map_err(told)?;
+    let policy = policy::load_after(folder, before.routes.tables()).map_err(told)?;
     if policy.written.version == before.written.version {
         return Ok(None);
     }

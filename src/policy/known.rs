@@ -1,20 +1,25 @@
 //! What one file may name of another, read from the trees as they stand: a fault in one entry does
 //! not make all that name it faulty too.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
     fault::{Fault, expected_one_of, shown},
     source::{Source, Spot},
     words::FilePath,
 };
-use crate::dialect::Descriptors;
+use crate::{dialect::Descriptors, route::Table};
 
 /// The names, and the folder that files are looked for in.
 #[derive(Debug)]
 pub(super) struct Known<'a> {
     pub(super) folder: &'a Path,
     pub(super) dialects: &'a Descriptors,
+    /// Tables of the routes before.
+    pub(super) tables: &'a [Arc<Table>],
     // Nothing, if the file could not be read: then every name is good.
     operators: Option<Spot<'a>>,
     profiles: Option<Spot<'a>>,
@@ -33,6 +38,7 @@ impl<'a> Known<'a> {
         Self {
             folder,
             dialects,
+            tables: &[],
             operators: names(operators, "operators"),
             profiles: names(profiles, "profiles"),
             clients: names(clients, "clients"),
@@ -53,6 +59,11 @@ impl<'a> Known<'a> {
 
     pub(super) fn client(&self, name: &str, at: Spot<'_>, faults: &mut Vec<Fault>) {
         check("client", name, names(self.clients).as_deref(), at, faults);
+    }
+
+    /// What is wrong with an operator's name that stands in another file.
+    pub(super) fn operator_fault(&self, name: &str) -> Option<String> {
+        fault_of("operator", name, names(self.operators).as_deref())
     }
 
     /// Is the operator known to be one of ours, for trying things out?
@@ -87,9 +98,11 @@ fn names(spot: Option<Spot<'_>>) -> Option<Vec<&str>> {
 }
 
 fn check(what: &str, name: &str, known: Option<&[&str]>, at: Spot<'_>, faults: &mut Vec<Fault>) {
-    let Some(known) = known else { return };
-    if !known.contains(&name) {
-        let expected = expected_one_of(Some(name), known);
-        faults.push(at.fault(format!("no {what} is called {}: {expected}", shown(name))));
-    }
+    faults.extend(fault_of(what, name, known).map(|message| at.fault(message)));
+}
+
+fn fault_of(what: &str, name: &str, known: Option<&[&str]>) -> Option<String> {
+    let known = known?;
+    let expected = || expected_one_of(Some(name), known);
+    (!known.contains(&name)).then(|| format!("no {what} is called {}: {}", shown(name), expected()))
 }

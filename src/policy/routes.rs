@@ -1,6 +1,10 @@
 //! `routes.yaml`: which operator serves which device.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -10,11 +14,11 @@ use super::{
     fault::Fault,
     known::Known,
     source::Spot,
-    words::{Part, Said},
+    words::{FilePath, Part, Said},
 };
 use crate::{
     qod::PhoneNumber,
-    route::{self, Match, NumberPrefix, Realm, Routes, Rule},
+    route::{self, Match, NumberPrefix, Realm, Routes, Rule, Table},
 };
 
 /// Routes.
@@ -27,9 +31,19 @@ pub(super) struct File {
     order: Option<Vec<Resolver>>,
     /// What to do if identifiers name different operators.
     disagreement: Disagreement,
+    /// Files with more routes.
+    #[schemars(length(max = 16))]
+    tables: Vec<Part<TableEntry>>,
     /// The routes, in any order.
     #[schemars(length(min = 1))]
     routes: Vec<Part<Entry>>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct TableEntry {
+    /// CSV, or what `qod-gateway compile-routes` made of it.
+    file: Said<FilePath>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq)]
@@ -87,6 +101,12 @@ impl File {
             }
             rules.push(Rule { matching, operator: entry.operator.as_str().into() });
         }
+        let tables = self.tables.into_iter().enumerate().filter_map(|(index, entry)| {
+            let at = root.key("tables").item(index);
+            let entry = at.read(entry, faults)?;
+            Some((at.key("file"), known.file(&entry.file.0, at.key("file"), faults)?))
+        });
+        let tables: Vec<_> = tables.collect();
         let order =
             self.order.unwrap_or_else(|| vec![Resolver::Ip, Resolver::Realm, Resolver::Number]);
         for (index, resolver) in order.iter().enumerate() {
@@ -99,8 +119,59 @@ impl File {
             Disagreement::First => route::Disagreement::First,
             Disagreement::Refuse => route::Disagreement::Refuse,
         };
-        (Routes::new(rules, order, disagreement), lines.into_iter().collect())
+        let mut routes = Routes::new(rules, order, disagreement);
+        let mut names = Vec::new();
+        for (at, path) in tables {
+            if let Some(table) = table_of(&path, at, known, faults) {
+                match routes.add(table) {
+                    Ok(()) => names.push(path),
+                    Err((other, same)) => {
+                        let other = other.and_then(|other| names.get(other));
+                        faults.push(at.fault(contradiction(other.map(PathBuf::as_path), &same)));
+                    }
+                }
+            }
+        }
+        (routes, lines.into_iter().collect())
     }
+}
+
+fn table_of(
+    path: &Path,
+    at: Spot<'_>,
+    known: &Known<'_>,
+    faults: &mut Vec<Fault>,
+) -> Option<Arc<Table>> {
+    let placed = |place: Option<(u64, u64)>, message: String| match place {
+        Some((line, column)) => Fault { file: path.to_owned(), line, column, message },
+        None => at.fault(format!("`{}`: {message}", path.display())),
+    };
+    match Table::open(path, known.tables) {
+        Ok(table) => {
+            let unknown = table.operators().iter().filter_map(|mention| {
+                Some(placed(mention.at, known.operator_fault(&mention.operator.0)?))
+            });
+            faults.extend(unknown);
+            Some(table)
+        }
+        Err(wrong) => {
+            faults.extend(wrong.into_iter().map(|fault| placed(fault.at, fault.message)));
+            None
+        }
+    }
+}
+
+/// Both here and there the same devices are told, but another operator. A number is not told in full.
+fn contradiction(other: Option<&Path>, same: &Match) -> String {
+    let there = other.map_or_else(|| "`routes`".to_owned(), |path| format!("`{}`", path.display()));
+    let devices = match same {
+        Match::Number(number) => format!("number {number:?}"),
+        Match::NumberPrefix(prefix) => format!("number prefix {prefix}"),
+        Match::Ipv4(net) => format!("network {net}"),
+        Match::Ipv6(net) => format!("network {net}"),
+        Match::Realm(_) => "realm".to_owned(),
+    };
+    format!("{there} has another operator for the same {devices}")
 }
 
 impl Entry {

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::{PolicyFile, fault::Fault, settings::OperatorSettings, source::Spot};
 use crate::{
     qod::{Device, OperatorId},
-    route::Match,
+    route::{Match, Routes},
 };
 
 /// What is set up once and for all when a process starts (in `gateway.yaml`).
@@ -92,9 +92,9 @@ impl fmt::Display for Version {
 }
 
 impl Written {
-    /// `files` is what the policy files are by [`hash_of_files`].
+    /// `files` and `tables` are what these are by [`hash_of_files`] and [`hash_of_tables`].
     pub(super) fn new(
-        files: Hash,
+        (files, tables): (Hash, Hash),
         schemas: &Path,
         said: Said<'_>,
         operators: &[OperatorSettings],
@@ -113,7 +113,7 @@ impl Written {
             fault: fault(gateway, key),
         });
         Self {
-            version: Version::of(&[files, documents]),
+            version: Version::of(&[files, documents, tables]),
             dialects: documents,
             identity: of_identity(clients),
             operators: operators
@@ -189,6 +189,16 @@ pub fn documents(schemas: &Path) -> impl Iterator<Item = PathBuf> {
 /// What there is in the files of a folder.
 pub(super) fn hash_of_files(folder: &Path) -> Hash {
     hash_of(policy_files(folder))
+}
+
+/// Which tables of routes there are: not what is in them, for they are large, but which files they are,
+/// as they were left by the last change.
+pub(super) fn hash_of_tables(routes: &Routes) -> Hash {
+    let mut whole = Sha256::new();
+    for table in routes.tables() {
+        whole.update(table.stamp());
+    }
+    whole.finalize().into()
 }
 
 fn hash_of(paths: impl Iterator<Item = PathBuf>) -> Hash {

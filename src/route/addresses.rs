@@ -30,10 +30,29 @@ impl<P: Prefix + Copy> Addresses<P> {
         self.0.insert(net, operator);
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// A network that both have a route for, to different operators.
+    pub(super) fn clash(&self, other: &Self) -> Option<P> {
+        let (few, many) = if self.len() < other.len() { (self, other) } else { (other, self) };
+        let differs = |(net, operator): &(P, &OperatorId)| {
+            many.0.get(net).is_some_and(|own| own != *operator)
+        };
+        few.0.iter().find(differs).map(|(net, _)| net)
+    }
+
     /// The operator of all of `net`: of the longest route around it, and of every route inside it.
-    pub(super) fn find(&self, net: &P) -> Lookup<'_> {
-        let around = self.0.get_lpm(net).map(|(_, operator)| operator);
-        let mut inside = self.0.children(net).map(|(_, operator)| operator);
+    pub(super) fn find<'a>(tables: impl Iterator<Item = &'a Self> + Clone, net: &P) -> Lookup<'a>
+    where
+        P: 'a,
+    {
+        let around = tables.clone().filter_map(|table| table.0.get_lpm(net));
+        let longest = around.max_by_key(|(around, _)| around.prefix_len());
+        let around = longest.map(|(_, operator)| operator);
+        let mut inside =
+            tables.flat_map(|table| table.0.children(net)).map(|(_, operator)| operator);
         let checked = inside.by_ref().take(ROUTES_INSIDE_MAX);
         match around {
             _ if checked.into_iter().any(|operator| Some(operator) != around) => Lookup::Split,

@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, fmt, num::ParseIntError, str::FromStr};
 
-use super::Lookup;
 use crate::qod::{OperatorId, PhoneNumber};
 
 // E.164 numbers have at most so many digits.
@@ -23,7 +22,7 @@ pub struct NotANumberPrefix;
 /// Whole numbers, and prefixes by their length.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
-    whole: HashMap<PhoneNumber, OperatorId>,
+    whole: HashMap<u64, OperatorId>,
     // The longest first.
     prefixes: Vec<(u32, HashMap<u64, OperatorId>)>,
 }
@@ -55,6 +54,19 @@ impl NumberPrefix {
     pub fn digit_count(&self) -> usize {
         usize::try_from(self.length).unwrap_or(usize::MAX)
     }
+
+    /// The prefix of these digits.
+    pub(super) fn of_digits(digits: u64) -> Option<Self> {
+        let length = length_of(digits);
+        let bounds = 1..=DIGITS_MAX;
+        usize::try_from(length)
+            .is_ok_and(|length| bounds.contains(&length))
+            .then_some(Self { digits, length })
+    }
+
+    pub(super) const fn digits(self) -> u64 {
+        self.digits
+    }
 }
 
 impl fmt::Display for NumberPrefix {
@@ -71,7 +83,7 @@ impl fmt::Debug for NumberPrefix {
 
 impl Numbers {
     pub(super) fn insert_number(&mut self, number: PhoneNumber, operator: OperatorId) {
-        self.whole.insert(number, operator);
+        self.whole.insert(number.digits(), operator);
     }
 
     pub(super) fn insert_prefix(&mut self, prefix: NumberPrefix, operator: OperatorId) {
@@ -84,22 +96,50 @@ impl Numbers {
         }
     }
 
-    pub(super) fn find(&self, number: PhoneNumber) -> Lookup<'_> {
-        if let Some(operator) = self.whole.get(&number) {
-            return Lookup::Operator(operator);
-        }
-        let digits = number.digits();
-        let length = digits.checked_ilog10().map_or(0, |log| log + 1);
-        let by_length = |(of, table): &'_ (u32, HashMap<u64, OperatorId>)| -> Option<u64> {
-            let divisor = 10_u64.checked_pow(length.checked_sub(*of)?)?;
-            let start = digits / divisor;
-            table.contains_key(&start).then_some(start)
-        };
-        for entry in &self.prefixes {
-            if let Some(start) = by_length(entry) {
-                return entry.1.get(&start).into();
-            }
-        }
-        Lookup::Nothing
+    pub(super) fn prefixes_len(&self) -> usize {
+        self.prefixes.iter().map(|(_, table)| table.len()).sum()
     }
+
+    /// Whole numbers, with their operators.
+    pub(super) fn whole(&self) -> impl Iterator<Item = (u64, &OperatorId)> {
+        self.whole.iter().map(|(digits, operator)| (*digits, operator))
+    }
+
+    pub(super) fn whole_len(&self) -> usize {
+        self.whole.len()
+    }
+
+    /// The operator of exactly this number.
+    pub(super) fn find_whole(&self, digits: u64) -> Option<&OperatorId> {
+        self.whole.get(&digits)
+    }
+
+    /// The operator of the longest prefix, and how long that is.
+    pub(super) fn find_prefix(&self, number: PhoneNumber) -> Option<(u32, &OperatorId)> {
+        let digits = number.digits();
+        let length = length_of(digits);
+        self.prefixes.iter().find_map(|(of, table)| {
+            let divisor = 10_u64.checked_pow(length.checked_sub(*of)?)?;
+            Some((*of, table.get(&(digits / divisor))?))
+        })
+    }
+
+    /// A prefix that both have, for different operators.
+    pub(super) fn clash(&self, other: &Self) -> Option<NumberPrefix> {
+        let same_length = |length: u32| other.prefixes.iter().find(|(of, _)| *of == length);
+        self.prefixes.iter().find_map(|(length, table)| {
+            let (_, others) = same_length(*length)?;
+            let (few, many) =
+                if table.len() < others.len() { (table, others) } else { (others, table) };
+            let differs = |(digits, operator): &(&u64, &OperatorId)| {
+                many.get(digits).is_some_and(|own| own != *operator)
+            };
+            let (digits, _) = few.iter().find(differs)?;
+            NumberPrefix::of_digits(*digits)
+        })
+    }
+}
+
+fn length_of(digits: u64) -> u32 {
+    digits.checked_ilog10().map_or(0, |log| log + 1)
 }

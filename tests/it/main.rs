@@ -33,6 +33,7 @@ mod reload;
 mod release_1;
 mod release_1_2;
 mod shipped;
+mod tables;
 mod terms;
 mod tidy;
 mod tokens;

@@ -1,0 +1,412 @@
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    qod::{Device, DeviceIpv4, Written},
+    route::{Disagreement, NoOperator, Resolver, Routes, Rule},
+};
+
+/// A folder of its own, gone with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("qod-gateway-tables-{}-{number}", std::process::id());
+        let folder = Self(std::env::temp_dir().join(name));
+        fs::create_dir_all(&folder.0).unwrap();
+        folder
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn compiled(&self, csv: &str) -> Vec<u8> {
+        let target = self.0.join("compiled");
+        compile(&[self.write("in.csv", csv)], &target).unwrap();
+        fs::read(target).unwrap()
+    }
+
+    /// The faults of a CSV file, without its name.
+    fn faults(&self, csv: &str) -> Vec<String> {
+        let told = |fault: &TableFault| {
+            let name = fault.file.parent().unwrap().display().to_string() + "/";
+            fault.to_string().replace(&name, "")
+        };
+        let faults = Table::open(&self.write("in.csv", csv), &[]).unwrap_err();
+        faults.iter().map(told).collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn routes(rules: Vec<Rule>, tables: Vec<Arc<Table>>) -> Routes {
+    let order = Resolver::DEFAULT_ORDER.to_vec();
+    let mut routes = Routes::new(rules, order, Disagreement::First);
+    for table in tables {
+        routes.add(table).unwrap();
+    }
+    routes
+}
+
+fn phone(digits: &str) -> Device {
+    let value = digits.parse().unwrap();
+    Device { phone: Some(Written::plain(value)), ..Device::default() }
+}
+
+fn at_ipv4(public: Ipv4Addr) -> Device {
+    let ipv4 = DeviceIpv4::Public { public, private: None, public_port: None };
+    Device { ipv4: Some(ipv4), ..Device::default() }
+}
+
+fn at_ipv6(net: Ipv6Net) -> Device {
+    let ipv6 = Written::plain(net);
+    Device { ipv6: Some(ipv6), ..Device::default() }
+}
+
+fn found(routes: &Routes, device: &Device) -> Option<String> {
+    match routes.find(device) {
+        Ok(found) => Some(found.operator.0.to_string()),
+        Err(NoOperator::NoRule) => None,
+        Err(NoOperator::Disagreement) => Some("more than one".to_owned()),
+    }
+}
+
+const EXAMPLE: &str = "number,number_prefix,network,operator\n\
+                       +4915199999999,,,op-a\n\
+                       +10000,,,op-b\n\
+                       ,+49,,op-b\n\
+                       ,+49151,,op-c\n\
+                       ,,198.51.100.0/24,op-a\n\
+                       ,,0.0.0.0/0,op-b\n\
+                       ,,2001:db8::/32,op-c\n";
+
+#[test]
+fn a_table_answers_the_same_as_csv_and_compiled() {
+    let folder = Folder::new();
+    let compiled = folder.write("table", folder.compiled(EXAMPLE));
+    for file in [folder.0.join("in.csv"), compiled] {
+        let routes = routes(Vec::new(), vec![Table::open(&file, &[]).unwrap()]);
+        let of = |number| found(&routes, &phone(number));
+        assert_eq!(of("+4915199999999").as_deref(), Some("op-a"), "the number itself");
+        assert_eq!(of("+4915199999998").as_deref(), Some("op-c"), "the longest prefix");
+        assert_eq!(of("+4917000000000").as_deref(), Some("op-b"));
+        assert_eq!(of("+10000").as_deref(), Some("op-b"));
+        assert_eq!(of("+100000"), None, "a number is no prefix");
+        let of = |address: [u8; 4]| found(&routes, &at_ipv4(address.into()));
+        assert_eq!(of([198, 51, 100, 7]).as_deref(), Some("op-a"));
+        assert_eq!(of([198, 51, 101, 7]).as_deref(), Some("op-b"), "the default route");
+        let net = "2001:db8:1::/48".parse().unwrap();
+        assert_eq!(found(&routes, &at_ipv6(net)).as_deref(), Some("op-c"));
+    }
+}
+
+#[test]
+fn what_is_wrong_with_csv_is_told_with_its_place() {
+    let folder = Folder::new();
+    let header = "number,number_prefix,network,operator\n";
+    for (rows, expected) in [
+        ("4915100000000,,,op\n", "in.csv:2:1: a phone number is `+`"),
+        (",+049,,op\n", "in.csv:2:2: a number prefix is `+`"),
+        (",,198.51.100.1/24,op\n", "in.csv:2:3: a network is its first address"),
+        (",,,op\n", "in.csv:2:1: expected a number, a number prefix or a network"),
+        ("+49151,+49,,op\n", "in.csv:2:8: a row is for one number"),
+        ("+49151,,,\n", "in.csv:2:1: expected an operator"),
+        ("+49151,,\n", "in.csv:2:1: expected 4 values"),
+        ("+49151,,,op,\n", "in.csv:2:13: expected 4 values"),
+        ("+49151,,,a\n+49151,,,b\n", "in.csv:3:10: line 2 gives the very same devices"),
+        (",+49,,a\n\n,+49,,b\n", "in.csv:4:7: line 2 gives the very same devices"),
+        (",,::/0,a\n,,::/0,b\n", "in.csv:3:8: line 2 gives the very same devices"),
+    ] {
+        let faults = folder.faults(&format!("{header}{rows}"));
+        assert!(faults[0].starts_with(expected), "{rows:?}: {faults:?}");
+        assert_eq!(faults.len(), 1, "{faults:?}");
+    }
+    for (csv, expected) in [
+        ("", "in.csv:1:1: the file is empty"),
+        ("number,owner\n", "in.csv:1:8: the first line names the columns"),
+        ("number,number_prefix\n", "in.csv:1:1: expected a column `operator`"),
+        ("number,number,operator\n", "in.csv:1:8: the column is there already"),
+    ] {
+        let faults = folder.faults(csv);
+        assert!(faults[0].starts_with(expected), "{csv:?}: {faults:?}");
+    }
+    assert_eq!(folder.faults(&format!("{header}{}", "x,,,op\n".repeat(1000))).len(), 20);
+    let long = format!("{header}{}", "9".repeat(10_000));
+    assert!(folder.faults(&long)[0].contains("longer than 4096 bytes"));
+}
+
+#[test]
+fn spreadsheets_write_marks_quotes_and_carriage_returns() {
+    let folder = Folder::new();
+    let csv = "\u{feff}\"operator\", \"number\"\r\n\"op-a\",\"+4915199999999\"\r\n\r\n";
+    let table = Table::open(&folder.write("in.csv", csv), &[]).unwrap();
+    let routes = routes(Vec::new(), vec![table]);
+    assert_eq!(found(&routes, &phone("+4915199999999")).as_deref(), Some("op-a"));
+}
+
+#[test]
+fn the_same_rows_make_the_same_bytes_in_whatever_order() {
+    let folder = Folder::new();
+    let compiled = folder.compiled(EXAMPLE);
+    let mut lines: Vec<&str> = EXAMPLE.lines().collect();
+    lines[1..].reverse();
+    lines.push(lines[3]);
+    assert_eq!(folder.compiled(&(lines.join("\n") + "\n")), compiled);
+}
+
+#[test]
+fn a_compilation_that_fails_leaves_the_table_as_it_was() {
+    let folder = Folder::new();
+    let target = folder.write("table", folder.compiled(EXAMPLE));
+    let before = fs::read(&target).unwrap();
+    let twice = folder.write("twice.csv", "number_prefix,operator\n+49,op-z\n");
+    let faults = compile(&[folder.0.join("in.csv"), twice], &target).unwrap_err();
+    assert!(faults[0].to_string().contains("twice.csv:2:5: line 4 of `"), "{faults:?}");
+    assert_eq!(fs::read(&target).unwrap(), before);
+    let names = fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(names.into_iter().all(|name| !name.to_string_lossy().ends_with(".new")));
+}
+
+#[test]
+fn a_file_that_is_the_same_is_not_read_again() {
+    let folder = Folder::new();
+    let path = folder.write("in.csv", EXAMPLE);
+    let first = Table::open(&path, &[]).unwrap();
+    let again = Table::open(&path, &[Arc::clone(&first)]).unwrap();
+    assert!(Arc::ptr_eq(&first, &again));
+    fs::rename(folder.write("new", EXAMPLE), &path).unwrap();
+    let replaced = Table::open(&path, &[Arc::clone(&first)]).unwrap();
+    assert!(!Arc::ptr_eq(&first, &replaced));
+}
+
+#[test]
+fn tables_and_rules_must_not_contradict_each_other() {
+    let folder = Folder::new();
+    let table = Table::open(&folder.write("in.csv", EXAMPLE), &[]).unwrap();
+    let contradicting = [
+        ("number", "+4915199999999"),
+        ("number_prefix", "+49151"),
+        ("network", "198.51.100.0/24"),
+        ("network", "2001:db8::/32"),
+    ];
+    for (column, key) in contradicting {
+        let csv = |operator| format!("{column},operator\n{key},{operator}\n");
+        let other = Table::open(&folder.write("other.csv", csv("op-z")), &[]).unwrap();
+        let mut routes = routes(Vec::new(), vec![Arc::clone(&table)]);
+        let (place, _) = routes.add(other).unwrap_err();
+        assert_eq!(place, Some(0), "{key}");
+    }
+    let matching = Match::Number("+4915199999999".parse().unwrap());
+    let rule = |operator: &str| Rule { matching: matching.clone(), operator: operator.into() };
+    let mut routes = routes(vec![rule("op-z")], Vec::new());
+    assert_eq!(routes.add(Arc::clone(&table)), Err((None, matching.clone())));
+    let mut same = Routes::new(vec![rule("op-a")], Vec::new(), Disagreement::First);
+    assert_eq!(same.add(table), Ok(()), "it is said twice, but the same");
+}
+
+#[test]
+fn the_most_specific_route_is_taken_wherever_it_stands() {
+    let folder = Folder::new();
+    let one = "number,number_prefix,network,operator\n\
+               +4915199999999,,,op-a\n,+4915,,op-b\n,,10.0.0.0/8,op-a\n";
+    let other = "number_prefix,network,operator\n+49151999,,op-c\n,10.1.0.0/16,op-b\n";
+    let one = Table::open(&folder.write("one.csv", one), &[]).unwrap();
+    let other = Table::open(&folder.write("other.csv", other), &[]).unwrap();
+    let prefix = Match::NumberPrefix("+4915199".parse().unwrap());
+    let rules = vec![Rule { matching: prefix, operator: "op-d".into() }];
+    for tables in [vec![one.clone(), other.clone()], vec![other, one]] {
+        let routes = routes(rules.clone(), tables);
+        let of = |number| found(&routes, &phone(number));
+        assert_eq!(of("+4915199999999").as_deref(), Some("op-a"), "a number before prefixes");
+        assert_eq!(of("+4915199999998").as_deref(), Some("op-c"));
+        assert_eq!(of("+4915199000000").as_deref(), Some("op-d"));
+        assert_eq!(of("+4915100000000").as_deref(), Some("op-b"));
+        assert_eq!(found(&routes, &at_ipv4([10, 1, 2, 3].into())).as_deref(), Some("op-b"));
+        assert_eq!(found(&routes, &at_ipv4([10, 2, 2, 3].into())).as_deref(), Some("op-a"));
+        let wide = DeviceIpv4::Legacy(Written::plain("10.0.0.0/8".parse().unwrap()));
+        let wide = Device { ipv4: Some(wide), ..Device::default() };
+        assert_eq!(found(&routes, &wide).as_deref(), Some("more than one"));
+    }
+}
+
+fn digits() -> impl Strategy<Value = u64> {
+    let edges = [10_000, 65_535, 65_536, 99_999, 131_071, 999_999_999_999_999];
+    prop_oneof![
+        proptest::sample::select(edges.to_vec()),
+        49_151_000_000_u64..49_151_000_300,
+        10_000_u64..1_000_000_000_000_000,
+    ]
+}
+
+fn prefix() -> impl Strategy<Value = u64> {
+    prop_oneof![1_u64..10, 49_u64..50, 49_150_u64..49_160, 49_151_000_u64..49_151_010, digits(),]
+}
+
+fn ipv4() -> impl Strategy<Value = Ipv4Net> {
+    (any::<u32>(), 0_u8..=32, any::<bool>()).prop_map(|(bits, length, near)| {
+        let bits = if near { 0x0a00_0000 | (bits & 0xff) } else { bits };
+        Ipv4Net::new(bits.into(), length).unwrap().trunc()
+    })
+}
+
+fn ipv6() -> impl Strategy<Value = Ipv6Net> {
+    (any::<u128>(), 0_u8..=128, any::<bool>()).prop_map(|(bits, length, near)| {
+        let bits = if near { (0x2001_0db8 << 96) | (bits & 0xff) } else { bits };
+        Ipv6Net::new(bits.into(), length).unwrap().trunc()
+    })
+}
+
+/// What a table says, in the plainest way.
+#[derive(Debug, Default)]
+struct Naive {
+    numbers: BTreeMap<u64, u8>,
+    prefixes: BTreeMap<String, u8>,
+    ipv4: BTreeMap<Ipv4Net, u8>,
+    ipv6: BTreeMap<Ipv6Net, u8>,
+}
+
+impl Naive {
+    fn csv(&self) -> String {
+        let mut csv = "operator,number,number_prefix,network\n".to_owned();
+        for (number, operator) in &self.numbers {
+            writeln!(csv, "op-{operator},+{number},,").unwrap();
+        }
+        for (prefix, operator) in &self.prefixes {
+            writeln!(csv, "op-{operator},,+{prefix},").unwrap();
+        }
+        for (net, operator) in &self.ipv4 {
+            writeln!(csv, "op-{operator},,,{net}").unwrap();
+        }
+        for (net, operator) in &self.ipv6 {
+            writeln!(csv, "op-{operator},,,{net}").unwrap();
+        }
+        csv
+    }
+
+    fn of_number(&self, number: u64) -> Option<u8> {
+        let text = number.to_string();
+        self.numbers.get(&number).copied().or_else(|| {
+            let fitting = self.prefixes.iter().filter(|(prefix, _)| text.starts_with(*prefix));
+            fitting.max_by_key(|(prefix, _)| prefix.len()).map(|(_, operator)| *operator)
+        })
+    }
+
+    fn of_ipv4(&self, address: Ipv4Addr) -> Option<u8> {
+        let around = self.ipv4.iter().filter(|(net, _)| net.contains(&address));
+        around.max_by_key(|(net, _)| net.prefix_len()).map(|(_, operator)| *operator)
+    }
+
+    fn of_ipv6(&self, address: Ipv6Addr) -> Option<u8> {
+        let around = self.ipv6.iter().filter(|(net, _)| net.contains(&address));
+        around.max_by_key(|(net, _)| net.prefix_len()).map(|(_, operator)| *operator)
+    }
+}
+
+prop_compose! {
+    fn naive()(
+        numbers in prop::collection::btree_map(digits(), 0_u8..12, 0..200),
+        prefixes in prop::collection::btree_map(prefix(), 0_u8..12, 0..30),
+        ipv4 in prop::collection::btree_map(ipv4(), 0_u8..12, 0..40),
+        ipv6 in prop::collection::btree_map(ipv6(), 0_u8..12, 0..40),
+    ) -> Naive {
+        let prefixes = prefixes.into_iter().map(|(prefix, op)| (prefix.to_string(), op)).collect();
+        Naive { numbers, prefixes, ipv4, ipv6 }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_compiled_table_tells_what_its_rows_tell(
+        naive in naive(),
+        numbers in prop::collection::vec(digits(), 50),
+        addresses in prop::collection::vec((ipv4(), ipv6()), 20),
+    ) {
+        let folder = Folder::new();
+        let path = folder.write("table", folder.compiled(&naive.csv()));
+        let routes = routes(Vec::new(), vec![Table::open(&path, &[]).unwrap()]);
+        let named = |operator: Option<u8>| operator.map(|operator| format!("op-{operator}"));
+        let known = naive.numbers.keys().flat_map(|number| [*number, number + 1, number - 1]);
+        let known = known.filter(|number| (10_000..1_000_000_000_000_000).contains(number));
+        for number in known.chain(numbers) {
+            let expected = named(naive.of_number(number));
+            prop_assert_eq!(found(&routes, &phone(&format!("+{number}"))), expected);
+        }
+        let nets = naive.ipv4.keys().copied().chain(addresses.iter().map(|(net, _)| *net));
+        for address in nets.flat_map(|net| [net.network(), net.broadcast()]) {
+            prop_assert_eq!(found(&routes, &at_ipv4(address)), named(naive.of_ipv4(address)));
+        }
+        let nets = naive.ipv6.keys().copied().chain(addresses.iter().map(|(_, net)| *net));
+        for address in nets.flat_map(|net| [net.network(), net.broadcast()]) {
+            let device = at_ipv6(address.into());
+            prop_assert_eq!(found(&routes, &device), named(naive.of_ipv6(address)));
+        }
+    }
+
+    #[test]
+    fn a_damaged_table_is_refused(
+        naive in naive(),
+        damage in any::<prop::sample::Index>(),
+        bits in 1_u8..=255,
+    ) {
+        let folder = Folder::new();
+        let sound = folder.compiled(&naive.csv());
+        let place = damage.index(sound.len());
+        let mut flipped = sound.clone();
+        flipped[place] ^= bits;
+        prop_assert!(Table::open(&folder.write("table", flipped), &[]).is_err());
+        prop_assert!(Table::open(&folder.write("table", &sound[..place]), &[]).is_err());
+        let longer = [&*sound, &[bits]].concat();
+        prop_assert!(Table::open(&folder.write("table", longer), &[]).is_err());
+    }
+
+    // Whoever can write the file can make the checksum right: the rest must hold by itself.
+    #[test]
+    fn a_table_that_was_made_to_harm_is_refused_or_answers(
+        naive in naive(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        numbers in prop::collection::vec(digits(), 20),
+    ) {
+        let folder = Folder::new();
+        let mut bytes = folder.compiled(&naive.csv());
+        let body = bytes.len() - 32;
+        for (place, byte) in damage {
+            bytes[place.index(body)] = byte;
+        }
+        let sum = <sha2::Sha256 as sha2::Digest>::digest(&bytes[..body]);
+        bytes[body..].copy_from_slice(&sum);
+        if let Ok(table) = Table::open(&folder.write("table", bytes), &[]) {
+            let routes = routes(Vec::new(), vec![table]);
+            for number in numbers {
+                let _ = routes.find(&phone(&format!("+{number}")));
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_a_table_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let folder = Folder::new();
+        let _ = Table::open(&folder.write("any", &bytes), &[]);
+        let behind = [compiled::MAGIC.as_slice(), &bytes].concat();
+        prop_assert!(Table::open(&folder.write("any", behind), &[]).is_err());
+        let csv = [b"number,operator\n".as_slice(), &bytes].concat();
+        let _ = Table::open(&folder.write("any", csv), &[]);
+    }
+}

@@ -1,0 +1,68 @@
+//! Tables of routes in files of their own: read, compiled, and exchanged under a gateway that runs.
+
+use std::{fs, path::PathBuf};
+
+use crate::world::{Setup, World, operator_named, wait_for, wish};
+
+const OLD: &str = "camara-0.10.1";
+const NEW: &str = "camara-1.1.0";
+
+impl World {
+    fn put(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn policy(&self) -> String {
+        self.admin("/healthz").unwrap().header("qod-policy-version").unwrap().to_owned()
+    }
+}
+
+fn ported(to: &str) -> String {
+    let own = operator_named(to);
+    format!(
+        "number,number_prefix,network,operator\n+4930123456,,,{own}\n,+4931,,{own}\n,,203.0.113.0/24,{own}\n"
+    )
+}
+
+#[test]
+fn numbers_from_a_table_are_served_and_follow_it_when_it_is_exchanged() {
+    let mut world =
+        World::unstarted(&Setup { routes: "tables: [{ file: ported.csv }]", ..Setup::default() });
+    world.put("ported.csv", &ported(OLD));
+    world.start();
+    let create = |number: &str| world.create(NEW, "app", &wish(NEW, number));
+    create("+4930123456").expect(201);
+    create("+4931000001").expect(201);
+    create("+4930123457").expect(404);
+    assert_eq!((world.books(OLD).len(), world.books(NEW).len()), (2, 0));
+
+    // Compiled it is the same to whoever asks, and is taken at a rename.
+    let before = world.policy();
+    let source = world.put("next.csv", &ported(NEW)).display().to_string();
+    let target = world.folder.join("next.table").display().to_string();
+    let (well, said) = World::run(&["compile-routes", &source, "--output", &target]);
+    assert!(well, "{said}");
+    fs::rename(&target, world.folder.join("ported.csv")).unwrap();
+    wait_for("the table to be followed", || world.policy() != before);
+    create("+4931000002").expect(201);
+    create("+4930123457").expect(404);
+    assert_eq!((world.books(OLD).len(), world.books(NEW).len()), (2, 1));
+
+    // One that is spoilt is told, and the one before stays.
+    let whole = fs::read(world.folder.join("ported.csv")).unwrap();
+    let next = world.folder.join("cut.table");
+    fs::write(&next, &whole[..whole.len() - 1]).unwrap();
+    fs::rename(&next, world.folder.join("ported.csv")).unwrap();
+    wait_for("the table to be refused", || {
+        world.metric("qod_policy_reads_total", &["refused"]) > 0
+    });
+    let told = world.admin("/readyz").unwrap().expect(200).body;
+    assert!(told.contains("ported.csv"), "{told}");
+    create("+4931000003").expect(201);
+    let nobody = world.put("nobody.csv", "number,operator\n+4930123456,nobody\n");
+    fs::rename(nobody, world.folder.join("ported.csv")).unwrap();
+    let (well, said) = World::run(&["check", &world.folder.display().to_string()]);
+    assert!(!well && said.contains("ported.csv:2:") && said.contains("`nobody`"), "{said}");
+}
