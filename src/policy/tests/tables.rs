@@ -40,7 +40,7 @@ fn a_table_that_contradicts_the_routes_is_told() {
     let faults = folder.load().unwrap_err();
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert!(faults[0].contains("`routes` has another operator for the same number +49…99"));
-    assert!(faults[0].starts_with("routes.yaml:4:18: "), "{faults:?}");
+    assert!(faults[0].starts_with("routes.yaml:5:18: "), "{faults:?}");
 }
 
 #[test]
