@@ -36,7 +36,7 @@ pub(super) struct Claim {
 }
 
 /// What a device is known by.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct DeviceKeys {
     pub(super) permanent: Box<[PermanentKey]>,
     pub(super) v4: Option<V4Key>,
@@ -163,6 +163,13 @@ impl V4Key {
 impl PermanentKey {
     pub(super) const fn hash(&self) -> &[u8; 15] {
         &self.hash
+    }
+}
+
+/// Without the addresses.
+impl fmt::Debug for DeviceKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeviceKeys").field("permanent", &self.permanent).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,7 @@
 mod credentials;
 mod introspection;
 mod proofs;
+mod secrets;
 mod tables;
 
 use std::{

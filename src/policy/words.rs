@@ -122,8 +122,14 @@ pub(super) struct Line(pub(super) String);
 pub(super) struct ScopeToken(pub(super) String);
 
 /// What may stand behind `Bearer` (RFC 6750 §2.1).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct BearerToken(pub(super) String);
+
+impl std::fmt::Debug for BearerToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
 
 /// A variable of the environment, by name.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Written;
 
 /// A device. All its identifiers are claimed to be of the same one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Device {
     /// `phoneNumber` (`msisdn` before 0.9).
     pub phone: Option<Written<PhoneNumber>>,
@@ -196,6 +196,24 @@ impl FromStr for Nai {
     fn from_str(text: &str) -> Result<Self, NotAnIdentifier> {
         let sound = (1..=2048).contains(&text.len()) && !text.chars().any(char::is_control);
         if sound { Ok(Self(text.to_owned())) } else { Err(NotAnIdentifier::Nai) }
+    }
+}
+
+/// With no identifier whole.
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { phone, nai, external_id, ipv4, ipv6 } = self;
+        let ipv6 = ipv6.as_ref().map(|net| {
+            let [a, b, ..] = net.value.addr().segments();
+            format!("{a:x}:{b:x}:…")
+        });
+        f.debug_struct("Device")
+            .field("phone", phone)
+            .field("nai", nai)
+            .field("external_id", external_id)
+            .field("ipv4", ipv4)
+            .field("ipv6", &ipv6)
+            .finish()
     }
 }
 

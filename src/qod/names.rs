@@ -21,12 +21,19 @@ pub struct CalledFrom(pub IpAddr);
 pub struct OperatorId(pub Arc<str>);
 
 /// The end user that a three-legged token speaks for: unique within its issuer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Subject {
     /// Who issued the token.
     pub issuer: Arc<str>,
     /// The token's `sub`.
     pub subject: Arc<str>,
+}
+
+/// Without the subject, who is nobody's business.
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Subject(… of {})", self.issuer)
+    }
 }
 
 /// The gateway's own name for a session: a UUID. Operators have names of their own.

@@ -1,6 +1,6 @@
 //! What is asked for, and what is given: a quality for a flow, for a while.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -48,7 +48,7 @@ pub struct CreateSession {
 }
 
 /// Where to post what happens to a session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sink {
     /// An http or https URL. Before 0.9, `/notifications` is appended when it is called.
     pub url: String,
@@ -57,6 +57,13 @@ pub struct Sink {
     pub token: Option<Secret>,
     /// Until when the token is good; from 0.11 on a client says so.
     pub token_expires_at: Option<Moment>,
+}
+
+/// Without the URL, which may say more than where it is.
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink").field("token", &self.token).finish_non_exhaustive()
+    }
 }
 
 /// A session that an operator has granted.
@@ -218,5 +225,23 @@ impl StatusInfo {
             Self::NetworkTerminated => "NETWORK_TERMINATED",
             Self::DeleteRequested => "DELETE_REQUESTED",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qod::Subject;
+
+    #[test]
+    fn neither_a_sink_nor_a_user_is_seen_in_a_log() {
+        let sink = Sink {
+            url: "https://app.example/events?key=hidden-url".to_owned(),
+            token: Some(Secret::new("hidden-token")),
+            token_expires_at: None,
+        };
+        let user = Subject { issuer: "https://i.example".into(), subject: "hidden-user".into() };
+        let shown = format!("{sink:?} {user:?}");
+        assert!(!shown.contains("hidden"), "{shown}");
     }
 }

@@ -32,6 +32,7 @@ mod refusals;
 mod reload;
 mod release_1;
 mod release_1_2;
+mod secrets;
 mod shipped;
 mod tables;
 mod terms;

@@ -23,10 +23,11 @@ fn nobody_can_be_called_from_a_log() {
             private: None,
             public_port: Some(1),
         }),
-        ..Device::default()
+        external_id: Some("anybody@domain.com".parse().unwrap()),
+        ipv6: Some(Written::plain("2001:db8:1234:5678::9abc/128".parse().unwrap())),
     };
     let shown = format!("{device:?}");
-    for private in ["15112345", "somebody", "93.10"] {
+    for private in ["15112345", "somebody", "anybody", "93.10", "1234", "5678", "9abc"] {
         assert!(!shown.contains(private), "{shown}");
     }
 }
