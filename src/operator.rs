@@ -15,6 +15,7 @@ mod asking;
 pub mod breaker;
 pub mod credentials;
 mod endpoints;
+pub mod health;
 
 pub use self::endpoints::ENDPOINTS_MAX;
 use self::{
@@ -22,6 +23,7 @@ use self::{
     breaker::{Breaker, Need, Resting, Turn, Verdict},
     credentials::{Credentials, NoToken},
     endpoints::Endpoints,
+    health::Health,
 };
 use crate::{
     clock::Clock,
@@ -54,6 +56,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// When it is left alone.
     pub breaker: breaker::Settings,
+    /// How its endpoints are asked how they are; not at all without.
+    pub health: Option<health::Settings>,
     /// How requests must be fitted to it.
     pub fitting: Fitting,
     /// When two of its sessions conflict.
@@ -67,6 +71,7 @@ pub struct Operator {
     credentials: Credentials,
     endpoints: Endpoints,
     breaker: Arc<Breaker>,
+    health: Option<Health>,
 }
 
 /// All operators, by name.
@@ -170,7 +175,8 @@ impl Operator {
         let credentials = Credentials::new(shown, &settings.id, proof_header, settings.timeout);
         let endpoints = Endpoints::new(std::mem::take(&mut settings.endpoints));
         let breaker = Breaker::new(settings.breaker);
-        Self { settings, credentials, endpoints, breaker }
+        let health = settings.health.take().map(Health::new);
+        Self { settings, credentials, endpoints, breaker, health }
     }
 
     /// Our name for it.

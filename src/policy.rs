@@ -38,8 +38,8 @@ mod yaml;
 pub use self::{
     fault::Fault,
     settings::{
-        ApiSetting, Bounds, Callbacks, Drain, ExpiringToken, Keeping, Listener, Notifications,
-        OperatorSettings, Place, ServerSettings, Speaks,
+        ApiSetting, Bounds, Callbacks, Drain, ExpiringToken, HealthChecks, Keeping, Listener,
+        Notifications, OperatorSettings, Place, ServerSettings, Speaks,
     },
     written::{Version, Written, documents, policy_files},
 };

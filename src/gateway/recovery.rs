@@ -32,7 +32,12 @@ impl Gateway {
             Err(error) => tracing::debug!(%error, "sessions whose time is up stay as they are"),
         }
         rules.limits.shrink();
-        rules.operators.all().for_each(|operator| operator.measure(&self.caller));
+        for operator in rules.operators.all() {
+            for check in operator.checks(&self.caller) {
+                self.late.spawn(check);
+            }
+            operator.measure(&self.caller);
+        }
         rules.identity.refresh().await;
         self.watch();
     }

@@ -13,7 +13,7 @@ use crate::{
     limit::{Admission, Limits},
     operator::{self, Caller, Operator, Operators},
     outbound::Endpoint,
-    policy::{self, ApiSetting, ExpiringToken, OperatorSettings, Policy, Written},
+    policy::{self, ApiSetting, ExpiringToken, HealthChecks, OperatorSettings, Policy, Written},
     qod::{CreateSession, Moment, OperatorId},
     refusal::Refusal,
 };
@@ -171,12 +171,19 @@ fn operator_of(
     callback_url: Option<Arc<str>>,
     named: &impl Fn(&str) -> Result<Arc<Dialect>, String>,
 ) -> Result<Arc<Operator>, String> {
-    let endpoints = settings.endpoints.iter();
-    let endpoints = endpoints.map(|url| Endpoint::parse(url, settings.connections_max));
-    let endpoints = endpoints
-        .map(|endpoint| endpoint.map(|endpoint| endpoint.trusting(settings.trust.clone())))
-        .collect::<Result<_, _>>()
-        .map_err(|error| format!("operator {}: {error}", settings.id))?;
+    let endpoints = |connections_max| {
+        let endpoint = |url| Endpoint::parse(url, connections_max);
+        let trusting = |endpoint: Endpoint| endpoint.trusting(settings.trust.clone());
+        let all = settings.endpoints.iter().map(|url| endpoint(url).map(trusting));
+        let all: Result<Vec<_>, _> = all.collect();
+        all.map_err(|error| format!("operator {}: {error}", settings.id))
+    };
+    let health = settings.health.as_ref().map(|HealthChecks { path, every }| {
+        // With connections of their own: those of the calls may all be taken.
+        let at_path = endpoints(1)?.into_iter().map(|endpoint| endpoint.at(path)).collect();
+        Ok::<_, String>(operator::health::Settings { endpoints: at_path, every: *every })
+    });
+    let (health, endpoints) = (health.transpose()?, endpoints(settings.connections_max)?);
     Ok(Arc::new(Operator::new(operator::Settings {
         id: settings.id,
         dialect: named(&settings.dialect)?,
@@ -187,6 +194,7 @@ fn operator_of(
         poll_every: settings.poll_every,
         timeout: settings.timeout,
         breaker: settings.breaker,
+        health,
         fitting: settings.fitting,
         rules: settings.rules,
     })))

@@ -1,5 +1,5 @@
 //! Where an operator is called: the first of its endpoints that can be reached, in the order of the
-//! policies. One that cannot stands behind the others for a while.
+//! policies. One that cannot stands behind the others for a while, and so does one that is not well.
 
 use std::{
     fmt,
@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use super::health::FAILURES;
 use crate::{
     clock::Tick,
     outbound::{Endpoint, Trust},
@@ -27,9 +28,17 @@ pub(super) struct Endpoints {
 #[derive(Debug, Default)]
 pub(super) struct Tried([bool; ENDPOINTS_MAX]);
 
-/// Which endpoints stand behind, and until when.
+/// How each endpoint stands.
 #[derive(Debug, Default)]
-struct Order([Option<Tick>; ENDPOINTS_MAX]);
+struct Order([Standing; ENDPOINTS_MAX]);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Standing {
+    // It could not be reached, and stands behind until then.
+    behind: Option<Tick>,
+    // Checks in a row that have failed.
+    failures: u32,
+}
 
 impl Endpoints {
     /// The first so many of them.
@@ -63,7 +72,7 @@ impl Endpoints {
         0..self.all.len()
     }
 
-    /// Has it not failed to be reached lately?
+    /// Can it be reached and is it well, as far as is known?
     pub(super) fn is_up(&self, place: usize, now: Tick) -> bool {
         self.order().is_up(place, now)
     }
@@ -77,6 +86,11 @@ impl Endpoints {
     /// One could not be reached, or is not well.
     pub(super) fn put_behind(&self, place: usize, until: Tick) {
         self.order().put_behind(place, until);
+    }
+
+    /// One was asked how it is. Has that changed?
+    pub(super) fn checked(&self, place: usize, well: bool) -> bool {
+        self.order().checked(place, well)
     }
 
     fn order(&self) -> std::sync::MutexGuard<'_, Order> {
@@ -113,13 +127,28 @@ impl Order {
     }
 
     fn put_behind(&mut self, place: usize, until: Tick) {
-        if let Some(behind) = self.0.get_mut(place) {
-            *behind = (*behind).max(Some(until));
+        if let Some(standing) = self.0.get_mut(place) {
+            standing.behind = standing.behind.max(Some(until));
         }
     }
 
+    fn checked(&mut self, place: usize, well: bool) -> bool {
+        let Some(standing) = self.0.get_mut(place) else { return false };
+        let before = standing.is_well();
+        standing.failures = if well { 0 } else { standing.failures.saturating_add(1) };
+        before != standing.is_well()
+    }
+
     fn is_up(&self, place: usize, now: Tick) -> bool {
-        self.0.get(place).is_some_and(|until| until.is_none_or(|until| until <= now))
+        self.0.get(place).is_some_and(|standing| {
+            standing.is_well() && standing.behind.is_none_or(|until| until <= now)
+        })
+    }
+}
+
+impl Standing {
+    fn is_well(&self) -> bool {
+        self.failures < FAILURES
     }
 }
 
@@ -151,6 +180,28 @@ mod tests {
             prop_assert_eq!(order, expected);
             prop_assert_eq!(endpoints.left(&tried), 0);
         }
+    }
+
+    #[test]
+    fn one_that_is_not_well_stands_behind_until_it_is() {
+        let clock = Clock::fixed(Moment::from_unix_s(1_700_000_000));
+        let all = ["http://127.0.0.1:1", "http://127.0.0.1:2"];
+        let endpoints = Endpoints::new(all.map(|url| Endpoint::parse(url, 1).unwrap()).into());
+        let first = || endpoints.next(&mut Tried::default(), clock.tick()).map(|(place, _)| place);
+        assert!(!endpoints.checked(0, false), "once may be chance");
+        assert!(!endpoints.checked(0, true));
+        assert!(!endpoints.checked(0, false));
+        assert_eq!(first(), Some(0));
+        assert!(endpoints.checked(0, false));
+        assert!(!endpoints.checked(0, false), "that is known");
+        clock.advance(BEHIND_FOR * 10);
+        assert_eq!(first(), Some(1));
+        endpoints.checked(1, false);
+        endpoints.checked(1, false);
+        assert_eq!(first(), Some(0), "if none is well, all are tried in their order");
+        assert!(endpoints.checked(0, true));
+        assert_eq!(first(), Some(0));
+        assert!(!endpoints.checked(ENDPOINTS_MAX, false), "there is none");
     }
 
     #[test]

@@ -38,6 +38,7 @@ fn speaking(dialect: &str, endpoint: &str) -> Operator {
             probes_max: 1,
             calls_max: 100,
         },
+        health: None,
         fitting: Fitting::default(),
         rules: Rules::default(),
     })

@@ -116,6 +116,12 @@ impl Endpoint {
         Self { trust, ..self }
     }
 
+    /// Another path of the same host.
+    #[must_use]
+    pub fn at(self, path: &str) -> Self {
+        Self { base_path: path.into(), ..self }
+    }
+
     /// Whom it must be known by.
     pub fn trust(&self) -> &Trust {
         &self.trust

@@ -7,10 +7,12 @@ use serde::Deserialize;
 
 mod breaker;
 mod credentials;
+mod health;
 
 use self::{
     breaker::Breaker,
     credentials::{Beside, OAuth2Entry, SecretField, Written},
+    health::Health,
 };
 use super::{
     fault::{Fault, shown},
@@ -95,6 +97,8 @@ struct Entry {
     /// When it is left alone because it fails.
     #[serde(default)]
     breaker: Breaker,
+    /// How its endpoints are asked how they are; not at all without.
+    health: Option<Health>,
     /// How often it may be called.
     rate: Option<Said<PerTime>>,
     /// So many of these at once.
@@ -268,6 +272,7 @@ impl Entry {
             timeout: self.timeout.map_or(std::time::Duration::from_secs(5), |time| time.0.0),
             connections_max,
             breaker: self.breaker.settings(connections_max + self.waiting_max.unwrap_or(200)),
+            health: self.health.and_then(|health| health.settings(at.key("health"), faults)),
             fitting,
             rules,
             rate: self.rate.and_then(|rate| rate.0.rate(self.burst)),

@@ -169,10 +169,21 @@ pub struct OperatorSettings {
     pub connections_max: usize,
     /// When it is left alone.
     pub breaker: breaker::Settings,
+    /// How its endpoints are asked how they are; not at all without.
+    pub health: Option<HealthChecks>,
     /// What its dialect's requests must keep to.
     pub fitting: Fitting,
     /// When two of its sessions conflict.
     pub rules: ledger::Rules,
     /// How often it may be called.
     pub rate: Option<Rate>,
+}
+
+/// How an operator's endpoints are asked how they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthChecks {
+    /// The path that is asked for on each endpoint's host.
+    pub path: String,
+    /// How often.
+    pub every: Duration,
 }

@@ -1,10 +1,16 @@
 //! Operators of several endpoints: which of them is called, and what is never sent twice.
 
-use std::net::{SocketAddr, TcpListener};
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use crate::{
     operators::{Fixture, Says, answer, session},
-    world::{Setup, World, wish},
+    world::{Setup, World, wait_for, wish},
 };
 
 /// An address where nobody listens yet.
@@ -39,4 +45,46 @@ fn a_create_of_which_a_byte_was_sent_is_not_sent_to_another_endpoint() {
     let again = world.create("camara-0.10.1", "app", &body).expect(409);
     assert!(again.body.contains("Another session"), "the flow is held: {again:?}");
     assert_eq!((lost.requests().len(), other.requests().len()), (1, 0));
+}
+
+#[test]
+fn an_endpoint_that_is_not_well_is_left_before_a_request_finds_out() {
+    let (first, second) = (nowhere(), nowhere());
+    let sick = Arc::new(AtomicBool::new(true));
+    let says = |sick: Arc<AtomicBool>, id: &'static str| {
+        move |request: &str| match request.starts_with("GET /healthz ") {
+            true if sick.load(Ordering::SeqCst) => answer(503, "").into(),
+            true => answer(200, "").into(),
+            false => answer(201, &session("AVAILABLE").replace("3fa85f64", id)).into(),
+        }
+    };
+    let one = Fixture::start(first, says(Arc::clone(&sick), "3fa85f64"));
+    let other = Fixture::start(second, says(Arc::default(), "4fa85f64"));
+    let entry = format!(
+        "    endpoints: [\"http://{first}/qod/v0\", \"http://{second}/qod/v0\"]\n    \
+         speaks: camara-0.10.1\n    headers: {{ x-tenant: acme }}\n    \
+         health: {{ path: /healthz, every: 1s }}\n"
+    );
+    let world = World::with(&Setup { operators: &[("odd", entry)], ..Setup::default() });
+    let up = ["operator=\"odd\"", "endpoint=\"1\""];
+    let creates = |fixture: &Fixture| {
+        fixture.requests().iter().filter(|request| request.starts_with("POST ")).count()
+    };
+    let create = |number| {
+        world.create("camara-0.10.1", "app", &wish("camara-0.10.1", number)).expect(201);
+    };
+    wait_for("it is seen", || world.metric("qod_operator_endpoint_up", &up) == 0);
+    create("+49200000001");
+    assert_eq!((creates(&one), creates(&other)), (0, 1));
+    assert_eq!(world.metric("qod_operator_failovers_total", &["operator=\"odd\""]), 0);
+
+    sick.store(false, Ordering::SeqCst);
+    wait_for("it is seen", || world.metric("qod_operator_endpoint_up", &up) == 1);
+    create("+49200000002");
+    assert_eq!((creates(&one), creates(&other)), (1, 1));
+    let (checks, others): (Vec<_>, Vec<_>) =
+        one.requests().into_iter().partition(|request| request.starts_with("GET /healthz "));
+    assert!(checks.len() >= 3, "{checks:?}");
+    assert!(others.iter().all(|request| request.contains("x-tenant")), "{others:?}");
+    assert!(!checks.iter().any(|request| request.contains("x-tenant")), "it shows nothing");
 }
