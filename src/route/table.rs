@@ -13,6 +13,7 @@ use std::{
 };
 
 use ipnet::{Ipv4Net, Ipv6Net};
+use sha2::{Digest as _, Sha256};
 
 use super::{Match, NumberPrefix, addresses::Addresses, numbers::Numbers};
 use crate::qod::{OperatorId, PhoneNumber};
@@ -35,6 +36,7 @@ pub struct Table {
     ipv6: Addresses<Ipv6Net>,
     operators: Vec<Mention>,
     identity: Option<Identity>,
+    content: Digest,
 }
 
 /// An operator that a table names.
@@ -82,6 +84,9 @@ struct Identity {
     changed: (i64, i64),
 }
 
+/// The SHA-256 of what is in a file.
+type Digest = [u8; 32];
+
 // Parsing more takes a gateway too long; compiled, it is read in a moment.
 const CSV_BYTES_MAX: u64 = 64 << 20;
 const COMPILED_BYTES_MAX: u64 = 4 << 30;
@@ -111,7 +116,10 @@ impl Table {
         } else {
             too_large(CSV_BYTES_MAX, ": compile it (`qod-gateway compile-routes`)")
                 .map_or(Ok(()), Err)?;
-            gather::rows_of(&[path])?.table().map_err(whole)?
+            let mut content = Sha256::new();
+            io::copy(&mut &file, &mut content).map_err(failed)?;
+            let table = gather::rows_of(&[path])?.table().map_err(whole)?;
+            Self { content: content.finalize().into(), ..table }
         };
         // CSV has no checksum: it must not have been written to meanwhile.
         if Identity::of(path, &file).map_err(failed)? != identity {
@@ -126,9 +134,9 @@ impl Table {
         self.identity.as_ref().map(|identity| identity.path.as_path())
     }
 
-    /// Which file it was read from, and as of which change; the same, if that is the same.
-    pub fn stamp(&self) -> String {
-        self.identity.as_ref().map(|identity| format!("{identity:?}")).unwrap_or_default()
+    /// What tells what is in its file: the same for the same bytes, wherever they are.
+    pub const fn content(&self) -> &[u8; 32] {
+        &self.content
     }
 
     /// The operators that it leads to.

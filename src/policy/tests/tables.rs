@@ -48,3 +48,11 @@ fn a_table_that_is_not_there_is_told() {
     let told = "`";
     assert_fault("routes.yaml", ORDER, "tables: [{ file: §nowhere.csv }]", told);
 }
+
+#[test]
+fn the_same_policies_are_the_same_version_wherever_they_stand() {
+    let version = |csv: &str| folder_with(csv).load().unwrap().written.version;
+    let one = version("number,operator\n+4915188888888,tmobile-us\n");
+    assert_eq!(one, version("number,operator\n+4915188888888,tmobile-us\n"));
+    assert_ne!(one, version("number,operator\n+4915188888889,tmobile-us\n"));
+}

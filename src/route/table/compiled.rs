@@ -119,7 +119,7 @@ pub(super) fn read(source: impl Read, file_bytes: u64) -> Result<Table, Unsound>
     if source.take::<32>()? != *expected {
         return Err("its checksum is wrong: it is damaged".to_owned());
     }
-    Ok(table)
+    Ok(Table { content: expected.into(), ..table })
 }
 
 fn damaged() -> Unsound {

@@ -390,7 +390,7 @@ proptest! {
         for (place, byte) in damage {
             bytes[place.index(body)] = byte;
         }
-        let sum = <sha2::Sha256 as sha2::Digest>::digest(&bytes[..body]);
+        let sum = Sha256::digest(&bytes[..body]);
         bytes[body..].copy_from_slice(&sum);
         if let Ok(table) = Table::open(&folder.write("table", bytes), &[]) {
             let routes = routes(Vec::new(), vec![table]);
