@@ -14,10 +14,8 @@ use serde_json::{Value, json};
 use crate::{
     callbacks::{Callback, NUMBER, THEIRS, event, granting},
     operators::{Fixture, Says, answer},
-    world::{Setup, World, id_of, number_at, wait_for, wish},
+    world::{SINK_TOKEN, Setup, World, id_of, name_sink, number_at, wait_for, wish},
 };
-
-const TOKEN: &str = "c8974e592c2fa383d4a3960714";
 
 /// A client's own server.
 struct Sink {
@@ -67,26 +65,7 @@ fn taken(_: &str) -> Says {
 /// A create that is to be told of.
 fn wish_with(dialect: &str, url: &str) -> Value {
     let mut body = wish(dialect, NUMBER);
-    match dialect {
-        "camara-0.8.0" => {
-            body["notificationUri"] = url.into();
-            body["notificationAuthToken"] = TOKEN.into();
-        }
-        "camara-0.8.1" | "devedge" => {
-            body["notificationUrl"] = url.into();
-            body["notificationAuthToken"] = TOKEN.into();
-        }
-        "camara-0.10.1" | "telefonica-0.10" => {
-            body["webhook"] = json!({ "notificationUrl": url, "notificationAuthToken": TOKEN });
-        }
-        _ => {
-            body["sink"] = url.into();
-            body["sinkCredential"] = json!({
-                "credentialType": "ACCESSTOKEN", "accessToken": TOKEN,
-                "accessTokenExpiresUtc": "2099-01-01T00:00:00Z", "accessTokenType": "bearer",
-            });
-        }
-    }
+    name_sink(dialect, url, &mut body);
     body
 }
 
@@ -126,7 +105,7 @@ fn a_client_hears_it_in_its_own_dialect() {
         if dialect.starts_with("camara-0.8") || dialect == "devedge" {
             let heard = sink.wait_for(1);
             let (fields, body) = &heard[0];
-            let line = format!("POST /cb/notifications?of=app&apikey={TOKEN} HTTP/1.1");
+            let line = format!("POST /cb/notifications?of=app&apikey={SINK_TOKEN} HTTP/1.1");
             assert!(fields.starts_with(&line), "{fields}");
             assert!(fields.to_ascii_lowercase().contains("content-type: application/json\r\n"));
             assert_eq!(*body, json!({ "sessionId": id, "event": "SESSION_TERMINATED" }));
@@ -141,14 +120,17 @@ fn a_client_hears_it_in_its_own_dialect() {
                 let fields = fields.to_ascii_lowercase();
                 assert!(fields.starts_with("post /cb?of=app http/1.1"), "{fields}");
                 assert!(fields.contains("content-type: application/cloudevents+json"), "{fields}");
-                assert!(fields.contains(&format!("authorization: bearer {TOKEN}")), "{fields}");
+                assert!(
+                    fields.contains(&format!("authorization: bearer {SINK_TOKEN}")),
+                    "{fields}"
+                );
                 assert_eq!(body["data"]["sessionId"], *id);
                 assert_eq!(body["specversion"], "1.0");
             }
             assert_ne!(heard[0].1["id"], heard[1].1["id"]);
         }
         wait_for("the outbox to be empty", || queued(&world) == 0);
-        assert!(!world.log().contains(TOKEN));
+        assert!(!world.log().contains(SINK_TOKEN));
     }
 }
 

@@ -440,6 +440,34 @@ pub(crate) fn claims(client: &str, scope: &str) -> Value {
     })
 }
 
+/// What a client wants to see shown at its sink.
+pub(crate) const SINK_TOKEN: &str = "c8974e592c2fa383d4a3960714";
+
+/// Names a sink and the token for it in a wish.
+pub(crate) fn name_sink(dialect: &str, url: &str, body: &mut Value) {
+    match dialect {
+        "camara-0.8.0" => {
+            body["notificationUri"] = url.into();
+            body["notificationAuthToken"] = SINK_TOKEN.into();
+        }
+        "camara-0.8.1" | "devedge" => {
+            body["notificationUrl"] = url.into();
+            body["notificationAuthToken"] = SINK_TOKEN.into();
+        }
+        "camara-0.10.1" | "telefonica-0.10" => {
+            body["webhook"] =
+                json!({ "notificationUrl": url, "notificationAuthToken": SINK_TOKEN });
+        }
+        _ => {
+            body["sink"] = url.into();
+            body["sinkCredential"] = json!({
+                "credentialType": "ACCESSTOKEN", "accessToken": SINK_TOKEN,
+                "accessTokenExpiresUtc": "2099-01-01T00:00:00Z", "accessTokenType": "bearer",
+            });
+        }
+    }
+}
+
 /// A create in the words of a dialect, for a device by its number, or by its address. In 0.1 a device
 /// with a number only is nowhere.
 pub(crate) fn wish(dialect: &str, who: &str) -> Value {

@@ -1,6 +1,7 @@
 //! `createSession`.
 
 use super::{bench::is_session, *};
+use crate::world::name_sink;
 
 const OPERATION: &str = "createSession";
 
@@ -57,7 +58,7 @@ fn granted() -> Vec<Scenario> {
         }),
         scenario(OPERATION, "02_1_sinkcredential_provided", |bench, release| {
             let body = changed(bench, release, |body| {
-                told::with_sink(release, "https://app.example.com/cb", body);
+                name_sink(release, "https://app.example.com/cb", body);
             });
             let told = bench.create(release, &body).good(201)?;
             must(!told::shows_token(&told.body), "the credential is echoed")

@@ -14,10 +14,8 @@ use rustls::{
 use super::{bench::certificate, *};
 use crate::{
     operators::{Fixture, answer},
-    world::wait_for,
+    world::{SINK_TOKEN, name_sink, wait_for},
 };
-
-const TOKEN: &str = "c8974e592c2fa383d4a3960714";
 
 /// The type that the scenarios name, and older releases'.
 const OF_SCENARIO: &str = "org.camaraproject.qod.v1.qos-status-changed";
@@ -64,35 +62,15 @@ fn tls() -> ServerConfig {
     builder.with_no_client_auth().with_single_cert(chain, key).unwrap()
 }
 
-/// Names a sink and a token for it in a wish.
-pub(super) fn with_sink(release: &str, url: &str, body: &mut Value) {
-    match release {
-        R0_8 => {
-            body["notificationUri"] = url.into();
-            body["notificationAuthToken"] = TOKEN.into();
-        }
-        R0_10 => {
-            body["webhook"] = json!({ "notificationUrl": url, "notificationAuthToken": TOKEN });
-        }
-        _ => {
-            body["sink"] = url.into();
-            body["sinkCredential"] = json!({
-                "credentialType": "ACCESSTOKEN", "accessToken": TOKEN,
-                "accessTokenExpiresUtc": "2099-01-01T00:00:00Z", "accessTokenType": "bearer",
-            });
-        }
-    }
-}
-
 /// Is the token shown again?
 pub(super) fn shows_token(text: &str) -> bool {
-    text.contains(TOKEN)
+    text.contains(SINK_TOKEN)
 }
 
 // A session whose client is told of it, and its path.
 fn session(bench: &Bench, release: &'static str, sink: &Sink) -> Result<(String, String), Other> {
     let mut body = wish(release, &bench.number());
-    with_sink(release, &sink.url, &mut body);
+    name_sink(release, &sink.url, &mut body);
     let told = bench.create(release, &body).good(201)?;
     let id = id_of(&told);
     Ok((format!("/sessions/{id}"), id))
@@ -101,7 +79,7 @@ fn session(bench: &Bench, release: &'static str, sink: &Sink) -> Result<(String,
 // From 0.10 on; the type last, for where that alone is another.
 fn is_event((head, body): &(String, Value), release: &str, id: &str, data: &Value) -> Outcome {
     must(head.starts_with("post /cb http/1.1\r\n"), "another place than the sink")?;
-    must(head.contains(&format!("\r\nauthorization: bearer {TOKEN}")), "another token")?;
+    must(head.contains(&format!("\r\nauthorization: bearer {SINK_TOKEN}")), "another token")?;
     let media = "\r\ncontent-type: application/cloudevents+json";
     must(head.contains(media), "another content type")?;
     let mut expected = data.clone();
@@ -132,7 +110,7 @@ pub(super) fn of_delete(bench: &Bench, release: &'static str) -> Outcome {
     bench.ask(release, "DELETE", &path).good(204)?;
     if release == R0_8 {
         let (head, body) = &sink.heard(1)[0];
-        let line = format!("post /cb/notifications?apikey={TOKEN} http/1.1\r\n");
+        let line = format!("post /cb/notifications?apikey={SINK_TOKEN} http/1.1\r\n");
         must(head.starts_with(&line), "another place than the sink")?;
         let expected = json!({ "sessionId": id, "event": "SESSION_TERMINATED" });
         return must(*body == expected, &format!("told {body}"));
