@@ -454,7 +454,8 @@ impl Gateway {
     where
         W: Future<Output = Result<T, Refusal>> + Send + 'static,
     {
-        let running = self.running.spawn(work);
+        // On the heap: a task moves what it is made of several times, and this is large.
+        let running = self.running.spawn(Box::pin(work));
         async move { running.await.unwrap_or(Err(Refusal::Broken("a detached task"))) }
     }
 }
