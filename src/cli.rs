@@ -49,7 +49,7 @@ enum Command {
         #[arg(long, value_name = "PATH", default_value = "/tmp/qod-gateway-upgrade.sock")]
         upgrade_socket: PathBuf,
     },
-    /// Read a folder of policies and say all that is wrong with it
+    /// Read a folder of policies and say all that is wrong with it; run the tests beside them
     Check {
         /// The folder of policies
         #[arg(value_name = "DIR", default_value = "policies")]
@@ -65,7 +65,7 @@ enum Command {
     },
     /// Show the JSON Schema of a policy file, for editors
     Schema {
-        /// The file: gateway, operators, routes, clients, profiles or dialects
+        /// The file: gateway, operators, routes, clients, profiles, dialects or tests
         #[arg(value_name = "FILE")]
         file: String,
     },

@@ -43,12 +43,14 @@ mod recovery;
 mod reload;
 mod rules;
 mod trail;
+mod trial;
 
 pub use self::{
-    explain::{About, Explanation, Foreseen, NoAnswer, Question, Step},
+    explain::{Decided, Explanation, Foreseen, NoAnswer, Step},
     inside::{NEXT, Wanted, told_of},
     reload::{Refused, Reread, Standing},
     rules::{Rules, unread},
+    trial::{Missed, Tried, Unmet},
 };
 use self::{notifications::Early, reload::Watch, trail::Trail};
 

@@ -25,22 +25,26 @@ mod known;
 mod notifications;
 mod operators;
 mod profiles;
+mod question;
 mod routes;
 mod secrets;
 mod settings;
 mod shape;
 mod source;
 mod tls;
+mod trials;
 mod words;
 mod written;
 mod yaml;
 
 pub use self::{
     fault::Fault,
+    question::{About, Question},
     settings::{
         ApiSetting, Bounds, Callbacks, Drain, ExpiringToken, HealthChecks, Keeping, Listener,
         Notifications, OperatorSettings, Place, ServerSettings, Speaks,
     },
+    trials::{Answered, Asked, Expected, Trial, load_trials, trials_schema_text},
     written::{Version, Written, documents, policy_files},
 };
 use self::{known::Known, source::Source, written::Said};

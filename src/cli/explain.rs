@@ -13,7 +13,10 @@ use http::Method;
 use serde_json::Value;
 
 use super::{admin::Admin, caller, serve, terminal};
-use crate::gateway::{About, Explanation, Question, Rules};
+use crate::{
+    gateway::{Explanation, Rules},
+    policy::{About, Question},
+};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {

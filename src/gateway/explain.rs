@@ -2,7 +2,7 @@
 //! ledger or an operator, so that nothing is touched. Each step asks the room that decides it, in the
 //! order of the way itself; a test holds both against each other.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -11,35 +11,12 @@ use crate::{
     access::{Forbidden, Terms},
     dialect::Dialect,
     operator::Operator,
-    policy::{PolicyFile, Version},
+    policy::{About, PolicyFile, Question, Version},
     qod::{
-        ClientId, CreateSession, Device, DeviceIpv4, IdentifierKind, Moment, NotAnIdentifier,
-        Operation, OperatorId, Problem, Written,
+        ClientId, CreateSession, Device, IdentifierKind, Moment, Operation, OperatorId, Problem,
     },
     refusal::Refusal,
 };
-
-/// What is asked.
-#[derive(Clone, Debug)]
-pub struct Question {
-    /// Who asks.
-    pub client: ClientId,
-    /// What it speaks, by the dialect's name.
-    pub dialect: String,
-    /// What it asks for.
-    pub about: About,
-    /// Where it calls from, if that matters.
-    pub from: Option<IpAddr>,
-}
-
-/// A create, or a device alone.
-#[derive(Clone, Debug)]
-pub enum About {
-    /// The body of a create, as the client would send it.
-    Create(Vec<u8>),
-    /// Only where this device leads.
-    Device(Box<Device>),
-}
 
 /// What would come of it, and how.
 #[derive(Clone, Debug)]
@@ -48,8 +25,25 @@ pub struct Explanation {
     pub version: Version,
     /// What decides, in the order of the way.
     pub steps: Vec<Step>,
+    /// What was decided, as far as it came to that.
+    pub decided: Decided,
     /// What comes of it.
     pub outcome: Foreseen,
+}
+
+/// What is decided on the way; nothing of what comes after a refusal.
+#[derive(Clone, Debug, Default)]
+pub struct Decided {
+    /// The operator that serves the device.
+    pub operator: Option<OperatorId>,
+    /// What it was found by.
+    pub by: Option<IdentifierKind>,
+    /// The dialect of its API.
+    pub dialect: Option<String>,
+    /// Its own name for the profile.
+    pub profile: Option<String>,
+    /// How long a session it is asked for, in seconds.
+    pub duration_s: Option<u32>,
 }
 
 /// Something that decides.
@@ -92,7 +86,8 @@ pub enum NoAnswer {
 
 struct Steps<'r> {
     rules: &'r Rules,
-    steps: Vec<Step>,
+    told: Vec<Step>,
+    decided: Decided,
 }
 
 impl Rules {
@@ -103,7 +98,7 @@ impl Rules {
     pub fn explain(&self, question: &Question, now: Moment) -> Result<Explanation, NoAnswer> {
         let dialect = self.dialects.named(&question.dialect);
         let dialect = dialect.ok_or_else(|| NoAnswer::Dialect(question.dialect.clone()))?;
-        let mut steps = Steps { rules: self, steps: Vec::new() };
+        let mut steps = Steps { rules: self, told: Vec::new(), decided: Decided::default() };
         let outcome = match steps.walk(dialect, question, now) {
             Ok((operator, body)) => Foreseen::Asked { operator: operator.id().clone(), body },
             Err(refusal) => {
@@ -113,13 +108,14 @@ impl Rules {
             }
         };
         let version = self.written.version.clone();
-        Ok(Explanation { version, steps: steps.steps, outcome })
+        let Steps { told: steps, decided, .. } = steps;
+        Ok(Explanation { version, steps, decided, outcome })
     }
 }
 
 impl<'r> Steps<'r> {
     fn say(&mut self, stage: &'static str, says: String, place: Option<String>) {
-        self.steps.push(Step { stage, says, place });
+        self.told.push(Step { stage, says, place });
     }
 
     fn place_of(&self, file: PolicyFile, name: &str) -> Option<String> {
@@ -197,7 +193,14 @@ impl<'r> Steps<'r> {
             if found.disagree { "; another identifier leads to another operator" } else { "" };
         let says = format!("{} by its {}{more}", found.operator, found.by.name());
         self.say("operator", says, self.place_of(PolicyFile::Operators, &found.operator.0));
-        rules.operator(&found.operator)
+        let operator = rules.operator(&found.operator)?;
+        self.decided = Decided {
+            by: Some(found.by),
+            dialect: Some(operator.dialect().name().to_owned()),
+            operator: Some(found.operator),
+            ..Decided::default()
+        };
+        Ok(operator)
     }
 
     fn session(
@@ -212,6 +215,8 @@ impl<'r> Steps<'r> {
         let claimed = operator.dialect().fit(wanted, operator.fitting())?;
         let says = format!("{qos_profile} is {} there", claimed.qos_profile);
         self.say("profile", says, self.place_of(PolicyFile::Profiles, qos_profile));
+        self.decided.profile = Some(claimed.qos_profile.clone());
+        self.decided.duration_s = Some(claimed.duration_s);
         let cut = if claimed.duration_s < *duration_s { ", cut down" } else { "" };
         self.say("duration", format!("{} s{cut}", claimed.duration_s), None);
         let mode = format!("{:?}", operator.rules().mode);
@@ -232,30 +237,6 @@ fn listed<T: ToString>(names: Option<&std::collections::BTreeSet<T>>, any: &str)
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-impl About {
-    /// A device by one of its names: a number with its `+`, an address, or a network access identifier.
-    ///
-    /// # Errors
-    /// If it is none of them.
-    pub fn device(name: &str) -> Result<Self, NotAnIdentifier> {
-        let mut device = Device::default();
-        if name.starts_with('+') {
-            device.phone = Some(Written::plain(name.parse()?));
-        } else if let Ok(address) = name.parse() {
-            match address {
-                IpAddr::V4(public) => {
-                    let (private, public_port) = (Some(public), None);
-                    device.ipv4 = Some(DeviceIpv4::Public { public, private, public_port });
-                }
-                IpAddr::V6(address) => device.ipv6 = Some(Written::plain(address.into())),
-            }
-        } else {
-            device.nai = Some(name.parse()?);
-        }
-        Ok(Self::Device(Box::new(device)))
-    }
-}
-
 impl Explanation {
     /// The same for programs.
     pub fn to_json(&self) -> Value {
@@ -268,7 +249,12 @@ impl Explanation {
                 "refused": { "status": status, "reason": kind.name(), "answer": body },
             }),
         };
-        json!({ "policy": self.version.digits(), "steps": steps, "outcome": outcome })
+        json!({
+            "policy": self.version.digits(),
+            "steps": steps,
+            "decided": self.decided.to_json(),
+            "outcome": outcome,
+        })
     }
 
     /// The same for people, a line each.
@@ -292,6 +278,19 @@ impl Explanation {
             }
         });
         lines
+    }
+}
+
+impl Decided {
+    fn to_json(&self) -> Value {
+        let Self { operator, by, dialect, profile, duration_s } = self;
+        json!({
+            "operator": operator.as_ref().map(|operator| &operator.0),
+            "by": by.map(IdentifierKind::name),
+            "dialect": dialect,
+            "profile": profile,
+            "duration_s": duration_s,
+        })
     }
 }
 

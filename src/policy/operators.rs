@@ -122,7 +122,7 @@ struct Entry {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::enum_variant_names, reason = "CAMARA's own names")]
-enum Identifier {
+pub(super) enum Identifier {
     PhoneNumber,
     NetworkAccessIdentifier,
     ExternalId,
@@ -345,7 +345,7 @@ impl Entry {
 }
 
 impl Identifier {
-    const fn setting(self) -> IdentifierKind {
+    pub(super) const fn setting(self) -> IdentifierKind {
         match self {
             Self::PhoneNumber => IdentifierKind::PhoneNumber,
             Self::NetworkAccessIdentifier => IdentifierKind::NetworkAccessIdentifier,

@@ -3,6 +3,7 @@ mod introspection;
 mod proofs;
 mod secrets;
 mod tables;
+mod trials;
 
 use std::{
     fs,

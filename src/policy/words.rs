@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 
 use crate::{
     limit::Rate,
-    qod::{BitRate, PhoneNumber},
+    qod::{BitRate, Device, PhoneNumber},
     route::{NumberPrefix, Realm},
 };
 
@@ -40,13 +40,15 @@ pub(super) struct Said<T>(pub(super) T);
 pub(super) type Format = (&'static str, &'static str, fn(&str) -> bool);
 
 /// All words: the format, what is expected, and whether a text is one.
-pub(super) const ALL: [Format; 23] = [
+pub(super) const ALL: [Format; 25] = [
     word::<Span>(),
     word::<SpanOrZero>(),
     word::<Seconds>(),
     word::<Size>(),
     word::<PerTime>(),
     word::<SocketAddr>(),
+    word::<IpAddr>(),
+    word::<Device>(),
     word::<PhoneNumber>(),
     word::<NumberPrefix>(),
     word::<IpNet>(),
@@ -245,6 +247,27 @@ impl Word for SocketAddr {
 
     fn read(text: &str) -> Option<Self> {
         text.parse().ok().filter(|address: &Self| address.port() > 0)
+    }
+}
+
+impl Word for IpAddr {
+    const FORMAT: &'static str = "address";
+    const EXPECTED: &'static str = "an IP address";
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Word for Device {
+    const FORMAT: &'static str = "device";
+    const EXPECTED: &'static str = "a phone number in quotes with its `+`, an IP address, or a \
+                                    network access identifier such as `user@operator.example`";
+
+    fn read(text: &str) -> Option<Self> {
+        // Any text is a network access identifier, but without a realm it is more likely a slip.
+        let named = text.starts_with('+') || text.contains('@') || IpAddr::read(text).is_some();
+        text.parse().ok().filter(|_| named)
     }
 }
 

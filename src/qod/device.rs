@@ -1,6 +1,10 @@
 //! Whose traffic: an end user's equipment, known by one identifier or several.
 
-use std::{fmt, net::Ipv4Addr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -101,6 +105,29 @@ impl Device {
         self.ipv4 = self.ipv4.filter(|_| kept(IdentifierKind::Ipv4Address));
         self.ipv6 = self.ipv6.filter(|_| kept(IdentifierKind::Ipv6Address));
         self
+    }
+}
+
+/// By one of its names: a number with its `+`, an address, or a network access identifier.
+impl FromStr for Device {
+    type Err = NotAnIdentifier;
+
+    fn from_str(name: &str) -> Result<Self, NotAnIdentifier> {
+        let mut device = Self::default();
+        if name.starts_with('+') {
+            device.phone = Some(Written::plain(name.parse()?));
+        } else if let Ok(address) = name.parse() {
+            match address {
+                IpAddr::V4(public) => {
+                    let (private, public_port) = (Some(public), None);
+                    device.ipv4 = Some(DeviceIpv4::Public { public, private, public_port });
+                }
+                IpAddr::V6(address) => device.ipv6 = Some(Written::plain(address.into())),
+            }
+        } else {
+            device.nai = Some(name.parse()?);
+        }
+        Ok(device)
     }
 }
 

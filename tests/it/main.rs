@@ -27,6 +27,7 @@ mod listeners;
 mod notifications;
 mod operators;
 mod peers;
+mod policy_tests;
 mod profiles;
 mod refusals;
 mod reload;

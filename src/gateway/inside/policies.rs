@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::{answer, say, time_of};
 use crate::{
-    gateway::{About, Gateway, Question, Reread, Standing},
+    gateway::{Gateway, Reread, Standing},
+    policy::{About, Question},
     qod::ClientId,
 };
 
