@@ -16,6 +16,7 @@ mod crash;
 mod credentials;
 mod dialects;
 mod edge;
+mod examples;
 mod explain;
 mod ending;
 mod failover;
