@@ -41,7 +41,7 @@ pub use self::{
     fault::Fault,
     question::{About, Question},
     settings::{
-        ApiSetting, Bounds, Callbacks, Drain, ExpiringToken, HealthChecks, Keeping, Listener,
+        ApiSetting, Bounds, Callbacks, Drain, ExpiringToken, Gsma, HealthChecks, Keeping, Listener,
         Notifications, OperatorSettings, Place, ServerSettings, Speaks,
     },
     trials::{Answered, Asked, Expected, Trial, load_trials, trials_schema_text},

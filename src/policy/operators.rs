@@ -8,6 +8,7 @@ use serde::Deserialize;
 mod breaker;
 mod credentials;
 mod health;
+mod gsma;
 
 use self::{
     breaker::Breaker,
@@ -103,6 +104,9 @@ struct Entry {
     rate: Option<Said<PerTime>>,
     /// So many of these at once.
     burst: Option<NonZeroU32>,
+    /// What it is called in GSMA's Open Gateway.
+    #[serde(default)]
+    gsma: gsma::Entry,
     /// The longest session that it grants.
     duration_max: Option<Said<Seconds>>,
     /// Is a longer wish cut down to it, or refused?
@@ -213,6 +217,7 @@ impl File {
                 operators.push(entry.judge(&name, at, known, faults));
             }
         }
+        gsma::judge(&operators, all, faults);
         operators
     }
 }
@@ -276,6 +281,7 @@ impl Entry {
             fitting,
             rules,
             rate: self.rate.and_then(|rate| rate.0.rate(self.burst)),
+            gsma: self.gsma.settings(name),
         }
     }
 

@@ -177,6 +177,21 @@ pub struct OperatorSettings {
     pub rules: ledger::Rules,
     /// How often it may be called.
     pub rate: Option<Rate>,
+    /// What it is called in GSMA's Open Gateway.
+    pub gsma: Gsma,
+}
+
+/// An operator's names and places in GSMA's Open Gateway; no two operators share any of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gsma {
+    /// Its `operatorId`.
+    pub operator_id: String,
+    /// Its mobile networks: MCC and MNC.
+    pub networks: Vec<String>,
+    /// What others are told of where its APIs are; it is not called there.
+    pub api_root: Option<String>,
+    /// And of where its tokens are got.
+    pub auth_provider_configuration: Option<String>,
 }
 
 /// How an operator's endpoints are asked how they are.

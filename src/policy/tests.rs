@@ -1,4 +1,5 @@
 mod credentials;
+mod gsma;
 mod introspection;
 mod proofs;
 mod secrets;
