@@ -10,8 +10,7 @@ use crate::{
     dialect::{Descriptors, Dialects},
     gateway::unread,
     metrics::Metrics,
-    operator::Caller,
-    outbound::Outbound,
+    outbound::{Caller, Outbound},
 };
 
 mod admin;

@@ -25,7 +25,8 @@ use crate::{
     limit::Admission,
     metrics::Metrics,
     notification::Courier,
-    operator::{Caller, No, Operator, Outcome, breaker::Turn},
+    operator::{No, Operator, Outcome, breaker::Turn},
+    outbound::Caller,
     qod::{Answer, CalledFrom, CreateSession, Device, Kind, Nai, Operation, QosStatus, Session},
     refusal::{Refusal, Unread},
 };

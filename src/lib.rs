@@ -16,6 +16,7 @@
 //!
 //! [`gateway`] walks a request through them, in one file: the one to read first. [`refusal`] is the
 //! one table of all that we say no with. [`simulator`] is an operator of our own making.
+//! [`credentials`] are what the gateway shows to those that it calls itself.
 //!
 //! The law of the house: a room imports only rooms that the request has already passed, and the
 //! ground ([`qod`], [`clock`], [`kept`], [`json`], [`metrics`], [`audit`], [`tls`], [`outbound`]). [`policy`] stands above
@@ -36,6 +37,7 @@ pub mod ledger;
 pub mod route;
 pub mod limit;
 pub mod access;
+pub mod credentials;
 pub mod identity;
 pub mod dialect;
 

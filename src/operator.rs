@@ -13,7 +13,6 @@ use tokio::time::timeout;
 
 mod asking;
 pub mod breaker;
-pub mod credentials;
 mod endpoints;
 pub mod health;
 
@@ -21,16 +20,14 @@ pub use self::endpoints::ENDPOINTS_MAX;
 use self::{
     asking::Ask,
     breaker::{Breaker, Need, Resting, Turn, Verdict},
-    credentials::{Credentials, NoToken},
     endpoints::Endpoints,
     health::Health,
 };
 use crate::{
-    clock::Clock,
+    credentials::{self, Credentials, NoToken},
     dialect::{Dialect, Fitting, RemoteProblem, RemoteSessions, Unreadable},
     ledger::{Record, Reservation, Rules},
-    metrics::Metrics,
-    outbound::{Answered, Endpoint, Outbound, Trust},
+    outbound::{Answered, Caller, Endpoint, Trust},
     qod::{Device, Granted, Operation, OperatorId, SessionId, Sink},
 };
 
@@ -133,17 +130,6 @@ pub enum Silence {
     },
     /// It reports a fault of its own, which may lie on either side of what was asked.
     Failed(u16),
-}
-
-/// What calls are made with.
-#[derive(Clone)]
-pub struct Caller {
-    /// The pool of connections.
-    pub outbound: Outbound,
-    /// For how long they take.
-    pub clock: Clock,
-    /// Where that is told.
-    pub metrics: Metrics,
 }
 
 /// How long an answer to a create is listened for when its time is over: an operator's last proxy

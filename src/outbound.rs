@@ -22,6 +22,7 @@ use pingora::{
 use tokio::{io::AsyncWriteExt, time::timeout};
 
 mod basic;
+mod caller;
 mod endpoint;
 mod guard;
 mod retry_after;
@@ -30,6 +31,7 @@ mod trust;
 use self::endpoint::NotConnected;
 pub use self::{
     basic::{basic, sensitive},
+    caller::Caller,
     endpoint::{Endpoint, NotAnEndpoint},
     guard::{Forbidden, Guard},
     retry_after::retry_after,

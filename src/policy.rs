@@ -23,6 +23,7 @@ mod fault;
 mod gateway;
 mod known;
 mod notifications;
+mod oauth2;
 mod operators;
 mod profiles;
 mod question;

@@ -15,7 +15,7 @@ use crate::{
     gateway::{Gateway, Rules},
     ledger::{Ledger, Opening},
     notification::Courier,
-    operator::Caller,
+    outbound::Caller,
     policy::{self, Keeping, Place, Policy},
     refusal::Unread,
     server::{self, Addressed, Desk, Inside, Rejection, Serving, Site},

@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 use super::{Gateway, Rules};
 use crate::{
     ledger::State,
-    operator::Caller,
+    outbound::Caller,
     policy::{self, Version},
     qod::{Moment, OperatorId},
 };

@@ -10,14 +10,14 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, header};
 
 use super::{
-    Caller, No, Operator, Outcome, Silence,
+    No, Operator, Outcome, Silence,
     breaker::{Need, Stands, Turn, Verdict},
-    credentials::{Shown, Signed},
     endpoints::{BEHIND_FOR, Tried},
 };
 use crate::{
     clock::Tick,
-    outbound::{Answered, Call, Endpoint, Sent, retry_after},
+    credentials::{Shown, Signed},
+    outbound::{Answered, Call, Caller, Endpoint, Sent, retry_after},
     qod::Operation,
 };
 

@@ -9,10 +9,10 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 
-use super::{Caller, Operator};
+use super::Operator;
 use crate::{
     clock::Tick,
-    outbound::{Call, Endpoint, Sent},
+    outbound::{Call, Caller, Endpoint, Sent},
 };
 
 /// How endpoints are asked how they are.

@@ -5,11 +5,13 @@ mod sessions_of;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use super::{
+use super::*;
+use crate::{
     credentials::{Authorization, bearer},
-    *,
+    kept::Kept,
+    outbound::Sent,
+    qod::Secret,
 };
-use crate::{kept::Kept, outbound::Sent, qod::Secret};
 
 fn operator() -> Operator {
     speaking("camara-0.10.1", "http://127.0.0.1:1/qod/v0")

@@ -12,12 +12,13 @@ mod gsma;
 
 use self::{
     breaker::Breaker,
-    credentials::{Beside, OAuth2Entry, SecretField, Written},
+    credentials::{Beside, SecretField, Written},
     health::Health,
 };
 use super::{
     fault::{Fault, shown},
     known::Known,
+    oauth2::OAuth2Entry,
     secrets::Whereabouts,
     settings::OperatorSettings,
     source::Spot,

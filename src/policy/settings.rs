@@ -5,11 +5,12 @@ use std::{net::SocketAddr, time::Duration};
 use ipnet::IpNet;
 
 use crate::{
+    credentials,
     dialect::{Fitting, Serves},
     ledger,
     limit::Rate,
     notification,
-    operator::{breaker, credentials},
+    operator::breaker,
     outbound::Trust,
     qod::OperatorId,
     tls,

@@ -16,7 +16,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::operator::credentials::{Authorization, Proof};
+use crate::credentials::{Authorization, Proof};
 use crate::qod::{
     BitRate, Country, L4sQueue, ProfileStatus, QosProfile, RateUnit, Rates, ServiceClass,
 };

@@ -15,6 +15,7 @@ const FLOORS: &[&str] = &[
     "outbound", // the ground
     "dialect",
     "identity",
+    "credentials",
     "access",
     "limit",
     "route",

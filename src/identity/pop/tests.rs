@@ -1,6 +1,6 @@
 //! A builder of proofs written after T-Mobile's description alone: what it builds holds, and holds for
 //! that one request. (That what *we* sign is what the description asks for is tried beside the signing,
-//! in `operator::credentials`.)
+//! in `credentials`.)
 
 use std::fmt::Write as _;
 

@@ -1,9 +1,13 @@
 //! At which of its endpoints an operator is called.
 
 use super::*;
-use crate::outbound::{
-    Outbound,
-    tests::peer::{Peer, Reply, status},
+use crate::{
+    clock::Clock,
+    metrics::Metrics,
+    outbound::{
+        Outbound,
+        tests::peer::{Peer, Reply, status},
+    },
 };
 
 fn caller() -> Caller {

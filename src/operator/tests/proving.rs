@@ -2,13 +2,15 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{
-    super::credentials::{Authorization, Method as Proving, OAuth2, Settings as Shows},
-    *,
-};
-use crate::outbound::{
-    Outbound,
-    tests::peer::{Peer, Reply, status},
+use super::*;
+use crate::{
+    clock::Clock,
+    credentials::{Authorization, Method as Proving, OAuth2, Settings as Shows},
+    metrics::Metrics,
+    outbound::{
+        Outbound,
+        tests::peer::{Peer, Reply, status},
+    },
 };
 
 fn caller() -> Caller {

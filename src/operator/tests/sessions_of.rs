@@ -8,6 +8,8 @@ use tokio::{
 
 use super::*;
 use crate::{
+    clock::Clock,
+    metrics::Metrics,
     outbound::Outbound,
     qod::{Kind, Written},
 };

@@ -9,7 +9,7 @@ use aws_lc_rs::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::*;
-use crate::operator::credentials::{Authorization, Method, Proof};
+use crate::credentials::{Authorization, Method, Proof};
 
 /// The shipped folder with a key on P-256 in it.
 fn folder() -> Folder {
@@ -37,7 +37,7 @@ fn with(folder: &Folder, lines: &str) -> Result<Policy, Vec<String>> {
 const OAUTH2: &str = "oauth2:\n  token_url: https://a.example/token\n  client_id: me\n";
 
 #[track_caller]
-fn shown(lines: &str) -> crate::operator::credentials::Settings {
+fn shown(lines: &str) -> crate::credentials::Settings {
     let policy = with(&folder(), lines).unwrap();
     let find = |operator: &OperatorSettings| &*operator.id.0 == "magenta-de";
     policy.operators.into_iter().find(find).unwrap().credentials

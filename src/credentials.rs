@@ -8,10 +8,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, header};
 
-use super::Caller;
 use crate::{
     kept::{Kept, LOOK_EVERY},
-    outbound::sensitive,
+    outbound::{Caller, sensitive},
     qod::{OperatorId, Secret},
 };
 
@@ -25,9 +24,12 @@ mod tokens;
 pub use self::{
     key::SigningKey,
     oauth2::{Assertion, Method, OAuth2},
+    proof::Signed,
 };
-pub(super) use self::{proof::Signed, tokens::Token};
-use self::{proof::proof_of, tokens::Tokens};
+use self::{
+    proof::proof_of,
+    tokens::{Token, Tokens},
+};
 
 /// What is shown to an operator.
 #[derive(Debug, Default)]
@@ -111,7 +113,7 @@ fn header_value(scheme: &str, secret: &Secret) -> Result<HeaderValue, String> {
 }
 
 /// What is shown to an operator, kept good.
-pub(super) struct Credentials {
+pub struct Credentials {
     authorization: Source,
     proof: Option<(HeaderName, Proof)>,
     headers: Vec<(HeaderName, Kept<HeaderValue>)>,
@@ -124,7 +126,9 @@ enum Source {
 }
 
 /// What one call shows in `Authorization`.
-pub(super) enum Shown {
+pub struct Shown(Value);
+
+enum Value {
     Nothing,
     Fixed(Arc<HeaderValue>),
     Fetched(Arc<Token>),
@@ -132,7 +136,7 @@ pub(super) enum Shown {
 
 impl Credentials {
     /// `proof_header` is the dialect's; a fetch of a token may take as long as a call.
-    pub(super) fn new(
+    pub fn new(
         settings: Settings,
         operator: &OperatorId,
         proof_header: Option<&'static str>,
@@ -155,22 +159,19 @@ impl Credentials {
     }
 
     /// What a call is to show in `Authorization`, waited for no longer than so long.
-    pub(super) async fn authorize(
-        &self,
-        caller: &Caller,
-        within: Duration,
-    ) -> Result<Shown, NoToken> {
+    pub async fn authorize(&self, caller: &Caller, within: Duration) -> Result<Shown, NoToken> {
         match &self.authorization {
-            Source::Nothing => Ok(Shown::Nothing),
+            Source::Nothing => Ok(Value::Nothing),
             Source::Fixed(value) => {
-                Ok(Shown::Fixed(value.current(&caller.clock, LOOK_EVERY).await))
+                Ok(Value::Fixed(value.current(&caller.clock, LOOK_EVERY).await))
             }
-            Source::Fetched(tokens) => tokens.token(caller, within).await.map(Shown::Fetched),
+            Source::Fetched(tokens) => tokens.token(caller, within).await.map(Value::Fetched),
         }
+        .map(Shown)
     }
 
     /// Puts all that a call shows into its header.
-    pub(super) async fn put(
+    pub async fn put(
         &self,
         shown: &Shown,
         signed: &Signed<'_>,
@@ -200,9 +201,9 @@ impl Credentials {
 
     /// The operator does not take what a call showed. Is it worth calling once more, with another
     /// token?
-    pub(super) fn reject(&self, shown: &Shown, caller: &Caller) -> bool {
-        match (&self.authorization, shown) {
-            (Source::Fetched(tokens), Shown::Fetched(token)) => tokens.reject(token, &caller.clock),
+    pub fn reject(&self, shown: &Shown, caller: &Caller) -> bool {
+        match (&self.authorization, &shown.0) {
+            (Source::Fetched(tokens), Value::Fetched(token)) => tokens.reject(token, &caller.clock),
             _ => false,
         }
     }
@@ -210,10 +211,10 @@ impl Credentials {
 
 impl Shown {
     fn value(&self) -> Option<&HeaderValue> {
-        match self {
-            Self::Nothing => None,
-            Self::Fixed(value) => Some(value),
-            Self::Fetched(token) => Some(&token.authorization),
+        match &self.0 {
+            Value::Nothing => None,
+            Value::Fixed(value) => Some(value),
+            Value::Fetched(token) => Some(&token.authorization),
         }
     }
 }

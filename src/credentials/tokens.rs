@@ -11,13 +11,13 @@ use http::{HeaderName, HeaderValue, Method, header};
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
-    Caller, Kept, NoToken, SigningKey,
+    Kept, NoToken, SigningKey,
     oauth2::{self, Granted, OAuth2},
     proof::{Signed, proof_of},
 };
 use crate::{
     clock::{Clock, Tick},
-    outbound::{Call, Sent},
+    outbound::{Call, Caller, Sent},
     qod::OperatorId,
 };
 
@@ -36,7 +36,7 @@ pub(super) struct Tokens {
 }
 
 /// A token that was granted.
-pub(in crate::operator) struct Token {
+pub(super) struct Token {
     pub(super) authorization: HeaderValue,
     due: Tick,
     over: Tick,

@@ -13,11 +13,13 @@ use crate::{
 
 /// What of a call is signed: the very bytes that are sent.
 #[derive(Clone, Copy)]
-pub(in crate::operator) struct Signed<'a> {
-    pub(in crate::operator) method: &'a Method,
+pub struct Signed<'a> {
+    /// The method.
+    pub method: &'a Method,
     /// Path and query.
-    pub(in crate::operator) target: &'a str,
-    pub(in crate::operator) body: &'a [u8],
+    pub target: &'a str,
+    /// All of it.
+    pub body: &'a [u8],
 }
 
 /// A proof over a call and what it shows in `Authorization`, good for two minutes.
