@@ -7,13 +7,14 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use quick_cache::sync;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 use tracing::{info, warn};
@@ -29,14 +30,20 @@ use crate::{
     outbound::{Endpoint, Outbound, Trust},
 };
 
+mod pace;
 #[cfg(test)]
 mod tests;
 
-/// Between two fetches of one set, whoever asks for them. In between every unknown key is unknown
-/// at once, so a flood of made-up names costs the issuer one fetch in this time.
-const FETCH_APART: Duration = Duration::from_secs(10);
+use self::pace::Pace;
+
 const FETCH_WITHIN: Duration = Duration::from_secs(5);
+const REFRESH_MIN: Duration = Duration::from_secs(10);
 const REFRESH_MAX: Duration = Duration::from_hours(12);
+
+/// How long a name is not looked for again that a fetch has just shown to be nobody's. Its token may
+/// be there before its key is, and whoever guesses the next name must not keep it out for long.
+const UNKNOWN_FOR: Duration = pace::REFILL;
+const UNKNOWN_MAX: usize = 1024;
 
 /// How long keys are believed after they were last seen. An issuer that is down for longer has
 /// had time to withdraw one without our knowing.
@@ -49,12 +56,18 @@ pub(super) struct Keyring {
     source: Source,
     held: ArcSwapOption<Held>,
     // Held while fetching, so that there is one fetch at a time.
-    last_attempt: Mutex<Option<Tick>>,
+    pace: Mutex<Pace>,
+    // How many fetches are over.
+    fetches: AtomicU64,
+    unknown: sync::Cache<Name, Tick>,
     outbound: Outbound,
     trust: Trust,
     clock: Clock,
     metrics: Metrics,
 }
+
+/// What a token says of the key that it is signed with.
+type Name = (Option<Box<str>>, Algorithm);
 
 enum Source {
     File { path: PathBuf, in_vain: AtomicBool },
@@ -96,7 +109,9 @@ impl Keyring {
             algorithms: issuer.algorithms.clone(),
             source,
             held: ArcSwapOption::empty(),
-            last_attempt: Mutex::new(None),
+            pace: Mutex::default(),
+            fetches: AtomicU64::new(0),
+            unknown: sync::Cache::new(UNKNOWN_MAX),
             outbound,
             trust: issuer.trust.clone(),
             clock,
@@ -125,10 +140,11 @@ impl Keyring {
             return Err(Reason::Algorithm.into());
         }
         let found = match self.find(jws) {
-            None | Some(Err(NoKey::Unknown)) => {
+            None => {
                 self.fetch_detached().await;
                 self.find(jws)
             }
+            Some(Err(NoKey::Unknown)) => self.look_for(jws).await,
             found @ Some(_) => found,
         };
         match found.ok_or(Unauthenticated::KeysUnavailable)? {
@@ -171,6 +187,24 @@ impl Keyring {
         }
     }
 
+    /// Looks whether a key that is not known has been published since.
+    async fn look_for(self: &Arc<Self>, jws: &Jws<'_>) -> Option<Result<(Arc<Key>, u64), NoKey>> {
+        let name: Name = (jws.kid.clone(), jws.algorithm);
+        if self.unknown.get(&name).is_some_and(|until| self.clock.tick() < until) {
+            return Some(Err(NoKey::Unknown));
+        }
+        let before = self.held.load_full();
+        self.fetch_detached().await;
+        let found = self.find(jws);
+        let held = self.held.load();
+        let sets = held.as_ref().zip(before.as_ref());
+        let is_news = sets.is_some_and(|(held, before)| !Arc::ptr_eq(held, before));
+        if is_news && matches!(found, Some(Err(NoKey::Unknown))) {
+            self.unknown.insert(name, self.clock.tick() + UNKNOWN_FOR);
+        }
+        found
+    }
+
     fn find(&self, jws: &Jws<'_>) -> Option<Result<(Arc<Key>, u64), NoKey>> {
         let held = self.held.load();
         let held = held.as_ref().filter(|held| self.may_be_believed(held))?;
@@ -187,27 +221,32 @@ impl Keyring {
     /// Fetches on a task of its own: a caller who goes away must not break off what others wait
     /// for, or hanging up often enough would keep new keys out.
     async fn fetch_detached(self: &Arc<Self>) {
-        if let Ok(last_attempt) = self.last_attempt.try_lock()
-            && self.is_recent(*last_attempt)
+        let before = self.fetches.load(Ordering::Acquire);
+        if let Ok(pace) = self.pace.try_lock()
+            && !pace.permits(self.clock.tick())
         {
             return;
         }
         let keyring = Arc::clone(self);
-        let ended = tokio::spawn(async move { keyring.fetch().await }).await;
+        let ended = tokio::spawn(async move { keyring.fetch(before).await }).await;
         if ended.is_err() {
             warn!(issuer = &*self.issuer, "a fetch of keys was broken off");
         }
     }
 
-    async fn fetch(&self) {
+    /// Fetches, unless somebody has since there were so many fetches.
+    async fn fetch(&self, before: u64) {
         let Source::Url { url, is_document, .. } = &self.source else { return };
-        let mut last_attempt = self.last_attempt.lock().await;
-        if self.is_recent(*last_attempt) {
+        let mut pace = self.pace.lock().await;
+        let now = self.clock.tick();
+        if self.fetches.load(Ordering::Acquire) != before || !pace.permits(now) {
             return;
         }
-        *last_attempt = Some(self.clock.tick());
+        pace.begun(now);
         let body = self.download(url, *is_document).await;
         let taken = body.and_then(|body| self.take(&body).map_err(|no_keys| no_keys.to_string()));
+        pace.ended(taken.is_ok(), self.clock.tick());
+        self.fetches.fetch_add(1, Ordering::Release);
         self.metrics.jwks_fetched(&self.issuer, taken.is_ok());
         if let Err(fault) = taken {
             warn!(issuer = &*self.issuer, fault, "keys cannot be fetched");
@@ -225,10 +264,6 @@ impl Keyring {
         // The document is read anew each time: keys may move.
         let document = fetch(url, discovery::DOCUMENT_BYTES_MAX).await?;
         fetch(&discovery::keys_url(&document, &self.issuer)?, jwks::BODY_BYTES_MAX).await
-    }
-
-    fn is_recent(&self, attempt: Option<Tick>) -> bool {
-        attempt.is_some_and(|at| self.clock.elapsed(at) < FETCH_APART)
     }
 
     /// Holds a new set. A set with nothing to verify with is an accident, and the old one stays.
@@ -263,8 +298,8 @@ fn check_url(url: &str, refresh: Duration) -> Result<(), String> {
     if !endpoint.is_tls() && !endpoint.is_loopback() {
         return Err("the keys' URL: expected https, or http on this machine".to_owned());
     }
-    if refresh < FETCH_APART || refresh > REFRESH_MAX {
-        return Err(format!("expected a refresh from {FETCH_APART:?} to {REFRESH_MAX:?}"));
+    if refresh < REFRESH_MIN || refresh > REFRESH_MAX {
+        return Err(format!("expected a refresh from {REFRESH_MIN:?} to {REFRESH_MAX:?}"));
     }
     Ok(())
 }

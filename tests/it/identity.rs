@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde_json::json;
@@ -137,11 +137,55 @@ fn nobody_notices_that_keys_are_rotated() {
     assert!(sent.into_inner() > 10);
     assert_eq!(failed.into_inner().unwrap(), []);
     let (before, began) = (issuer.requests().len(), Instant::now());
-    // Keys that nobody has are looked for once in ten seconds at most, whoever asks.
     for number in 0..50 {
         let token = generations[0].token_named(&format!("made-up-{number}"), &claims("app", SCOPE));
         assert_eq!(status(edge, &token), 401);
     }
     let looked = issuer.requests().len() - before;
-    assert!(looked as u64 <= 1 + began.elapsed().as_secs() / 10, "{looked}");
+    assert!(looked as u64 <= fetches_max(began), "{looked}");
+}
+
+/// How often an issuer may have been asked for its keys since then: a burst, and one in five seconds.
+fn fetches_max(began: Instant) -> u64 {
+    3 + began.elapsed().as_secs() / 5
+}
+
+#[test]
+fn a_flood_of_made_up_key_names_keeps_no_new_key_out() {
+    let (old, new) = (Keys::new(), Keys::new());
+    let published = Arc::new(Mutex::new(named(&old, "old")));
+    let served = Arc::clone(&published);
+    let mut issuer = None;
+    let world = world(|world| {
+        let address = world.at(9200);
+        issuer = Some(Fixture::start(address, move |_| {
+            answer(200, &format!(r#"{{"keys":[{}]}}"#, served.lock().unwrap())).into()
+        }));
+        // It is not due again while this goes on.
+        format!("jwks_url: \"http://{address}/keys\"\n    jwks_refresh: 1h")
+    });
+    let (edge, issuer) = (world.edge(), issuer.unwrap());
+    let token = |keys: &Keys, kid: &str| keys.token_named(kid, &claims("app", SCOPE));
+    let (over, flooded) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (before, began) = (issuer.requests().len(), Instant::now());
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                // If the other side fails, this ends too.
+                let goes_on = || began.elapsed() < Duration::from_mins(2);
+                while !over.load(Ordering::SeqCst) && goes_on() {
+                    let number = flooded.fetch_add(1, Ordering::SeqCst);
+                    assert_eq!(status(edge, &token(&old, &format!("made-up-{number}"))), 401);
+                }
+            });
+        }
+        wait_for("a flood", || flooded.load(Ordering::SeqCst) > 20);
+        assert_eq!(status(edge, &token(&old, "old")), 404);
+        *published.lock().unwrap() = named(&new, "new");
+        wait_for("the new key to be known", || status(edge, &token(&new, "new")) == 404);
+        assert_eq!(status(edge, &token(&old, "old")), 401, "it was withdrawn");
+        over.store(true, Ordering::SeqCst);
+    });
+    let fetched = issuer.requests().len() - before;
+    assert!(fetched > 0 && fetched as u64 <= fetches_max(began), "{fetched}");
 }

@@ -2,7 +2,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 
-use super::*;
+use super::{
+    pace::{APART, BURST, FAILED_APART, REFILL},
+    *,
+};
 use crate::identity::{
     Discovery, Identity,
     tests::{
@@ -48,7 +51,7 @@ async fn a_new_key_is_found_by_its_name_and_an_old_one_forgotten() {
     for token in [&old, &kept] {
         assert_eq!(outcome(&identity, token).await, Ok("verified"));
     }
-    clock.advance(FETCH_APART);
+    clock.advance(FAILED_APART);
     authority.serves(&set(&[ED25519.jwk(), RSA.jwk()]));
     assert_eq!(outcome(&identity, &old).await, Ok("hit"));
     assert_eq!(outcome(&identity, &ED25519.token(&claims())).await, Ok("verified"));
@@ -71,18 +74,20 @@ async fn the_same_set_again_keeps_what_was_verified() {
     assert_eq!(outcome(&identity, &token).await, Ok("hit"));
 }
 
+fn made_up(number: usize) -> String {
+    let header = json!({"alg": "ES256", "kid": format!("made-up-{number}")});
+    P256.token_of(&header.to_string(), &claims().to_string())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn made_up_key_names_cost_the_issuer_little() {
     let (authority, clock) = (Authority::start().await, clock());
     authority.serves(&set(&[P256.jwk()]));
     let identity = served_by(&authority, &clock).await;
-    for round in 0..6 {
-        clock.advance(FETCH_APART);
+    let flood = async |round: usize| {
         let mut flood = Vec::new();
         for number in 0..100 {
-            let header = json!({"alg": "ES256", "kid": format!("made-up-{round}-{number}")});
-            let token = P256.token_of(&header.to_string(), &claims().to_string());
-            let identity = Arc::clone(&identity);
+            let (identity, token) = (Arc::clone(&identity), made_up(round * 100 + number));
             flood.push(tokio::spawn(async move { outcome(&identity, &token).await }));
         }
         for one in flood {
@@ -90,9 +95,81 @@ async fn made_up_key_names_cost_the_issuer_little() {
         }
         let good = P256.token(&claims_with("jti", json!(round)));
         assert_eq!(outcome(&identity, &good).await, Ok("verified"));
+    };
+    // A burst, one in each second, then one in each five.
+    flood(0).await;
+    let seconds = 60;
+    for second in 1..=seconds {
+        clock.advance(APART);
+        flood(second).await;
     }
-    // One at the start, and one in each ten seconds.
-    assert_eq!(authority.fetches(), 7);
+    let refills = seconds / usize::try_from(REFILL.as_secs()).unwrap();
+    assert_eq!(authority.fetches(), usize::try_from(BURST).unwrap() + refills);
+}
+
+#[tokio::test]
+async fn a_flood_of_made_up_names_keeps_no_new_key_out_for_long() {
+    let (authority, clock) = (Authority::start().await, clock());
+    authority.serves(&set(&[P256.jwk()]));
+    let identity = served_by(&authority, &clock).await;
+    clock.advance(APART);
+    let flood = async |names: std::ops::Range<usize>| {
+        for number in names {
+            assert_eq!(outcome(&identity, &made_up(number)).await, refused(Reason::Key));
+        }
+    };
+    // One after the other, none of them waiting for another's fetch.
+    flood(0..100).await;
+    assert_eq!(authority.fetches(), 2);
+    authority.serves(&set(&[RSA.jwk()]));
+    clock.advance(APART);
+    assert_eq!(outcome(&identity, &RSA.token(&claims())).await, Ok("verified"));
+    assert_eq!(authority.fetches(), 3);
+
+    // However long it lasts, the key is there with the next fetch, whoever caused it.
+    for second in 0..20 {
+        clock.advance(APART);
+        flood(second * 100 + 100..second * 100 + 110).await;
+    }
+    authority.serves(&set(&[ED25519.jwk()]));
+    let new = ED25519.token(&claims());
+    let mut waited = 0;
+    while outcome(&identity, &new).await != Ok("verified") {
+        clock.advance(APART);
+        waited += 1;
+        flood(10_000 + waited * 10..10_010 + waited * 10).await;
+    }
+    assert!(waited <= usize::try_from(REFILL.as_secs()).unwrap(), "{waited}");
+}
+
+#[tokio::test]
+async fn a_name_that_was_just_looked_for_in_vain_costs_nothing_for_a_while() {
+    let (authority, clock) = (Authority::start().await, clock());
+    authority.serves(&set(&[P256.jwk()]));
+    let identity = served_by(&authority, &clock).await;
+    clock.advance(APART);
+    let new = RSA.token(&claims());
+    for _ in 0..4 {
+        assert_eq!(outcome(&identity, &new).await, refused(Reason::Key));
+        clock.advance(APART);
+    }
+    assert_eq!(authority.fetches(), 2);
+    // Another name may be new nonetheless, and what it brings in is known at once.
+    authority.serves(&set(&[RSA.jwk()]));
+    assert_eq!(outcome(&identity, &made_up(0)).await, refused(Reason::Key));
+    assert_eq!(outcome(&identity, &new).await, Ok("verified"));
+    assert_eq!(authority.fetches(), 3);
+
+    // It is looked for again after that time.
+    let newer = ED25519.token(&claims());
+    clock.advance(APART);
+    assert_eq!(outcome(&identity, &newer).await, refused(Reason::Key));
+    authority.serves(&set(&[ED25519.jwk()]));
+    clock.advance(UNKNOWN_FOR.saturating_sub(Duration::from_millis(1)));
+    assert_eq!(outcome(&identity, &newer).await, refused(Reason::Key));
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(outcome(&identity, &newer).await, Ok("verified"));
+    assert_eq!(authority.fetches(), 5);
 }
 
 #[tokio::test]
@@ -100,7 +177,7 @@ async fn only_a_name_of_a_trusted_issuer_is_looked_up() {
     let (authority, clock) = (Authority::start().await, clock());
     authority.serves(&set(&[P256.jwk()]));
     let identity = served_by(&authority, &clock).await;
-    clock.advance(FETCH_APART);
+    clock.advance(FAILED_APART);
     let stranger = claims_with("iss", json!(authority.url.clone()));
     assert_eq!(outcome(&identity, &P256.token(&stranger)).await, refused(Reason::Issuer));
     for member in ["jku", "x5u"] {
@@ -152,7 +229,7 @@ async fn an_outage_leaves_known_keys_good_for_a_day() {
     clock.advance(Duration::from_millis(1));
     assert!(!identity.ready());
     assert_eq!(outcome(&identity, &token).await, Err(Unauthenticated::KeysUnavailable));
-    clock.advance(FETCH_APART);
+    clock.advance(FAILED_APART);
     authority.serves(&set(&[P256.jwk()]));
     assert_eq!(outcome(&identity, &token).await, Ok("verified"));
 }
@@ -183,7 +260,7 @@ async fn a_cold_start_with_a_dead_issuer_recovers_by_itself() {
     let before = authority.fetches();
     assert!(before <= 2);
     authority.serves(&set(&[P256.jwk()]));
-    clock.advance(FETCH_APART);
+    clock.advance(FAILED_APART);
     stampede(Ok(())).await;
     assert_eq!(authority.fetches(), before + 1);
     assert!(identity.ready());
@@ -194,7 +271,7 @@ async fn a_caller_who_hangs_up_does_not_break_off_the_fetch() {
     let (authority, clock) = (Authority::start().await, clock());
     authority.serves(&set(&[P256.jwk()]));
     let identity = served_by(&authority, &clock).await;
-    clock.advance(FETCH_APART);
+    clock.advance(FAILED_APART);
     authority.serves(&set(&[RSA.jwk()]));
     let token = RSA.token(&claims());
     {
@@ -226,7 +303,7 @@ async fn keys_are_found_by_what_their_issuer_publishes() {
         authority.serves(&set(&[P256.jwk()]));
         identity.warm_up().await;
         assert!(!identity.ready(), "it is of another issuer");
-        clock.advance(FETCH_APART);
+        clock.advance(FAILED_APART);
         authority.serves_at("/.well-known/", &document(&issuer));
         identity.refresh().await;
         assert!(identity.ready());
