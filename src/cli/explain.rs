@@ -72,7 +72,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let rules = Rules::new(serve::load(&arguments.policies)?, &caller, None)?;
     let Arguments { client, dialect, from, .. } = arguments;
     let (client, dialect) = (client.as_str().into(), dialect.clone());
-    let question = Question { client, dialect, about, from: *from };
+    let question = Question { client, dialect, about, from: *from, reads_tables: true };
     let told = rules.explain(&question, caller.clock.now()).map_err(|error| error.to_string())?;
     tell(&told, arguments.json);
     Ok(ExitCode::SUCCESS)

@@ -2,7 +2,7 @@
 //! ledger or an operator, so that nothing is touched. Each step asks the room that decides it, in the
 //! order of the way itself; a test holds both against each other.
 
-use std::sync::Arc;
+use std::{cmp::Reverse, path::Path, sync::Arc};
 
 use serde_json::{Value, json};
 
@@ -16,6 +16,7 @@ use crate::{
         ClientId, CreateSession, Device, IdentifierKind, Moment, Operation, OperatorId, Problem,
     },
     refusal::Refusal,
+    route::Match,
 };
 
 /// What would come of it, and how.
@@ -88,6 +89,7 @@ struct Steps<'r> {
     rules: &'r Rules,
     told: Vec<Step>,
     decided: Decided,
+    with_lines: bool,
 }
 
 impl Rules {
@@ -98,7 +100,12 @@ impl Rules {
     pub fn explain(&self, question: &Question, now: Moment) -> Result<Explanation, NoAnswer> {
         let dialect = self.dialects.named(&question.dialect);
         let dialect = dialect.ok_or_else(|| NoAnswer::Dialect(question.dialect.clone()))?;
-        let mut steps = Steps { rules: self, told: Vec::new(), decided: Decided::default() };
+        let mut steps = Steps {
+            rules: self,
+            told: Vec::new(),
+            decided: Decided::default(),
+            with_lines: question.reads_tables,
+        };
         let outcome = match steps.walk(dialect, question, now) {
             Ok((operator, body)) => Foreseen::Asked { operator: operator.id().clone(), body },
             Err(refusal) => {
@@ -185,7 +192,7 @@ impl<'r> Steps<'r> {
     fn route(&mut self, device: &Device) -> Result<&'r Arc<Operator>, Refusal> {
         let rules = self.rules;
         self.say("device", format!("it has {}", kinds(device)), None);
-        for (matching, place) in rules.written.routes_of(device) {
+        for (matching, place) in self.routes_of(device) {
             self.say("route", format!("{matching} is its own"), Some(place));
         }
         let found = rules.routes.find(device)?;
@@ -201,6 +208,23 @@ impl<'r> Steps<'r> {
             ..Decided::default()
         };
         Ok(operator)
+    }
+
+    // All that lead somewhere, the most specific of each kind first.
+    fn routes_of(&self, device: &Device) -> Vec<(Match, String)> {
+        let own = self.rules.written.routes_of(device);
+        let mut routes: Vec<_> =
+            own.into_iter().map(|(matching, place)| (matching.clone(), place)).collect();
+        for table in self.rules.routes.tables() {
+            let file = table.file().and_then(Path::file_name).unwrap_or_default().display();
+            routes.extend(table.routes_of(device).into_iter().map(|matching| {
+                let line = self.with_lines.then(|| table.line_of(&matching)).flatten();
+                let place = line.map_or_else(|| file.to_string(), |line| format!("{file}:{line}"));
+                (matching, place)
+            }));
+        }
+        routes.sort_by_key(|(matching, _)| Reverse(matching.specificity()));
+        routes
     }
 
     fn session(

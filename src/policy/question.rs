@@ -15,6 +15,8 @@ pub struct Question {
     pub about: About,
     /// Where it calls from, if that matters.
     pub from: Option<IpAddr>,
+    /// May it take its time, and read tables of routes again for the lines that decide?
+    pub reads_tables: bool,
 }
 
 /// A create, or a device alone.

@@ -204,6 +204,7 @@ impl File {
                 dialect: entry.dialect,
                 about,
                 from: entry.from.map(|address| address.0),
+                reads_tables: false,
             };
             let (file, line) = (file.to_owned(), at.line());
             Some(Trial { file, line, name: entry.name, question, expected: expected? })

@@ -34,6 +34,11 @@ impl<P: Prefix + Copy> Addresses<P> {
         self.0.len()
     }
 
+    /// The longest route around all of `net`.
+    pub(super) fn around(&self, net: &P) -> Option<P> {
+        self.0.get_lpm(net).map(|(around, _)| around)
+    }
+
     /// A network that both have a route for, to different operators.
     pub(super) fn clash(&self, other: &Self) -> Option<P> {
         let (few, many) = if self.len() < other.len() { (self, other) } else { (other, self) };

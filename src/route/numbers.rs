@@ -64,6 +64,12 @@ impl NumberPrefix {
             .then_some(Self { digits, length })
     }
 
+    /// The first digits of a number.
+    pub(super) fn of_number(number: PhoneNumber, length: u32) -> Option<Self> {
+        let behind = length_of(number.digits()).checked_sub(length)?;
+        Self::of_digits(number.digits() / 10_u64.checked_pow(behind)?)
+    }
+
     pub(super) const fn digits(self) -> u64 {
         self.digits
     }

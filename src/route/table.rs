@@ -21,6 +21,7 @@ use crate::qod::{OperatorId, PhoneNumber};
 mod compiled;
 mod csv;
 mod gather;
+mod places;
 mod rows;
 mod whole;
 

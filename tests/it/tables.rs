@@ -38,6 +38,15 @@ fn numbers_from_a_table_are_served_and_follow_it_when_it_is_exchanged() {
     create("+4930123457").expect(404);
     assert_eq!((world.books(OLD).len(), world.books(NEW).len()), (2, 0));
 
+    // Which row decides is told; without reading the file again, which file.
+    let folder = world.folder.display().to_string();
+    let about = ["explain", "--policies", &folder, "--client", "app", "--dialect", NEW];
+    let about = [&about[..], &["--device", "+4930123456"]].concat();
+    let (well, said) = World::run(&about);
+    assert!(well && said.contains("number +4930123456 is its own  (ported.csv:2)"), "{said}");
+    let (well, said) = World::run(&[&about[..], &["--running"]].concat());
+    assert!(well && said.contains("number +4930123456 is its own  (ported.csv)"), "{said}");
+
     // Compiled it is the same to whoever asks, and is taken at a rename.
     let before = world.policy();
     let source = world.put("next.csv", &ported(NEW)).display().to_string();

@@ -80,6 +80,7 @@ fn read(query: &str) -> Result<(Question, bool), String> {
         dialect: dialect.ok_or_else(|| missing("dialect"))?,
         about: about.ok_or_else(|| missing("body` or `device"))?,
         from,
+        reads_tables: false,
     };
     Ok((question, in_lines))
 }

@@ -245,6 +245,35 @@ fn the_most_specific_route_is_taken_wherever_it_stands() {
     }
 }
 
+#[test]
+fn a_table_tells_which_of_its_routes_a_device_meets_and_on_which_line() {
+    let folder = Folder::new();
+    let csv = "\u{feff}number,number_prefix,network,operator\r\n\n+4915100000001,,,a\n,+4915,,b\n,+49151,,a\n\
+               ,,198.51.100.0/24,a\n,,198.51.100.128/25,b\n,,2001:db8::/32,b\n";
+    let table = Table::open(&folder.write("in.csv", csv), &[]).unwrap();
+    let lines = |device: &Device| {
+        let routes = table.routes_of(device);
+        routes.iter().map(|own| (own.to_string(), table.line_of(own))).collect::<Vec<_>>()
+    };
+    let told = |text: &str, line| (text.to_owned(), Some(line));
+    let whole = told("number +4915100000001", 3);
+    assert_eq!(lines(&phone("+4915100000001")), [whole, told("number_prefix +49151", 5)]);
+    assert_eq!(lines(&phone("+4915200000001")), [told("number_prefix +4915", 4)]);
+    assert_eq!(lines(&phone("+4416000000001")), []);
+    let upper = at_ipv4("198.51.100.200".parse().unwrap());
+    assert_eq!(lines(&upper), [told("network 198.51.100.128/25", 7)]);
+    let net = at_ipv6("2001:db8:1::/64".parse().unwrap());
+    assert_eq!(lines(&net), [told("network 2001:db8::/32", 8)]);
+
+    // Compiled it has no lines, and one whose file has gone has none any more.
+    fs::write(folder.0.join("out"), folder.compiled(csv)).unwrap();
+    let compiled = Table::open(&folder.0.join("out"), &[]).unwrap();
+    assert_eq!(compiled.routes_of(&upper), table.routes_of(&upper));
+    assert_eq!(compiled.line_of(&compiled.routes_of(&upper)[0]), None);
+    fs::remove_file(folder.0.join("in.csv")).unwrap();
+    assert_eq!(table.line_of(&table.routes_of(&upper)[0]), None);
+}
+
 fn digits() -> impl Strategy<Value = u64> {
     let edges = [10_000, 65_535, 65_536, 99_999, 131_071, 999_999_999_999_999];
     prop_oneof![
