@@ -10,9 +10,9 @@ use crate::{
 
 /// A test that was run.
 #[derive(Clone, Debug)]
-pub struct Tried<'t> {
+pub struct Tried {
     /// Which one.
-    pub trial: &'t Trial,
+    pub trial: Trial,
     /// What came otherwise; nothing, if all came as it was expected.
     pub missed: Option<Missed>,
 }
@@ -39,7 +39,7 @@ pub struct Unmet {
 
 impl Rules {
     /// Runs a test. Nothing is touched, and no operator called.
-    pub fn try_out<'t>(&self, trial: &'t Trial, now: Moment) -> Tried<'t> {
+    pub fn try_out(&self, trial: Trial, now: Moment) -> Tried {
         let missed = match self.explain(&trial.question, now) {
             Ok(told) => {
                 let unmet = unmet(&trial.expected, &told);
@@ -112,7 +112,7 @@ fn no_of(Problem { status, code, kind, .. }: &Problem) -> String {
     format!("refused {status} {code} {}", kind.name())
 }
 
-impl Tried<'_> {
+impl Tried {
     /// Did all come as it was expected?
     pub const fn passed(&self) -> bool {
         self.missed.is_none()
@@ -120,7 +120,7 @@ impl Tried<'_> {
 
     /// The same for people: where the test stands and what came otherwise, a line each.
     pub fn lines(&self) -> Vec<String> {
-        let Trial { file, line, name, .. } = self.trial;
+        let Trial { file, line, name, .. } = &self.trial;
         let Some(Missed { unmet, steps }) = &self.missed else { return Vec::new() };
         let head = format!("{}:{line}: {name}", file.display());
         let unmet = unmet.iter().map(|Unmet { key, expected, came }| {
@@ -132,7 +132,7 @@ impl Tried<'_> {
 
     /// The same for programs.
     pub fn to_json(&self) -> Value {
-        let Trial { file, line, name, .. } = self.trial;
+        let Trial { file, line, name, .. } = &self.trial;
         let mut told = json!({
             "file": file.display().to_string(),
             "line": line,
@@ -147,5 +147,46 @@ impl Tried<'_> {
             members.insert("steps".to_owned(), json!(steps));
         }
         told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{
+        clock::Clock,
+        metrics::Metrics,
+        operator::Caller,
+        outbound::Outbound,
+        policy::{load, load_trials},
+    };
+
+    #[test]
+    fn what_came_of_each_test_is_there_for_programs() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+        let (clock, metrics) = (Clock::system(), Metrics::new().unwrap());
+        let now = clock.now();
+        let caller = Caller { outbound: Outbound::new(), clock, metrics };
+        let rules = Rules::new(load(&folder).unwrap(), &caller, None).unwrap();
+        let mut trial = load_trials(&folder).unwrap().swap_remove(0);
+        let told = rules.try_out(trial.clone(), now).to_json();
+        let file = folder.join("tests/shipped.yaml");
+        assert_eq!(
+            told,
+            json!({ "file": file, "line": 7, "name": trial.name, "passed": true }),
+            "{told:#}"
+        );
+        let Expected::Asked(asked) = &mut trial.expected else { panic!("{trial:?}") };
+        asked.operator = "magenta-de".into();
+        asked.by = None;
+        let told = rules.try_out(trial, now).to_json();
+        assert_eq!(told["passed"], false);
+        let unmet = json!([
+            { "key": "operator", "expected": "magenta-de", "came": "telefonica-es" }
+        ]);
+        assert_eq!(told["unmet"], unmet);
+        assert!(told["steps"][0].as_str().unwrap().starts_with("client    sandbox: "), "{told:#}");
     }
 }

@@ -5,31 +5,29 @@ use std::path::Path;
 use crate::{
     cli::terminal,
     gateway::{Rules, Tried},
-    policy::{self, Trial},
+    policy::{self, Fault},
     qod::Moment,
 };
 
-/// Reads the tests of a folder; what is wrong with them comes one fault a line.
-pub(super) fn load(folder: &Path) -> Result<Vec<Trial>, String> {
-    policy::load_trials(folder).map_err(|faults| {
-        let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        format!("the tests cannot be read\n{}", lines.join("\n"))
-    })
+/// Reads the tests of a folder and runs them all.
+pub(super) fn run(folder: &Path, rules: &Rules, now: Moment) -> Result<Vec<Tried>, Vec<Fault>> {
+    let trials = policy::load_trials(folder)?;
+    Ok(trials.into_iter().map(|trial| rules.try_out(trial, now)).collect())
 }
 
-/// Runs them all.
-pub(super) fn run<'t>(rules: &Rules, trials: &'t [Trial], now: Moment) -> Vec<Tried<'t>> {
-    trials.iter().map(|trial| rules.try_out(trial, now)).collect()
+/// What is wrong with them, one fault a line.
+pub(super) fn unread(faults: &[Fault]) -> String {
+    let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    format!("the tests cannot be read\n{}", lines.join("\n"))
 }
 
-/// Tells what came of them. Did all pass?
-pub(super) fn tell(tried: &[Tried<'_>]) -> bool {
+/// Tells what came of them.
+pub(super) fn tell(tried: &[Tried]) {
     for one in tried {
         one.lines().iter().for_each(|line| terminal::line(line));
     }
-    let passed = tried.iter().filter(|one| one.passed()).count();
     if !tried.is_empty() {
+        let passed = tried.iter().filter(|one| one.passed()).count();
         terminal::line(&format!("{passed} of {} tests passed", tried.len()));
     }
-    passed == tried.len()
 }
