@@ -195,6 +195,11 @@ impl Operator {
         self.endpoints.trust()
     }
 
+    /// How many endpoints it has.
+    pub fn endpoints_count(&self) -> usize {
+        self.endpoints.places().len()
+    }
+
     /// How long a call may take.
     pub fn timeout(&self) -> Duration {
         self.settings.timeout
@@ -240,7 +245,9 @@ impl Operator {
         let (operator, caller, correlator) = (Arc::clone(self), caller.clone(), correlator.clone());
         async move {
             let ask = Ask {
-                reach_within: left,
+                // What is sent at the last moment cannot be answered in time; and that nothing was sent
+                // is known before it is over.
+                reach_within: left.saturating_sub(left / 8),
                 within: left + LISTENS_ON,
                 ..operator.plainly(Operation::CreateSession, None, body, &correlator)
             };

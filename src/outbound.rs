@@ -73,6 +73,8 @@ pub struct Call<'a> {
 pub enum Sent {
     /// Not one byte left us.
     NotSent(String),
+    /// Neither, for as many calls were under way as may be: that is our own doing, not the peer's.
+    NoRoom(String),
     /// Something left us, and no answer came that can be read.
     Unknown(String),
     /// The peer has answered.
@@ -142,7 +144,9 @@ impl Outbound {
         match self.send(&endpoint, &call).await {
             Sent::Answered(answer) if answer.status == StatusCode::OK => Ok(answer.body),
             Sent::Answered(answer) => Err(Unreachable(format!("it answered {}", answer.status))),
-            Sent::NotSent(reason) | Sent::Unknown(reason) => Err(Unreachable(reason)),
+            Sent::NotSent(reason) | Sent::NoRoom(reason) | Sent::Unknown(reason) => {
+                Err(Unreachable(reason))
+            }
         }
     }
 
@@ -152,11 +156,11 @@ impl Outbound {
         call: &Call<'_>,
         manner: Manner,
     ) -> Result<Sent, Forbidden> {
-        let writing = AtomicBool::new(false);
+        let progress = Progress::default();
         let exchange = async {
-            match self.attempt(endpoint, call, manner, &writing).await {
+            match self.attempt(endpoint, call, manner, &progress).await {
                 Attempt::Closed if manner.may_repeat => {
-                    self.attempt(endpoint, call, manner, &writing).await
+                    self.attempt(endpoint, call, manner, &progress).await
                 }
                 attempt => attempt,
             }
@@ -165,9 +169,10 @@ impl Outbound {
             Ok(Attempt::Done(sent)) => Ok(sent),
             Ok(Attempt::Forbidden) => Err(Forbidden),
             Ok(Attempt::Closed) => Ok(Sent::Unknown("the peer closed the connection".to_owned())),
-            Err(_) if writing.into_inner() => {
+            Err(_) if progress.writes.into_inner() => {
                 Ok(Sent::Unknown(format!("no answer within {:?}", call.within)))
             }
+            Err(_) if !progress.has_room.into_inner() => Ok(no_room()),
             Err(_) => Ok(Sent::NotSent(format!("no connection within {:?}", call.within))),
         }
     }
@@ -177,17 +182,29 @@ impl Outbound {
         endpoint: &Endpoint,
         call: &Call<'_>,
         manner: Manner,
-        writing: &AtomicBool,
+        progress: &Progress,
     ) -> Attempt {
-        let within = CONNECT_WITHIN.min(call.reach_within);
-        let connected = timeout(within, self.connect(endpoint)).await;
-        let (peer, stream, reused, _permit) = match connected {
-            Ok(Ok(connected)) => connected,
-            Ok(Err(NotConnected::Forbidden)) => return Attempt::Forbidden,
-            Ok(Err(NotConnected::Because(reason))) => return Attempt::Done(Sent::NotSent(reason)),
-            Err(_) => return Attempt::Done(Sent::NotSent("no connection in time".to_owned())),
+        progress.has_room.store(false, Ordering::Relaxed);
+        let connecting = async {
+            let permit = endpoint.connections().acquire().await;
+            progress.has_room.store(true, Ordering::Relaxed);
+            (timeout(CONNECT_WITHIN, self.connect(endpoint)).await, permit)
         };
-        writing.store(true, Ordering::Relaxed);
+        let (connected, _permit) = match timeout(call.reach_within, connecting).await {
+            Ok((Ok(connected), permit)) => (connected, permit),
+            Err(_) if !progress.has_room.load(Ordering::Relaxed) => {
+                return Attempt::Done(no_room());
+            }
+            Ok((Err(_), _)) | Err(_) => {
+                return Attempt::Done(Sent::NotSent("no connection in time".to_owned()));
+            }
+        };
+        let (peer, stream, reused) = match connected {
+            Ok(connected) => connected,
+            Err(NotConnected::Forbidden) => return Attempt::Forbidden,
+            Err(NotConnected::Because(reason)) => return Attempt::Done(Sent::NotSent(reason)),
+        };
+        progress.writes.store(true, Ordering::Relaxed);
         match exchange(endpoint, call, manner, stream).await {
             Ok((answer, stream)) => {
                 if let Some(stream) = stream {
@@ -200,22 +217,21 @@ impl Outbound {
         }
     }
 
-    async fn connect<'a>(
+    async fn connect(
         &self,
-        endpoint: &'a Endpoint,
-    ) -> Result<(Arc<HttpPeer>, Stream, bool, tokio::sync::SemaphorePermit<'a>), NotConnected> {
+        endpoint: &Endpoint,
+    ) -> Result<(Arc<HttpPeer>, Stream, bool), NotConnected> {
         let because = |reason: &dyn ToString| NotConnected::Because(reason.to_string());
-        let permit = endpoint.connections().acquire().await.map_err(|error| because(&error))?;
         let (peer, client) = endpoint.peer().await?;
         if let Some(stream) = self.0.reused_stream(peer.as_ref()).await {
-            return Ok((peer, stream, true, permit));
+            return Ok((peer, stream, true));
         }
         let opened = self.0.new_stream(peer.as_ref()).await;
         let mut stream = opened.map_err(|error| because(&error.etype().as_str()))?;
         if let Some(client) = client {
             stream = client.secure(stream, endpoint.host()).await?;
         }
-        Ok((peer, stream, false, permit))
+        Ok((peer, stream, false))
     }
 }
 
@@ -232,6 +248,13 @@ struct Manner {
     may_cut: bool,
 }
 
+// How far a call has come.
+#[derive(Default)]
+struct Progress {
+    has_room: AtomicBool,
+    writes: AtomicBool,
+}
+
 enum Attempt {
     Done(Sent),
     Forbidden,
@@ -242,6 +265,10 @@ enum Attempt {
 struct Broken {
     heard: bool,
     reason: String,
+}
+
+fn no_room() -> Sent {
+    Sent::NoRoom("too many calls to it are under way".to_owned())
 }
 
 async fn exchange(

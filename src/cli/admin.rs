@@ -39,7 +39,7 @@ impl Admin {
             Sent::Answered(answer) => {
                 Err(String::from_utf8_lossy(&answer.body).trim_end().to_owned())
             }
-            Sent::NotSent(reason) | Sent::Unknown(reason) => Err(reason),
+            Sent::NotSent(reason) | Sent::NoRoom(reason) | Sent::Unknown(reason) => Err(reason),
         }
     }
 }

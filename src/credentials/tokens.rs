@@ -154,7 +154,9 @@ impl Tokens {
             let left = self.within.saturating_sub(caller.clock.elapsed(started));
             match self.send(caller, left).await? {
                 Sent::Answered(answer) => return oauth2::read(&answer),
-                Sent::NotSent(reason) => return Err((NoToken::Failed, reason)),
+                Sent::NotSent(reason) | Sent::NoRoom(reason) => {
+                    return Err((NoToken::Failed, reason));
+                }
                 Sent::Unknown(reason) => lost = reason,
             }
         }

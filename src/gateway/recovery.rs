@@ -50,7 +50,11 @@ impl Gateway {
             self.metrics.sessions(&operator.0, state.name(), count);
         }
         self.courier.measure().await;
-        for operator in self.rules.load_full().operators.all() {
+        let rules = self.rules.load_full();
+        self.metrics.operators_are(|name| {
+            rules.operators.find(&name.into()).map(|operator| operator.endpoints_count())
+        });
+        for operator in rules.operators.all() {
             let name = ("operator", &*operator.id().0);
             let Some(trust) = operator.trust() else { continue };
             let Some(standing) = trust.standing(&self.clock).await else { continue };

@@ -279,7 +279,7 @@ impl Introspector {
             };
             match self.outbound.send(&self.endpoint, &call).await {
                 Sent::Answered(answer) => return Ok(answer),
-                Sent::NotSent(reason) => return Err(reason),
+                Sent::NotSent(reason) | Sent::NoRoom(reason) => return Err(reason),
                 Sent::Unknown(reason) => lost = reason,
             }
         }

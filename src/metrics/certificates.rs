@@ -29,6 +29,10 @@ impl Certificates {
             )?,
         })
     }
+
+    pub(super) fn families(&self) -> [&IntGaugeVec; 2] {
+        [&self.expires, &self.stale]
+    }
 }
 
 impl Metrics {

@@ -133,7 +133,7 @@ impl Office {
         let heard = match &sent {
             Ok(Sent::Answered(_)) if self.clock.elapsed(started) <= PROMPT => Heard::Promptly,
             Ok(Sent::Answered(_)) => Heard::Slowly,
-            Ok(Sent::NotSent(_) | Sent::Unknown(_)) => Heard::Nothing,
+            Ok(Sent::NotSent(_) | Sent::NoRoom(_) | Sent::Unknown(_)) => Heard::Nothing,
             Err(_) => Heard::NotCalled,
         };
         (heard, verdict::judge(&sent, start.failure, self.clock.now()))

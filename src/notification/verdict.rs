@@ -81,7 +81,7 @@ pub(super) fn judge(
         Ok(Sent::Answered(Answered { status, headers, .. })) => {
             judge_answer(*status, headers, before, now)
         }
-        Ok(Sent::NotSent(_)) => Verdict::Again(Duration::ZERO, "not_reached"),
+        Ok(Sent::NotSent(_) | Sent::NoRoom(_)) => Verdict::Again(Duration::ZERO, "not_reached"),
         Ok(Sent::Unknown(_)) => Verdict::Again(Duration::ZERO, "no_answer"),
         Err(Forbidden) => Verdict::Dropped(Reason::Forbidden),
     }

@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, Method, header};
 
 use super::{
     No, Operator, Outcome, Silence,
-    breaker::{Need, Stands, Turn, Verdict},
+    breaker::{Need, Resting, Stands, Turn, Verdict, Why},
     endpoints::{BEHIND_FOR, Tried},
 };
 use crate::{
@@ -86,7 +86,7 @@ impl Operator {
             return Outcome::Refused(No::NoSuchOperation);
         };
         let started = caller.clock.tick();
-        let mut again = true;
+        let (mut again, mut verdict) = (true, None);
         let outcome = loop {
             let left = ask.reach_within.saturating_sub(caller.clock.elapsed(started));
             // Half of the time is left to the call itself.
@@ -94,7 +94,9 @@ impl Operator {
                 Ok(shown) => shown,
                 Err(no) => break Outcome::Refused(No::NoToken(no)),
             };
-            let outcome = self.try_each(caller, &ask, (&path, started), &shown, turn).await;
+            let (outcome, told) = self.try_each(caller, &ask, (&path, started), &shown, turn).await;
+            // Of two attempts the second tells how it is.
+            verdict = told.or(verdict);
             // What was answered 401 surely was not done: it may be asked once more with another token.
             let rejected = matches!(outcome, Outcome::Refused(No::OurCredentials(401)));
             if !(again && rejected && self.credentials.reject(&shown, caller)) {
@@ -102,6 +104,12 @@ impl Operator {
             }
             again = false;
         };
+        if let Some(verdict) = verdict {
+            self.heard(verdict, turn, caller);
+        }
+        if matches!(outcome, Outcome::Refused(No::Resting(_))) {
+            caller.metrics.operator_left_alone(&self.id().0, Why::Busy.name());
+        }
         let elapsed = caller.clock.elapsed(started);
         caller.metrics.operator_called(&self.id().0, operation.name(), outcome.name(), elapsed);
         outcome
@@ -114,19 +122,19 @@ impl Operator {
         (path, started): (&str, Tick),
         shown: &Shown,
         turn: &Turn,
-    ) -> Outcome<Answered> {
+    ) -> (Outcome<Answered>, Option<Verdict>) {
         let mut tried = Tried::default();
         let mut outcome = Outcome::Refused(No::NotReached("it has no endpoint".to_owned()));
         let mut verdict = None;
-        let outcome = loop {
+        loop {
             // Those that it has not been tried at yet get as much time each to be reached in.
             let shares = self.endpoints.left(&tried);
             let next = self.endpoints.next(&mut tried, caller.clock.tick());
-            let Some((place, endpoint)) = next else { break outcome };
+            let Some((place, endpoint)) = next else { break (outcome, verdict) };
             let elapsed = caller.clock.elapsed(started);
             let reach_within = ask.reach_within.saturating_sub(elapsed);
             if reach_within.is_zero() && shares < self.endpoints.count() {
-                break outcome;
+                break (outcome, verdict);
             }
             if shares < self.endpoints.count() {
                 caller.metrics.operator_failed_over(&self.id().0);
@@ -134,25 +142,21 @@ impl Operator {
             let time = Time { reach_within: reach_within / shares.max(1), started };
             let sent = match self.send(caller, ask, (endpoint, path), shown, &time).await {
                 Ok(sent) => sent,
-                Err(no) => break Outcome::Refused(no),
+                Err(no) => break (Outcome::Refused(no), verdict),
             };
             if matches!(sent, Sent::NotSent(_)) {
                 self.endpoints.put_behind(place, caller.clock.tick() + BEHIND_FOR);
             }
-            verdict = Some(verdict_of(&sent));
+            verdict = verdict_of(&sent);
             if let Some(wait) = asks_for_rest(&sent, caller) {
                 turn.told(wait, caller.clock.tick());
             }
             let elsewhere = may_be_tried_elsewhere(ask.operation, &sent);
             outcome = self.judge(ask.operation, sent);
             if !elsewhere {
-                break outcome;
+                break (outcome, verdict);
             }
-        };
-        if let Some(verdict) = verdict {
-            self.heard(verdict, turn, caller);
         }
-        outcome
     }
 
     async fn send(
@@ -191,6 +195,7 @@ impl Operator {
         let answer = match sent {
             Sent::Answered(answer) => answer,
             Sent::NotSent(reason) => return Outcome::Refused(No::NotReached(reason)),
+            Sent::NoRoom(_) => return Outcome::Refused(No::Resting(Resting::BUSY)),
             Sent::Unknown(reason) => return Outcome::Unknown(Silence::Lost(reason)),
         };
         let status = answer.status.as_u16();
@@ -258,24 +263,25 @@ fn asks_for_rest(sent: &Sent, caller: &Caller) -> Option<Duration> {
         Sent::Answered(answer) if matches!(answer.status.as_u16(), 429 | 503) => {
             retry_after(&answer.headers, caller.clock.now())
         }
-        Sent::Answered(_) | Sent::NotSent(_) | Sent::Unknown(_) => None,
+        Sent::Answered(_) | Sent::NotSent(_) | Sent::NoRoom(_) | Sent::Unknown(_) => None,
     }
 }
 
-/// What speaks of the operator, and not of what it was asked.
-fn verdict_of(sent: &Sent) -> Verdict {
+/// What speaks of the operator, and not of what it was asked, nor of us.
+fn verdict_of(sent: &Sent) -> Option<Verdict> {
     match sent {
-        Sent::NotSent(_) | Sent::Unknown(_) => Verdict::Sick,
+        Sent::NoRoom(_) => None,
+        Sent::NotSent(_) | Sent::Unknown(_) => Some(Verdict::Sick),
         Sent::Answered(answer) => match answer.status.as_u16() {
-            408 | 500 | 502..=599 => Verdict::Sick,
-            _ => Verdict::Well,
+            408 | 500 | 502..=599 => Some(Verdict::Sick),
+            _ => Some(Verdict::Well),
         },
     }
 }
 
 fn may_be_tried_elsewhere(operation: Operation, sent: &Sent) -> bool {
     match sent {
-        Sent::NotSent(_) => true,
+        Sent::NotSent(_) | Sent::NoRoom(_) => true,
         Sent::Unknown(_) => changes_nothing(operation),
         Sent::Answered(answer) => {
             let status = answer.status.as_u16();

@@ -26,7 +26,8 @@ pub struct Settings {
     pub open_for: Duration,
     /// After which so many calls at one time find out how it is.
     pub probes_max: u32,
-    /// How many calls it may have in all, those that wait included.
+    /// How many calls it may have in all, those that wait included; and as many that see to what
+    /// there is.
     pub calls_max: usize,
 }
 
@@ -82,6 +83,8 @@ pub(super) struct Breaker {
     settings: Settings,
     state: Mutex<State>,
     calls: Arc<Semaphore>,
+    // What frees something is not kept waiting by what asks for more.
+    cares: Arc<Semaphore>,
 }
 
 /// Leave to call an operator. Whoever drops it has called, or not: a probe may be made again.
@@ -122,19 +125,26 @@ const SOON: Duration = Duration::from_secs(1);
 /// Longer than this no operator is left alone because it asked for it.
 pub(super) const TOLD_MAX: Duration = Duration::from_mins(5);
 
+impl Resting {
+    pub(super) const BUSY: Self = Self { why: Why::Busy, retry_after: SOON };
+}
+
 impl Breaker {
     pub(super) fn new(settings: Settings) -> Arc<Self> {
         let phase = Phase::Closed { failures: 0 };
         let state = State { phase, round: 0, told: None, looked: None, cared: None };
         let calls = settings.calls_max.min(Semaphore::MAX_PERMITS);
-        let calls = Arc::new(Semaphore::new(calls));
-        Arc::new(Self { settings, state: Mutex::new(state), calls })
+        let [calls, cares] = [(); 2].map(|()| Arc::new(Semaphore::new(calls)));
+        Arc::new(Self { settings, state: Mutex::new(state), calls, cares })
     }
 
     /// Leave to call; or why not, and when to come again.
     pub(super) fn turn(self: &Arc<Self>, need: Need, now: Tick) -> Result<Turn, Resting> {
-        let busy = Resting { why: Why::Busy, retry_after: SOON };
-        let call = Arc::clone(&self.calls).try_acquire_owned().map_err(|_| busy)?;
+        let calls = match need {
+            Need::New | Need::Look => &self.calls,
+            Need::Care => &self.cares,
+        };
+        let call = Arc::clone(calls).try_acquire_owned().map_err(|_| Resting::BUSY)?;
         let pass = self.state().pass(&self.settings, need, now)?;
         Ok(Turn { breaker: Arc::clone(self), pass: Mutex::new(Some(pass)), _call: call })
     }

@@ -87,7 +87,7 @@ impl Operator {
         let failed = match Box::pin(caller.outbound.send(endpoint, &call)).await {
             Sent::Answered(answer) if answer.status.is_success() => None,
             Sent::Answered(answer) => Some(format!("it answered {}", answer.status.as_u16())),
-            Sent::NotSent(reason) | Sent::Unknown(reason) => Some(reason),
+            Sent::NotSent(reason) | Sent::NoRoom(reason) | Sent::Unknown(reason) => Some(reason),
         };
         if !self.endpoints.checked(place, failed.is_none()) {
             return;

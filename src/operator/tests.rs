@@ -1,3 +1,4 @@
+mod crowded;
 mod failover;
 mod proving;
 mod sessions_of;

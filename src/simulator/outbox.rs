@@ -161,7 +161,7 @@ impl Outbox {
         let _place = self.posts.acquire().await;
         match self.outbound.send(&letter.endpoint, &call).await {
             Sent::Answered(answer) => heard(answer.status, &answer.headers),
-            Sent::NotSent(_) | Sent::Unknown(_) => Heard::Busy(Duration::ZERO),
+            Sent::NotSent(_) | Sent::NoRoom(_) | Sent::Unknown(_) => Heard::Busy(Duration::ZERO),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -12,7 +12,7 @@ use crate::{
     failover::nowhere,
     http::Answer,
     operators::{Fixture, Says, answer, session},
-    world::{Setup, World, number_at, wish},
+    world::{Setup, World, id_of, number_at, wait_for, wish},
 };
 
 fn world_with(
@@ -88,6 +88,183 @@ fn an_operator_that_asks_for_it_is_left_alone_for_so_long_and_no_flow_is_held() 
     }
     assert_eq!(operator.requests().len(), 1);
     assert_eq!(world.metric("qod_operator_calls_not_made_total", &["odd", "told"]), 2);
+}
+
+/// A session at an operator that fails as it is told to.
+struct Failing {
+    world: World,
+    operator: Fixture,
+    fails: Arc<AtomicBool>,
+    path: String,
+}
+
+impl Failing {
+    fn with(breaker: &str) -> Self {
+        let fails = Arc::new(AtomicBool::new(false));
+        let says = Arc::clone(&fails);
+        let (world, operator) = world_with(breaker, move |request| {
+            let whole = session("AVAILABLE");
+            match request.split(' ').next() {
+                _ if says.load(Ordering::SeqCst) => answer(500, ""),
+                Some("DELETE") => b"HTTP/1.1 204 X\r\n\r\n".to_vec(),
+                Some("POST") if !request.contains("/extend") => answer(201, &whole),
+                _ => answer(200, &whole),
+            }
+            .into()
+        });
+        let made = create(&world, 0).expect(201);
+        let path = format!("/sessions/{}", id_of(&made));
+        Self { world, operator, fails, path }
+    }
+
+    /// Makes it fail until it is left alone.
+    fn open(&self, from: u32) {
+        self.fails.store(true, Ordering::SeqCst);
+        let mut tail = from;
+        wait_for("the breaker to open", || {
+            tail += 1;
+            create(&self.world, tail).expect(503);
+            self.stands() == 2
+        });
+    }
+
+    fn stands(&self) -> u64 {
+        self.world.metric("qod_operator_breaker_state", &["odd"])
+    }
+
+    fn asked(&self, what: &str) -> usize {
+        self.operator.requests().iter().filter(|request| request.starts_with(what)).count()
+    }
+
+    fn ask(&self, method: &str) -> Answer {
+        self.world.ask("camara-0.10.1", "app", method, &self.path, "")
+    }
+
+    fn extend(&self) -> Answer {
+        let (path, body) =
+            (format!("{}/extend", self.path), "{\"requestedAdditionalDuration\":60}");
+        self.world.ask("camara-0.10.1", "app", "POST", &path, body)
+    }
+
+    /// Asks until a call is refused that the operator never sees, and tells how many it saw.
+    #[track_caller]
+    fn ask_until_left_alone(&self, method: &str) -> usize {
+        let first = self.asked(method);
+        loop {
+            let before = self.asked(method);
+            let told = self.ask(method);
+            if self.asked(method) == before {
+                is_left_alone(told, 3600);
+                return before - first;
+            }
+            told.expect(503);
+        }
+    }
+}
+
+#[test]
+fn what_there_is_is_seen_to_while_its_operator_is_left_alone_and_that_ends_it() {
+    let failing = Failing::with("failures_max: 3, open_for: 1h");
+    failing.open(0);
+    let sent = failing.asked("POST");
+    is_left_alone(failing.extend(), 3600);
+    is_left_alone(create(&failing.world, 1000), 3600);
+    assert_eq!(failing.asked("POST"), sent);
+    assert!(failing.ask_until_left_alone("GET") > 0);
+    failing.fails.store(false, Ordering::SeqCst);
+    wait_for("a look that goes well", || failing.ask("GET").status == 200);
+    assert_eq!(failing.stands(), 0);
+    failing.extend().expect(200);
+
+    failing.open(2000);
+    assert!(failing.ask_until_left_alone("DELETE") > 0);
+    failing.fails.store(false, Ordering::SeqCst);
+    // By whoever repeats it first, its client or the gateway.
+    wait_for("a delete that goes well", || matches!(failing.ask("DELETE").status, 204 | 404));
+    assert_eq!(failing.stands(), 0);
+}
+
+#[test]
+fn an_extension_finds_out_like_a_create_how_its_operator_is() {
+    let failing = Failing::with("failures_max: 3, open_for: 1s");
+    failing.open(0);
+    let sent = failing.asked("POST");
+    // A probe that fails leaves it open. What became of the extension is found out first.
+    wait_for("a probe", || {
+        failing.extend().expect(503);
+        failing.asked("POST") > sent
+    });
+    assert_ne!(failing.stands(), 0);
+    failing.fails.store(false, Ordering::SeqCst);
+    wait_for("an extension that goes well", || failing.extend().status == 200);
+    assert_eq!(failing.stands(), 0);
+}
+
+/// A world with an operator that takes one call at a time, each when it is let to, and four that wait.
+fn crowded(timeout: &str) -> (World, Fixture, Arc<AtomicBool>) {
+    let address = nowhere();
+    let entry = format!(
+        "    endpoint: \"http://{address}/qod/v0\"\n    speaks: camara-0.10.1\n    \
+         timeout: {timeout}\n    connections_max: 1\n    waiting_max: 4\n    \
+         breaker: {{ failures_max: 2 }}\n"
+    );
+    let world = World::with(&Setup { operators: &[("odd", entry)], ..Setup::default() });
+    let (holds, number) = (Arc::new(AtomicBool::new(false)), AtomicU32::new(0));
+    let held = Arc::clone(&holds);
+    let operator = Fixture::start(address, move |request| {
+        if request.starts_with("DELETE") {
+            return b"HTTP/1.1 204 X\r\n\r\n".to_vec().into();
+        }
+        while held.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // Each session has a name of its own.
+        let id = format!("{:08x}", number.fetch_add(1, Ordering::SeqCst));
+        answer(201, &session("AVAILABLE").replace("3fa85f64", &id)).into()
+    });
+    (world, operator, holds)
+}
+
+#[test]
+fn a_create_that_waits_for_others_in_vain_is_no_failure_of_the_operators() {
+    let (world, operator, holds) = crowded("2s");
+    holds.store(true, Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        for tail in 1..=5 {
+            let world = &world;
+            scope.spawn(move || create(world, tail).expect(503));
+        }
+    });
+    assert_eq!(operator.requests().len(), 1);
+    assert_eq!(world.metric("qod_operator_calls_not_made_total", &["odd", "busy"]), 4);
+    assert_eq!(world.metric("qod_operator_breaker_state", &["odd"]), 0);
+    // Only what was sent is in doubt.
+    assert_eq!(world.metric("qod_sessions", &["odd", "in_doubt"]), 1);
+    assert_eq!(world.metric("qod_sessions", &["odd", "pending"]), 0);
+    holds.store(false, Ordering::SeqCst);
+}
+
+#[test]
+fn where_one_create_more_is_refused_at_once_a_delete_still_waits_for_its_turn() {
+    let (world, operator, holds) = crowded("20s");
+    let path = format!("/sessions/{}", id_of(&create(&world, 0).expect(201)));
+    holds.store(true, Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        let world = &world;
+        for tail in 1..=5 {
+            scope.spawn(move || create(world, tail).expect(201));
+        }
+        let has = |count, state: &str| world.metric("qod_sessions", &["odd", state]) == count;
+        wait_for("five creates", || has(5, "pending"));
+        is_left_alone(create(world, 6), 1);
+        let delete = || world.ask("camara-0.10.1", "app", "DELETE", &path, "");
+        let deleted = scope.spawn(delete);
+        wait_for("a delete", || has(1, "releasing"));
+        holds.store(false, Ordering::SeqCst);
+        deleted.join().unwrap().expect(204);
+    });
+    assert_eq!(operator.requests().len(), 7);
+    assert_eq!(world.metric("qod_operator_calls_not_made_total", &["odd", "busy"]), 1);
 }
 
 // How long creates at an operator that is well take, from the shortest to the longest.

@@ -135,9 +135,16 @@ fn what_a_process_is_started_with_and_who_has_sessions_must_stay() {
     }
     world.reload().expect(200);
     world.ask(OLD, "app", "DELETE", &format!("/sessions/{}", id_of(&made)), "").expect(204);
+    let breakers = |name: &str| {
+        let text = world.admin("/metrics").unwrap().body;
+        text.matches(&format!("qod_operator_breaker_state{{operator=\"{name}\"}}")).count()
+    };
+    wait_for("an upkeep", || breakers(&own) == 1);
     ["operators.yaml", "routes.yaml", "profiles.yaml"].into_iter().for_each(without);
     let told = world.reload().expect(200).json();
     assert_eq!(told["changed"], true);
+    wait_for("the other to be told of", || breakers("another") == 1);
+    assert_eq!(breakers(&own), 0, "what is told of an operator goes with it");
     world.create(OLD, "app", &wish(OLD, &number_at(OLD, 1))).expect(201);
 }
 

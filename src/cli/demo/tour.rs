@@ -403,7 +403,9 @@ impl Tour {
         };
         match self.outbound.send(endpoint, &call).await {
             Sent::Answered(answer) => Ok(answer),
-            Sent::NotSent(reason) | Sent::Unknown(reason) => Err(format!("{path}: {reason}")),
+            Sent::NotSent(reason) | Sent::NoRoom(reason) | Sent::Unknown(reason) => {
+                Err(format!("{path}: {reason}"))
+            }
         }
     }
 }

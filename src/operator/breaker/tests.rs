@@ -81,9 +81,16 @@ fn more_calls_than_may_wait_are_refused_at_once() {
     let (breaker, clock) = (Breaker::new(SETTINGS), clock());
     let turn = || breaker.turn(Need::New, clock.tick());
     let turns: Vec<Turn> = (0..SETTINGS.calls_max).map(|_| turn().unwrap()).collect();
-    assert_eq!(turn().unwrap_err().why, Why::Busy);
+    assert_eq!(turn().unwrap_err(), Resting::BUSY);
+    assert_eq!(breaker.turn(Need::Look, clock.tick()).unwrap_err(), Resting::BUSY);
+    // What frees something has places of its own, and takes none of the others'.
+    let care = || breaker.turn(Need::Care, clock.tick());
+    let cares: Vec<Turn> = (0..SETTINGS.calls_max).map(|_| care().unwrap()).collect();
+    assert_eq!(care().unwrap_err(), Resting::BUSY);
     drop(turns);
     turn().unwrap();
+    drop(cares);
+    care().unwrap();
 }
 
 proptest! {

@@ -7,6 +7,7 @@ use crate::{
     clock::Clock,
     credentials::{Authorization, Method as Proving, OAuth2, Settings as Shows},
     metrics::Metrics,
+    operator::breaker::Stands,
     outbound::{
         Outbound,
         tests::peer::{Peer, Reply, status},
@@ -74,6 +75,32 @@ async fn whoever_takes_no_token_is_asked_twice_and_no_more() {
     let outcome = delete(&operator, &caller).await;
     assert!(matches!(outcome, Outcome::Refused(No::OurCredentials(401))), "{outcome:?}");
     assert_eq!((api.requests().len(), tokens.requests().len()), (3, 2));
+}
+
+#[tokio::test]
+async fn what_becomes_of_the_second_attempt_tells_how_the_operator_is() {
+    let number = AtomicUsize::new(0);
+    let api = Peer::with(move |request| {
+        let is_first = request.contains("Bearer t-1");
+        let well = number.fetch_add(1, Ordering::SeqCst) > 1;
+        status(if is_first {
+            401
+        } else if well {
+            204
+        } else {
+            500
+        })
+    });
+    let (api, tokens, caller) = (api.await, granting().await, caller());
+    let mut operator = operator_of(&api, &tokens);
+    let settings = breaker::Settings { failures_max: 1, ..operator.settings.breaker };
+    operator.breaker = Breaker::new(settings);
+    let stands = || operator.breaker.stands(caller.clock.tick());
+    assert!(matches!(delete(&operator, &caller).await, Outcome::Unknown(Silence::Failed(500))));
+    assert_eq!((api.requests().len(), stands()), (2, Stands::Open));
+    // A delete is made nonetheless.
+    assert!(matches!(delete(&operator, &caller).await, Outcome::Accepted(())));
+    assert_eq!(stands(), Stands::Closed);
 }
 
 #[tokio::test]
