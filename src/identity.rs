@@ -92,6 +92,8 @@ pub struct Issuer {
     pub leeway: Duration,
     /// Is a token without `nbf` refused? RFC 9068 does not ask for one.
     pub require_nbf: bool,
+    /// Is a token refused whose `typ` does not say that it is an access token (RFC 9068 §4)?
+    pub require_at_jwt: bool,
     /// Is a token refused that is good for whoever has it?
     pub require_binding: bool,
     /// What its tokens say of users.
@@ -452,6 +454,7 @@ impl Identity {
             .enumerate()
             .find(|(_, trusted)| trusted.rules.issuer() == claimed)
             .ok_or(Reason::Issuer)?;
+        trusted.rules.check_type(&jws)?;
         let (key, generation) = trusted.keyring.key_for(&jws).await?;
         key.verify(&jws)?;
         let now = self.clock.now();

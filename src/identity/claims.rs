@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Client, Issuer, Reason, Users, binding::Binding};
+use super::{Client, Issuer, Reason, Users, binding::Binding, jws::Jws};
 use crate::{
     json::{Bounds, Json},
     qod::{ClientId, Moment},
@@ -14,9 +14,10 @@ mod tests;
 const BOUNDS: Bounds = Bounds { depth_max: 16, members_max: 128, elements_max: 2048 };
 const NAME_BYTES_MAX: usize = 256;
 
-/// What may be said of the kind of an active token.
+/// What may be said of the kind of a token, where that is said. A refresh token or an ID token has the
+/// same key and may have the same audience (RFC 8725 §2.8), and some issuers tell which it is.
 const KINDS: [(&str, &[&str]); 3] = [
-    ("token_type", &["Bearer", "DPoP"]),
+    ("token_type", &["Bearer", "DPoP", "access_token", "access"]),
     ("typ", &["Bearer", "DPoP", "JWT", "at+jwt"]),
     ("token_use", &["access_token", "access"]),
 ];
@@ -27,21 +28,38 @@ pub(super) struct Rules {
     audiences: Vec<String>,
     leeway: Duration,
     require_nbf: bool,
+    require_at_jwt: bool,
     require_binding: bool,
     users: Users,
 }
+
+/// What no access token says: an event (RFC 8417, as in a logout token), and the hashes of what came
+/// along with an ID token (OIDC Core §3.3.2.11).
+const NOT_OF_ACCESS: [&str; 3] = ["events", "at_hash", "c_hash"];
 
 impl Rules {
     /// The `iss` they must have.
     pub(super) fn issuer(&self) -> &str {
         &self.issuer
     }
+
+    /// Must its tokens say by their `typ` that they are access tokens (RFC 9068 §4)? Does this one?
+    pub(super) fn check_type(&self, jws: &Jws<'_>) -> Result<(), Reason> {
+        if self.require_at_jwt && !jws.says_access { Err(Reason::Type) } else { Ok(()) }
+    }
 }
 
 impl From<Issuer> for Rules {
     fn from(issuer: Issuer) -> Self {
-        let Issuer { issuer, audiences, leeway, require_nbf, require_binding, users, .. } = issuer;
-        Self { issuer: issuer.into(), audiences, leeway, require_nbf, require_binding, users }
+        Self {
+            issuer: issuer.issuer.into(),
+            audiences: issuer.audiences,
+            leeway: issuer.leeway,
+            require_nbf: issuer.require_nbf,
+            require_at_jwt: issuer.require_at_jwt,
+            require_binding: issuer.require_binding,
+            users: issuer.users,
+        }
     }
 }
 
@@ -64,6 +82,7 @@ impl<'a> Claims<'a> {
 
     /// Checks the claims of a token whose signature holds: whose it is, and when it ends.
     pub(super) fn check(&self, rules: &Rules, now: Moment) -> Result<(Client, Moment), Reason> {
+        self.check_kind()?;
         let expires = self.moment("exp")?.ok_or(Reason::Claims)?;
         let not_before = self.moment("nbf")?;
         let issued = self.moment("iat")?;
@@ -95,7 +114,11 @@ impl<'a> Claims<'a> {
         if self.text("iss")?.is_some_and(|issuer| issuer != rules.issuer()) {
             return Err(Reason::Issuer);
         }
-        // A refresh token or an ID token is active too, and some issuers tell which it is.
+        self.check(rules, now)
+    }
+
+    /// Is it an access token, as far as it tells?
+    fn check_kind(&self) -> Result<(), Reason> {
         for (name, fitting) in KINDS {
             let fits = |kind: &str| fitting.iter().any(|one| one.eq_ignore_ascii_case(kind));
             if self.text(name)?.is_some_and(|kind| !fits(kind)) {
@@ -103,10 +126,12 @@ impl<'a> Claims<'a> {
             }
         }
         let kind = self.text("token_type")?;
-        if kind.is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP")) && !self.has("cnf") {
+        let unproved =
+            kind.is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP")) && !self.has("cnf");
+        if unproved || NOT_OF_ACCESS.iter().any(|name| self.has(name)) {
             return Err(Reason::Type);
         }
-        self.check(rules, now)
+        Ok(())
     }
 
     fn check_audience(&self, rules: &Rules) -> Result<(), Reason> {

@@ -7,6 +7,7 @@ use crate::json::{Bounds, Json};
 
 const HEADER_BOUNDS: Bounds = Bounds { depth_max: 4, members_max: 16, elements_max: 32 };
 const KID_BYTES_MAX: usize = 256;
+const ACCESS: &str = "at+jwt";
 
 /// Members that change what a signature means (RFC 7515 §4.1.11, RFC 7797), bring a key along
 /// (§4.1.2 to §4.1.6) or announce another token inside (§4.1.10). None is understood, and none is
@@ -26,6 +27,8 @@ enum Use {
 pub(super) struct Jws<'t> {
     pub(super) algorithm: Algorithm,
     pub(super) kid: Option<Box<str>>,
+    /// Does its `typ` say that it is an access token?
+    pub(super) says_access: bool,
     payload: &'t str,
     signed: &'t str,
     signature: &'t str,
@@ -66,7 +69,7 @@ impl<'t> Jws<'t> {
         if brings_key || REFUSED_MEMBERS.iter().any(|name| header.member(name).is_some()) {
             return Err(Reason::Critical);
         }
-        purpose.check_type(header.member("typ"))?;
+        let typ = purpose.check_type(header.member("typ"))?;
         let algorithm = header
             .member("alg")
             .and_then(Json::as_str)
@@ -78,7 +81,8 @@ impl<'t> Jws<'t> {
             Some(_) => return Err(Reason::Key),
         };
         let read = read(&header)?;
-        Ok((Self { algorithm, kid, payload, signed, signature }, read))
+        let says_access = typ == Some(ACCESS);
+        Ok((Self { algorithm, kid, says_access, payload, signed, signature }, read))
     }
 
     /// The payload, decoded.
@@ -118,10 +122,11 @@ impl Use {
     }
 
     /// Of a token: no `typ`, `JWT`, or the access token's own (RFC 9068 §2.1). An ID token, a logout
-    /// token or a proof of possession that says what it is, is none; and a proof has to say so.
-    fn check_type(self, typ: Option<&Json<'_>>) -> Result<(), Reason> {
+    /// token or a proof of possession that says what it is, is none; and a proof has to say so. Gives
+    /// the type in its own spelling.
+    fn check_type(self, typ: Option<&Json<'_>>) -> Result<Option<&'static str>, Reason> {
         let Some(typ) = typ else {
-            return if self == Self::Token { Ok(()) } else { Err(Reason::Type) };
+            return if self == Self::Token { Ok(None) } else { Err(Reason::Type) };
         };
         let typ = typ.as_str().ok_or(Reason::Type)?;
         let short = match typ.split_once('/') {
@@ -129,12 +134,12 @@ impl Use {
             Some(_) => return Err(Reason::Type),
             None => typ,
         };
-        let types: &[&str] = match self {
-            Self::Token => &["JWT", "at+jwt"],
+        let types: &[&'static str] = match self {
+            Self::Token => &["JWT", ACCESS],
             Self::Dpop => &["dpop+jwt"],
         };
-        let known = types.iter().any(|known| short.eq_ignore_ascii_case(known));
-        if known { Ok(()) } else { Err(Reason::Type) }
+        let known = types.iter().find(|known| short.eq_ignore_ascii_case(known));
+        known.map(|known| Some(*known)).ok_or(Reason::Type)
     }
 }
 

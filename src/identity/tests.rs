@@ -42,6 +42,7 @@ pub(super) fn issuer(keys: Keys) -> Issuer {
         algorithms: vec![Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA],
         leeway: Duration::from_secs(30),
         require_nbf: true,
+        require_at_jwt: false,
         require_binding: false,
         users: Users::default(),
     }
@@ -267,6 +268,7 @@ fn all_faults_are_told_at_once() {
         algorithms: Vec::new(),
         leeway: Duration::from_secs(121),
         require_nbf: true,
+        require_at_jwt: false,
         require_binding: false,
         users: Users::default(),
     };

@@ -1,5 +1,6 @@
 mod credentials;
 mod gsma;
+mod endpoints;
 mod introspection;
 mod proofs;
 mod secrets;

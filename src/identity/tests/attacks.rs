@@ -9,6 +9,7 @@ use super::{
 };
 
 mod claimed;
+mod kinds;
 
 async fn assert_refused(identity: &Identity, token: &str, reason: Reason, why: &str) {
     assert_eq!(outcome(identity, token).await, refused(reason), "{why}");

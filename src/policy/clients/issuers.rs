@@ -49,6 +49,9 @@ pub(super) struct IssuerEntry {
     leeway: Option<Said<SpanOrZero>>,
     /// Is a token without `nbf` refused?
     require_nbf: Option<bool>,
+    /// Is a token refused whose `typ` is not `at+jwt` (RFC 9068)?
+    #[serde(default)]
+    require_at_jwt: bool,
     /// Must its tokens be bound to their sender?
     #[serde(default)]
     sender_constrained: SenderConstrained,
@@ -163,6 +166,7 @@ impl IssuerEntry {
             algorithms: algorithms.into_iter().map(Algorithm::setting).collect(),
             leeway,
             require_nbf: self.require_nbf.unwrap_or(!by_word),
+            require_at_jwt: self.require_at_jwt,
             require_binding: self.sender_constrained == SenderConstrained::Required,
             users,
         })
@@ -202,6 +206,10 @@ impl IssuerEntry {
                     let message =
                         "the issuer verifies its tokens itself, whatever they are signed with";
                     faults.push(at.name("algorithms").fault(message));
+                }
+                if self.require_at_jwt {
+                    let message = "the issuer judges itself what is an access token";
+                    faults.push(at.name("require_at_jwt").fault(message));
                 }
                 let judged = introspection.judge(at.key("introspection"), known, faults);
                 judged.map(Keys::Introspection)

@@ -58,6 +58,10 @@ fn what_an_issuer_cannot_be_asked_by_is_a_fault() {
             "the issuer verifies its tokens itself, whatever they are signed with",
         ),
         (
+            one(&format!("§require_at_jwt: true, {asked}")),
+            "the issuer judges itself what is an access token",
+        ),
+        (
             one(&format!("§jwks_refresh: 10m, {asked}")),
             "only what is fetched is fetched anew: `jwks_refresh` goes with `jwks_url` or \
              `jwks_discovery`",
