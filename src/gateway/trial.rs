@@ -158,7 +158,7 @@ mod tests {
     use crate::{
         clock::Clock,
         metrics::Metrics,
-        operator::Caller,
+        outbound::Caller,
         outbound::Outbound,
         policy::{load, load_trials},
     };

@@ -7,6 +7,8 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::{
+    clock::Clock,
+    metrics::Metrics,
     operator::{
         breaker::{Stands, Why},
         endpoints::Tried,
