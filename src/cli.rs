@@ -48,12 +48,9 @@ enum Command {
         #[arg(long, value_name = "PATH", default_value = "/tmp/qod-gateway-upgrade.sock")]
         upgrade_socket: PathBuf,
     },
-    /// Read a folder of policies and say all that is wrong with it; run the tests beside them
-    Check {
-        /// The folder of policies
-        #[arg(value_name = "DIR", default_value = "policies")]
-        policies: PathBuf,
-    },
+    /// Read a folder of policies and say all that is wrong with it, and what is hardly meant; run the
+    /// tests beside it
+    Check(check::Arguments),
     /// Say what would become of a request, step by step; nothing is touched, and no operator called
     Explain(explain::Arguments),
     /// Have a running gateway read its policies anew; what cannot be followed changes nothing
@@ -89,7 +86,7 @@ pub fn run() -> ExitCode {
     let quiet = matches!(
         arguments.command,
         Command::Demo(_)
-            | Command::Check { .. }
+            | Command::Check(_)
             | Command::Explain(_)
             | Command::Reload { .. }
             | Command::Schema { .. }
@@ -107,7 +104,7 @@ pub fn run() -> ExitCode {
         Command::Serve { policies, upgrade, upgrade_socket } => {
             serve::run(&policies, upgrade, upgrade_socket)
         }
-        Command::Check { policies } => check::run(&policies),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Reload { policies } => reload::run(&policies),
         Command::Schema { file } => schema::run(&file),

@@ -22,6 +22,7 @@ mod dialects;
 mod fault;
 mod gateway;
 mod known;
+mod lint;
 mod notifications;
 mod oauth2;
 mod operators;
@@ -40,6 +41,7 @@ mod yaml;
 
 pub use self::{
     fault::Fault,
+    lint::{Level, Rule, Warning, lint},
     question::{About, Question},
     settings::{
         ApiSetting, Bounds, Callbacks, Drain, ExpiringToken, Gsma, HealthChecks, Keeping, Listener,
@@ -204,15 +206,16 @@ fn read(folder: &Path, hash: written::Hash, tables: &[Arc<Table>]) -> Result<Pol
     match policy {
         Some(policy) if faults.is_empty() => Ok(policy),
         _ => {
-            faults.sort_by_cached_key(|fault| {
-                let file =
-                    PolicyFile::ALL.iter().position(|file| fault.file.ends_with(file.name()));
-                (file, fault.line, fault.column)
-            });
+            faults.sort_by_cached_key(|fault| (place_of(&fault.file), fault.line, fault.column));
             faults.dedup();
             Err(faults)
         }
     }
+}
+
+// Faults and warnings are told in this order of their files.
+fn place_of(file: &Path) -> Option<usize> {
+    PolicyFile::ALL.iter().position(|known| file.ends_with(known.name()))
 }
 
 /// Reads of a folder only what must be known to look into its gateway.

@@ -256,10 +256,39 @@ impl Routes {
 
 impl Routes {
     fn by_number(&self, number: PhoneNumber) -> Option<&OperatorId> {
-        self.all().find_map(|table| table.find_whole(number.digits())).or_else(|| {
-            let longest = self.all().filter_map(|table| table.find_prefix(number));
-            longest.max_by_key(|(length, _)| *length).map(|(_, operator)| operator)
-        })
+        let whole = self.all().find_map(|table| table.find_whole(number.digits()));
+        whole.or_else(|| self.by_prefix(number.digits()))
+    }
+
+    fn by_prefix(&self, digits: u64) -> Option<&OperatorId> {
+        let longest = self.all().filter_map(|table| table.find_prefix(digits));
+        longest.max_by_key(|(length, _)| *length).map(|(_, operator)| operator)
+    }
+
+    /// Is it asked at all what a route is looked up by? Only what stands in the order is.
+    pub fn asks(&self, matching: &Match) -> bool {
+        let resolver = match matching {
+            Match::Number(_) | Match::NumberPrefix(_) => Resolver::Number,
+            Match::Ipv4(_) | Match::Ipv6(_) => Resolver::Ip,
+            Match::Realm(_) => Resolver::Realm,
+        };
+        self.order.contains(&resolver)
+    }
+
+    /// Is it asked at all what tables have: numbers and networks?
+    pub fn asks_tables(&self) -> bool {
+        [Resolver::Ip, Resolver::Number].iter().any(|resolver| self.order.contains(resolver))
+    }
+
+    /// Who would serve the devices of a route without it: the operator of the next wider one.
+    pub fn wider(&self, matching: &Match) -> Option<&OperatorId> {
+        match matching {
+            Match::Number(number) => self.by_prefix(number.digits()),
+            Match::NumberPrefix(prefix) => self.by_prefix(prefix.digits() / 10),
+            Match::Ipv4(net) => Addresses::around(self.all().map(Table::ipv4), &net.supernet()?),
+            Match::Ipv6(net) => Addresses::around(self.all().map(Table::ipv6), &net.supernet()?),
+            Match::Realm(realm) => self.realms.above(realm),
+        }
     }
 }
 

@@ -154,16 +154,47 @@ pub fn roots(path: &Path, pem: &Secret) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
+/// From when until when each certificate of a file is good.
+///
+/// # Errors
+/// What cannot be used, and why.
+pub fn validities(path: &Path) -> Result<Vec<(Moment, Moment)>, String> {
+    let at = path.display().to_string();
+    let kept = Kept::of_files(vec![path.to_owned()], move |texts| {
+        let certificates = texts.iter().map(certificates).collect::<Result<Vec<_>, _>>();
+        let certificates = certificates.map_err(|fault| format!("`{at}` {fault}"))?;
+        let validities = certificates.iter().flatten().map(validity_of).collect::<Option<Vec<_>>>();
+        validities.ok_or_else(|| format!("`{at}` cannot be understood"))
+    });
+    Ok(kept?.held().to_vec())
+}
+
 /// The one cryptography library.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
+/// What everybody on this machine may do with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OthersMay {
+    /// Read it.
+    pub read: bool,
+    /// Write to it.
+    pub write: bool,
+}
+
+/// What everybody on this machine may do with a file.
+///
+/// # Errors
+/// If there is no such file, or it cannot be looked at.
+pub fn others_may(file: &Path) -> std::io::Result<OthersMay> {
+    let mode = std::fs::metadata(file)?.permissions().mode();
+    Ok(OthersMay { read: mode & 0o004 != 0, write: mode & 0o002 != 0 })
+}
+
 /// Warns of a private key that others on this machine can read.
 pub fn warn_of_readers(key: &Path) {
-    const OTHERS: u32 = 0o004;
-    let mode = std::fs::metadata(key).map(|metadata| metadata.permissions().mode());
-    if mode.is_ok_and(|mode| mode & OTHERS != 0) {
+    if others_may(key).is_ok_and(|may| may.read) {
         tracing::warn!(file = %key.display(), "everybody on this machine can read a private key");
     }
 }
@@ -175,9 +206,15 @@ fn certificates(pem: &Secret) -> Result<Vec<CertificateDer<'static>>, &'static s
 }
 
 fn end_of(certificate: &CertificateDer<'_>) -> Option<Moment> {
+    validity_of(certificate).map(|(_, end)| end)
+}
+
+fn validity_of(certificate: &CertificateDer<'_>) -> Option<(Moment, Moment)> {
     let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let end = certificate.validity().not_after.timestamp();
-    Some(Moment::from_unix_s(u64::try_from(end).unwrap_or_default()))
+    let validity = certificate.validity();
+    let [from, end] = [validity.not_before, validity.not_after]
+        .map(|time| Moment::from_unix_s(u64::try_from(time.timestamp()).unwrap_or_default()));
+    Some((from, end))
 }
 
 impl Thumbprint {

@@ -121,7 +121,8 @@ pub(super) fn load_place(folder: &Path) -> Result<Place, String> {
     policy::load_place(folder).map_err(|faults| not_followed(&faults))
 }
 
-fn not_followed(faults: &[policy::Fault]) -> String {
+/// What keeps a folder from being served, one fault a line.
+pub(super) fn not_followed(faults: &[policy::Fault]) -> String {
     let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
     format!("the policies cannot be followed\n{}", lines.join("\n"))
 }

@@ -78,6 +78,16 @@ struct Entry {
 }
 
 impl File {
+    /// The routes, each with its place, of a file that is sound.
+    pub(super) fn placed(self, root: Spot<'_>) -> impl Iterator<Item = (Rule, Spot<'_>)> {
+        let at = root.key("routes");
+        self.routes.into_iter().enumerate().filter_map(move |(index, entry)| {
+            let entry = entry.read().ok()?;
+            let matching = entry.matching()?;
+            Some((Rule { matching, operator: entry.operator.as_str().into() }, at.item(index)))
+        })
+    }
+
     pub(super) fn judge(
         self,
         root: Spot<'_>,

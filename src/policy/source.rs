@@ -137,11 +137,34 @@ impl<'a> Spot<'a> {
 
     /// The keys of this one.
     pub(super) fn keys(self) -> impl Iterator<Item = &'a str> {
+        self.entries().map(|(key, _)| key)
+    }
+
+    /// Its keys, each with what stands there.
+    pub(super) fn entries(self) -> impl Iterator<Item = (&'a str, Self)> {
         let entries = match self.node.map(|node| &node.kind) {
             Some(Kind::Map(entries)) => entries.as_slice(),
             _ => &[],
         };
-        entries.iter().map(|entry| entry.key.as_str())
+        let spot = move |node: &'a Node| Self { place: node.place, node: Some(node), ..self };
+        entries.iter().map(move |entry| (entry.key.as_str(), spot(&entry.value)))
+    }
+
+    /// The values of this list.
+    pub(super) fn items(self) -> impl Iterator<Item = Self> {
+        let items = match self.node.map(|node| &node.kind) {
+            Some(Kind::List(items)) => items.as_slice(),
+            _ => &[],
+        };
+        items.iter().map(move |node| Self { place: node.place, node: Some(node), ..self })
+    }
+
+    /// The text that stands here, if it is one.
+    pub(super) fn text(self) -> Option<&'a str> {
+        match self.node.map(|node| &node.kind) {
+            Some(Kind::Text(text)) => Some(text),
+            _ => None,
+        }
     }
 
     /// What it says; `null`, if it is not there.

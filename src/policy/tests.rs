@@ -1,6 +1,8 @@
 mod credentials;
 mod gsma;
 mod endpoints;
+mod dropped;
+mod golden;
 mod introspection;
 mod proofs;
 mod secrets;

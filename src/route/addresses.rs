@@ -35,7 +35,7 @@ impl<P: Prefix + Copy> Addresses<P> {
     }
 
     /// The longest route around all of `net`.
-    pub(super) fn around(&self, net: &P) -> Option<P> {
+    pub(super) fn longest(&self, net: &P) -> Option<P> {
         self.0.get_lpm(net).map(|(around, _)| around)
     }
 
@@ -48,14 +48,25 @@ impl<P: Prefix + Copy> Addresses<P> {
         few.0.iter().find(differs).map(|(net, _)| net)
     }
 
+    /// The operator of the longest route around `net`.
+    pub(super) fn around<'a>(
+        tables: impl Iterator<Item = &'a Self>,
+        net: &P,
+    ) -> Option<&'a OperatorId>
+    where
+        P: 'a,
+    {
+        let around = tables.filter_map(|table| table.0.get_lpm(net));
+        let longest = around.max_by_key(|(around, _)| around.prefix_len());
+        longest.map(|(_, operator)| operator)
+    }
+
     /// The operator of all of `net`: of the longest route around it, and of every route inside it.
     pub(super) fn find<'a>(tables: impl Iterator<Item = &'a Self> + Clone, net: &P) -> Lookup<'a>
     where
         P: 'a,
     {
-        let around = tables.clone().filter_map(|table| table.0.get_lpm(net));
-        let longest = around.max_by_key(|(around, _)| around.prefix_len());
-        let around = longest.map(|(_, operator)| operator);
+        let around = Self::around(tables.clone(), net);
         let mut inside =
             tables.flat_map(|table| table.0.children(net)).map(|(_, operator)| operator);
         let checked = inside.by_ref().take(ROUTES_INSIDE_MAX);

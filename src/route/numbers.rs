@@ -121,8 +121,7 @@ impl Numbers {
     }
 
     /// The operator of the longest prefix, and how long that is.
-    pub(super) fn find_prefix(&self, number: PhoneNumber) -> Option<(u32, &OperatorId)> {
-        let digits = number.digits();
+    pub(super) fn find_prefix(&self, digits: u64) -> Option<(u32, &OperatorId)> {
         let length = length_of(digits);
         self.prefixes.iter().find_map(|(of, table)| {
             let divisor = 10_u64.checked_pow(length.checked_sub(*of)?)?;

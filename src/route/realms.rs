@@ -67,6 +67,18 @@ impl Realms {
         self.0.insert(realm, operator);
     }
 
+    /// The operator of the next domain above one that has a route.
+    pub(super) fn above(&self, realm: &Realm) -> Option<&OperatorId> {
+        let mut above = realm.0.split(|byte| *byte == b'.');
+        let mut rest: &[u8] = &realm.0;
+        loop {
+            rest = rest.get(above.next()?.len() + 1..)?;
+            if let Some(operator) = self.0.get(rest) {
+                return Some(operator);
+            }
+        }
+    }
+
     /// The route of the longest of its domains: itself, then what follows each dot.
     pub(super) fn find(&self, realm: &str) -> Lookup<'_> {
         let mut lower = [0; BYTES_MAX];

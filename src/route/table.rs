@@ -16,7 +16,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use sha2::{Digest as _, Sha256};
 
 use super::{Match, NumberPrefix, addresses::Addresses, numbers::Numbers};
-use crate::qod::{OperatorId, PhoneNumber};
+use crate::qod::OperatorId;
 
 mod compiled;
 mod csv;
@@ -192,9 +192,9 @@ impl Table {
         self.numbers.find_whole(digits).or_else(|| self.operator(self.whole.find(digits)?))
     }
 
-    /// The operator of the longest prefix of a number, and the prefix' length.
-    pub(super) fn find_prefix(&self, number: PhoneNumber) -> Option<(u32, &OperatorId)> {
-        self.numbers.find_prefix(number)
+    /// The operator of the longest prefix of these digits, and the prefix' length.
+    pub(super) fn find_prefix(&self, digits: u64) -> Option<(u32, &OperatorId)> {
+        self.numbers.find_prefix(digits)
     }
 
     /// What both have a route for, to different operators.

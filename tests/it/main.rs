@@ -10,6 +10,7 @@ mod books;
 mod bound;
 mod breaker;
 mod callbacks;
+mod check;
 mod conformance;
 #[cfg(feature = "faults")]
 mod crash;

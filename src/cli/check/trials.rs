@@ -15,12 +15,6 @@ pub(super) fn run(folder: &Path, rules: &Rules, now: Moment) -> Result<Vec<Tried
     Ok(trials.into_iter().map(|trial| rules.try_out(trial, now)).collect())
 }
 
-/// What is wrong with them, one fault a line.
-pub(super) fn unread(faults: &[Fault]) -> String {
-    let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    format!("the tests cannot be read\n{}", lines.join("\n"))
-}
-
 /// Tells what came of them.
 pub(super) fn tell(tried: &[Tried]) {
     for one in tried {

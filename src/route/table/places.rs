@@ -15,11 +15,11 @@ impl Table {
         let phone = device.phone.as_ref().map(|phone| phone.value);
         let whole = phone.filter(|number| self.find_whole(number.digits()).is_some());
         let prefix = phone.and_then(|number| {
-            let (length, _) = self.find_prefix(number)?;
+            let (length, _) = self.find_prefix(number.digits())?;
             NumberPrefix::of_number(number, length)
         });
-        let ipv4 = device.ipv4.as_ref().and_then(|ipv4| self.ipv4.around(&ipv4_net(ipv4)));
-        let ipv6 = device.ipv6.as_ref().and_then(|ipv6| self.ipv6.around(&ipv6.value.trunc()));
+        let ipv4 = device.ipv4.as_ref().and_then(|ipv4| self.ipv4.longest(&ipv4_net(ipv4)));
+        let ipv6 = device.ipv6.as_ref().and_then(|ipv6| self.ipv6.longest(&ipv6.value.trunc()));
         let routes = [
             whole.map(Match::Number),
             prefix.map(Match::NumberPrefix),

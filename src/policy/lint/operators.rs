@@ -1,0 +1,35 @@
+//! Operators that nobody can be led to.
+
+use std::collections::BTreeSet;
+
+use super::{Rule, Seen, Warning};
+use crate::qod::OperatorId;
+
+pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
+    let all = seen.operators.root().key("operators");
+    let led_to = led_to(seen);
+    for operator in &seen.policy.operators {
+        let at = all.name(&operator.id.0);
+        if !led_to.contains(&operator.id) {
+            let message =
+                "no route leads to this operator, nor is it an issuer's: it is never called";
+            told.push(at.warning(Rule::OperatorWithoutRoutes, message));
+        }
+        if seen.parties.iter().all(|(terms, _)| terms.reach(&operator.id).is_err()) {
+            let message =
+                "no client may reach this operator: its `operators` would have to name it";
+            told.push(at.warning(Rule::OperatorWithoutClients, message));
+        }
+    }
+}
+
+fn led_to(seen: &Seen<'_>) -> BTreeSet<OperatorId> {
+    let routes = seen.routes.root().key("routes");
+    let file: crate::policy::routes::File = seen.routes.typed(&mut Vec::new());
+    let own = file.placed(routes).map(|(route, _)| route.operator);
+    let tables = seen.policy.routes.tables().iter().flat_map(|table| table.operators());
+    let tables = tables.map(|mention| mention.operator.clone());
+    let issuers = seen.policy.identity.issuers.iter();
+    let issuers = issuers.filter_map(|issuer| issuer.users.operator.clone());
+    own.chain(tables).chain(issuers).collect()
+}

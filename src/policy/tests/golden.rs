@@ -1,0 +1,140 @@
+//! Every fault and every warning, by small folders: one file that is odd in a folder that is sound, and
+//! what is told of it, letter by letter. `UPDATE_GOLDEN=1` writes anew what is told.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use rcgen::{CertificateParams, KeyPair};
+
+use crate::{
+    policy::{Rule, lint, load},
+    qod::Moment,
+};
+
+// The certificates of the base folder are made for this day: 2026-01-01.
+const NOW: Moment = Moment::from_unix_s(1_767_225_600);
+
+fn golden() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/policies")
+}
+
+/// The odd files: `<policy file>.<what is odd>.yaml`.
+fn cases() -> Vec<PathBuf> {
+    let files = fs::read_dir(golden()).unwrap().map(|entry| entry.unwrap().path());
+    let mut cases: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|of| of == "yaml")).collect();
+    cases.sort();
+    cases
+}
+
+/// What is not to lie in a repository, or depends on how it lies there.
+fn secrets() -> &'static [(&'static str, String)] {
+    static SECRETS: OnceLock<Vec<(&str, String)>> = OnceLock::new();
+    SECRETS.get_or_init(|| {
+        let key = KeyPair::generate().unwrap();
+        let certificate = |from: (i32, u8), end: (i32, u8)| {
+            let mut parameters = CertificateParams::new(["qod.example".to_owned()]).unwrap();
+            parameters.not_before = rcgen::date_time_ymd(from.0, from.1, 2);
+            parameters.not_after = rcgen::date_time_ymd(end.0, end.1, 20);
+            parameters.self_signed(&key).unwrap().pem()
+        };
+        let good = certificate((2025, 1), (2099, 1));
+        let over = certificate((2020, 1), (2021, 1));
+        let pem = key.serialize_pem();
+        vec![
+            ("good.crt", good.clone()),
+            ("over.crt", over.clone()),
+            ("soon.crt", certificate((2025, 1), (2026, 1))),
+            ("later.crt", certificate((2026, 6), (2099, 1))),
+            ("chain.crt", good + &over),
+            ("secret.key", pem.clone()),
+            ("readable.key", pem),
+            ("secret.token", "a-secret-of-32-characters-or-more".to_owned()),
+            ("readable.token", "another-secret-of-32-characters-at-least".to_owned()),
+            ("writable.token", "another-secret".to_owned()),
+            ("open.token", "another-secret".to_owned()),
+        ]
+    })
+}
+
+/// What is told of a folder with this file in the place of the sound one.
+fn told(case: Option<&Path>) -> String {
+    let name = case.map_or("base", |case| case.file_stem().unwrap().to_str().unwrap());
+    let folder = format!("qod-gateway-golden-{}-{name}", std::process::id());
+    let folder = std::env::temp_dir().join(folder);
+    fs::create_dir_all(&folder).unwrap();
+    for file in fs::read_dir(golden().join("base")).unwrap() {
+        let file = file.unwrap().path();
+        fs::copy(&file, folder.join(file.file_name().unwrap())).unwrap();
+    }
+    for (name, text) in secrets() {
+        fs::write(folder.join(name), text).unwrap();
+        let mode = match name.split('.').next() {
+            Some("readable") => 0o604,
+            Some("writable") => 0o602,
+            Some("open") => 0o606,
+            _ => 0o600,
+        };
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    if let Some(case) = case {
+        let (file, _) = name.split_once('.').unwrap();
+        fs::copy(case, folder.join(format!("{file}.yaml"))).unwrap();
+    }
+    let lines: Vec<String> = match load(&folder) {
+        Err(faults) => faults.iter().map(ToString::to_string).collect(),
+        Ok(policy) => {
+            let warnings = lint(&folder, &policy, NOW).unwrap();
+            warnings.iter().map(ToString::to_string).collect()
+        }
+    };
+    let text: String = lines.into_iter().flat_map(|line| [line, "\n".to_owned()]).collect();
+    let text = text.replace(&format!("{}/", folder.display()), "");
+    fs::remove_dir_all(&folder).unwrap();
+    text
+}
+
+#[test]
+fn nothing_is_told_of_the_sound_folder() {
+    assert_eq!(told(None), "");
+}
+
+#[test]
+fn every_odd_file_is_told_of_as_written_down() {
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let (told, path) = (told(Some(&case)), case.with_extension("txt"));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&path, &told).unwrap();
+        }
+        let expected = fs::read_to_string(&path).unwrap_or_default();
+        if told.is_empty() || told != expected {
+            wrong.push(format!("{}\nexpected\n{expected}got\n{told}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn all_told() -> String {
+    let texts = cases().into_iter().map(|case| fs::read_to_string(case.with_extension("txt")));
+    texts.map(Result::unwrap).collect()
+}
+
+#[test]
+fn every_rule_is_met_by_an_odd_file_and_is_in_the_documents() {
+    let told = all_told();
+    let documents = golden().join("../../../docs/policies.md");
+    let documents = fs::read_to_string(documents).unwrap();
+    let names: BTreeSet<&str> = Rule::ALL.map(Rule::name).into();
+    assert_eq!(names.len(), Rule::ALL.len());
+    for rule in Rule::ALL {
+        let (name, level) = (rule.name(), rule.level().name());
+        assert!(told.contains(&format!(" [{name}]\n")), "no odd file is told of by {name}");
+        assert!(documents.contains(&format!("| `{name}` | {level} |")), "docs lack {name}");
+    }
+}
