@@ -265,8 +265,10 @@ fn judge<'s>(
         .map(|source| source.typed::<profiles::File>(faults).judge(source.root(), known, faults));
     let operators = operators
         .map(|source| source.typed::<operators::File>(faults).judge(source.root(), known, faults));
-    let routes = routes
-        .map(|source| source.typed::<routes::File>(faults).judge(source.root(), known, faults));
+    let routes = routes.map(|source| {
+        let operators = operators.as_deref().unwrap_or_default();
+        source.typed::<routes::File>(faults).judge(source.root(), known, operators, faults)
+    });
     let clients = clients.and_then(|source| {
         source.typed::<clients::File>(faults).judge(source.root(), known, faults)
     });

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::qod::{Device, IdentifierKind, OperatorId, PhoneNumber};
 
 mod addresses;
+pub mod import;
 mod numbers;
 mod realms;
 mod table;
@@ -25,6 +26,8 @@ pub struct Routes {
     own: Table,
     // Shared with the routes before, where a file is the same.
     tables: Vec<Arc<Table>>,
+    // What operators tell of themselves.
+    imports: Vec<Arc<Table>>,
     realms: Realms,
     order: Vec<Resolver>,
     disagreement: Disagreement,
@@ -171,6 +174,7 @@ impl Routes {
         let mut routes = Self {
             own: Table::default(),
             tables: Vec::new(),
+            imports: Vec::new(),
             realms: Realms::default(),
             order,
             disagreement,
@@ -202,13 +206,30 @@ impl Routes {
         Ok(())
     }
 
+    /// The same routes and those that are imported. For the very same devices all that is there already
+    /// goes before: the first such devices of each table, by its place as in [`Routes::add`].
+    pub fn import(&mut self, table: Arc<Table>) -> Vec<(Option<usize>, Match)> {
+        let before = std::iter::once((None, &self.own));
+        let tables = self.tables.iter().chain(&self.imports).enumerate();
+        let before = before.chain(tables.map(|(place, other)| (Some(place), &**other)));
+        let clashes = before.filter_map(|(place, other)| Some((place, other.clash(&table)?)));
+        let clashes = clashes.collect();
+        self.imports.push(table);
+        clashes
+    }
+
+    /// The files that routes were read from, beside the policies' own.
+    pub fn files(&self) -> impl Iterator<Item = &Table> + Clone {
+        self.tables.iter().chain(&self.imports).map(|table| &**table)
+    }
+
     /// The tables, so that the next routes can have those whose files are the same.
     pub fn tables(&self) -> &[Arc<Table>] {
         &self.tables
     }
 
     fn all(&self) -> impl Iterator<Item = &Table> + Clone {
-        std::iter::once(&self.own).chain(self.tables.iter().map(|table| &**table))
+        std::iter::once(&self.own).chain(self.files())
     }
 
     /// The operator that serves a device. A device that is a whole network must be one operator's
@@ -236,10 +257,10 @@ impl Routes {
         let found = match kind {
             IdentifierKind::Ipv4Address => ipv4
                 .as_ref()
-                .map(|ipv4| Addresses::find(self.all().map(Table::ipv4), &ipv4_net(ipv4))),
+                .map(|ipv4| Addresses::find(&self.all().map(Table::ipv4), &ipv4_net(ipv4))),
             IdentifierKind::Ipv6Address => ipv6
                 .as_ref()
-                .map(|ipv6| Addresses::find(self.all().map(Table::ipv6), &ipv6.value.trunc())),
+                .map(|ipv6| Addresses::find(&self.all().map(Table::ipv6), &ipv6.value.trunc())),
             IdentifierKind::NetworkAccessIdentifier => {
                 nai.as_ref().and_then(|nai| nai.realm()).map(|realm| self.realms.find(realm))
             }
@@ -262,7 +283,9 @@ impl Routes {
 
     fn by_prefix(&self, digits: u64) -> Option<&OperatorId> {
         let longest = self.all().filter_map(|table| table.find_prefix(digits));
-        longest.max_by_key(|(length, _)| *length).map(|(_, operator)| operator)
+        // Of two that are as long, the first table's.
+        let longest = longest.reduce(|one, other| if other.0 > one.0 { other } else { one });
+        longest.map(|(_, operator)| operator)
     }
 
     /// Is it asked at all what a route is looked up by? Only what stands in the order is.

@@ -17,6 +17,7 @@ use crate::{
     outbound::Caller,
     policy::{self, Version},
     qod::{Moment, OperatorId},
+    route::Table,
 };
 
 /// The reading that is in force, and what became of the last attempt to take another.
@@ -91,7 +92,7 @@ impl Watch {
 
 // The tables' files by the reading that is in force: another that is named is in another policy file.
 fn watched(folder: &Path, rules: &Rules) -> Watched {
-    let tables = rules.routes.tables().iter().filter_map(|table| table.file());
+    let tables = rules.routes.files().filter_map(Table::file);
     let tables = tables.map(Path::to_owned).collect();
     Watched { folder: folder.to_owned(), schemas: rules.schemas.clone(), tables }
 }

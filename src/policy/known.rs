@@ -61,6 +61,11 @@ impl<'a> Known<'a> {
         check("client", name, names(self.clients).as_deref(), at, faults);
     }
 
+    /// How many operators there are.
+    pub(super) fn operator_count(&self) -> usize {
+        self.operators.map_or(0, |all| all.keys().count())
+    }
+
     /// What is wrong with an operator's name that stands in another file.
     pub(super) fn operator_fault(&self, name: &str) -> Option<String> {
         fault_of("operator", name, names(self.operators).as_deref())

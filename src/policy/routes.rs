@@ -1,24 +1,24 @@
 //! `routes.yaml`: which operator serves which device.
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+mod imports;
+
+use self::imports::ImportEntry;
 use super::{
     fault::Fault,
     known::Known,
+    settings::OperatorSettings,
     source::Spot,
     words::{FilePath, Part, Said},
 };
 use crate::{
     qod::PhoneNumber,
-    route::{self, Match, NumberPrefix, Realm, Routes, Rule, Table},
+    route::{self, Match, NumberPrefix, Realm, Routes, Rule, Table, TableFault},
 };
 
 /// Routes.
@@ -34,6 +34,9 @@ pub(super) struct File {
     /// Files with more routes.
     #[schemars(length(max = 16))]
     tables: Vec<Part<TableEntry>>,
+    /// What operators tell of themselves, by GSMA's Telco Routing API.
+    #[schemars(length(max = 16))]
+    imports: Vec<Part<ImportEntry>>,
     /// The routes, in any order.
     #[schemars(length(min = 1))]
     routes: Vec<Part<Entry>>,
@@ -92,6 +95,7 @@ impl File {
         self,
         root: Spot<'_>,
         known: &Known<'_>,
+        operators: &[OperatorSettings],
         faults: &mut Vec<Fault>,
     ) -> (Routes, Vec<(Match, u64)>) {
         let mut rules = Vec::new();
@@ -134,14 +138,16 @@ impl File {
         for (at, path) in tables {
             if let Some(table) = table_of(&path, at, known, faults) {
                 match routes.add(table) {
-                    Ok(()) => names.push(path),
+                    Ok(()) => names.push(path.display().to_string()),
                     Err((other, same)) => {
                         let other = other.and_then(|other| names.get(other));
-                        faults.push(at.fault(contradiction(other.map(PathBuf::as_path), &same)));
+                        faults.push(at.fault(contradiction(other.map(String::as_str), &same)));
                     }
                 }
             }
         }
+        let at = (root.key("imports"), known);
+        imports::judge(self.imports, at, operators, (&mut routes, names), faults);
         (routes, lines.into_iter().collect())
     }
 }
@@ -152,28 +158,35 @@ fn table_of(
     known: &Known<'_>,
     faults: &mut Vec<Fault>,
 ) -> Option<Arc<Table>> {
-    let placed = |place: Option<(u64, u64)>, message: String| match place {
-        Some((line, column)) => Fault { file: path.to_owned(), line, column, message },
-        None => at.fault(format!("`{}`: {message}", path.display())),
-    };
     match Table::open(path, known.tables) {
         Ok(table) => {
             let unknown = table.operators().iter().filter_map(|mention| {
-                Some(placed(mention.at, known.operator_fault(&mention.operator.0)?))
+                let message = known.operator_fault(&mention.operator.0)?;
+                let fault = TableFault { file: path.to_owned(), at: mention.at, message };
+                Some(table_fault(fault, at))
             });
             faults.extend(unknown);
             Some(table)
         }
         Err(wrong) => {
-            faults.extend(wrong.into_iter().map(|fault| placed(fault.at, fault.message)));
+            faults.extend(wrong.into_iter().map(|fault| table_fault(fault, at)));
             None
         }
     }
 }
 
+/// Where the file's own line is not known, the one that names it.
+fn table_fault(fault: TableFault, at: Spot<'_>) -> Fault {
+    let TableFault { file, at: place, message } = fault;
+    match place {
+        Some((line, column)) => Fault { file, line, column, message },
+        None => at.fault(format!("`{}`: {message}", file.display())),
+    }
+}
+
 /// Both here and there the same devices are told, but another operator. A number is not told in full.
-fn contradiction(other: Option<&Path>, same: &Match) -> String {
-    let there = other.map_or_else(|| "`routes`".to_owned(), |path| format!("`{}`", path.display()));
+fn contradiction(other: Option<&str>, same: &Match) -> String {
+    let there = other.map_or_else(|| "`routes`".to_owned(), |path| format!("`{path}`"));
     let devices = match same {
         Match::Number(number) => format!("number {number:?}"),
         Match::NumberPrefix(prefix) => format!("number prefix {prefix}"),

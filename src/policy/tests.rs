@@ -3,6 +3,7 @@ mod gsma;
 mod endpoints;
 mod dropped;
 mod golden;
+mod imports;
 mod introspection;
 mod proofs;
 mod secrets;

@@ -199,7 +199,7 @@ pub(super) fn hash_of_files(folder: &Path) -> Hash {
 /// What there is in the tables of routes.
 pub(super) fn hash_of_tables(routes: &Routes) -> Hash {
     let mut whole = Sha256::new();
-    for table in routes.tables() {
+    for table in routes.files() {
         whole.update(table.content());
     }
     whole.finalize().into()

@@ -39,6 +39,11 @@ impl<P: Prefix + Copy> Addresses<P> {
         self.0.get_lpm(net).map(|(around, _)| around)
     }
 
+    /// The operator of exactly this network.
+    pub(super) fn exact(&self, net: &P) -> Option<&OperatorId> {
+        self.0.get(net)
+    }
+
     /// A network that both have a route for, to different operators.
     pub(super) fn clash(&self, other: &Self) -> Option<P> {
         let (few, many) = if self.len() < other.len() { (self, other) } else { (other, self) };
@@ -48,7 +53,8 @@ impl<P: Prefix + Copy> Addresses<P> {
         few.0.iter().find(differs).map(|(net, _)| net)
     }
 
-    /// The operator of the longest route around `net`.
+    /// The operator of the longest route around `net`; of two for the very same network, that of the
+    /// first table.
     pub(super) fn around<'a>(
         tables: impl Iterator<Item = &'a Self>,
         net: &P,
@@ -57,21 +63,32 @@ impl<P: Prefix + Copy> Addresses<P> {
         P: 'a,
     {
         let around = tables.filter_map(|table| table.0.get_lpm(net));
-        let longest = around.max_by_key(|(around, _)| around.prefix_len());
+        let longest =
+            around.reduce(
+                |one, other| {
+                    if other.0.prefix_len() > one.0.prefix_len() { other } else { one }
+                },
+            );
         longest.map(|(_, operator)| operator)
     }
 
-    /// The operator of all of `net`: of the longest route around it, and of every route inside it.
-    pub(super) fn find<'a>(tables: impl Iterator<Item = &'a Self> + Clone, net: &P) -> Lookup<'a>
+    /// The operator of all of `net`: of the longest route around it, and of every route inside it. Of
+    /// two for the very same network, that of the first table.
+    pub(super) fn find<'a>(tables: &(impl Iterator<Item = &'a Self> + Clone), net: &P) -> Lookup<'a>
     where
         P: 'a,
     {
         let around = Self::around(tables.clone(), net);
-        let mut inside =
-            tables.flat_map(|table| table.0.children(net)).map(|(_, operator)| operator);
+        let first = |place, net: &P| tables.clone().take(place).all(|t| t.exact(net).is_none());
+        let mut inside = tables.clone().enumerate().flat_map(|(place, table)| {
+            table.0.children(net).map(move |(net, operator)| (place, net, operator))
+        });
+        let splits = |(place, net, operator): (usize, P, &OperatorId)| {
+            Some(operator) != around && first(place, &net)
+        };
         let checked = inside.by_ref().take(ROUTES_INSIDE_MAX);
         match around {
-            _ if checked.into_iter().any(|operator| Some(operator) != around) => Lookup::Split,
+            _ if checked.into_iter().any(splits) => Lookup::Split,
             _ if inside.next().is_some() => Lookup::Split,
             Some(operator) => Lookup::Operator(operator),
             None => Lookup::Nothing,

@@ -129,6 +129,12 @@ impl Numbers {
         })
     }
 
+    /// The operator of exactly this prefix.
+    pub(super) fn exact(&self, prefix: NumberPrefix) -> Option<&OperatorId> {
+        let (_, table) = self.prefixes.iter().find(|(of, _)| *of == prefix.length)?;
+        table.get(&prefix.digits)
+    }
+
     /// A prefix that both have, for different operators.
     pub(super) fn clash(&self, other: &Self) -> Option<NumberPrefix> {
         let same_length = |length: u32| other.prefixes.iter().find(|(of, _)| *of == length);

@@ -130,6 +130,33 @@ impl Table {
         Ok(Arc::new(table))
     }
 
+    /// The table that `read` makes of a whole file of up to so many bytes. Its faults are placed by
+    /// what they say, not by lines.
+    pub(super) fn open_whole<F: fmt::Display>(
+        path: &Path,
+        bytes_max: u64,
+        read: impl FnOnce(&[u8]) -> Result<Self, Vec<F>>,
+    ) -> Result<Self, Vec<TableFault>> {
+        let fault = |message| TableFault { file: path.to_owned(), at: None, message };
+        let failed = |error: io::Error| vec![fault(format!("it cannot be read: {error}"))];
+        let file = File::open(path).map_err(failed)?;
+        let identity = Identity::of(path, &file).map_err(failed)?;
+        if identity.bytes > bytes_max {
+            return Err(vec![fault(format!("it is larger than {} MiB", bytes_max >> 20))]);
+        }
+        let mut bytes = Vec::new();
+        (&file).take(bytes_max).read_to_end(&mut bytes).map_err(failed)?;
+        if Identity::of(path, &file).map_err(failed)? != identity {
+            return Err(vec![fault("it was changed while it was read".to_owned())]);
+        }
+        let mut table = read(&bytes).map_err(|faults| {
+            faults.iter().map(|one| fault(one.to_string())).collect::<Vec<_>>()
+        })?;
+        table.identity = Some(identity);
+        table.content = Sha256::digest(&bytes).into();
+        Ok(table)
+    }
+
     /// The file that it was read from.
     pub fn file(&self) -> Option<&Path> {
         self.identity.as_ref().map(|identity| identity.path.as_path())
@@ -195,6 +222,17 @@ impl Table {
     /// The operator of the longest prefix of these digits, and the prefix' length.
     pub(super) fn find_prefix(&self, digits: u64) -> Option<(u32, &OperatorId)> {
         self.numbers.find_prefix(digits)
+    }
+
+    /// The operator of a route for the very same devices.
+    pub(super) fn exact(&self, matching: &Match) -> Option<&OperatorId> {
+        match matching {
+            Match::Number(number) => self.find_whole(number.digits()),
+            Match::NumberPrefix(prefix) => self.numbers.exact(*prefix),
+            Match::Ipv4(net) => self.ipv4.exact(net),
+            Match::Ipv6(net) => self.ipv6.exact(net),
+            Match::Realm(_) => None,
+        }
     }
 
     /// What both have a route for, to different operators.

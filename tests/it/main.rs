@@ -38,6 +38,7 @@ mod release_1_2;
 mod secrets;
 mod shipped;
 mod tables;
+mod telco_routing;
 mod terms;
 mod tidy;
 mod tokens;

@@ -1,0 +1,72 @@
+//! Rules that operators tell of themselves, by GSMA's Telco Routing API: from a file, or asked for now
+//! and then.
+//!
+//! They are routes like those of the policies, and of all the most specific is taken. For the very same
+//! devices what people wrote goes before what is imported, and of two imports the first.
+
+use std::{collections::HashMap, fmt, path::Path, sync::Arc};
+
+use super::{Table, TableFault};
+use crate::qod::OperatorId;
+
+mod rules;
+
+pub use self::rules::{RuleFault, Told, read};
+
+/// An answer that is larger is not read.
+pub const BYTES_MAX: u64 = 16 << 20;
+
+/// Whom an answer may name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Our operators, by their `operatorId`.
+    pub operators: HashMap<String, OperatorId>,
+    /// The only one of them, if there is one: who speaks for itself alone.
+    pub only: Option<OperatorId>,
+}
+
+impl Names {
+    /// Our operator of an `operatorId`; or else what is wrong with that.
+    fn find(&self, operator_id: &str) -> Result<&OperatorId, &'static str> {
+        match (self.operators.get(operator_id), &self.only) {
+            (None, _) => Err("no operator of operators.yaml is called so"),
+            (Some(found), Some(only)) if found != only => {
+                Err("rules from here may name one operator only, and this is another")
+            }
+            (Some(found), _) => Ok(found),
+        }
+    }
+}
+
+/// The rules of a file, as a table. It may take a second: no request may wait for it.
+///
+/// # Errors
+/// What is wrong with the file; of many faults the first.
+pub fn open(path: &Path, names: &Names) -> Result<(Arc<Table>, Told), Vec<TableFault>> {
+    let mut told = Told::default();
+    let table = Table::open_whole(path, BYTES_MAX, |bytes| {
+        let (table, of_rules) = read(bytes, names)?;
+        told = of_rules;
+        Ok(table)
+    });
+    Ok((Arc::new(table?), told))
+}
+
+/// What a person is told of rules that were read.
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { prefixes, masked, twice, networks } = self;
+        write!(f, "{prefixes} prefixes")?;
+        let more = [
+            (*masked, "with bits behind their length, which are left out"),
+            (*twice, "that stand there for another operator before, which is taken"),
+            (*networks, "mobile networks, which are taken from operators.yaml instead"),
+        ];
+        more.iter()
+            .filter(|(count, _)| *count > 0)
+            .try_for_each(|(count, what)| write!(f, "; {count} {what}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;
