@@ -33,6 +33,8 @@ fn endpoints_that_cannot_be_are_told_with_their_place() {
     const TWICE: &str = "this endpoint is named twice";
     let (a, b) = ("https://a.example/qod", "https://b.example/qod");
     let nine: Vec<String> = (1..=9).map(|number| format!("https://a{number}.example")).collect();
+    let shipped = fs::read_to_string(shipped().join("operators.yaml")).unwrap();
+    let entry = 1 + shipped.lines().position(|line| line == "  magenta-de:").unwrap();
     for (lines, expected) in [
         (format!("endpoint: {a}\n    §endpoints: [{b}]"), EITHER),
         ("§timeout: 5s".to_owned(), EITHER),
@@ -45,9 +47,8 @@ fn endpoints_that_cannot_be_are_told_with_their_place() {
         ("endpoint: §ftp://a.example".to_owned(), ""),
         ("endpoint: §https://a.example/?x=1".to_owned(), ""),
     ] {
-        // The entry's first line is the 65th.
         let (before, _) = lines.split_once('§').unwrap();
-        let line = 65 + before.matches('\n').count();
+        let line = entry + 1 + before.matches('\n').count();
         let column = 5 + before.rsplit('\n').next().unwrap().trim_start().chars().count();
         let faults = with(&lines.replace('§', "")).unwrap_err();
         let expected = format!("operators.yaml:{line}:{column}: {expected}");
