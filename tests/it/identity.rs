@@ -20,7 +20,7 @@ use crate::{
 const NOBODY: &str = "/camara-0.10.1/qod/v0/sessions/00000000-0000-4000-8000-000000000000";
 
 /// What a get of a session that nobody has is answered with: 404 if the token holds.
-fn status(edge: SocketAddr, token: &str) -> u16 {
+pub(crate) fn status(edge: SocketAddr, token: &str) -> u16 {
     let bearer = format!("Bearer {token}");
     crate::http::send(edge, "GET", NOBODY, &[("Authorization", &bearer)], "").status
 }
@@ -40,7 +40,7 @@ fn world(entry: impl FnOnce(&World) -> String) -> World {
 }
 
 /// One key's entry in a set, under another name.
-fn named(keys: &Keys, kid: &str) -> String {
+pub(crate) fn named(keys: &Keys, kid: &str) -> String {
     let set: serde_json::Value = serde_json::from_str(&keys.jwks).unwrap();
     let mut key = set["keys"][0].clone();
     key["kid"] = json!(kid);

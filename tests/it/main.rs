@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests have no clock to be given")]
 #![expect(clippy::format_push_string, clippy::print_stderr, reason = "for people to read")]
 
+mod assertions;
 mod authority;
 mod books;
 mod bound;
@@ -23,6 +24,7 @@ mod ending;
 mod failover;
 mod http;
 mod identity;
+mod issuers;
 mod ledger;
 mod legs;
 mod listeners;

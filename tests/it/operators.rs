@@ -3,8 +3,11 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Mutex},
-    thread,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -28,7 +31,10 @@ impl From<Vec<u8>> for Says {
 
 /// A server that answers as it is told to.
 pub(crate) struct Fixture {
+    address: SocketAddr,
     requests: Arc<Mutex<Vec<String>>>,
+    over: Arc<AtomicBool>,
+    listening: JoinHandle<()>,
 }
 
 impl Fixture {
@@ -45,10 +51,15 @@ impl Fixture {
         wrap: impl Fn(TcpStream) -> S + Send + Sync + 'static,
         says: impl Fn(&str) -> Says + Send + Sync + 'static,
     ) -> Self {
-        let requests = Arc::new(Mutex::new(Vec::new()));
+        let address = listener.local_addr().unwrap();
+        let (requests, over) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let (seen, ways) = (Arc::clone(&requests), Arc::new((wrap, says)));
-        thread::spawn(move || {
+        let is_over = Arc::clone(&over);
+        let listening = thread::spawn(move || {
             for stream in listener.incoming() {
+                if is_over.load(Ordering::SeqCst) {
+                    return;
+                }
                 let (seen, ways) = (Arc::clone(&seen), Arc::clone(&ways));
                 thread::spawn(move || {
                     let stream = stream.unwrap();
@@ -57,7 +68,14 @@ impl Fixture {
                 });
             }
         });
-        Self { requests }
+        Self { address, requests, over, listening }
+    }
+
+    /// Nobody listens there any more.
+    pub(crate) fn stop(self) {
+        self.over.store(true, Ordering::SeqCst);
+        drop(TcpStream::connect(self.address));
+        self.listening.join().unwrap();
     }
 
     pub(crate) fn requests(&self) -> Vec<String> {
