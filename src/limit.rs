@@ -97,6 +97,13 @@ impl Rate {
         Some(Self { every, burst })
     }
 
+    /// How many it lets through in any span of this time, at most.
+    pub fn most_in(self, time: Duration) -> u64 {
+        let evenly = time.as_nanos() / self.every.as_nanos().max(1);
+        let most = u128::from(self.burst.get()).saturating_add(evenly).saturating_add(1);
+        u64::try_from(most).unwrap_or(u64::MAX)
+    }
+
     fn quota(self) -> Option<Quota> {
         Quota::with_period(self.every).map(|quota| quota.allow_burst(self.burst))
     }

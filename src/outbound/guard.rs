@@ -94,6 +94,18 @@ impl Guard {
         }
     }
 
+    /// Is every address of this network public, whatever else is let through?
+    pub fn is_public(net: &IpNet) -> bool {
+        match net {
+            IpNet::V4(net) => !NOT_PUBLIC_V4.iter().any(|other| overlap(*net, *other)),
+            IpNet::V6(net) => {
+                let other = [COMPATIBLE, NAT64, TEREDO, SIX_TO_FOUR];
+                let mut other = NOT_PUBLIC_V6.iter().chain(&other);
+                UNICAST_V6.contains(net) && !other.any(|other| overlap(*net, *other))
+            }
+        }
+    }
+
     /// May all of them be called? A name that leads both out and in is not to be trusted.
     pub(super) fn permits_all(&self, addresses: &[SocketAddr]) -> Result<(), Forbidden> {
         let permitted = addresses.iter().all(|address| self.permits(address.ip()));
@@ -109,6 +121,11 @@ impl Guard {
     pub(super) fn is_crowded(&self) -> bool {
         self.lookups.available_permits() == 0
     }
+}
+
+fn overlap<N: Into<IpNet>>(one: N, other: N) -> bool {
+    let (one, other) = (one.into(), other.into());
+    one.contains(&other) || other.contains(&one)
 }
 
 // The IPv4 addresses in an IPv6 address.

@@ -12,9 +12,16 @@ use super::{
     place_of,
     source::{Source, Spot},
 };
-use crate::{access::Terms, qod::Moment};
+use crate::{
+    access::Terms,
+    qod::{ClientId, Moment},
+};
 
+mod callbacks;
+mod clients;
+mod dialects;
 mod files;
+mod limits;
 mod operators;
 mod profiles;
 mod routes;
@@ -64,6 +71,28 @@ pub enum Rule {
     ProfileNeverGranted,
     /// A client that can be granted no profile at all.
     ClientWithoutProfiles,
+    /// A client that no token is of.
+    ClientWithoutToken,
+    /// A client that speaks nothing that is served.
+    ClientWithoutDialect,
+    /// A dialect of a client's that decides nothing.
+    IdleDialect,
+    /// A key of a client's that no proof is asked by.
+    IdleProofKey,
+    /// An issuer none of whose tokens can hold.
+    IssuerNeverBelieved,
+    /// A dialect of one's own that nobody speaks.
+    UnusedDialect,
+    /// A limit that another one is below.
+    LimitNeverReached,
+    /// A URL that an operator is told to call, and cannot reach.
+    DeadCallbacks,
+    /// Callbacks that no operator is asked for.
+    IdleCallbacks,
+    /// An operator of which nothing is heard between a session's start and end.
+    OperatorTellsNothing,
+    /// A network that is let through as private, and is public.
+    IdlePrivateNetwork,
     /// A certificate that is over.
     CertificateExpired,
     /// A certificate that is over within thirty days.
@@ -78,7 +107,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 25] = [
         Self::UnreachableRoute,
         Self::RedundantRoute,
         Self::OverlappingRoutes,
@@ -88,6 +117,17 @@ impl Rule {
         Self::ProfileWithoutClients,
         Self::ProfileNeverGranted,
         Self::ClientWithoutProfiles,
+        Self::ClientWithoutToken,
+        Self::ClientWithoutDialect,
+        Self::IdleDialect,
+        Self::IdleProofKey,
+        Self::IssuerNeverBelieved,
+        Self::UnusedDialect,
+        Self::LimitNeverReached,
+        Self::DeadCallbacks,
+        Self::IdleCallbacks,
+        Self::OperatorTellsNothing,
+        Self::IdlePrivateNetwork,
         Self::CertificateExpired,
         Self::CertificateExpiresSoon,
         Self::CertificateNotYetGood,
@@ -107,6 +147,17 @@ impl Rule {
             Self::ProfileWithoutClients => "profile-without-clients",
             Self::ProfileNeverGranted => "profile-never-granted",
             Self::ClientWithoutProfiles => "client-without-profiles",
+            Self::ClientWithoutToken => "client-without-token",
+            Self::ClientWithoutDialect => "client-without-dialect",
+            Self::IdleDialect => "idle-dialect",
+            Self::IdleProofKey => "idle-proof-key",
+            Self::IssuerNeverBelieved => "issuer-never-believed",
+            Self::UnusedDialect => "unused-dialect",
+            Self::LimitNeverReached => "limit-never-reached",
+            Self::DeadCallbacks => "dead-callbacks",
+            Self::IdleCallbacks => "idle-callbacks",
+            Self::OperatorTellsNothing => "operator-tells-nothing",
+            Self::IdlePrivateNetwork => "idle-private-network",
             Self::CertificateExpired => "certificate-expired",
             Self::CertificateExpiresSoon => "certificate-expires-soon",
             Self::CertificateNotYetGood => "certificate-not-yet-good",
@@ -118,7 +169,12 @@ impl Rule {
     /// How much it matters.
     pub const fn level(self) -> Level {
         match self {
-            Self::OverlappingRoutes | Self::ProfileLacking | Self::AuthorityExpired => Level::Note,
+            Self::OverlappingRoutes
+            | Self::ProfileLacking
+            | Self::UnusedDialect
+            | Self::OperatorTellsNothing
+            | Self::IdlePrivateNetwork
+            | Self::AuthorityExpired => Level::Note,
             _ => Level::Warning,
         }
     }
@@ -163,11 +219,23 @@ pub fn lint(folder: &Path, policy: &Policy, now: Moment) -> Result<Vec<Warning>,
         return Err(faults);
     };
     let parties = clients.root().key("clients").entries();
-    let parties = parties.filter_map(|(name, at)| Some((policy.access.terms(&name.into())?, at)));
+    let parties = parties.filter_map(|(name, at)| {
+        let id = ClientId::from(name);
+        Some(Party { terms: policy.access.terms(&id)?, id, at })
+    });
     let parties = parties.collect();
     let seen = Seen { folder, policy, now, gateway, operators, routes, clients, profiles, parties };
     let mut told = Vec::new();
-    for look in [routes::look, operators::look, profiles::look, files::look] {
+    for look in [
+        routes::look,
+        operators::look,
+        profiles::look,
+        clients::look,
+        dialects::look,
+        limits::look,
+        callbacks::look,
+        files::look,
+    ] {
         look(&seen, &mut told);
     }
     told.sort_by_cached_key(|one| (place_of(&one.file), one.line, one.column, one.rule));
@@ -185,11 +253,22 @@ struct Seen<'a> {
     routes: &'a Source,
     clients: &'a Source,
     profiles: &'a Source,
-    /// Each client's terms and entry.
-    parties: Vec<(&'a Terms, Spot<'a>)>,
+    parties: Vec<Party<'a>>,
+}
+
+/// A client, its terms, and its entry.
+struct Party<'a> {
+    id: ClientId,
+    terms: &'a Terms,
+    at: Spot<'a>,
 }
 
 impl Spot<'_> {
+    /// What stands at a key of this, if it is said here.
+    fn said(self, key: &str) -> Option<Self> {
+        self.entries().find_map(|(said, at)| (said == key).then_some(at))
+    }
+
     /// The item of this list that says so; if there is none, this.
     fn item_that_says(self, text: &str) -> Self {
         self.items().find(|item| item.text() == Some(text)).unwrap_or(self)

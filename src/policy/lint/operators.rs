@@ -15,7 +15,7 @@ pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
                 "no route leads to this operator, nor is it an issuer's: it is never called";
             told.push(at.warning(Rule::OperatorWithoutRoutes, message));
         }
-        if seen.parties.iter().all(|(terms, _)| terms.reach(&operator.id).is_err()) {
+        if seen.parties.iter().all(|party| party.terms.reach(&operator.id).is_err()) {
             let message =
                 "no client may reach this operator: its `operators` would have to name it";
             told.push(at.warning(Rule::OperatorWithoutClients, message));

@@ -1,6 +1,6 @@
 //! Profiles that may be asked for and are never granted.
 
-use super::{Rule, Seen, Warning};
+use super::{Party, Rule, Seen, Warning};
 use crate::{
     access::{Profile, Terms},
     policy::OperatorSettings,
@@ -14,8 +14,8 @@ pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
     let offered = seen.policy.profiles.iter().filter(|(_, profile)| offered(profile));
     let offered: Vec<_> = offered.collect();
     for (name, profile) in &offered {
-        let mut asking = seen.parties.iter().filter(|(terms, _)| is_named(terms, name));
-        if !asking.any(|(terms, _)| grants(seen, terms, profile)) {
+        let mut asking = seen.parties.iter().filter(|party| is_named(party.terms, name));
+        if !asking.any(|party| grants(seen, party.terms, profile)) {
             let message = "no client can be granted this profile: none may ask for it, for so long, \
                            at an operator that has it";
             told.push(all.name(name).warning(Rule::ProfileWithoutClients, message));
@@ -25,7 +25,7 @@ pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
             lacking(seen, (name, profile), operator, told);
         }
     }
-    for (terms, at) in &seen.parties {
+    for Party { terms, at, .. } in &seen.parties {
         let named = offered.iter().filter(|(name, _)| is_named(terms, name));
         let (granted, never): (Vec<_>, Vec<_>) =
             named.partition(|(_, profile)| grants(seen, terms, profile));
@@ -54,7 +54,7 @@ fn lacking(
     told: &mut Vec<Warning>,
 ) {
     let asks = |terms: &Terms| is_named(terms, name) && terms.reach(&operator.id).is_ok();
-    let clients = seen.parties.iter().filter(|(terms, _)| asks(terms)).count();
+    let clients = seen.parties.iter().filter(|party| asks(party.terms)).count();
     if clients > 0 && !profile.offered_by.contains(&operator.id) {
         let message = format!(
             "`{}` has no name for this profile: {clients} of the clients may ask for it there, and \

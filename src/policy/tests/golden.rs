@@ -23,13 +23,24 @@ fn golden() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/policies")
 }
 
-/// The odd files: `<policy file>.<what is odd>.yaml`.
+/// The odd files: `<policy file>.<what is odd>.yaml`; or a folder, where it takes several.
 fn cases() -> Vec<PathBuf> {
-    let files = fs::read_dir(golden()).unwrap().map(|entry| entry.unwrap().path());
-    let mut cases: Vec<_> =
-        files.filter(|path| path.extension().is_some_and(|of| of == "yaml")).collect();
-    cases.sort();
+    let mut cases = files(&golden());
+    cases.retain(|path| path.extension().is_none_or(|of| of != "txt") && !path.ends_with("base"));
     cases
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files.collect();
+    files.sort();
+    files
+}
+
+fn copy(folder: &Path, into: &Path) {
+    for file in files(folder) {
+        fs::copy(&file, into.join(file.file_name().unwrap())).unwrap();
+    }
 }
 
 /// What is not to lie in a repository, or depends on how it lies there.
@@ -68,10 +79,7 @@ fn told(case: Option<&Path>) -> String {
     let folder = format!("qod-gateway-golden-{}-{name}", std::process::id());
     let folder = std::env::temp_dir().join(folder);
     fs::create_dir_all(&folder).unwrap();
-    for file in fs::read_dir(golden().join("base")).unwrap() {
-        let file = file.unwrap().path();
-        fs::copy(&file, folder.join(file.file_name().unwrap())).unwrap();
-    }
+    copy(&golden().join("base"), &folder);
     for (name, text) in secrets() {
         fs::write(folder.join(name), text).unwrap();
         let mode = match name.split('.').next() {
@@ -82,9 +90,12 @@ fn told(case: Option<&Path>) -> String {
         };
         fs::set_permissions(folder.join(name), fs::Permissions::from_mode(mode)).unwrap();
     }
-    if let Some(case) = case {
-        let (file, _) = name.split_once('.').unwrap();
-        fs::copy(case, folder.join(format!("{file}.yaml"))).unwrap();
+    match (case, name.split_once('.')) {
+        (Some(case), Some((file, _))) => {
+            fs::copy(case, folder.join(format!("{file}.yaml"))).unwrap();
+        }
+        (Some(case), None) => copy(case, &folder),
+        (None, _) => {}
     }
     let lines: Vec<String> = match load(&folder) {
         Err(faults) => faults.iter().map(ToString::to_string).collect(),
@@ -137,4 +148,67 @@ fn every_rule_is_met_by_an_odd_file_and_is_in_the_documents() {
         assert!(told.contains(&format!(" [{name}]\n")), "no odd file is told of by {name}");
         assert!(documents.contains(&format!("| `{name}` | {level} |")), "docs lack {name}");
     }
+}
+
+/// A message is what stands in quotes behind one of these.
+const TOLD_BY: [&str; 4] = ["let message =", ".fault(", "Err(", "one("];
+
+/// What no folder can show: a file too large to lie here, and changes at the wrong time.
+const NOT_HERE: [&str; 3] = [
+    "the file is larger than",
+    "the files are being changed while they are read",
+    "cannot be changed while the gateway runs",
+];
+
+#[test]
+fn every_fault_that_stands_in_the_sources_is_met_by_an_odd_file() {
+    let told = all_told();
+    let mut unmet = Vec::new();
+    for file in sources() {
+        // Whatever lines a text is broken into.
+        let text = fs::read_to_string(&file).unwrap();
+        let text: String = text.split("\\\n").map(str::trim_start).collect();
+        let messages = TOLD_BY.iter().flat_map(|marker| text.split(marker).skip(1));
+        let mut messages: Vec<&str> = messages.filter_map(quoted).collect();
+        messages.retain(|message| !NOT_HERE.iter().any(|part| message.contains(part)));
+        messages.retain(|message| !told.lines().any(|line| is_of(line, message)));
+        unmet.extend(messages.iter().map(|message| format!("{}: {message}", file.display())));
+    }
+    assert!(unmet.is_empty(), "{unmet:#?}");
+    for (_, expected, _) in crate::policy::words::ALL {
+        assert!(told.contains(expected), "no odd file is told: {expected}");
+    }
+}
+
+/// The text that begins here, be it one that is filled in.
+fn quoted(source: &str) -> Option<&str> {
+    let source = source.trim_start();
+    let source = source.strip_prefix("format!(").unwrap_or(source).trim_start();
+    source.strip_prefix('"')?.split('"').next()
+}
+
+/// Is this line the message, with whatever is filled in for its braces?
+fn is_of(line: &str, message: &str) -> bool {
+    let parts = message.split('{').filter_map(|part| part.split('}').next_back());
+    let mut rest = Some(line);
+    for part in parts {
+        rest = rest.and_then(|rest| rest.split_once(part)).map(|(_, rest)| rest);
+    }
+    rest.is_some()
+}
+
+/// Those of policies, without their tests.
+fn sources() -> Vec<PathBuf> {
+    let folder = Path::new("src");
+    let below = |path: PathBuf| if path.is_dir() { files_below(&path) } else { vec![path] };
+    let all = [folder.join("policy.rs"), folder.join("policy")].into_iter().flat_map(below);
+    let mut all: Vec<_> = all.collect();
+    all.retain(|path| !path.components().any(|part| part.as_os_str() == "tests"));
+    all.retain(|path| !path.ends_with("tests.rs"));
+    all
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let below = |path: PathBuf| if path.is_dir() { files_below(&path) } else { vec![path] };
+    files(folder).into_iter().flat_map(below).collect()
 }
