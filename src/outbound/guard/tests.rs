@@ -29,6 +29,19 @@ fn what_is_public_may_be_called() {
 }
 
 #[test]
+fn a_network_is_public_if_nothing_in_it_is_not() {
+    let public = |net: &str| Guard::is_public(&net.parse().unwrap());
+    for net in ["9.0.0.0/8", "8.0.0.0/7", "1.1.1.1/32", "2600::/16", "2a00::/11"] {
+        assert!(public(net), "{net}");
+    }
+    for net in
+        ["8.0.0.0/5", "0.0.0.0/0", "10.1.0.0/16", "2000::/3", "2001::/16", "::/0", "2002::/48"]
+    {
+        assert!(!public(net), "{net}");
+    }
+}
+
+#[test]
 fn what_is_not_public_may_not() {
     all(
         false,
@@ -124,6 +137,26 @@ proptest! {
     }
 
     // None that carries another is ever met by chance.
+    #[test]
+    fn of_a_network_that_is_public_every_address_may_be_called(
+        v4 in any_v4(), v6 in any::<u128>(), length in 0..=32_u8, host in any::<u128>(),
+    ) {
+        let v6 = Ipv6Addr::from_bits(v6 >> 3 | 1 << 125);
+        let nets = [IpNet::new(v4.into(), length), IpNet::new(v6.into(), length)];
+        for net in nets.map(Result::unwrap).into_iter().filter(Guard::is_public) {
+            let address = match net.trunc() {
+                IpNet::V4(net) => {
+                    let host = Ipv4Addr::from_bits(u32::try_from(host >> 96).unwrap());
+                    IpAddr::V4(net.addr() | (host & net.hostmask()))
+                }
+                IpNet::V6(net) => {
+                    IpAddr::V6(net.addr() | (Ipv6Addr::from_bits(host) & net.hostmask()))
+                }
+            };
+            prop_assert!(strict().permits(address), "{address} of {net}");
+        }
+    }
+
     #[test]
     fn no_ipv6_address_is_permitted_outside_global_unicast(bits in any::<u128>()) {
         prop_assume!(bits >> 125 != 1);

@@ -131,3 +131,32 @@ fn date(moment: Moment) -> String {
     let date = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
     date.map_or_else(|| "a day that nobody has a name for".to_owned(), |date| date.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn keys(schema: &Value) -> Vec<String> {
+        let own = schema["properties"].as_object().into_iter().flatten();
+        let own = own.map(|(key, _)| key.clone());
+        let below = match schema {
+            Value::Object(members) => members.values().flat_map(keys).collect(),
+            Value::Array(items) => items.iter().flat_map(keys).collect(),
+            _ => Vec::new(),
+        };
+        own.chain(below).collect()
+    }
+
+    #[test]
+    fn of_each_key_that_names_a_file_it_is_known_what_that_holds() {
+        for file in [PolicyFile::Gateway, PolicyFile::Operators, PolicyFile::Clients] {
+            let keys = keys(&file.json_schema());
+            assert!(!keys.is_empty());
+            for key in keys.iter().filter(|key| key.ends_with("_file") || key.ends_with("_files")) {
+                assert!(holds(file, key).is_some(), "{}: {key}", file.name());
+            }
+        }
+    }
+}
