@@ -51,29 +51,34 @@ pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
     walk(seen, PolicyFile::Gateway, seen.gateway.root(), told);
     walk(seen, PolicyFile::Clients, seen.clients.root(), told);
     for (_, operator) in seen.operators.root().key("operators").entries() {
-        // Whoever knows its token has what the simulator gives anybody.
-        if !operator.key("simulated").is_true() {
-            walk(seen, PolicyFile::Operators, operator, told);
+        let before = told.len();
+        walk(seen, PolicyFile::Operators, operator, told);
+        // Whoever reads what a simulated one is shown has what anybody may have.
+        if operator.key("simulated").is_true() {
+            let own = told.split_off(before).into_iter();
+            told.extend(own.filter(|warning| warning.rule != Rule::SecretReadable));
         }
     }
 }
 
 fn walk(seen: &Seen<'_>, file: PolicyFile, at: Spot<'_>, told: &mut Vec<Warning>) {
     for (key, at) in at.entries() {
-        let named = std::iter::once(at).chain(at.items());
-        let named = named.filter_map(|at| Some((at, seen.folder.join(at.text()?))));
-        match holds(file, key) {
-            Some(Holds::Certificate) => {
-                named.for_each(|(at, path)| judge_certificates(seen.now, &path, at, told));
-            }
-            Some(Holds::Authorities) => {
-                named.for_each(|(at, path)| judge_authorities(seen.now, &path, at, told));
-            }
-            Some(Holds::Secret) => named.for_each(|(at, path)| judge_secret(&path, at, told)),
-            Some(Holds::Public) => {}
+        let judge = match holds(file, key) {
+            Some(Holds::Certificate) => judge_certificates,
+            Some(Holds::Authorities) => judge_authorities,
+            Some(Holds::Secret) => judge_secret,
+            Some(Holds::Public) => continue,
             // Fields of a call may be called anything.
-            None if key == "headers" => {}
-            None => at.items().chain([at]).for_each(|at| walk(seen, file, at, told)),
+            None if key == "headers" => continue,
+            None => {
+                at.items().chain([at]).for_each(|at| walk(seen, file, at, told));
+                continue;
+            }
+        };
+        for (at, path) in
+            std::iter::once(at).chain(at.items()).filter_map(|at| Some((at, at.text()?)))
+        {
+            judge(seen.now, &seen.folder.join(path), at, told);
         }
     }
 }
@@ -104,7 +109,7 @@ fn judge_authorities(now: Moment, path: &Path, at: Spot<'_>, told: &mut Vec<Warn
     for (index, (_, end)) in tls::validities(path).unwrap_or_default().into_iter().enumerate() {
         if end <= now {
             let message = format!(
-                "authority {} in `{}` is over since {}; it is believed nonetheless",
+                "authority {} in `{}` is over since {}",
                 index + 1,
                 path.display(),
                 date(end)
@@ -114,7 +119,7 @@ fn judge_authorities(now: Moment, path: &Path, at: Spot<'_>, told: &mut Vec<Warn
     }
 }
 
-fn judge_secret(path: &Path, at: Spot<'_>, told: &mut Vec<Warning>) {
+fn judge_secret(_: Moment, path: &Path, at: Spot<'_>, told: &mut Vec<Warning>) {
     let Ok(may) = tls::others_may(path) else { return };
     let what = match (may.read, may.write) {
         (false, false) => return,

@@ -11,8 +11,7 @@ pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
     for operator in &seen.policy.operators {
         let at = all.name(&operator.id.0);
         if !led_to.contains(&operator.id) {
-            let message =
-                "no route leads to this operator, nor is it an issuer's: it is never called";
+            let message = "no route leads to this operator, nor is it an issuer's: it is asked for no session";
             told.push(at.warning(Rule::OperatorWithoutRoutes, message));
         }
         if seen.parties.iter().all(|party| party.terms.reach(&operator.id).is_err()) {
