@@ -22,28 +22,44 @@ impl fmt::Display for Fault {
     }
 }
 
+// What is longer is no slip of the pen, and costs too much to compare.
+const LIKENESS_CHARS_MAX: usize = 100;
+// More names help nobody.
+const NAMES_MAX: usize = 50;
+
 /// `, did you mean …`, if one of these names is like it.
 pub(super) fn suggestion<'a>(
     wrong: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
+    let chars = wrong.chars().take(LIKENESS_CHARS_MAX + 1).count();
+    let off_max = 1 + chars / 4;
     let distance = |name: &&str| strsim::damerau_levenshtein(wrong, name);
-    let nearest = known.into_iter().min_by_key(distance)?;
-    (distance(&nearest) <= 1 + wrong.chars().count() / 4).then_some(nearest)
+    // Whose lengths differ by more cannot be near.
+    let near =
+        |name: &&str| name.chars().take(chars + off_max + 1).count().abs_diff(chars) <= off_max;
+    let known = known.into_iter().filter(|name| chars <= LIKENESS_CHARS_MAX && near(name));
+    let nearest = known.min_by_key(distance)?;
+    (distance(&nearest) <= off_max).then_some(nearest)
 }
 
 /// `expected a, b or c (did you mean b?)`.
 pub(super) fn expected_one_of(wrong: Option<&str>, known: &[&str]) -> String {
-    let names = |names: &[&str]| {
-        names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-    };
+    let names =
+        |names: &[&str]| names.iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
     if let Some(name) = wrong.and_then(|wrong| suggestion(wrong, known.iter().copied())) {
-        return format!("did you mean `{name}`?");
+        return format!("did you mean {}?", shown(name));
     }
     match known {
         [] => "there is none".to_owned(),
-        [only] => format!("expected `{only}`"),
-        [rest @ .., last] => format!("expected {} or `{last}`", names(rest)),
+        [only] => format!("expected {}", shown(only)),
+        [rest @ .., last] if known.len() <= NAMES_MAX => {
+            format!("expected {} or {}", names(rest), shown(last))
+        }
+        _ => {
+            let some = known.get(..NAMES_MAX).unwrap_or_default();
+            format!("expected {} or another", names(some))
+        }
     }
 }
 

@@ -13,6 +13,9 @@ use super::{
 };
 use crate::{dialect::Descriptors, route::Table};
 
+// So many are looked through for one that was meant.
+const NAMES_MAX: usize = 200;
+
 /// The names, and the folder that files are looked for in.
 #[derive(Debug)]
 pub(super) struct Known<'a> {
@@ -46,19 +49,22 @@ impl<'a> Known<'a> {
     }
 
     pub(super) fn dialect(&self, name: &str, at: Spot<'_>, faults: &mut Vec<Fault>) {
-        check("dialect", name, Some(&self.dialects.names()), at, faults);
+        let known = self.dialects.names();
+        if !known.contains(&name) {
+            faults.push(at.fault(unknown("dialect", name, &known)));
+        }
     }
 
     pub(super) fn operator(&self, name: &str, at: Spot<'_>, faults: &mut Vec<Fault>) {
-        check("operator", name, names(self.operators).as_deref(), at, faults);
+        faults.extend(fault_of("operator", name, self.operators).map(|message| at.fault(message)));
     }
 
     pub(super) fn profile(&self, name: &str, at: Spot<'_>, faults: &mut Vec<Fault>) {
-        check("profile", name, names(self.profiles).as_deref(), at, faults);
+        faults.extend(fault_of("profile", name, self.profiles).map(|message| at.fault(message)));
     }
 
     pub(super) fn client(&self, name: &str, at: Spot<'_>, faults: &mut Vec<Fault>) {
-        check("client", name, names(self.clients).as_deref(), at, faults);
+        faults.extend(fault_of("client", name, self.clients).map(|message| at.fault(message)));
     }
 
     /// How many operators there are.
@@ -68,14 +74,14 @@ impl<'a> Known<'a> {
 
     /// What is wrong with an operator's name that stands in another file.
     pub(super) fn operator_fault(&self, name: &str) -> Option<String> {
-        fault_of("operator", name, names(self.operators).as_deref())
+        fault_of("operator", name, self.operators)
     }
 
     /// Is the operator known to be one of ours, for trying things out?
     pub(super) fn is_simulated(&self, operator: &str) -> bool {
         self.operators.is_none_or(|all| {
             // One that is not there is a fault of its own.
-            !all.keys().any(|name| name == operator) || all.key(operator).key("simulated").is_true()
+            !all.has(operator) || all.key(operator).key("simulated").is_true()
         })
     }
 
@@ -87,10 +93,13 @@ impl<'a> Known<'a> {
         faults: &mut Vec<Fault>,
     ) -> Option<PathBuf> {
         let path = self.folder.join(&path.0);
-        let opened = std::fs::File::open(&path).and_then(|file| file.metadata());
+        // What is no file is not opened: a pipe would be waited for.
+        let opened = std::fs::metadata(&path).and_then(|metadata| {
+            if metadata.is_file() { std::fs::File::open(&path).map(Some) } else { Ok(None) }
+        });
         let message = match opened {
-            Ok(metadata) if metadata.is_file() => return Some(path),
-            Ok(_) => format!("`{}` is not a file", path.display()),
+            Ok(Some(_)) => return Some(path),
+            Ok(None) => format!("`{}` is not a file", path.display()),
             Err(error) => format!("`{}` cannot be read: {error}", path.display()),
         };
         faults.push(at.fault(message));
@@ -98,16 +107,12 @@ impl<'a> Known<'a> {
     }
 }
 
-fn names(spot: Option<Spot<'_>>) -> Option<Vec<&str>> {
-    spot.map(|spot| spot.keys().collect())
+fn fault_of(what: &str, name: &str, known: Option<Spot<'_>>) -> Option<String> {
+    let known = known.filter(|known| !known.has(name))?;
+    let names: Vec<&str> = known.keys().take(NAMES_MAX).collect();
+    Some(unknown(what, name, &names))
 }
 
-fn check(what: &str, name: &str, known: Option<&[&str]>, at: Spot<'_>, faults: &mut Vec<Fault>) {
-    faults.extend(fault_of(what, name, known).map(|message| at.fault(message)));
-}
-
-fn fault_of(what: &str, name: &str, known: Option<&[&str]>) -> Option<String> {
-    let known = known?;
-    let expected = || expected_one_of(Some(name), known);
-    (!known.contains(&name)).then(|| format!("no {what} is called {}: {}", shown(name), expected()))
+fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+    format!("no {what} is called {}: {}", shown(name), expected_one_of(Some(name), known))
 }

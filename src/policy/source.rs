@@ -143,11 +143,11 @@ impl<'a> Spot<'a> {
     /// Its keys, each with what stands there.
     pub(super) fn entries(self) -> impl Iterator<Item = (&'a str, Self)> {
         let entries = match self.node.map(|node| &node.kind) {
-            Some(Kind::Map(entries)) => entries.as_slice(),
-            _ => &[],
+            Some(Kind::Map(entries)) => Some(entries.iter()),
+            _ => None,
         };
         let spot = move |node: &'a Node| Self { place: node.place, node: Some(node), ..self };
-        entries.iter().map(move |entry| (entry.key.as_str(), spot(&entry.value)))
+        entries.into_iter().flatten().map(move |entry| (entry.key.as_str(), spot(&entry.value)))
     }
 
     /// The values of this list.
@@ -165,6 +165,11 @@ impl<'a> Spot<'a> {
             Some(Kind::Text(text)) => Some(text),
             _ => None,
         }
+    }
+
+    /// Has it this key?
+    pub(super) fn has(self, key: &str) -> bool {
+        self.node.is_some_and(|node| node.entry(key).is_some())
     }
 
     /// What it says; `null`, if it is not there.

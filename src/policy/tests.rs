@@ -4,6 +4,7 @@ mod endpoints;
 mod dropped;
 mod golden;
 mod imports;
+mod hostile;
 mod introspection;
 mod proofs;
 mod secrets;

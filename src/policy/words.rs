@@ -410,10 +410,11 @@ impl Word for TheirProfile {
 
 impl Word for FilePath {
     const FORMAT: &'static str = "file-path";
-    const EXPECTED: &'static str = "the path of a file or folder";
+    const EXPECTED: &'static str = "the path of a file or folder, without control characters";
 
     fn read(text: &str) -> Option<Self> {
-        (!text.is_empty() && !text.contains('\0')).then(|| Self(text.to_owned()))
+        let sound = !text.is_empty() && !text.contains(char::is_control);
+        sound.then(|| Self(text.to_owned()))
     }
 }
 

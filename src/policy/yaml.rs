@@ -37,7 +37,15 @@ pub(super) enum Kind {
     Number(Number),
     Text(String),
     List(Vec<Node>),
-    Map(Vec<Entry>),
+    Map(Entries),
+}
+
+/// Keys and their values, in the file's order.
+#[derive(Debug)]
+pub(super) struct Entries {
+    all: Vec<Entry>,
+    // Their places in the order of the keys: some maps have thousands, and each is looked up.
+    by_key: Vec<usize>,
 }
 
 /// A key and its value.
@@ -106,11 +114,29 @@ fn message(error: &serde_saphyr::Error) -> String {
     }
 }
 
+impl Entries {
+    fn new(all: Vec<Entry>) -> Self {
+        let mut by_key: Vec<usize> = (0..all.len()).collect();
+        by_key.sort_by_key(|place| all.get(*place).map(|entry| &entry.key));
+        Self { all, by_key }
+    }
+
+    fn find(&self, key: &str) -> Option<&Entry> {
+        let key_of = |place: &usize| self.all.get(*place).map(|entry| entry.key.as_str());
+        let place = self.by_key.binary_search_by(|place| key_of(place).cmp(&Some(key))).ok()?;
+        self.all.get(*self.by_key.get(place)?)
+    }
+
+    pub(super) fn iter(&self) -> std::slice::Iter<'_, Entry> {
+        self.all.iter()
+    }
+}
+
 impl Node {
     /// The entry of this key, if this is a map that has it.
     pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
         match &self.kind {
-            Kind::Map(entries) => entries.iter().find(|entry| entry.key == key),
+            Kind::Map(entries) => entries.find(key),
             _ => None,
         }
     }
@@ -213,7 +239,7 @@ impl<'de> Visitor<'de> for KindVisitor {
         {
             map.push(Entry { key, place: referenced.into(), value: entries.next_value()? });
         }
-        Ok(Kind::Map(map))
+        Ok(Kind::Map(Entries::new(map)))
     }
 }
 

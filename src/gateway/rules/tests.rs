@@ -1,5 +1,7 @@
 //! What stays as it is when the policies are read anew.
 
+mod fuzz;
+
 use std::fs;
 
 use super::*;
