@@ -12,7 +12,7 @@ use std::{
 use rcgen::{CertificateParams, KeyPair};
 
 use crate::{
-    policy::{Rule, lint, load},
+    policy::{Rule, lint, load, load_trials},
     qod::Moment,
 };
 
@@ -23,7 +23,7 @@ fn golden() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/policies")
 }
 
-/// The odd files: `<policy file>.<what is odd>.yaml`; or a folder, where it takes several.
+/// The odd files: `<policy file>.<what is odd>.yaml`, also of `tests`; or a folder, where it takes several.
 fn cases() -> Vec<PathBuf> {
     let mut cases = files(&golden());
     cases.retain(|path| path.extension().is_none_or(|of| of != "txt") && !path.ends_with("base"));
@@ -91,6 +91,10 @@ fn told(case: Option<&Path>) -> String {
         fs::set_permissions(folder.join(name), fs::Permissions::from_mode(mode)).unwrap();
     }
     match (case, name.split_once('.')) {
+        (Some(case), Some(("tests", _))) => {
+            fs::create_dir(folder.join("tests")).unwrap();
+            fs::copy(case, folder.join("tests/odd.yaml")).unwrap();
+        }
         (Some(case), Some((file, _))) => {
             fs::copy(case, folder.join(format!("{file}.yaml"))).unwrap();
         }
@@ -101,7 +105,9 @@ fn told(case: Option<&Path>) -> String {
         Err(faults) => faults.iter().map(ToString::to_string).collect(),
         Ok(policy) => {
             let warnings = lint(&folder, &policy, NOW).unwrap();
-            warnings.iter().map(ToString::to_string).collect()
+            let faults = load_trials(&folder).err().unwrap_or_default();
+            let faults = faults.iter().map(ToString::to_string);
+            warnings.iter().map(ToString::to_string).chain(faults).collect()
         }
     };
     let text: String = lines.into_iter().flat_map(|line| [line, "\n".to_owned()]).collect();
@@ -154,8 +160,9 @@ fn every_rule_is_met_by_an_odd_file_and_is_in_the_documents() {
 const TOLD_BY: [&str; 4] = ["let message =", ".fault(", "Err(", "one("];
 
 /// What no folder can show: a file too large to lie here, and changes at the wrong time.
-const NOT_HERE: [&str; 3] = [
+const NOT_HERE: [&str; 4] = [
     "the file is larger than",
+    "`{}` is larger than {} MiB",
     "the files are being changed while they are read",
     "cannot be changed while the gateway runs",
 ];
