@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::qod::{ClientId, Kind, Operation, OperatorId, SessionId};
+use crate::qod::{ClientId, Kind, OperatorId, SessionId};
 
 /// What is told of one request.
 #[derive(Debug, Default)]
@@ -13,7 +13,7 @@ pub struct Entry {
     /// In which dialect.
     pub dialect: Option<&'static str>,
     /// What.
-    pub operation: Option<Operation>,
+    pub operation: Option<&'static str>,
     /// Of which operator, once that is known.
     pub operator: Option<OperatorId>,
     /// Of which session.
@@ -37,7 +37,7 @@ impl Entry {
             target: "audit",
             client = self.client.as_ref().map(|client| &*client.0),
             dialect = self.dialect,
-            operation = self.operation.map(Operation::name),
+            operation = self.operation,
             operator = self.operator.as_ref().map(|operator| &*operator.0),
             session = self.session.map(|id| id.to_string()),
             status = self.status,

@@ -18,6 +18,7 @@ mod problem;
 mod profiles;
 mod retrieval;
 mod schema;
+mod search;
 mod sink;
 mod sniff;
 mod v01;
@@ -35,7 +36,7 @@ use serde::Serialize;
 
 pub use self::{
     answer::Unreadable,
-    api::{Api, Apis, Call, Speaks, Unrecognised, UnrecognisedReason, WrongMedia},
+    api::{Api, Apis, Call, Speaks, Unrecognised, UnrecognisedReason, WrongMedia, check_media},
     descriptor::{
         Correlator, Descriptor, ErrorShape, Errors, EventShape, Family, Profiles, Serves,
     },
@@ -44,6 +45,7 @@ pub use self::{
     fit::{Fitting, LegacyIpv4, Unfit},
     problem::RemoteProblem,
     retrieval::{RemoteSession, RemoteSessions},
+    search::{OperatorFound, Search},
     variant::{Descriptors, Variant, VariantFault},
 };
 use self::{

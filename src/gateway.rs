@@ -21,7 +21,7 @@ use crate::{
     clock::Clock,
     dialect::{Call, Family},
     faults,
-    ledger::{self, Booking, Ledger, Record, Reserved, State},
+    ledger::{self, Booking, Ledger, Record, Reserved},
     limit::Admission,
     metrics::Metrics,
     notification::Courier,
@@ -35,6 +35,7 @@ mod again;
 mod correlator;
 mod doubt;
 mod explain;
+mod finding;
 mod inside;
 mod legs;
 mod notifications;
@@ -113,6 +114,9 @@ impl Gateway {
         let rules = self.rules.load_full();
         let mut trail = Trail::begin(&self.clock, &self.metrics, &rules, request.headers());
         let (method, path) = (request.method(), request.uri().path());
+        if let Some(finder) = rules.finder_at(path) {
+            return self.search(&rules, finder, request, trail).await;
+        }
         let mut call = match rules.apis.recognise(method, path, request.headers(), request.body()) {
             Ok(call) => call,
             Err(unrecognised) => return trail.end_unrecognised(&rules, unrecognised),
@@ -266,7 +270,7 @@ impl Gateway {
         trail: &mut Trail,
     ) -> Result<Answer, Refusal> {
         let record = self.find(rules, call, admission, trail).await?;
-        let Some(operator_session) = live(&record)? else {
+        let Some(operator_session) = presence::live(&record)? else {
             return Ok(Answer::Found(presence::of(&record)));
         };
         let operator = rules.operator(&record.operator)?;
@@ -290,7 +294,7 @@ impl Gateway {
         trail: &mut Trail,
     ) -> Result<Answer, Refusal> {
         let record = self.find(rules, call, admission, trail).await?;
-        live(&record)?;
+        presence::live(&record)?;
         let operator = Arc::clone(rules.operator(&record.operator)?);
         let (gateway, correlator) = (Arc::clone(self), trail.correlator().clone());
         self.detached(async move { gateway.delete_at(&operator, &record, &correlator).await })
@@ -311,7 +315,9 @@ impl Gateway {
         let additional_s = spoken.parse_extend_session(body, &rules.strictness)?;
         trail.of_session(id);
         let record = self.find(rules, call, admission, trail).await?;
-        if live(&record)?.is_none() || record.session.granted.status != QosStatus::Available {
+        if presence::live(&record)?.is_none()
+            || record.session.granted.status != QosStatus::Available
+        {
             return Err(Refusal::NotAvailable);
         }
         let duration_s_max = admission.grant().duration_s_max(&record.session.wanted.qos_profile);
@@ -460,17 +466,6 @@ impl Gateway {
         // On the heap: a task moves what it is made of several times, and this is large.
         let running = self.running.spawn(Box::pin(work));
         async move { running.await.unwrap_or(Err(Refusal::Broken("a detached task"))) }
-    }
-}
-
-/// The operator's id of a session that it still has; nothing, once the session is over.
-fn live(record: &Record) -> Result<Option<&str>, Refusal> {
-    match record.state() {
-        State::Pending | State::InDoubt => Err(Refusal::InDoubt),
-        State::Requested | State::Available | State::Terminated | State::Releasing => {
-            Ok(record.operator_session.as_deref())
-        }
-        State::Expired => Ok(None),
     }
 }
 

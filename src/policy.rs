@@ -45,12 +45,16 @@ pub use self::{
     question::{About, Question},
     settings::{
         ApiSetting, Bounds, Callbacks, Drain, ExpiringToken, Gsma, HealthChecks, Keeping, Listener,
-        Notifications, OperatorSettings, Place, ServerSettings, Speaks,
+        Notifications, OperatorSettings, Place, ServerSettings, Speaks, TelcoFinder,
     },
     trials::{Answered, Asked, Expected, Trial, load_trials, trials_schema_text},
     written::{Version, Written, documents, policy_files},
 };
-use self::{known::Known, source::Source, written::Said};
+use self::{
+    known::Known,
+    source::{Source, Spot},
+    written::Said,
+};
 
 // So often it is tried to read a folder that is being changed.
 const READINGS_MAX: usize = 5;
@@ -68,6 +72,8 @@ pub struct Policy {
     pub notifications: Notifications,
     /// What is served where; each path once.
     pub apis: Vec<ApiSetting>,
+    /// Where others ask which operator serves a device.
+    pub telco_finder: Option<TelcoFinder>,
     /// The dialects that there are.
     pub dialects: Descriptors,
     /// How strictly bodies are read.
@@ -278,23 +284,7 @@ fn judge<'s>(
     for operator in &mut operators {
         let at = said.operators.key("operators").key(&operator.id.0);
         operator.fitting.qos_profiles = profiles.names_at(&operator.id.0);
-        if operator.fitting.qos_profiles.is_empty() {
-            let message = "no profile that may be asked for names this operator";
-            faults.push(at.fault(message));
-        }
-        let url = gateway.server.callbacks.as_ref().map(|callbacks| callbacks.url.as_str());
-        if operator.callbacks
-            && url.is_some_and(|url| !url.starts_with("https://"))
-            && known.dialects.named(&operator.dialect).is_some_and(Descriptor::https_sinks_only)
-        {
-            let message = "this dialect calls back https URLs only: give `callbacks` one in \
-                           gateway.yaml, or say `callbacks: false` here";
-            faults.push(at.key("speaks").fault(message));
-        }
-        if operator.timeout >= gateway.server.bounds.exchange_deadline {
-            let message = "expected a time below `exchange_deadline`, or no answer is waited for";
-            faults.push(at.key("timeout").fault(message));
-        }
+        judge_operator(operator, &gateway, (at, known), faults);
     }
     let rates = operators.iter().filter_map(|operator| Some((operator.id.clone(), operator.rate?)));
     let catalogue = Arc::new(profiles.catalogue);
@@ -310,6 +300,7 @@ fn judge<'s>(
         keeping: gateway.keeping,
         notifications: gateway.notifications,
         apis: gateway.apis,
+        telco_finder: gateway.telco_finder,
         dialects: known.dialects.clone(),
         strictness: gateway.strictness,
         schemas: gateway.schemas,
@@ -325,6 +316,31 @@ fn judge<'s>(
         operators,
         profiles: catalogue,
     })
+}
+
+/// What an operator's own file does not tell of it.
+fn judge_operator(
+    operator: &OperatorSettings,
+    gateway: &gateway::Gateway,
+    (at, known): (Spot<'_>, &Known<'_>),
+    faults: &mut Vec<Fault>,
+) {
+    if operator.fitting.qos_profiles.is_empty() {
+        faults.push(at.fault("no profile that may be asked for names this operator"));
+    }
+    let url = gateway.server.callbacks.as_ref().map(|callbacks| callbacks.url.as_str());
+    if operator.callbacks
+        && url.is_some_and(|url| !url.starts_with("https://"))
+        && known.dialects.named(&operator.dialect).is_some_and(Descriptor::https_sinks_only)
+    {
+        let message = "this dialect calls back https URLs only: give `callbacks` one in \
+                       gateway.yaml, or say `callbacks: false` here";
+        faults.push(at.key("speaks").fault(message));
+    }
+    if operator.timeout >= gateway.server.bounds.exchange_deadline {
+        let message = "expected a time below `exchange_deadline`, or no answer is waited for";
+        faults.push(at.key("timeout").fault(message));
+    }
 }
 
 #[cfg(test)]

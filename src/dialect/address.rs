@@ -163,8 +163,9 @@ pub(super) fn plain_ipv6(net: Ipv6Net) -> Written<Ipv6Net> {
     }
 }
 
-// An IPv4-mapped address would be the same server in another family, and in no index of ours.
-fn ipv6_address(text: &str) -> Option<Ipv6Addr> {
+/// An IPv6 address. An IPv4-mapped one would be the same server in another family, and in no index of
+/// ours.
+pub(super) fn ipv6_address(text: &str) -> Option<Ipv6Addr> {
     let address: Ipv6Addr = text.parse().ok()?;
     address.to_ipv4_mapped().is_none().then_some(address)
 }

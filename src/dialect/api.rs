@@ -321,7 +321,11 @@ impl Call {
     }
 }
 
-fn check_media(headers: &HeaderMap) -> Result<(), WrongMedia> {
+/// Is a body of the one type that is read?
+///
+/// # Errors
+/// If it is of another, encoded, or it is not told once what it is.
+pub fn check_media(headers: &HeaderMap) -> Result<(), WrongMedia> {
     let encoded = headers
         .get_all(header::CONTENT_ENCODING)
         .iter()

@@ -82,6 +82,15 @@ impl<'n> Node<'n> {
         text
     }
 
+    /// `true` or `false`.
+    pub(super) fn truth(&self, faults: &mut Faults) -> Option<bool> {
+        let truth = self.json.as_bool();
+        if truth.is_none() {
+            faults.shape(self.place, "expected `true` or `false`");
+        }
+        truth
+    }
+
     /// What a string's text stands for, if this finds it in there.
     pub(super) fn parsed<T>(
         &self,

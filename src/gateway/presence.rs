@@ -1,12 +1,24 @@
-//! How a session is shown: what its operator leaves out is filled in, never invented beyond that.
+//! How a session stands and is shown: what its operator leaves out is filled in, never invented beyond that.
 
 use std::time::Duration;
 
 use crate::{
     dialect::RemoteEvent,
-    ledger::Record,
+    ledger::{Record, State},
     qod::{Granted, Message, Moment, QosStatus, Session, Severity, StatusInfo},
+    refusal::Refusal,
 };
+
+/// The operator's id of a session that it still has; nothing, once the session is over.
+pub(super) fn live(record: &Record) -> Result<Option<&str>, Refusal> {
+    match record.state() {
+        State::Pending | State::InDoubt => Err(Refusal::InDoubt),
+        State::Requested | State::Available | State::Terminated | State::Releasing => {
+            Ok(record.operator_session.as_deref())
+        }
+        State::Expired => Ok(None),
+    }
+}
 
 /// A record's session as its client sees it.
 pub(super) fn of(record: &Record) -> Session {

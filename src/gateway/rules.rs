@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use super::finding::Finder;
 use crate::{
     access::Access,
     dialect::{Api, Apis, Call, Dialect, Dialects, SchemaFault, Speaks, Strictness},
@@ -30,6 +31,8 @@ pub struct Rules {
     pub plainest: Arc<Dialect>,
     /// Which path speaks what.
     pub apis: Apis,
+    // Where it is told which operator serves a device.
+    pub(super) finder: Option<Finder>,
     /// What if a sink's token is good for less time than its session?
     pub expiring_token: ExpiringToken,
     /// How bodies are read.
@@ -70,6 +73,10 @@ impl Rules {
             |it| Ok(Arc::clone(&it.identity)),
         )?;
         let apis = policy.apis.into_iter().map(|api| api_of(api, &named));
+        // Its errors have the shape and the codes of CAMARA's Commonalities.
+        let told_in = named("camara-1.1.0")?;
+        let finder = policy.telco_finder;
+        let finder = finder.map(|settings| Finder::new(settings, &policy.operators, told_in));
         let callback_url = policy.server.callbacks.map(|callbacks| callbacks.url.into());
         let operators = policy
             .operators
@@ -88,6 +95,7 @@ impl Rules {
         Ok(Self {
             plainest: named("camara-0.10.1")?,
             apis: Apis::new(apis.collect::<Result<_, _>>()?),
+            finder,
             expiring_token: policy.notifications.expiring_token,
             strictness: policy.strictness,
             identity,
@@ -99,6 +107,11 @@ impl Rules {
             dialects,
             written,
         })
+    }
+
+    /// The finder that is asked at this path.
+    pub(super) fn finder_at(&self, path: &str) -> Option<&Finder> {
+        self.finder.as_ref().filter(|finder| finder.is_at(path))
     }
 
     /// The operator of this name.

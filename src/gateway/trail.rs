@@ -12,10 +12,13 @@ use crate::{
     dialect::{Call, Dialect, Unrecognised, UnrecognisedReason},
     identity::Client,
     metrics::{Answered, Metrics, NONE},
-    qod::{Answer, Kind, Operation, OperatorId, SessionId},
+    qod::{Answer, Kind, OperatorId, SessionId},
     refusal::Refusal,
     route::Found,
 };
+
+/// What stands in the dialect's place if it is none of ours.
+const TELCO_FINDER: &str = "telco-finder";
 
 pub(super) struct Trail {
     entry: audit::Entry,
@@ -56,9 +59,15 @@ impl Trail {
     }
 
     pub(super) fn recognised(&mut self, call: &Call, headers: &HeaderMap) {
-        self.entry.operation = Some(call.operation());
+        self.entry.operation = Some(call.operation().name());
         let name = call.dialect().descriptor().transaction_header;
         self.transaction = name.and_then(|name| Some((name, headers.get(name)?.clone())));
+        self.lap("recognise");
+    }
+
+    /// The request is one of the Telco Finder API, which is no dialect's.
+    pub(super) fn searching(&mut self, operation: &'static str) {
+        self.entry.operation = Some(operation);
         self.lap("recognise");
     }
 
@@ -97,7 +106,7 @@ impl Trail {
             Ok(answer) => dialect.render_answer(answer),
             Err(refusal) => self.refuse(dialect, refusal),
         };
-        self.finish(Some(dialect), response)
+        self.finish(Some(dialect.name()), response)
     }
 
     /// The answer to a request that no API knows.
@@ -108,30 +117,40 @@ impl Trail {
     ) -> Response<Bytes> {
         let Unrecognised { dialect, reason } = unrecognised;
         let told_in = dialect.as_ref().unwrap_or(&rules.plainest);
-        let refusal = Refusal::Unrecognised(reason);
-        let mut response = self.refuse(told_in, &refusal);
-        if let Refusal::Unrecognised(UnrecognisedReason::NoSuchMethod { allow }) = refusal {
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
-        }
-        self.finish(dialect.as_deref(), response)
+        let response = self.refuse(told_in, &Refusal::Unrecognised(reason));
+        self.finish(dialect.as_deref().map(Dialect::name), response)
+    }
+
+    /// The answer to a search.
+    pub(super) fn end_search(
+        mut self,
+        told_in: &Dialect,
+        found: Result<Response<Bytes>, Refusal>,
+    ) -> Response<Bytes> {
+        let response = found.unwrap_or_else(|refusal| self.refuse(told_in, &refusal));
+        self.finish(Some(TELCO_FINDER), response)
     }
 
     /// The answer to a request that was not read to its end.
     pub(super) fn end_unread(mut self, told_in: &Dialect, refusal: &Refusal) -> Response<Bytes> {
         let response = self.refuse(told_in, refusal);
-        self.finish(Some(told_in), response)
+        self.finish(Some(told_in.name()), response)
     }
 
     fn refuse(&mut self, told_in: &Dialect, refusal: &Refusal) -> Response<Bytes> {
         let problem = refusal.problem(told_in.descriptor());
         self.entry.refused = Some(problem.kind);
         self.entry.cause = refusal.cause();
-        told_in.render_problem(&problem)
+        let mut response = told_in.render_problem(&problem);
+        if let Refusal::Unrecognised(UnrecognisedReason::NoSuchMethod { allow }) = refusal {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        response
     }
 
     fn finish(
         mut self,
-        told_in: Option<&Dialect>,
+        dialect: Option<&'static str>,
         mut response: Response<Bytes>,
     ) -> Response<Bytes> {
         let headers = response.headers_mut();
@@ -139,12 +158,12 @@ impl Trail {
         if let Some((name, value)) = self.transaction {
             headers.insert(name, value);
         }
-        self.entry.dialect = told_in.map(Dialect::name);
+        self.entry.dialect = dialect;
         self.entry.status = response.status().as_u16();
         self.metrics.answered(
             Answered {
                 dialect: self.entry.dialect.unwrap_or(NONE),
-                operation: self.entry.operation.map_or(NONE, Operation::name),
+                operation: self.entry.operation.unwrap_or(NONE),
                 operator: self.entry.operator.as_ref().map_or(NONE, |operator| &operator.0),
                 status: self.entry.status,
                 reason: self.entry.refused.map_or(NONE, Kind::name),

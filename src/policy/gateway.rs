@@ -6,6 +6,9 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+mod finder;
+
+use self::finder::FinderEntry;
 use super::{
     fault::Fault,
     known::Known,
@@ -13,6 +16,7 @@ use super::{
     secrets::{self, Whereabouts},
     settings::{
         ApiSetting, Bounds, Drain, Keeping, Listener, Notifications, ServerSettings, Speaks,
+        TelcoFinder,
     },
     source::Spot,
     tls::TlsEntry,
@@ -40,6 +44,8 @@ pub(super) struct File {
     /// What is served on which path.
     #[schemars(length(min = 1))]
     apis: Vec<Part<ApiEntry>>,
+    /// Where others ask which operator serves a device.
+    telco_finder: Option<Part<FinderEntry>>,
     /// Where operators tell what happens to sessions; without, they are not asked to.
     callbacks: Option<Part<CallbacksEntry>>,
     /// How clients are told what happens to their sessions.
@@ -187,6 +193,7 @@ pub(super) struct Gateway {
     pub(super) keeping: Keeping,
     pub(super) notifications: Notifications,
     pub(super) apis: Vec<ApiSetting>,
+    pub(super) telco_finder: Option<TelcoFinder>,
     pub(super) strictness: dialect::Strictness,
     pub(super) schemas: std::path::PathBuf,
 }
@@ -245,6 +252,8 @@ impl File {
         let notifications = root.key("notifications").read(self.notifications, faults)?;
         let notifications = notifications.settings(root.key("notifications"), known, faults);
         let apis = apis(self.apis, root.key("apis"), known, faults);
+        let finder = (self.telco_finder, root.key("telco_finder"));
+        let telco_finder = finder::judge(finder, &apis, faults);
         let schemas = self.schemas.map_or_else(|| "../schemas".to_owned(), |path| path.0.0);
         let schemas = known.folder.join(schemas);
         if !schemas.is_dir() {
@@ -260,7 +269,15 @@ impl File {
         let admin = admin?.address.0;
         let trusted_proxies = self.trusted_proxies.into_iter().map(|network| network.0).collect();
         let server = ServerSettings { listeners, admin, trusted_proxies, callbacks, bounds, drain };
-        Some(Gateway { server, keeping: keeping?, notifications, apis, strictness, schemas })
+        Some(Gateway {
+            server,
+            keeping: keeping?,
+            notifications,
+            apis,
+            telco_finder,
+            strictness,
+            schemas,
+        })
     }
 }
 

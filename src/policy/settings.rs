@@ -130,6 +130,15 @@ pub struct ApiSetting {
     pub serves: Serves,
 }
 
+/// Where others ask which operator serves a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TelcoFinder {
+    /// Where the API begins, as `/telco-finder/v1`.
+    pub path: String,
+    /// The scope that it asks for.
+    pub scope: String,
+}
+
 /// What is spoken on a path; every name is a known dialect's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Speaks {

@@ -1,4 +1,5 @@
 mod credentials;
+mod finder;
 mod gsma;
 mod endpoints;
 mod dropped;

@@ -40,6 +40,7 @@ mod release_1_2;
 mod secrets;
 mod shipped;
 mod tables;
+mod telco_finder;
 mod telco_routing;
 mod terms;
 mod tidy;

@@ -1,0 +1,103 @@
+//! The way of a search by GSMA's Telco Finder API: who serves a device, for others to ask it themselves.
+//!
+//! It passes the rooms of every request up to the routes, and no further: no operator is asked.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+
+use super::{Gateway, Rules, legs, trail::Trail};
+use crate::{
+    dialect::{Dialect, OperatorFound, Search, UnrecognisedReason, check_media},
+    policy::{Gsma, OperatorSettings, TelcoFinder},
+    qod::{CalledFrom, OperatorId},
+    refusal::Refusal,
+};
+
+/// What the operation is called in the log and the metrics.
+const SEARCH: &str = "search";
+
+/// Where searches are taken, and what is told of each operator.
+pub(super) struct Finder {
+    path: String,
+    scope: Arc<str>,
+    /// Its errors are those of CAMARA's Commonalities.
+    pub(super) told_in: Arc<Dialect>,
+    operators: HashMap<OperatorId, Gsma>,
+}
+
+impl Finder {
+    pub(super) fn new(
+        settings: TelcoFinder,
+        operators: &[OperatorSettings],
+        told_in: Arc<Dialect>,
+    ) -> Self {
+        let operators = operators.iter().map(|one| (one.id.clone(), one.gsma.clone()));
+        Self {
+            path: format!("{}/search", settings.path),
+            scope: settings.scope.into(),
+            told_in,
+            operators: operators.collect(),
+        }
+    }
+
+    pub(super) fn is_at(&self, path: &str) -> bool {
+        path == self.path
+    }
+}
+
+impl Gateway {
+    /// Answers a search. Never fails: what goes wrong is an answer too.
+    pub(super) async fn search(
+        &self,
+        rules: &Rules,
+        finder: &Finder,
+        request: &Request<Bytes>,
+        mut trail: Trail,
+    ) -> Response<Bytes> {
+        trail.searching(SEARCH);
+        let found = self.find_operator(rules, finder, request, &mut trail).await;
+        trail.end_search(&finder.told_in, found)
+    }
+
+    async fn find_operator(
+        &self,
+        rules: &Rules,
+        finder: &Finder,
+        request: &Request<Bytes>,
+        trail: &mut Trail,
+    ) -> Result<Response<Bytes>, Refusal> {
+        if request.method() != Method::POST {
+            return Err(Refusal::Unrecognised(UnrecognisedReason::NoSuchMethod { allow: "POST" }));
+        }
+        let client = rules.identity.authenticate(request, None).await?;
+        trail.authenticated(&client);
+        let from = request.extensions().get().map(|CalledFrom(address)| *address);
+        let grant = rules.access.authorize_scope(client, SEARCH, &finder.scope, from)?;
+        let admission = rules.limits.admit(grant)?;
+        trail.lap("admit");
+        // What is not there has no type; that it is missed is told where it is read.
+        if !request.body().is_empty() {
+            check_media(request.headers())?;
+        }
+        let search = Search::read(request.body(), &rules.strictness)?;
+        trail.lap("parse");
+        // A user's token is for the user's own device.
+        if admission.grant().client().subject().is_some() {
+            return Err(Refusal::DeviceNamedTwice);
+        }
+        let found = rules.routes.find(&search.device)?;
+        trail.found(&found);
+        admission.grant().reaches(&found.operator)?;
+        legs::receives(rules.operator(&found.operator)?, admission.grant().is_mock())?;
+        trail.lap("route");
+        let gsma = finder.operators.get(&found.operator);
+        let gsma = gsma.ok_or(Refusal::Broken("an operator that no policy names"))?;
+        Ok(search.render(&OperatorFound {
+            operator_id: &gsma.operator_id,
+            api_root: gsma.api_root.as_deref(),
+            auth_provider_configuration: gsma.auth_provider_configuration.as_deref(),
+        }))
+    }
+}
