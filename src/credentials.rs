@@ -1,7 +1,8 @@
-//! How the gateway proves itself to an operator: what each call shows, and where that comes from.
+//! How the gateway proves itself to those that it calls: what each call shows, and where that comes
+//! from.
 //!
-//! An access token is fixed, or fetched from the operator's own token endpoint; a proof of possession
-//! is fixed, or signed anew over each call; further fields are whatever its API gateway wants. All of
+//! An access token is fixed, or fetched from the peer's own token endpoint; a proof of possession
+//! is fixed, or signed anew over each call; further fields are whatever an operator's API gateway wants. All of
 //! it can be changed in its files while the gateway runs.
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -10,8 +11,9 @@ use http::{HeaderName, HeaderValue, header};
 
 use crate::{
     kept::{Kept, LOOK_EVERY},
+    metrics::Metrics,
     outbound::{Caller, sensitive},
-    qod::{OperatorId, Secret},
+    qod::{FinderId, OperatorId, Secret},
 };
 
 mod key;
@@ -31,7 +33,16 @@ use self::{
     tokens::{Token, Tokens},
 };
 
-/// What is shown to an operator.
+/// Who is called.
+#[derive(Clone, Debug)]
+pub enum Peer {
+    /// An operator.
+    Operator(OperatorId),
+    /// One who knows which operator serves a device.
+    Finder(FinderId),
+}
+
+/// What is shown to a peer.
 #[derive(Debug, Default)]
 pub struct Settings {
     /// In `Authorization`.
@@ -66,18 +77,41 @@ pub enum Proof {
     Signed(Arc<Kept<SigningKey>>),
 }
 
-/// Why there is no access token, so that an operator is not called.
+/// Why there is no access token, so that a peer is not called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoToken {
     /// Its token endpoint said no.
-    #[error("the operator's token endpoint does not take the gateway's credentials")]
+    #[error("the token endpoint does not take the gateway's credentials")]
     Refused,
     /// It cannot be reached, or its answer is of no use.
-    #[error("the operator's token endpoint grants no token")]
+    #[error("the token endpoint grants no token")]
     Failed,
     /// None came in time.
     #[error("no access token came in time")]
     Late,
+}
+
+impl Peer {
+    fn operator(&self) -> Option<&str> {
+        match self {
+            Self::Operator(id) => Some(&id.0),
+            Self::Finder(_) => None,
+        }
+    }
+
+    fn finder(&self) -> Option<&str> {
+        match self {
+            Self::Finder(id) => Some(&id.0),
+            Self::Operator(_) => None,
+        }
+    }
+
+    fn count_token(&self, metrics: &Metrics, outcome: &'static str) {
+        match self {
+            Self::Operator(id) => metrics.operator_token_fetched(&id.0, outcome),
+            Self::Finder(id) => metrics.finder_token_fetched(&id.0, outcome),
+        }
+    }
 }
 
 impl NoToken {
@@ -112,7 +146,7 @@ fn header_value(scheme: &str, secret: &Secret) -> Result<HeaderValue, String> {
     sensitive(text.reveal()).ok_or_else(|| "the secret cannot stand in a header".to_owned())
 }
 
-/// What is shown to an operator, kept good.
+/// What is shown to a peer, kept good.
 pub struct Credentials {
     authorization: Source,
     proof: Option<(HeaderName, Proof)>,
@@ -138,7 +172,7 @@ impl Credentials {
     /// `proof_header` is the dialect's; a fetch of a token may take as long as a call.
     pub fn new(
         settings: Settings,
-        operator: &OperatorId,
+        peer: Peer,
         proof_header: Option<&'static str>,
         timeout: Duration,
     ) -> Self {
@@ -152,7 +186,7 @@ impl Credentials {
                     Proof::Signed(key) => proof_header.clone().zip(Some(Arc::clone(key))),
                     Proof::Nothing | Proof::Fixed(_) => None,
                 };
-                Source::Fetched(Arc::new(Tokens::new(operator.clone(), *oauth2, key, timeout)))
+                Source::Fetched(Arc::new(Tokens::new(peer, *oauth2, key, timeout)))
             }
         };
         Self { authorization, proof: proof_header.map(|name| (name, proof)), headers }
@@ -199,7 +233,7 @@ impl Credentials {
         Ok(())
     }
 
-    /// The operator does not take what a call showed. Is it worth calling once more, with another
+    /// The peer does not take what a call showed. Is it worth calling once more, with another
     /// token?
     pub fn reject(&self, shown: &Shown, caller: &Caller) -> bool {
         match (&self.authorization, &shown.0) {

@@ -114,8 +114,8 @@ impl Gateway {
         let rules = self.rules.load_full();
         let mut trail = Trail::begin(&self.clock, &self.metrics, &rules, request.headers());
         let (method, path) = (request.method(), request.uri().path());
-        if let Some(finder) = rules.finder_at(path) {
-            return self.search(&rules, finder, request, trail).await;
+        if let Some(searches) = rules.searches_at(path) {
+            return self.search(&rules, searches, request, trail).await;
         }
         let mut call = match rules.apis.recognise(method, path, request.headers(), request.body()) {
             Ok(call) => call,
@@ -181,7 +181,8 @@ impl Gateway {
             Operation::GetQosProfile => profiles::one(call, &admission),
             Operation::ListQosProfiles => profiles::list(rules, call, &admission, request.uri()),
             Operation::RetrieveQosProfiles => {
-                profiles::retrieve(rules, call, &admission, request.body(), trail)
+                let (caller, body) = (&self.caller, request.body());
+                profiles::retrieve(rules, caller, call, &admission, body, trail).await
             }
         }
     }
@@ -199,7 +200,8 @@ impl Gateway {
         rules.admit_sink(&wanted, self.clock.now())?;
         trail.lap("parse");
         let device = legs::device_of(call, admission.grant().client(), wanted.device.as_ref())?;
-        let operator = Arc::clone(legs::operator_of(rules, &admission, &device, trail)?);
+        let operator =
+            Arc::clone(legs::operator_of(rules, &self.caller, &admission, &device, trail).await?);
         admission.grant().permits(operator.id(), &wanted)?;
         legs::receives(&operator, admission.grant().is_mock())?;
         let device_hash = self.hash_of(&device);
@@ -388,7 +390,7 @@ impl Gateway {
             return Ok(Answer::Retrieved(records.iter().map(presence::of).collect()));
         }
         let device = legs::device_of(call, client, named.as_ref())?;
-        let operator = legs::operator_of(rules, admission, &device, trail)?;
+        let operator = legs::operator_of(rules, &self.caller, admission, &device, trail).await?;
         // As it was told of the device, so does the ledger know it.
         let told = operator.dialect().fit_device(&device, operator.fitting())?;
         let records = self.ledger.of_device(admission, &told).await?;

@@ -10,6 +10,7 @@
 //! | [`access`]   | may this client do this?                  | [`access::Grant`]           |
 //! | [`limit`]    | not too often?                            | [`limit::Admission`]        |
 //! | [`route`]    | which operator serves this device?        | [`route::Found`]            |
+//! | [`finder`]   | who knows it, if no route does?           | [`route::Found`] too        |
 //! | [`ledger`]   | is the flow free? hold it                 | [`ledger::Reservation`]     |
 //! | [`operator`] | does the operator grant it?               | [`operator::Outcome`]       |
 //! | [`notification`] | has the client heard what happened since? | none: nothing comes after it |
@@ -34,6 +35,7 @@ pub mod refusal;
 pub mod notification;
 pub mod operator;
 pub mod ledger;
+pub mod finder;
 pub mod route;
 pub mod limit;
 pub mod access;

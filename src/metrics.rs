@@ -9,10 +9,11 @@ use prometheus::{
 };
 
 mod certificates;
+mod finders;
 mod notices;
 mod reach;
 
-use self::{certificates::Certificates, notices::Notices, reach::Reach};
+use self::{certificates::Certificates, finders::Finders, notices::Notices, reach::Reach};
 
 /// The gateway's counters. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -25,8 +26,8 @@ struct Families {
     request_seconds: HistogramVec,
     stage_seconds: HistogramVec,
     operator_seconds: HistogramVec,
-    operator_tokens: IntCounterVec,
     reach: Reach,
+    finders: Finders,
     sessions: IntGaugeVec,
     store_seconds: HistogramVec,
     store_writable: IntGaugeVec,
@@ -116,13 +117,8 @@ impl Metrics {
                 &["operator", "operation", "outcome"],
                 REQUEST_BUCKETS_S,
             )?,
-            operator_tokens: counter(
-                &registry,
-                "qod_operator_token_fetches_total",
-                "Attempts to fetch an access token of ours for an operator",
-                &["operator", "outcome"],
-            )?,
             reach: Reach::new(&registry)?,
+            finders: Finders::new(&registry)?,
             sessions: gauge(
                 &registry,
                 "qod_sessions",
@@ -305,11 +301,6 @@ impl Metrics {
     ) {
         let labels = [operator, operation, outcome];
         self.0.operator_seconds.with_label_values(&labels).observe(elapsed.as_secs_f64());
-    }
-
-    /// Counts an attempt to fetch an access token of ours.
-    pub fn operator_token_fetched(&self, operator: &str, outcome: &'static str) {
-        self.0.operator_tokens.with_label_values(&[operator, outcome]).inc();
     }
 
     /// Sets how many sessions an operator has in a state.

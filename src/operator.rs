@@ -24,7 +24,7 @@ use self::{
     health::Health,
 };
 use crate::{
-    credentials::{self, Credentials, NoToken},
+    credentials::{self, Credentials, NoToken, Peer},
     dialect::{Dialect, Fitting, RemoteProblem, RemoteSessions, Unreadable},
     ledger::{Record, Reservation, Rules},
     outbound::{Answered, Caller, Endpoint, Trust},
@@ -157,8 +157,9 @@ impl Operator {
     /// An operator that nobody has called yet.
     pub fn new(mut settings: Settings) -> Self {
         let shown = std::mem::take(&mut settings.credentials);
+        let peer = Peer::Operator(settings.id.clone());
         let proof_header = settings.dialect.descriptor().proof_header;
-        let credentials = Credentials::new(shown, &settings.id, proof_header, settings.timeout);
+        let credentials = Credentials::new(shown, peer, proof_header, settings.timeout);
         let endpoints = Endpoints::new(std::mem::take(&mut settings.endpoints));
         let breaker = Breaker::new(settings.breaker);
         let health = settings.health.take().map(Health::new);

@@ -8,12 +8,13 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::{
     access::{Access, Catalogue},
     dialect::{Descriptor, Descriptors, Strictness},
-    identity, limit,
+    finder, identity, limit,
     route::{Routes, Table},
 };
 
@@ -88,6 +89,8 @@ pub struct Policy {
     pub limits: limit::Settings,
     /// Which operator serves which device.
     pub routes: Routes,
+    /// Who is asked where no route of ours knows it.
+    pub finders: Vec<finder::Settings>,
     /// How each operator is reached.
     pub operators: Vec<OperatorSettings>,
     /// The profiles that are offered.
@@ -263,7 +266,7 @@ fn judge<'s>(
 ) -> Option<Policy> {
     let [gateway, operators, routes, clients, profiles] = sources;
     let says = |source: Option<&'s Source>| source.map(Source::root);
-    let said = (says(gateway), says(operators), says(clients), says(profiles));
+    let said = (says(gateway), says(operators), says(routes), says(clients), says(profiles));
     let gateway = gateway.and_then(|source| {
         source.typed::<gateway::File>(faults).judge(source.root(), known, faults)
     });
@@ -278,23 +281,34 @@ fn judge<'s>(
     let clients = clients.and_then(|source| {
         source.typed::<clients::File>(faults).judge(source.root(), known, faults)
     });
-    let said = Said { gateway: said.0?, operators: said.1?, clients: said.2?, profiles: said.3? };
+    let said = Said {
+        gateway: said.0?,
+        operators: said.1?,
+        routes: said.2?,
+        clients: said.3?,
+        profiles: said.4?,
+    };
     let (gateway, mut operators) = (gateway?, operators?);
     let (profiles, routes, clients) = (profiles?, routes?, clients?);
     for operator in &mut operators {
-        let at = said.operators.key("operators").key(&operator.id.0);
         operator.fitting.qos_profiles = profiles.names_at(&operator.id.0);
-        judge_operator(operator, &gateway, (at, known), faults);
+        let at = said.operators.key("operators").key(&operator.id.0);
+        fit_operator(operator, &gateway, at, known, faults);
+        fit_timeout(operator.timeout, &gateway, at, faults);
+    }
+    for (finder, at) in said.finders() {
+        let finder = routes.finders.iter().find(|known| *known.id.0 == *finder);
+        finder.inspect(|finder| fit_timeout(finder.timeout, &gateway, at, faults));
     }
     let rates = operators.iter().filter_map(|operator| Some((operator.id.clone(), operator.rate?)));
     let catalogue = Arc::new(profiles.catalogue);
     Some(Policy {
         written: Written::new(
-            (hash, written::hash_of_tables(&routes.0)),
+            (hash, written::hash_of_tables(&routes.routes)),
             &gateway.schemas,
             said,
             &operators,
-            routes.1,
+            routes.lines,
         ),
         server: gateway.server,
         keeping: gateway.keeping,
@@ -312,21 +326,24 @@ fn judge<'s>(
             device_keys_max: clients.device_keys_max,
         },
         identity: clients.identity,
-        routes: routes.0,
+        routes: routes.routes,
+        finders: routes.finders,
         operators,
         profiles: catalogue,
     })
 }
 
-/// What an operator's own file does not tell of it.
-fn judge_operator(
+/// What an operator's entry must keep to for the sake of the other files.
+fn fit_operator(
     operator: &OperatorSettings,
     gateway: &gateway::Gateway,
-    (at, known): (Spot<'_>, &Known<'_>),
+    at: Spot<'_>,
+    known: &Known<'_>,
     faults: &mut Vec<Fault>,
 ) {
     if operator.fitting.qos_profiles.is_empty() {
-        faults.push(at.fault("no profile that may be asked for names this operator"));
+        let message = "no profile that may be asked for names this operator";
+        faults.push(at.fault(message));
     }
     let url = gateway.server.callbacks.as_ref().map(|callbacks| callbacks.url.as_str());
     if operator.callbacks
@@ -337,7 +354,15 @@ fn judge_operator(
                        gateway.yaml, or say `callbacks: false` here";
         faults.push(at.key("speaks").fault(message));
     }
-    if operator.timeout >= gateway.server.bounds.exchange_deadline {
+}
+
+fn fit_timeout(
+    timeout: Duration,
+    gateway: &gateway::Gateway,
+    at: Spot<'_>,
+    faults: &mut Vec<Fault>,
+) {
+    if timeout >= gateway.server.bounds.exchange_deadline {
         let message = "expected a time below `exchange_deadline`, or no answer is waited for";
         faults.push(at.key("timeout").fault(message));
     }

@@ -18,7 +18,7 @@ pub use self::{
     device::{Device, DeviceIpv4, IdentifierKind, Nai, NotAnIdentifier, PhoneNumber},
     flow::{ApplicationServer, Flow},
     moment::Moment,
-    names::{CalledFrom, ClientId, NotASessionId, OperatorId, SessionId, Subject},
+    names::{CalledFrom, ClientId, FinderId, NotASessionId, OperatorId, SessionId, Subject},
     ports::{PortRange, PortSet, PortsSpec},
     problem::{Kind, Pace, Problem},
     profile::{

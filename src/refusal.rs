@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::{
     access::Forbidden,
     dialect::{Descriptor, Family, Malformed, Unfit, UnrecognisedReason, WrongMedia},
+    finder::{NoAnswer, NotFound, Unanswered},
     identity::{NotProved, Refused, Unauthenticated},
     ledger,
     limit::TooMany,
@@ -49,6 +50,8 @@ pub enum Refusal {
     NoProfile,
     /// No operator of ours serves the device.
     NoOperator(NoOperator),
+    /// Who knows the device's operator cannot be asked now.
+    Unanswered(Unanswered),
     /// The operator cannot be asked for this.
     Unfit(Unfit),
     /// The ledger said no.
@@ -151,6 +154,7 @@ impl Refusal {
             Self::NoProfile => Kind::ProfileNotFound,
             Self::NoOperator(NoOperator::NoRule) => Kind::DeviceNotFound,
             Self::NoOperator(NoOperator::Disagreement) => Kind::InvalidArgument,
+            Self::Unanswered(_) => Kind::Unavailable,
             Self::Unfit(unfit) => kind_of_unfit(unfit),
             Self::Ledger(error) => kind_of_ledger(error),
             Self::SinkTokenExpires => Kind::InvalidToken,
@@ -167,6 +171,7 @@ impl Refusal {
     pub fn cause(&self) -> Option<String> {
         match self {
             Self::Unauthenticated(refused) => Some(format!("{:?}", refused.why)),
+            Self::Unanswered(Unanswered { finder, why }) => Some(format!("{finder}: {why:?}")),
             Self::Ledger(ledger::Error::Unavailable(cause)) => Some(cause.clone()),
             Self::Operator(No::Said(said)) => Some(format!("it said {said:?}")),
             Self::Operator(no) => Some(format!("{no:?}")),
@@ -198,6 +203,7 @@ impl Refusal {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Operator(No::Resting(resting)) => Some(resting.retry_after),
+            Self::Unanswered(Unanswered { why: NoAnswer::Resting(left), .. }) => Some(*left),
             _ => None,
         }
     }
@@ -241,6 +247,9 @@ impl Refusal {
             Self::DeviceNamedTwice => "the access token names the device already".to_owned(),
             Self::NoProfile => "there is no such QoS profile".to_owned(),
             Self::NoOperator(error) => error.to_string(),
+            Self::Unanswered(_) => {
+                "which operator serves this device cannot be found out now".to_owned()
+            }
             Self::Unfit(unfit) => unfit.to_string(),
             Self::Ledger(error) => message_of_ledger(error, told_in.family),
             Self::TooLong { duration_s_max } => {
@@ -412,6 +421,15 @@ from_rooms! {
     NoOperator(NoOperator),
     Unfit(Unfit),
     Ledger(ledger::Error),
+}
+
+impl From<NotFound> for Refusal {
+    fn from(not_found: NotFound) -> Self {
+        match not_found {
+            NotFound::NoOperator(no) => Self::NoOperator(no),
+            NotFound::Unanswered(unanswered) => Self::Unanswered(unanswered),
+        }
+    }
 }
 
 #[cfg(test)]

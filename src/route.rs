@@ -1,11 +1,12 @@
-//! Which operator serves a device, by what the device is known by.
+//! Which operator serves a device, by what the device is known by; or who is to be asked.
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::qod::{Device, IdentifierKind, OperatorId, PhoneNumber};
+use crate::qod::{Device, FinderId, IdentifierKind, OperatorId, PhoneNumber};
 
 mod addresses;
+mod ask;
 pub mod import;
 mod numbers;
 mod realms;
@@ -15,6 +16,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 
 use self::{addresses::Addresses, realms::Realms};
 pub use self::{
+    ask::{Ask, LastResort},
     numbers::{NotANumberPrefix, NumberPrefix},
     realms::{NotARealm, Realm},
     table::{Compiled, Mention, Table, TableFault, compile},
@@ -31,6 +33,7 @@ pub struct Routes {
     realms: Realms,
     order: Vec<Resolver>,
     disagreement: Disagreement,
+    last: Vec<LastResort>,
 }
 
 /// One route.
@@ -38,8 +41,17 @@ pub struct Routes {
 pub struct Rule {
     /// Which devices.
     pub matching: Match,
-    /// Who serves them.
-    pub operator: OperatorId,
+    /// Where they lead.
+    pub target: Target,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To the operator that serves its devices.
+    Operator(OperatorId),
+    /// To whoever knows which operator serves each of them.
+    Finder(FinderId),
 }
 
 /// Which devices a route is for. The most specific route of a kind is taken, wherever it stands;
@@ -102,6 +114,16 @@ impl fmt::Display for Match {
     }
 }
 
+/// By its name.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Operator(operator) => operator.fmt(f),
+            Self::Finder(finder) => finder.fmt(f),
+        }
+    }
+}
+
 /// A way to find the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Resolver {
@@ -122,6 +144,15 @@ pub enum Disagreement {
     First,
     /// Take none.
     Refuse,
+}
+
+/// How to come to a device's operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way<'r> {
+    /// A route leads there.
+    Found(Found),
+    /// Somebody else knows.
+    Ask(Ask<'r>),
 }
 
 /// Who serves a device.
@@ -150,6 +181,7 @@ pub enum NoOperator {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lookup<'a> {
     Operator(&'a OperatorId),
+    Finder(&'a FinderId),
     Nothing,
     // A network with devices of more than one operator, or of none.
     Split,
@@ -178,11 +210,12 @@ impl Routes {
             realms: Realms::default(),
             order,
             disagreement,
+            last: Vec::new(),
         };
-        for Rule { matching, operator } in rules {
+        for Rule { matching, target } in rules {
             match matching {
-                Match::Realm(realm) => routes.realms.insert(realm, operator),
-                other => routes.own.insert(&other, operator),
+                Match::Realm(realm) => routes.realms.insert(realm, target),
+                other => routes.own.insert(&other, target),
             }
         }
         routes
@@ -232,24 +265,41 @@ impl Routes {
         std::iter::once(&self.own).chain(self.files())
     }
 
-    /// The operator that serves a device. A device that is a whole network must be one operator's
-    /// as a whole: it is refused otherwise, whatever the policy.
-    pub fn find(&self, device: &Device) -> Result<Found, NoOperator> {
-        let mut first: Option<(&OperatorId, IdentifierKind)> = None;
+    /// How to come to the operator that serves a device. A device that is a whole network must be one
+    /// operator's as a whole: it is refused otherwise, whatever the policy.
+    pub fn find(&self, device: &Device) -> Result<Way<'_>, NoOperator> {
+        let mut first: Option<(Lookup<'_>, IdentifierKind)> = None;
+        let mut named: Option<&OperatorId> = None;
         let mut disagree = false;
-        for kind in self.order.iter().flat_map(|resolver| resolver.kinds()) {
-            match (self.look_up(device, *kind), first) {
-                (Lookup::Nothing, _) => {}
-                (Lookup::Split, _) => return Err(NoOperator::Disagreement),
-                (Lookup::Operator(operator), None) => first = Some((operator, *kind)),
-                (Lookup::Operator(operator), Some((found, _))) => disagree |= operator != found,
+        for kind in self.kinds() {
+            let led = self.look_up(device, kind);
+            match led {
+                Lookup::Nothing => continue,
+                Lookup::Split => return Err(NoOperator::Disagreement),
+                Lookup::Operator(operator) => {
+                    disagree |= *named.get_or_insert(operator) != operator;
+                }
+                Lookup::Finder(_) => {}
             }
+            first.get_or_insert((led, kind));
         }
-        let (operator, by) = first.ok_or(NoOperator::NoRule)?;
-        if disagree && self.disagreement == Disagreement::Refuse {
-            return Err(NoOperator::Disagreement);
+        let asked = match first {
+            Some((Lookup::Operator(operator), by)) => {
+                let found = Found { operator: operator.clone(), by, disagree };
+                return self.disagreement.admit(found).map(Way::Found);
+            }
+            Some((Lookup::Finder(finder), by)) => vec![(finder, by)],
+            Some((Lookup::Nothing | Lookup::Split, _)) | None => self.last_resorts(device),
+        };
+        if asked.is_empty() {
+            return Err(NoOperator::NoRule);
         }
-        Ok(Found { operator: operator.clone(), by, disagree })
+        Ok(Way::Ask(Ask { finders: asked, named, disagree, disagreement: self.disagreement }))
+    }
+
+    // In the order to look a device up by.
+    fn kinds(&self) -> impl Iterator<Item = IdentifierKind> {
+        self.order.iter().flat_map(|resolver| resolver.kinds()).copied()
     }
 
     fn look_up(&self, device: &Device, kind: IdentifierKind) -> Lookup<'_> {
@@ -267,25 +317,23 @@ impl Routes {
             IdentifierKind::ExternalId => {
                 external_id.as_ref().and_then(|id| id.realm()).map(|realm| self.realms.find(realm))
             }
-            IdentifierKind::PhoneNumber => {
-                phone.as_ref().map(|phone| self.by_number(phone.value).into())
-            }
+            IdentifierKind::PhoneNumber => phone.as_ref().map(|phone| self.by_number(phone.value)),
         };
         found.unwrap_or(Lookup::Nothing)
     }
 }
 
 impl Routes {
-    fn by_number(&self, number: PhoneNumber) -> Option<&OperatorId> {
+    fn by_number(&self, number: PhoneNumber) -> Lookup<'_> {
         let whole = self.all().find_map(|table| table.find_whole(number.digits()));
-        whole.or_else(|| self.by_prefix(number.digits()))
+        whole.unwrap_or_else(|| self.by_prefix(number.digits()).into())
     }
 
-    fn by_prefix(&self, digits: u64) -> Option<&OperatorId> {
+    fn by_prefix(&self, digits: u64) -> Option<&Target> {
         let longest = self.all().filter_map(|table| table.find_prefix(digits));
         // Of two that are as long, the first table's.
         let longest = longest.reduce(|one, other| if other.0 > one.0 { other } else { one });
-        longest.map(|(_, operator)| operator)
+        longest.map(|(_, target)| target)
     }
 
     /// Is it asked at all what a route is looked up by? Only what stands in the order is.
@@ -303,8 +351,8 @@ impl Routes {
         [Resolver::Ip, Resolver::Number].iter().any(|resolver| self.order.contains(resolver))
     }
 
-    /// Who would serve the devices of a route without it: the operator of the next wider one.
-    pub fn wider(&self, matching: &Match) -> Option<&OperatorId> {
+    /// Where the devices of a route would lead without it: where the next wider one does.
+    pub fn wider(&self, matching: &Match) -> Option<&Target> {
         match matching {
             Match::Number(number) => self.by_prefix(number.digits()),
             Match::NumberPrefix(prefix) => self.by_prefix(prefix.digits() / 10),
@@ -322,9 +370,36 @@ fn ipv4_net(device: &crate::qod::DeviceIpv4) -> Ipv4Net {
     }
 }
 
-impl<'a> From<Option<&'a OperatorId>> for Lookup<'a> {
-    fn from(found: Option<&'a OperatorId>) -> Self {
-        found.map_or(Self::Nothing, Self::Operator)
+impl<'a> From<&'a Target> for Lookup<'a> {
+    fn from(target: &'a Target) -> Self {
+        match target {
+            Target::Operator(operator) => Self::Operator(operator),
+            Target::Finder(finder) => Self::Finder(finder),
+        }
+    }
+}
+
+impl<'a> From<Option<&'a Target>> for Lookup<'a> {
+    fn from(found: Option<&'a Target>) -> Self {
+        found.map_or(Self::Nothing, Self::from)
+    }
+}
+
+impl Disagreement {
+    fn admit(self, found: Found) -> Result<Found, NoOperator> {
+        if found.disagree && self == Self::Refuse {
+            return Err(NoOperator::Disagreement);
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+impl Way<'_> {
+    /// The operator that a route leads to.
+    pub(crate) fn operator(&self) -> &OperatorId {
+        let Self::Found(found) = self else { panic!("somebody is to be asked") };
+        &found.operator
     }
 }
 

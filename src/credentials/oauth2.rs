@@ -16,7 +16,7 @@ use crate::{
     qod::Secret,
 };
 
-/// How an operator's access tokens are got.
+/// How a peer's access tokens are got.
 #[derive(Debug)]
 pub struct OAuth2 {
     /// Where they are asked for.

@@ -1,5 +1,5 @@
-//! An operator's access token: fetched once for all calls, anew a little before it is over or when
-//! the operator takes it no longer, and not at all for a while if its token endpoint fails.
+//! A peer's access token: fetched once for all calls, anew a little before it is over or when
+//! the peer takes it no longer, and not at all for a while if its token endpoint fails.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -11,19 +11,18 @@ use http::{HeaderName, HeaderValue, Method, header};
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
-    Kept, NoToken, SigningKey,
+    Kept, NoToken, Peer, SigningKey,
     oauth2::{self, Granted, OAuth2},
     proof::{Signed, proof_of},
 };
 use crate::{
     clock::{Clock, Tick},
     outbound::{Call, Caller, Sent},
-    qod::OperatorId,
 };
 
-/// The tokens of one operator, one at a time.
+/// The tokens of one peer, one at a time.
 pub(super) struct Tokens {
-    operator: OperatorId,
+    peer: Peer,
     oauth2: OAuth2,
     proof: Option<(HeaderName, Arc<Kept<SigningKey>>)>,
     // How long one fetch may take.
@@ -42,7 +41,7 @@ pub(super) struct Token {
     over: Tick,
 }
 
-/// After a failure nobody asks for so long, nor is a token that the operator does not take replaced
+/// After a failure nobody asks for so long, nor is a token that the peer does not take replaced
 /// more often: whatever is wrong there, our asking shall not make it worse.
 pub(super) const PAUSE: Duration = Duration::from_secs(5);
 const MARGIN_MAX: Duration = Duration::from_secs(30);
@@ -50,13 +49,13 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 impl Tokens {
     pub(super) fn new(
-        operator: OperatorId,
+        peer: Peer,
         oauth2: OAuth2,
         proof: Option<(HeaderName, Arc<Kept<SigningKey>>)>,
         within: Duration,
     ) -> Self {
         Self {
-            operator,
+            peer,
             oauth2,
             proof,
             within,
@@ -97,7 +96,7 @@ impl Tokens {
         }
     }
 
-    /// The operator does not take a token. Is it worth trying once more, with another?
+    /// The peer does not take a token. Is it worth trying once more, with another?
     pub(super) fn reject(&self, token: &Arc<Token>, clock: &Clock) -> bool {
         let mut rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
         let held = self.held.load();
@@ -110,7 +109,8 @@ impl Tokens {
         }
         *rejected = Some(clock.tick());
         self.held.store(None);
-        tracing::info!(operator = %self.operator, "the operator takes its token no longer");
+        let (operator, finder) = (self.peer.operator(), self.peer.finder());
+        tracing::info!(operator, finder, "the token is taken no longer");
         true
     }
 
@@ -193,23 +193,23 @@ impl Tokens {
         caller: &Caller,
         outcome: Result<Arc<Token>, (NoToken, String)>,
     ) -> Result<Arc<Token>, NoToken> {
-        let operator = &self.operator;
+        let (operator, finder) = (self.peer.operator(), self.peer.finder());
         let label = outcome.as_ref().map_or_else(|(no, _)| no.name(), |_| "ok");
-        caller.metrics.operator_token_fetched(&operator.0, label);
+        self.peer.count_token(&caller.metrics, label);
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         let before = failed.map(|(_, no)| no);
         match outcome {
             Ok(token) => {
                 *failed = None;
                 if before.is_some() {
-                    tracing::info!(%operator, "the operator's token endpoint grants tokens again");
+                    tracing::info!(operator, finder, "the token endpoint grants tokens again");
                 }
                 Ok(token)
             }
             Err((no, reason)) => {
                 *failed = Some((caller.clock.tick(), no));
                 if before != Some(no) {
-                    tracing::error!(%operator, reason, "{no}");
+                    tracing::error!(operator, finder, reason, "{no}");
                 }
                 Err(no)
             }

@@ -16,6 +16,8 @@ use crate::{
 pub struct Search {
     /// A device that is known by one identifier.
     pub device: Device,
+    /// May others be asked, where our own routes do not know (`DEEP`)?
+    pub asks_others: bool,
     // Which further members the answer has.
     api_root: bool,
     auth_provider_configuration: bool,
@@ -59,15 +61,22 @@ impl Search {
         };
         let api_root = wants("includeApiRoot", &mut faults);
         let auth_provider_configuration = wants("includeAuthProviderConfiguration", &mut faults);
-        if let Some(mode) = root.member("portabilitySearchMode") {
-            // All that is known is known at once.
-            mode.parsed(&mut faults, "expected `SHALLOW` or `DEEP`", |text| {
-                matches!(text, "SHALLOW" | "DEEP").then_some(())
-            });
-        }
+        let mode = root.member("portabilitySearchMode").and_then(|mode| {
+            mode.parsed(&mut faults, "expected `SHALLOW` or `DEEP`", |text| match text {
+                "SHALLOW" => Some(false),
+                "DEEP" => Some(true),
+                _ => None,
+            })
+        });
+        let asks_others = mode.unwrap_or_default();
         let target = root.required("target", &mut faults);
         let device = target.and_then(|target| device(&target, &mut faults));
-        let search = device.map(|device| Self { device, api_root, auth_provider_configuration });
+        let search = device.map(|device| Self {
+            device,
+            asks_others,
+            api_root,
+            auth_provider_configuration,
+        });
         faults.none_or(search)
     }
 
@@ -181,6 +190,18 @@ mod tests {
         }
         let twice = br#"{"target":{"phoneNumber":"+34600000000"},"target":{}}"#;
         assert!(Search::read(twice, &Strictness::default()).is_err());
+    }
+
+    #[test]
+    fn others_are_asked_by_a_deep_search_only() {
+        let asks = |more: Value| {
+            let mut body = json!({ "target": { "phoneNumber": "+34600000000" } });
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            read(&body).unwrap().asks_others
+        };
+        assert!(asks(json!({ "portabilitySearchMode": "DEEP" })));
+        assert!(!asks(json!({ "portabilitySearchMode": "SHALLOW" })));
+        assert!(!asks(json!({})));
     }
 
     #[test]

@@ -13,10 +13,11 @@ use crate::{
     operator::Operator,
     policy::{About, PolicyFile, Question, Version},
     qod::{
-        ClientId, CreateSession, Device, IdentifierKind, Moment, Operation, OperatorId, Problem,
+        ClientId, CreateSession, Device, FinderId, IdentifierKind, Moment, Operation, OperatorId,
+        Problem,
     },
     refusal::Refusal,
-    route::Match,
+    route::{Ask, Match, Way},
 };
 
 /// What would come of it, and how.
@@ -68,6 +69,11 @@ pub enum Foreseen {
         /// With what body, in its own words; nothing, if only a device was asked about.
         body: Option<Value>,
     },
+    /// Others are asked which operator it is; what they would say is not known here.
+    Unknown {
+        /// These, one after the other, until one knows.
+        finders: Vec<FinderId>,
+    },
     /// The client is told no.
     Refused {
         /// Why.
@@ -83,6 +89,11 @@ pub enum NoAnswer {
     /// No dialect is called so.
     #[error("no dialect is called `{0}`")]
     Dialect(String),
+}
+
+enum Led<'r> {
+    To(&'r Arc<Operator>),
+    Unknown(Vec<FinderId>),
 }
 
 struct Steps<'r> {
@@ -107,7 +118,7 @@ impl Rules {
             with_lines: question.reads_tables,
         };
         let outcome = match steps.walk(dialect, question, now) {
-            Ok((operator, body)) => Foreseen::Asked { operator: operator.id().clone(), body },
+            Ok(foreseen) => foreseen,
             Err(refusal) => {
                 let problem = refusal.problem(dialect.descriptor());
                 let body = serde_json::from_slice(dialect.render_problem(&problem).body());
@@ -134,7 +145,7 @@ impl<'r> Steps<'r> {
         dialect: &Arc<Dialect>,
         question: &Question,
         now: Moment,
-    ) -> Result<(&'r Arc<Operator>, Option<Value>), Refusal> {
+    ) -> Result<Foreseen, Refusal> {
         let rules = self.rules;
         let terms = self.client(question)?;
         self.say("dialect", format!("`{}` is spoken", dialect.name()), None);
@@ -149,18 +160,26 @@ impl<'r> Steps<'r> {
                 (Some(wanted), device)
             }
         };
-        let operator = self.route(&device)?;
-        self.limits(&question.client, operator.id());
-        match wanted {
+        let operator = match self.route(&device)? {
+            Led::To(operator) => operator,
+            Led::Unknown(_) if terms.mock => return Err(Refusal::MockOnly),
+            Led::Unknown(finders) => {
+                self.limits(&question.client, None);
+                return Ok(Foreseen::Unknown { finders });
+            }
+        };
+        self.limits(&question.client, Some(operator.id()));
+        let body = match wanted {
             None => {
                 terms.reach(operator.id())?;
                 legs::receives(operator, terms.mock)?;
                 let told = operator.dialect().fit_device(&device, operator.fitting())?;
                 self.say("device", format!("it is told by {}", kinds(&told)), None);
-                Ok((operator, None))
+                None
             }
-            Some(wanted) => self.session(terms, operator, &wanted).map(|body| (operator, body)),
-        }
+            Some(wanted) => self.session(terms, operator, &wanted)?,
+        };
+        Ok(Foreseen::Asked { operator: operator.id().clone(), body })
     }
 
     fn client(&mut self, question: &Question) -> Result<&'r Terms, Refusal> {
@@ -183,19 +202,22 @@ impl<'r> Steps<'r> {
         Ok(terms)
     }
 
-    fn limits(&mut self, client: &ClientId, operator: &OperatorId) {
-        for (limit, told) in self.rules.limits.told(client, Some(operator)) {
+    fn limits(&mut self, client: &ClientId, operator: Option<&OperatorId>) {
+        for (limit, told) in self.rules.limits.told(client, operator) {
             self.say("limit", format!("{limit}: {told}"), None);
         }
     }
 
-    fn route(&mut self, device: &Device) -> Result<&'r Arc<Operator>, Refusal> {
+    fn route(&mut self, device: &Device) -> Result<Led<'r>, Refusal> {
         let rules = self.rules;
         self.say("device", format!("it has {}", kinds(device)), None);
         for (matching, place) in self.routes_of(device) {
             self.say("route", format!("{matching} is its own"), Some(place));
         }
-        let found = rules.routes.find(device)?;
+        let found = match rules.routes.find(device)? {
+            Way::Found(found) => found,
+            Way::Ask(ask) => return Ok(self.finders(&ask)),
+        };
         let more =
             if found.disagree { "; another identifier leads to another operator" } else { "" };
         let says = format!("{} by its {}{more}", found.operator, found.by.name());
@@ -207,7 +229,16 @@ impl<'r> Steps<'r> {
             operator: Some(found.operator),
             ..Decided::default()
         };
-        Ok(operator)
+        Ok(Led::To(operator))
+    }
+
+    // Nobody is asked, and what is remembered is not told.
+    fn finders(&mut self, ask: &Ask<'_>) -> Led<'r> {
+        for (finder, by) in &ask.finders {
+            let says = format!("{finder} would be asked by its {}", by.name());
+            self.say("finder", says, self.place_of(PolicyFile::Routes, &finder.0));
+        }
+        Led::Unknown(ask.finders.iter().map(|(finder, _)| (*finder).clone()).collect())
     }
 
     // All that lead somewhere, the most specific of each kind first.
@@ -269,6 +300,10 @@ impl Explanation {
             Foreseen::Asked { operator, body } => {
                 json!({ "operator": operator.0, "request": body })
             }
+            Foreseen::Unknown { finders } => {
+                let finders: Vec<&str> = finders.iter().map(|finder| &*finder.0).collect();
+                json!({ "finders": finders })
+            }
             Foreseen::Refused { problem: Problem { status, kind, .. }, body } => json!({
                 "refused": { "status": status, "reason": kind.name(), "answer": body },
             }),
@@ -296,6 +331,10 @@ impl Explanation {
             Foreseen::Asked { operator, body: Some(body) } => {
                 let operation = Operation::CreateSession.name();
                 format!("{operation} at {operator}, if the flow is free: {body}")
+            }
+            Foreseen::Unknown { finders } => {
+                let finders: Vec<&str> = finders.iter().map(|finder| &*finder.0).collect();
+                format!("served by whom {} would tell", finders.join(", else "))
             }
             Foreseen::Refused { problem, .. } => {
                 format!("refused   {} {}: {}", problem.status, problem.code, problem.message)

@@ -1,6 +1,6 @@
 //! The way of a search by GSMA's Telco Finder API: who serves a device, for others to ask it themselves.
 //!
-//! It passes the rooms of every request up to the routes, and no further: no operator is asked.
+//! It passes the rooms of every request up to the routes and finders, and no further: no operator is asked.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -13,13 +13,14 @@ use crate::{
     policy::{Gsma, OperatorSettings, TelcoFinder},
     qod::{CalledFrom, OperatorId},
     refusal::Refusal,
+    route::{NoOperator, Way},
 };
 
 /// What the operation is called in the log and the metrics.
 const SEARCH: &str = "search";
 
 /// Where searches are taken, and what is told of each operator.
-pub(super) struct Finder {
+pub(super) struct Searches {
     path: String,
     scope: Arc<str>,
     /// Its errors are those of CAMARA's Commonalities.
@@ -27,7 +28,7 @@ pub(super) struct Finder {
     operators: HashMap<OperatorId, Gsma>,
 }
 
-impl Finder {
+impl Searches {
     pub(super) fn new(
         settings: TelcoFinder,
         operators: &[OperatorSettings],
@@ -52,19 +53,19 @@ impl Gateway {
     pub(super) async fn search(
         &self,
         rules: &Rules,
-        finder: &Finder,
+        searches: &Searches,
         request: &Request<Bytes>,
         mut trail: Trail,
     ) -> Response<Bytes> {
         trail.searching(SEARCH);
-        let found = self.find_operator(rules, finder, request, &mut trail).await;
-        trail.end_search(&finder.told_in, found)
+        let found = self.find_operator(rules, searches, request, &mut trail).await;
+        trail.end_search(&searches.told_in, found)
     }
 
     async fn find_operator(
         &self,
         rules: &Rules,
-        finder: &Finder,
+        searches: &Searches,
         request: &Request<Bytes>,
         trail: &mut Trail,
     ) -> Result<Response<Bytes>, Refusal> {
@@ -74,7 +75,7 @@ impl Gateway {
         let client = rules.identity.authenticate(request, None).await?;
         trail.authenticated(&client);
         let from = request.extensions().get().map(|CalledFrom(address)| *address);
-        let grant = rules.access.authorize_scope(client, SEARCH, &finder.scope, from)?;
+        let grant = rules.access.authorize_scope(client, SEARCH, &searches.scope, from)?;
         let admission = rules.limits.admit(grant)?;
         trail.lap("admit");
         // What is not there has no type; that it is missed is told where it is read.
@@ -87,12 +88,19 @@ impl Gateway {
         if admission.grant().client().subject().is_some() {
             return Err(Refusal::DeviceNamedTwice);
         }
-        let found = rules.routes.find(&search.device)?;
+        let found = match rules.routes.find(&search.device)? {
+            Way::Found(found) => found,
+            Way::Ask(ask) if search.asks_others => {
+                Box::pin(rules.finders.find(&self.caller, &ask, &search.device)).await?
+            }
+            // Two who ask each other must not do so for ever.
+            Way::Ask(_) => return Err(NoOperator::NoRule.into()),
+        };
         trail.found(&found);
         admission.grant().reaches(&found.operator)?;
         legs::receives(rules.operator(&found.operator)?, admission.grant().is_mock())?;
         trail.lap("route");
-        let gsma = finder.operators.get(&found.operator);
+        let gsma = searches.operators.get(&found.operator);
         let gsma = gsma.ok_or(Refusal::Broken("an operator that no policy names"))?;
         Ok(search.render(&OperatorFound {
             operator_id: &gsma.operator_id,

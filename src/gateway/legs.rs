@@ -5,9 +5,10 @@ use crate::{
     identity::Client,
     limit::Admission,
     operator::Operator,
+    outbound::Caller,
     qod::{Device, Nai},
     refusal::Refusal,
-    route::Found,
+    route::Way,
 };
 
 use super::{Rules, Trail};
@@ -33,9 +34,10 @@ pub(super) fn device_of(
 }
 
 /// The operator that serves it: the one whose subscribers the token's issuer knows, else the one that
-/// the device leads to.
-pub(super) fn operator_of<'a>(
+/// the device leads to. Nothing is waited for unless somebody must be asked.
+pub(super) async fn operator_of<'a>(
     rules: &'a Rules,
+    caller: &Caller,
     admission: &Admission,
     device: &Device,
     trail: &mut Trail,
@@ -44,7 +46,13 @@ pub(super) fn operator_of<'a>(
         trail.at_operator(home);
         return rules.operator(home);
     }
-    let found: Found = rules.routes.find(device)?;
+    let found = match rules.routes.find(device)? {
+        Way::Found(found) => found,
+        // Outside nobody is asked for the sake of a trial.
+        Way::Ask(_) if admission.grant().is_mock() => return Err(Refusal::MockOnly),
+        // On the heap: it is large, and would be copied with every future that it is part of.
+        Way::Ask(ask) => Box::pin(rules.finders.find(caller, &ask, device)).await?,
+    };
     trail.found(&found);
     rules.operator(&found.operator)
 }

@@ -6,6 +6,7 @@ use super::{Rules, Trail, legs};
 use crate::{
     dialect::Call,
     limit::Admission,
+    outbound::Caller,
     qod::{Answer, Device, OperatorId, ProfileQuery},
     refusal::Refusal,
 };
@@ -32,8 +33,9 @@ pub(super) fn list(
 }
 
 /// The profiles, from 0.11 on; of a device, those that its operator has.
-pub(super) fn retrieve(
+pub(super) async fn retrieve(
     rules: &Rules,
+    caller: &Caller,
     call: &Call,
     admission: &Admission,
     body: &[u8],
@@ -46,19 +48,20 @@ pub(super) fn retrieve(
         (None, None) => None,
         (named, _) => {
             let device = legs::device_of(call, client, named.as_ref())?;
-            Some(operator_of(rules, admission, &device, trail)?)
+            Some(operator_of(rules, caller, admission, &device, trail).await?)
         }
     };
     Ok(Answer::Profiles(admission.grant().profiles(&query, operator.as_ref())))
 }
 
-fn operator_of(
+async fn operator_of(
     rules: &Rules,
+    caller: &Caller,
     admission: &Admission,
     device: &Device,
     trail: &mut Trail,
 ) -> Result<OperatorId, Refusal> {
-    let operator = legs::operator_of(rules, admission, device, trail)?;
+    let operator = legs::operator_of(rules, caller, admission, device, trail).await?;
     admission.grant().reaches(operator.id())?;
     operator.dialect().fit_device(device, operator.fitting())?;
     trail.lap("route");

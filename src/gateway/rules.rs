@@ -6,10 +6,11 @@ use std::{
     time::Duration,
 };
 
-use super::finding::Finder;
+use super::finding::Searches;
 use crate::{
     access::Access,
     dialect::{Api, Apis, Call, Dialect, Dialects, SchemaFault, Speaks, Strictness},
+    finder::{self, Finder, Finders},
     identity::{self, Identity},
     limit::{Admission, Limits},
     operator::{self, Operator, Operators},
@@ -32,7 +33,7 @@ pub struct Rules {
     /// Which path speaks what.
     pub apis: Apis,
     // Where it is told which operator serves a device.
-    pub(super) finder: Option<Finder>,
+    pub(super) searches: Option<Searches>,
     /// What if a sink's token is good for less time than its session?
     pub expiring_token: ExpiringToken,
     /// How bodies are read.
@@ -45,6 +46,8 @@ pub struct Rules {
     pub limits: Limits,
     /// Which operator serves which device.
     pub routes: crate::route::Routes,
+    /// Who knows it where no route does.
+    pub finders: Finders,
     /// How to reach each.
     pub operators: Operators,
 }
@@ -75,9 +78,12 @@ impl Rules {
         let apis = policy.apis.into_iter().map(|api| api_of(api, &named));
         // Its errors have the shape and the codes of CAMARA's Commonalities.
         let told_in = named("camara-1.1.0")?;
-        let finder = policy.telco_finder;
-        let finder = finder.map(|settings| Finder::new(settings, &policy.operators, told_in));
+        let searches = policy.telco_finder;
+        let searches = searches.map(|settings| Searches::new(settings, &policy.operators, told_in));
         let callback_url = policy.server.callbacks.map(|callbacks| callbacks.url.into());
+        let known_as = names_of(&policy.operators);
+        let finders = policy.finders.into_iter().map(|finder| finder_of(finder, &written, before));
+        let finders: Vec<_> = finders.collect();
         let operators = policy
             .operators
             .into_iter()
@@ -95,13 +101,14 @@ impl Rules {
         Ok(Self {
             plainest: named("camara-0.10.1")?,
             apis: Apis::new(apis.collect::<Result<_, _>>()?),
-            finder,
+            searches,
             expiring_token: policy.notifications.expiring_token,
             strictness: policy.strictness,
             identity,
             access: policy.access,
             limits: Limits::new(policy.limits, clock, metrics, before.map(|before| &before.limits)),
             routes: policy.routes,
+            finders: Finders::new(finders, known_as),
             operators: Operators::new(operators),
             schemas: policy.schemas,
             dialects,
@@ -109,9 +116,9 @@ impl Rules {
         })
     }
 
-    /// The finder that is asked at this path.
-    pub(super) fn finder_at(&self, path: &str) -> Option<&Finder> {
-        self.finder.as_ref().filter(|finder| finder.is_at(path))
+    /// The searches that are taken at this path.
+    pub(super) fn searches_at(&self, path: &str) -> Option<&Searches> {
+        self.searches.as_ref().filter(|searches| searches.is_at(path))
     }
 
     /// The operator of this name.
@@ -177,6 +184,23 @@ fn api_of(
         },
     };
     Ok(Api { path: api.path, speaks, serves: api.serves })
+}
+
+fn finder_of(settings: finder::Settings, written: &Written, before: Option<&Rules>) -> Arc<Finder> {
+    let kept = before
+        .filter(|before| before.written.same_finder(written, &settings.id))
+        .and_then(|before| before.finders.named(&settings.id));
+    kept.map_or_else(|| Arc::new(Finder::new(settings)), Arc::clone)
+}
+
+/// What the operators are called where finders name them.
+fn names_of(operators: &[OperatorSettings]) -> finder::Names {
+    let mut names = finder::Names::default();
+    for OperatorSettings { id, gsma, .. } in operators {
+        names.operators.insert(gsma.operator_id.clone(), id.clone());
+        names.networks.extend(gsma.networks.iter().map(|code| (code.clone(), id.clone())));
+    }
+    names
 }
 
 fn operator_of(

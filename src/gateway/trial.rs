@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Explanation, Foreseen, Rules};
 use crate::{
     policy::{Answered, Asked, Expected, Trial},
-    qod::{IdentifierKind, Kind, Moment, Problem},
+    qod::{FinderId, IdentifierKind, Kind, Moment, Problem},
 };
 
 /// A test that was run.
@@ -57,6 +57,13 @@ fn unmet(expected: &Expected, told: &Explanation) -> Vec<Unmet> {
         (Expected::Refused(expected), Foreseen::Refused { problem, .. }) => {
             of_refused(expected, problem)
         }
+        (Expected::Asked(Asked { operator, .. }), Foreseen::Unknown { finders }) => {
+            let (expected, came) = (operator.to_string(), asked_of(finders));
+            vec![Unmet { key: "operator", expected, came }]
+        }
+        (Expected::Refused(expected), Foreseen::Unknown { finders }) => {
+            vec![Unmet { key: "refused", expected: told_of(expected), came: asked_of(finders) }]
+        }
         (Expected::Asked(Asked { operator, .. }), Foreseen::Refused { problem, .. }) => {
             vec![Unmet { key: "operator", expected: operator.to_string(), came: no_of(problem) }]
         }
@@ -100,6 +107,11 @@ fn differing<const N: usize>(
         Some(Unmet { key, expected, came: came.unwrap_or_else(|| "nothing".to_owned()) })
     });
     unmet.collect()
+}
+
+fn asked_of(finders: &[FinderId]) -> String {
+    let finders: Vec<&str> = finders.iter().map(|finder| &*finder.0).collect();
+    format!("what the finder {} would say", finders.join(", else "))
 }
 
 fn told_of(Answered { status, code, reason }: &Answered) -> String {

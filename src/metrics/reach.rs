@@ -8,6 +8,7 @@ use super::{Metrics, counter, gauge};
 
 #[derive(Debug)]
 pub(super) struct Reach {
+    tokens: IntCounterVec,
     failovers: IntCounterVec,
     left_alone: IntCounterVec,
     breaker: IntGaugeVec,
@@ -17,6 +18,12 @@ pub(super) struct Reach {
 impl Reach {
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
+            tokens: counter(
+                registry,
+                "qod_operator_token_fetches_total",
+                "Attempts to fetch an access token of ours for an operator",
+                &["operator", "outcome"],
+            )?,
             failovers: counter(
                 registry,
                 "qod_operator_failovers_total",
@@ -46,6 +53,11 @@ impl Reach {
 }
 
 impl Metrics {
+    /// Counts an attempt to fetch an access token of ours.
+    pub fn operator_token_fetched(&self, operator: &str, outcome: &'static str) {
+        self.0.reach.tokens.with_label_values(&[operator, outcome]).inc();
+    }
+
     /// Counts a call that is tried at another endpoint.
     pub fn operator_failed_over(&self, operator: &str) {
         self.0.reach.failovers.with_label_values(&[operator]).inc();

@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 mod breaker;
 mod credentials;
-mod health;
 mod gsma;
+mod health;
 
 use self::{
     breaker::Breaker,
@@ -227,7 +227,7 @@ impl File {
 const POLL_EVERY_MIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A label in metrics and logs.
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=40).contains(&name.len()) && name.bytes().all(sound)
 }

@@ -6,9 +6,10 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+mod finders;
 mod imports;
 
-use self::imports::ImportEntry;
+use self::{finders::Finders, imports::ImportEntry};
 use super::{
     fault::Fault,
     known::Known,
@@ -17,8 +18,9 @@ use super::{
     words::{FilePath, Part, Said},
 };
 use crate::{
+    finder,
     qod::PhoneNumber,
-    route::{self, Match, NumberPrefix, Realm, Routes, Rule, Table, TableFault},
+    route::{self, Match, NumberPrefix, Realm, Routes, Rule, Table, TableFault, Target},
 };
 
 /// Routes.
@@ -31,6 +33,9 @@ pub(super) struct File {
     order: Option<Vec<Resolver>>,
     /// What to do if identifiers name different operators.
     disagreement: Disagreement,
+    /// Who is asked when no route knows the device, in this order.
+    #[schemars(length(max = 8))]
+    finders: Vec<Part<finders::Entry>>,
     /// Files with more routes.
     #[schemars(length(max = 16))]
     tables: Vec<Part<TableEntry>>,
@@ -77,7 +82,17 @@ struct Entry {
     /// Devices of this domain or one below it.
     realm: Option<Said<Realm>>,
     /// Who serves them.
-    operator: String,
+    operator: Option<String>,
+    /// Or who is asked that.
+    finder: Option<String>,
+}
+
+/// What the file says.
+pub(super) struct Judged {
+    pub(super) routes: Routes,
+    /// The line of each route.
+    pub(super) lines: Vec<(Match, u64)>,
+    pub(super) finders: Vec<finder::Settings>,
 }
 
 impl File {
@@ -87,7 +102,11 @@ impl File {
         self.routes.into_iter().enumerate().filter_map(move |(index, entry)| {
             let entry = entry.read().ok()?;
             let matching = entry.matching()?;
-            Some((Rule { matching, operator: entry.operator.as_str().into() }, at.item(index)))
+            let target = match (&entry.operator, &entry.finder) {
+                (Some(operator), _) => Target::Operator(operator.as_str().into()),
+                (None, finder) => Target::Finder(finder.as_deref()?.into()),
+            };
+            Some((Rule { matching, target }, at.item(index)))
         })
     }
 
@@ -97,13 +116,13 @@ impl File {
         known: &Known<'_>,
         operators: &[OperatorSettings],
         faults: &mut Vec<Fault>,
-    ) -> (Routes, Vec<(Match, u64)>) {
+    ) -> Judged {
+        let finders = Finders::judge(self.finders, root.key("finders"), known, faults);
         let mut rules = Vec::new();
         let mut lines: HashMap<Match, u64> = HashMap::new();
         for (index, entry) in self.routes.into_iter().enumerate() {
             let at = root.key("routes").item(index);
             let Some(entry) = at.read(entry, faults) else { continue };
-            known.operator(&entry.operator, at.key("operator"), faults);
             let Some(matching) = entry.matching() else {
                 let message = "expected one of `number`, `number_prefix`, `network` and `realm`, and only one";
                 faults.push(at.fault(message));
@@ -113,7 +132,9 @@ impl File {
                 let message = format!("line {line} has a route for the very same devices");
                 faults.push(at.fault(message));
             }
-            rules.push(Rule { matching, operator: entry.operator.as_str().into() });
+            if let Some(target) = entry.target(&matching, &finders, at, known, faults) {
+                rules.push(Rule { matching, target });
+            }
         }
         let tables = self.tables.into_iter().enumerate().filter_map(|(index, entry)| {
             let at = root.key("tables").item(index);
@@ -133,7 +154,7 @@ impl File {
             Disagreement::First => route::Disagreement::First,
             Disagreement::Refuse => route::Disagreement::Refuse,
         };
-        let mut routes = Routes::new(rules, order, disagreement);
+        let mut routes = Routes::new(rules, order, disagreement).asking(finders.last);
         let mut names = Vec::new();
         for (at, path) in tables {
             if let Some(table) = table_of(&path, at, known, faults) {
@@ -148,7 +169,7 @@ impl File {
         }
         let at = (root.key("imports"), known);
         imports::judge(self.imports, at, operators, (&mut routes, names), faults);
-        (routes, lines.into_iter().collect())
+        Judged { routes, lines: lines.into_iter().collect(), finders: finders.settings }
     }
 }
 
@@ -198,6 +219,29 @@ fn contradiction(other: Option<&str>, same: &Match) -> String {
 }
 
 impl Entry {
+    fn target(
+        &self,
+        matching: &Match,
+        finders: &Finders,
+        at: Spot<'_>,
+        known: &Known<'_>,
+        faults: &mut Vec<Fault>,
+    ) -> Option<Target> {
+        match (&self.operator, &self.finder) {
+            (Some(operator), None) => {
+                known.operator(operator, at.key("operator"), faults);
+                Some(Target::Operator(operator.as_str().into()))
+            }
+            (None, Some(finder)) => finders.target(finder, matching, at.key("finder"), faults),
+            // One of no sound value has been told.
+            (None, None) if at.keys().any(|key| matches!(key, "operator" | "finder")) => None,
+            _ => {
+                faults.push(at.fault("expected either `operator` or `finder`"));
+                None
+            }
+        }
+    }
+
     fn matching(&self) -> Option<Match> {
         match (&self.number, &self.number_prefix, &self.network, &self.realm) {
             (Some(number), None, None, None) => Some(Match::Number(number.0)),

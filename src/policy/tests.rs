@@ -1,9 +1,10 @@
 mod credentials;
 mod finder;
-mod gsma;
-mod endpoints;
 mod dropped;
+mod endpoints;
+mod finders;
 mod golden;
+mod gsma;
 mod imports;
 mod hostile;
 mod introspection;
@@ -313,7 +314,7 @@ fn what_contradicts_itself_is_a_fault() {
             "routes.yaml",
             "- { network: 198.51.100.128/25",
             "- §{ network: 198.51.100.0/25",
-            "line 15 has a route for the very same devices",
+            "line 28 has a route for the very same devices",
         ),
         (
             "routes.yaml",

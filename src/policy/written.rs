@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{PolicyFile, fault::Fault, settings::OperatorSettings, source::Spot};
 use crate::{
-    qod::{Device, OperatorId},
+    qod::{Device, FinderId, OperatorId},
     route::{Match, Routes},
 };
 
@@ -46,6 +46,7 @@ pub struct Written {
     dialects: Hash,
     identity: Value,
     operators: BTreeMap<OperatorId, Value>,
+    finders: BTreeMap<FinderId, Value>,
     // The lines of what has a name.
     lines: HashMap<(PolicyFile, String), u64>,
     routes: Vec<(Match, u64)>,
@@ -66,8 +67,19 @@ pub(super) type Hash = [u8; 32];
 pub(super) struct Said<'a> {
     pub(super) gateway: Spot<'a>,
     pub(super) operators: Spot<'a>,
+    pub(super) routes: Spot<'a>,
     pub(super) clients: Spot<'a>,
     pub(super) profiles: Spot<'a>,
+}
+
+impl<'a> Said<'a> {
+    /// Those who are asked where a device leads, by name.
+    pub(super) fn finders(self) -> impl Iterator<Item = (String, Spot<'a>)> {
+        self.routes.key("finders").items().filter_map(|at| {
+            let name = at.key("name").to_json();
+            Some((name.as_str()?.to_owned(), at))
+        })
+    }
 }
 
 impl Version {
@@ -118,6 +130,10 @@ impl Written {
                 .iter()
                 .map(|one| (one.id.clone(), of_operator(said, one)))
                 .collect(),
+            finders: said
+                .finders()
+                .map(|(name, at)| (FinderId::from(name.as_str()), at.to_json()))
+                .collect(),
             lines: lines(said),
             routes,
             fixed: fixed.into(),
@@ -132,7 +148,7 @@ impl Written {
         others.map(|part| part.fault.clone()).collect()
     }
 
-    /// Where a client, operator or profile stands in its file: `clients.yaml:12`.
+    /// Where a client, operator, profile or finder stands in its file: `clients.yaml:12`.
     pub fn place_of(&self, file: PolicyFile, name: &str) -> Option<String> {
         let line = self.lines.get(&(file, name.to_owned()))?;
         Some(format!("{}:{line}", file.name()))
@@ -167,6 +183,12 @@ impl Written {
     pub fn same_operator(&self, other: &Self, id: &OperatorId) -> bool {
         let (own, others) = (self.operators.get(id), other.operators.get(id));
         own.is_some() && own == others && self.same_dialects(other)
+    }
+
+    /// Is all that is said of a finder the same?
+    pub fn same_finder(&self, other: &Self, id: &FinderId) -> bool {
+        let (own, others) = (self.finders.get(id), other.finders.get(id));
+        own.is_some() && own == others
     }
 }
 
@@ -239,7 +261,8 @@ fn lines(said: Said<'_>) -> HashMap<(PolicyFile, String), u64> {
     let lines = named.into_iter().flat_map(|(file, at)| {
         at.keys().map(move |name| ((file, name.to_owned()), at.name(name).line()))
     });
-    lines.collect()
+    let finders = said.finders().map(|(name, at)| ((PolicyFile::Routes, name), at.line()));
+    lines.chain(finders).collect()
 }
 
 // Its entry, and what the profiles are called there.

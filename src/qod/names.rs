@@ -20,6 +20,10 @@ pub struct CalledFrom(pub IpAddr);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct OperatorId(pub Arc<str>);
 
+/// Somebody to ask which operator serves a device, as the policies call it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FinderId(pub Arc<str>);
+
 /// The end user that a three-legged token speaks for: unique within its issuer.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Subject {
@@ -89,6 +93,12 @@ impl fmt::Display for OperatorId {
     }
 }
 
+impl fmt::Display for FinderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl From<&str> for ClientId {
     fn from(name: &str) -> Self {
         Self(name.into())
@@ -96,6 +106,12 @@ impl From<&str> for ClientId {
 }
 
 impl From<&str> for OperatorId {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<&str> for FinderId {
     fn from(name: &str) -> Self {
         Self(name.into())
     }

@@ -4,14 +4,13 @@ use std::fmt;
 
 use prefix_trie::{Prefix, PrefixMap};
 
-use super::Lookup;
-use crate::qod::OperatorId;
+use super::{Lookup, Target};
 
 // A network is compared with so many of the routes inside it. With more it is refused: one request
 // must not walk a table of the whole Internet.
 const ROUTES_INSIDE_MAX: usize = 1024;
 
-pub(super) struct Addresses<P: Prefix>(PrefixMap<P, OperatorId>);
+pub(super) struct Addresses<P: Prefix>(PrefixMap<P, Target>);
 
 impl<P: Prefix> Default for Addresses<P> {
     fn default() -> Self {
@@ -26,8 +25,8 @@ impl<P: Prefix> fmt::Debug for Addresses<P> {
 }
 
 impl<P: Prefix + Copy> Addresses<P> {
-    pub(super) fn insert(&mut self, net: P, operator: OperatorId) {
-        self.0.insert(net, operator);
+    pub(super) fn insert(&mut self, net: P, target: Target) {
+        self.0.insert(net, target);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -39,26 +38,22 @@ impl<P: Prefix + Copy> Addresses<P> {
         self.0.get_lpm(net).map(|(around, _)| around)
     }
 
-    /// The operator of exactly this network.
-    pub(super) fn exact(&self, net: &P) -> Option<&OperatorId> {
+    /// Where exactly this network leads.
+    pub(super) fn exact(&self, net: &P) -> Option<&Target> {
         self.0.get(net)
     }
 
-    /// A network that both have a route for, to different operators.
+    /// A network that both have a route for, to different targets.
     pub(super) fn clash(&self, other: &Self) -> Option<P> {
         let (few, many) = if self.len() < other.len() { (self, other) } else { (other, self) };
-        let differs = |(net, operator): &(P, &OperatorId)| {
-            many.0.get(net).is_some_and(|own| own != *operator)
-        };
+        let differs =
+            |(net, target): &(P, &Target)| many.0.get(net).is_some_and(|own| own != *target);
         few.0.iter().find(differs).map(|(net, _)| net)
     }
 
-    /// The operator of the longest route around `net`; of two for the very same network, that of the
-    /// first table.
-    pub(super) fn around<'a>(
-        tables: impl Iterator<Item = &'a Self>,
-        net: &P,
-    ) -> Option<&'a OperatorId>
+    /// Where the longest route around `net` leads; of two for the very same network, that
+    /// of the first table.
+    pub(super) fn around<'a>(tables: impl Iterator<Item = &'a Self>, net: &P) -> Option<&'a Target>
     where
         P: 'a,
     {
@@ -69,10 +64,10 @@ impl<P: Prefix + Copy> Addresses<P> {
                     if other.0.prefix_len() > one.0.prefix_len() { other } else { one }
                 },
             );
-        longest.map(|(_, operator)| operator)
+        longest.map(|(_, target)| target)
     }
 
-    /// The operator of all of `net`: of the longest route around it, and of every route inside it. Of
+    /// Where all of `net` leads: of the longest route around it, and of every route inside it. Of
     /// two for the very same network, that of the first table.
     pub(super) fn find<'a>(tables: &(impl Iterator<Item = &'a Self> + Clone), net: &P) -> Lookup<'a>
     where
@@ -81,17 +76,16 @@ impl<P: Prefix + Copy> Addresses<P> {
         let around = Self::around(tables.clone(), net);
         let first = |place, net: &P| tables.clone().take(place).all(|t| t.exact(net).is_none());
         let mut inside = tables.clone().enumerate().flat_map(|(place, table)| {
-            table.0.children(net).map(move |(net, operator)| (place, net, operator))
+            table.0.children(net).map(move |(net, target)| (place, net, target))
         });
-        let splits = |(place, net, operator): (usize, P, &OperatorId)| {
-            Some(operator) != around && first(place, &net)
+        let splits = |(place, net, target): (usize, P, &Target)| {
+            Some(target) != around && first(place, &net)
         };
         let checked = inside.by_ref().take(ROUTES_INSIDE_MAX);
         match around {
             _ if checked.into_iter().any(splits) => Lookup::Split,
             _ if inside.next().is_some() => Lookup::Split,
-            Some(operator) => Lookup::Operator(operator),
-            None => Lookup::Nothing,
+            around => around.into(),
         }
     }
 }

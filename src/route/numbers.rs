@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, fmt, num::ParseIntError, str::FromStr};
 
-use crate::qod::{OperatorId, PhoneNumber};
+use super::Target;
+use crate::qod::PhoneNumber;
 
 // E.164 numbers have at most so many digits.
 const DIGITS_MAX: usize = 15;
@@ -22,9 +23,9 @@ pub struct NotANumberPrefix;
 /// Whole numbers, and prefixes by their length.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
-    whole: HashMap<u64, OperatorId>,
+    whole: HashMap<u64, Target>,
     // The longest first.
-    prefixes: Vec<(u32, HashMap<u64, OperatorId>)>,
+    prefixes: Vec<(u32, HashMap<u64, Target>)>,
 }
 
 impl FromStr for NumberPrefix {
@@ -88,16 +89,16 @@ impl fmt::Debug for NumberPrefix {
 }
 
 impl Numbers {
-    pub(super) fn insert_number(&mut self, number: PhoneNumber, operator: OperatorId) {
-        self.whole.insert(number.digits(), operator);
+    pub(super) fn insert_number(&mut self, number: PhoneNumber, target: Target) {
+        self.whole.insert(number.digits(), target);
     }
 
-    pub(super) fn insert_prefix(&mut self, prefix: NumberPrefix, operator: OperatorId) {
+    pub(super) fn insert_prefix(&mut self, prefix: NumberPrefix, target: Target) {
         let NumberPrefix { digits, length } = prefix;
         if let Some((_, table)) = self.prefixes.iter_mut().find(|(of, _)| *of == length) {
-            table.insert(digits, operator);
+            table.insert(digits, target);
         } else {
-            self.prefixes.push((length, HashMap::from([(digits, operator)])));
+            self.prefixes.push((length, HashMap::from([(digits, target)])));
             self.prefixes.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
         }
     }
@@ -106,22 +107,22 @@ impl Numbers {
         self.prefixes.iter().map(|(_, table)| table.len()).sum()
     }
 
-    /// Whole numbers, with their operators.
-    pub(super) fn whole(&self) -> impl Iterator<Item = (u64, &OperatorId)> {
-        self.whole.iter().map(|(digits, operator)| (*digits, operator))
+    /// Whole numbers, and where they lead.
+    pub(super) fn whole(&self) -> impl Iterator<Item = (u64, &Target)> {
+        self.whole.iter().map(|(digits, target)| (*digits, target))
     }
 
     pub(super) fn whole_len(&self) -> usize {
         self.whole.len()
     }
 
-    /// The operator of exactly this number.
-    pub(super) fn find_whole(&self, digits: u64) -> Option<&OperatorId> {
+    /// Where exactly this number leads.
+    pub(super) fn find_whole(&self, digits: u64) -> Option<&Target> {
         self.whole.get(&digits)
     }
 
-    /// The operator of the longest prefix, and how long that is.
-    pub(super) fn find_prefix(&self, digits: u64) -> Option<(u32, &OperatorId)> {
+    /// Where the longest prefix leads, and how long that is.
+    pub(super) fn find_prefix(&self, digits: u64) -> Option<(u32, &Target)> {
         let length = length_of(digits);
         self.prefixes.iter().find_map(|(of, table)| {
             let divisor = 10_u64.checked_pow(length.checked_sub(*of)?)?;
@@ -129,21 +130,21 @@ impl Numbers {
         })
     }
 
-    /// The operator of exactly this prefix.
-    pub(super) fn exact(&self, prefix: NumberPrefix) -> Option<&OperatorId> {
+    /// Where exactly this prefix leads.
+    pub(super) fn exact(&self, prefix: NumberPrefix) -> Option<&Target> {
         let (_, table) = self.prefixes.iter().find(|(of, _)| *of == prefix.length)?;
         table.get(&prefix.digits)
     }
 
-    /// A prefix that both have, for different operators.
+    /// A prefix that both have, for different targets.
     pub(super) fn clash(&self, other: &Self) -> Option<NumberPrefix> {
         let same_length = |length: u32| other.prefixes.iter().find(|(of, _)| *of == length);
         self.prefixes.iter().find_map(|(length, table)| {
             let (_, others) = same_length(*length)?;
             let (few, many) =
                 if table.len() < others.len() { (table, others) } else { (others, table) };
-            let differs = |(digits, operator): &(&u64, &OperatorId)| {
-                many.get(digits).is_some_and(|own| own != *operator)
+            let differs = |(digits, target): &(&u64, &Target)| {
+                many.get(digits).is_some_and(|own| own != *target)
             };
             let (digits, _) = few.iter().find(differs)?;
             NumberPrefix::of_digits(*digits)

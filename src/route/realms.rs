@@ -2,8 +2,7 @@
 
 use std::{collections::HashMap, fmt, str::FromStr};
 
-use super::Lookup;
-use crate::qod::OperatorId;
+use super::{Lookup, Target};
 
 // A domain name is no longer (RFC 1035 §2.3.4).
 const BYTES_MAX: usize = 255;
@@ -18,7 +17,7 @@ pub struct Realm(Box<[u8]>);
 pub struct NotARealm;
 
 #[derive(Debug, Default)]
-pub(super) struct Realms(HashMap<Realm, OperatorId>);
+pub(super) struct Realms(HashMap<Realm, Target>);
 
 impl FromStr for Realm {
     type Err = NotARealm;
@@ -63,18 +62,18 @@ impl std::borrow::Borrow<[u8]> for Realm {
 }
 
 impl Realms {
-    pub(super) fn insert(&mut self, realm: Realm, operator: OperatorId) {
-        self.0.insert(realm, operator);
+    pub(super) fn insert(&mut self, realm: Realm, target: Target) {
+        self.0.insert(realm, target);
     }
 
-    /// The operator of the next domain above one that has a route.
-    pub(super) fn above(&self, realm: &Realm) -> Option<&OperatorId> {
+    /// Where the next domain above one leads that has a route.
+    pub(super) fn above(&self, realm: &Realm) -> Option<&Target> {
         let mut above = realm.0.split(|byte| *byte == b'.');
         let mut rest: &[u8] = &realm.0;
         loop {
             rest = rest.get(above.next()?.len() + 1..)?;
-            if let Some(operator) = self.0.get(rest) {
-                return Some(operator);
+            if let Some(target) = self.0.get(rest) {
+                return Some(target);
             }
         }
     }
@@ -87,8 +86,8 @@ impl Realms {
         lower.make_ascii_lowercase();
         let mut rest: &[u8] = lower;
         loop {
-            if let Some(operator) = self.0.get(rest) {
-                return Lookup::Operator(operator);
+            if let Some(target) = self.0.get(rest) {
+                return target.into();
             }
             let dot = rest.iter().position(|byte| *byte == b'.');
             match dot.and_then(|dot| rest.get(dot + 1..)) {

@@ -15,7 +15,7 @@ use std::{
 use ipnet::{Ipv4Net, Ipv6Net};
 use sha2::{Digest as _, Sha256};
 
-use super::{Match, NumberPrefix, addresses::Addresses, numbers::Numbers};
+use super::{Lookup, Match, NumberPrefix, Target, addresses::Addresses, numbers::Numbers};
 use crate::qod::OperatorId;
 
 mod compiled;
@@ -173,37 +173,41 @@ impl Table {
     }
 
     /// Takes one more route; for the same devices as another, in its stead.
-    pub(super) fn insert(&mut self, matching: &Match, operator: OperatorId) {
+    pub(super) fn insert(&mut self, matching: &Match, target: Target) {
         match matching {
-            Match::Number(number) => self.numbers.insert_number(*number, operator),
-            Match::NumberPrefix(prefix) => self.numbers.insert_prefix(*prefix, operator),
-            Match::Ipv4(net) => self.ipv4.insert(net.trunc(), operator),
-            Match::Ipv6(net) => self.ipv6.insert(net.trunc(), operator),
+            Match::Number(number) => self.numbers.insert_number(*number, target),
+            Match::NumberPrefix(prefix) => self.numbers.insert_prefix(*prefix, target),
+            Match::Ipv4(net) => self.ipv4.insert(net.trunc(), target),
+            Match::Ipv6(net) => self.ipv6.insert(net.trunc(), target),
             // They are few, and stand beside the tables.
             Match::Realm(_) => {}
         }
     }
 
     fn insert_prefix(&mut self, digits: u64, operator: u8) -> Option<()> {
-        let operator = self.operator(operator)?.clone();
-        self.numbers.insert_prefix(NumberPrefix::of_digits(digits)?, operator);
+        let target = self.target(operator)?;
+        self.numbers.insert_prefix(NumberPrefix::of_digits(digits)?, target);
         Some(())
     }
 
     fn insert_ipv4(&mut self, net: Ipv4Net, operator: u8) -> Option<()> {
-        let operator = self.operator(operator)?.clone();
-        self.ipv4.insert(net, operator);
+        let target = self.target(operator)?;
+        self.ipv4.insert(net, target);
         Some(())
     }
 
     fn insert_ipv6(&mut self, net: Ipv6Net, operator: u8) -> Option<()> {
-        let operator = self.operator(operator)?.clone();
-        self.ipv6.insert(net, operator);
+        let target = self.target(operator)?;
+        self.ipv6.insert(net, target);
         Some(())
     }
 
     fn operator(&self, place: u8) -> Option<&OperatorId> {
         self.operators.get(usize::from(place)).map(|mention| &mention.operator)
+    }
+
+    fn target(&self, place: u8) -> Option<Target> {
+        self.operator(place).cloned().map(Target::Operator)
     }
 
     pub(super) const fn ipv4(&self) -> &Addresses<Ipv4Net> {
@@ -214,32 +218,33 @@ impl Table {
         &self.ipv6
     }
 
-    /// The operator of exactly this number.
-    pub(super) fn find_whole(&self, digits: u64) -> Option<&OperatorId> {
-        self.numbers.find_whole(digits).or_else(|| self.operator(self.whole.find(digits)?))
+    /// Where exactly this number leads.
+    pub(super) fn find_whole(&self, digits: u64) -> Option<Lookup<'_>> {
+        let of_file = || Some(Lookup::Operator(self.operator(self.whole.find(digits)?)?));
+        self.numbers.find_whole(digits).map(Lookup::from).or_else(of_file)
     }
 
-    /// The operator of the longest prefix of these digits, and the prefix' length.
-    pub(super) fn find_prefix(&self, digits: u64) -> Option<(u32, &OperatorId)> {
+    /// Where the longest prefix of these digits leads, and the prefix' length.
+    pub(super) fn find_prefix(&self, digits: u64) -> Option<(u32, &Target)> {
         self.numbers.find_prefix(digits)
     }
 
-    /// The operator of a route for the very same devices.
-    pub(super) fn exact(&self, matching: &Match) -> Option<&OperatorId> {
+    /// Where a route for the very same devices leads.
+    pub(super) fn exact(&self, matching: &Match) -> Option<Lookup<'_>> {
         match matching {
             Match::Number(number) => self.find_whole(number.digits()),
-            Match::NumberPrefix(prefix) => self.numbers.exact(*prefix),
-            Match::Ipv4(net) => self.ipv4.exact(net),
-            Match::Ipv6(net) => self.ipv6.exact(net),
+            Match::NumberPrefix(prefix) => self.numbers.exact(*prefix).map(Lookup::from),
+            Match::Ipv4(net) => self.ipv4.exact(net).map(Lookup::from),
+            Match::Ipv6(net) => self.ipv6.exact(net).map(Lookup::from),
             Match::Realm(_) => None,
         }
     }
 
-    /// What both have a route for, to different operators.
+    /// What both have a route for, to different targets.
     pub(super) fn clash(&self, other: &Self) -> Option<Match> {
         let number = |few: &Self, many: &Self| {
-            let differs = |(digits, operator): &(u64, &OperatorId)| {
-                many.find_whole(*digits).is_some_and(|own| own != *operator)
+            let differs = |(digits, target): &(u64, Lookup<'_>)| {
+                many.find_whole(*digits).is_some_and(|own| own != *target)
             };
             let (digits, _) = few.whole_numbers().find(differs)?;
             rows::number_of(digits).map(Match::Number)
@@ -251,10 +256,11 @@ impl Table {
             .or_else(|| self.ipv6.clash(&other.ipv6).map(Match::Ipv6))
     }
 
-    fn whole_numbers(&self) -> impl Iterator<Item = (u64, &OperatorId)> {
+    fn whole_numbers(&self) -> impl Iterator<Item = (u64, Lookup<'_>)> {
         let of_file = self.whole.iter();
-        let named = of_file.filter_map(|(digits, place)| Some((digits, self.operator(place)?)));
-        self.numbers.whole().chain(named)
+        let named = of_file
+            .filter_map(|(digits, place)| Some((digits, Lookup::Operator(self.operator(place)?))));
+        self.numbers.whole().map(|(digits, target)| (digits, target.into())).chain(named)
     }
 
     fn whole_len(&self) -> usize {

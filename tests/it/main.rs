@@ -22,6 +22,7 @@ mod examples;
 mod explain;
 mod ending;
 mod failover;
+mod finders;
 mod http;
 mod identity;
 mod issuers;

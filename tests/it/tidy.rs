@@ -19,6 +19,7 @@ const FLOORS: &[&str] = &[
     "access",
     "limit",
     "route",
+    "finder",
     "ledger",
     "operator", // the way
     "notification",

@@ -17,12 +17,9 @@ use super::{
     },
     caller, keys,
 };
-use crate::{
-    outbound::{
-        Endpoint,
-        tests::peer::{Peer, Reply, status},
-    },
-    qod::OperatorId,
+use crate::outbound::{
+    Endpoint,
+    tests::peer::{Peer as Server, Reply, status},
 };
 
 const WITHIN: Duration = Duration::from_secs(10);
@@ -38,13 +35,13 @@ fn granted(token: &str, lasts_s: u64) -> String {
 }
 
 /// Grants `t-1`, `t-2`… for 100 s each.
-async fn granting() -> Peer {
+async fn granting() -> Server {
     let number = AtomicUsize::new(0);
     let next = move || format!("t-{}", number.fetch_add(1, Ordering::SeqCst) + 1);
-    Peer::with(move |_| Reply::Bytes(granted(&next(), 100))).await
+    Server::with(move |_| Reply::Bytes(granted(&next(), 100))).await
 }
 
-fn credentials(peer: &Peer, within: Duration) -> Credentials {
+fn credentials(peer: &Server, within: Duration) -> Credentials {
     let token_url = format!("http://{}/token", peer.address);
     let oauth2 = OAuth2 {
         token_endpoint: Endpoint::parse(&token_url, 2).unwrap(),
@@ -61,7 +58,7 @@ fn credentials(peer: &Peer, within: Duration) -> Credentials {
         proof: Proof::Signed(Arc::new(Kept::fixed(key))),
         headers: Vec::new(),
     };
-    Credentials::new(settings, &OperatorId::from("one"), Some("x-authorization"), within)
+    Credentials::new(settings, Peer::Operator("one".into()), Some("x-authorization"), within)
 }
 
 async fn shown(credentials: &Credentials, caller: &Caller) -> Result<String, NoToken> {
@@ -78,7 +75,7 @@ fn fetches(caller: &Caller, outcome: &str) -> bool {
 async fn many_calls_at_one_time_wait_for_one_fetch() {
     let go = Arc::new(Notify::new());
     let held = Arc::clone(&go);
-    let peer = Peer::with(move |_| Reply::Held(Arc::clone(&held), granted("t", 100))).await;
+    let peer = Server::with(move |_| Reply::Held(Arc::clone(&held), granted("t", 100))).await;
     let (credentials, caller) = (credentials(&peer, WITHIN), caller());
     let calls = (0..50).map(|_| shown(&credentials, &caller));
     let release = async {
@@ -145,7 +142,7 @@ async fn a_token_that_is_nearly_over_is_replaced_behind_the_calls() {
 async fn a_token_endpoint_that_fails_is_left_in_peace_for_a_while() {
     let says = Arc::new(AtomicU16::new(503));
     let told = Arc::clone(&says);
-    let peer = Peer::with(move |_| match told.load(Ordering::SeqCst) {
+    let peer = Server::with(move |_| match told.load(Ordering::SeqCst) {
         200 => Reply::Bytes(granted("t", 100)),
         other => status(other),
     })
@@ -180,7 +177,7 @@ async fn a_token_endpoint_that_fails_is_left_in_peace_for_a_while() {
 async fn who_cannot_wait_any_longer_goes_without_and_breaks_nothing_off() {
     let go = Arc::new(Notify::new());
     let held = Arc::clone(&go);
-    let peer = Peer::with(move |_| Reply::Held(Arc::clone(&held), granted("t", 100))).await;
+    let peer = Server::with(move |_| Reply::Held(Arc::clone(&held), granted("t", 100))).await;
     let (credentials, caller) = (credentials(&peer, WITHIN), caller());
     let hurried = credentials.authorize(&caller, Duration::from_millis(50)).await;
     assert!(matches!(hurried, Err(NoToken::Late)));
@@ -195,7 +192,7 @@ async fn who_cannot_wait_any_longer_goes_without_and_breaks_nothing_off() {
 #[tokio::test]
 async fn a_connection_that_was_just_closed_costs_no_token() {
     let turn = AtomicUsize::new(0);
-    let peer = Peer::with(move |_| match turn.fetch_add(1, Ordering::SeqCst) {
+    let peer = Server::with(move |_| match turn.fetch_add(1, Ordering::SeqCst) {
         0 => Reply::Close,
         _ => Reply::Bytes(granted("t", 100)),
     })

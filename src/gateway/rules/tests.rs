@@ -121,3 +121,27 @@ fn what_a_process_is_started_with_is_told_with_its_place() {
     let told: Vec<_> = faults.iter().map(|fault| (fault.line, fault.column)).collect();
     assert_eq!(told, [(u64::try_from(line).unwrap(), 1)], "{faults:?}");
 }
+
+#[test]
+fn a_finder_stays_as_it_is_while_nothing_else_is_said_of_it() {
+    let (folder, caller) = (Folder::new("finders"), caller());
+    let finders = "finders:
+  - { name: a, kind: network_id, url: \"https://a.example\" }
+  - { name: b, kind: telco_finder, url: \"https://b.example\" }
+";
+    folder.change("routes.yaml", "routes:\n", &format!("{finders}routes:\n"));
+    let kept = |before: &Rules, after: &Rules| {
+        ["a", "b"].map(|name| {
+            let of = |rules: &Rules| Arc::clone(rules.finders.named(&name.into()).unwrap());
+            Arc::ptr_eq(&of(before), &of(after))
+        })
+    };
+    let first = folder.rules(&caller, None);
+    folder.change("routes.yaml", "{ number_prefix: \"+1\",", "{ number_prefix: \"+12\",");
+    folder.change("operators.yaml", "timeout: 5s", "timeout: 6s");
+    let second = folder.rules(&caller, Some(&first));
+    assert_eq!(kept(&first, &second), [true, true]);
+    folder.change("routes.yaml", "https://b.example", "https://c.example");
+    let third = folder.rules(&caller, Some(&second));
+    assert_eq!(kept(&second, &third), [true, false]);
+}

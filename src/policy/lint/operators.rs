@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::{Rule, Seen, Warning};
-use crate::qod::OperatorId;
+use crate::{finder::Kind, policy::OperatorSettings, qod::OperatorId, route::Target};
 
 pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
     let all = seen.operators.root().key("operators");
     let led_to = led_to(seen);
     for operator in &seen.policy.operators {
         let at = all.name(&operator.id.0);
-        if !led_to.contains(&operator.id) {
+        if !led_to.contains(&operator.id) && !may_be_named(operator, seen) {
             let message = "no route leads to this operator, nor is it an issuer's: it is asked for no session";
             told.push(at.warning(Rule::OperatorWithoutRoutes, message));
         }
@@ -22,10 +22,21 @@ pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
     }
 }
 
+/// By one who is asked where a device leads.
+fn may_be_named(operator: &OperatorSettings, seen: &Seen<'_>) -> bool {
+    seen.policy.finders.iter().any(|finder| match finder.kind {
+        Kind::NetworkId => !operator.gsma.networks.is_empty(),
+        Kind::TelcoFinder(_) => true,
+    })
+}
+
 fn led_to(seen: &Seen<'_>) -> BTreeSet<OperatorId> {
     let routes = seen.routes.root().key("routes");
     let file: crate::policy::routes::File = seen.routes.typed(&mut Vec::new());
-    let own = file.placed(routes).map(|(route, _)| route.operator);
+    let own = file.placed(routes).filter_map(|(route, _)| match route.target {
+        Target::Operator(operator) => Some(operator),
+        Target::Finder(_) => None,
+    });
     let tables = seen.policy.routes.tables().iter().flat_map(|table| table.operators());
     let tables = tables.map(|mention| mention.operator.clone());
     let issuers = seen.policy.identity.issuers.iter();

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Rule, Seen, Warning};
 use crate::{
     policy::{routes::File, source::Spot},
-    qod::OperatorId,
-    route::Match,
+    route::{Match, Target},
 };
 
 // E.164 numbers have so many digits.
@@ -15,7 +14,7 @@ const DIGITS_MAX: usize = 15;
 
 /// The routes by their paths: what is more specific begins with the path of what is wider. A path
 /// is the kind, then the digits, the bits of a network or the labels of a realm from its end.
-struct Tree<'a>(BTreeMap<String, (OperatorId, Spot<'a>)>);
+struct Tree<'a>(BTreeMap<String, (Target, Spot<'a>)>);
 
 pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
     look_at_tables(seen, told);
@@ -32,12 +31,12 @@ pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
             told.push(at.warning(Rule::UnreachableRoute, message));
             continue;
         }
-        tree.0.insert(path(&route.matching), (route.operator.clone(), at));
+        tree.0.insert(path(&route.matching), (route.target.clone(), at));
         asked.push((route, at));
     }
     let (redundant, distinct): (Vec<_>, Vec<_>) = asked
         .into_iter()
-        .partition(|(route, _)| routes.wider(&route.matching) == Some(&route.operator));
+        .partition(|(route, _)| routes.wider(&route.matching) == Some(&route.target));
     for (route, at) in redundant {
         let path = path(&route.matching);
         let wider = tree.around(&path).filter(|_| tables == 0);
@@ -46,7 +45,7 @@ pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
             |(_, (_, at))| format!("the route of line {}", at.line()),
         );
         let message =
-            format!("{wider} leads to `{}` as well: this one changes nothing", route.operator.0);
+            format!("{wider} leads to `{}` as well: this one changes nothing", route.target);
         told.push(at.warning(Rule::RedundantRoute, message));
         // It is not what leaves the wider one without a device.
         tree.0.remove(&path);
@@ -65,15 +64,14 @@ pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
         if matches!(route.matching, Match::Number(_)) {
             continue;
         }
-        let Some((wider, (operator, other))) = tree.around(&path(&route.matching)) else {
+        let Some((wider, (target, other))) = tree.around(&path(&route.matching)) else {
             continue;
         };
-        if *operator != route.operator && !hidden.contains(wider) {
+        if *target != route.target && !hidden.contains(wider) {
             let message = format!(
-                "within the route of line {}, which leads to `{}`, these devices are `{}`'s",
+                "within the route of line {}, which leads to `{target}`, these devices are `{}`'s",
                 other.line(),
-                operator.0,
-                route.operator.0
+                route.target
             );
             told.push(at.warning(Rule::OverlappingRoutes, message));
         }
@@ -93,7 +91,7 @@ fn look_at_tables(seen: &Seen<'_>, told: &mut Vec<Warning>) {
 
 impl<'a> Tree<'a> {
     /// The next wider route.
-    fn around(&self, path: &str) -> Option<(&String, &(OperatorId, Spot<'a>))> {
+    fn around(&self, path: &str) -> Option<(&String, &(Target, Spot<'a>))> {
         let starts = (1..path.len()).rev().filter_map(|length| path.get(..length));
         starts.into_iter().find_map(|start| self.0.get_key_value(start))
     }

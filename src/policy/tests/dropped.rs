@@ -74,7 +74,7 @@ proptest! {
             folder.load().unwrap()
         };
         let served = |policy: &crate::policy::Policy| -> Served {
-            let find = |device: Device| policy.routes.find(&device).map(|found| found.operator);
+            let find = |device: Device| policy.routes.find(&device).map(|way| way.operator().clone());
             devices().into_iter().map(find).collect()
         };
         let all: Vec<_> = routes.iter().collect();

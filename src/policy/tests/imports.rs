@@ -29,10 +29,10 @@ fn rules_of_a_file_are_routes_and_another_file_is_another_reading() {
         phone: Some(crate::qod::Written::plain("+447900000000".parse().unwrap())),
         ..crate::qod::Device::default()
     };
-    assert_eq!(&*policy.routes.find(&device).unwrap().operator.0, "tmobile-us");
+    assert_eq!(&*policy.routes.find(&device).unwrap().operator().0, "tmobile-us");
     fs::write(folder.at("operator.json"), said("magenta-de")).unwrap();
     let next = folder.load().unwrap();
-    assert_eq!(&*next.routes.find(&device).unwrap().operator.0, "magenta-de");
+    assert_eq!(&*next.routes.find(&device).unwrap().operator().0, "magenta-de");
     assert_ne!(policy.written.version, next.written.version);
 }
 

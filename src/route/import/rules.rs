@@ -9,7 +9,7 @@ use super::Names;
 use crate::{
     json::{Bounds, Json},
     qod::OperatorId,
-    route::{Match, NumberPrefix, Table},
+    route::{Lookup, Match, NumberPrefix, Table, Target},
 };
 
 // All that a text of 16 MiB may well have in it.
@@ -116,8 +116,10 @@ impl Reading {
         for matching in matches {
             // Of two for the very same devices the first is taken.
             match self.table.exact(&matching) {
-                Some(other) => self.told.twice += usize::from(other != operator),
-                None => self.table.insert(&matching, operator.clone()),
+                Some(other) => {
+                    self.told.twice += usize::from(other != Lookup::Operator(operator));
+                }
+                None => self.table.insert(&matching, Target::Operator(operator.clone())),
             }
         }
     }

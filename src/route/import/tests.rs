@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     qod::{Device, DeviceIpv4, Written},
-    route::{Disagreement, Match, NoOperator, Resolver, Routes, Rule},
+    route::{Disagreement, Match, NoOperator, Resolver, Routes, Rule, Target},
 };
 
 fn names() -> Names {
@@ -55,7 +55,7 @@ fn routes(rules: Vec<Rule>, imports: &[Value]) -> Routes {
 }
 
 fn found(routes: &Routes, device: &Device) -> Result<String, NoOperator> {
-    routes.find(device).map(|found| found.operator.to_string())
+    routes.find(device).map(|way| way.operator().to_string())
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn what_people_wrote_goes_before_an_import_and_the_first_import_before_the_next(
             Ok(prefix) => Match::NumberPrefix(prefix),
             Err(_) => Match::Ipv4(prefix.parse().unwrap()),
         },
-        operator: operator.into(),
+        target: Target::Operator(operator.into()),
     });
     let first = json!([
         rule("msisdnPrefix", &["+34600", "+34601"], "TEL_ES"),

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     qod::{Device, DeviceIpv4, Written},
-    route::{Disagreement, NoOperator, Resolver, Routes, Rule},
+    route::{Disagreement, NoOperator, Resolver, Routes, Rule, Way},
 };
 
 /// A folder of its own, gone with the test.
@@ -81,7 +81,8 @@ fn at_ipv6(net: Ipv6Net) -> Device {
 
 fn found(routes: &Routes, device: &Device) -> Option<String> {
     match routes.find(device) {
-        Ok(found) => Some(found.operator.0.to_string()),
+        Ok(Way::Found(found)) => Some(found.operator.0.to_string()),
+        Ok(Way::Ask(_)) => panic!("nobody is to be asked"),
         Err(NoOperator::NoRule) => None,
         Err(NoOperator::Disagreement) => Some("more than one".to_owned()),
     }
@@ -213,7 +214,10 @@ fn tables_and_rules_must_not_contradict_each_other() {
         assert_eq!(place, Some(0), "{key}");
     }
     let matching = Match::Number("+4915199999999".parse().unwrap());
-    let rule = |operator: &str| Rule { matching: matching.clone(), operator: operator.into() };
+    let rule = |operator: &str| Rule {
+        matching: matching.clone(),
+        target: Target::Operator(operator.into()),
+    };
     let mut routes = routes(vec![rule("op-z")], Vec::new());
     assert_eq!(routes.add(Arc::clone(&table)), Err((None, matching.clone())));
     let mut same = Routes::new(vec![rule("op-a")], Vec::new(), Disagreement::First);
@@ -229,7 +233,7 @@ fn the_most_specific_route_is_taken_wherever_it_stands() {
     let one = Table::open(&folder.write("one.csv", one), &[]).unwrap();
     let other = Table::open(&folder.write("other.csv", other), &[]).unwrap();
     let prefix = Match::NumberPrefix("+4915199".parse().unwrap());
-    let rules = vec![Rule { matching: prefix, operator: "op-d".into() }];
+    let rules = vec![Rule { matching: prefix, target: Target::Operator("op-d".into()) }];
     for tables in [vec![one.clone(), other.clone()], vec![other, one]] {
         let routes = routes(rules.clone(), tables);
         let of = |number| found(&routes, &phone(number));
