@@ -46,7 +46,7 @@ pub struct Rule {
 }
 
 /// Where a route leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// To the operator that serves its devices.
     Operator(OperatorId),
@@ -203,22 +203,23 @@ impl Resolver {
 impl Routes {
     /// A table of these rules. A resolver that is not in `order` is never asked.
     pub fn new(rules: Vec<Rule>, order: Vec<Resolver>, disagreement: Disagreement) -> Self {
-        let mut routes = Self {
-            own: Table::default(),
+        let mut realms = Realms::default();
+        let mut others = Vec::new();
+        for Rule { matching, target } in rules {
+            match matching {
+                Match::Realm(realm) => realms.insert(realm, target),
+                other => others.push((other, target)),
+            }
+        }
+        Self {
+            own: Table::of(others.into_iter()),
             tables: Vec::new(),
             imports: Vec::new(),
-            realms: Realms::default(),
+            realms,
             order,
             disagreement,
             last: Vec::new(),
-        };
-        for Rule { matching, target } in rules {
-            match matching {
-                Match::Realm(realm) => routes.realms.insert(realm, target),
-                other => routes.own.insert(&other, target),
-            }
         }
-        routes
     }
 
     /// The same routes and those of a table. Of all the most specific is taken, wherever it stands.

@@ -6,7 +6,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use tokio::task::spawn_blocking;
@@ -73,6 +73,8 @@ struct Seen {
 
 // As many faults as are kept for whoever asks later; the log has all.
 const FAULTS_KEPT_MAX: usize = 100;
+// So often it is looked whether anybody still works by the reading before.
+const LET_GO_EVERY: Duration = Duration::from_millis(100);
 
 impl Watch {
     pub(super) fn of(folder: &Path, rules: &Rules) -> Self {
@@ -180,17 +182,24 @@ impl Gateway {
         let Some(rules) = reading.map_err(|ended| vec![ended.to_string()])?? else {
             return Ok(Reread::Unchanged);
         };
-        self.keeps_what_is_held(&rules).await?;
+        let rules = Arc::new(rules);
+        if let Err(faults) = self.can_follow(&rules).await {
+            tokio::spawn(let_go(rules));
+            return Err(faults);
+        }
+        self.courier.speak(&rules.dialects);
+        tokio::spawn(let_go(self.rules.swap(rules)));
+        Ok(Reread::Changed)
+    }
+
+    async fn can_follow(&self, rules: &Rules) -> Result<(), Vec<String>> {
+        self.keeps_what_is_held(rules).await?;
         // The first request needs the keys of issuers that are new.
         rules.identity.warm_up().await;
         if !rules.identity.ready() && self.rules.load().identity.ready() {
             return Err(vec!["no keys of a token issuer can be had".to_owned()]);
         }
-        self.courier.speak(&rules.dialects);
-        let before = self.rules.swap(Arc::new(rules));
-        // A table of millions takes its time to go.
-        drop(spawn_blocking(move || drop(before)));
-        Ok(Reread::Changed)
+        Ok(())
     }
 
     // Who has sessions must be there to end them.
@@ -205,6 +214,14 @@ impl Gateway {
             .collect();
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
+}
+
+// A table of millions takes its time to go: no request may be the last to let go of it.
+async fn let_go<T: Send + Sync + 'static>(before: Arc<T>) {
+    while Arc::strong_count(&before) > 1 {
+        tokio::time::sleep(LET_GO_EVERY).await;
+    }
+    drop(spawn_blocking(move || drop(before)));
 }
 
 fn left_out(operator: &OperatorId, state: State, count: u64) -> String {
@@ -246,5 +263,23 @@ mod tests {
         assert!(!watch.is_due(seen(3)), "once is enough");
         assert!(!watch.is_due(seen(1)));
         assert!(watch.is_due(seen(1)), "also if it is as it once was");
+    }
+
+    #[tokio::test]
+    async fn what_was_in_force_before_goes_where_no_request_waits_for_it() {
+        struct Told(Option<tokio::sync::oneshot::Sender<std::thread::ThreadId>>);
+        impl Drop for Told {
+            fn drop(&mut self) {
+                let _ = self.0.take().unwrap().send(std::thread::current().id());
+            }
+        }
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let before = Arc::new(Told(Some(tell)));
+        let request = Arc::clone(&before);
+        let gone = tokio::spawn(let_go(before));
+        tokio::task::yield_now().await;
+        assert!(!gone.is_finished(), "a request still works by it");
+        drop(request);
+        assert_ne!(told.await.unwrap(), std::thread::current().id());
     }
 }

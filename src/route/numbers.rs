@@ -130,12 +130,6 @@ impl Numbers {
         })
     }
 
-    /// Where exactly this prefix leads.
-    pub(super) fn exact(&self, prefix: NumberPrefix) -> Option<&Target> {
-        let (_, table) = self.prefixes.iter().find(|(of, _)| *of == prefix.length)?;
-        table.get(&prefix.digits)
-    }
-
     /// A prefix that both have, for different targets.
     pub(super) fn clash(&self, other: &Self) -> Option<NumberPrefix> {
         let same_length = |length: u32| other.prefixes.iter().find(|(of, _)| *of == length);

@@ -172,16 +172,21 @@ impl Table {
         &self.operators
     }
 
-    /// Takes one more route; for the same devices as another, in its stead.
-    pub(super) fn insert(&mut self, matching: &Match, target: Target) {
-        match matching {
-            Match::Number(number) => self.numbers.insert_number(*number, target),
-            Match::NumberPrefix(prefix) => self.numbers.insert_prefix(*prefix, target),
-            Match::Ipv4(net) => self.ipv4.insert(net.trunc(), target),
-            Match::Ipv6(net) => self.ipv6.insert(net.trunc(), target),
-            // They are few, and stand beside the tables.
-            Match::Realm(_) => {}
+    /// A table of these; of two for the same devices the later. Realms are left out: they are few,
+    /// and stand beside the tables.
+    pub(super) fn of(rules: impl Iterator<Item = (Match, Target)>) -> Self {
+        let mut table = Self::default();
+        let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
+        for (matching, target) in rules {
+            match matching {
+                Match::Number(number) => table.numbers.insert_number(number, target),
+                Match::NumberPrefix(prefix) => table.numbers.insert_prefix(prefix, target),
+                Match::Ipv4(net) => ipv4.push((net.trunc(), target)),
+                Match::Ipv6(net) => ipv6.push((net.trunc(), target)),
+                Match::Realm(_) => {}
+            }
         }
+        Self { ipv4: Addresses::new(ipv4), ipv6: Addresses::new(ipv6), ..table }
     }
 
     fn insert_prefix(&mut self, digits: u64, operator: u8) -> Option<()> {
@@ -190,16 +195,10 @@ impl Table {
         Some(())
     }
 
-    fn insert_ipv4(&mut self, net: Ipv4Net, operator: u8) -> Option<()> {
-        let target = self.target(operator)?;
-        self.ipv4.insert(net, target);
-        Some(())
-    }
-
-    fn insert_ipv6(&mut self, net: Ipv6Net, operator: u8) -> Option<()> {
-        let target = self.target(operator)?;
-        self.ipv6.insert(net, target);
-        Some(())
+    /// The same with where they lead.
+    fn named<N>(&self, places: Vec<(N, u8)>) -> Option<Vec<(N, Target)>> {
+        let named = |(net, place)| Some((net, self.target(place)?));
+        places.into_iter().map(named).collect()
     }
 
     fn operator(&self, place: u8) -> Option<&OperatorId> {
@@ -229,38 +228,35 @@ impl Table {
         self.numbers.find_prefix(digits)
     }
 
-    /// Where a route for the very same devices leads.
-    pub(super) fn exact(&self, matching: &Match) -> Option<Lookup<'_>> {
-        match matching {
-            Match::Number(number) => self.find_whole(number.digits()),
-            Match::NumberPrefix(prefix) => self.numbers.exact(*prefix).map(Lookup::from),
-            Match::Ipv4(net) => self.ipv4.exact(net).map(Lookup::from),
-            Match::Ipv6(net) => self.ipv6.exact(net).map(Lookup::from),
-            Match::Realm(_) => None,
-        }
-    }
-
     /// What both have a route for, to different targets.
     pub(super) fn clash(&self, other: &Self) -> Option<Match> {
-        let number = |few: &Self, many: &Self| {
-            let differs = |(digits, target): &(u64, Lookup<'_>)| {
-                many.find_whole(*digits).is_some_and(|own| own != *target)
+        let named = |few: &Self, many: &Self| {
+            let differs = |(digits, target): &(u64, &Target)| {
+                many.find_whole(*digits).is_some_and(|own| own != Lookup::from(*target))
             };
-            let (digits, _) = few.whole_numbers().find(differs)?;
-            rows::number_of(digits).map(Match::Number)
+            few.numbers.whole().find(differs).map(|(digits, _)| digits)
         };
-        let fewer = self.whole_len() < other.whole_len();
-        if fewer { number(self, other) } else { number(other, self) }
+        named(self, other)
+            .or_else(|| named(other, self))
+            .or_else(|| self.whole_clash(other))
+            .and_then(rows::number_of)
+            .map(Match::Number)
             .or_else(|| self.numbers.clash(&other.numbers).map(Match::NumberPrefix))
             .or_else(|| self.ipv4.clash(&other.ipv4).map(Match::Ipv4))
             .or_else(|| self.ipv6.clash(&other.ipv6).map(Match::Ipv6))
     }
 
-    fn whole_numbers(&self) -> impl Iterator<Item = (u64, Lookup<'_>)> {
-        let of_file = self.whole.iter();
-        let named = of_file
-            .filter_map(|(digits, place)| Some((digits, Lookup::Operator(self.operator(place)?))));
-        self.numbers.whole().map(|(digits, target)| (digits, target.into())).chain(named)
+    fn whole_clash(&self, other: &Self) -> Option<u64> {
+        // Which of the other's operators each of ours is.
+        let theirs: Vec<Option<usize>> = self
+            .operators
+            .iter()
+            .map(|own| other.operators.iter().position(|its| its.operator == own.operator))
+            .collect();
+        let same = |own: u8, its: u8| {
+            theirs.get(usize::from(own)).copied().flatten() == Some(usize::from(its))
+        };
+        self.whole.clash(&other.whole, same)
     }
 
     fn whole_len(&self) -> usize {

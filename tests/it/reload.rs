@@ -30,7 +30,7 @@ impl World {
         fs::write(path, after).unwrap();
     }
 
-    fn reload(&self) -> Answer {
+    pub(crate) fn reload(&self) -> Answer {
         http::send(self.inside(), "POST", "/policies/reload", &[], "")
     }
 

@@ -1,8 +1,14 @@
 //! Tables of routes in files of their own: read, compiled, and exchanged under a gateway that runs.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fmt::Write as _,
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+};
 
-use crate::world::{Setup, World, operator_named, wait_for, wish};
+use crate::world::{SCOPE, Setup, World, id_of, operator_named, wait_for, wish};
 
 const OLD: &str = "camara-0.10.1";
 const NEW: &str = "camara-1.1.0";
@@ -74,4 +80,71 @@ fn numbers_from_a_table_are_served_and_follow_it_when_it_is_exchanged() {
     fs::rename(nobody, world.folder.join("ported.csv")).unwrap();
     let (well, said) = World::run(&["check", &world.folder.display().to_string()]);
     assert!(!well && said.contains("ported.csv:2:") && said.contains("`nobody`"), "{said}");
+}
+
+/// Bytes of memory that a process has taken.
+fn resident(id: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn a_table_that_is_exchanged_under_load_fails_no_request_and_leaves_no_memory_behind() {
+    const NUMBERS: u64 = 1_000_000;
+    const EXCHANGES: usize = 24;
+    let mut world =
+        World::unstarted(&Setup { routes: "tables: [{ file: big.table }]", ..Setup::default() });
+    let target = world.folder.join("big.table");
+    let tables = [OLD, NEW].map(|dialect| {
+        let own = operator_named(dialect);
+        let mut csv = "number,operator\n".to_owned();
+        (0..NUMBERS).for_each(|number| writeln!(csv, "+4930{number:07},{own}").unwrap());
+        let source = world.put("big.csv", &csv).display().to_string();
+        let target = target.display().to_string();
+        let (well, said) = World::run(&["compile-routes", &source, "--output", &target]);
+        assert!(well, "{said}");
+        fs::read(&target).unwrap()
+    });
+    world.start();
+    let exchange = |turn: usize| {
+        let next = world.folder.join("next.table");
+        fs::write(&next, &tables[turn % 2]).unwrap();
+        fs::rename(&next, &target).unwrap();
+        world.reload().expect(200);
+    };
+    let (over, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let id = world.gateway_id();
+    thread::scope(|scope| {
+        for client in 0..2_u64 {
+            let (world, over, served) = (&world, &over, &served);
+            scope.spawn(move || {
+                let token = world.keys.token("app", SCOPE);
+                let numbers = (client..NUMBERS).step_by(2).map(|number| number * 7 % NUMBERS);
+                for number in numbers.take_while(|_| !over.load(Ordering::Relaxed)) {
+                    let ask = |method, path: &str, body: &str| {
+                        world.try_ask_with(&token, NEW, (method, path), &[], body).unwrap()
+                    };
+                    let body = wish(NEW, &format!("+4930{number:07}")).to_string();
+                    let made = ask("POST", "/sessions", &body).expect(201);
+                    ask("DELETE", &format!("/sessions/{}", id_of(&made)), "").expect(204);
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let storm = scope.spawn(|| {
+            // What a gateway needs at most, it has needed after some.
+            (0..4).for_each(exchange);
+            let before = resident(&id);
+            (0..EXCHANGES).for_each(exchange);
+            (before, resident(&id))
+        });
+        let grown = storm.join();
+        over.store(true, Ordering::Relaxed);
+        let (before, after) = grown.unwrap();
+        // All of them together have more than twice as much.
+        let enough = 12 * NUMBERS * 3;
+        assert!(after < before + enough, "it grew from {before} to {after} bytes");
+    });
+    assert!(served.into_inner() > 10, "too few to tell");
 }

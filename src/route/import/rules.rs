@@ -1,7 +1,10 @@
 //! An answer of the Telco Routing API: a JSON list of rules, each of which says of some prefixes whose
 //! devices they are.
 
-use std::fmt;
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fmt,
+};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -9,7 +12,7 @@ use super::Names;
 use crate::{
     json::{Bounds, Json},
     qod::OperatorId,
-    route::{Lookup, Match, NumberPrefix, Table, Target},
+    route::{Match, NumberPrefix, Table, Target},
 };
 
 // All that a text of 16 MiB may well have in it.
@@ -72,12 +75,12 @@ pub fn read(body: &[u8], names: &Names) -> Result<(Table, Told), Vec<RuleFault>>
         }
     }
     faults.truncate(FAULTS_MAX);
-    if faults.is_empty() { Ok((reading.table, reading.told)) } else { Err(faults) }
+    if faults.is_empty() { Ok(reading.done()) } else { Err(faults) }
 }
 
 #[derive(Default)]
 struct Reading {
-    table: Table,
+    routes: HashMap<Match, OperatorId>,
     told: Told,
 }
 
@@ -115,13 +118,19 @@ impl Reading {
         self.told.networks += told.networks;
         for matching in matches {
             // Of two for the very same devices the first is taken.
-            match self.table.exact(&matching) {
-                Some(other) => {
-                    self.told.twice += usize::from(other != Lookup::Operator(operator));
+            match self.routes.entry(matching) {
+                Entry::Occupied(other) => {
+                    self.told.twice += usize::from(other.get() != operator);
                 }
-                None => self.table.insert(&matching, Target::Operator(operator.clone())),
+                Entry::Vacant(free) => _ = free.insert(operator.clone()),
             }
         }
+    }
+
+    fn done(self) -> (Table, Told) {
+        let routes = self.routes.into_iter();
+        let led = routes.map(|(matching, operator)| (matching, Target::Operator(operator)));
+        (Table::of(led), self.told)
     }
 }
 

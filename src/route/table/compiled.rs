@@ -12,7 +12,7 @@ use super::{
     rows::{OPERATORS_MAX, Rows},
     whole::{BUCKET_BITS, Whole},
 };
-use crate::qod::OperatorId;
+use crate::{qod::OperatorId, route::addresses::Addresses};
 
 /// How a compiled table begins.
 pub(super) const MAGIC: &[u8; 8] = b"QODROUTE";
@@ -103,18 +103,21 @@ pub(super) fn read(source: impl Read, file_bytes: u64) -> Result<Table, Unsound>
         let (digits, operator) = (source.u64()?, source.u8()?);
         table.insert_prefix(ascending(&mut prefix, digits)?, operator).ok_or_else(damaged)?;
     }
+    let (mut nets4, mut nets6) = (Vec::new(), Vec::new());
     for _ in 0..counts.ipv4 {
         let (address, bits, operator) = (source.take::<4>()?, source.u8()?, source.u8()?);
         let net = Ipv4Net::new(address.into(), bits).map_err(|_| damaged())?;
         let net = ascending(&mut ipv4, net).and_then(|net| whole_net(net, &net.trunc()))?;
-        table.insert_ipv4(net, operator).ok_or_else(damaged)?;
+        nets4.push((net, operator));
     }
     for _ in 0..counts.ipv6 {
         let (address, bits, operator) = (source.take::<16>()?, source.u8()?, source.u8()?);
         let net = Ipv6Net::new(address.into(), bits).map_err(|_| damaged())?;
         let net = ascending(&mut ipv6, net).and_then(|net| whole_net(net, &net.trunc()))?;
-        table.insert_ipv6(net, operator).ok_or_else(damaged)?;
+        nets6.push((net, operator));
     }
+    table.ipv4 = Addresses::new(table.named(nets4).ok_or_else(damaged)?);
+    table.ipv6 = Addresses::new(table.named(nets6).ok_or_else(damaged)?);
     let expected = source.sum.clone().finalize();
     if source.take::<32>()? != *expected {
         return Err("its checksum is wrong: it is damaged".to_owned());
@@ -219,9 +222,8 @@ fn check(whole: &Whole, operators: usize) -> Result<(), Unsound> {
             return Err(damaged());
         }
     }
-    let first = whole.iter().next().is_none_or(|(number, _)| number >= NUMBER_MIN);
-    let end = whole.keys.last().zip(whole.rests.last());
-    let last = end.is_none_or(|(key, rest)| (key << BUCKET_BITS) | u64::from(*rest) <= NUMBER_MAX);
+    let first = whole.first().is_none_or(|number| number >= NUMBER_MIN);
+    let last = whole.last().is_none_or(|number| number <= NUMBER_MAX);
     let known = whole.operators.iter().max().is_none_or(|place| usize::from(*place) < operators);
     if first && last && known { Ok(()) } else { Err(damaged()) }
 }

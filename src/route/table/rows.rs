@@ -10,7 +10,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use super::{Mention, Table, whole::Whole};
 use crate::{
     qod::{OperatorId, PhoneNumber},
-    route::{Match, NumberPrefix},
+    route::{Match, NumberPrefix, addresses::Addresses},
 };
 
 /// A table has so many operators at most: one byte says which.
@@ -135,12 +135,8 @@ impl Rows {
         for (digits, operator) in self.prefixes {
             table.insert_prefix(digits, operator).ok_or("a number prefix is none")?;
         }
-        for (net, operator) in self.ipv4 {
-            table.insert_ipv4(net, operator).ok_or("an operator is missing")?;
-        }
-        for (net, operator) in self.ipv6 {
-            table.insert_ipv6(net, operator).ok_or("an operator is missing")?;
-        }
+        table.ipv4 = Addresses::new(table.named(self.ipv4).ok_or("an operator is missing")?);
+        table.ipv6 = Addresses::new(table.named(self.ipv6).ok_or("an operator is missing")?);
         Ok(table)
     }
 }

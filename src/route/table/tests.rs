@@ -1,3 +1,5 @@
+mod costs;
+
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
