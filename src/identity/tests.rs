@@ -9,6 +9,7 @@ use crate::{
 
 mod attacks;
 pub(super) mod authority;
+pub(super) mod costs;
 pub(super) mod signer;
 
 use signer::{ED25519, P256, RSA, RSA_2};

@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod attacks;
+mod costs;
 
 const PUBLIC: &str = "https://gateway.example/telco";
 const PATH: &str = "/qod/v0/sessions";
