@@ -14,6 +14,7 @@ use super::fault::shown;
 // Far more than people write by hand; what aliases unfold to counts as well.
 const NODES_MAX: usize = 200_000;
 const DEPTH_MAX: usize = 32;
+const MESSAGE_CHARS_MAX: usize = 500;
 
 /// A point in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,7 +110,11 @@ fn message(error: &serde_saphyr::Error) -> String {
                      unfolded, in at most {DEPTH_MAX} levels"
                 );
             }
-            text.to_owned()
+            if text.starts_with("non-finite") {
+                // As written it may be as long as the file.
+                return "a non-finite number".to_owned();
+            }
+            text.chars().take(MESSAGE_CHARS_MAX).collect()
         }
     }
 }

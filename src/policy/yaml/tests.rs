@@ -45,6 +45,12 @@ fn what_is_no_yaml_is_told_with_its_place() {
 }
 
 #[test]
+fn a_number_that_is_as_long_as_the_file_is_not_told() {
+    let (line, column, message) = fault(&format!("a: {}\n", "9".repeat(1 << 14)));
+    assert_eq!((line, column, message.as_str()), (1, 4, "a non-finite number"));
+}
+
+#[test]
 fn a_key_is_a_text_and_stands_once() {
     assert_fault("a: 1\na: 2\n", (2, 1), "the key `a` stands here twice");
     assert_fault("? [a]\n: b", (1, 3), "expected string");

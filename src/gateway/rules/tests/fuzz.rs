@@ -3,9 +3,9 @@
 //! fault has a place that is there.
 //!
 //! Each case follows from its number, so a run is the same every time. Longer, and others:
-//! `QOD_FUZZ_SECONDS=1800 QOD_FUZZ_FROM=1000000 cargo test --release --lib fuzz -- --nocapture`.
-//! A case that fails is told by its number, and the last folder stays: `QOD_FUZZ_FROM=… QOD_FUZZ_SECONDS=0`
-//! does it again.
+//! `TMPDIR=/dev/shm QOD_FUZZ_SECONDS=1800 QOD_FUZZ_FROM=1000000 cargo test --release --lib fuzz -- --nocapture`
+//! (on a disk it mostly waits for it). A case that fails is told by its number, and the last folder
+//! stays: `QOD_FUZZ_FROM=… QOD_FUZZ_SECONDS=0` does it again.
 
 mod spoil;
 mod tree;
