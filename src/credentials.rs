@@ -40,6 +40,8 @@ pub enum Peer {
     Operator(OperatorId),
     /// One who knows which operator serves a device.
     Finder(FinderId),
+    /// One whose rules are imported, by the URL of these.
+    Import(Arc<str>),
 }
 
 /// What is shown to a peer.
@@ -95,14 +97,14 @@ impl Peer {
     fn operator(&self) -> Option<&str> {
         match self {
             Self::Operator(id) => Some(&id.0),
-            Self::Finder(_) => None,
+            Self::Finder(_) | Self::Import(_) => None,
         }
     }
 
     fn finder(&self) -> Option<&str> {
         match self {
             Self::Finder(id) => Some(&id.0),
-            Self::Operator(_) => None,
+            Self::Operator(_) | Self::Import(_) => None,
         }
     }
 
@@ -110,6 +112,8 @@ impl Peer {
         match self {
             Self::Operator(id) => metrics.operator_token_fetched(&id.0, outcome),
             Self::Finder(id) => metrics.finder_token_fetched(&id.0, outcome),
+            // That there is none is counted where the rules are asked for.
+            Self::Import(_) => {}
         }
     }
 }

@@ -173,16 +173,16 @@ impl Finders {
     pub async fn find(
         &self,
         caller: &Caller,
-        ask: &Ask<'_>,
+        ask: &Ask,
         device: &Device,
     ) -> Result<Found, NotFound> {
         for (id, by) in &ask.finders {
-            let told = match self.all.get(*id) {
+            let told = match self.all.get(id) {
                 Some(finder) => finder.ask(caller, device, *by).await,
                 None => Err(NoAnswer::Failed),
             };
-            let answer = told
-                .map_err(|why| NotFound::Unanswered(Unanswered { finder: (*id).clone(), why }))?;
+            let answer =
+                told.map_err(|why| NotFound::Unanswered(Unanswered { finder: id.clone(), why }))?;
             let named = match &answer {
                 Answer::Nobody => continue,
                 Answer::Network(code) => self.names.networks.get(&**code),

@@ -10,10 +10,13 @@ use prometheus::{
 
 mod certificates;
 mod finders;
+mod imports;
 mod notices;
 mod reach;
 
-use self::{certificates::Certificates, finders::Finders, notices::Notices, reach::Reach};
+use self::{
+    certificates::Certificates, finders::Finders, imports::Imports, notices::Notices, reach::Reach,
+};
 
 /// The gateway's counters. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -33,6 +36,7 @@ struct Families {
     store_writable: IntGaugeVec,
     recoveries: IntCounterVec,
     notifications_received: IntCounterVec,
+    imports: Imports,
     notices: Notices,
     repeated: IntCounterVec,
     conflicts: IntCounterVec,
@@ -150,6 +154,7 @@ impl Metrics {
                 "What operators told of sessions, or somebody in their name",
                 &["operator", "outcome"],
             )?,
+            imports: Imports::new(&registry)?,
             notices: Notices::new(&registry)?,
             repeated: counter(
                 &registry,

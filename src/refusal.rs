@@ -153,6 +153,7 @@ impl Refusal {
             Self::OtherDevice => Kind::OtherDevice,
             Self::NoProfile => Kind::ProfileNotFound,
             Self::NoOperator(NoOperator::NoRule) => Kind::DeviceNotFound,
+            Self::NoOperator(NoOperator::NotYet) => Kind::Unavailable,
             Self::NoOperator(NoOperator::Disagreement) => Kind::InvalidArgument,
             Self::Unanswered(_) => Kind::Unavailable,
             Self::Unfit(unfit) => kind_of_unfit(unfit),

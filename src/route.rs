@@ -14,7 +14,7 @@ mod table;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use self::{addresses::Addresses, realms::Realms};
+use self::{addresses::Addresses, import::Polled, realms::Realms};
 pub use self::{
     ask::{Ask, LastResort},
     numbers::{NotANumberPrefix, NumberPrefix},
@@ -30,6 +30,8 @@ pub struct Routes {
     tables: Vec<Arc<Table>>,
     // What operators tell of themselves.
     imports: Vec<Arc<Table>>,
+    // And what they are asked for now and then.
+    polled: Polled,
     realms: Realms,
     order: Vec<Resolver>,
     disagreement: Disagreement,
@@ -148,11 +150,11 @@ pub enum Disagreement {
 
 /// How to come to a device's operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Way<'r> {
+pub enum Way {
     /// A route leads there.
     Found(Found),
     /// Somebody else knows.
-    Ask(Ask<'r>),
+    Ask(Ask),
 }
 
 /// Who serves a device.
@@ -172,6 +174,9 @@ pub enum NoOperator {
     /// No route matches.
     #[error("no operator serves this device")]
     NoRule,
+    /// No route matches that is known, and not all are yet.
+    #[error("which operator serves this device is not known yet")]
+    NotYet,
     /// The identifiers name different operators, or a network is not wholly one operator's.
     #[error("the device's identifiers name more than one operator")]
     Disagreement,
@@ -215,6 +220,7 @@ impl Routes {
             own: Table::of(others.into_iter()),
             tables: Vec::new(),
             imports: Vec::new(),
+            polled: Polled::default(),
             realms,
             order,
             disagreement,
@@ -268,12 +274,14 @@ impl Routes {
 
     /// How to come to the operator that serves a device. A device that is a whole network must be one
     /// operator's as a whole: it is refused otherwise, whatever the policy.
-    pub fn find(&self, device: &Device) -> Result<Way<'_>, NoOperator> {
+    pub fn find(&self, device: &Device) -> Result<Way, NoOperator> {
+        let polled = self.polled.now();
+        let all = self.all().chain(polled.tables.iter().map(|table| &**table));
         let mut first: Option<(Lookup<'_>, IdentifierKind)> = None;
         let mut named: Option<&OperatorId> = None;
         let mut disagree = false;
         for kind in self.kinds() {
-            let led = self.look_up(device, kind);
+            let led = self.look_up(all.clone(), device, kind);
             match led {
                 Lookup::Nothing => continue,
                 Lookup::Split => return Err(NoOperator::Disagreement),
@@ -289,12 +297,13 @@ impl Routes {
                 let found = Found { operator: operator.clone(), by, disagree };
                 return self.disagreement.admit(found).map(Way::Found);
             }
-            Some((Lookup::Finder(finder), by)) => vec![(finder, by)],
+            Some((Lookup::Finder(finder), by)) => vec![(finder.clone(), by)],
             Some((Lookup::Nothing | Lookup::Split, _)) | None => self.last_resorts(device),
         };
         if asked.is_empty() {
-            return Err(NoOperator::NoRule);
+            return Err(if polled.incomplete { NoOperator::NotYet } else { NoOperator::NoRule });
         }
+        let named = named.cloned();
         Ok(Way::Ask(Ask { finders: asked, named, disagree, disagreement: self.disagreement }))
     }
 
@@ -303,40 +312,33 @@ impl Routes {
         self.order.iter().flat_map(|resolver| resolver.kinds()).copied()
     }
 
-    fn look_up(&self, device: &Device, kind: IdentifierKind) -> Lookup<'_> {
+    fn look_up<'a>(
+        &'a self,
+        all: impl Iterator<Item = &'a Table> + Clone,
+        device: &Device,
+        kind: IdentifierKind,
+    ) -> Lookup<'a> {
         let Device { phone, nai, external_id, ipv4, ipv6 } = device;
         let found = match kind {
-            IdentifierKind::Ipv4Address => ipv4
-                .as_ref()
-                .map(|ipv4| Addresses::find(&self.all().map(Table::ipv4), &ipv4_net(ipv4))),
+            IdentifierKind::Ipv4Address => {
+                ipv4.as_ref().map(|ipv4| Addresses::find(&all.map(Table::ipv4), &ipv4_net(ipv4)))
+            }
             IdentifierKind::Ipv6Address => ipv6
                 .as_ref()
-                .map(|ipv6| Addresses::find(&self.all().map(Table::ipv6), &ipv6.value.trunc())),
+                .map(|ipv6| Addresses::find(&all.map(Table::ipv6), &ipv6.value.trunc())),
             IdentifierKind::NetworkAccessIdentifier => {
                 nai.as_ref().and_then(|nai| nai.realm()).map(|realm| self.realms.find(realm))
             }
             IdentifierKind::ExternalId => {
                 external_id.as_ref().and_then(|id| id.realm()).map(|realm| self.realms.find(realm))
             }
-            IdentifierKind::PhoneNumber => phone.as_ref().map(|phone| self.by_number(phone.value)),
+            IdentifierKind::PhoneNumber => phone.as_ref().map(|phone| by_number(all, phone.value)),
         };
         found.unwrap_or(Lookup::Nothing)
     }
 }
 
 impl Routes {
-    fn by_number(&self, number: PhoneNumber) -> Lookup<'_> {
-        let whole = self.all().find_map(|table| table.find_whole(number.digits()));
-        whole.unwrap_or_else(|| self.by_prefix(number.digits()).into())
-    }
-
-    fn by_prefix(&self, digits: u64) -> Option<&Target> {
-        let longest = self.all().filter_map(|table| table.find_prefix(digits));
-        // Of two that are as long, the first table's.
-        let longest = longest.reduce(|one, other| if other.0 > one.0 { other } else { one });
-        longest.map(|(_, target)| target)
-    }
-
     /// Is it asked at all what a route is looked up by? Only what stands in the order is.
     pub fn asks(&self, matching: &Match) -> bool {
         let resolver = match matching {
@@ -355,13 +357,25 @@ impl Routes {
     /// Where the devices of a route would lead without it: where the next wider one does.
     pub fn wider(&self, matching: &Match) -> Option<&Target> {
         match matching {
-            Match::Number(number) => self.by_prefix(number.digits()),
-            Match::NumberPrefix(prefix) => self.by_prefix(prefix.digits() / 10),
+            Match::Number(number) => by_prefix(self.all(), number.digits()),
+            Match::NumberPrefix(prefix) => by_prefix(self.all(), prefix.digits() / 10),
             Match::Ipv4(net) => Addresses::around(self.all().map(Table::ipv4), &net.supernet()?),
             Match::Ipv6(net) => Addresses::around(self.all().map(Table::ipv6), &net.supernet()?),
             Match::Realm(realm) => self.realms.above(realm),
         }
     }
+}
+
+fn by_number<'a>(all: impl Iterator<Item = &'a Table> + Clone, number: PhoneNumber) -> Lookup<'a> {
+    let whole = all.clone().find_map(|table| table.find_whole(number.digits()));
+    whole.unwrap_or_else(|| by_prefix(all, number.digits()).into())
+}
+
+fn by_prefix<'a>(all: impl Iterator<Item = &'a Table>, digits: u64) -> Option<&'a Target> {
+    let longest = all.filter_map(|table| table.find_prefix(digits));
+    // Of two that are as long, the first table's.
+    let longest = longest.reduce(|one, other| if other.0 > one.0 { other } else { one });
+    longest.map(|(_, target)| target)
 }
 
 fn ipv4_net(device: &crate::qod::DeviceIpv4) -> Ipv4Net {
@@ -396,7 +410,7 @@ impl Disagreement {
 }
 
 #[cfg(test)]
-impl Way<'_> {
+impl Way {
     /// The operator that a route leads to.
     pub(crate) fn operator(&self) -> &OperatorId {
         let Self::Found(found) = self else { panic!("somebody is to be asked") };

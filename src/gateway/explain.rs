@@ -233,12 +233,12 @@ impl<'r> Steps<'r> {
     }
 
     // Nobody is asked, and what is remembered is not told.
-    fn finders(&mut self, ask: &Ask<'_>) -> Led<'r> {
+    fn finders(&mut self, ask: &Ask) -> Led<'r> {
         for (finder, by) in &ask.finders {
             let says = format!("{finder} would be asked by its {}", by.name());
             self.say("finder", says, self.place_of(PolicyFile::Routes, &finder.0));
         }
-        Led::Unknown(ask.finders.iter().map(|(finder, _)| (*finder).clone()).collect())
+        Led::Unknown(ask.finders.iter().map(|(finder, _)| finder.clone()).collect())
     }
 
     // All that lead somewhere, the most specific of each kind first.

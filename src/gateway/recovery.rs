@@ -32,6 +32,7 @@ impl Gateway {
             Err(error) => tracing::debug!(%error, "sessions whose time is up stay as they are"),
         }
         rules.limits.shrink();
+        rules.routes.tend(&self.caller);
         for operator in rules.operators.all() {
             for check in operator.checks(&self.caller) {
                 self.late.spawn(check);

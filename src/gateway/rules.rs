@@ -107,7 +107,7 @@ impl Rules {
             identity,
             access: policy.access,
             limits: Limits::new(policy.limits, clock, metrics, before.map(|before| &before.limits)),
-            routes: policy.routes,
+            routes: policy.routes.following(before.map(|before| &before.routes)),
             finders: Finders::new(finders, known_as),
             operators: Operators::new(operators),
             schemas: policy.schemas,

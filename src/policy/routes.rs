@@ -168,7 +168,7 @@ impl File {
             }
         }
         let at = (root.key("imports"), known);
-        imports::judge(self.imports, at, operators, (&mut routes, names), faults);
+        let routes = imports::judge(self.imports, at, operators, (routes, names), faults);
         Judged { routes, lines: lines.into_iter().collect(), finders: finders.settings }
     }
 }

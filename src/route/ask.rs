@@ -5,12 +5,12 @@ use crate::qod::{Device, FinderId, IdentifierKind, OperatorId};
 
 /// A question that routes leave to others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ask<'r> {
+pub struct Ask {
     /// Who is asked, and about which of the device's identifiers: one after the other, until one
     /// knows. Never empty.
-    pub finders: Vec<(&'r FinderId, IdentifierKind)>,
+    pub finders: Vec<(FinderId, IdentifierKind)>,
     // Whom a route names by another identifier, and whether another route names somebody else.
-    pub(super) named: Option<&'r OperatorId>,
+    pub(super) named: Option<OperatorId>,
     pub(super) disagree: bool,
     pub(super) disagreement: Disagreement,
 }
@@ -26,13 +26,13 @@ pub struct LastResort {
     pub numbers: Option<Vec<NumberPrefix>>,
 }
 
-impl Ask<'_> {
+impl Ask {
     /// This operator serves the device, by the word of one who was asked about this identifier.
     ///
     /// # Errors
     /// If a route names another, and the policies refuse that.
     pub fn found(&self, operator: OperatorId, by: IdentifierKind) -> Result<Found, NoOperator> {
-        let other = self.named.is_some_and(|named| *named != operator);
+        let other = self.named.as_ref().is_some_and(|named| *named != operator);
         self.disagreement.admit(Found { operator, by, disagree: self.disagree || other })
     }
 }
@@ -45,11 +45,9 @@ impl Routes {
         self
     }
 
-    pub(super) fn last_resorts<'r>(
-        &'r self,
-        device: &Device,
-    ) -> Vec<(&'r FinderId, IdentifierKind)> {
-        let asked = |last: &'r LastResort| Some((&last.finder, self.asked_about(last, device)?));
+    pub(super) fn last_resorts(&self, device: &Device) -> Vec<(FinderId, IdentifierKind)> {
+        let asked =
+            |last: &LastResort| Some((last.finder.clone(), self.asked_about(last, device)?));
         self.last.iter().filter_map(asked).collect()
     }
 
@@ -120,7 +118,7 @@ mod tests {
     /// The operator, or who is asked by which of its identifiers.
     fn way(device: &Device) -> Result<String, NoOperator> {
         let routes = routes(Disagreement::First);
-        let asked = |(finder, by): &(&FinderId, IdentifierKind)| format!("{finder}?{}", by.name());
+        let asked = |(finder, by): &(FinderId, IdentifierKind)| format!("{finder}?{}", by.name());
         Ok(match routes.find(device)? {
             Way::Found(found) => found.operator.to_string(),
             Way::Ask(ask) => ask.finders.iter().map(asked).collect::<Vec<_>>().join(" "),

@@ -6,12 +6,18 @@
 
 use std::{collections::HashMap, fmt, path::Path, sync::Arc};
 
-use super::{Table, TableFault};
-use crate::qod::OperatorId;
+use super::{Routes, Table, TableFault};
+use crate::{outbound::Caller, qod::OperatorId};
 
+mod poll;
+mod polled;
 mod rules;
 
-pub use self::rules::{RuleFault, Told, read};
+pub(super) use self::polled::Polled;
+pub use self::{
+    poll::{Poll, Settings},
+    rules::{RuleFault, Told, read},
+};
 
 /// An answer that is larger is not read.
 pub const BYTES_MAX: u64 = 16 << 20;
@@ -50,6 +56,37 @@ pub fn open(path: &Path, names: &Names) -> Result<(Arc<Table>, Told), Vec<TableF
         Ok(table)
     });
     Ok((Arc::new(table?), told))
+}
+
+impl Routes {
+    /// The same routes, and those that these tell when they are asked. For the very same devices
+    /// all others go before.
+    #[must_use]
+    pub fn polling(self, polls: Vec<Arc<Poll>>) -> Self {
+        Self { polled: Polled::new(polls), ..self }
+    }
+
+    /// The same routes. Of those who were asked before, and in the same way, what they told stays.
+    #[must_use]
+    pub fn following(self, before: Option<&Self>) -> Self {
+        let known = before.map(|before| before.polled.polls.as_slice()).unwrap_or_default();
+        let polls = self.polled.polls.iter().map(|poll| Arc::clone(poll).following(known));
+        let polls = polls.collect();
+        self.polling(polls)
+    }
+
+    /// Asks those whose time it is; to be called every second.
+    pub fn tend(&self, caller: &Caller) {
+        for (poll, table) in self.polled.tend(caller) {
+            let now = self.polled.now();
+            let others = now.tables.iter().take_while(|other| !Arc::ptr_eq(other, &table));
+            let before = self.all().chain(others.map(|other| &**other));
+            for same in before.filter_map(|other| other.clash(&table)) {
+                let import = poll.url();
+                tracing::warn!(import, "another route for {same} goes before that of the import");
+            }
+        }
+    }
 }
 
 /// What a person is told of rules that were read.

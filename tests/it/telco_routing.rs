@@ -1,10 +1,16 @@
 //! Rules of GSMA's Telco Routing API, taken into the routes of a gateway that runs.
 
-use std::fs;
+use std::{
+    fs,
+    sync::{Arc, Mutex},
+};
 
 use serde_json::{Value, json};
 
-use crate::world::{Setup, World, operator_named, wait_for, wish};
+use crate::{
+    operators::{Fixture, Says, answer},
+    world::{Setup, World, operator_named, wait_for, wish},
+};
 
 const OLD: &str = "camara-0.10.1";
 const NEW: &str = "camara-1.1.0";
@@ -50,4 +56,86 @@ fn rules_of_a_file_are_served_and_follow_it_when_it_is_exchanged() {
     let told = world.admin("/readyz").unwrap().expect(200).body;
     assert!(told.contains("/0/static/operatorId"), "{told}");
     create("+4931123457").expect(201);
+}
+
+/// What an operator answers when it is asked: nothing, or rules, which may have a tag.
+type Answer = Option<(String, &'static str)>;
+
+/// An operator's Telco Routing API, and the token endpoint before it.
+fn start(world: &World, says: &Arc<Mutex<Answer>>) -> Fixture {
+    let says = Arc::clone(says);
+    Fixture::start(world.at(9_500), move |request| {
+        if request.starts_with("POST /token") {
+            let granted =
+                json!({ "access_token": "ours", "token_type": "Bearer", "expires_in": 60 });
+            return answer(200, &granted.to_string()).into();
+        }
+        let lower = request.to_ascii_lowercase();
+        if !lower.contains("\r\nauthorization: bearer ours\r\n") {
+            return answer(401, "{}").into();
+        }
+        let Some((rules, tag)) = says.lock().unwrap().clone() else { return Says::Nothing };
+        if lower.contains(&format!("\r\nif-none-match: {tag}\r\n")) {
+            return answer(304, "").into();
+        }
+        let told = answer(200, &rules);
+        let told = String::from_utf8(told).unwrap();
+        told.replacen("\r\n", &format!("\r\nETag: {tag}\r\n"), 1).into_bytes().into()
+    })
+}
+
+#[test]
+fn rules_that_are_asked_for_are_followed_and_the_last_good_ones_kept() {
+    let routes = "imports:\n  - url: http://ADDRESS/telco-routing/v1/routing\n    every: 1s\n    \
+                  oauth2: { token_url: \"http://ADDRESS/token\", client_id: gateway, \
+                  client_secret_file: bearer }\n";
+    let mut world = World::unstarted(&Setup { routes, ..Setup::default() });
+    let file = world.folder.join("routes.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("ADDRESS", &world.at(9_500).to_string())).unwrap();
+    let says = Arc::new(Mutex::new(None));
+    let operator = start(&world, &says);
+    // Who cannot be asked holds nobody up, but of the devices that only it may know nothing is known.
+    world.start();
+    let create = |number: &str| world.create(NEW, "app", &wish(NEW, number));
+    let polls = |outcome: &str| {
+        let outcome = format!("outcome=\"{outcome}\"");
+        world.metric("qod_import_polls_total", &["/telco-routing/v1/routing", &outcome])
+    };
+    wait_for("the operator to be asked", || polls("failed") > 0);
+    create("+4930123456").expect(503);
+    create("+491070000001").expect(201);
+
+    let say = |rules: &Value, tag| *says.lock().unwrap() = Some((rules.to_string(), tag));
+    say(&rules("+4930", OLD), "\"one\"");
+    wait_for("the rules to be followed", || create("+4930123456").status == 201);
+    create("+4931123456").expect(404);
+    wait_for("the operator to say that they are the same", || polls("unchanged") > 0);
+    create("+4930123457").expect(201);
+    assert_eq!(world.metric("qod_import_prefixes", &[]), 2);
+
+    say(&rules("+4931", NEW), "\"two\"");
+    wait_for("other rules to be followed", || create("+4931123456").status == 201);
+    create("+4930123458").expect(404);
+
+    say(&rules("+4932", "nobody-0.0"), "\"three\"");
+    wait_for("the rules to be refused", || polls("refused") > 0);
+    create("+4931123457").expect(201);
+    create("+4932123457").expect(404);
+
+    // Neither silence nor another reading of the policies takes them away.
+    *says.lock().unwrap() = None;
+    let failed = polls("failed");
+    wait_for("the operator to be silent", || polls("failed") > failed);
+    let policy =
+        || world.admin("/healthz").unwrap().header("qod-policy-version").unwrap().to_owned();
+    let before = policy();
+    let clients = world.folder.join("clients.yaml");
+    fs::write(&clients, fs::read_to_string(&clients).unwrap() + "  new: {}\n").unwrap();
+    wait_for("the policies to be read", || policy() != before);
+    create("+4931123458").expect(201);
+    create("+4930123459").expect(404);
+    assert!(
+        operator.requests().iter().filter(|asked| asked.starts_with("POST /token")).count() < 3
+    );
 }

@@ -173,7 +173,8 @@ impl Entry {
     }
 }
 
-fn shows(
+/// What is shown to one who is asked.
+pub(super) fn shows(
     bearer_token_file: Option<Said<FilePath>>,
     oauth2: Option<OAuth2Entry>,
     at: Spot<'_>,

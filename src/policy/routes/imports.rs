@@ -1,22 +1,24 @@
 //! What `routes.yaml` takes from others: rules of GSMA's Telco Routing API.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::table_fault;
+use super::{finders::shows, table_fault};
 use crate::{
+    outbound::Endpoint,
     policy::{
         fault::Fault,
         known::Known,
+        oauth2::OAuth2Entry,
         settings::OperatorSettings,
         source::Spot,
-        words::{FilePath, Part, Said},
+        words::{FilePath, Part, Said, Span, Url},
     },
     route::{
-        Routes,
-        import::{self, Names},
+        Match, Routes,
+        import::{self, Names, Poll, Settings},
     },
 };
 
@@ -25,44 +27,79 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(super) struct ImportEntry {
     /// The file of an answer of its Telco Routing API.
-    file: Said<FilePath>,
+    file: Option<Said<FilePath>>,
+    /// Or the URL where it is asked for its rules.
+    url: Option<Said<Url>>,
     /// The only operator that the rules may name.
     operator: Option<String>,
+    /// How often it is asked.
+    every: Option<Said<Span>>,
+    /// The file of the token that we show in `Authorization`.
+    bearer_token_file: Option<Said<FilePath>>,
+    /// Or where and how such tokens are got.
+    oauth2: Option<OAuth2Entry>,
 }
 
-/// Adds what is imported to the routes; `files` are those of its tables.
+const EVERY: Duration = Duration::from_mins(10);
+// More often it is not looked whether it is time.
+const EVERY_MIN: Duration = Duration::from_secs(1);
+
+/// The routes, and what is imported; `files` are those of the routes' tables.
 pub(super) fn judge(
     entries: Vec<Part<ImportEntry>>,
-    (at, known): (Spot<'_>, &Known<'_>),
+    (all, known): (Spot<'_>, &Known<'_>),
     operators: &[OperatorSettings],
-    (routes, mut files): (&mut Routes, Vec<String>),
+    (mut routes, mut files): (Routes, Vec<String>),
     faults: &mut Vec<Fault>,
-) {
+) -> Routes {
+    let mut polls: Vec<(String, Arc<Poll>)> = Vec::new();
     for (index, entry) in entries.into_iter().enumerate() {
-        let at = at.item(index);
+        let at = all.item(index);
         let Some(entry) = at.read(entry, faults) else { continue };
         if let Some(operator) = &entry.operator {
             known.operator(operator, at.key("operator"), faults);
         }
-        let spot = at.key("file");
-        let Some(path) = known.file(&entry.file.0, spot, faults) else { continue };
         // Who is called what is not known, if an operator's own entry cannot be read.
-        let Some(names) = entry.names(known, operators) else { continue };
-        match import::open(&path, &names) {
-            Ok((table, told)) => {
-                let name = path.display().to_string();
-                tracing::info!(import = name, "{told}");
-                for (place, same) in routes.import(Arc::clone(&table)) {
-                    let before = place.and_then(|place| files.get(place)).map(String::as_str);
-                    let note = super::contradiction(before, &same);
-                    tracing::warn!(import = name, "{note}, which is taken");
+        let names = entry.names(known, operators);
+        match (&entry.file, &entry.url) {
+            (Some(file), None) => {
+                entry.refuse_idle_keys(at, faults);
+                let spot = at.key("file");
+                let path = known.file(&file.0, spot, faults);
+                let Some((path, names)) = path.zip(names) else { continue };
+                match import::open(&path, &names) {
+                    Ok((table, told)) => {
+                        let name = path.display().to_string();
+                        tracing::info!(import = name, "{told}");
+                        note_clashes(&name, &routes.import(table), &files);
+                        files.push(name);
+                    }
+                    Err(wrong) => {
+                        faults.extend(wrong.into_iter().map(|fault| table_fault(fault, spot)));
+                    }
                 }
-                files.push(name);
             }
-            Err(wrong) => {
-                faults.extend(wrong.into_iter().map(|fault| table_fault(fault, spot)));
+            (None, Some(url)) => {
+                let url = url.0.text.clone();
+                if polls.iter().any(|(other, _)| *other == url) {
+                    faults.push(at.key("url").fault("it is asked already"));
+                }
+                let settings = entry.settings(names.unwrap_or_default(), at, known, faults);
+                polls.extend(settings.map(|settings| (url, Arc::new(Poll::new(settings)))));
+            }
+            (Some(_), Some(_)) | (None, None) => {
+                faults.push(at.fault("expected either `file` or `url`"));
             }
         }
+    }
+    routes.polling(polls.into_iter().map(|(_, poll)| poll).collect())
+}
+
+fn note_clashes(name: &str, clashes: &[(Option<usize>, Match)], files: &[String]) {
+    for (place, same) in clashes {
+        let before = place.and_then(|place| files.get(place)).map(String::as_str);
+        let note = super::contradiction(before, same);
+        tracing::warn!(import = name, "{note}, which is taken");
     }
 }
 
@@ -72,5 +109,45 @@ impl ImportEntry {
         let names =
             Names { operators: all.collect(), only: self.operator.as_deref().map(Into::into) };
         (operators.len() == known.operator_count()).then_some(names)
+    }
+
+    fn refuse_idle_keys(&self, at: Spot<'_>, faults: &mut Vec<Fault>) {
+        let idle = [
+            (self.every.is_some(), "every"),
+            (self.bearer_token_file.is_some(), "bearer_token_file"),
+            (self.oauth2.is_some(), "oauth2"),
+        ];
+        for (_, key) in idle.into_iter().filter(|(there, _)| *there) {
+            faults.push(at.name(key).fault("this is of use with a `url` only"));
+        }
+    }
+
+    fn settings(
+        self,
+        names: Names,
+        at: Spot<'_>,
+        known: &Known<'_>,
+        faults: &mut Vec<Fault>,
+    ) -> Option<Settings> {
+        let Said(url) = self.url?;
+        if url.exposed {
+            faults.push(at.key("url").fault("expected https"));
+        }
+        let every = self.every.map_or(EVERY, |every| every.0.0);
+        if every < EVERY_MIN {
+            faults.push(at.key("every").fault("expected a second at least"));
+        }
+        // One question is asked at a time.
+        let endpoint = Endpoint::parse(&url.text, 1);
+        let endpoint = endpoint.map_err(|error| at.key("url").fault(error.to_string()));
+        let credentials = shows(self.bearer_token_file, self.oauth2, at, known, faults);
+        Some(Settings {
+            endpoint: endpoint.map_err(|fault| faults.push(fault)).ok()?,
+            url: url.text,
+            credentials,
+            names,
+            every,
+            said: at.to_json().to_string(),
+        })
     }
 }

@@ -67,3 +67,35 @@ fn what_is_no_import_is_told_where_it_stands() {
     let faults = folder("[]", ", operator: nobody").load().unwrap_err();
     assert!(faults[0].contains("no operator is called `nobody`"), "{faults:?}");
 }
+
+#[test]
+fn an_operator_is_asked_for_rules_over_an_encrypted_connection_only() {
+    let to = "imports: [{ url: §http://operator.example/routing }]";
+    assert_fault("routes.yaml", DISAGREEMENT, to, "expected https");
+    let to = "imports: [{ url: \"https://operator.example/routing\", every: §10ms }]";
+    assert_fault("routes.yaml", DISAGREEMENT, to, "expected a second at least");
+    let twice = "imports: [{ url: \"https://a.example\" }, { url: §\"https://a.example\" }]";
+    assert_fault("routes.yaml", DISAGREEMENT, twice, "it is asked already");
+    assert_fault(
+        "routes.yaml",
+        DISAGREEMENT,
+        "imports: [§{ operator: tmobile-us }]",
+        "expected either",
+    );
+    let faults = folder("[]", ", every: 1m").load().unwrap_err();
+    assert!(faults[0].contains("this is of use with a `url` only"), "{faults:?}");
+}
+
+#[test]
+fn what_is_not_known_yet_is_not_said_to_be_nowhere() {
+    let folder = Folder::new();
+    folder.change("routes.yaml", DISAGREEMENT, "imports: [{ url: \"https://a.example\" }]");
+    let device = |number: &str| crate::qod::Device {
+        phone: Some(crate::qod::Written::plain(number.parse().unwrap())),
+        ..crate::qod::Device::default()
+    };
+    let policy = folder.load().unwrap();
+    let no = policy.routes.find(&device("+447900000000")).unwrap_err();
+    assert_eq!(no, crate::route::NoOperator::NotYet);
+    assert!(policy.routes.find(&device("+347900000000")).is_ok());
+}

@@ -85,7 +85,7 @@ fn found(routes: &Routes, device: &Device) -> Option<String> {
     match routes.find(device) {
         Ok(Way::Found(found)) => Some(found.operator.0.to_string()),
         Ok(Way::Ask(_)) => panic!("nobody is to be asked"),
-        Err(NoOperator::NoRule) => None,
+        Err(NoOperator::NoRule | NoOperator::NotYet) => None,
         Err(NoOperator::Disagreement) => Some("more than one".to_owned()),
     }
 }
