@@ -168,7 +168,8 @@ impl File {
             }
         }
         let at = (root.key("imports"), known);
-        let routes = imports::judge(self.imports, at, operators, (routes, names), faults);
+        let routes =
+            imports::judge(self.imports, at, (operators, &finders.telco), (routes, names), faults);
         Judged { routes, lines: lines.into_iter().collect(), finders: finders.settings }
     }
 }

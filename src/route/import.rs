@@ -7,7 +7,10 @@
 use std::{collections::HashMap, fmt, path::Path, sync::Arc};
 
 use super::{Routes, Table, TableFault};
-use crate::{outbound::Caller, qod::OperatorId};
+use crate::{
+    outbound::Caller,
+    qod::{FinderId, OperatorId},
+};
 
 mod poll;
 mod polled;
@@ -27,6 +30,8 @@ pub const BYTES_MAX: u64 = 16 << 20;
 pub struct Names {
     /// Our operators, by their `operatorId`.
     pub operators: HashMap<String, OperatorId>,
+    /// The Telco Finders that we ask, by their URLs.
+    pub finders: HashMap<String, FinderId>,
     /// The only one of them, if there is one: who speaks for itself alone.
     pub only: Option<OperatorId>,
 }
@@ -40,6 +45,17 @@ impl Names {
                 Err("rules from here may name one operator only, and this is another")
             }
             (Some(found), _) => Ok(found),
+        }
+    }
+
+    /// The finder of a URL, also if that has its operation's path; or else what is wrong with that.
+    fn finder(&self, url: &str) -> Result<&FinderId, &'static str> {
+        let url = url.strip_suffix("/search").unwrap_or(url).trim_end_matches('/');
+        match (self.finders.get(url), &self.only) {
+            (None, _) => Err("no finder of this URL is in the policies"),
+            // A finder may name anybody.
+            (Some(_), Some(_)) => Err("rules from here may name one operator only, and no finder"),
+            (Some(found), None) => Ok(found),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Who is asked which operator serves a device, as `routes.yaml` says it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -69,6 +72,8 @@ enum ModeName {
 pub(super) struct Finders {
     pub(super) settings: Vec<Settings>,
     pub(super) last: Vec<LastResort>,
+    /// Telco Finders, by where they are asked.
+    pub(super) telco: HashMap<String, FinderId>,
     names: BTreeMap<String, Kind>,
 }
 
@@ -98,6 +103,9 @@ impl Finders {
             let numbers = numbers.map(|numbers| numbers.iter().map(|number| number.0).collect());
             let finder = FinderId::from(entry.name.as_str());
             let kinds = kind.identifiers();
+            if matches!(kind, Kind::TelcoFinder(_)) {
+                finders.telco.insert(entry.url.0.text.clone(), finder.clone());
+            }
             finders.last.push(LastResort { finder: finder.clone(), kinds, numbers });
             finders.settings.extend(entry.settings(finder, kind, at, known, faults));
         }

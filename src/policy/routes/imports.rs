@@ -1,6 +1,6 @@
 //! What `routes.yaml` takes from others: rules of GSMA's Telco Routing API.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -16,6 +16,7 @@ use crate::{
         source::Spot,
         words::{FilePath, Part, Said, Span, Url},
     },
+    qod::FinderId,
     route::{
         Match, Routes,
         import::{self, Names, Poll, Settings},
@@ -48,7 +49,7 @@ const EVERY_MIN: Duration = Duration::from_secs(1);
 pub(super) fn judge(
     entries: Vec<Part<ImportEntry>>,
     (all, known): (Spot<'_>, &Known<'_>),
-    operators: &[OperatorSettings],
+    (operators, finders): (&[OperatorSettings], &HashMap<String, FinderId>),
     (mut routes, mut files): (Routes, Vec<String>),
     faults: &mut Vec<Fault>,
 ) -> Routes {
@@ -60,7 +61,7 @@ pub(super) fn judge(
             known.operator(operator, at.key("operator"), faults);
         }
         // Who is called what is not known, if an operator's own entry cannot be read.
-        let names = entry.names(known, operators);
+        let names = entry.names(known, operators, finders);
         match (&entry.file, &entry.url) {
             (Some(file), None) => {
                 entry.refuse_idle_keys(at, faults);
@@ -104,10 +105,18 @@ fn note_clashes(name: &str, clashes: &[(Option<usize>, Match)], files: &[String]
 }
 
 impl ImportEntry {
-    fn names(&self, known: &Known<'_>, operators: &[OperatorSettings]) -> Option<Names> {
+    fn names(
+        &self,
+        known: &Known<'_>,
+        operators: &[OperatorSettings],
+        finders: &HashMap<String, FinderId>,
+    ) -> Option<Names> {
         let all = operators.iter().map(|one| (one.gsma.operator_id.clone(), one.id.clone()));
-        let names =
-            Names { operators: all.collect(), only: self.operator.as_deref().map(Into::into) };
+        let names = Names {
+            operators: all.collect(),
+            finders: finders.clone(),
+            only: self.operator.as_deref().map(Into::into),
+        };
         (operators.len() == known.operator_count()).then_some(names)
     }
 

@@ -91,7 +91,8 @@ impl Poll {
             return Arc::clone(before);
         }
         let called = |(id, operator)| names.operators.get(id) == Some(operator);
-        if known.operators.iter().all(called) {
+        let asked = |(url, finder)| names.finders.get(url) == Some(finder);
+        if known.operators.iter().all(called) && known.finders.iter().all(asked) {
             self.held.store(before.held.load_full());
         }
         self

@@ -11,7 +11,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use super::Names;
 use crate::{
     json::{Bounds, Json},
-    qod::OperatorId,
+    qod::FinderId,
     route::{Match, NumberPrefix, Table, Target},
 };
 
@@ -80,7 +80,7 @@ pub fn read(body: &[u8], names: &Names) -> Result<(Table, Told), Vec<RuleFault>>
 
 #[derive(Default)]
 struct Reading {
-    routes: HashMap<Match, OperatorId>,
+    routes: HashMap<Match, Target>,
     told: Told,
 }
 
@@ -91,7 +91,7 @@ impl Reading {
             return;
         }
         let sound = faults.len();
-        let operator = operator_of(rule, at, names, faults);
+        let target = target_of(rule, at, names, faults);
         let (mut matches, mut told) = (Vec::new(), Told::default());
         let lists = MATCHERS.iter().filter_map(|name| Some((*name, rule.member(name)?)));
         let mut some = false;
@@ -112,7 +112,7 @@ impl Reading {
         if !some {
             faults.push(fault(at, "expected `ipv4`, `ipv6`, `msisdnPrefix` or `network`"));
         }
-        let Some(operator) = operator.filter(|_| faults.len() == sound) else { return };
+        let Some(target) = target.filter(|_| faults.len() == sound) else { return };
         self.told.prefixes += matches.len();
         self.told.masked += told.masked;
         self.told.networks += told.networks;
@@ -120,27 +120,25 @@ impl Reading {
             // Of two for the very same devices the first is taken.
             match self.routes.entry(matching) {
                 Entry::Occupied(other) => {
-                    self.told.twice += usize::from(other.get() != operator);
+                    self.told.twice += usize::from(*other.get() != target);
                 }
-                Entry::Vacant(free) => _ = free.insert(operator.clone()),
+                Entry::Vacant(free) => _ = free.insert(target.clone()),
             }
         }
     }
 
     fn done(self) -> (Table, Told) {
-        let routes = self.routes.into_iter();
-        let led = routes.map(|(matching, operator)| (matching, Target::Operator(operator)));
-        (Table::of(led), self.told)
+        (Table::of(self.routes.into_iter()), self.told)
     }
 }
 
-/// Whose devices a rule's are.
-fn operator_of<'n>(
+/// Whose devices a rule's are, or who knows.
+fn target_of(
     rule: &Json<'_>,
     at: &str,
-    names: &'n Names,
+    names: &Names,
     faults: &mut Vec<RuleFault>,
-) -> Option<&'n OperatorId> {
+) -> Option<Target> {
     match (rule.member("static"), rule.member("dynamic")) {
         (Some(said), None) => {
             let text = |name: &str| said.member(name).and_then(Json::as_str);
@@ -154,11 +152,12 @@ fn operator_of<'n>(
             };
             let found = names.find(operator_id);
             let pointer = || format!("{at}/static/operatorId");
-            found.map_err(|message| faults.push(fault(&pointer(), message))).ok()
+            let found = found.map_err(|message| faults.push(fault(&pointer(), message)));
+            found.ok().cloned().map(Target::Operator)
         }
         (None, Some(said)) => {
-            faults.push(dynamic(said, &format!("{at}/dynamic")));
-            None
+            let found = dynamic(said, &format!("{at}/dynamic"), names);
+            found.map_err(|fault| faults.push(fault)).ok().map(Target::Finder)
         }
         (Some(_), Some(_)) | (None, None) => {
             faults.push(fault(at, "expected either `static` or `dynamic`"));
@@ -168,11 +167,11 @@ fn operator_of<'n>(
 }
 
 /// Who serves such devices is to be asked of somebody: of those who are named in the policies only.
-fn dynamic(said: &Json<'_>, at: &str) -> RuleFault {
-    match said.member("telcoFinder").and_then(Json::as_str) {
-        Some(_) => fault(&format!("{at}/telcoFinder"), "no finder of this URL is in the policies"),
-        None => fault(at, "expected a `telcoFinder`, a URL"),
-    }
+fn dynamic(said: &Json<'_>, at: &str, names: &Names) -> Result<FinderId, RuleFault> {
+    let url = said.member("telcoFinder").and_then(Json::as_str);
+    let url = url.ok_or_else(|| fault(at, "expected a `telcoFinder`, a URL"))?;
+    let found = names.finder(url).cloned();
+    found.map_err(|message| fault(&format!("{at}/telcoFinder"), message))
 }
 
 /// Which devices are meant; nothing, for a mobile network.

@@ -10,13 +10,14 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     qod::{Device, DeviceIpv4, Written},
-    route::{Disagreement, Match, NoOperator, Resolver, Routes, Rule, Target},
+    route::{Disagreement, Match, NoOperator, Resolver, Routes, Rule, Target, Way},
 };
 
 fn names() -> Names {
     let operators = [("TEL_ES", "op-a"), ("VOD_DE", "op-b")];
     let operators = operators.map(|(theirs, own)| (theirs.to_owned(), own.into()));
-    Names { operators: operators.into(), only: None }
+    let finders = [("https://finder.example/telco-finder/v1".to_owned(), "es-finder".into())];
+    Names { operators: operators.into(), finders: finders.into(), only: None }
 }
 
 fn given(said: &Value) -> Result<(Table, Told), Vec<String>> {
@@ -56,6 +57,25 @@ fn routes(rules: Vec<Rule>, imports: &[Value]) -> Routes {
 
 fn found(routes: &Routes, device: &Device) -> Result<String, NoOperator> {
     routes.find(device).map(|way| way.operator().to_string())
+}
+
+#[test]
+fn who_is_to_be_asked_is_one_whom_the_policies_name() {
+    let rule =
+        |url: &str| json!([{ "msisdnPrefix": ["+34600"], "dynamic": { "telcoFinder": url } }]);
+    let url = "https://finder.example/telco-finder/v1";
+    for url in [url.to_owned(), format!("{url}/"), format!("{url}/search")] {
+        let routes = routes(Vec::new(), &[rule(&url)]);
+        let way = routes.find(&phone("+34600000000")).unwrap();
+        let Way::Ask(ask) = way else { panic!("{url}: {way:?}") };
+        assert_eq!(&*ask.finders[0].0.0, "es-finder");
+        assert_eq!(found(&routes, &phone("+34700000000")), Err(NoOperator::NoRule));
+    }
+    let fault = |names: &Names| read(rule(url).to_string().as_bytes(), names).unwrap_err();
+    let only = Names { only: Some("op-a".into()), ..names() };
+    assert!(fault(&only)[0].message.contains("no finder"), "a finder may name anybody");
+    let nobody = Names { finders: HashMap::new(), ..names() };
+    assert_eq!(fault(&nobody)[0].pointer, "/0/dynamic/telcoFinder");
 }
 
 #[test]
