@@ -1,6 +1,7 @@
 //! A file of policies, and points in it.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::Read,
     path::{Path, PathBuf},
@@ -73,10 +74,9 @@ impl Source {
         let mut json = self.tree.to_json();
         // Parts are judged by themselves; what stands at the top is left out, if it is no part.
         if let Value::Object(top) = &mut json {
-            let unreadable = |key: &str| {
-                self.unreadable.iter().any(|pointer| pointer.strip_prefix('/') == Some(key))
-            };
-            top.retain(|key, _| !unreadable(key));
+            let pointers = self.unreadable.iter();
+            let unreadable: HashSet<_> = pointers.filter_map(|it| it.strip_prefix('/')).collect();
+            top.retain(|key, _| !unreadable.contains(key.as_str()));
         }
         serde_json::from_value(json).unwrap_or_else(|error| {
             self.doubt(self.root(), error.to_string(), faults);
