@@ -16,12 +16,12 @@ fn nets() -> impl Strategy<Value = BTreeMap<Ipv4Net, u8>> {
     prop::collection::btree_map(net(), 0_u8..4, 0..400)
 }
 
-fn led_to(operator: impl ToString) -> Target {
-    Target::Operator(operator.to_string().as_str().into())
+fn led_to(operator: &str) -> Target {
+    Target::Operator(operator.into())
 }
 
 fn addresses(of: &BTreeMap<Ipv4Net, u8>) -> Addresses<Ipv4Net> {
-    Addresses::new(of.iter().map(|(net, operator)| (*net, led_to(*operator))).collect())
+    Addresses::new(of.iter().map(|(net, operator)| (*net, led_to(&operator.to_string()))).collect())
 }
 
 proptest! {
@@ -39,7 +39,7 @@ proptest! {
             let around = around.max_by_key(|(own, _)| own.prefix_len()).map(|(_, whose)| *whose);
             let mut inside = all.iter().filter(|(own, _)| net.contains(*own));
             let split = inside.any(|(_, whose)| Some(*whose) != around);
-            let expected = around.map(led_to);
+            let expected = around.map(|whose| led_to(&whose.to_string()));
             let expected = if split { Lookup::Split } else { expected.as_ref().into() };
             prop_assert_eq!(Addresses::find(&tables.iter(), net), expected, "{}", net);
         }
