@@ -246,7 +246,7 @@ impl<'r> Steps<'r> {
         let own = self.rules.written.routes_of(device);
         let mut routes: Vec<_> =
             own.into_iter().map(|(matching, place)| (matching.clone(), place)).collect();
-        for table in self.rules.routes.tables() {
+        for table in self.rules.routes.files() {
             let file = table.file().and_then(Path::file_name).unwrap_or_default().display();
             routes.extend(table.routes_of(device).into_iter().map(|matching| {
                 let line = self.with_lines.then(|| table.line_of(&matching)).flatten();

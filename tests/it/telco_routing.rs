@@ -42,6 +42,10 @@ fn rules_of_a_file_are_served_and_follow_it_when_it_is_exchanged() {
     create("+4930123456").expect(201);
     create("+4931123456").expect(404);
     assert_eq!((world.books(OLD).len(), world.books(NEW).len()), (1, 0));
+    let folder = world.folder.display().to_string();
+    let device = ["--client", "app", "--dialect", NEW, "--device", "+4930123456"];
+    let (good, told) = World::run(&[&["explain", "--policies", &folder][..], &device].concat());
+    assert!(good && told.contains("number_prefix +4930 is its own  (rules.json)"), "{told}");
 
     world.exchange("rules.json", &rules("+4931", NEW).to_string());
     wait_for("the rules to be followed", || create("+4931123456").status == 201);
