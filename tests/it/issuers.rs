@@ -149,9 +149,10 @@ fn an_issuer_that_is_down_at_the_start_keeps_nobody_elses_clients_out_and_may_co
         world.admin("/healthz").is_some() && jwks_fetches(&world, "failed") > 0
     });
     let edge = world.edge();
-    wait_for("the edge", || std::net::TcpStream::connect(edge).is_ok());
-    let ready = world.admin("/readyz").unwrap().expect(503);
-    assert!(ready.body.contains("no keys of a token issuer yet"), "{ready:?}");
+    wait_for("the edge", || {
+        let ready = world.admin("/readyz").unwrap().expect(503);
+        ready.body.contains("no keys of a token issuer yet")
+    });
     assert_eq!(status(edge, &token(&keys, "k", 0)), 503, "nobody can tell");
     assert_eq!(status(edge, "nonsense"), 401);
     assert_others_are_served(&world);
