@@ -170,8 +170,7 @@ mod tests {
     use crate::{
         clock::Clock,
         metrics::Metrics,
-        outbound::Caller,
-        outbound::Outbound,
+        outbound::{Caller, Outbound},
         policy::{load, load_trials},
     };
 

@@ -223,9 +223,6 @@ impl File {
     }
 }
 
-// More often than sessions are swept is not possible.
-const POLL_EVERY_MIN: std::time::Duration = std::time::Duration::from_secs(1);
-
 /// A label in metrics and logs.
 pub(super) fn is_name(name: &str) -> bool {
     let sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -246,8 +243,8 @@ impl Entry {
         if self.burst.is_some() && self.rate.is_none() {
             faults.push(at.name("burst").fault("a `burst` needs a `rate`"));
         }
-        if self.poll_every.as_ref().is_some_and(|time| time.0.0 < POLL_EVERY_MIN) {
-            faults.push(at.key("poll_every").fault("expected a second at least"));
+        if let Some(every) = &self.poll_every {
+            at.key("poll_every").judge_every(every.0.0, faults);
         }
         let fitting = self.fitting();
         let rules = self.conflicts.rules();
@@ -278,7 +275,7 @@ impl Entry {
             timeout: self.timeout.map_or(std::time::Duration::from_secs(5), |time| time.0.0),
             connections_max,
             breaker: self.breaker.settings(connections_max + self.waiting_max.unwrap_or(200)),
-            health: self.health.and_then(|health| health.settings(at.key("health"), faults)),
+            health: self.health.map(|health| health.settings(at.key("health"), faults)),
             fitting,
             rules,
             rate: self.rate.and_then(|rate| rate.0.rate(self.burst)),

@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::Read,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::de::DeserializeOwned;
@@ -19,6 +20,8 @@ use super::{
 
 // A number over it is a table, which has no place in a file that people edit.
 const FILE_BYTES_MAX: u64 = 16 << 20;
+
+const UPKEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// A file, read and checked for its shape.
 #[derive(Debug)]
@@ -132,6 +135,13 @@ impl<'a> Spot<'a> {
                 None => Self { node: None, ..self },
             },
             _ => Self { node: None, ..self },
+        }
+    }
+
+    /// How often something is done stands here. More often than upkeep is done, it cannot be.
+    pub(super) fn judge_every(self, every: Duration, faults: &mut Vec<Fault>) {
+        if every < UPKEEP_EVERY {
+            faults.push(self.fault("expected a second at least"));
         }
     }
 

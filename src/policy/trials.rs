@@ -21,6 +21,7 @@ use super::{
     shape,
     source::{Source, Spot},
     words::{FilePath, Part, Said, Seconds, TheirProfile},
+    written::yaml_files,
 };
 use crate::qod::{Device, IdentifierKind, Kind, OperatorId};
 
@@ -163,21 +164,13 @@ pub fn load_trials(folder: &Path) -> Result<Vec<Trial>, Vec<Fault>> {
     let (operators, clients) = (read(PolicyFile::Operators), read(PolicyFile::Clients));
     let known = Known::new(folder, &dialects, operators.as_ref(), None, clients.as_ref());
     let mut trials = Vec::new();
-    for path in files(folder) {
+    for path in yaml_files(&folder.join(FOLDER)) {
         if let Some(source) = Source::read(path.clone(), &schema(), &mut faults) {
             let file = source.typed::<File>(&mut faults);
             trials.extend(file.judge(&path, source.root(), &known, &mut faults));
         }
     }
     if faults.is_empty() { Ok(trials) } else { Err(faults) }
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder.join(FOLDER)).into_iter().flatten().filter_map(Result::ok);
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
-    paths.sort();
-    paths
 }
 
 impl File {

@@ -199,7 +199,12 @@ pub fn policy_files(folder: &Path) -> impl Iterator<Item = PathBuf> {
 
 /// The documents of a schemas folder. All of them: which of them count is for the dialects to say.
 pub fn documents(schemas: &Path) -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(schemas).into_iter().flatten().filter_map(Result::ok);
+    yaml_files(schemas)
+}
+
+/// The YAML files of a folder, by name; none, if there is no such folder.
+pub(super) fn yaml_files(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     paths.sort();

@@ -22,16 +22,10 @@ pub(super) struct Health {
     every: Option<Said<Span>>,
 }
 
-// More often than upkeep is done is not possible.
-const EVERY_MIN: Duration = Duration::from_secs(1);
-
 impl Health {
-    pub(super) fn settings(self, at: Spot<'_>, faults: &mut Vec<Fault>) -> Option<HealthChecks> {
+    pub(super) fn settings(self, at: Spot<'_>, faults: &mut Vec<Fault>) -> HealthChecks {
         let every = self.every.map_or(Duration::from_secs(10), |time| time.0.0);
-        if every < EVERY_MIN {
-            faults.push(at.key("every").fault("expected a second at least"));
-            return None;
-        }
-        Some(HealthChecks { path: self.path.0.0, every })
+        at.key("every").judge_every(every, faults);
+        HealthChecks { path: self.path.0.0, every }
     }
 }

@@ -42,8 +42,6 @@ pub(super) struct ImportEntry {
 }
 
 const EVERY: Duration = Duration::from_mins(10);
-// More often it is not looked whether it is time.
-const EVERY_MIN: Duration = Duration::from_secs(1);
 
 /// The routes, and what is imported; `files` are those of the routes' tables.
 pub(super) fn judge(
@@ -143,9 +141,7 @@ impl ImportEntry {
             faults.push(at.key("url").fault("expected https"));
         }
         let every = self.every.map_or(EVERY, |every| every.0.0);
-        if every < EVERY_MIN {
-            faults.push(at.key("every").fault("expected a second at least"));
-        }
+        at.key("every").judge_every(every, faults);
         // One question is asked at a time.
         let endpoint = Endpoint::parse(&url.text, 1);
         let endpoint = endpoint.map_err(|error| at.key("url").fault(error.to_string()));
