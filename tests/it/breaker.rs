@@ -79,7 +79,9 @@ fn an_operator_that_fails_is_left_alone_until_a_probe_goes_well() {
 #[test]
 fn an_operator_that_asks_for_it_is_left_alone_for_so_long_and_no_flow_is_held() {
     let (world, operator) = world_with("failures_max: 3", |_| {
-        b"HTTP/1.1 429 X\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n".to_vec().into()
+        b"HTTP/1.1 429 X\r\nConnection: close\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n"
+            .to_vec()
+            .into()
     });
     create(&world, 1).expect(503);
     for _ in 0..2 {
@@ -106,7 +108,7 @@ impl Failing {
             let whole = session("AVAILABLE");
             match request.split(' ').next() {
                 _ if says.load(Ordering::SeqCst) => answer(500, ""),
-                Some("DELETE") => b"HTTP/1.1 204 X\r\n\r\n".to_vec(),
+                Some("DELETE") => b"HTTP/1.1 204 X\r\nConnection: close\r\n\r\n".to_vec(),
                 Some("POST") if !request.contains("/extend") => answer(201, &whole),
                 _ => answer(200, &whole),
             }
@@ -213,7 +215,7 @@ fn crowded(timeout: &str) -> (World, Fixture, Arc<AtomicBool>) {
     let held = Arc::clone(&holds);
     let operator = Fixture::start(address, move |request| {
         if request.starts_with("DELETE") {
-            return b"HTTP/1.1 204 X\r\n\r\n".to_vec().into();
+            return b"HTTP/1.1 204 X\r\nConnection: close\r\n\r\n".to_vec().into();
         }
         while held.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(10));

@@ -107,10 +107,15 @@ fn serve(mut stream: impl Read + Write, seen: &Mutex<Vec<String>>, says: &dyn Fn
     }
 }
 
+/// It says that the connection is closed after it: a create that is next in the queue must not be sent on
+/// one that is about to go, for what became of it could not be known.
 pub(crate) fn answer(status: u16, body: &str) -> Vec<u8> {
     let length = body.len();
-    format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
-        .into_bytes()
+    format!(
+        "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
 }
 
 /// A session of 0.10.1, as an operator tells it.
