@@ -223,8 +223,8 @@ fn read(folder: &Path, hash: written::Hash, tables: &[Arc<Table>]) -> Result<Pol
 }
 
 // Faults and warnings are told in this order of their files.
-fn place_of(file: &Path) -> Option<usize> {
-    PolicyFile::ALL.iter().position(|known| file.ends_with(known.name()))
+fn place_of(file: &Path) -> (Option<usize>, PathBuf) {
+    (PolicyFile::ALL.iter().position(|known| file.ends_with(known.name())), file.to_owned())
 }
 
 /// Reads of a folder only what must be known to look into its gateway.

@@ -364,6 +364,16 @@ impl Routes {
             Match::Realm(realm) => self.realms.above(realm),
         }
     }
+
+    /// Prefixes and networks of a table's that the next wider route leads elsewhere: the first, and how
+    /// many there are.
+    pub fn overlaps_of(&self, table: &Table) -> Option<(Match, usize)> {
+        let mut overlaps = table.wide().filter(|(matching, target)| {
+            self.wider(matching).is_some_and(|wider| wider != *target)
+        });
+        let (first, _) = overlaps.next()?;
+        Some((first, 1 + overlaps.count()))
+    }
 }
 
 fn by_number<'a>(all: impl Iterator<Item = &'a Table> + Clone, number: PhoneNumber) -> Lookup<'a> {

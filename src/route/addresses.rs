@@ -109,6 +109,11 @@ impl<N: Network> Addresses<N> {
         self.nets.len()
     }
 
+    /// The networks in order, and where each leads.
+    pub(super) fn all(&self) -> impl Iterator<Item = (N, &Target)> {
+        self.nets.iter().zip(0..).filter_map(|(net, place)| Some((*net, self.target(place)?)))
+    }
+
     /// The longest route around all of `net`.
     pub(super) fn longest(&self, net: &N) -> Option<N> {
         self.nets.get(self.place_around(net)?).copied()

@@ -107,6 +107,17 @@ impl Numbers {
         self.prefixes.iter().map(|(_, table)| table.len()).sum()
     }
 
+    /// Starts of numbers, the shortest first, and where they lead.
+    pub(super) fn prefixes(&self) -> Vec<(NumberPrefix, &Target)> {
+        let all = self.prefixes.iter().flat_map(|(length, table)| {
+            let prefix = |digits: &u64| NumberPrefix { digits: *digits, length: *length };
+            table.iter().map(move |(digits, target)| (prefix(digits), target))
+        });
+        let mut all: Vec<_> = all.collect();
+        all.sort_by_key(|(prefix, _)| prefix.digits);
+        all
+    }
+
     /// Whole numbers, and where they lead.
     pub(super) fn whole(&self) -> impl Iterator<Item = (u64, &Target)> {
         self.whole.iter().map(|(digits, target)| (*digits, target))

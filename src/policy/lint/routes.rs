@@ -64,13 +64,16 @@ pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
         if matches!(route.matching, Match::Number(_)) {
             continue;
         }
-        let Some((wider, (target, other))) = tree.around(&path(&route.matching)) else {
-            continue;
+        let Some(target) = routes.wider(&route.matching) else { continue };
+        let wider = match tree.around(&path(&route.matching)) {
+            Some((wider, (own, at))) if own == target => {
+                (!hidden.contains(wider)).then(|| format!("the route of line {}", at.line()))
+            }
+            _ => Some("a wider route of a table".to_owned()),
         };
-        if *target != route.target && !hidden.contains(wider) {
+        if let Some(wider) = wider.filter(|_| *target != route.target) {
             let message = format!(
-                "within the route of line {}, which leads to `{target}`, these devices are `{}`'s",
-                other.line(),
+                "within {wider}, which leads to `{target}`, these devices are `{}`'s",
                 route.target
             );
             told.push(at.warning(Rule::OverlappingRoutes, message));
@@ -78,13 +81,22 @@ pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
     }
 }
 
-/// Tables have numbers and networks.
+/// Tables have numbers and networks. What overlaps in them is counted: there may be a million.
 fn look_at_tables(seen: &Seen<'_>, told: &mut Vec<Warning>) {
-    if !seen.policy.routes.asks_tables() {
-        for at in seen.routes.root().key("tables").items() {
+    let routes = &seen.policy.routes;
+    for (table, at) in routes.tables().iter().zip(seen.routes.root().key("tables").items()) {
+        if !routes.asks_tables() {
             let message =
                 "no route of this table is taken: `order` names neither `ip` nor `number`";
             told.push(at.warning(Rule::UnreachableRoute, message));
+        } else if let Some((first, count)) = routes.overlaps_of(table) {
+            let line =
+                table.line_of(&first).map_or_else(String::new, |line| format!(", line {line}"));
+            let message = format!(
+                "{count} of its prefixes and networks are within wider routes to others: the first is \
+                 {first}{line}"
+            );
+            told.push(at.key("file").warning(Rule::OverlappingRoutes, message));
         }
     }
 }

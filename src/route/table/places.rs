@@ -6,7 +6,7 @@ use std::{fs::File, io::BufReader};
 use super::{Table, csv};
 use crate::{
     qod::Device,
-    route::{Match, NumberPrefix, ipv4_net},
+    route::{Match, NumberPrefix, Target, ipv4_net},
 };
 
 impl Table {
@@ -27,6 +27,15 @@ impl Table {
             ipv6.map(Match::Ipv6),
         ];
         routes.into_iter().flatten().collect()
+    }
+
+    /// Its starts of numbers and its networks, in order, and where each leads.
+    pub(in crate::route) fn wide(&self) -> impl Iterator<Item = (Match, &Target)> {
+        let prefixes = self.numbers.prefixes().into_iter();
+        let prefixes = prefixes.map(|(prefix, target)| (Match::NumberPrefix(prefix), target));
+        let ipv4 = self.ipv4.all().map(|(net, target)| (Match::Ipv4(net), target));
+        let ipv6 = self.ipv6.all().map(|(net, target)| (Match::Ipv6(net), target));
+        prefixes.chain(ipv4).chain(ipv6)
     }
 
     /// The line of a route, if its file is CSV; read again, so it takes its time.
