@@ -1,6 +1,6 @@
 //! The command line. The only place that speaks to a person at a terminal.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{fs::File, net::SocketAddr, os::fd::AsFd, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -121,8 +121,12 @@ pub fn run() -> ExitCode {
 fn start_log(default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let log = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter);
-    // A second call would fail; there is none.
-    let _ = log.with_writer(std::io::stderr).try_init();
+    // A line is one write, which the system does not mix with others; the library's own handle would
+    // let one thread write at a time, and the others sleep. A second start would fail; there is none.
+    let _ = match std::io::stderr().as_fd().try_clone_to_owned() {
+        Ok(own) => log.with_writer(Arc::new(File::from(own))).try_init(),
+        Err(_) => log.with_writer(std::io::stderr).try_init(),
+    };
 }
 
 fn caller() -> Result<Caller, String> {

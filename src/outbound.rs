@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora::{
     connectors::{ConnectorOptions, TransportConnector},
     protocols::{Stream, http::v1::client::HttpSession},
-    upstreams::peer::{HttpPeer, Peer},
+    upstreams::peer::Peer,
 };
 use tokio::{io::AsyncWriteExt, time::timeout};
 
@@ -25,10 +25,10 @@ mod basic;
 mod caller;
 mod endpoint;
 mod guard;
+mod lanes;
 mod retry_after;
 mod trust;
 
-use self::endpoint::NotConnected;
 pub use self::{
     basic::{basic, sensitive},
     caller::Caller,
@@ -37,6 +37,7 @@ pub use self::{
     retry_after::retry_after,
     trust::{Authorities, Standing, Trust},
 };
+use self::{endpoint::NotConnected, lanes::Lanes};
 
 const IDLE_CONNECTIONS_MAX: usize = 1024;
 const IDLE: Duration = Duration::from_secs(30);
@@ -199,7 +200,7 @@ impl Outbound {
                 return Attempt::Done(Sent::NotSent("no connection in time".to_owned()));
             }
         };
-        let (peer, stream, reused) = match connected {
+        let Connected { kept_by, stream, reused } = match connected {
             Ok(connected) => connected,
             Err(NotConnected::Forbidden) => return Attempt::Forbidden,
             Err(NotConnected::Because(reason)) => return Attempt::Done(Sent::NotSent(reason)),
@@ -208,7 +209,7 @@ impl Outbound {
         match exchange(endpoint, call, manner, stream).await {
             Ok((answer, stream)) => {
                 if let Some(stream) = stream {
-                    self.0.release_stream(stream, peer.reuse_hash(), Some(IDLE));
+                    self.0.release_stream(stream, kept_by, Some(IDLE));
                 }
                 Attempt::Done(Sent::Answered(answer))
             }
@@ -217,21 +218,19 @@ impl Outbound {
         }
     }
 
-    async fn connect(
-        &self,
-        endpoint: &Endpoint,
-    ) -> Result<(Arc<HttpPeer>, Stream, bool), NotConnected> {
+    async fn connect(&self, endpoint: &Endpoint) -> Result<Connected, NotConnected> {
         let because = |reason: &dyn ToString| NotConnected::Because(reason.to_string());
         let (peer, client) = endpoint.peer().await?;
-        if let Some(stream) = self.0.reused_stream(peer.as_ref()).await {
-            return Ok((peer, stream, true));
+        let mut lanes = Lanes::of(&peer);
+        if let Some((kept_by, stream)) = lanes.idle(&self.0).await {
+            return Ok(Connected { kept_by, stream, reused: true });
         }
-        let opened = self.0.new_stream(peer.as_ref()).await;
+        let opened = self.0.new_stream(&lanes.peer).await;
         let mut stream = opened.map_err(|error| because(&error.etype().as_str()))?;
         if let Some(client) = client {
             stream = client.secure(stream, endpoint.host()).await?;
         }
-        Ok((peer, stream, false))
+        Ok(Connected { kept_by: lanes.peer.reuse_hash(), stream, reused: false })
     }
 }
 
@@ -253,6 +252,13 @@ struct Manner {
 struct Progress {
     has_room: AtomicBool,
     writes: AtomicBool,
+}
+
+struct Connected {
+    // What pooled connections are told apart by.
+    kept_by: u64,
+    stream: Stream,
+    reused: bool,
 }
 
 enum Attempt {

@@ -165,7 +165,9 @@ pub fn serve(serving: &Serving, site: Arc<dyn Site>) -> Result<ExitCode, String>
     let drain = serving.drain.clone();
     let conf = ServerConf {
         threads,
-        work_stealing: true,
+        // A request stays on the thread that its connection is of: to hand it to another one costs
+        // two wakings of a thread.
+        work_stealing: false,
         upgrade_sock: serving.upgrade_socket.display().to_string(),
         grace_period_seconds: Some((drain.grace + FINAL_SLEEP_SLACK).as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
