@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::{
     clock::Tick,
     credentials::{self, Credentials, NoToken, Peer, Shown, Signed},
-    outbound::{Answered, Call, Caller, Endpoint, Sent},
+    outbound::{Answered, Call, Caller, Endpoint, Sent, Trust, retry_after},
     qod::{Device, FinderId, IdentifierKind, OperatorId},
     route::{Ask, Found, NoOperator},
 };
@@ -161,6 +161,11 @@ impl Finders {
         Self { all, names }
     }
 
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Finder> {
+        self.all.values().map(|finder| &**finder)
+    }
+
     /// The one of this name.
     pub fn named(&self, id: &FinderId) -> Option<&Arc<Finder>> {
         self.all.get(id)
@@ -236,6 +241,16 @@ impl Finder {
         }
     }
 
+    /// What it is called.
+    pub fn id(&self) -> &FinderId {
+        &self.settings.id
+    }
+
+    /// Whom it must be known by, and what it is shown.
+    pub fn trust(&self) -> &Trust {
+        self.settings.endpoint.trust()
+    }
+
     async fn ask(self: &Arc<Self>, caller: &Caller, device: &Device, by: IdentifierKind) -> Told {
         let Some(subject) = Subject::of(device, by) else { return Ok(Answer::Nobody) };
         let key = Key(self.keys.each_ref().map(|keys| keys.hash_one(&subject)));
@@ -307,6 +322,7 @@ impl Finder {
         let started = caller.clock.tick();
         let answered = self.send(caller, body, started).await;
         let told = answered.and_then(|answered| {
+            self.heed(caller, &answered);
             let read = question::read(self.settings.kind, &answered);
             read.map_err(|reason| (NoAnswer::Failed, reason))
         });
@@ -318,6 +334,15 @@ impl Finder {
             caller.metrics.finder_remembers(&self.settings.id.0, self.answers.len());
         }
         self.note(caller, told)
+    }
+
+    /// It may ask to be left alone for a while.
+    fn heed(&self, caller: &Caller, answered: &Answered) {
+        if matches!(answered.status.as_u16(), 429 | 503)
+            && let Some(wait) = retry_after(&answered.headers, caller.clock.now())
+        {
+            self.asking().pause.told(wait, caller.clock.tick());
+        }
     }
 
     async fn send(
@@ -352,31 +377,24 @@ impl Finder {
         let signed = Signed { method: &Method::POST, target: &target, body };
         let put = self.credentials.put(shown, &signed, caller, &mut headers).await;
         put.map_err(|no| (NoAnswer::NoToken(no), no.to_string()))?;
-        let mut lost = String::new();
-        // A pooled connection may just have been closed, and a question may be asked twice.
-        for _ in 0..2 {
-            let within = self.left(caller, started);
-            let call = Call {
-                method: Method::POST,
-                path,
-                headers: &headers,
-                body: body.clone(),
-                reach_within: within,
-                within,
-                answer_bytes_max: ANSWER_BYTES_MAX,
-            };
-            match Box::pin(caller.outbound.send(endpoint, &call)).await {
-                Sent::Answered(answer) => return Ok(answer),
-                Sent::NoRoom(reason) => return Err((NoAnswer::Busy, reason)),
-                Sent::NotSent(reason) => {
-                    lost = reason;
-                    break;
-                }
-                Sent::Unknown(reason) => lost = reason,
+        let within = self.left(caller, started);
+        let call = Call {
+            method: Method::POST,
+            path,
+            headers: &headers,
+            body: body.clone(),
+            reach_within: within,
+            within,
+            answer_bytes_max: ANSWER_BYTES_MAX,
+        };
+        match Box::pin(caller.outbound.ask(endpoint, &call)).await {
+            Sent::Answered(answer) => Ok(answer),
+            Sent::NoRoom(reason) => Err((NoAnswer::Busy, reason)),
+            Sent::NotSent(reason) | Sent::Unknown(reason) => {
+                let late = self.left(caller, started).is_zero();
+                Err((if late { NoAnswer::Late } else { NoAnswer::Failed }, reason))
             }
         }
-        let late = self.left(caller, started).is_zero();
-        Err((if late { NoAnswer::Late } else { NoAnswer::Failed }, lost))
     }
 
     fn left(&self, caller: &Caller, started: Tick) -> Duration {

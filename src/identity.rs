@@ -368,6 +368,12 @@ impl Identity {
         }
     }
 
+    /// Is this one whose tokens are believed?
+    pub fn trusts(&self, issuer: &str) -> bool {
+        self.trusted.iter().any(|trusted| trusted.rules.issuer() == issuer)
+            || self.introspector.as_ref().is_some_and(|other| other.issuer() == issuer)
+    }
+
     /// Has every issuer keys to verify with?
     pub fn ready(&self) -> bool {
         self.trusted.iter().all(|trusted| trusted.keyring.generation().is_some())

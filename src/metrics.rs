@@ -11,9 +11,11 @@ use prometheus::{
 mod certificates;
 mod finders;
 mod imports;
+mod named;
 mod notices;
 mod reach;
 
+pub use self::named::Named;
 use self::{
     certificates::Certificates, finders::Finders, imports::Imports, notices::Notices, reach::Reach,
 };

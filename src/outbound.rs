@@ -107,12 +107,13 @@ impl Outbound {
 
     /// Makes one call.
     pub async fn send(&self, endpoint: &Endpoint, call: &Call<'_>) -> Sent {
-        let manner = Manner {
-            may_repeat: matches!(call.method, Method::GET | Method::DELETE),
-            may_cut: false,
-        };
-        let sent = self.carry_out(endpoint, call, manner).await;
-        sent.unwrap_or_else(|forbidden| Sent::NotSent(forbidden.to_string()))
+        let may_repeat = matches!(call.method, Method::GET | Method::DELETE);
+        self.carry_out(endpoint, call, Manner { may_repeat, may_cut: false }).await.into()
+    }
+
+    /// Makes a call that may arrive twice, whatever its method: a question.
+    pub async fn ask(&self, endpoint: &Endpoint, call: &Call<'_>) -> Sent {
+        self.carry_out(endpoint, call, Manner { may_repeat: true, may_cut: false }).await.into()
     }
 
     /// Makes a call that may arrive twice, and whose answer is its status and header: a body that is
@@ -237,6 +238,12 @@ impl Outbound {
 impl Default for Outbound {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl From<Result<Self, Forbidden>> for Sent {
+    fn from(sent: Result<Self, Forbidden>) -> Self {
+        sent.unwrap_or_else(|forbidden| Self::NotSent(forbidden.to_string()))
     }
 }
 

@@ -201,12 +201,31 @@ async fn one_that_says_nothing_is_not_waited_for() {
 async fn a_connection_that_was_just_closed_costs_no_answer() {
     let turn = AtomicUsize::new(0);
     let server = Server::with(move |_| match turn.fetch_add(1, Ordering::SeqCst) {
-        0 => Reply::Close,
+        1 => Reply::Close,
         _ => of_network("21407"),
     })
     .await;
     let (finder, caller) = (finder(&server), caller());
-    assert_eq!(ask(&finder, &caller, "+34600000001").await, Ok(network("21407")));
+    for number in ["+34600000001", "+34600000002"] {
+        assert_eq!(ask(&finder, &caller, number).await, Ok(network("21407")));
+    }
+    assert_eq!((server.requests().len(), server.connections()), (3, 2));
+}
+
+#[tokio::test]
+async fn one_that_asks_for_it_is_left_alone_for_so_long() {
+    let answer = "HTTP/1.1 429 X\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n";
+    let server = Server::with(move |_| Reply::Bytes(answer.to_owned())).await;
+    let (finder, caller) = (finder(&server), caller());
+    assert_eq!(ask(&finder, &caller, "+34600000001").await, Err(NoAnswer::Failed));
+    let resting = |seconds| Err(NoAnswer::Resting(Duration::from_secs(seconds)));
+    assert_eq!(ask(&finder, &caller, "+34600000001").await, resting(60));
+    caller.clock.advance(Duration::from_secs(59));
+    assert_eq!(ask(&finder, &caller, "+34600000002").await, resting(1));
+    assert_eq!(server.requests().len(), 1);
+    caller.clock.advance(Duration::from_secs(1));
+    assert_eq!(ask(&finder, &caller, "+34600000001").await, Err(NoAnswer::Failed));
+    assert_eq!(server.requests().len(), 2);
 }
 
 // Routes with `one`, then `two`, as last resorts, and a prefix that leads to `two`.

@@ -52,12 +52,8 @@ impl Gateway {
         }
         self.courier.measure().await;
         let rules = self.rules.load_full();
-        self.metrics.operators_are(|name| {
-            rules.operators.find(&name.into()).map(|operator| operator.endpoints_count())
-        });
-        for operator in rules.operators.all() {
-            let name = ("operator", &*operator.id().0);
-            let Some(trust) = operator.trust() else { continue };
+        self.metrics.forget_all_but(&*rules);
+        for (name, trust) in rules.trusts() {
             let Some(standing) = trust.standing(&self.clock).await else { continue };
             self.metrics.certificate_stale(name, standing.stale);
             if let Some(expires) = standing.expires {

@@ -13,8 +13,9 @@ use crate::{
     finder::{self, Finder, Finders},
     identity::{self, Identity},
     limit::{Admission, Limits},
+    metrics::Named,
     operator::{self, Operator, Operators},
-    outbound::{Caller, Endpoint},
+    outbound::{Caller, Endpoint, Trust},
     policy::{self, ApiSetting, ExpiringToken, HealthChecks, OperatorSettings, Policy, Written},
     qod::{CreateSession, Moment, OperatorId},
     refusal::Refusal,
@@ -116,6 +117,19 @@ impl Rules {
         })
     }
 
+    /// Whom those that are called must be known by, and what they are shown: by what each is, and its
+    /// name.
+    pub(super) fn trusts(&self) -> impl Iterator<Item = ((&'static str, &str), &Trust)> {
+        let operators = self
+            .operators
+            .all()
+            .filter_map(|operator| Some((("operator", &*operator.id().0), operator.trust()?)));
+        let finders =
+            self.finders.all().map(|finder| (("finder", &*finder.id().0), finder.trust()));
+        let imports = self.routes.polls().map(|poll| (("import", poll.url()), poll.trust()));
+        operators.chain(finders).chain(imports)
+    }
+
     /// The searches that are taken at this path.
     pub(super) fn searches_at(&self, path: &str) -> Option<&Searches> {
         self.searches.as_ref().filter(|searches| searches.is_at(path))
@@ -149,6 +163,24 @@ impl Rules {
         if let Some(dialect) = terms.dialect.as_deref().and_then(|name| self.dialects.named(name)) {
             call.prefer(dialect);
         }
+    }
+}
+
+impl Named for Rules {
+    fn endpoints(&self, operator: &str) -> Option<usize> {
+        self.operators.find(&operator.into()).map(|operator| operator.endpoints_count())
+    }
+
+    fn has_issuer(&self, issuer: &str) -> bool {
+        self.identity.trusts(issuer)
+    }
+
+    fn has_finder(&self, finder: &str) -> bool {
+        self.finders.named(&finder.into()).is_some()
+    }
+
+    fn has_import(&self, url: &str) -> bool {
+        self.routes.polls().any(|poll| poll.url() == url)
     }
 }
 

@@ -264,26 +264,20 @@ impl Introspector {
     async fn send(&self, token: &Secret, started: Tick) -> Result<Answered, String> {
         let secret = self.how.secret.current(&self.clock, LOOK_EVERY).await;
         let (headers, body) = self.how.request(token, &secret)?;
-        let mut lost = String::new();
-        // A pooled connection may just have been closed, and a question may be asked twice.
-        for _ in 0..2 {
-            let within = WITHIN.saturating_sub(self.clock.elapsed(started));
-            let call = Call {
-                method: Method::POST,
-                path: "",
-                headers: &headers,
-                body: body.clone(),
-                reach_within: within,
-                within,
-                answer_bytes_max: ANSWER_BYTES_MAX,
-            };
-            match self.outbound.send(&self.endpoint, &call).await {
-                Sent::Answered(answer) => return Ok(answer),
-                Sent::NotSent(reason) | Sent::NoRoom(reason) => return Err(reason),
-                Sent::Unknown(reason) => lost = reason,
-            }
+        let within = WITHIN.saturating_sub(self.clock.elapsed(started));
+        let call = Call {
+            method: Method::POST,
+            path: "",
+            headers: &headers,
+            body,
+            reach_within: within,
+            within,
+            answer_bytes_max: ANSWER_BYTES_MAX,
+        };
+        match self.outbound.ask(&self.endpoint, &call).await {
+            Sent::Answered(answer) => Ok(answer),
+            Sent::NotSent(reason) | Sent::NoRoom(reason) | Sent::Unknown(reason) => Err(reason),
         }
-        Err(lost)
     }
 
     /// What an answer says of the token; or why it says nothing.

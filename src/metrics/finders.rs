@@ -7,7 +7,7 @@ use super::{Metrics, counter, gauge};
 #[derive(Debug)]
 pub(super) struct Finders {
     questions: IntCounterVec,
-    answers: IntGaugeVec,
+    pub(super) answers: IntGaugeVec,
     tokens: IntCounterVec,
 }
 

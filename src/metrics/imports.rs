@@ -9,8 +9,8 @@ use super::{Metrics, counter, gauge, real_gauge};
 #[derive(Debug)]
 pub(super) struct Imports {
     polls: IntCounterVec,
-    age_seconds: GaugeVec,
-    prefixes: IntGaugeVec,
+    pub(super) age_seconds: GaugeVec,
+    pub(super) prefixes: IntGaugeVec,
 }
 
 impl Imports {

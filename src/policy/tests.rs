@@ -314,7 +314,7 @@ fn what_contradicts_itself_is_a_fault() {
             "routes.yaml",
             "- { network: 198.51.100.128/25",
             "- §{ network: 198.51.100.0/25",
-            "line 28 has a route for the very same devices",
+            "line 30 has a route for the very same devices",
         ),
         (
             "routes.yaml",

@@ -82,6 +82,11 @@ impl Routes {
         Self { polled: Polled::new(polls), ..self }
     }
 
+    /// Those that are asked.
+    pub fn polls(&self) -> impl Iterator<Item = &Poll> {
+        self.polled.polls.iter().map(|poll| &**poll)
+    }
+
     /// The same routes. Of those who were asked before, and in the same way, what they told stays.
     #[must_use]
     pub fn following(self, before: Option<&Self>) -> Self {

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::{
     authority::{self, Authority, Signed},
     callbacks::{THEIRS, session},
+    failover::nowhere,
     http,
     operators::{Fixture, Says, answer},
     world::{SCOPE, Setup, World, claims, number_at, wait_for, wish},
@@ -137,6 +138,71 @@ fn an_operator_and_its_token_endpoint_are_shown_a_certificate_which_may_change()
     };
     wait_for("the metric", || expires() == 2_240_611_200);
     assert!(!world.log().contains("PRIVATE KEY"));
+}
+
+#[test]
+fn whoever_is_asked_for_an_operator_or_for_rules_is_met_likewise() {
+    let [private, clients, foreign] = ["private", "clients", "foreign"].map(Authority::new);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let server = Authority::server(&private.sign("127.0.0.1"), Some(&clients));
+    let asked = authority::serve(listener, server, |request| {
+        if request.starts_with("POST /network-id/resolve-network-id ") {
+            return answer(200, "{\"networkId\":\"21407\"}").into();
+        }
+        assert!(request.starts_with("GET /routing "), "{request}");
+        let tel = json!({ "apiRoot": "https://op.example", "operatorId": "OURS" });
+        answer(200, &json!([{ "msisdnPrefix": ["+3469"], "static": tel }]).to_string()).into()
+    });
+    let address = nowhere();
+    let _operator = Fixture::start(address, granted);
+    let entry = format!(
+        "    endpoint: \"http://{address}/qod/v0\"\n    speaks: camara-0.10.1\n    callbacks: false\n    \
+         gsma: {{ operator_id: OURS, networks: [\"21407\"] }}\n"
+    );
+    let files = "ca_file: private.pem, client_certificate_file: own.pem, client_key_file: own.key";
+    let routes = format!(
+        "finders:\n  - {{ name: ported, kind: network_id, url: \"https://{at}/network-id\", numbers: [\"+34\"], \
+         {files} }}\nimports:\n  - {{ url: \"https://{at}/routing\", every: 1s, {files} }}\n"
+    );
+    let mut world = World::unstarted(&Setup {
+        operators: &[("ours", entry)],
+        routes: &routes,
+        ..Setup::default()
+    });
+    fs::write(world.folder.join("private.pem"), private.pem()).unwrap();
+    foreign.sign("gateway").write(&world.folder, "own");
+    world.start();
+    let create =
+        |number: &str| world.create("camara-0.10.1", "app", &wish("camara-0.10.1", number)).status;
+    let polled = |outcome: &str| {
+        world.metric("qod_import_polls_total", &[&format!("outcome=\"{outcome}\"")])
+    };
+    assert_eq!(create("+34600000001"), 503);
+    wait_for("a poll in vain", || polled("failed") > 0);
+    assert!(asked.requests().is_empty());
+    clients.sign_until("gateway", 2041).write(&world.folder, "own");
+    wait_for("rules", || polled("ok") == 1);
+    assert_eq!(create("+34690000001"), 201);
+    // The finder may be left alone for a while yet.
+    wait_for("an answer", || create("+34600000001") == 201);
+    for (what, name) in
+        [("finder", "ported".to_owned()), ("import", format!("https://{at}/routing"))]
+    {
+        let labels = [format!("use=\"{what}\""), format!("name=\"{name}\"")];
+        let expires = || {
+            let labels = labels.each_ref().map(String::as_str);
+            world.metric("qod_certificate_expires_timestamp_seconds", &labels)
+        };
+        wait_for("the metric", || expires() == 2_240_611_200);
+    }
+    // Another authority is believed as soon as its file has it, and the first no longer.
+    fs::write(world.folder.join("private.pem"), foreign.pem()).unwrap();
+    let mut tail = 10;
+    wait_for("the authority to be believed no longer", || {
+        tail += 1;
+        create(&format!("+346000000{tail:02}")) == 503
+    });
 }
 
 #[test]

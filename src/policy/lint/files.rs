@@ -50,6 +50,7 @@ fn holds(file: PolicyFile, key: &str) -> Option<Holds> {
 pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
     walk(seen, PolicyFile::Gateway, seen.gateway.root(), told);
     walk(seen, PolicyFile::Clients, seen.clients.root(), told);
+    walk(seen, PolicyFile::Routes, seen.routes.root(), told);
     for (_, operator) in seen.operators.root().key("operators").entries() {
         let before = told.len();
         walk(seen, PolicyFile::Operators, operator, told);
@@ -156,7 +157,9 @@ mod tests {
 
     #[test]
     fn of_each_key_that_names_a_file_it_is_known_what_that_holds() {
-        for file in [PolicyFile::Gateway, PolicyFile::Operators, PolicyFile::Clients] {
+        for file in
+            [PolicyFile::Gateway, PolicyFile::Operators, PolicyFile::Clients, PolicyFile::Routes]
+        {
             let keys = keys(&file.json_schema());
             assert!(!keys.is_empty());
             for key in keys.iter().filter(|key| key.ends_with("_file") || key.ends_with("_files")) {

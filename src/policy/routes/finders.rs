@@ -19,6 +19,7 @@ use crate::{
         operators::is_name,
         secrets::Whereabouts,
         source::Spot,
+        tls::Peers,
         words::{FilePath, Part, Said, Span, Url},
     },
     qod::FinderId,
@@ -38,6 +39,12 @@ pub(super) struct Entry {
     bearer_token_file: Option<Said<FilePath>>,
     /// Or where and how such tokens are got.
     oauth2: Option<OAuth2Entry>,
+    /// The authorities, in PEM, that it and its token endpoint must be known by.
+    ca_file: Option<Said<FilePath>>,
+    /// The certificate, in PEM, that we show them.
+    client_certificate_file: Option<Said<FilePath>>,
+    /// Its private key, in PEM.
+    client_key_file: Option<Said<FilePath>>,
     /// When no route matches it is asked about numbers that start so, and about nothing else.
     numbers: Option<Vec<Said<NumberPrefix>>>,
     /// How long a question may take.
@@ -168,6 +175,17 @@ impl Entry {
             .map_err(|error| faults.push(at.key("url").fault(error.to_string())))
             .ok();
         let span = |time: Option<Said<Span>>, otherwise| time.map_or(otherwise, |time| time.0.0);
+        let shows = Shows {
+            bearer_token_file: self.bearer_token_file,
+            oauth2: self.oauth2,
+            peers: Peers {
+                only: self.ca_file.as_ref(),
+                certificate: self.client_certificate_file.as_ref(),
+                key: self.client_key_file.as_ref(),
+                ..Peers::default()
+            },
+        };
+        let (credentials, trust) = shows.judge(&self.url.0, at, known, faults);
         Some(Settings {
             id,
             kind,
@@ -175,37 +193,51 @@ impl Entry {
             remember: span(self.remember, Duration::from_hours(1)),
             remember_nothing: span(self.remember_nothing, Duration::from_mins(1)),
             entries_max: self.entries_max.unwrap_or(100_000),
-            credentials: shows(self.bearer_token_file, self.oauth2, at, known, faults),
-            endpoint: endpoint?,
+            credentials,
+            endpoint: endpoint?.trusting(trust),
         })
     }
 }
 
-/// What is shown to one who is asked.
-pub(super) fn shows(
-    bearer_token_file: Option<Said<FilePath>>,
-    oauth2: Option<OAuth2Entry>,
-    at: Spot<'_>,
-    known: &Known<'_>,
-    faults: &mut Vec<Fault>,
-) -> credentials::Settings {
-    let fixed = Whereabouts { file: bearer_token_file, variable: None };
-    if fixed.is_somewhere() && oauth2.is_some() {
-        let message = "expected a bearer token or `oauth2`, not both";
-        faults.push(at.name("oauth2").fault(message));
-    }
-    let fixed = fixed.keep("bearer_token", bearer, at, known.folder, faults);
-    let fetched = oauth2.and_then(|oauth2| {
-        let at = at.key("oauth2");
-        if oauth2.token_url().exposed {
-            faults.push(at.key("token_url").fault("expected https"));
+/// What is shown to one who is asked, and whom he must be known by.
+pub(super) struct Shows<'a> {
+    pub(super) bearer_token_file: Option<Said<FilePath>>,
+    pub(super) oauth2: Option<OAuth2Entry>,
+    pub(super) peers: Peers<'a>,
+}
+
+impl Shows<'_> {
+    pub(super) fn judge(
+        self,
+        url: &Url,
+        at: Spot<'_>,
+        known: &Known<'_>,
+        faults: &mut Vec<Fault>,
+    ) -> (credentials::Settings, Trust) {
+        let Self { bearer_token_file, oauth2, peers } = self;
+        let fixed = Whereabouts { file: bearer_token_file, variable: None };
+        if fixed.is_somewhere() && oauth2.is_some() {
+            let message = "expected a bearer token or `oauth2`, not both";
+            faults.push(at.name("oauth2").fault(message));
         }
-        oauth2.judge(&Trust::default(), at, known, faults)
-    });
-    let authorization = match (fetched, fixed) {
-        (Some(oauth2), _) => Authorization::OAuth2(Box::new(oauth2)),
-        (None, Some(fixed)) => Authorization::Fixed(fixed),
-        (None, None) => Authorization::Nothing,
-    };
-    credentials::Settings { authorization, ..credentials::Settings::default() }
+        let granted_by = oauth2.as_ref().map(OAuth2Entry::token_url);
+        let encrypted = url.encrypted || granted_by.is_some_and(|url| url.encrypted);
+        let trust = peers.trust(encrypted, at, known, faults).unwrap_or_default();
+        let fixed = fixed.keep("bearer_token", bearer, at, known.folder, faults);
+        let fetched = oauth2.and_then(|oauth2| {
+            let at = at.key("oauth2");
+            if oauth2.token_url().exposed {
+                faults.push(at.key("token_url").fault("expected https"));
+            }
+            oauth2.judge(&trust, at, known, faults)
+        });
+        let authorization = match (fetched, fixed) {
+            (Some(oauth2), _) => Authorization::OAuth2(Box::new(oauth2)),
+            (None, Some(fixed)) => Authorization::Fixed(fixed),
+            (None, None) => Authorization::Nothing,
+        };
+        let credentials =
+            credentials::Settings { authorization, ..credentials::Settings::default() };
+        (credentials, trust)
+    }
 }

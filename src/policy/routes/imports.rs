@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{finders::shows, table_fault};
+use super::{finders::Shows, table_fault};
 use crate::{
     outbound::Endpoint,
     policy::{
@@ -14,6 +14,7 @@ use crate::{
         oauth2::OAuth2Entry,
         settings::OperatorSettings,
         source::Spot,
+        tls::Peers,
         words::{FilePath, Part, Said, Span, Url},
     },
     qod::FinderId,
@@ -39,6 +40,12 @@ pub(super) struct ImportEntry {
     bearer_token_file: Option<Said<FilePath>>,
     /// Or where and how such tokens are got.
     oauth2: Option<OAuth2Entry>,
+    /// The authorities, in PEM, that it and its token endpoint must be known by.
+    ca_file: Option<Said<FilePath>>,
+    /// The certificate, in PEM, that we show them.
+    client_certificate_file: Option<Said<FilePath>>,
+    /// Its private key, in PEM.
+    client_key_file: Option<Said<FilePath>>,
 }
 
 const EVERY: Duration = Duration::from_mins(10);
@@ -123,6 +130,9 @@ impl ImportEntry {
             (self.every.is_some(), "every"),
             (self.bearer_token_file.is_some(), "bearer_token_file"),
             (self.oauth2.is_some(), "oauth2"),
+            (self.ca_file.is_some(), "ca_file"),
+            (self.client_certificate_file.is_some(), "client_certificate_file"),
+            (self.client_key_file.is_some(), "client_key_file"),
         ];
         for (_, key) in idle.into_iter().filter(|(there, _)| *there) {
             faults.push(at.name(key).fault("this is of use with a `url` only"));
@@ -145,9 +155,20 @@ impl ImportEntry {
         // One question is asked at a time.
         let endpoint = Endpoint::parse(&url.text, 1);
         let endpoint = endpoint.map_err(|error| at.key("url").fault(error.to_string()));
-        let credentials = shows(self.bearer_token_file, self.oauth2, at, known, faults);
+        let endpoint = endpoint.map_err(|fault| faults.push(fault)).ok();
+        let shows = Shows {
+            bearer_token_file: self.bearer_token_file,
+            oauth2: self.oauth2,
+            peers: Peers {
+                only: self.ca_file.as_ref(),
+                certificate: self.client_certificate_file.as_ref(),
+                key: self.client_key_file.as_ref(),
+                ..Peers::default()
+            },
+        };
+        let (credentials, trust) = shows.judge(&url, at, known, faults);
         Some(Settings {
-            endpoint: endpoint.map_err(|fault| faults.push(fault)).ok()?,
+            endpoint: endpoint?.trusting(trust),
             url: url.text,
             credentials,
             names,

@@ -15,7 +15,7 @@ use super::{Names, Told, read};
 use crate::{
     clock::Tick,
     credentials::{self, Credentials, Peer, Shown, Signed},
-    outbound::{Answered, Call, Caller, Endpoint, Sent},
+    outbound::{Answered, Call, Caller, Endpoint, Sent, Trust},
     route::Table,
 };
 
@@ -98,8 +98,14 @@ impl Poll {
         self
     }
 
-    pub(in crate::route) fn url(&self) -> &str {
+    /// Where it is asked.
+    pub fn url(&self) -> &str {
         &self.settings.url
+    }
+
+    /// Whom it must be known by, and what it is shown.
+    pub fn trust(&self) -> &Trust {
+        self.settings.endpoint.trust()
     }
 
     pub(in crate::route) fn held(&self) -> Option<Arc<Held>> {
