@@ -26,7 +26,6 @@ use crate::{
 /// Routes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(extend("required" = ["routes"]))]
 pub(super) struct File {
     /// What is asked first.
     #[schemars(length(min = 1))]
@@ -43,7 +42,6 @@ pub(super) struct File {
     #[schemars(length(max = 16))]
     imports: Vec<Part<ImportEntry>>,
     /// The routes, in any order.
-    #[schemars(length(min = 1))]
     routes: Vec<Part<Entry>>,
 }
 
@@ -117,6 +115,12 @@ impl File {
         operators: &[OperatorSettings],
         faults: &mut Vec<Fault>,
     ) -> Judged {
+        let others = [self.tables.len(), self.imports.len(), self.finders.len()];
+        if self.routes.is_empty() && others.iter().all(|count| *count == 0) {
+            let message =
+                "nothing leads to an operator: expected `routes`, `tables`, `imports` or `finders`";
+            faults.push(root.key("routes").fault(message));
+        }
         let finders = Finders::judge(self.finders, root.key("finders"), known, faults);
         let mut rules = Vec::new();
         let mut lines: HashMap<Match, u64> = HashMap::new();

@@ -22,12 +22,15 @@ pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
     }
 }
 
-/// By one who is asked where a device leads.
+/// By one who is asked where a device leads, or by rules of somebody else.
 fn may_be_named(operator: &OperatorSettings, seen: &Seen<'_>) -> bool {
-    seen.policy.finders.iter().any(|finder| match finder.kind {
-        Kind::NetworkId => !operator.gsma.networks.is_empty(),
-        Kind::TelcoFinder(_) => true,
-    })
+    let mut imports = seen.routes.root().key("imports").items();
+    let names = |only: Option<&str>| only.is_none_or(|only| only == &*operator.id.0);
+    imports.any(|import| names(import.key("operator").text()))
+        || seen.policy.finders.iter().any(|finder| match finder.kind {
+            Kind::NetworkId => !operator.gsma.networks.is_empty(),
+            Kind::TelcoFinder(_) => true,
+        })
 }
 
 fn led_to(seen: &Seen<'_>) -> BTreeSet<OperatorId> {

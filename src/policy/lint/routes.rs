@@ -34,9 +34,12 @@ pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
         tree.0.insert(path(&route.matching), (route.target.clone(), at));
         asked.push((route, at));
     }
-    let (redundant, distinct): (Vec<_>, Vec<_>) = asked
-        .into_iter()
-        .partition(|(route, _)| routes.wider(&route.matching) == Some(&route.target));
+    // What is asked for while the gateway runs may come between a route and the next wider one.
+    let known =
+        |matching: &Match| matches!(matching, Match::Realm(_)) || routes.polls().next().is_none();
+    let (redundant, distinct): (Vec<_>, Vec<_>) = asked.into_iter().partition(|(route, _)| {
+        known(&route.matching) && routes.wider(&route.matching) == Some(&route.target)
+    });
     for (route, at) in redundant {
         let path = path(&route.matching);
         let wider = tree.around(&path).filter(|_| tables == 0);
