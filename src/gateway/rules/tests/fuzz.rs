@@ -10,7 +10,10 @@
 mod spoil;
 mod tree;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
@@ -113,11 +116,12 @@ impl Ground {
     }
 
     fn judge(&self) -> Result<bool, String> {
+        let mut read = HashMap::new();
         match policy::load(&self.folder.0) {
             Ok(policy) => {
                 ask(&policy.routes);
                 let fixed = self.before.written.not_followed(&policy.written);
-                fixed.iter().try_for_each(|fault| self.check(fault))?;
+                fixed.iter().try_for_each(|fault| self.check(fault, &mut read))?;
                 match Rules::new(policy, &self.caller, Some(&self.before)) {
                     Ok(_) => Ok(true),
                     Err(message) if message.is_empty() => Err("nothing is told".to_owned()),
@@ -125,12 +129,14 @@ impl Ground {
                 }
             }
             Err(faults) if faults.is_empty() => Err("nothing is told".to_owned()),
-            Err(faults) => faults.iter().try_for_each(|fault| self.check(fault)).map(|()| false),
+            Err(faults) => {
+                faults.iter().try_for_each(|fault| self.check(fault, &mut read)).map(|()| false)
+            }
         }
     }
 
-    // Does a fault stand where something is?
-    fn check(&self, fault: &Fault) -> Result<(), String> {
+    // Does a fault stand where something is? The lines of each file are read once.
+    fn check(&self, fault: &Fault, read: &mut HashMap<PathBuf, Vec<String>>) -> Result<(), String> {
         let Fault { file, line, column, message } = fault;
         let wrong = |what: &str| Err(format!("{what}: {:.300}", fault.to_string()));
         if !file.starts_with(&self.folder.0) {
@@ -142,11 +148,14 @@ impl Ground {
         if message.chars().any(char::is_control) {
             return wrong("a message that moves a terminal");
         }
-        let text = fs::read(file).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text).replace("\r\n", "\n");
-        let is_table = TABLES.iter().any(|table| file.ends_with(table));
-        let text = if is_table { text } else { text.replace('\r', "\n") };
-        let at = usize::try_from(line - 1).ok().and_then(|line| text.split('\n').nth(line));
+        let lines = read.entry(file.clone()).or_insert_with(|| {
+            let text = fs::read(file).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text).replace("\r\n", "\n");
+            let is_table = TABLES.iter().any(|table| file.ends_with(table));
+            let text = if is_table { text } else { text.replace('\r', "\n") };
+            text.split('\n').map(str::to_owned).collect()
+        });
+        let at = usize::try_from(line - 1).ok().and_then(|line| lines.get(line));
         let Some(at) = at else { return wrong("a line that is not there") };
         if *column == 0 || usize::try_from(*column).unwrap() > at.chars().count() + 1 {
             return wrong("a column that is not there");
