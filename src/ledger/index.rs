@@ -26,12 +26,14 @@ mod groups;
 mod keys;
 mod nets;
 mod slab;
+mod spread;
 
 use self::{
     groups::Groups,
     keys::{IndexKey, KeyTable},
     nets::NetSet,
     slab::Slab,
+    spread::Spread,
 };
 
 /// Where a session stands in the index.
@@ -54,13 +56,13 @@ const OF_DEVICE_LOOKED_AT_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Index {
     entries: Slab<Entry>,
-    slots: HashMap<SessionId, Slot>,
+    slots: Spread<SessionId, Slot>,
     operators: HashMap<OperatorId, OperatorNumber>,
     counts: Vec<[u64; State::ALL.len()]>,
     /// How many sessions of each client hold.
     clients: HashMap<ClientId, u32>,
     /// Whose the operators' own names are, by their hash.
-    theirs: HashMap<(OperatorNumber, NonZeroU64), Slot>,
+    theirs: Spread<(OperatorNumber, NonZeroU64), Slot>,
     hashes: RandomState,
     keys: KeyTable,
     nets: NetSet,
@@ -153,7 +155,7 @@ impl Index {
             return Err(Error::Lost);
         }
         if let Some(theirs) = theirs.filter(|_| unnamed) {
-            if self.theirs.contains_key(&(operator, self.hash_of(theirs))) {
+            if self.theirs.get(&(operator, self.hash_of(theirs))).is_some() {
                 return Err(Error::NameTaken);
             }
             self.name(slot, operator, theirs);

@@ -5,6 +5,7 @@ use std::collections::{HashMap, hash_map::Entry};
 use super::{
     super::claim::{DeviceKeys, PublicV4, V4Key},
     OperatorNumber, Slot,
+    spread::Spread,
 };
 
 /// One key of a device at an operator: equal or not, and nothing else.
@@ -18,7 +19,7 @@ pub(super) struct IndexKey {
 /// A table of lists, most of which have one element: the others are kept apart.
 #[derive(Debug, Default)]
 pub(super) struct KeyTable {
-    first: HashMap<IndexKey, Slot>,
+    first: Spread<IndexKey, Slot>,
     /// What came after the first.
     more: HashMap<IndexKey, Vec<Slot>>,
 }
@@ -74,26 +75,24 @@ impl KeyTable {
     }
 
     pub(super) fn add(&mut self, key: IndexKey, slot: Slot) {
-        match self.first.entry(key) {
-            Entry::Vacant(place) => {
-                place.insert(slot);
-            }
-            Entry::Occupied(_) => self.more.entry(key).or_default().push(slot),
+        match self.first.get(&key) {
+            None => self.first.insert(key, slot),
+            Some(_) => self.more.entry(key).or_default().push(slot),
         }
     }
 
     pub(super) fn remove(&mut self, key: &IndexKey, slot: Slot) {
-        let Entry::Occupied(mut first) = self.first.entry(*key) else { return };
+        let Some(first) = self.first.get_mut(key) else { return };
         let Entry::Occupied(mut more) = self.more.entry(*key) else {
-            if *first.get() == slot {
-                first.remove();
+            if *first == slot {
+                self.first.remove(key);
             }
             return;
         };
         let list = more.get_mut();
-        if *first.get() == slot {
+        if *first == slot {
             if let Some(next) = list.pop() {
-                first.insert(next);
+                *first = next;
             }
         } else if let Some(at) = list.iter().position(|&other| other == slot) {
             list.swap_remove(at);

@@ -1,17 +1,22 @@
 //! Entries that stay where they are, found by number; a number that is free is given again.
+//!
+//! They stand in blocks: one that is full is followed by another, and nothing is moved, for as long as
+//! that takes nobody could be served.
 
 use super::Slot;
+
+const BLOCK: usize = 1024;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Slab<T> {
-    places: Vec<Option<T>>,
+    blocks: Vec<Vec<Option<T>>>,
     free: Vec<Slot>,
 }
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+        Self { blocks: Vec::new(), free: Vec::new() }
     }
 }
 
@@ -23,14 +28,26 @@ impl<T> Slab<T> {
                 return slot;
             }
         }
+        let full = self.blocks.len().saturating_sub(1) * BLOCK;
+        let place = match self.blocks.last_mut() {
+            Some(last) if last.len() < BLOCK => {
+                last.push(Some(entry));
+                full + last.len() - 1
+            }
+            _ => {
+                let mut block = Vec::with_capacity(BLOCK);
+                block.push(Some(entry));
+                self.blocks.push(block);
+                (self.blocks.len() - 1) * BLOCK
+            }
+        };
         // Four thousand million entries need more memory than there is.
-        let slot = Slot::try_from(self.places.len()).unwrap_or(Slot::MAX);
-        self.places.push(Some(entry));
-        slot
+        Slot::try_from(place).unwrap_or(Slot::MAX)
     }
 
     pub(super) fn get(&self, slot: Slot) -> Option<&T> {
-        self.places.get(usize::try_from(slot).ok()?)?.as_ref()
+        let (block, place) = parts(slot)?;
+        self.blocks.get(block)?.get(place)?.as_ref()
     }
 
     pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
@@ -44,6 +61,38 @@ impl<T> Slab<T> {
     }
 
     fn place(&mut self, slot: Slot) -> Option<&mut Option<T>> {
-        self.places.get_mut(usize::try_from(slot).ok()?)
+        let (block, place) = parts(slot)?;
+        self.blocks.get_mut(block)?.get_mut(place)
+    }
+}
+
+fn parts(slot: Slot) -> Option<(usize, usize)> {
+    let slot = usize::try_from(slot).ok()?;
+    Some((slot / BLOCK, slot % BLOCK))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_keep_their_numbers_over_the_ends_of_blocks_and_free_ones_are_given_again() {
+        let mut slab = Slab::default();
+        let count = BLOCK * 2 + 3;
+        for entry in 0..count {
+            assert_eq!(slab.insert(entry), Slot::try_from(entry).unwrap());
+        }
+        for entry in 0..count {
+            assert_eq!(slab.get(Slot::try_from(entry).unwrap()), Some(&entry));
+        }
+        assert_eq!(slab.get(Slot::try_from(count).unwrap()), None);
+        for entry in [0, BLOCK - 1, BLOCK, count - 1] {
+            let slot = Slot::try_from(entry).unwrap();
+            assert_eq!(slab.remove(slot), Some(entry));
+            assert_eq!((slab.remove(slot), slab.get(slot)), (None, None));
+            assert_eq!(slab.insert(entry * 2), slot);
+            assert_eq!(slab.get_mut(slot), Some(&mut (entry * 2)));
+        }
+        assert_eq!(slab.insert(0), Slot::try_from(count).unwrap());
     }
 }
