@@ -284,12 +284,11 @@ impl Entry {
     }
 
     fn peers(&self) -> Peers<'_> {
-        Peers {
-            only: self.ca_file.as_ref(),
-            certificate: self.client_certificate_file.as_ref(),
-            key: self.client_key_file.as_ref(),
-            ..Peers::default()
-        }
+        Peers::of(
+            self.ca_file.as_ref(),
+            self.client_certificate_file.as_ref(),
+            self.client_key_file.as_ref(),
+        )
     }
 
     fn is_encrypted(&self) -> bool {

@@ -80,7 +80,16 @@ impl TlsEntry {
     }
 }
 
-impl Peers<'_> {
+impl<'a> Peers<'a> {
+    /// Those of a `ca_file`, a `client_certificate_file` and a `client_key_file`.
+    pub(super) fn of(
+        only: Option<&'a Said<FilePath>>,
+        certificate: Option<&'a Said<FilePath>>,
+        key: Option<&'a Said<FilePath>>,
+    ) -> Self {
+        Self { only, certificate, key, also: None }
+    }
+
     /// Reads the files; nothing, if there is a fault. `encrypted`: is any of them called by `https`?
     pub(super) fn trust(
         self,

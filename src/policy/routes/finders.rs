@@ -178,12 +178,11 @@ impl Entry {
         let shows = Shows {
             bearer_token_file: self.bearer_token_file,
             oauth2: self.oauth2,
-            peers: Peers {
-                only: self.ca_file.as_ref(),
-                certificate: self.client_certificate_file.as_ref(),
-                key: self.client_key_file.as_ref(),
-                ..Peers::default()
-            },
+            peers: Peers::of(
+                self.ca_file.as_ref(),
+                self.client_certificate_file.as_ref(),
+                self.client_key_file.as_ref(),
+            ),
         };
         let (credentials, trust) = shows.judge(&self.url.0, at, known, faults);
         Some(Settings {

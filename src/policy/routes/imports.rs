@@ -159,12 +159,11 @@ impl ImportEntry {
         let shows = Shows {
             bearer_token_file: self.bearer_token_file,
             oauth2: self.oauth2,
-            peers: Peers {
-                only: self.ca_file.as_ref(),
-                certificate: self.client_certificate_file.as_ref(),
-                key: self.client_key_file.as_ref(),
-                ..Peers::default()
-            },
+            peers: Peers::of(
+                self.ca_file.as_ref(),
+                self.client_certificate_file.as_ref(),
+                self.client_key_file.as_ref(),
+            ),
         };
         let (credentials, trust) = shows.judge(&url, at, known, faults);
         Some(Settings {
