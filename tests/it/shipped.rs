@@ -40,6 +40,27 @@ fn the_shipped_policies_are_sound() {
 }
 
 #[test]
+fn the_policies_that_the_readme_makes_are_sound_and_do_what_their_tests_say() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut blocks = readme.split("```").skip(1).step_by(2);
+    let block = blocks.find(|block| block.contains("cp -r policies my-policies")).unwrap();
+    let lines = block.lines().filter(|line| !line.starts_with("qod-gateway "));
+    let script: String = lines.flat_map(|line| [line, "\n"]).collect();
+    let world = World::unstarted(&Setup::default());
+    let folder = world.folder.join("tour");
+    fs::create_dir(&folder).unwrap();
+    for part in ["policies", "schemas"] {
+        let copied = Command::new("cp").arg("-r").arg(root().join(part)).arg(&folder).status();
+        assert!(copied.unwrap().success());
+    }
+    let made = Command::new("bash").args(["-ec", &script]).current_dir(&folder).status();
+    assert!(made.unwrap().success());
+    let own = folder.join("my-policies");
+    let (good, text) = gateway(&["check", "--strict", own.to_str().unwrap()]);
+    assert!(good && text.ends_with("7 of 7 tests passed\n"), "{text}");
+}
+
+#[test]
 fn a_faulty_folder_is_told_whole_and_not_served() {
     let world = World::unstarted(&Setup::default());
     let place = |name: &str| world.folder.join(name);
