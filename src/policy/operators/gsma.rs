@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     policy::{
-        fault::Fault,
+        fault::{Fault, shown},
         settings::{Gsma, OperatorSettings},
         source::Spot,
         words::{Line, NetworkCode, Said, Url},
@@ -47,12 +47,15 @@ pub(super) fn judge(operators: &[OperatorSettings], all: Spot<'_>, faults: &mut 
     for OperatorSettings { id, gsma, .. } in operators {
         let at = all.key(&id.0).key("gsma");
         if let Some(other) = ids.insert(&gsma.operator_id, id) {
-            faults.push(at.key("operator_id").fault(format!("`{other}` is called so already")));
+            faults.push(
+                at.key("operator_id").fault(format!("{} is called so already", shown(&other.0))),
+            );
         }
         for (place, code) in gsma.networks.iter().enumerate() {
             if let Some(other) = networks.insert(code, id) {
                 let spot = at.key("networks").item(place);
-                faults.push(spot.fault(format!("this is a network of `{other}` already")));
+                faults
+                    .push(spot.fault(format!("this is a network of {} already", shown(&other.0))));
             }
         }
     }
