@@ -111,7 +111,13 @@ impl<N: Network> Addresses<N> {
 
     /// The networks in order, and where each leads.
     pub(super) fn all(&self) -> impl Iterator<Item = (N, &Target)> {
-        self.nets.iter().zip(0..).filter_map(|(net, place)| Some((*net, self.target(place)?)))
+        self.from(0)
+    }
+
+    /// The same, but for so many of the first.
+    fn from(&self, start: usize) -> impl Iterator<Item = (N, &Target)> {
+        let nets = self.nets.get(start..).unwrap_or_default();
+        nets.iter().zip(start..).filter_map(|(net, place)| Some((*net, self.target(place)?)))
     }
 
     /// The longest route around all of `net`.
@@ -192,9 +198,7 @@ impl<N: Network> Addresses<N> {
     /// The routes inside it.
     fn inside<'a>(&'a self, net: &N) -> impl Iterator<Item = (N, &'a Target)> + use<'a, N> {
         let (start, net) = (self.upto(net), *net);
-        let above = self.nets.get(start..).unwrap_or_default();
-        let inside = above.iter().zip(start..).take_while(move |(own, _)| net.covers(own));
-        inside.filter_map(|(own, place)| Some((*own, self.target(place)?)))
+        self.from(start).take_while(move |(own, _)| net.covers(own))
     }
 
     fn target(&self, place: usize) -> Option<&Target> {
