@@ -1,4 +1,4 @@
-//! What a client may do: the scopes that an operation asks for, and the terms of its contract.
+//! Authorization: checks the scopes that an operation requires and the client's contract terms.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -9,9 +9,9 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    identity::Client,
+    identity::AuthenticatedClient,
     qod::{
-        ClientId, CreateSession, Operation, OperatorId, ProfileQuery, ProfileStatus, QosProfile,
+        ClientId, CreateRequest, Operation, OperatorId, ProfileQuery, ProfileStatus, QosProfile,
     },
 };
 
@@ -20,16 +20,16 @@ mod scope;
 use self::scope::Scopes;
 pub use self::scope::{ScopeForm, ScopeRule};
 
-/// Knows what scope each operation asks for, and every client's terms.
+/// Authorizes clients by the required scope of each operation and by each client's terms.
 #[derive(Debug)]
 pub struct Access {
     scopes: Scopes,
-    clients: HashMap<ClientId, Party>,
+    clients: HashMap<ClientId, ClientAccess>,
 }
 
-// A client, and what its tokens must be good for if that is not what all must.
+// A client's terms, and its required scopes if they differ from the common ones.
 #[derive(Debug)]
-struct Party {
+struct ClientAccess {
     terms: Arc<Terms>,
     scopes: Option<Scopes>,
 }
@@ -37,161 +37,162 @@ struct Party {
 /// What a client's contract allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// The operators that it may reach; any, if there is no list.
+    /// Operators that the client may use. `None` allows all.
     pub operators: Option<BTreeSet<OperatorId>>,
-    /// The profiles that it may ask for, by our names; any, if there is no list.
+    /// `QoS` profiles that the client may request, by the gateway's names. `None` allows all.
     pub qos_profiles: Option<BTreeSet<String>>,
-    /// The longest session that it may ask for, in seconds.
+    /// Maximum session duration, in seconds.
     pub duration_s_max: u32,
-    /// How many sessions it may hold at one time.
+    /// Maximum number of concurrent sessions.
     pub sessions_max: u32,
-    /// How many it may begin in one day of UTC; any number, if that is not said.
+    /// Maximum number of creates per UTC day. `None` means unlimited.
     pub creates_per_day: Option<u32>,
-    /// What it speaks where a path leaves that open; a known dialect's name.
+    /// Name of the dialect used where a path serves several.
     pub dialect: Option<String>,
-    /// What it may speak, by the dialects' names; any that is served, if there is no list.
+    /// Names of the dialects that the client may use. `None` allows all that are served.
     pub dialects: Option<BTreeSet<String>>,
-    /// Where it may call from; anywhere, if there is no list.
+    /// Networks that the client may call from. `None` allows all.
     pub source_networks: Option<Vec<IpNet>>,
-    /// The purposes that its tokens may be for (W3C DPV), if not all that count here.
+    /// Purposes (W3C DPV) that its tokens may have. `None` means the configured default.
     pub purposes: Option<Vec<String>>,
-    /// Is it for trying things out, and reaches simulated operators only?
+    /// True if the client may use simulated operators only.
     pub mock: bool,
-    /// All profiles, by our names; the same for every client.
+    /// All profiles, by the gateway's names; the same for every client.
     pub catalogue: Arc<Catalogue>,
 }
 
-/// The profiles that are offered, by the names that clients use.
+/// Offered profiles, keyed by the names that clients use.
 pub type Catalogue = BTreeMap<String, Profile>;
 
-/// A quality that is offered.
+/// A `QoS` profile and the operators that offer it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// For the gateway's own people.
+    /// Description for the operations team; not visible to clients.
     pub summary: String,
-    /// The operators that have it.
+    /// Operators that offer the profile.
     pub offered_by: BTreeSet<OperatorId>,
-    /// What it is.
+    /// The CAMARA description of the profile.
     pub quality: Arc<QosProfile>,
 }
 
-/// Leave for one client to do one thing. Only [`Access::authorize`] makes one:
+/// Proof that a client is authorized for one operation. Only [`Access::authorize`] and
+/// [`Access::authorize_scope`] create one:
 ///
 /// ```compile_fail
 /// # use std::sync::Arc;
-/// # use qod_gateway::{access::{Grant, Terms}, identity::Client};
-/// fn forge(client: Client, terms: Arc<Terms>) -> Grant {
+/// # use qod_gateway::{access::{Grant, Terms}, identity::AuthenticatedClient};
+/// fn forge(client: AuthenticatedClient, terms: Arc<Terms>) -> Grant {
 ///     Grant { client, terms }
 /// }
 /// ```
 #[derive(Debug)]
 pub struct Grant {
-    client: Client,
+    client: AuthenticatedClient,
     terms: Arc<Terms>,
 }
 
-/// Why a client may not.
+/// Why a request is forbidden.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Forbidden {
-    /// The token lacks the scope.
-    #[error("`{operation}` needs the scope `{needed}`")]
+pub enum AccessDenied {
+    /// The token lacks the required scope.
+    #[error("`{operation}` requires the scope `{needed}`")]
     Scope {
-        /// What was asked.
+        /// The requested operation.
         operation: &'static str,
-        /// A scope that would do.
+        /// A scope that would be sufficient.
         needed: Arc<str>,
     },
-    /// There are no terms with this client.
-    #[error("the client is not registered here")]
-    Stranger,
-    /// It calls from elsewhere.
+    /// The client has no configured terms.
+    #[error("the client is not registered")]
+    UnknownClient,
+    /// The source address is not in the client's networks.
     #[error("the client's terms do not allow calls from this address")]
     Network,
-    /// The terms do not name the dialect.
+    /// The terms do not allow the dialect.
     #[error("the client's terms do not allow this API release")]
     Dialect,
-    /// The terms do not name the operator.
+    /// The terms do not allow the operator.
     #[error("the client's terms do not allow this operator")]
     Operator,
-    /// The terms do not name the profile.
+    /// The terms do not allow the profile.
     #[error("the client's terms do not allow this QoS profile")]
     Profile,
-    /// The profile is known, but not offered at the moment.
-    #[error("this QoS profile is not offered at the moment")]
+    /// The profile is inactive.
+    #[error("this QoS profile is inactive")]
     ProfileInactive,
-    /// The session would be shorter or longer than the profile and the terms allow.
-    #[error("a session with this QoS profile may last from {min_s} to {max_s} s")]
+    /// The duration is outside the range that the profile and the terms allow.
+    #[error("expected a duration of {min_s} to {max_s} seconds for this QoS profile")]
     Duration {
-        /// The shortest that they allow, in seconds.
+        /// Minimum duration, in seconds.
         min_s: u32,
-        /// The longest that they allow, in seconds.
+        /// Maximum duration, in seconds.
         max_s: u32,
     },
 }
 
 impl Access {
-    /// Asks every token for a scope by this rule, and holds each client to its terms.
+    /// Creates an authorizer from the scope rule and the terms of each client.
     pub fn new(rule: &ScopeRule, clients: HashMap<ClientId, Arc<Terms>>) -> Self {
-        let party = |terms: Arc<Terms>| {
-            let own = |purposes: &Vec<String>| {
+        let client_access = |terms: Arc<Terms>| {
+            let own_scopes = |purposes: &Vec<String>| {
                 Scopes::new(&ScopeRule { purposes: purposes.clone(), ..rule.clone() })
             };
-            Party { scopes: terms.purposes.as_ref().map(own), terms }
+            ClientAccess { scopes: terms.purposes.as_ref().map(own_scopes), terms }
         };
-        let clients = clients.into_iter().map(|(id, terms)| (id, party(terms))).collect();
+        let clients = clients.into_iter().map(|(id, terms)| (id, client_access(terms))).collect();
         Self { scopes: Scopes::new(rule), clients }
     }
 
-    /// The terms of a client, if there are any.
+    /// Returns the terms of a client.
     pub fn terms(&self, client: &ClientId) -> Option<&Terms> {
-        self.clients.get(client).map(|party| &*party.terms)
+        self.clients.get(client).map(|access| &*access.terms)
     }
 
-    /// Gives a client leave for an operation, which it calls for from an address.
+    /// Authorizes a client for an operation. `source` is the client's address, if known.
     pub fn authorize(
         &self,
-        client: Client,
+        client: AuthenticatedClient,
         operation: Operation,
-        from: Option<IpAddr>,
-    ) -> Result<Grant, Forbidden> {
-        let party = self.clients.get(client.id());
-        let scopes = party.and_then(|party| party.scopes.as_ref()).unwrap_or(&self.scopes);
+        source: Option<IpAddr>,
+    ) -> Result<Grant, AccessDenied> {
+        let access = self.clients.get(client.id());
+        let scopes = access.and_then(|access| access.scopes.as_ref()).unwrap_or(&self.scopes);
         if let Err(needed) = scopes.check(client.scopes(), operation) {
-            return Err(Forbidden::Scope { operation: operation.name(), needed });
+            return Err(AccessDenied::Scope { operation: operation.name(), needed });
         }
-        Self::admit(client, party, from)
+        Self::issue_grant(client, access, source)
     }
 
-    /// Gives a client leave for what is of no dialect, and has a scope of its own.
+    /// Authorizes a client for an operation that belongs to no dialect and has its own scope.
     pub fn authorize_scope(
         &self,
-        client: Client,
+        client: AuthenticatedClient,
         operation: &'static str,
         needed: &Arc<str>,
-        from: Option<IpAddr>,
-    ) -> Result<Grant, Forbidden> {
+        source: Option<IpAddr>,
+    ) -> Result<Grant, AccessDenied> {
         if !client.scopes().iter().any(|scope| **scope == **needed) {
-            return Err(Forbidden::Scope { operation, needed: Arc::clone(needed) });
+            return Err(AccessDenied::Scope { operation, needed: Arc::clone(needed) });
         }
-        let party = self.clients.get(client.id());
-        Self::admit(client, party, from)
+        let access = self.clients.get(client.id());
+        Self::issue_grant(client, access, source)
     }
 
-    fn admit(
-        client: Client,
-        party: Option<&Party>,
-        from: Option<IpAddr>,
-    ) -> Result<Grant, Forbidden> {
-        let terms = Arc::clone(&party.ok_or(Forbidden::Stranger)?.terms);
-        if !terms.allow_calls_from(from) {
-            return Err(Forbidden::Network);
+    fn issue_grant(
+        client: AuthenticatedClient,
+        access: Option<&ClientAccess>,
+        source: Option<IpAddr>,
+    ) -> Result<Grant, AccessDenied> {
+        let terms = Arc::clone(&access.ok_or(AccessDenied::UnknownClient)?.terms);
+        if !terms.allows_source(source) {
+            return Err(AccessDenied::Network);
         }
         Ok(Grant { client, terms })
     }
 }
 
 impl Terms {
-    /// Terms that forbid nothing but what lasts longer, or is more, than these say.
+    /// Creates terms without restrictions except the given duration and session limits.
     pub fn open(duration_s_max: u32, sessions_max: u32, catalogue: Arc<Catalogue>) -> Self {
         Self {
             operators: None,
@@ -208,118 +209,127 @@ impl Terms {
         }
     }
 
-    /// May calls come from this address? One that nobody knows is in no network.
-    pub fn allow_calls_from(&self, address: Option<IpAddr>) -> bool {
+    /// Returns whether calls from this address are allowed. An unknown address is in no network.
+    pub fn allows_source(&self, address: Option<IpAddr>) -> bool {
         self.source_networks.as_ref().is_none_or(|networks| {
             address.is_some_and(|address| networks.iter().any(|net| net.contains(&address)))
         })
     }
 
-    fn allow(&self, operator: &OperatorId) -> bool {
+    fn allows_operator(&self, operator: &OperatorId) -> bool {
         self.operators.as_ref().is_none_or(|allowed| allowed.contains(operator))
     }
 
-    /// What [`Grant::reaches`] says of these terms.
-    pub fn reach(&self, operator: &OperatorId) -> Result<(), Forbidden> {
-        if self.allow(operator) { Ok(()) } else { Err(Forbidden::Operator) }
+    /// See [`Grant::check_operator`].
+    pub fn check_operator(&self, operator: &OperatorId) -> Result<(), AccessDenied> {
+        if self.allows_operator(operator) { Ok(()) } else { Err(AccessDenied::Operator) }
     }
 
-    /// What [`Grant::speaks`] says of these terms.
-    pub fn allow_dialect(&self, dialect: &str) -> Result<(), Forbidden> {
+    /// See [`Grant::check_dialect`].
+    pub fn check_dialect(&self, dialect: &str) -> Result<(), AccessDenied> {
         let allowed = self.dialects.as_ref();
         if allowed.is_none_or(|allowed| allowed.contains(dialect)) {
             return Ok(());
         }
-        Err(Forbidden::Dialect)
+        Err(AccessDenied::Dialect)
     }
 
-    /// What [`Grant::duration_s_max`] says of these terms.
+    /// See [`Grant::duration_s_max`].
     pub fn duration_s_max(&self, qos_profile: &str) -> u32 {
-        let of_profile = self.catalogue.get(qos_profile);
-        let of_profile = of_profile.map(|profile| profile.quality.duration_s_max);
-        of_profile.map_or(self.duration_s_max, |max_s| max_s.min(self.duration_s_max))
+        let profile = self.catalogue.get(qos_profile);
+        let profile_max = profile.map(|profile| profile.quality.duration_s_max);
+        profile_max.map_or(self.duration_s_max, |max_s| max_s.min(self.duration_s_max))
     }
 
-    /// What [`Grant::permits`] says of these terms.
-    pub fn permit(&self, operator: &OperatorId, wanted: &CreateSession) -> Result<(), Forbidden> {
-        self.reach(operator)?;
+    /// See [`Grant::check_request`].
+    pub fn check_request(
+        &self,
+        operator: &OperatorId,
+        request: &CreateRequest,
+    ) -> Result<(), AccessDenied> {
+        self.check_operator(operator)?;
         let Self { qos_profiles, catalogue, .. } = self;
-        if qos_profiles.as_ref().is_some_and(|allowed| !allowed.contains(&wanted.qos_profile)) {
-            return Err(Forbidden::Profile);
+        if qos_profiles.as_ref().is_some_and(|allowed| !allowed.contains(&request.qos_profile)) {
+            return Err(AccessDenied::Profile);
         }
         let mut min_s = 1;
-        if let Some(profile) = catalogue.get(&wanted.qos_profile) {
+        if let Some(profile) = catalogue.get(&request.qos_profile) {
             if profile.quality.status == ProfileStatus::Inactive {
-                return Err(Forbidden::ProfileInactive);
+                return Err(AccessDenied::ProfileInactive);
             }
             min_s = profile.quality.duration_s_min;
         }
-        let max_s = self.duration_s_max(&wanted.qos_profile);
-        if (min_s..=max_s).contains(&wanted.duration_s) {
+        let max_s = self.duration_s_max(&request.qos_profile);
+        if (min_s..=max_s).contains(&request.duration_s) {
             Ok(())
         } else {
-            Err(Forbidden::Duration { min_s, max_s })
+            Err(AccessDenied::Duration { min_s, max_s })
         }
     }
 }
 
 impl Grant {
-    /// Whose leave it is.
-    pub fn client(&self) -> &Client {
+    /// Returns the authorized client.
+    pub fn client(&self) -> &AuthenticatedClient {
         &self.client
     }
 
-    /// What it allows.
+    /// Returns the client's terms.
     pub fn terms(&self) -> &Terms {
         &self.terms
     }
 
-    /// Do the terms allow what is spoken?
-    pub fn speaks(&self, dialect: &str) -> Result<(), Forbidden> {
-        self.terms.allow_dialect(dialect)
+    /// Checks that the terms allow the dialect.
+    pub fn check_dialect(&self, dialect: &str) -> Result<(), AccessDenied> {
+        self.terms.check_dialect(dialect)
     }
 
-    /// Is it for simulated operators only?
+    /// Returns whether the client may use simulated operators only.
     pub fn is_mock(&self) -> bool {
         self.terms.mock || self.client.is_mock()
     }
 
-    /// Do the terms allow this operator?
-    pub fn reaches(&self, operator: &OperatorId) -> Result<(), Forbidden> {
-        self.terms.reach(operator)
+    /// Checks that the terms allow the operator.
+    pub fn check_operator(&self, operator: &OperatorId) -> Result<(), AccessDenied> {
+        self.terms.check_operator(operator)
     }
 
-    /// The profiles that the client may know of and asks for: those that its terms allow, and that
-    /// this operator has; or, without one, any that it may reach. Sorted by name.
+    /// Returns the profiles that match the query, that the terms allow, and that `operator` offers
+    /// (without an operator: any operator that the terms allow). Sorted by name.
     pub fn profiles(
         &self,
         query: &ProfileQuery,
         operator: Option<&OperatorId>,
     ) -> Vec<Arc<QosProfile>> {
         let Terms { qos_profiles, catalogue, .. } = self.terms();
-        let named = |name: &String| qos_profiles.as_ref().is_none_or(|all| all.contains(name));
-        let offered = |profile: &Profile| {
-            let mut by = profile.offered_by.iter().filter(|by| self.terms.allow(by));
-            by.any(|by| operator.is_none_or(|operator| operator == by))
+        let is_allowed = |name: &String| qos_profiles.as_ref().is_none_or(|all| all.contains(name));
+        let is_offered = |profile: &Profile| {
+            let mut offering =
+                profile.offered_by.iter().filter(|id| self.terms.allows_operator(id));
+            offering.any(|id| operator.is_none_or(|operator| operator == id))
         };
         catalogue
             .iter()
-            .filter(|(name, profile)| named(name) && offered(profile))
+            .filter(|(name, profile)| is_allowed(name) && is_offered(profile))
             .map(|(_, profile)| &profile.quality)
-            .filter(|quality| quality.answers(query))
+            .filter(|quality| quality.matches(query))
             .cloned()
             .collect()
     }
 
-    /// How long a session of this profile may be in all, in seconds.
+    /// Returns the maximum total duration of a session with this profile, in seconds.
     pub fn duration_s_max(&self, qos_profile: &str) -> u32 {
         self.terms.duration_s_max(qos_profile)
     }
 
-    /// Do the terms reach as far as this wish? Its profile is still by our name; one that the
-    /// catalogue does not know is left for the operator's names to refuse.
-    pub fn permits(&self, operator: &OperatorId, wanted: &CreateSession) -> Result<(), Forbidden> {
-        self.terms.permit(operator, wanted)
+    /// Checks a create request against the terms. The profile has the gateway's name. A profile
+    /// that is not in the catalogue is rejected later, when it is mapped to the operator's name.
+    pub fn check_request(
+        &self,
+        operator: &OperatorId,
+        request: &CreateRequest,
+    ) -> Result<(), AccessDenied> {
+        self.terms.check_request(operator, request)
     }
 }
 

@@ -1,62 +1,102 @@
-//! One line for each decision: who asked what, what was decided, and why. No line ever carries a
-//! phone number, an address or a token.
+//! Audit records: one log line for each decision, with the client, the operation, the outcome and its
+//! cause. A record never contains a phone number, a device address or a token.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use crate::qod::{ClientId, Kind, OperatorId, SessionId};
+use http::Method;
 
-/// What is told of one request.
+use crate::qod::{ClientId, OperatorId, ProblemKind, SessionId};
+
+/// The audit record of one request. Fields that are not known are left out of the line.
 #[derive(Debug, Default)]
-pub struct Entry {
-    /// Who asked, once that is known.
+pub struct AuditRecord {
+    /// The HTTP method.
+    pub method: Option<Method>,
+    /// The path template of the operation, such as `/sessions/{sessionId}`; never the path itself,
+    /// which contains ids. `None` if the request matches no operation.
+    pub route: Option<&'static str>,
+    /// The caller's IP address: the peer of the connection, or the address that a trusted proxy
+    /// reports. It is the address of a client application, not of a device.
+    pub source: Option<IpAddr>,
+    /// The client; `None` until it is authenticated.
     pub client: Option<ClientId>,
-    /// In which dialect.
+    /// The dialect of the response.
     pub dialect: Option<&'static str>,
-    /// What.
+    /// The operation.
     pub operation: Option<&'static str>,
-    /// Of which operator, once that is known.
+    /// The operator; `None` until it is resolved.
     pub operator: Option<OperatorId>,
-    /// Of which session.
+    /// The session.
     pub session: Option<SessionId>,
-    /// The status that was answered.
+    /// The HTTP status of the response.
     pub status: u16,
-    /// Why not.
-    pub refused: Option<Kind>,
-    /// What the log is told, and the caller is not.
-    pub cause: Option<String>,
-    /// Which reading of the policies was followed.
+    /// The kind of the rejection, as in the label `reason` of the metrics; `None` if the request was
+    /// granted.
+    pub reason: Option<ProblemKind>,
+    /// The stable code of the cause, `snake_case`. `docs/reference/logs.md` lists all codes.
+    pub cause: Option<&'static str>,
+    /// The cause in words. It may contain more than the response does, and its wording may change.
+    pub error: Option<String>,
+    /// The time from the complete request to its response. Written as `duration_ms`: milliseconds
+    /// as a decimal number, rounded to a microsecond.
+    pub duration: Duration,
+    /// The version of the policy snapshot that was applied.
     pub policy: Option<Arc<str>>,
-    /// The request's `x-correlator`.
+    /// The correlator of the request (`x-correlator`).
     pub correlator: Option<String>,
 }
 
-impl Entry {
-    /// Writes the line.
+impl AuditRecord {
+    /// Writes the record to the log.
     pub fn write(&self) {
         tracing::info!(
             target: "audit",
+            event = "request_decided",
+            method = self.method.as_ref().map(Method::as_str),
+            route = self.route,
+            source = self.source.map(tracing::field::display),
             client = self.client.as_ref().map(|client| &*client.0),
             dialect = self.dialect,
             operation = self.operation,
             operator = self.operator.as_ref().map(|operator| &*operator.0),
             session = self.session.map(|id| id.to_string()),
             status = self.status,
-            refused = self.refused.map(Kind::name),
+            reason = self.reason.map(ProblemKind::name),
             cause = self.cause,
+            error = self.error,
+            duration_ms = milliseconds(self.duration),
             policy = self.policy.as_deref(),
             correlator = self.correlator,
-            "decided"
+            "request decided"
         );
     }
 }
 
-/// Writes down that a person has released a session of which nobody knows whether it exists.
-pub fn forgotten(client: &ClientId, operator: &OperatorId, session: SessionId) {
+/// Writes the audit record of an administrator who removed an in-doubt session from the ledger.
+pub fn write_session_forgotten(client: &ClientId, operator: &OperatorId, session: SessionId) {
     tracing::warn!(
         target: "audit",
+        event = "session_forgotten",
         client = &*client.0,
         operator = &*operator.0,
         session = session.to_string(),
-        "forgotten by hand"
+        "in-doubt session removed by an administrator"
     );
+}
+
+// Rounded to a microsecond.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn duration_is_rounded_to_a_microsecond() {
+        assert_eq!(milliseconds(Duration::from_nanos(1_234_567)).to_string(), "1.235");
+        assert_eq!(milliseconds(Duration::from_secs(2)).to_string(), "2000");
+        assert_eq!(milliseconds(Duration::ZERO).to_string(), "0");
+    }
 }

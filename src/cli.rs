@@ -1,4 +1,4 @@
-//! The command line. The only place that speaks to a person at a terminal.
+//! The command line: subcommands, options and the log setup. Only this module writes to the terminal.
 
 use std::{fs::File, net::SocketAddr, os::fd::AsFd, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     clock::Clock,
     dialect::{Descriptors, Dialects},
-    gateway::unread,
+    gateway::describe_schema_errors,
     metrics::Metrics,
     outbound::{Caller, Outbound},
 };
@@ -29,59 +29,60 @@ mod terminal;
 /// A policy-enforcing gateway in front of operators' CAMARA Quality on Demand APIs.
 #[derive(Parser)]
 #[command(version, about)]
-struct Arguments {
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve clients, as the policies say
+    /// Run the gateway
     Serve {
-        /// The folder of policies
+        /// Policy folder
         #[arg(long, value_name = "DIR", default_value = "policies")]
         policies: PathBuf,
-        /// Take the listeners over from the process that is running
+        /// Take over the listeners of the running process (upgrade without downtime)
         #[arg(long)]
         upgrade: bool,
-        /// Where a running process hands its listeners over
+        /// Unix socket through which the running process passes its listeners
         #[arg(long, value_name = "PATH", default_value = "/tmp/qod-gateway-upgrade.sock")]
         upgrade_socket: PathBuf,
     },
-    /// Read a folder of policies and say all that is wrong with it, and what is hardly meant; run the
-    /// tests beside it
-    Check(check::Arguments),
-    /// Say what would become of a request, step by step; nothing is touched, and no operator called
-    Explain(explain::Arguments),
-    /// Have a running gateway read its policies anew; what cannot be followed changes nothing
+    /// Validate a policy folder: report errors and warnings, run its tests
+    Check(check::CheckArgs),
+    /// Show step by step how a request would be handled, without sending it
+    Explain(explain::ExplainArgs),
+    /// Reload the policies of a running gateway; invalid policies are not applied
     Reload {
-        /// The folder of the gateway's policies
+        /// Policy folder of the gateway
         #[arg(value_name = "DIR", default_value = "policies")]
         policies: PathBuf,
     },
-    /// Show the JSON Schema of a policy file, for editors
+    /// Print the JSON Schema of a policy file, for use in an editor
     Schema {
-        /// The file: gateway, operators, routes, clients, profiles, dialects or tests
+        /// Policy file: gateway, operators, routes, clients, profiles, dialects or tests
         #[arg(value_name = "FILE")]
         file: String,
     },
-    /// Make one table of routes out of CSV files, for `tables` in routes.yaml
-    CompileRoutes(compile_routes::Arguments),
-    /// Look at the sessions that a gateway holds
-    Sessions(sessions::Arguments),
-    /// Look at what clients have not heard yet of their sessions
-    Notifications(notifications::Arguments),
-    /// Be an operator, for trying things out: real sessions, real expiry, no network behind them
-    SimulateOperator(simulate::Arguments),
-    /// Show all of it at once: three simulated operators, the gateway, and a tour with real HTTP
-    Demo(demo::Arguments),
+    /// Compile CSV files into one routing table, for `tables` in routes.yaml
+    CompileRoutes(compile_routes::CompileRoutesArgs),
+    /// List, show, export or release the sessions in the ledger
+    Sessions(sessions::SessionsArgs),
+    /// List, retry or drop undelivered notifications
+    Notifications(notifications::NotificationsArgs),
+    /// Run a simulated operator: sessions are created and expire, but no network is behind them
+    SimulateOperator(simulate::SimulateArgs),
+    /// Run a demo: the gateway, three simulated operators and a tour over HTTP
+    Demo(demo::DemoArgs),
 }
 
-/// Runs the command that the arguments name.
+/// Runs the subcommand given on the command line.
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Cli::parse();
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
-        return terminal::fail("a TLS library was chosen already");
+        return terminal::fail(
+            "failed to install the TLS provider: another one is already installed",
+        );
     }
     let quiet = matches!(
         arguments.command,
@@ -94,13 +95,13 @@ pub fn run() -> ExitCode {
             | Command::Sessions(_)
             | Command::Notifications(_)
     );
-    // What pingora's connectors say of a connection is an outcome of the call that wanted it.
+    // Errors of pingora's connectors are also returned to the code that made the call.
     start_log(if quiet {
         "error,pingora_core::connectors=off"
     } else {
         "info,pingora=warn,pingora_core=warn,pingora_core::connectors=off"
     });
-    let done = match arguments.command {
+    let result = match arguments.command {
         Command::Serve { policies, upgrade, upgrade_socket } => {
             serve::run(&policies, upgrade, upgrade_socket)
         }
@@ -114,17 +115,18 @@ pub fn run() -> ExitCode {
         Command::SimulateOperator(arguments) => simulate::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     };
-    done.unwrap_or_else(|message| terminal::fail(&message))
+    result.unwrap_or_else(|message| terminal::fail(&message))
 }
 
-/// Structured lines on standard error; `RUST_LOG` says which.
+/// Writes JSON log lines to standard error. `RUST_LOG` selects levels and modules.
 fn start_log(default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let log = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter);
-    // A line is one write, which the system does not mix with others; the library's own handle would
-    // let one thread write at a time, and the others sleep. A second start would fail; there is none.
+    // Each line is one `write`, which the system does not interleave with others. The standard
+    // library's handle has a lock, on which other threads would block. `try_init` fails only on a
+    // second call, and there is none.
     let _ = match std::io::stderr().as_fd().try_clone_to_owned() {
-        Ok(own) => log.with_writer(Arc::new(File::from(own))).try_init(),
+        Ok(file) => log.with_writer(Arc::new(File::from(file))).try_init(),
         Err(_) => log.with_writer(std::io::stderr).try_init(),
     };
 }
@@ -134,13 +136,18 @@ fn caller() -> Result<Caller, String> {
     Ok(Caller { outbound: Outbound::new(), clock: Clock::system(), metrics })
 }
 
-fn load_dialects(schemas: &std::path::Path, of: &Descriptors) -> Result<Arc<Dialects>, String> {
-    Dialects::load_all(schemas, of).map(Arc::new).map_err(|faults| unread(schemas, &faults))
+fn load_dialects(
+    schemas: &std::path::Path,
+    descriptors: &Descriptors,
+) -> Result<Arc<Dialects>, String> {
+    Dialects::load_all(schemas, descriptors)
+        .map(Arc::new)
+        .map_err(|errors| describe_schema_errors(schemas, &errors))
 }
 
-/// Is the address free? Pingora would end the process over one that is not, with less to say.
+/// Returns an error if the address cannot be bound. Pingora would exit without naming the cause.
 fn probe(address: SocketAddr) -> Result<(), String> {
     std::net::TcpListener::bind(address)
         .map(drop)
-        .map_err(|error| format!("{address} cannot be listened on: {error}"))
+        .map_err(|error| format!("failed to listen on {address}: {error}"))
 }

@@ -1,4 +1,5 @@
-//! What time it is. Nobody else asks the machine: a test sets the time by hand.
+//! The clock: wall-clock and monotonic time. All other code reads the time here, so that tests can
+//! set it.
 
 use std::{
     ops::Add,
@@ -11,38 +12,39 @@ use std::{
 
 use crate::qod::Moment;
 
-/// A clock.
+/// The system clock, or a fixed clock for tests. Clones share the same time.
 #[derive(Clone, Debug)]
-pub struct Clock(Source);
+pub struct Clock(ClockSource);
 
 #[derive(Clone, Debug)]
-enum Source {
+enum ClockSource {
     System { started: Instant },
-    Fixed(Arc<Hands>),
+    Fixed(Arc<FixedTime>),
 }
 
-// The two hands of a fixed clock, in milliseconds.
+// The time of a fixed clock, in milliseconds.
 #[derive(Debug)]
-struct Hands {
+struct FixedTime {
     wall: AtomicU64,
-    steady: AtomicU64,
+    monotonic: AtomicU64,
 }
 
-/// Since when the machine runs: what outlives a process, and no correction of the wall clock moves.
+/// The uptime of the machine. It survives a restart of the process, and a correction of the wall
+/// clock does not change it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uptime {
-    /// Which start of the machine it is.
-    pub boot: String,
-    /// How long ago that was.
-    pub since: Duration,
+    /// The identifier of the current boot of the machine.
+    pub boot_id: String,
+    /// The time since that boot.
+    pub elapsed: Duration,
 }
 
-/// A point on the clock's steady hand, which no correction of the wall clock moves.
+/// A point in monotonic time. A correction of the wall clock does not change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tick(Duration);
 
 impl Tick {
-    /// How long after `earlier` this is; nothing, if it is before.
+    /// The time from `earlier` to this tick; zero if this tick is before `earlier`.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
@@ -57,74 +59,74 @@ impl Add<Duration> for Tick {
 }
 
 impl Clock {
-    /// The machine's clock.
-    #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
+    /// The system clock.
+    #[expect(clippy::disallowed_methods, reason = "the only place that reads the system clock")]
     pub fn system() -> Self {
-        Self(Source::System { started: Instant::now() })
+        Self(ClockSource::System { started: Instant::now() })
     }
 
-    /// A clock that stands still until [`Clock::advance`].
+    /// A clock that does not move until [`Clock::advance`] is called.
     pub fn fixed(at: Moment) -> Self {
-        let hand = || AtomicU64::new(at.unix_ms());
-        Self(Source::Fixed(Arc::new(Hands { wall: hand(), steady: hand() })))
+        let start = || AtomicU64::new(at.unix_ms());
+        Self(ClockSource::Fixed(Arc::new(FixedTime { wall: start(), monotonic: start() })))
     }
 
-    /// Moves a fixed clock forward; the machine's clock goes on by itself.
+    /// Moves a fixed clock forward. It has no effect on the system clock.
     pub fn advance(&self, by: Duration) {
-        if let Source::Fixed(hands) = &self.0 {
+        if let ClockSource::Fixed(fixed) = &self.0 {
             let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
-            hands.wall.fetch_add(by, Ordering::SeqCst);
-            hands.steady.fetch_add(by, Ordering::SeqCst);
+            fixed.wall.fetch_add(by, Ordering::SeqCst);
+            fixed.monotonic.fetch_add(by, Ordering::SeqCst);
         }
     }
 
-    /// Sets the time of day of a fixed clock, as somebody might correct the machine's.
+    /// Sets the wall-clock time of a fixed clock. Monotonic time does not change.
     pub fn set(&self, now: Moment) {
-        if let Source::Fixed(hands) = &self.0 {
-            hands.wall.store(now.unix_ms(), Ordering::SeqCst);
+        if let ClockSource::Fixed(fixed) = &self.0 {
+            fixed.wall.store(now.unix_ms(), Ordering::SeqCst);
         }
     }
 
-    /// The time of day.
-    #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
+    /// The wall-clock time.
+    #[expect(clippy::disallowed_methods, reason = "the only place that reads the system clock")]
     pub fn now(&self) -> Moment {
         match &self.0 {
-            Source::System { .. } => {
+            ClockSource::System { .. } => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
                 Moment::from_unix_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
             }
-            Source::Fixed(hands) => Moment::from_unix_ms(hands.wall.load(Ordering::SeqCst)),
+            ClockSource::Fixed(fixed) => Moment::from_unix_ms(fixed.wall.load(Ordering::SeqCst)),
         }
     }
 
-    /// Since when the machine runs; nothing, if it does not tell.
+    /// The uptime of the machine; `None` if `/proc` does not provide it.
     pub fn uptime(&self) -> Option<Uptime> {
         match &self.0 {
-            Source::System { .. } => {
+            ClockSource::System { .. } => {
                 let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
                 let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
                 let seconds: f64 = uptime.split_whitespace().next()?.parse().ok()?;
                 let since = Duration::try_from_secs_f64(seconds).ok()?;
-                Some(Uptime { boot: boot.trim().to_owned(), since })
+                Some(Uptime { boot_id: boot.trim().to_owned(), elapsed: since })
             }
-            Source::Fixed(hands) => {
-                let since = Duration::from_millis(hands.steady.load(Ordering::SeqCst));
-                Some(Uptime { boot: "fixed".to_owned(), since })
+            ClockSource::Fixed(fixed) => {
+                let since = Duration::from_millis(fixed.monotonic.load(Ordering::SeqCst));
+                Some(Uptime { boot_id: "fixed".to_owned(), elapsed: since })
             }
         }
     }
 
-    /// The steady hand: for measuring, and for deadlines.
+    /// The monotonic time, for durations and deadlines.
     pub fn tick(&self) -> Tick {
         match &self.0 {
-            Source::System { started } => Tick(started.elapsed()),
-            Source::Fixed(hands) => {
-                Tick(Duration::from_millis(hands.steady.load(Ordering::SeqCst)))
+            ClockSource::System { started } => Tick(started.elapsed()),
+            ClockSource::Fixed(fixed) => {
+                Tick(Duration::from_millis(fixed.monotonic.load(Ordering::SeqCst)))
             }
         }
     }
 
-    /// How long ago a tick was.
+    /// The time since a tick.
     pub fn elapsed(&self, since: Tick) -> Duration {
         self.tick().since(since)
     }

@@ -1,99 +1,98 @@
-//! How the gateway proves itself to those that it calls: what each call shows, and where that comes
-//! from.
+//! Credentials for outgoing calls: how the gateway authenticates to operators, finders and imports.
 //!
-//! An access token is fixed, or fetched from the peer's own token endpoint; a proof of possession
-//! is fixed, or signed anew over each call; further fields are whatever an operator's API gateway wants. All of
-//! it can be changed in its files while the gateway runs.
+//! An access token is fixed or fetched from the peer's token endpoint. A proof of possession is
+//! fixed or signed for each call. Additional header fields can be configured for an operator's API
+//! gateway. All secrets are reloaded when their files change.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, header};
 
 use crate::{
-    kept::{Kept, LOOK_EVERY},
     metrics::Metrics,
-    outbound::{Caller, sensitive},
+    outbound::{Caller, sensitive_header},
     qod::{FinderId, OperatorId, Secret},
+    reloadable::{FILE_CHECK_INTERVAL, Reloadable},
 };
 
 mod key;
 mod oauth2;
-mod proof;
+mod proof_of_possession;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
 pub use self::{
     key::SigningKey,
-    oauth2::{Assertion, Method, OAuth2},
-    proof::Signed,
+    oauth2::{Assertion, OAuth2Client, TokenAuthMethod},
+    proof_of_possession::SignedParts,
 };
 use self::{
-    proof::proof_of,
-    tokens::{Token, Tokens},
+    proof_of_possession::sign_proof,
+    tokens::{AccessToken, TokenSource},
 };
 
-/// Who is called.
+/// Identifies the called peer.
 #[derive(Clone, Debug)]
-pub enum Peer {
+pub enum PeerId {
     /// An operator.
     Operator(OperatorId),
-    /// One who knows which operator serves a device.
+    /// A finder, which returns the operator of a device.
     Finder(FinderId),
-    /// One whose rules are imported, by the URL of these.
+    /// An import source, by the URL of its rules.
     Import(Arc<str>),
 }
 
-/// What is shown to a peer.
+/// The credentials sent to a peer.
 #[derive(Debug, Default)]
 pub struct Settings {
-    /// In `Authorization`.
+    /// Value of the `Authorization` header.
     pub authorization: Authorization,
-    /// In the dialect's proof header (`X-Authorization`), where it has one.
-    pub proof: Proof,
-    /// In further fields, none of which is one that a call has anyway.
-    pub headers: Vec<(HeaderName, Kept<HeaderValue>)>,
+    /// Value of the dialect's proof header (`X-Authorization`), if the dialect has one.
+    pub proof: ProofSource,
+    /// Additional header fields. None of them is a field that a call sets itself.
+    pub headers: Vec<(HeaderName, Reloadable<HeaderValue>)>,
 }
 
-/// What is shown in `Authorization`.
+/// The source of the `Authorization` header.
 #[derive(Debug, Default)]
 pub enum Authorization {
-    /// Nothing.
+    /// No header.
     #[default]
     Nothing,
-    /// This, whole.
-    Fixed(Kept<HeaderValue>),
-    /// A token that is fetched when it is needed.
-    OAuth2(Box<OAuth2>),
+    /// A fixed header value.
+    Fixed(Reloadable<HeaderValue>),
+    /// An access token fetched on demand.
+    OAuth2(Box<OAuth2Client>),
 }
 
-/// What is shown in the proof header.
+/// The source of the proof header.
 #[derive(Debug, Default)]
-pub enum Proof {
-    /// Nothing.
+pub enum ProofSource {
+    /// No header.
     #[default]
     Nothing,
-    /// This, each time.
-    Fixed(Kept<HeaderValue>),
-    /// A proof of possession over each call, and over the call to the token endpoint.
-    Signed(Arc<Kept<SigningKey>>),
+    /// A fixed header value.
+    Fixed(Reloadable<HeaderValue>),
+    /// A proof of possession signed for each call, including calls to the token endpoint.
+    Signed(Arc<Reloadable<SigningKey>>),
 }
 
-/// Why there is no access token, so that a peer is not called.
+/// Why no access token is available. The peer is not called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoToken {
-    /// Its token endpoint said no.
-    #[error("the token endpoint does not take the gateway's credentials")]
-    Refused,
-    /// It cannot be reached, or its answer is of no use.
-    #[error("the token endpoint grants no token")]
+pub enum TokenUnavailable {
+    /// The token endpoint rejected the gateway's credentials.
+    #[error("the token endpoint rejected the gateway's credentials")]
+    Rejected,
+    /// The token endpoint is unreachable or its response is invalid.
+    #[error("failed to fetch an access token")]
     Failed,
-    /// None came in time.
-    #[error("no access token came in time")]
-    Late,
+    /// The fetch did not complete in time.
+    #[error("timed out waiting for an access token")]
+    Timeout,
 }
 
-impl Peer {
+impl PeerId {
     fn operator(&self) -> Option<&str> {
         match self {
             Self::Operator(id) => Some(&id.0),
@@ -110,149 +109,163 @@ impl Peer {
 
     fn count_token(&self, metrics: &Metrics, outcome: &'static str) {
         match self {
-            Self::Operator(id) => metrics.operator_token_fetched(&id.0, outcome),
-            Self::Finder(id) => metrics.finder_token_fetched(&id.0, outcome),
-            // That there is none is counted where the rules are asked for.
+            Self::Operator(id) => metrics.record_operator_token_fetch(&id.0, outcome),
+            Self::Finder(id) => metrics.record_finder_token_fetch(&id.0, outcome),
+            // Counted as a failed poll of the import.
             Self::Import(_) => {}
         }
     }
 }
 
-impl NoToken {
-    /// Its name in the metrics.
+impl TokenUnavailable {
+    /// Returns the `outcome` label value for metrics.
     const fn name(self) -> &'static str {
         match self {
-            Self::Refused => "refused",
+            Self::Rejected => "rejected",
             Self::Failed => "failed",
-            Self::Late => "late",
+            Self::Timeout => "late",
         }
     }
 }
 
-/// Reads what is shown in `Authorization` as a bearer token.
+/// Builds an `Authorization` value from a bearer token.
 ///
 /// # Errors
-/// If it is not one line.
+/// If the secret is not a single line or is not a valid header value.
 pub fn bearer(secret: &Secret) -> Result<HeaderValue, String> {
     header_value("Bearer ", secret)
 }
 
-/// Reads what is shown as it stands.
+/// Builds a header value from the secret without changes.
 ///
 /// # Errors
-/// If it is not one line.
-pub fn as_it_stands(secret: &Secret) -> Result<HeaderValue, String> {
+/// If the secret is not a single line or is not a valid header value.
+pub fn verbatim(secret: &Secret) -> Result<HeaderValue, String> {
     header_value("", secret)
 }
 
 fn header_value(scheme: &str, secret: &Secret) -> Result<HeaderValue, String> {
-    let text = Secret::new(format!("{scheme}{}", secret.line()?.reveal()));
-    sensitive(text.reveal()).ok_or_else(|| "the secret cannot stand in a header".to_owned())
+    let text = Secret::new(format!("{scheme}{}", secret.single_line()?.reveal()));
+    sensitive_header(text.reveal())
+        .ok_or_else(|| "the secret is not a valid header value".to_owned())
 }
 
-/// What is shown to a peer, kept good.
+/// The credentials of one peer, with valid access tokens.
 pub struct Credentials {
-    authorization: Source,
-    proof: Option<(HeaderName, Proof)>,
-    headers: Vec<(HeaderName, Kept<HeaderValue>)>,
+    authorization: AuthorizationSource,
+    proof: Option<(HeaderName, ProofSource)>,
+    headers: Vec<(HeaderName, Reloadable<HeaderValue>)>,
 }
 
-enum Source {
+enum AuthorizationSource {
     Nothing,
-    Fixed(Kept<HeaderValue>),
-    Fetched(Arc<Tokens>),
+    Fixed(Reloadable<HeaderValue>),
+    Fetched(Arc<TokenSource>),
 }
 
-/// What one call shows in `Authorization`.
-pub struct Shown(Value);
+/// The `Authorization` value of one call.
+pub struct CallAuthorization(AuthorizationValue);
 
-enum Value {
+enum AuthorizationValue {
     Nothing,
     Fixed(Arc<HeaderValue>),
-    Fetched(Arc<Token>),
+    Fetched(Arc<AccessToken>),
 }
 
 impl Credentials {
-    /// `proof_header` is the dialect's; a fetch of a token may take as long as a call.
+    /// Creates the credentials of a peer. `proof_header` is the dialect's; `timeout` applies to a
+    /// token fetch.
     pub fn new(
         settings: Settings,
-        peer: Peer,
+        peer: PeerId,
         proof_header: Option<&'static str>,
         timeout: Duration,
     ) -> Self {
         let Settings { authorization, proof, headers } = settings;
         let proof_header = proof_header.map(HeaderName::from_static);
         let authorization = match authorization {
-            Authorization::Nothing => Source::Nothing,
-            Authorization::Fixed(value) => Source::Fixed(value),
+            Authorization::Nothing => AuthorizationSource::Nothing,
+            Authorization::Fixed(value) => AuthorizationSource::Fixed(value),
             Authorization::OAuth2(oauth2) => {
                 let key = match &proof {
-                    Proof::Signed(key) => proof_header.clone().zip(Some(Arc::clone(key))),
-                    Proof::Nothing | Proof::Fixed(_) => None,
+                    ProofSource::Signed(key) => proof_header.clone().zip(Some(Arc::clone(key))),
+                    ProofSource::Nothing | ProofSource::Fixed(_) => None,
                 };
-                Source::Fetched(Arc::new(Tokens::new(peer, *oauth2, key, timeout)))
+                AuthorizationSource::Fetched(Arc::new(TokenSource::new(
+                    peer, *oauth2, key, timeout,
+                )))
             }
         };
         Self { authorization, proof: proof_header.map(|name| (name, proof)), headers }
     }
 
-    /// What a call is to show in `Authorization`, waited for no longer than so long.
-    pub async fn authorize(&self, caller: &Caller, within: Duration) -> Result<Shown, NoToken> {
+    /// Returns the `Authorization` value for a call, waiting at most `within` for a token fetch.
+    pub async fn authorize(
+        &self,
+        caller: &Caller,
+        within: Duration,
+    ) -> Result<CallAuthorization, TokenUnavailable> {
         match &self.authorization {
-            Source::Nothing => Ok(Value::Nothing),
-            Source::Fixed(value) => {
-                Ok(Value::Fixed(value.current(&caller.clock, LOOK_EVERY).await))
+            AuthorizationSource::Nothing => Ok(AuthorizationValue::Nothing),
+            AuthorizationSource::Fixed(value) => Ok(AuthorizationValue::Fixed(
+                value.current(&caller.clock, FILE_CHECK_INTERVAL).await,
+            )),
+            AuthorizationSource::Fetched(tokens) => {
+                tokens.token(caller, within).await.map(AuthorizationValue::Fetched)
             }
-            Source::Fetched(tokens) => tokens.token(caller, within).await.map(Value::Fetched),
         }
-        .map(Shown)
+        .map(CallAuthorization)
     }
 
-    /// Puts all that a call shows into its header.
-    pub async fn put(
+    /// Appends all credentials of a call to its header fields.
+    pub async fn append_headers(
         &self,
-        shown: &Shown,
-        signed: &Signed<'_>,
+        authorization: &CallAuthorization,
+        signed: &SignedParts<'_>,
         caller: &Caller,
         header: &mut Vec<(HeaderName, HeaderValue)>,
-    ) -> Result<(), NoToken> {
-        let (clock, authorization) = (&caller.clock, shown.value());
+    ) -> Result<(), TokenUnavailable> {
+        let (clock, authorization) = (&caller.clock, authorization.value());
         if let Some(value) = authorization {
             header.push((header::AUTHORIZATION, value.clone()));
         }
         for (name, value) in &self.headers {
-            let value = value.current(clock, LOOK_EVERY).await;
+            let value = value.current(clock, FILE_CHECK_INTERVAL).await;
             header.push((name.clone(), HeaderValue::clone(&value)));
         }
         let Some((name, proof)) = &self.proof else { return Ok(()) };
         let value = match proof {
-            Proof::Nothing => return Ok(()),
-            Proof::Fixed(value) => HeaderValue::clone(&*value.current(clock, LOOK_EVERY).await),
-            Proof::Signed(key) => {
-                let key = key.current(clock, LOOK_EVERY).await;
-                proof_of(signed, authorization, &key, clock).ok_or(NoToken::Failed)?
+            ProofSource::Nothing => return Ok(()),
+            ProofSource::Fixed(value) => {
+                HeaderValue::clone(&*value.current(clock, FILE_CHECK_INTERVAL).await)
+            }
+            ProofSource::Signed(key) => {
+                let key = key.current(clock, FILE_CHECK_INTERVAL).await;
+                sign_proof(signed, authorization, &key, clock).ok_or(TokenUnavailable::Failed)?
             }
         };
         header.push((name.clone(), value));
         Ok(())
     }
 
-    /// The peer does not take what a call showed. Is it worth calling once more, with another
-    /// token?
-    pub fn reject(&self, shown: &Shown, caller: &Caller) -> bool {
-        match (&self.authorization, &shown.0) {
-            (Source::Fetched(tokens), Value::Fetched(token)) => tokens.reject(token, &caller.clock),
+    /// Invalidates the token that a call used, because the peer rejected it. Returns whether to
+    /// retry the call with another token.
+    pub fn invalidate(&self, authorization: &CallAuthorization, caller: &Caller) -> bool {
+        match (&self.authorization, &authorization.0) {
+            (AuthorizationSource::Fetched(tokens), AuthorizationValue::Fetched(token)) => {
+                tokens.invalidate(token, &caller.clock)
+            }
             _ => false,
         }
     }
 }
 
-impl Shown {
+impl CallAuthorization {
     fn value(&self) -> Option<&HeaderValue> {
         match &self.0 {
-            Value::Nothing => None,
-            Value::Fixed(value) => Some(value),
-            Value::Fetched(token) => Some(&token.authorization),
+            AuthorizationValue::Nothing => None,
+            AuthorizationValue::Fixed(value) => Some(value),
+            AuthorizationValue::Fetched(token) => Some(&token.authorization),
         }
     }
 }

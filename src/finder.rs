@@ -1,8 +1,9 @@
-//! Those who are asked which operator serves a device, because no route of ours says so: GSMA Open
-//! Gateway's Telco Finder, and its Network Id API where numbers are ported.
+//! Clients of operator lookup services, for devices that no route assigns to an operator: GSMA Open
+//! Gateway's Telco Finder, and the Network Id API for ported numbers.
 //!
-//! One device is asked about once for all who want to know, and the answer is remembered for a while.
-//! Nothing is ever guessed: when the one who is responsible cannot answer, nobody else's word is taken.
+//! Concurrent lookups of one device share one request, and answers are cached. The gateway never
+//! guesses: if the responsible finder is unavailable, the lookup fails and the next finder is not
+//! tried.
 
 use std::{
     collections::HashMap,
@@ -18,195 +19,203 @@ use tokio::sync::watch;
 
 use crate::{
     clock::Tick,
-    credentials::{self, Credentials, NoToken, Peer, Shown, Signed},
-    outbound::{Answered, Call, Caller, Endpoint, Sent, Trust, retry_after},
+    credentials::{self, CallAuthorization, Credentials, PeerId, SignedParts, TokenUnavailable},
+    outbound::{CallResult, Caller, Endpoint, OutboundCall, PeerResponse, Trust, retry_after},
     qod::{Device, FinderId, IdentifierKind, OperatorId},
-    route::{Ask, Found, NoOperator},
+    route::{LookupRequest, NoOperator, ResolvedOperator},
 };
 
-mod pause;
-mod question;
+mod backoff;
+mod query;
 #[cfg(test)]
 mod tests;
 
 use self::{
-    pause::Pause,
-    question::{Answer, Subject},
+    backoff::FinderBackoff,
+    query::{FinderAnswer, LookupSubject},
 };
 
-/// Who is asked, and how.
+/// The settings of one finder.
 #[derive(Debug)]
 pub struct Settings {
-    /// Our name for it.
+    /// The name of the finder in the policies.
     pub id: FinderId,
-    /// What it speaks.
+    /// The API of the finder.
     pub kind: Kind,
-    /// Where its API stands, base path included.
+    /// The URL of its API, base path included.
     pub endpoint: Endpoint,
-    /// What we show it.
+    /// The credentials that requests carry.
     pub credentials: credentials::Settings,
-    /// How long a question may take.
+    /// The timeout of a lookup.
     pub timeout: Duration,
-    /// How long an answer is good.
-    pub remember: Duration,
-    /// How long it is good that nobody serves a device.
-    pub remember_nothing: Duration,
-    /// As many answers are remembered.
-    pub entries_max: usize,
+    /// How long an answer that names an operator is cached.
+    pub cache_ttl: Duration,
+    /// How long an answer without an operator is cached.
+    pub negative_cache_ttl: Duration,
+    /// The maximum number of cached answers.
+    pub cache_entries_max: usize,
 }
 
-/// What a finder speaks.
+/// The API of a finder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Network Id: `POST …/resolve-network-id`, of numbers alone.
+    /// Network Id: `POST …/resolve-network-id`, for phone numbers only.
     NetworkId,
     /// Telco Finder: `POST …/search`.
-    TelcoFinder(Mode),
+    TelcoFinder(PortabilitySearchMode),
 }
 
 /// How a Telco Finder searches where numbers are ported (`portabilitySearchMode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// In what it knows itself.
+pub enum PortabilitySearchMode {
+    /// Searches the finder's own data only.
     Shallow,
-    /// Wherever it can; slow, and costly.
+    /// Searches all available sources; slow and costly.
     Deep,
 }
 
-/// One who is asked.
+/// A client of one finder, with its cache.
 pub struct Finder {
     settings: Settings,
     credentials: Credentials,
-    answers: sync::Cache<Key, (Answer, Tick)>,
-    keys: [RandomState; 2],
-    asking: Mutex<Asking>,
+    cache: sync::Cache<SubjectKey, (FinderAnswer, Tick)>,
+    hashers: [RandomState; 2],
+    state: Mutex<FinderState>,
 }
 
-/// All who are asked, and what the operators are called that they name.
+/// All finders, and the names that they use for operators.
 #[derive(Debug, Default)]
 pub struct Finders {
     all: HashMap<FinderId, Arc<Finder>>,
-    names: Names,
+    names: OperatorNames,
 }
 
-/// What operators are called in GSMA's Open Gateway.
+/// The operators by their names in GSMA Open Gateway.
 #[derive(Debug, Default)]
-pub struct Names {
+pub struct OperatorNames {
     /// By `operatorId`.
     pub operators: HashMap<String, OperatorId>,
-    /// By mobile network: MCC and MNC.
+    /// By mobile network code: MCC and MNC.
     pub networks: HashMap<String, OperatorId>,
 }
 
-/// Why it is not known who serves a device.
+/// Why the operator of a device was not found.
 #[derive(Debug)]
-pub enum NotFound {
-    /// Nobody does, or the identifiers name more than one.
+pub enum FinderError {
+    /// No operator serves the device, or its identifiers name more than one.
     NoOperator(NoOperator),
-    /// Who knows cannot be asked now.
-    Unanswered(Unanswered),
+    /// The responsible finder is unavailable.
+    Unavailable(FinderUnavailable),
 }
 
-/// Who knows a device's operator cannot be asked now.
+/// The finder that is responsible for a device is unavailable.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unanswered {
-    /// Who.
+pub struct FinderUnavailable {
+    /// The finder.
     pub finder: FinderId,
-    /// Why.
-    pub why: NoAnswer,
+    /// The reason.
+    pub reason: FinderFailure,
 }
 
-/// Why there is no answer.
+/// Why a finder gave no usable answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoAnswer {
-    /// It cannot be reached, or its answer is of no use.
+pub enum FinderFailure {
+    /// The finder cannot be reached, or its answer cannot be used.
     Failed,
-    /// None came in time.
-    Late,
-    /// There is no access token to show it.
-    NoToken(NoToken),
-    /// It fails, and is left alone for so long.
-    Resting(Duration),
-    /// Too many questions wait for it.
+    /// The finder did not answer in time.
+    Timeout,
+    /// There is no access token for the finder.
+    NoToken(TokenUnavailable),
+    /// The finder is in backoff for this long, after failures or on its own request.
+    Backoff(Duration),
+    /// Too many lookups of this finder are in progress.
     Busy,
 }
 
-/// What names a device among those that were asked about, and does not give it away.
+/// The cache key of a lookup subject. It does not reveal the device identifier.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Key([u64; 2]);
+struct SubjectKey([u64; 2]);
 
-type Told = Result<Answer, NoAnswer>;
+type FinderReply = Result<FinderAnswer, FinderFailure>;
 
 #[derive(Default)]
-struct Asking {
-    under_way: HashMap<Key, watch::Receiver<Option<Told>>>,
-    pause: Pause,
+struct FinderState {
+    in_flight: HashMap<SubjectKey, watch::Receiver<Option<FinderReply>>>,
+    backoff: FinderBackoff,
 }
 
-enum Turn {
-    Known(Answer),
-    UnderWay(watch::Receiver<Option<Told>>),
-    HeldBack(NoAnswer),
+enum LookupState {
+    Cached(FinderAnswer),
+    InFlight(watch::Receiver<Option<FinderReply>>),
+    Suppressed(FinderFailure),
 }
 
-/// As many questions at one time.
+/// The maximum number of concurrent requests to one finder.
 pub const CONNECTIONS_MAX: usize = 16;
-const UNDER_WAY_MAX: usize = 1024;
+const IN_FLIGHT_MAX: usize = 1024;
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
 impl Finders {
-    /// These, who name operators so.
-    pub fn new(all: impl IntoIterator<Item = Arc<Finder>>, names: Names) -> Self {
+    /// Creates a set of finders. `names` maps their names for operators to those of the policies.
+    pub fn new(all: impl IntoIterator<Item = Arc<Finder>>, names: OperatorNames) -> Self {
         let all = all.into_iter().map(|finder| (finder.settings.id.clone(), finder)).collect();
         Self { all, names }
     }
 
-    /// All of them.
+    /// All finders.
     pub fn all(&self) -> impl Iterator<Item = &Finder> {
         self.all.values().map(|finder| &**finder)
     }
 
-    /// The one of this name.
-    pub fn named(&self, id: &FinderId) -> Option<&Arc<Finder>> {
+    /// The finder with this name.
+    pub fn get(&self, id: &FinderId) -> Option<&Arc<Finder>> {
         self.all.get(id)
     }
 
-    /// Asks who serves a device.
+    /// Asks the finders of `request`, in order, which operator serves a device.
     ///
     /// # Errors
-    /// If nobody does, or one who is asked cannot answer: nobody behind it is asked then.
+    /// If no operator is found, or a finder is unavailable. The next finder is asked only if the
+    /// one before does not find the device.
     pub async fn find(
         &self,
         caller: &Caller,
-        ask: &Ask,
+        request: &LookupRequest,
         device: &Device,
-    ) -> Result<Found, NotFound> {
-        for (id, by) in &ask.finders {
-            let told = match self.all.get(id) {
-                Some(finder) => finder.ask(caller, device, *by).await,
-                None => Err(NoAnswer::Failed),
+    ) -> Result<ResolvedOperator, FinderError> {
+        for (id, by) in &request.finders {
+            let reply = match self.all.get(id) {
+                Some(finder) => finder.lookup(caller, device, *by).await,
+                None => Err(FinderFailure::Failed),
             };
-            let answer =
-                told.map_err(|why| NotFound::Unanswered(Unanswered { finder: id.clone(), why }))?;
+            let answer = reply.map_err(|why| {
+                FinderError::Unavailable(FinderUnavailable { finder: id.clone(), reason: why })
+            })?;
             let named = match &answer {
-                Answer::Nobody => continue,
-                Answer::Network(code) => self.names.networks.get(&**code),
-                Answer::Operator(name) => self.names.operators.get(&**name),
+                FinderAnswer::NotFound => continue,
+                FinderAnswer::Network(code) => self.names.networks.get(&**code),
+                FinderAnswer::Operator(name) => self.names.operators.get(&**name),
             };
-            // Who is named is responsible, whether or not it is one of ours.
+            // The named operator is responsible, even if it is not configured: no other finder is
+            // asked.
             let Some(operator) = named else {
-                let named = answer.named();
-                tracing::info!(finder = %id, named, "a device is of an operator that is none of ours");
+                let named = answer.log_name();
+                tracing::info!(
+                    event = "finder_operator_unknown",
+                    finder = %id,
+                    named,
+                    "the finder named an operator that is not configured"
+                );
                 break;
             };
-            return ask.found(operator.clone(), *by).map_err(NotFound::NoOperator);
+            return request.resolve(operator.clone(), *by).map_err(FinderError::NoOperator);
         }
-        Err(NotFound::NoOperator(NoOperator::NoRule))
+        Err(FinderError::NoOperator(NoOperator::NoRoute))
     }
 }
 
 impl Kind {
-    /// What it can be asked about.
+    /// The identifiers that this API can look up.
     pub const fn identifiers(self) -> &'static [IdentifierKind] {
         match self {
             Self::NetworkId => &[IdentifierKind::PhoneNumber],
@@ -228,120 +237,141 @@ impl Kind {
 }
 
 impl Finder {
-    /// One that nobody has asked yet.
+    /// Creates a finder with an empty cache.
     pub fn new(mut settings: Settings) -> Self {
         let shown = std::mem::take(&mut settings.credentials);
-        let peer = Peer::Finder(settings.id.clone());
+        let peer = PeerId::Finder(settings.id.clone());
         Self {
             credentials: Credentials::new(shown, peer, None, settings.timeout),
-            answers: sync::Cache::new(settings.entries_max),
-            keys: [RandomState::new(), RandomState::new()],
-            asking: Mutex::default(),
+            cache: sync::Cache::new(settings.cache_entries_max),
+            hashers: [RandomState::new(), RandomState::new()],
+            state: Mutex::default(),
             settings,
         }
     }
 
-    /// What it is called.
+    /// The name of the finder in the policies.
     pub fn id(&self) -> &FinderId {
         &self.settings.id
     }
 
-    /// Whom it must be known by, and what it is shown.
+    /// The trust anchors for the finder, and the client certificate for it.
     pub fn trust(&self) -> &Trust {
         self.settings.endpoint.trust()
     }
 
-    async fn ask(self: &Arc<Self>, caller: &Caller, device: &Device, by: IdentifierKind) -> Told {
-        let Some(subject) = Subject::of(device, by) else { return Ok(Answer::Nobody) };
-        let key = Key(self.keys.each_ref().map(|keys| keys.hash_one(&subject)));
-        let count = |outcome| caller.metrics.finder_asked(&self.settings.id.0, outcome);
-        let mut answer = match self.turn(caller, key, subject) {
-            Turn::Known(answer) => {
-                count("remembered");
+    async fn lookup(
+        self: &Arc<Self>,
+        caller: &Caller,
+        device: &Device,
+        by: IdentifierKind,
+    ) -> FinderReply {
+        let Some(subject) = LookupSubject::from_device(device, by) else {
+            return Ok(FinderAnswer::NotFound);
+        };
+        let key = SubjectKey(self.hashers.each_ref().map(|keys| keys.hash_one(&subject)));
+        let count = |outcome| caller.metrics.record_finder_lookup(&self.settings.id.0, outcome);
+        let mut answer = match self.start_lookup(caller, key, subject) {
+            LookupState::Cached(answer) => {
+                count("cached");
                 return Ok(answer);
             }
-            Turn::HeldBack(why) => {
-                count("held_back");
+            LookupState::Suppressed(why) => {
+                count("suppressed");
                 return Err(why);
             }
-            Turn::UnderWay(answer) => answer,
+            LookupState::InFlight(answer) => answer,
         };
-        let told = answer.wait_for(Option::is_some).await.ok().and_then(|told| told.clone());
-        told.unwrap_or_else(|| {
-            // It was broken off, which happens when the runtime is going down.
-            self.asking().under_way.remove(&key);
-            Err(NoAnswer::Failed)
+        let reply = answer.wait_for(Option::is_some).await.ok().and_then(|reply| reply.clone());
+        reply.unwrap_or_else(|| {
+            // The task was aborted, which happens when the runtime shuts down.
+            self.state().in_flight.remove(&key);
+            Err(FinderFailure::Failed)
         })
     }
 
-    fn asking(&self) -> MutexGuard<'_, Asking> {
-        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, FinderState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn turn(self: &Arc<Self>, caller: &Caller, key: Key, subject: Subject) -> Turn {
-        if let Some(answer) = self.remembered(caller, key) {
-            return Turn::Known(answer);
+    fn start_lookup(
+        self: &Arc<Self>,
+        caller: &Caller,
+        key: SubjectKey,
+        subject: LookupSubject,
+    ) -> LookupState {
+        if let Some(answer) = self.cached(caller, key) {
+            return LookupState::Cached(answer);
         }
-        let mut asking = self.asking();
-        if let Some(answer) = asking.under_way.get(&key) {
-            return Turn::UnderWay(answer.clone());
+        let mut state = self.state();
+        if let Some(answer) = state.in_flight.get(&key) {
+            return LookupState::InFlight(answer.clone());
         }
-        // Somebody else's question may just have been answered.
-        if let Some(answer) = self.remembered(caller, key) {
-            return Turn::Known(answer);
+        // Another lookup of the same subject may have completed in the meantime.
+        if let Some(answer) = self.cached(caller, key) {
+            return LookupState::Cached(answer);
         }
-        if asking.under_way.len() >= UNDER_WAY_MAX {
-            return Turn::HeldBack(NoAnswer::Busy);
+        if state.in_flight.len() >= IN_FLIGHT_MAX {
+            return LookupState::Suppressed(FinderFailure::Busy);
         }
-        if let Err(left) = asking.pause.permits(caller.clock.tick()) {
-            return Turn::HeldBack(NoAnswer::Resting(left));
+        if let Err(left) = state.backoff.check(caller.clock.tick()) {
+            return LookupState::Suppressed(FinderFailure::Backoff(left));
         }
-        let (tell, answer) = watch::channel(None);
-        asking.under_way.insert(key, answer.clone());
+        let (sender, answer) = watch::channel(None);
+        state.in_flight.insert(key, answer.clone());
         let (finder, caller) = (Arc::clone(self), caller.clone());
-        // On a task of its own: a caller who goes away must not break off what others wait for.
+        // In a separate task: a caller that disconnects must not cancel a lookup that others wait
+        // for.
         tokio::spawn(async move {
-            let told = finder.find_out(&caller, key, &subject).await;
-            finder.asking().under_way.remove(&key);
-            tell.send_replace(Some(told));
+            let reply = finder.fetch(&caller, key, &subject).await;
+            finder.state().in_flight.remove(&key);
+            sender.send_replace(Some(reply));
         });
-        Turn::UnderWay(answer)
+        LookupState::InFlight(answer)
     }
 
-    fn remembered(&self, caller: &Caller, key: Key) -> Option<Answer> {
-        let (answer, until) = self.answers.get(&key)?;
+    fn cached(&self, caller: &Caller, key: SubjectKey) -> Option<FinderAnswer> {
+        let (answer, until) = self.cache.get(&key)?;
         if caller.clock.tick() < until {
             return Some(answer);
         }
-        self.answers.remove(&key);
+        self.cache.remove(&key);
         None
     }
 
-    async fn find_out(&self, caller: &Caller, key: Key, subject: &Subject) -> Told {
-        let Some(body) = subject.asked(self.settings.kind) else { return Ok(Answer::Nobody) };
+    async fn fetch(
+        &self,
+        caller: &Caller,
+        key: SubjectKey,
+        subject: &LookupSubject,
+    ) -> FinderReply {
+        let Some(body) = subject.request_body(self.settings.kind) else {
+            return Ok(FinderAnswer::NotFound);
+        };
         let started = caller.clock.tick();
-        let answered = self.send(caller, body, started).await;
-        let told = answered.and_then(|answered| {
-            self.heed(caller, &answered);
-            let read = question::read(self.settings.kind, &answered);
-            read.map_err(|reason| (NoAnswer::Failed, reason))
+        let response = self.send(caller, body, started).await;
+        let result = response.and_then(|response| {
+            self.apply_retry_after(caller, &response);
+            let answer = query::parse_answer(self.settings.kind, &response);
+            answer.map_err(|reason| (FinderFailure::Failed, reason))
         });
-        if let Ok(answer) = &told {
-            let Settings { remember, remember_nothing, .. } = self.settings;
-            let lasts = if *answer == Answer::Nobody { remember_nothing } else { remember };
-            // Counted from before it was asked, so that it is never good for longer.
-            self.answers.insert(key, (answer.clone(), started + lasts));
-            caller.metrics.finder_remembers(&self.settings.id.0, self.answers.len());
+        if let Ok(answer) = &result {
+            let settings = &self.settings;
+            let not_found = *answer == FinderAnswer::NotFound;
+            let ttl = if not_found { settings.negative_cache_ttl } else { settings.cache_ttl };
+            // Counted from the start of the request, so that the answer is never valid for longer.
+            self.cache.insert(key, (answer.clone(), started + ttl));
+            caller.metrics.set_finder_cache_entries(&self.settings.id.0, self.cache.len());
         }
-        self.note(caller, told)
+        self.record_result(caller, result)
     }
 
-    /// It may ask to be left alone for a while.
-    fn heed(&self, caller: &Caller, answered: &Answered) {
-        if matches!(answered.status.as_u16(), 429 | 503)
-            && let Some(wait) = retry_after(&answered.headers, caller.clock.now())
+    /// Starts a backoff if the response has a `Retry-After`.
+    fn apply_retry_after(&self, caller: &Caller, response: &PeerResponse) {
+        if matches!(response.status.as_u16(), 429 | 503)
+            && let Some(wait) = retry_after(&response.headers, caller.clock.now())
         {
-            self.asking().pause.told(wait, caller.clock.tick());
+            self.state().backoff.set_retry_after(wait, caller.clock.tick());
         }
     }
 
@@ -350,82 +380,97 @@ impl Finder {
         caller: &Caller,
         body: bytes::Bytes,
         started: Tick,
-    ) -> Result<Answered, (NoAnswer, String)> {
-        let mut again = true;
+    ) -> Result<PeerResponse, (FinderFailure, String)> {
+        let mut may_retry = true;
         loop {
-            let shown = self.credentials.authorize(caller, self.left(caller, started) / 2).await;
-            let shown = shown.map_err(|no| (NoAnswer::NoToken(no), no.to_string()))?;
-            let answered = self.send_with(caller, &shown, &body, started).await?;
-            let rejected = answered.status == StatusCode::UNAUTHORIZED;
-            if !(again && rejected && self.credentials.reject(&shown, caller)) {
-                return Ok(answered);
+            let shown =
+                self.credentials.authorize(caller, self.time_left(caller, started) / 2).await;
+            let shown =
+                shown.map_err(|error| (FinderFailure::NoToken(error), error.to_string()))?;
+            let response = self.send_with(caller, &shown, &body, started).await?;
+            let rejected = response.status == StatusCode::UNAUTHORIZED;
+            if !(may_retry && rejected && self.credentials.invalidate(&shown, caller)) {
+                return Ok(response);
             }
-            again = false;
+            may_retry = false;
         }
     }
 
     async fn send_with(
         &self,
         caller: &Caller,
-        shown: &Shown,
+        shown: &CallAuthorization,
         body: &bytes::Bytes,
         started: Tick,
-    ) -> Result<Answered, (NoAnswer, String)> {
+    ) -> Result<PeerResponse, (FinderFailure, String)> {
         let (endpoint, path) = (&self.settings.endpoint, self.settings.kind.path());
         let mut headers = vec![(header::ACCEPT, HeaderValue::from_static("application/json"))];
         let target = endpoint.target(path);
-        let signed = Signed { method: &Method::POST, target: &target, body };
-        let put = self.credentials.put(shown, &signed, caller, &mut headers).await;
-        put.map_err(|no| (NoAnswer::NoToken(no), no.to_string()))?;
-        let within = self.left(caller, started);
-        let call = Call {
+        let signed = SignedParts { method: &Method::POST, target: &target, body };
+        let put = self.credentials.append_headers(shown, &signed, caller, &mut headers).await;
+        put.map_err(|error| (FinderFailure::NoToken(error), error.to_string()))?;
+        let within = self.time_left(caller, started);
+        let call = OutboundCall {
             method: Method::POST,
             path,
             headers: &headers,
             body: body.clone(),
-            reach_within: within,
-            within,
-            answer_bytes_max: ANSWER_BYTES_MAX,
+            connect_timeout: within,
+            timeout: within,
+            response_bytes_max: ANSWER_BYTES_MAX,
         };
-        match Box::pin(caller.outbound.ask(endpoint, &call)).await {
-            Sent::Answered(answer) => Ok(answer),
-            Sent::NoRoom(reason) => Err((NoAnswer::Busy, reason)),
-            Sent::NotSent(reason) | Sent::Unknown(reason) => {
-                let late = self.left(caller, started).is_zero();
-                Err((if late { NoAnswer::Late } else { NoAnswer::Failed }, reason))
+        match Box::pin(caller.outbound.send_repeatable(endpoint, &call)).await {
+            CallResult::Answered(response) => Ok(response),
+            CallResult::PoolExhausted(reason) => Err((FinderFailure::Busy, reason)),
+            CallResult::NotSent(reason) | CallResult::Unknown(reason) => {
+                let late = self.time_left(caller, started).is_zero();
+                Err((if late { FinderFailure::Timeout } else { FinderFailure::Failed }, reason))
             }
         }
     }
 
-    fn left(&self, caller: &Caller, started: Tick) -> Duration {
+    fn time_left(&self, caller: &Caller, started: Tick) -> Duration {
         self.settings.timeout.saturating_sub(caller.clock.elapsed(started))
     }
 
-    // A failure is told when it begins to count, and when it ends.
-    fn note(&self, caller: &Caller, told: Result<Answer, (NoAnswer, String)>) -> Told {
+    // Counts and logs the result of a request, and updates the backoff.
+    fn record_result(
+        &self,
+        caller: &Caller,
+        result: Result<FinderAnswer, (FinderFailure, String)>,
+    ) -> FinderReply {
         let finder = &self.settings.id;
-        let outcome = match &told {
-            Ok(Answer::Nobody) => "nobody",
-            Ok(Answer::Network(_) | Answer::Operator(_)) => "found",
-            Err((NoAnswer::Busy, _)) => "held_back",
-            Err((NoAnswer::Late, _)) => "late",
-            Err(_) => "failed",
+        let outcome = match &result {
+            Ok(FinderAnswer::NotFound) => "not_found",
+            Ok(FinderAnswer::Network(_) | FinderAnswer::Operator(_)) => "found",
+            Err((FinderFailure::Busy, _)) => "suppressed",
+            Err((FinderFailure::Timeout, _)) => "timeout",
+            Err(_) => "error",
         };
-        caller.metrics.finder_asked(&finder.0, outcome);
-        // That there is no room is our own doing.
-        let changed =
-            outcome != "held_back" && self.asking().pause.note(told.is_ok(), caller.clock.tick());
-        match told {
+        caller.metrics.record_finder_lookup(&finder.0, outcome);
+        // An exhausted connection pool is not a failure of the finder.
+        let changed = outcome != "suppressed"
+            && self.state().backoff.record_result(result.is_ok(), caller.clock.tick());
+        match result {
             Ok(answer) => {
                 if changed {
-                    tracing::info!(%finder, "the finder answers again");
+                    tracing::info!(event = "finder_recovered", %finder, "finder recovered");
                 }
                 Ok(answer)
             }
-            Err((why, reason)) => {
-                tracing::warn!(%finder, reason, ?why, "the finder did not answer");
+            Err((why, error)) => {
+                tracing::warn!(
+                    event = "finder_lookup_failed",
+                    %finder,
+                    error,
+                    "finder lookup failed"
+                );
                 if changed {
-                    tracing::error!(%finder, "the finder fails, and is left alone");
+                    tracing::error!(
+                        event = "finder_backoff_started",
+                        %finder,
+                        "finder failed repeatedly; backing off"
+                    );
                 }
                 Err(why)
             }
@@ -433,13 +478,13 @@ impl Finder {
     }
 }
 
-impl From<NoOperator> for NotFound {
-    fn from(no: NoOperator) -> Self {
-        Self::NoOperator(no)
+impl From<NoOperator> for FinderError {
+    fn from(error: NoOperator) -> Self {
+        Self::NoOperator(error)
     }
 }
 
-/// Without what is remembered.
+/// Omits the credentials and the cache.
 impl fmt::Debug for Finder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Finder").field("settings", &self.settings).finish_non_exhaustive()

@@ -1,494 +1,479 @@
-//! The request's way through the gateway, from the first byte to the last.
+//! The request path, from the first byte received to the last byte sent.
 //!
-//! This is the file to read first. Every stage is one line here and one room of its own; all
-//! decisions about order, and all branches on how a stage ended, are taken here and nowhere else.
-//! The other ways are those of what operators tell, `gateway/notifications.rs`, and of sessions that
-//! nobody is asking about, `gateway/recovery.rs`.
+//! Read this file first. Each stage is one line here and one module elsewhere. This file decides the
+//! order of the stages and what happens after each outcome; no other file does.
+//!
+//! A request passes these stages: detect the dialect and operation, authenticate the client, authorize
+//! the operation, apply the rate limits, validate the body, resolve the operator, reserve the flow in
+//! the ledger, call the operator, confirm or release the reservation, render the response. Each stage
+//! returns a type that proves that it succeeded, and the next stage takes that type as an argument.
+//!
+//! Two other paths enter the gateway: callback events of operators (`gateway/notifications.rs`) and
+//! periodic recovery of sessions (`gateway/recovery.rs`).
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{hash::RandomState, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Request, Response};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::{
     clock::Clock,
-    dialect::{Call, Family},
+    dialect::{ApiRequest, Family},
     faults,
-    ledger::{self, Booking, Ledger, Record, Reserved},
+    ledger::{Ledger, ReservationRequest, ReserveOutcome, SessionRecord},
     limit::Admission,
     metrics::Metrics,
-    notification::Courier,
-    operator::{No, Operator, Outcome, breaker::Turn},
+    notification::Dispatcher,
+    operator::{Operator, OperatorRejection, Outcome, breaker::CallPermit},
     outbound::Caller,
-    qod::{Answer, CalledFrom, CreateSession, Device, Kind, Nai, Operation, QosStatus, Session},
-    refusal::{Refusal, Unread},
+    qod::{ApiResponse, CreateRequest, Operation, QosStatus, Session, SourceAddress},
+    refusal::{Refusal, TransportError},
 };
 
-mod again;
+mod idempotency;
 mod correlator;
-mod doubt;
+mod in_doubt;
 mod explain;
-mod finding;
-mod inside;
-mod legs;
+mod telco_finder;
+mod admin;
+mod subject;
 mod notifications;
-mod presence;
+mod session_view;
 mod profiles;
 mod recovery;
 mod reload;
-mod rules;
-mod trail;
-mod trial;
+mod snapshot;
+mod request_log;
+mod policy_tests;
 
 pub use self::{
-    explain::{Decided, Explanation, Foreseen, NoAnswer, Step},
-    inside::{NEXT, Wanted, told_of},
-    reload::{Refused, Reread, Standing},
-    rules::{Rules, unread},
-    trial::{Missed, Tried, Unmet},
+    admin::{NEXT_PAGE_HEADER, SessionQuery, session_to_json},
+    explain::{Decision, ExplainError, ExplainStep, Explanation, PredictedOutcome},
+    policy_tests::{Mismatch, PolicyTestFailure, PolicyTestResult},
+    reload::{PolicyStatus, RejectedReload, ReloadOutcome},
+    request_log::RequestHead,
+    snapshot::{PolicySnapshot, describe_schema_errors},
 };
-use self::{notifications::Early, reload::Watch, trail::Trail};
+use self::{notifications::EarlyEvents, reload::PolicyWatch, request_log::RequestLog};
 
-/// Everything a request meets.
+/// The gateway: the current policy snapshot, the ledger, and the services that a request uses.
 pub struct Gateway {
-    // A request takes one reading of the policies, and keeps it to its end.
-    rules: ArcSwap<Rules>,
+    // A request loads the snapshot once and uses it until its response is sent.
+    snapshot: ArcSwap<PolicySnapshot>,
     folder: PathBuf,
-    standing: ArcSwap<Standing>,
-    watch: Mutex<Watch>,
+    policy_status: ArcSwap<PolicyStatus>,
+    policy_watch: Mutex<PolicyWatch>,
     ledger: Ledger,
     caller: Caller,
-    courier: Courier,
-    // What an operator is being asked goes on to its end, whether or not a client still waits.
-    running: TaskTracker,
-    // What nobody waits for any more, and is heard if it comes.
-    late: TaskTracker,
-    early: Early,
-    device_hashes: RandomState,
+    dispatcher: Dispatcher,
+    // Calls that change something at an operator. They run to completion even if the client
+    // disconnects; shutdown waits for them.
+    operator_tasks: TaskTracker,
+    // Work that may be aborted at shutdown, such as health checks and late responses.
+    background_tasks: TaskTracker,
+    early_events: EarlyEvents,
+    device_hasher: RandomState,
     clock: Clock,
     metrics: Metrics,
 }
 
 impl Gateway {
-    /// Builds a gateway that follows `rules`, which were read from this folder.
+    /// Creates a gateway with the policy snapshot that was loaded from `folder`.
     pub fn new(
         folder: PathBuf,
-        rules: Rules,
+        policy: PolicySnapshot,
         ledger: Ledger,
         caller: Caller,
-        courier: Courier,
+        courier: Dispatcher,
     ) -> Self {
         let (clock, metrics) = (caller.clock.clone(), caller.metrics.clone());
-        let version = rules.written.version.clone();
-        metrics.policy_in_force(version.digits(), version.digits());
+        let version = policy.fingerprint.version.clone();
+        metrics.set_policy_version(version.digits(), version.digits());
         Self {
-            standing: ArcSwap::from_pointee(Standing {
+            policy_status: ArcSwap::from_pointee(PolicyStatus {
                 version,
                 since: clock.now(),
-                refused: None,
+                rejected: None,
             }),
-            watch: Mutex::new(Watch::of(&folder, &rules)),
+            policy_watch: Mutex::new(PolicyWatch::new(&folder, &policy)),
             folder,
-            rules: ArcSwap::from_pointee(rules),
+            snapshot: ArcSwap::from_pointee(policy),
             ledger,
             caller,
-            courier,
-            running: TaskTracker::new(),
-            late: TaskTracker::new(),
-            early: Early::default(),
-            device_hashes: RandomState::new(),
+            dispatcher: courier,
+            operator_tasks: TaskTracker::new(),
+            background_tasks: TaskTracker::new(),
+            early_events: EarlyEvents::default(),
+            device_hasher: RandomState::new(),
             clock,
             metrics,
         }
     }
 
-    /// Answers one request. Never fails: what goes wrong is an answer too.
+    /// Handles one request. Infallible: an error is a response too.
     pub async fn handle(self: &Arc<Self>, request: &Request<Bytes>) -> Response<Bytes> {
-        let rules = self.rules.load_full();
-        let mut trail = Trail::begin(&self.clock, &self.metrics, &rules, request.headers());
+        let policy = self.snapshot.load_full();
+        let mut log = RequestLog::start(
+            &self.clock,
+            &self.metrics,
+            &policy,
+            &RequestHead::from_request(request),
+        );
         let (method, path) = (request.method(), request.uri().path());
-        if let Some(searches) = rules.searches_at(path) {
-            return self.search(&rules, searches, request, trail).await;
+        if let Some(searches) = policy.telco_finder_at(path) {
+            return self.search(&policy, searches, request, log).await;
         }
-        let mut call = match rules.apis.recognise(method, path, request.headers(), request.body()) {
+        let mut call = match policy.apis.detect(method, path, request.headers(), request.body()) {
             Ok(call) => call,
-            Err(unrecognised) => return trail.end_unrecognised(&rules, unrecognised),
+            Err(unrecognised) => return log.finish_unrecognised(&policy, unrecognised),
         };
-        trail.recognised(&call, request.headers());
-        let outcome = self.answer(&rules, &mut call, request, &mut trail).await;
-        trail.end(&call, &outcome)
+        log.set_call(&call, request.headers());
+        let outcome = self.process(&policy, &mut call, request, &mut log).await;
+        log.finish_call(&call, &outcome)
     }
 
-    /// Says no to a request that was not read to its end.
-    pub fn reject(
-        &self,
-        method: &Method,
-        path: &str,
-        headers: &HeaderMap,
-        unread: Unread,
-    ) -> Response<Bytes> {
-        let rules = self.rules.load();
-        let trail = Trail::begin(&self.clock, &self.metrics, &rules, headers);
-        let told_in = match rules.apis.recognise(method, path, headers, &[]) {
+    /// Rejects a request that the server did not read completely.
+    pub fn reject(&self, head: &RequestHead<'_>, reason: TransportError) -> Response<Bytes> {
+        let policy = self.snapshot.load();
+        let log = RequestLog::start(&self.clock, &self.metrics, &policy, head);
+        let dialect = match policy.apis.detect(head.method, head.path, head.headers, &[]) {
             Ok(call) => Arc::clone(call.dialect()),
             Err(unrecognised) => {
-                unrecognised.dialect.unwrap_or_else(|| Arc::clone(&rules.plainest))
+                unrecognised.dialect.unwrap_or_else(|| Arc::clone(&policy.error_dialect))
             }
         };
-        trail.end_unread(&told_in, &Refusal::Unread(unread))
+        log.finish_rejected(&dialect, &Refusal::Transport(reason))
     }
 
-    async fn answer(
+    async fn process(
         self: &Arc<Self>,
-        rules: &Arc<Rules>,
-        call: &mut Call,
+        policy: &Arc<PolicySnapshot>,
+        call: &mut ApiRequest,
         request: &Request<Bytes>,
-        trail: &mut Trail,
-    ) -> Result<Answer, Refusal> {
+        log: &mut RequestLog,
+    ) -> Result<ApiResponse, Refusal> {
         call.check_correlator(request.headers())?;
-        let client = rules.identity.authenticate(request, call.proof_header()).await?;
-        trail.authenticated(&client);
-        let from = request.extensions().get().map(|CalledFrom(address)| *address);
-        let grant = rules.access.authorize(client, call.operation(), from)?;
-        let admission = rules.limits.admit(grant)?;
-        trail.lap("admit");
-        rules.settle_dialect(call, &admission);
-        admission.grant().speaks(call.dialect().name())?;
-        // What is not there has no type; that it is missed is told where it is read.
+        let client = policy.identity.authenticate(request, call.proof_header()).await?;
+        log.set_client(&client);
+        let source = request.extensions().get().map(|SourceAddress(address)| *address);
+        let grant = policy.access.authorize(client, call.operation(), source)?;
+        let admission = policy.limits.admit(grant)?;
+        log.end_stage("admit");
+        policy.apply_client_dialect(call, &admission);
+        admission.grant().check_dialect(call.dialect().name())?;
+        // An empty body has no media type. If the operation requires a body, parsing rejects it.
         if !request.body().is_empty() {
-            call.check_media(request.headers())?;
+            call.check_media_type(request.headers())?;
         }
 
         match call.operation() {
             Operation::CreateSession => {
-                self.create_session(rules, call, admission, request, trail).await
+                self.create_session(policy, call, admission, request, log).await
             }
-            Operation::GetSession => self.get_session(rules, call, &admission, trail).await,
-            Operation::DeleteSession => self.delete_session(rules, call, &admission, trail).await,
+            Operation::GetSession => self.get_session(policy, call, &admission, log).await,
+            Operation::DeleteSession => self.delete_session(policy, call, &admission, log).await,
             Operation::ExtendSession => {
-                self.extend_session(rules, call, &admission, request.body(), trail).await
+                self.extend_session(policy, call, &admission, request.body(), log).await
             }
             Operation::RetrieveSessions => {
-                self.retrieve_sessions(rules, call, &admission, request.body(), trail).await
+                self.retrieve_sessions(policy, call, &admission, request.body(), log).await
             }
-            Operation::GetQosProfile => profiles::one(call, &admission),
-            Operation::ListQosProfiles => profiles::list(rules, call, &admission, request.uri()),
+            Operation::GetQosProfile => profiles::get(call, &admission),
+            Operation::ListQosProfiles => profiles::list(policy, call, &admission, request.uri()),
             Operation::RetrieveQosProfiles => {
                 let (caller, body) = (&self.caller, request.body());
-                profiles::retrieve(rules, caller, call, &admission, body, trail).await
+                profiles::retrieve(policy, caller, call, &admission, body, log).await
             }
         }
     }
 
     async fn create_session(
         self: &Arc<Self>,
-        rules: &Arc<Rules>,
-        call: &Call,
+        policy: &Arc<PolicySnapshot>,
+        call: &ApiRequest,
         admission: Admission,
         request: &Request<Bytes>,
-        trail: &mut Trail,
-    ) -> Result<Answer, Refusal> {
-        let again = again::of(request)?;
-        let wanted = call.dialect().parse_create_session(request.body(), &rules.strictness)?;
-        rules.admit_sink(&wanted, self.clock.now())?;
-        trail.lap("parse");
-        let device = legs::device_of(call, admission.grant().client(), wanted.device.as_ref())?;
-        let operator =
-            Arc::clone(legs::operator_of(rules, &self.caller, &admission, &device, trail).await?);
-        admission.grant().permits(operator.id(), &wanted)?;
-        legs::receives(&operator, admission.grant().is_mock())?;
-        let device_hash = self.hash_of(&device);
-        let told = CreateSession { device: Some(device), ..wanted.clone() };
-        let claimed = operator.dialect().fit(&told, operator.fitting())?;
-        rules.limits.admit_device(&admission, device_hash)?;
-        rules.limits.admit_operator(&admission, operator.id())?;
-        let turn = operator.turn(&self.caller).map_err(Refusal::Operator)?;
-        trail.lap("route");
+        log: &mut RequestLog,
+    ) -> Result<ApiResponse, Refusal> {
+        let idempotency = idempotency::from_request(request)?;
+        let requested = call.dialect().parse_create_session(request.body(), &policy.strictness)?;
+        policy.check_sink_token(&requested, self.clock.now())?;
+        log.end_stage("parse");
+        let device =
+            subject::resolve_device(call, admission.grant().client(), requested.device.as_ref())?;
+        let operator = Arc::clone(
+            subject::resolve_operator(policy, &self.caller, &admission, &device, log).await?,
+        );
+        admission.grant().check_request(operator.id(), &requested)?;
+        subject::require_simulated_for_mock(&operator, admission.grant().is_mock())?;
+        let device_hash = subject::hash_device(&self.device_hasher, &device);
+        let with_device = CreateRequest { device: Some(device), ..requested.clone() };
+        let translated = operator.dialect().translate(&with_device, operator.fitting())?;
+        policy.limits.admit_device(&admission, device_hash)?;
+        policy.limits.admit_operator(&admission, operator.id())?;
+        let permit = operator.acquire_permit(&self.caller).map_err(Refusal::Operator)?;
+        log.end_stage("route");
 
-        let booking = Booking { again, ..booking(call, &operator, wanted, claimed, &admission) };
-        let (gateway, correlator) = (Arc::clone(self), trail.correlator().clone());
-        let held = self.detached(async move {
-            gateway.hold_and_ask(&operator, admission, booking, turn, &correlator).await
+        let booking = ReservationRequest {
+            idempotency,
+            ..new_booking(call, &operator, requested, translated, &admission)
+        };
+        let (gateway, correlator) = (Arc::clone(self), log.correlator().clone());
+        let created = self.run_to_completion(async move {
+            gateway.reserve_and_create(&operator, admission, booking, permit, &correlator).await
         });
-        let session = held.await?;
-        trail.of_session(session.id);
-        if !call.dialect().has_words_for(&session) {
-            return Err(Refusal::NeverGranted);
+        let session = created.await?;
+        log.set_session(session.id);
+        if !call.dialect().can_represent(&session) {
+            return Err(Refusal::NotGranted);
         }
-        Ok(Answer::Created(session))
+        Ok(ApiResponse::Created(session))
     }
 
-    /// From here on a flow is held, and every end but a sure no leaves a record.
-    async fn hold_and_ask(
+    /// Reserves the flow, calls the operator, and confirms or releases the reservation. Every outcome
+    /// except a definite rejection leaves a record in the ledger.
+    async fn reserve_and_create(
         self: &Arc<Self>,
         operator: &Arc<Operator>,
         admission: Admission,
-        booking: Booking,
-        turn: Turn,
+        booking: ReservationRequest,
+        permit: CallPermit,
         correlator: &HeaderValue,
     ) -> Result<Session, Refusal> {
         let reserved = self.ledger.reserve(&admission, booking).await;
-        self.note_reserved(operator, &reserved);
+        self.record_reservation(operator, &reserved);
         let reservation = match reserved? {
-            Reserved::New(reservation) => reservation,
-            Reserved::Repeated { session, requested_at } => {
-                return Ok(presence::shown(&session, requested_at));
+            ReserveOutcome::New(reservation) => reservation,
+            ReserveOutcome::Replayed { session, requested_at } => {
+                return Ok(session_view::from_session(&session, requested_at));
             }
         };
-        match self.ask_in_time(operator, &reservation, turn, correlator).await {
+        match self.create_within_deadline(operator, &reservation, permit, correlator).await {
             Ok(Outcome::Accepted(accepted)) => {
-                self.confirm_or_undo(operator, reservation, accepted, correlator).await
+                self.confirm_or_delete(operator, reservation, accepted, correlator).await
             }
-            Ok(Outcome::Refused(no)) => {
-                self.note_refusal(operator, &no);
-                self.early.take(&reservation.id());
+            Ok(Outcome::Rejected(rejection)) => {
+                self.record_rejection(operator, &rejection);
+                self.early_events.remove(&reservation.id());
                 self.ledger.release(reservation).await?;
-                Err(Refusal::Operator(no))
+                Err(Refusal::Operator(rejection))
             }
-            // The operator may hold the session or not: the flow stays taken until that is known.
-            // Better a flow held in doubt than one promised twice.
-            Ok(Outcome::Unknown(silence)) => {
-                Box::pin(self.doubt_or_undo(operator, reservation, &silence, correlator)).await?;
-                Err(Refusal::Silence(silence))
+            // The operator may or may not have created the session. The flow stays reserved until
+            // recovery knows: an idle reservation is safer than a flow that is booked twice.
+            Ok(Outcome::Unknown(cause)) => {
+                Box::pin(self.mark_in_doubt_or_delete(operator, reservation, &cause, correlator))
+                    .await?;
+                Err(Refusal::OperatorUnknown(cause))
             }
-            Err(unanswered) => {
-                Err(self.doubt_and_listen(operator, reservation, unanswered).await?)
+            Err(timed_out) => {
+                Err(self.mark_in_doubt_and_wait(operator, reservation, timed_out).await?)
             }
         }
     }
 
     async fn get_session(
         self: &Arc<Self>,
-        rules: &Arc<Rules>,
-        call: &mut Call,
+        policy: &Arc<PolicySnapshot>,
+        call: &mut ApiRequest,
         admission: &Admission,
-        trail: &mut Trail,
-    ) -> Result<Answer, Refusal> {
-        let record = self.find(rules, call, admission, trail).await?;
-        let Some(operator_session) = presence::live(&record)? else {
-            return Ok(Answer::Found(presence::of(&record)));
+        log: &mut RequestLog,
+    ) -> Result<ApiResponse, Refusal> {
+        let record = self.find_session(policy, call, admission, log).await?;
+        let Some(operator_session) = session_view::operator_session_id(&record)? else {
+            return Ok(ApiResponse::Found(session_view::from_record(&record)));
         };
-        let operator = rules.operator(&record.operator)?;
-        let asked_at = self.ledger.now();
-        let asked = operator.session(&self.caller, operator_session, trail.correlator()).await;
-        let granted = match asked {
+        let operator = policy.operator(&record.operator)?;
+        let sent_at = self.ledger.now();
+        let outcome = operator.get_session(&self.caller, operator_session, log.correlator()).await;
+        let granted = match outcome {
             Outcome::Accepted(accepted) => accepted.granted,
-            Outcome::Refused(No::Gone) => presence::gone(&record, self.clock.now()),
-            Outcome::Refused(no) => return Err(Refusal::Operator(no)),
-            Outcome::Unknown(silence) => return Err(Refusal::Silence(silence)),
+            Outcome::Rejected(OperatorRejection::NotFound) => {
+                session_view::apply_not_found(&record, self.clock.now())
+            }
+            Outcome::Rejected(rejection) => return Err(Refusal::Operator(rejection)),
+            Outcome::Unknown(cause) => return Err(Refusal::OperatorUnknown(cause)),
         };
-        let record = self.ledger.observe(&record, granted, asked_at).await?;
-        Ok(Answer::Found(presence::of(&record)))
+        let record = self.ledger.observe(&record, granted, sent_at).await?;
+        Ok(ApiResponse::Found(session_view::from_record(&record)))
     }
 
     async fn delete_session(
         self: &Arc<Self>,
-        rules: &Arc<Rules>,
-        call: &mut Call,
+        policy: &Arc<PolicySnapshot>,
+        call: &mut ApiRequest,
         admission: &Admission,
-        trail: &mut Trail,
-    ) -> Result<Answer, Refusal> {
-        let record = self.find(rules, call, admission, trail).await?;
-        presence::live(&record)?;
-        let operator = Arc::clone(rules.operator(&record.operator)?);
-        let (gateway, correlator) = (Arc::clone(self), trail.correlator().clone());
-        self.detached(async move { gateway.delete_at(&operator, &record, &correlator).await })
-            .await?;
-        Ok(Answer::Deleted)
+        log: &mut RequestLog,
+    ) -> Result<ApiResponse, Refusal> {
+        let record = self.find_session(policy, call, admission, log).await?;
+        session_view::operator_session_id(&record)?;
+        let operator = Arc::clone(policy.operator(&record.operator)?);
+        let (gateway, correlator) = (Arc::clone(self), log.correlator().clone());
+        self.run_to_completion(async move {
+            gateway.delete_at_operator(&operator, &record, &correlator).await
+        })
+        .await?;
+        Ok(ApiResponse::Deleted)
     }
 
     async fn extend_session(
         self: &Arc<Self>,
-        rules: &Arc<Rules>,
-        call: &mut Call,
+        policy: &Arc<PolicySnapshot>,
+        call: &mut ApiRequest,
         admission: &Admission,
         body: &Bytes,
-        trail: &mut Trail,
-    ) -> Result<Answer, Refusal> {
-        let spoken = Arc::clone(call.dialect());
+        log: &mut RequestLog,
+    ) -> Result<ApiResponse, Refusal> {
+        // `find_session` may switch `call` to the dialect of the session; the body is in this one.
+        let dialect = Arc::clone(call.dialect());
         let id = call.session_id()?;
-        let additional_s = spoken.parse_extend_session(body, &rules.strictness)?;
-        trail.of_session(id);
-        let record = self.find(rules, call, admission, trail).await?;
-        if presence::live(&record)?.is_none()
+        let additional_s = dialect.parse_extend_session(body, &policy.strictness)?;
+        log.set_session(id);
+        let record = self.find_session(policy, call, admission, log).await?;
+        if session_view::operator_session_id(&record)?.is_none()
             || record.session.granted.status != QosStatus::Available
         {
-            return Err(Refusal::NotAvailable);
+            return Err(Refusal::SessionNotAvailable);
         }
         let duration_s_max = admission.grant().duration_s_max(&record.session.wanted.qos_profile);
         let left_s = duration_s_max.saturating_sub(record.session.granted.duration_s);
-        let additional_s = match spoken.family() {
+        let additional_s = match dialect.family() {
             Family::V01 | Family::V08 | Family::V010 if additional_s > left_s => {
                 return Err(Refusal::TooLong { duration_s_max });
             }
-            // From 0.11 on what is too much is cut, and nobody is told but by the duration.
-            _ if left_s == 0 => return Ok(Answer::Extended(presence::of(&record))),
+            // From 0.11 on, an extension is clamped; the response shows the resulting duration.
+            _ if left_s == 0 => {
+                return Ok(ApiResponse::Extended(session_view::from_record(&record)));
+            }
             _ => additional_s.min(left_s),
         };
-        let operator = Arc::clone(rules.operator(&record.operator)?);
-        let (gateway, correlator) = (Arc::clone(self), trail.correlator().clone());
-        let extended = self.detached(async move {
-            gateway.extend_at(&operator, &record, additional_s, &correlator).await
+        let operator = Arc::clone(policy.operator(&record.operator)?);
+        let (gateway, correlator) = (Arc::clone(self), log.correlator().clone());
+        let extended = self.run_to_completion(async move {
+            gateway.extend_at_operator(&operator, &record, additional_s, &correlator).await
         });
-        Ok(Answer::Extended(presence::of(&extended.await?)))
+        Ok(ApiResponse::Extended(session_view::from_record(&extended.await?)))
     }
 
-    /// The hold grows before the operator is asked, and shrinks again only on a sure no.
-    async fn extend_at(
+    /// Extends the reservation before it calls the operator, and shortens it again only after a
+    /// definite rejection.
+    async fn extend_at_operator(
         &self,
         operator: &Operator,
-        record: &Record,
+        record: &SessionRecord,
         additional_s: u32,
         correlator: &HeaderValue,
-    ) -> Result<Record, Refusal> {
-        if !operator.offers(Operation::ExtendSession) {
-            return Err(Refusal::Operator(No::NoSuchOperation));
+    ) -> Result<SessionRecord, Refusal> {
+        if !operator.supports(Operation::ExtendSession) {
+            return Err(Refusal::Operator(OperatorRejection::UnsupportedOperation));
         }
-        let turn = operator.turn(&self.caller).map_err(Refusal::Operator)?;
-        let begun = self.clock.tick();
+        let permit = operator.acquire_permit(&self.caller).map_err(Refusal::Operator)?;
+        let started = self.clock.tick();
         let record = self.ledger.begin_extend(record, additional_s).await?;
-        // After its time another extension may be under way.
-        let left = operator.timeout().saturating_sub(self.clock.elapsed(begun));
+        // The ledger allows another extension after the operator's timeout, so the call must end
+        // before that.
+        let timeout = operator.timeout().saturating_sub(self.clock.elapsed(started));
         faults::point("before-extend");
-        let extended =
-            operator.extend_session(&self.caller, &record, additional_s, left, turn, correlator);
-        let extended = extended.await;
+        let call = operator.extend_session(
+            &self.caller,
+            &record,
+            additional_s,
+            timeout,
+            permit,
+            correlator,
+        );
+        let outcome = call.await;
         faults::point("after-extend");
-        match extended {
+        match outcome {
             Outcome::Accepted(accepted) => {
-                Ok(self.ledger.extend(&record, accepted.granted).await?)
+                Ok(self.ledger.finish_extend(&record, accepted.granted).await?)
             }
-            Outcome::Refused(no) => {
+            Outcome::Rejected(rejection) => {
                 self.ledger.cancel_extend(&record).await?;
-                Err(Refusal::Operator(no))
+                Err(Refusal::Operator(rejection))
             }
-            Outcome::Unknown(silence) => Err(Refusal::Silence(silence)),
+            Outcome::Unknown(cause) => Err(Refusal::OperatorUnknown(cause)),
         }
     }
 
-    /// Told from the ledger, so that a device has its sessions whatever its operator speaks.
+    /// Reads the ledger only, so that the operation works whatever dialect the operator has.
     async fn retrieve_sessions(
         &self,
-        rules: &Rules,
-        call: &Call,
+        policy: &PolicySnapshot,
+        call: &ApiRequest,
         admission: &Admission,
         body: &Bytes,
-        trail: &mut Trail,
-    ) -> Result<Answer, Refusal> {
-        let named = call.dialect().parse_retrieve_sessions(body, &rules.strictness)?;
+        log: &mut RequestLog,
+    ) -> Result<ApiResponse, Refusal> {
+        let named = call.dialect().parse_retrieve_sessions(body, &policy.strictness)?;
         let client = admission.grant().client();
         if named.is_none() && client.subject().is_some() && client.device().is_none() {
-            // What its user has can be told without knowing the device.
-            let records = self.ledger.of_user(admission).await?;
-            return Ok(Answer::Retrieved(records.iter().map(presence::of).collect()));
+            // The token identifies a user but no device: return all sessions of the user.
+            let records = self.ledger.find_by_user(admission).await?;
+            return Ok(ApiResponse::Retrieved(
+                records.iter().map(session_view::from_record).collect(),
+            ));
         }
-        let device = legs::device_of(call, client, named.as_ref())?;
-        let operator = legs::operator_of(rules, &self.caller, admission, &device, trail).await?;
-        // As it was told of the device, so does the ledger know it.
-        let told = operator.dialect().fit_device(&device, operator.fitting())?;
-        let records = self.ledger.of_device(admission, &told).await?;
-        Ok(Answer::Retrieved(records.iter().map(presence::of).collect()))
+        let device = subject::resolve_device(call, client, named.as_ref())?;
+        let operator =
+            subject::resolve_operator(policy, &self.caller, admission, &device, log).await?;
+        // The ledger stores a device in the form in which its operator received it.
+        let translated = operator.dialect().translate_device(&device, operator.fitting())?;
+        let records = self.ledger.find_by_device(admission, &translated).await?;
+        Ok(ApiResponse::Retrieved(records.iter().map(session_view::from_record).collect()))
     }
 
-    async fn find(
+    async fn find_session(
         &self,
-        rules: &Rules,
-        call: &mut Call,
+        policy: &PolicySnapshot,
+        call: &mut ApiRequest,
         admission: &Admission,
-        trail: &mut Trail,
-    ) -> Result<Record, Refusal> {
+        log: &mut RequestLog,
+    ) -> Result<SessionRecord, Refusal> {
         let id = call.session_id()?;
-        trail.of_session(id);
+        log.set_session(id);
         let record = self.ledger.find(admission, &id).await?;
-        trail.at_operator(&record.operator);
-        if let Some(dialect) = rules.dialects.named(&record.dialect) {
+        log.set_operator(&record.operator);
+        if let Some(dialect) = policy.dialects.get(&record.dialect) {
             call.prefer(dialect);
         }
         Ok(record)
     }
 
-    fn note_reserved(&self, operator: &Operator, reserved: &Result<Reserved, ledger::Error>) {
-        match reserved {
-            Ok(Reserved::New(reservation)) if reservation.same_device_unknown() => {
-                self.metrics.same_device_unknown(&operator.id().0);
-            }
-            Ok(Reserved::Repeated { .. }) => self.metrics.repeated("answered"),
-            Err(ledger::Error::Taken { .. }) => self.metrics.conflict(&operator.id().0, "ledger"),
-            Err(ledger::Error::Unanswered) => self.metrics.repeated("unanswered"),
-            Err(ledger::Error::OtherRequest) => self.metrics.repeated("other_request"),
-            Ok(Reserved::New(_)) | Err(_) => {}
-        }
-    }
-
-    fn note_refusal(&self, operator: &Operator, no: &No) {
-        match no {
-            No::Said(said) if said.kind == Kind::Conflict => {
-                self.metrics.conflict(&operator.id().0, "operator");
-            }
-            No::OurCredentials(status) => tracing::error!(
-                operator = %operator.id(),
-                status,
-                "the operator does not take the gateway's credentials"
-            ),
-            _ => {}
-        }
-    }
-
-    fn hash_of(&self, device: &Device) -> u64 {
-        // By the first identifier alone: who adds another is no other device.
-        let Device { phone, nai, external_id, ipv4, ipv6 } = device;
-        let names = (nai.as_ref().map(Nai::key), external_id.as_ref().map(Nai::key));
-        match (phone, names, ipv4, ipv6) {
-            (Some(phone), ..) => self.device_hashes.hash_one(("phone", phone.value)),
-            (_, (Some(nai), _), ..) => self.device_hashes.hash_one(("nai", nai)),
-            (_, (_, Some(id)), ..) => self.device_hashes.hash_one(("external", id)),
-            (_, _, Some(ipv4), _) => self.device_hashes.hash_one(("ipv4", ipv4)),
-            (.., ipv6) => {
-                let slash_64 = ipv6.map(|net| net.value.addr().to_bits() >> 64);
-                self.device_hashes.hash_one(("ipv6", slash_64))
-            }
-        }
-    }
-
-    /// Runs on if the client hangs up; a panic in it ends it alone.
-    fn detached<T: Send + 'static, W>(
+    /// Runs `work` to completion even if the client disconnects. A panic in `work` ends only `work`.
+    fn run_to_completion<T: Send + 'static, W>(
         &self,
         work: W,
     ) -> impl Future<Output = Result<T, Refusal>> + Send + use<T, W>
     where
         W: Future<Output = Result<T, Refusal>> + Send + 'static,
     {
-        // On the heap: a task moves what it is made of several times, and this is large.
-        let running = self.running.spawn(Box::pin(work));
-        async move { running.await.unwrap_or(Err(Refusal::Broken("a detached task"))) }
+        // Boxed: spawning moves the future several times, and this one is large.
+        let task = self.operator_tasks.spawn(Box::pin(work));
+        async move { task.await.unwrap_or(Err(Refusal::Internal("a detached task panicked"))) }
     }
 }
 
-fn booking(
-    call: &Call,
+fn new_booking(
+    call: &ApiRequest,
     operator: &Operator,
-    wanted: CreateSession,
-    claimed: CreateSession,
+    requested: CreateRequest,
+    translated: CreateRequest,
     admission: &Admission,
-) -> Booking {
+) -> ReservationRequest {
     let terms = admission.grant().terms();
-    Booking {
+    ReservationRequest {
         operator: operator.id().clone(),
         dialect: call.dialect().name().into(),
-        wanted,
-        claimed,
+        client_request: requested,
+        operator_request: translated,
         rules: *operator.rules(),
         sessions_max: terms.sessions_max,
         creates_per_day: terms.creates_per_day,
-        call_deadline: operator.timeout(),
-        again: None,
-        asked_every: operator.poll_every(),
+        call_timeout: operator.timeout(),
+        idempotency: None,
+        poll_interval: operator.poll_interval(),
     }
 }

@@ -1,9 +1,9 @@
-//! Who is calling: a token becomes a [`Client`], or is refused; and so is one whose sender does not
-//! show what it is bound to.
+//! Authentication: turns an access token into an [`AuthenticatedClient`] or rejects it. A
+//! sender-constrained token also requires a proof of possession.
 //!
-//! The JWT crate verifies signatures and nothing else. What it leaves open is closed here: which
-//! keys may verify at all and for which algorithm, header fields that must be understood, claims
-//! that are missing or of the wrong type. A token is never logged and never told back.
+//! The JWT crate verifies signatures only. This module checks everything else: which keys may
+//! verify which algorithms, critical header fields, and missing or mistyped claims. A token is
+//! never logged and never included in a response.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -25,472 +25,379 @@ mod claims;
 mod client;
 mod discovery;
 mod dpop;
+mod error;
 mod introspection;
 mod jwks;
 mod jws;
 mod keyring;
 mod mock;
 pub mod pop;
-mod possession;
+mod proof_of_possession;
 mod proof;
-mod refused;
+mod rejection;
 mod replay;
 mod users;
 #[cfg(test)]
 mod tests;
 
 pub use self::{
-    algorithm::{Algorithm, NotAnAlgorithm},
-    client::Client,
+    algorithm::{SignatureAlgorithm, UnknownAlgorithm},
+    client::AuthenticatedClient,
     discovery::Discovery,
-    introspection::{CACHED_FOR_MAX, Introspection, ShownIn},
-    possession::{AGE_MAX, ClientProof, Proofs},
-    proof::{Means, NotProved},
-    refused::Refused,
-    users::{ToldBy, Users},
+    error::{InvalidToken, Unauthenticated},
+    introspection::{CACHE_TTL_MAX, IntrospectionAuthMethod, IntrospectionSettings},
+    proof::{ProofError, ProofMethod},
+    proof_of_possession::{ClientProof, PROOF_AGE_MAX, ProofSettings},
+    rejection::AuthRejection,
+    users::{UserClaims, UserDetection},
 };
 use self::{
-    cache::{By, Cache, Digest, Verified},
-    claims::{Claims, Rules},
+    cache::{TokenCache, TokenDigest, VerifiedBy, VerifiedToken},
+    claims::{ClaimRules, Claims},
     introspection::Introspector,
     jws::Jws,
     keyring::Keyring,
     mock::MockTokens,
-    possession::{Asked, Possession},
+    proof_of_possession::{ProofCheck, ProofVerifier},
 };
 
-/// The longest leeway an issuer's clock may be given.
+/// Maximum configurable clock leeway of an issuer.
 pub const LEEWAY_MAX: Duration = Duration::from_mins(2);
 
-/// Whose tokens are believed.
+/// The trusted issuers and how callers authenticate.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The authorization servers; each name once.
-    pub issuers: Vec<Issuer>,
-    /// Fixed tokens for clients of simulated operators.
+    /// The authorization servers. Each name must be unique.
+    pub issuers: Vec<IssuerSettings>,
+    /// Fixed tokens for mock clients, which may use simulated operators only.
     pub mock_tokens: Vec<MockToken>,
-    /// How many verified tokens are remembered; 0 for none.
+    /// Maximum number of cached verified tokens. 0 disables the cache.
     pub cache_entries_max: usize,
-    /// How callers show that a token is theirs.
-    pub proofs: Proofs,
+    /// Proof-of-possession settings.
+    pub proofs: ProofSettings,
 }
 
-/// An authorization server that is trusted.
+/// A trusted authorization server.
 #[derive(Clone, Debug)]
-pub struct Issuer {
-    /// The `iss` of its tokens, compared byte by byte.
+pub struct IssuerSettings {
+    /// The `iss` of its tokens. Compared byte by byte.
     pub issuer: String,
-    /// What names this gateway in `aud`; one must match.
+    /// The `aud` values that name this gateway. One must match.
     pub audiences: Vec<String>,
-    /// Where its keys are, or who knows without.
-    pub keys: Keys,
-    /// Whom it must be known by where it is called.
+    /// How its tokens are verified.
+    pub keys: IssuerKeys,
+    /// TLS trust anchors and client certificate for calls to it.
     pub trust: Trust,
-    /// What its tokens may be signed with.
-    pub algorithms: Vec<Algorithm>,
-    /// How far its clock may be off, at most [`LEEWAY_MAX`].
+    /// Allowed signature algorithms.
+    pub algorithms: Vec<SignatureAlgorithm>,
+    /// Allowed clock difference, at most [`LEEWAY_MAX`].
     pub leeway: Duration,
-    /// Is a token without `nbf` refused? RFC 9068 does not ask for one.
+    /// Whether to reject tokens without `nbf`. RFC 9068 does not require it.
     pub require_nbf: bool,
-    /// Is a token refused whose `typ` does not say that it is an access token (RFC 9068 §4)?
+    /// Whether to reject tokens whose `typ` is not `at+jwt` (RFC 9068 §4).
     pub require_at_jwt: bool,
-    /// Is a token refused that is good for whoever has it?
+    /// Whether to reject tokens that are not sender-constrained.
     pub require_binding: bool,
-    /// What its tokens say of users.
-    pub users: Users,
+    /// How end users are read from its tokens.
+    pub users: UserClaims,
 }
 
-/// What an issuer's tokens are verified by: a JWK Set, or the issuer itself.
+/// How an issuer's tokens are verified: with a JWK Set or by introspection.
 #[derive(Clone, Debug)]
-pub enum Keys {
-    /// A file, read anew when it changes.
+pub enum IssuerKeys {
+    /// A JWK Set file, reloaded when it changes.
     File(PathBuf),
-    /// A URL: `https`, or `http` on this machine itself.
+    /// A JWK Set URL: `https`, or `http` to a loopback address.
     Url {
         /// The URL.
         url: String,
-        /// How often it is fetched anew: from 10 s to 12 h.
+        /// Refresh interval, from 10 s to 12 h.
         refresh: Duration,
     },
-    /// Wherever the issuer publishes that they are.
+    /// A JWK Set URL from the issuer's metadata document.
     Discovered {
-        /// How.
+        /// The metadata document.
         by: Discovery,
-        /// How often they are fetched anew: from 10 s to 12 h.
+        /// Refresh interval, from 10 s to 12 h.
         refresh: Duration,
     },
-    /// No keys: the issuer is asked about each token. One issuer at most, for what is not a JWT
-    /// does not tell whose it is.
-    Introspection(Introspection),
+    /// No keys: each token is introspected at the issuer (RFC 7662). Allowed for one issuer only,
+    /// because an opaque token does not identify its issuer.
+    Introspection(IntrospectionSettings),
 }
 
-/// A fixed token that makes its bearer a mock client.
+/// A fixed token that authenticates its bearer as a mock client.
 #[derive(Clone, Debug)]
 pub struct MockToken {
     /// The token.
     pub token: Secret,
-    /// Whom it stands for.
+    /// The client that it authenticates.
     pub client: ClientId,
-    /// What it may do.
+    /// The granted scopes.
     pub scopes: Vec<String>,
 }
 
-/// A setting that cannot be taken.
+/// An invalid setting.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{issuer}: {message}")]
-pub struct IssuerFault {
-    /// The issuer, `mock_tokens` or `proofs`.
+pub struct IssuerError {
+    /// The issuer's name, `mock_tokens` or `proofs`.
     pub issuer: String,
-    /// What is wrong.
+    /// The error message.
     pub message: String,
 }
 
-/// Why a request has no client. What it says of itself may be told to the caller: no more than
-/// whether the token was missing, malformed, expired or invalid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unauthenticated {
-    /// No access token came.
-    #[error("no access token")]
-    Missing,
-    /// What came is not one access token.
-    #[error("the access token is malformed")]
-    Malformed,
-    /// The token does not hold.
-    #[error("the access token {}", .0.told())]
-    Invalid(Reason),
-    /// It is not shown that the token is its sender's.
-    #[error("the proof of possession {}", .1.told())]
-    NotProved(Means, NotProved),
-    /// No key of the issuer's has been seen for too long, or it cannot be asked: nobody can tell.
-    #[error("access tokens cannot be verified at the moment")]
-    KeysUnavailable,
-}
-
-/// Why a token does not hold; for logs and metrics only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// It is not a signed JWT.
-    Form,
-    /// Its header asks for what is not understood, or brings a key along.
-    Critical,
-    /// It is a JWT of another type.
-    Type,
-    /// Its algorithm is not allowed, or not the key's.
-    Algorithm,
-    /// No key of the issuer's fits, or several do.
-    Key,
-    /// Nobody trusts its issuer.
-    Issuer,
-    /// Its signature is wrong.
-    Signature,
-    /// A claim is missing or of the wrong type.
-    Claims,
-    /// It is too old.
-    Expired,
-    /// It is not valid yet.
-    NotYet,
-    /// It was not made for this gateway.
-    Audience,
-    /// It is bound (`cnf`), and came as if it were not, or by what is not understood.
-    Bound,
-    /// It is good for whoever has it, where it must not be, or came as if it were bound.
-    Unbound,
-    /// It names no client.
-    Client,
-    /// Its issuer says that it is none, or none any more.
-    Inactive,
-}
-
-impl Unauthenticated {
-    /// Its name in logs and metrics: all that is known, so not for callers.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Malformed => "malformed",
-            Self::Invalid(reason) => reason.name(),
-            Self::NotProved(..) => "not_proved",
-            Self::KeysUnavailable => "keys_unavailable",
-        }
-    }
-}
-
-impl Reason {
-    const fn told(self) -> &'static str {
-        match self {
-            Self::Expired => "has expired",
-            Self::Bound => "is bound, and nothing shows that it is its sender's",
-            Self::Unbound => "is not bound to a key",
-            _ => "is not valid",
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Form => "form",
-            Self::Critical => "critical",
-            Self::Type => "type",
-            Self::Algorithm => "algorithm",
-            Self::Key => "key",
-            Self::Issuer => "issuer",
-            Self::Signature => "signature",
-            Self::Claims => "claims",
-            Self::Expired => "expired",
-            Self::NotYet => "not_yet",
-            Self::Audience => "audience",
-            Self::Bound => "bound",
-            Self::Unbound => "unbound",
-            Self::Client => "client",
-            Self::Inactive => "inactive",
-        }
-    }
-}
-
-impl From<Reason> for Unauthenticated {
-    fn from(reason: Reason) -> Self {
-        Self::Invalid(reason)
-    }
-}
-
-/// Knows callers by their tokens.
-pub struct Identity {
-    trusted: Box<[Trusted]>,
+/// Authenticates requests by their access tokens.
+pub struct Authenticator {
+    trusted: Box<[TrustedIssuer]>,
     introspector: Option<Arc<Introspector>>,
     mock_tokens: MockTokens,
-    verified: Cache,
-    possession: Possession,
+    token_cache: TokenCache,
+    proof_verifier: ProofVerifier,
     clock: Clock,
     metrics: Metrics,
 }
 
-/// One with keys.
-struct Trusted {
-    rules: Rules,
+/// A trusted issuer with a JWK Set.
+struct TrustedIssuer {
+    rules: ClaimRules,
     keyring: Arc<Keyring>,
 }
 
-impl Identity {
-    /// Takes the settings and reads the keys that are in files. All faults are told at once.
-    #[expect(clippy::needless_pass_by_value, reason = "it takes all that it lives on")]
+impl Authenticator {
+    /// Validates the settings and reads key files.
+    ///
+    /// # Errors
+    /// All invalid settings.
+    #[expect(clippy::needless_pass_by_value, reason = "the constructor takes its dependencies")]
     pub fn new(
         settings: Settings,
         outbound: Outbound,
         clock: Clock,
         metrics: Metrics,
-    ) -> Result<Self, Vec<IssuerFault>> {
-        let mut faults = Vec::new();
-        let verified = Cache::new(settings.cache_entries_max);
-        let mut trusted: Vec<Trusted> = Vec::with_capacity(settings.issuers.len());
+    ) -> Result<Self, Vec<IssuerError>> {
+        let mut errors = Vec::new();
+        let token_cache = TokenCache::new(settings.cache_entries_max);
+        let mut trusted: Vec<TrustedIssuer> = Vec::with_capacity(settings.issuers.len());
         let mut introspector: Option<Arc<Introspector>> = None;
         for issuer in settings.issuers {
             let name = issuer.issuer.clone();
-            let mut fault = |message: String| {
-                faults.push(IssuerFault { issuer: name.clone(), message });
+            let mut report = |message: String| {
+                errors.push(IssuerError { issuer: name.clone(), message });
             };
-            issuer.faults().into_iter().for_each(&mut fault);
+            issuer.validate().into_iter().for_each(&mut report);
             if trusted.iter().any(|other| other.rules.issuer() == name)
                 || introspector.as_ref().is_some_and(|other| other.issuer() == name)
             {
-                fault("named twice".to_owned());
+                report("duplicate issuer".to_owned());
             }
             let (outbound, clock, metrics) = (outbound.clone(), clock.clone(), metrics.clone());
-            if let Keys::Introspection(how) = &issuer.keys {
+            if let IssuerKeys::Introspection(settings) = &issuer.keys {
                 if introspector.is_some() {
-                    fault("another issuer is asked about its tokens already".to_owned());
+                    report("another issuer already uses introspection".to_owned());
                 }
-                let (how, verified) = (how.clone(), verified.clone());
+                let (settings, token_cache) = (settings.clone(), token_cache.clone());
                 let trust = issuer.trust.clone();
                 match Introspector::new(
-                    how,
+                    settings,
                     (issuer.into(), trust),
-                    verified,
+                    token_cache,
                     outbound,
                     clock,
                     metrics,
                 ) {
-                    Ok(made) => introspector = Some(Arc::new(made)),
-                    Err(message) => fault(message),
+                    Ok(created) => introspector = Some(Arc::new(created)),
+                    Err(message) => report(message),
                 }
                 continue;
             }
             match Keyring::new(&issuer, outbound, clock, metrics) {
                 Ok(keyring) => {
                     let keyring = Arc::new(keyring);
-                    trusted.push(Trusted { rules: Rules::from(issuer), keyring });
+                    trusted.push(TrustedIssuer { rules: ClaimRules::from(issuer), keyring });
                 }
-                Err(message) => fault(message),
+                Err(message) => report(message),
             }
         }
         let mock_tokens = MockTokens::new(settings.mock_tokens).map_err(|message| {
-            faults.push(IssuerFault { issuer: "mock_tokens".to_owned(), message });
+            errors.push(IssuerError { issuer: "mock_tokens".to_owned(), message });
         });
-        let possession = Possession::new(settings.proofs, clock.clone()).map_err(|message| {
-            faults.push(IssuerFault { issuer: "proofs".to_owned(), message });
-        });
-        match (mock_tokens, possession) {
-            (Ok(mock_tokens), Ok(possession)) if faults.is_empty() => Ok(Self {
+        let proof_verifier =
+            ProofVerifier::new(settings.proofs, clock.clone()).map_err(|message| {
+                errors.push(IssuerError { issuer: "proofs".to_owned(), message });
+            });
+        match (mock_tokens, proof_verifier) {
+            (Ok(mock_tokens), Ok(proof_verifier)) if errors.is_empty() => Ok(Self {
                 trusted: trusted.into(),
                 introspector,
                 mock_tokens,
-                verified,
-                possession,
+                token_cache,
+                proof_verifier,
                 clock,
                 metrics,
             }),
-            _ => Err(faults),
+            _ => Err(errors),
         }
     }
 
-    /// Takes the place of another, and knows the proofs that were shown to it.
+    /// Shares the replay cache of the instance that this one replaces.
     #[must_use]
-    pub fn following(mut self, before: Option<&Self>) -> Self {
-        if let Some(before) = before {
-            self.possession.remember_as(&before.possession);
+    pub fn share_replays_with(mut self, previous: Option<&Self>) -> Self {
+        if let Some(previous) = previous {
+            self.proof_verifier.share_replays(&previous.proof_verifier);
         }
         self
     }
 
-    /// Fetches the keys of every issuer before the first request needs them. What fails now is
-    /// tried again by [`Identity::refresh`].
+    /// Fetches the keys of every issuer before the first request. [`Authenticator::refresh`]
+    /// retries failed fetches.
     pub async fn warm_up(&self) {
         self.refresh().await;
     }
 
-    /// Fetches the keys that are due. To be called every few seconds.
+    /// Fetches the keys that are due for refresh. Must be called every few seconds.
     pub async fn refresh(&self) {
-        let mut running = Vec::with_capacity(self.trusted.len());
+        let mut tasks = Vec::with_capacity(self.trusted.len());
         for trusted in &self.trusted {
             let keyring = Arc::clone(&trusted.keyring);
-            running.push(tokio::spawn(async move { keyring.refresh().await }));
+            tasks.push(tokio::spawn(async move { keyring.refresh().await }));
         }
-        for one in running {
-            // It ends badly only when the runtime itself is going down.
-            let _: Result<(), _> = one.await;
+        for task in tasks {
+            // A task fails only if the runtime is shutting down.
+            let _: Result<(), _> = task.await;
         }
     }
 
-    /// Is this one whose tokens are believed?
+    /// Returns whether the issuer is trusted.
     pub fn trusts(&self, issuer: &str) -> bool {
         self.trusted.iter().any(|trusted| trusted.rules.issuer() == issuer)
             || self.introspector.as_ref().is_some_and(|other| other.issuer() == issuer)
     }
 
-    /// Has every issuer keys to verify with?
+    /// Returns whether every issuer has usable keys.
     pub fn ready(&self) -> bool {
         self.trusted.iter().all(|trusted| trusted.keyring.generation().is_some())
     }
 
-    /// Who sent this request, by its `Authorization` field and what else it has to show. A client
-    /// that proves its requests as by DevEdge does so in `proof_field`, if the path may speak a
-    /// dialect that has one.
+    /// Authenticates a request by its `Authorization` header and, if required, its proof of
+    /// possession. `proof_field` is the header of the DevEdge proof, if a dialect on this path has
+    /// one.
     pub async fn authenticate(
         &self,
         request: &Request<Bytes>,
         proof_field: Option<&'static str>,
-    ) -> Result<Client, Refused> {
-        let (outcome, answer) = match self.recognise(request, proof_field).await {
+    ) -> Result<AuthenticatedClient, AuthRejection> {
+        let (outcome, result) = match self.identify(request, proof_field).await {
             Ok((client, outcome)) => (outcome, Ok(client)),
             Err(Unauthenticated::KeysUnavailable) => {
                 ("unavailable", Err(Unauthenticated::KeysUnavailable))
             }
-            Err(refused) => ("refused", Err(refused)),
+            Err(error) => ("rejected", Err(error)),
         };
-        self.metrics.token_verified(outcome);
-        if let Err(Unauthenticated::NotProved(means, why)) = &answer {
-            self.metrics.proof_refused(means.name(), why.name());
+        self.metrics.record_token_verification(outcome);
+        if let Err(Unauthenticated::InvalidProof(method, reason)) = &result {
+            self.metrics.record_proof_rejected(method.name(), reason.name());
         }
-        answer.map_err(|why| Refused::new(why, request.headers(), self.possession.takes_dpop()))
+        result.map_err(|why| {
+            AuthRejection::new(why, request.headers(), self.proof_verifier.dpop_enabled())
+        })
     }
 
-    async fn recognise(
+    async fn identify(
         &self,
         request: &Request<Bytes>,
         proof_field: Option<&'static str>,
-    ) -> Result<(Client, &'static str), Unauthenticated> {
+    ) -> Result<(AuthenticatedClient, &'static str), Unauthenticated> {
         let (scheme, token) = bearer::token(request.headers())?;
-        let digest = Digest::of(token);
-        let (client, outcome) = self.known(token, digest).await?;
-        let asked = Asked { request, scheme, token: &digest, client: &client, proof_field };
-        self.possession.check(&asked).await?;
+        let digest = TokenDigest::from_token(token);
+        let (client, outcome) = self.resolve_token(token, digest).await?;
+        let check = ProofCheck { request, scheme, token: &digest, client: &client, proof_field };
+        self.proof_verifier.check(&check).await?;
         Ok((client, outcome))
     }
 
-    /// Whose token it is, if he may have it.
-    async fn known(
+    /// Returns the token's client and the `outcome` label: `mock`, `cached` or `verified`.
+    async fn resolve_token(
         &self,
         token: &str,
-        digest: Digest,
-    ) -> Result<(Client, &'static str), Unauthenticated> {
+        digest: TokenDigest,
+    ) -> Result<(AuthenticatedClient, &'static str), Unauthenticated> {
         if let Some(client) = self.mock_tokens.find(&digest) {
             return Ok((client, "mock"));
         }
-        if let Some(client) = self.remembered(&digest) {
-            return Ok((client, "hit"));
+        if let Some(client) = self.cached_client(&digest) {
+            return Ok((client, "cached"));
         }
         Ok((self.verify(token, digest).await?, "verified"))
     }
 
-    fn remembered(&self, digest: &Digest) -> Option<Client> {
-        let verified = self.verified.find(digest)?;
-        let stands = match verified.by {
-            By::Keys { issuer, generation } => {
+    fn cached_client(&self, digest: &TokenDigest) -> Option<AuthenticatedClient> {
+        let verified = self.token_cache.get(digest)?;
+        let is_valid = match verified.by {
+            VerifiedBy::Keys { issuer, generation } => {
                 self.trusted.get(issuer)?.keyring.generation() == Some(generation)
             }
-            By::Word { until } => self.clock.tick() < until,
+            VerifiedBy::Introspection { until } => self.clock.tick() < until,
         };
-        if stands && self.clock.now() < verified.expires {
+        if is_valid && self.clock.now() < verified.expires {
             return Some(verified.client);
         }
-        self.verified.forget(digest);
+        self.token_cache.remove(digest);
         None
     }
 
-    async fn verify(&self, token: &str, digest: Digest) -> Result<Client, Unauthenticated> {
-        if let Some(introspector) = self.introspector.as_ref().filter(|it| it.is_for(token)) {
-            return introspector.ask(token, digest).await;
+    async fn verify(
+        &self,
+        token: &str,
+        digest: TokenDigest,
+    ) -> Result<AuthenticatedClient, Unauthenticated> {
+        if let Some(introspector) = self.introspector.as_ref().filter(|other| other.accepts(token))
+        {
+            return introspector.introspect(token, digest).await;
         }
         let jws = Jws::parse(token)?;
         let payload = jws.payload()?;
         let claims = Claims::parse(&payload)?;
-        // Nothing is believed before the signature holds. The claimed issuer only chooses whose
-        // keys it has to hold with.
+        // No claim is trusted before the signature is verified. The claimed issuer only selects the
+        // keys for the verification.
         let claimed = claims.issuer()?;
         let (issuer, trusted) = self
             .trusted
             .iter()
             .enumerate()
             .find(|(_, trusted)| trusted.rules.issuer() == claimed)
-            .ok_or(Reason::Issuer)?;
+            .ok_or(InvalidToken::Issuer)?;
         trusted.rules.check_type(&jws)?;
         let (key, generation) = trusted.keyring.key_for(&jws).await?;
         key.verify(&jws)?;
         let now = self.clock.now();
         let (client, expires) = claims.check(&trusted.rules, now)?;
         if now < expires {
-            let (client, by) = (client.clone(), By::Keys { issuer, generation });
-            self.verified.keep(digest, Verified { client, expires, by });
+            let (client, by) = (client.clone(), VerifiedBy::Keys { issuer, generation });
+            self.token_cache.insert(digest, VerifiedToken { client, expires, by });
         }
         Ok(client)
     }
 }
 
-impl Issuer {
-    fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
+impl IssuerSettings {
+    fn validate(&self) -> Vec<String> {
+        let mut errors = Vec::new();
         let mut expect = |holds: bool, message: String| {
             if !holds {
-                faults.push(message);
+                errors.push(message);
             }
         };
-        expect(!self.issuer.is_empty(), "expected a name for the issuer".to_owned());
+        expect(!self.issuer.is_empty(), "expected a non-empty issuer".to_owned());
         expect(
             !self.audiences.is_empty() && !self.audiences.iter().any(String::is_empty),
-            "expected at least one audience, and none empty".to_owned(),
+            "expected at least one audience, and no empty audience".to_owned(),
         );
         expect(!self.algorithms.is_empty(), "expected at least one algorithm".to_owned());
         expect(
             self.leeway <= LEEWAY_MAX,
             format!("the leeway is {:?}, expected at most {LEEWAY_MAX:?}", self.leeway),
         );
-        faults
+        errors
     }
 }

@@ -1,7 +1,7 @@
-//! JSON, read strictly: one text has one meaning, whoever reads it after us.
+//! Strict JSON parser: a text that passes has the same meaning for every parser.
 //!
-//! Most readers let the last of two equal names win, some the first; some tell names apart by
-//! letter case, some do not. What passes here is read the same by all of them.
+//! Parsers differ in which of two equal member names they use, and in whether names are
+//! case-sensitive. The parser therefore rejects objects whose names differ only in case.
 
 mod node;
 mod parse;
@@ -10,9 +10,9 @@ use std::borrow::Cow;
 
 use serde_json::Number;
 
-pub use self::node::{Members, Tree};
+pub use self::node::{JsonTree, Members};
 
-/// A JSON value. Its strings are pieces of the text, unless they had to be unescaped.
+/// A JSON value. Its strings borrow from the text unless they contain escapes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Json<'a> {
     /// `null`
@@ -20,94 +20,94 @@ pub enum Json<'a> {
     Null,
     /// `true`, `false`
     Bool(bool),
-    /// A number. What is no 64-bit integer is kept as the nearest `f64`.
+    /// A number. A number that is not a 64-bit integer is stored as the nearest `f64`.
     Number(Number),
-    /// A string, without NUL characters.
+    /// A string without NUL characters.
     String(Cow<'a, str>),
-    /// A list.
+    /// An array.
     Array(Vec<Self>),
-    /// Names and values in the order of the text. No two names differ by letter case alone.
+    /// Names and values in text order. No two names differ only in case.
     Object(Vec<(Cow<'a, str>, Self)>),
 }
 
-/// How large a text may be in its parts. Its length in bytes is for the caller to bound.
+/// Limits on the structure of a text. The caller limits its length in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// How many lists and objects may stand in one another; over 127, 127 is meant.
+pub struct JsonLimits {
+    /// Maximum nesting depth of arrays and objects; values above 127 mean 127.
     pub depth_max: usize,
-    /// How many members an object may have.
+    /// Maximum number of members of an object.
     pub members_max: usize,
-    /// How many values there may be in all, the outermost included.
+    /// Maximum number of values in total, including the outermost.
     pub elements_max: usize,
 }
 
-/// Why a text is not JSON, or not JSON that is safe to hand on.
+/// Why a text is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
-pub struct NotJson {
-    /// The JSON pointer (RFC 6901) of the value that was being read; empty for the whole text.
+pub struct JsonError {
+    /// The JSON pointer (RFC 6901) of the rejected value; empty for the whole text.
     pub pointer: String,
-    /// What is wrong, without any of the text's strings.
+    /// The reason, without any string of the text.
     pub reason: String,
 }
 
-// Every whole number nearer to zero is an `f64` of its own: no other was rounded to it.
-const WHOLE_F64_MAX: f64 = 9_007_199_254_740_991.0;
+// 2^53 - 1: integers up to this magnitude are exact in an `f64`.
+const EXACT_INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
 
-// Names longer than this are shortened in pointers.
+// Longer names are shortened in pointers.
 const TOKEN_CHARS_MAX: usize = 64;
 
-impl Default for Bounds {
+impl Default for JsonLimits {
     fn default() -> Self {
         Self { depth_max: 32, members_max: 64, elements_max: 65_536 }
     }
 }
 
 impl<'a> Json<'a> {
-    /// Reads a text that holds one value and nothing else.
-    pub fn parse(body: &'a [u8], bounds: &Bounds) -> Result<Self, NotJson> {
+    /// Parses a text that contains exactly one value.
+    pub fn parse(body: &'a [u8], bounds: &JsonLimits) -> Result<Self, JsonError> {
         parse::parse(body, bounds)
     }
 
-    /// The value of an object's member, whose name is exactly this.
+    /// The value of the member with exactly this name, if this is an object that has one.
     pub fn member(&self, name: &str) -> Option<&Self> {
-        self.members().iter().find(|(known, _)| known == name).map(|(_, value)| value)
+        self.members().iter().find(|(other, _)| other == name).map(|(_, value)| value)
     }
 
-    /// The members of an object; none, if it is something else.
+    /// The members of an object; empty for other values.
     pub fn members(&self) -> &[(Cow<'a, str>, Self)] {
         if let Self::Object(members) = self { members } else { &[] }
     }
 
-    /// The elements of a list; none, if it is something else.
+    /// The elements of an array; empty for other values.
     pub fn elements(&self) -> &[Self] {
         if let Self::Array(elements) = self { elements } else { &[] }
     }
 
-    /// A string's text.
+    /// The text of a string.
     pub fn as_str(&self) -> Option<&str> {
         if let Self::String(text) = self { Some(text) } else { None }
     }
 
-    /// A whole number from 0 up, however it is written: 3600, 3600.0 and 3.6e3 are one.
+    /// A non-negative integer in any notation: 3600, 3600.0 and 3.6e3 are equal.
     pub fn as_u64(&self) -> Option<u64> {
         let Self::Number(number) = self else { return None };
-        number.as_u64().or_else(|| u64::try_from(whole(number)?).ok())
+        number.as_u64().or_else(|| u64::try_from(exact_integer(number)?).ok())
     }
 
-    /// A whole number, however it is written.
+    /// An integer in any notation.
     pub fn as_i64(&self) -> Option<i64> {
         let Self::Number(number) = self else { return None };
-        number.as_i64().or_else(|| whole(number))
+        number.as_i64().or_else(|| exact_integer(number))
     }
 
-    /// `true` or `false`.
+    /// The value of a boolean.
     pub fn as_bool(&self) -> Option<bool> {
         if let Self::Bool(truth) = self { Some(*truth) } else { None }
     }
 }
 
-/// A name as a part of a JSON pointer: escaped, and shortened if it is over 64 characters.
+/// Escapes a name for use in a JSON pointer; names over 64 characters are shortened.
 pub fn pointer_token(name: &str) -> String {
     let mut token: String = name.chars().take(TOKEN_CHARS_MAX).collect();
     if token.len() < name.len() {
@@ -116,11 +116,11 @@ pub fn pointer_token(name: &str) -> String {
     if token.contains(['~', '/']) { token.replace('~', "~0").replace('/', "~1") } else { token }
 }
 
-// The whole number that a fraction or power of ten stands for.
-fn whole(number: &Number) -> Option<i64> {
+// The integer that a number with a fraction or exponent denotes, if any.
+fn exact_integer(number: &Number) -> Option<i64> {
     let value = number.as_f64().filter(|_| number.is_f64())?;
-    let exact = value.fract() == 0.0 && value.abs() <= WHOLE_F64_MAX;
-    #[expect(clippy::cast_possible_truncation, reason = "it is whole and below 2^53")]
+    let exact = value.fract() == 0.0 && value.abs() <= EXACT_INTEGER_MAX;
+    #[expect(clippy::cast_possible_truncation, reason = "the value is an integer below 2^53")]
     exact.then_some(value as i64)
 }
 

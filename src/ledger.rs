@@ -1,4 +1,4 @@
-//! Who holds which flow for which period: the one room that remembers.
+//! Stores all sessions and reserves flows. All persistent state of the gateway is in this module.
 //!
 //! ```text
 //!            reserve                       confirm
@@ -7,36 +7,36 @@
 //!                release │  │ │ confirm                        │    observe, confirm   │
 //!   (free) ◀─────────────┘  │ └────────────▶ TERMINATED ◀──────┴───────────────────────┤
 //!                           │                    │                                     │
-//!            leave_in_doubt,│                    │ begin_delete,                       │ expiry
+//!             mark_in_doubt,│                    │ begin_delete,                       │ expiry
 //!            call deadline  │                    │ 360 s         begin_delete          │ + skew
-//!                  + grace  ▼      found         ▼                                     ▼
+//!                  + grace  ▼    mark_found      ▼                                     ▼
 //!   (free) ◀──────────── IN_DOUBT ─────────▶ RELEASING ◀────────────────────────── EXPIRED
-//!      ▲   absent, forget,                       │             begin_delete            │
-//!      │   longest life                          │                                     │
+//!      ▲   mark_absent, forget,                  │             begin_delete            │
+//!      │   maximum lifetime                      │                                     │
 //!      └─────────────────────────────────────────┴─────────────────────────────────────┘
-//!                          end (the operator has it no more), or its time
+//!             finish_delete (the operator no longer has the session), or timeout
 //! ```
 //!
-//! | state | holds its flow | leaves it by itself |
+//! | state | holds its flow | automatic transition |
 //! |---|---|---|
-//! | `PENDING`: the operator is being asked | yes | 30 s after the call's deadline, to `IN_DOUBT`; at once, if its process is gone |
-//! | `IN_DOUBT`: nobody knows what it said | yes | when recovery finds out, at the latest after the longest life that a session made by that call can have: deadline, duration, 360 s and skew |
-//! | `REQUESTED`: its network has not answered yet | yes | as `AVAILABLE`; if its expiry is not known, after its longest life, to `RELEASING` |
-//! | `AVAILABLE` | yes | at its expiry and skew, to `EXPIRED` |
-//! | `TERMINATED`: ended by its network, known to the operator still | yes | 360 s after it was heard of, to `RELEASING` |
-//! | `RELEASING`: being deleted at the operator, again and again | yes, unless it was `EXPIRED` | 360 s after its expiry and skew |
-//! | `EXPIRED`: readable still | no | after 360 s |
+//! | `PENDING`: the create request is in progress | yes | to `IN_DOUBT`, 30 s after the deadline of the call, or at start if the process ended |
+//! | `IN_DOUBT`: the outcome of the create is unknown | yes | when recovery learns the outcome; at the latest after the maximum lifetime of a session created by that call: deadline, duration, 360 s and clock skew |
+//! | `REQUESTED`: the network has not answered yet | yes | as `AVAILABLE`; if the expiry is unknown, to `RELEASING` after the maximum lifetime |
+//! | `AVAILABLE` | yes | to `EXPIRED`, at the expiry plus clock skew |
+//! | `TERMINATED`: ended by the network, still present at the operator | yes | to `RELEASING`, 360 s after the report of the end |
+//! | `RELEASING`: being deleted at the operator; the delete is retried | yes, unless it was `EXPIRED` | removed 360 s after its expiry plus clock skew |
+//! | `EXPIRED`: still readable | no | removed after 360 s |
 //!
-//! `REQUESTED` and `AVAILABLE` too go to `RELEASING` by `begin_delete`, and `PENDING` by `abandon`.
-//! The table of all ways is `protocol.rs`, and a record can be changed by no other. A hold once given
-//! up never comes back; whoever wants the flow then must reserve it. Every change is a
-//! compare-and-set on the record's generation, so of two that would act on one record, one is told
-//! [`Error::Lost`]. What is uncertain is held: holds are a superset of what the operators hold.
+//! `begin_delete` also moves `REQUESTED` and `AVAILABLE` to `RELEASING`; `abandon` moves `PENDING`.
+//! `state_machine.rs` contains all transitions; a record changes only by one of them. A released hold
+//! never returns; the flow must be reserved again. Every change is a compare-and-set on the record's
+//! generation: of two concurrent changes, one fails with [`Error::Superseded`]. Uncertain sessions
+//! hold their flow: holds are a superset of the sessions at the operators.
 //!
-//! A [`Reservation`] that is dropped frees nothing. It was written down before its operator was
-//! asked, and stays `PENDING` until [`Ledger::sweep`] puts it in doubt.
+//! Dropping a [`Reservation`] does not release its flow. The reservation is durable before the
+//! operator is called, and stays `PENDING` until [`Ledger::sweep`] marks it in doubt.
 //!
-//! What is written down outlives the process: see `embedded.rs`. Times are the ledger's own: `hand.rs`.
+//! `embedded.rs` is the durable store. All times are those of the ledger clock: `ledger_clock.rs`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -46,437 +46,426 @@ use crate::{
     clock::Clock,
     limit::Admission,
     metrics::Metrics,
-    qod::{
-        ClientId, CreateSession, Device, Granted, Moment, OperatorId, RETRIEVED_MAX, SessionId,
-        Subject,
-    },
+    qod::{ClientId, CreateRequest, GrantedSession, Moment, OperatorId, SessionId, TokenSubject},
 };
 
-mod book;
+mod engine;
 mod claim;
-mod day;
+mod daily_quota;
 mod embedded;
 mod error;
-mod hand;
+mod ledger_clock;
 mod index;
 mod memory;
-mod notice;
+mod notification;
 mod outbox;
-mod protocol;
+mod queries;
+mod state_machine;
 mod record;
-mod repeat;
+mod idempotency;
 mod reservation;
-mod rule;
+mod conflict;
 mod store;
 
 use self::{
-    claim::{Claim, DeviceKeys, KeyHasher},
-    embedded::Embedded,
-    hand::Hand,
-    memory::Memory,
-    outbox::Outgoing,
-    protocol::Move,
-    store::{Inserted, Store, Wish},
+    claim::{Claim, KeyHasher},
+    embedded::EmbeddedStore,
+    ledger_clock::LedgerClock,
+    memory::MemoryStore,
+    outbox::OutboxSignal,
+    state_machine::Transition,
+    store::{InsertOutcome, InsertRequest, Store},
 };
 pub use self::{
-    embedded::{CannotOpen, Opening, Peek, Settings, Sync},
+    conflict::{ConflictMode, ConflictRules, OnUnknown},
+    embedded::{OfflineReader, OpenError, OpenMode, Settings, SyncMode},
     error::Error,
-    notice::{Notice, Queued},
-    protocol::State,
-    record::{Record, Todo},
-    reservation::{Reservation, Reserved},
-    rule::{ConflictMode, OnUnknown, Rules},
+    notification::{OutboxEntry, QueuedNotification},
+    record::{OperatorAction, SessionRecord},
+    reservation::{Reservation, ReserveOutcome},
+    state_machine::SessionState,
 };
 
-// How many records one hold of the store's lock may look at, so that a sweep delays nobody.
-const SWEPT_AT_ONCE_MAX: usize = 256;
-// How many records one sweep hands out; the rest are due at the next one.
-const DUE_A_SWEEP_MAX: usize = 1024;
-// How often a delete reads the record again when somebody changed it meanwhile.
-const DELETE_TRIES_MAX: usize = 4;
+// The maximum number of records that a sweep examines in one critical section of the store, so that
+// it does not delay requests.
+const SWEEP_BATCH_MAX: usize = 256;
+// The maximum number of records that one sweep returns; the others are due at the next sweep.
+const DUE_PER_SWEEP_MAX: usize = 1024;
+// How often a delete reads the record again after a concurrent change.
+const DELETE_ATTEMPTS_MAX: usize = 4;
 
-/// The book of all sessions. Clones are the same book.
+/// The store of all sessions. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     store: Arc<dyn Store>,
     hasher: Arc<KeyHasher>,
-    outbox: Arc<Outgoing>,
+    outbox: Arc<OutboxSignal>,
     clock: Clock,
 }
 
-/// What is to be reserved.
+/// A request to reserve a flow.
 #[derive(Clone, Debug)]
-pub struct Booking {
-    /// Whom the session is asked of.
+pub struct ReservationRequest {
+    /// The operator that receives the create request.
     pub operator: OperatorId,
-    /// The dialect that the client speaks.
+    /// The dialect of the client's request.
     pub dialect: Arc<str>,
-    /// What was asked, in the client's words: for echo.
-    pub wanted: CreateSession,
-    /// What the operator is asked, as fitted to it: whose device and flow are held.
-    pub claimed: CreateSession,
-    /// What a conflict is at this operator.
-    pub rules: Rules,
-    /// How many sessions the client may hold at once.
+    /// The create request as the client sent it; responses echo it.
+    pub client_request: CreateRequest,
+    /// The create request as translated for the operator. Its device and flow are reserved.
+    pub operator_request: CreateRequest,
+    /// The conflict rules of this operator.
+    pub rules: ConflictRules,
+    /// The maximum number of concurrent sessions of the client.
     pub sessions_max: u32,
-    /// How many it may begin in one day of UTC.
+    /// The maximum number of creates of the client in one UTC day.
     pub creates_per_day: Option<u32>,
-    /// How long the call to the operator may take.
-    pub call_deadline: Duration,
-    /// How often the operator is asked how the session stands, if it does not tell by itself.
-    pub asked_every: Option<Duration>,
-    /// By what it is known if it is sent again.
-    pub again: Option<Again>,
+    /// The timeout of the call to the operator.
+    pub call_timeout: Duration,
+    /// The interval at which the operator is polled, if it sends no notifications.
+    pub poll_interval: Option<Duration>,
+    /// Identifies an idempotent replay of this request.
+    pub idempotency: Option<IdempotencyRequest>,
 }
 
-/// What makes a create the same one when it is sent again.
+/// Identifies an idempotent replay: the same key with the same body.
 #[derive(Clone, Debug)]
-pub struct Again {
+pub struct IdempotencyRequest {
     /// The client's `Idempotency-Key`.
     pub key: String,
-    /// All that was asked, byte by byte.
-    pub asked: Bytes,
+    /// The request body, compared byte by byte.
+    pub body: Bytes,
 }
 
-// Who asks. Tests make one, where only `limit` makes an `Admission`.
+// The client and the user of a request. Tests create it directly, because only `limit` creates an
+// `Admission`.
 #[derive(Clone, Debug)]
-struct Party {
+struct Requester {
     client: ClientId,
-    subject: Option<Subject>,
+    subject: Option<TokenSubject>,
 }
 
 impl Ledger {
-    /// A ledger that forgets all when the process ends.
+    /// Creates a ledger that is lost when the process ends.
     pub fn in_memory(clock: Clock) -> Self {
-        let store = Memory::new(Hand::new(clock.clone()));
-        Self::over(Arc::new(store), KeyHasher::random(), clock)
+        let store = MemoryStore::new(LedgerClock::new(clock.clone()));
+        Self::with_store(Arc::new(store), KeyHasher::random(), clock)
     }
 
-    /// The ledger of a directory, which it makes if there is none. What its last process left
-    /// undone is taken up: what was being asked then is in doubt now.
+    /// Opens the ledger of a directory, and creates the directory if it does not exist. Sessions
+    /// that were `PENDING` when the last process ended are in doubt.
     ///
     /// # Errors
-    /// If the directory is in use, or is not such a one, or cannot be read. Nothing is changed then.
+    /// If the directory is in use, is not a ledger directory, or cannot be read. Nothing is changed
+    /// then.
     pub fn open(
         settings: &Settings,
-        opening: Opening,
+        opening: OpenMode,
         clock: Clock,
         metrics: Metrics,
-    ) -> Result<Self, CannotOpen> {
-        let (store, hasher) = Embedded::open(settings, opening, clock.clone(), metrics)?;
-        Ok(Self::over(Arc::new(store), hasher, clock))
+    ) -> Result<Self, OpenError> {
+        let (store, hasher) = EmbeddedStore::open(settings, opening, clock.clone(), metrics)?;
+        Ok(Self::with_store(Arc::new(store), hasher, clock))
     }
 
-    fn over(store: Arc<dyn Store>, hasher: KeyHasher, clock: Clock) -> Self {
+    fn with_store(store: Arc<dyn Store>, hasher: KeyHasher, clock: Clock) -> Self {
         Self { store, hasher: Arc::new(hasher), outbox: Arc::default(), clock }
     }
 
-    /// Holds a flow, or says who has it. When this returns, the hold is written down.
+    /// Reserves a flow. The reservation is durable when this returns.
     ///
-    /// Checked in this order, with the insertion, as one step: whether it was sent before
-    /// ([`Error::OtherRequest`], [`Error::Unanswered`]), the client's quotas
-    /// ([`Error::DayQuotaExceeded`], [`Error::QuotaExceeded`]), the width of its device ([`Error::TooBroad`]), the conflict
-    /// ([`Error::Taken`]).
+    /// The checks and the insertion are one atomic step. The checks are, in this order: idempotent
+    /// replay ([`Error::IdempotencyKeyReused`], [`Error::RequestInProgress`]), the client's quotas
+    /// ([`Error::DailyQuotaExceeded`], [`Error::QuotaExceeded`]), the prefix length of the device
+    /// ([`Error::DeviceTooBroad`]), conflicts ([`Error::Conflict`]).
     pub async fn reserve(
         &self,
         admission: &Admission,
-        booking: Booking,
-    ) -> Result<Reserved, Error> {
-        self.reserve_for(Party::of(admission), booking).await
+        request: ReservationRequest,
+    ) -> Result<ReserveOutcome, Error> {
+        self.reserve_for(Requester::from_admission(admission), request).await
     }
 
-    async fn reserve_for(&self, party: Party, booking: Booking) -> Result<Reserved, Error> {
-        let begun = self.clock.tick();
+    async fn reserve_for(
+        &self,
+        requester: Requester,
+        request: ReservationRequest,
+    ) -> Result<ReserveOutcome, Error> {
+        let started = self.clock.tick();
         let now = self.store.now();
-        let claim = Claim::new(&self.hasher, &party, &booking);
-        let repeat = booking.again.as_ref().map(|Again { key, asked }| {
-            self.hasher.repeat(&party.client, key, &[booking.dialect.as_bytes(), asked])
+        let claim = Claim::new(&self.hasher, &requester, &request);
+        let fingerprint = request.idempotency.as_ref().map(|IdempotencyRequest { key, body }| {
+            self.hasher.request_fingerprint(
+                &requester.client,
+                key,
+                &[request.dialect.as_bytes(), body],
+            )
         });
-        let key = repeat.as_ref().map(|repeat| repeat.key);
-        let mut record = Record::reserved(&party, &booking, claim, key, now);
-        let Booking { claimed, rules, sessions_max, creates_per_day, .. } = booking;
-        let wish = Wish { record: record.clone(), rules, sessions_max, creates_per_day, repeat };
-        Ok(match self.store.insert(wish, now).await? {
-            Inserted::New { same_device_unknown, waited } => {
-                record.delay(waited);
-                let begun = begun + waited;
+        let key = fingerprint.as_ref().map(|fingerprint| fingerprint.key);
+        let mut record = SessionRecord::new_pending(&requester, &request, claim, key, now);
+        let ReservationRequest { operator_request, rules, sessions_max, creates_per_day, .. } =
+            request;
+        let insert = InsertRequest {
+            record: record.clone(),
+            rules,
+            sessions_max,
+            creates_per_day,
+            fingerprint,
+        };
+        Ok(match self.store.insert(insert, now).await? {
+            InsertOutcome::New { device_ambiguous, queue_time } => {
+                record.shift_times(queue_time);
+                let started = started + queue_time;
                 let hasher = Arc::clone(&self.hasher);
-                Reserved::New(Reservation::new(record, claimed, hasher, begun, same_device_unknown))
+                ReserveOutcome::New(Reservation::new(
+                    record,
+                    operator_request,
+                    hasher,
+                    started,
+                    device_ambiguous,
+                ))
             }
-            Inserted::Repeated { session, requested_at } => {
-                Reserved::Repeated { session, requested_at }
+            InsertOutcome::Replayed { session, requested_at } => {
+                ReserveOutcome::Replayed { session, requested_at }
             }
         })
     }
 
-    /// Turns a reservation into the session that its operator granted, known there as
-    /// `operator_session`. [`Error::Lost`]: the reservation is somebody else's now, so the session
-    /// must be deleted at the operator; its flow stays held until the longest life is over.
-    /// [`Error::NameTaken`]: it must not be, for that is another session's name.
+    /// Turns a reservation into the session that its operator granted with the id
+    /// `operator_session`.
+    ///
+    /// # Errors
+    /// [`Error::Superseded`]: the sweep marked the reservation in doubt; the session must be deleted
+    /// at the operator, and its flow stays reserved until the end of the maximum lifetime.
+    /// [`Error::OperatorSessionInUse`]: the id is that of another session; the session must not be
+    /// deleted at the operator.
     pub async fn confirm(
         &self,
         reservation: Reservation,
         operator_session: String,
-        granted: Granted,
-    ) -> Result<Record, Error> {
+        granted: GrantedSession,
+    ) -> Result<SessionRecord, Error> {
         let now = self.store.now();
         self.write(reservation.into_record().confirmed(operator_session, granted, now)?, now).await
     }
 
-    /// Frees the flow of a session that its operator certainly did not make.
+    /// Releases the flow of a session that the operator certainly did not create.
     pub async fn release(&self, reservation: Reservation) -> Result<(), Error> {
         let record = reservation.into_record();
-        record.frees(Move::Release)?;
-        match self.forget_record(&record).await {
-            // The sweep has put it in doubt meanwhile; there is none.
-            Err(Error::Lost) => {
+        record.ensure_removes(Transition::Release)?;
+        match self.remove_record(&record).await {
+            // The sweep has marked it in doubt; the session does not exist.
+            Err(Error::Superseded) => {
                 let record = self.read(&record.session.id).await?;
-                self.absent(&record).await
+                self.mark_absent(&record).await
             }
-            done => done,
+            result => result,
         }
     }
 
-    /// Keeps the flow of a session that its operator may have made, until it is known or nothing
-    /// can be left of it.
-    pub async fn leave_in_doubt(&self, reservation: Reservation) -> Result<Record, Error> {
+    /// Marks a session as in doubt: the operator may have created it. Its flow stays reserved until
+    /// the outcome is known or the maximum lifetime ends.
+    pub async fn mark_in_doubt(&self, reservation: Reservation) -> Result<SessionRecord, Error> {
         let now = self.store.now();
-        let doubted = reservation.into_record().doubted()?;
-        match self.write(doubted.clone(), now).await {
+        let in_doubt = reservation.into_record().in_doubt()?;
+        match self.write(in_doubt.clone(), now).await {
             // The sweep was first.
-            Err(Error::Lost) => self.read(&doubted.session.id).await,
-            done => done,
+            Err(Error::Superseded) => self.read(&in_doubt.session.id).await,
+            result => result,
         }
     }
 
-    /// Keeps the flow of a session that its operator has made as `operator_session`, and that must
-    /// go: it is to be deleted there.
+    /// Abandons a reservation whose session the operator has created as `operator_session`. The
+    /// session must be deleted there; its flow stays reserved until then.
     pub async fn abandon(
         &self,
         reservation: Reservation,
         operator_session: String,
-    ) -> Result<Record, Error> {
-        self.found(&reservation.into_record(), operator_session).await
+    ) -> Result<SessionRecord, Error> {
+        self.mark_found(&reservation.into_record(), operator_session).await
     }
 
-    /// Writes down that a session in doubt was found at its operator: by an answer that came late,
-    /// by its list of sessions, or by whatever else names it. It must go, for its client was told
-    /// that there is none.
-    pub async fn found(&self, record: &Record, operator_session: String) -> Result<Record, Error> {
+    /// Records that a session in doubt exists at its operator, as a late response, the operator's
+    /// list of sessions or another source shows. The session must be deleted, because the client
+    /// received an error.
+    pub async fn mark_found(
+        &self,
+        record: &SessionRecord,
+        operator_session: String,
+    ) -> Result<SessionRecord, Error> {
         let now = self.store.now();
         self.write(record.found(operator_session, now)?, now).await
     }
 
-    /// Frees the flow of a session in doubt that its operator certainly does not have.
-    pub async fn absent(&self, record: &Record) -> Result<(), Error> {
-        record.frees(Move::Absent)?;
-        self.forget_record(record).await
+    /// Releases the flow of a session in doubt that the operator certainly does not have.
+    pub async fn mark_absent(&self, record: &SessionRecord) -> Result<(), Error> {
+        record.ensure_removes(Transition::MarkAbsent)?;
+        self.remove_record(record).await
     }
 
-    /// Frees the flow of a session in doubt, because a person says so.
-    pub async fn forget(&self, id: &SessionId) -> Result<Record, Error> {
+    /// Releases the flow of a session in doubt on an administrator's command.
+    pub async fn forget(&self, id: &SessionId) -> Result<SessionRecord, Error> {
         let record = self.read(id).await?;
-        record.frees(Move::Forget)?;
-        self.forget_record(&record).await?;
+        record.ensure_removes(Transition::Forget)?;
+        self.remove_record(&record).await?;
         Ok(record)
     }
 
-    /// A session of the client's, whatever its state; if the token is three-legged, of the same
-    /// user's. One whose time is up is told as `UNAVAILABLE`, `DURATION_EXPIRED` for 360 s more.
-    pub async fn find(&self, admission: &Admission, id: &SessionId) -> Result<Record, Error> {
-        self.find_for(&Party::of(admission), id).await
+    /// Returns a session of the client, in any state; with a three-legged token, of the same user.
+    /// An expired session is returned as `UNAVAILABLE`, `DURATION_EXPIRED` for 360 s.
+    pub async fn find(
+        &self,
+        admission: &Admission,
+        id: &SessionId,
+    ) -> Result<SessionRecord, Error> {
+        self.find_for(&Requester::from_admission(admission), id).await
     }
 
-    async fn find_for(&self, party: &Party, id: &SessionId) -> Result<Record, Error> {
+    async fn find_for(
+        &self,
+        requester: &Requester,
+        id: &SessionId,
+    ) -> Result<SessionRecord, Error> {
         let record = self.read(id).await?;
-        if party.owns(&record) { Ok(record) } else { Err(Error::NotYours) }
+        if requester.owns(&record) { Ok(record) } else { Err(Error::NotOwner) }
     }
 
-    /// Writes down that a session is being deleted at its operator; only then may it be. From then
-    /// on [`Self::sweep`] tells when to try again, until [`Self::end`]. A session that is being
-    /// deleted already is told as it is.
-    pub async fn begin_delete(&self, record: &Record) -> Result<Record, Error> {
+    /// Records that a session is being deleted at its operator. This must come before the delete
+    /// request. [`Self::sweep`] then returns the record for each retry, until
+    /// [`Self::finish_delete`]. A session that is already being deleted is returned unchanged.
+    pub async fn begin_delete(&self, record: &SessionRecord) -> Result<SessionRecord, Error> {
         let mut current = record.clone();
-        for _ in 0..DELETE_TRIES_MAX {
+        for _ in 0..DELETE_ATTEMPTS_MAX {
             let now = self.store.now();
-            let next = current.released(now)?;
+            let next = current.deleting(now)?;
             if next.generation() == current.generation() {
                 return Ok(next);
             }
             match self.write(next, now).await {
-                // A delete is wanted whatever else happened to the session.
-                Err(Error::Lost) => current = self.read(&record.session.id).await?,
-                done => return done,
+                // The session must be deleted whatever the concurrent change was.
+                Err(Error::Superseded) => current = self.read(&record.session.id).await?,
+                result => return result,
             }
         }
-        Err(Error::Lost)
+        Err(Error::Superseded)
     }
 
-    /// Forgets a session that its operator has no more (it said 204 or 404), and frees its flow.
-    /// A session forgotten before is well forgotten.
-    pub async fn end(&self, record: &Record) -> Result<(), Error> {
-        record.frees(Move::End)?;
-        match self.forget_record(record).await {
+    /// Removes a session that the operator no longer has (it answered 204 or 404), and releases its
+    /// flow. Succeeds if the session was removed before.
+    pub async fn finish_delete(&self, record: &SessionRecord) -> Result<(), Error> {
+        record.ensure_removes(Transition::FinishDelete)?;
+        match self.remove_record(record).await {
             Err(Error::NotFound) => Ok(()),
-            done => done,
+            result => result,
         }
     }
 
-    /// Raises the hold before the operator is asked for more time. One extension at a time: a
-    /// second one is [`Error::Lost`] until the first is over, or its call's deadline is.
-    /// Afterwards: [`Self::extend`] if granted, [`Self::cancel_extend`] if refused; if nobody knows,
-    /// nothing: the hold stays raised until [`Self::observe`].
-    pub async fn begin_extend(&self, record: &Record, additional_s: u32) -> Result<Record, Error> {
+    /// Prolongs the hold before an extension request is sent. Only one extension is in progress at a
+    /// time: a second one fails with [`Error::Superseded`] until the first is finished or the
+    /// deadline of its call has passed. Then call [`Self::finish_extend`] if the extension is
+    /// granted, or [`Self::cancel_extend`] if it is rejected. If the outcome is unknown, call
+    /// neither: the hold stays prolonged until [`Self::observe`].
+    pub async fn begin_extend(
+        &self,
+        record: &SessionRecord,
+        additional_s: u32,
+    ) -> Result<SessionRecord, Error> {
         let now = self.store.now();
         self.write(record.extending(additional_s, now)?, now).await
     }
 
-    /// Writes down what an extension came to.
-    pub async fn extend(&self, record: &Record, granted: Granted) -> Result<Record, Error> {
+    /// Records the result of an extension.
+    pub async fn finish_extend(
+        &self,
+        record: &SessionRecord,
+        granted: GrantedSession,
+    ) -> Result<SessionRecord, Error> {
         let now = self.store.now();
         self.write(record.extended(granted, now)?, now).await
     }
 
-    /// Lowers the hold again when the operator refused an extension.
-    pub async fn cancel_extend(&self, record: &Record) -> Result<Record, Error> {
-        self.extend(record, record.session.granted.clone()).await
+    /// Restores the hold when the operator rejected an extension.
+    pub async fn cancel_extend(&self, record: &SessionRecord) -> Result<SessionRecord, Error> {
+        self.finish_extend(record, record.session.granted.clone()).await
     }
 
-    /// Writes down what the operator tells of a session: its status and times. Gives the record as
-    /// it stands then, which may be another's news if that came first. What an operator tells while
-    /// an extension is under way may be from before it, and is shown, but not written down; so what
-    /// counts is when it was asked, by [`Self::now`].
+    /// Records the status and times that the operator reports, and returns the resulting record. It
+    /// shows a concurrent report if that was recorded first. A report requested while an extension
+    /// is in progress may be older than the extension; it is returned, but not stored. `asked_at` is
+    /// the time at which the report was requested, by [`Self::now`].
     pub async fn observe(
         &self,
-        record: &Record,
-        granted: Granted,
+        record: &SessionRecord,
+        granted: GrantedSession,
         asked_at: Moment,
-    ) -> Result<Record, Error> {
+    ) -> Result<SessionRecord, Error> {
         let now = self.store.now();
         let next = record.observed(granted, asked_at, now)?;
         if next.generation() == record.generation() {
             return Ok(next);
         }
         match self.write(next, now).await {
-            Err(Error::Lost) => self.read(&record.session.id).await,
-            done => done,
+            Err(Error::Superseded) => self.read(&record.session.id).await,
+            result => result,
         }
     }
 
-    /// Moves on all records whose time has come, and gives those of which something is to be done
-    /// (again) at their operator, at most 1024. To be called every second or so.
-    pub async fn sweep(&self) -> Result<Vec<(Record, Todo)>, Error> {
+    /// Applies all transitions that are due, and returns the records that need a call to their
+    /// operator, first or repeated, at most 1024. Call it about once a second.
+    pub async fn sweep(&self) -> Result<Vec<(SessionRecord, OperatorAction)>, Error> {
         let mut due = Vec::new();
         loop {
-            let swept = self.store.sweep(self.store.now(), SWEPT_AT_ONCE_MAX).await?;
+            let swept = self.store.sweep(self.store.now(), SWEEP_BATCH_MAX).await?;
             due.extend(swept.due);
-            self.note(swept.told);
-            if swept.records < SWEPT_AT_ONCE_MAX || due.len() >= DUE_A_SWEEP_MAX {
+            self.record_outbox_change(swept.outbox);
+            if swept.examined < SWEEP_BATCH_MAX || due.len() >= DUE_PER_SWEEP_MAX {
                 return Ok(due);
             }
             tokio::task::yield_now().await;
         }
     }
 
-    /// The ledger's own time.
+    /// The time of the ledger clock.
     pub fn now(&self) -> Moment {
         self.store.now()
     }
 
-    /// Which session the operator has under this name of its own.
-    pub async fn named_by(
-        &self,
-        operator: &OperatorId,
-        operator_session: &str,
-    ) -> Result<Option<SessionId>, Error> {
-        self.store.named_by(operator, operator_session).await
-    }
-
-    /// The records after this one, oldest first, whosesoever they are: for whoever runs the gateway.
-    pub async fn page(
-        &self,
-        after: Option<SessionId>,
-        records_max: usize,
-    ) -> Result<Vec<Record>, Error> {
-        let now = self.store.now();
-        let records = self.store.page(after, records_max).await?;
-        Ok(records.iter().filter_map(|record| record.seen(now)).collect())
-    }
-
-    /// A record, whosesoever it is: for whoever runs the gateway.
-    pub async fn look(&self, id: &SessionId) -> Result<Record, Error> {
-        self.read(id).await
-    }
-
-    /// How many records there are of each operator in each state; none is left out, once there
-    /// has been a record of the operator.
-    pub async fn counts(&self) -> Result<Vec<(OperatorId, State, u64)>, Error> {
-        self.store.counts().await
-    }
-
-    /// Can it write? Why not, otherwise.
+    /// Checks that the store is writable. The error is the reason.
     pub fn health(&self) -> Result<(), String> {
         self.store.health()
     }
 
-    /// Writes what is to be written, and lets go of what it has: nothing is written any more then.
+    /// Writes all outstanding changes and closes the store. Later writes fail.
     pub async fn close(&self) {
         self.store.close().await;
     }
 
-    /// The client's sessions of a device, at any operator, the newest first, at most 100; if the
-    /// token is three-legged, those of the same user. They are those that hold their flow and whose
-    /// device, as its operator was told of it, is surely this one: a session that holds nothing any
-    /// more is found by its id only.
-    pub async fn of_device(
-        &self,
-        admission: &Admission,
-        device: &Device,
-    ) -> Result<Vec<Record>, Error> {
-        self.of_device_for(&Party::of(admission), device).await
-    }
-
-    /// The client's sessions of the user that its token speaks for, as [`Self::of_device`] has them.
-    pub async fn of_user(&self, admission: &Admission) -> Result<Vec<Record>, Error> {
-        let party = Party::of(admission);
-        let keys = DeviceKeys::new(&self.hasher, None, party.subject.as_ref());
-        self.of_keys(&party, &keys).await
-    }
-
-    async fn of_device_for(&self, party: &Party, device: &Device) -> Result<Vec<Record>, Error> {
-        self.of_keys(party, &DeviceKeys::new(&self.hasher, Some(device), None)).await
-    }
-
-    async fn of_keys(&self, party: &Party, keys: &DeviceKeys) -> Result<Vec<Record>, Error> {
-        let now = self.store.now();
-        let records = self.store.of_device(party, keys, now, RETRIEVED_MAX).await?;
-        Ok(records.iter().filter_map(|record| record.seen(now)).collect())
-    }
-
-    async fn read(&self, id: &SessionId) -> Result<Record, Error> {
+    async fn read(&self, id: &SessionId) -> Result<SessionRecord, Error> {
         let record = self.store.find(id).await?.ok_or(Error::NotFound)?;
-        record.seen(self.store.now()).ok_or(Error::NotFound)
+        record.as_of(self.store.now()).ok_or(Error::NotFound)
     }
 
-    async fn write(&self, record: Record, now: Moment) -> Result<Record, Error> {
-        self.note(self.store.replace(record.clone(), now).await?);
+    async fn write(&self, record: SessionRecord, now: Moment) -> Result<SessionRecord, Error> {
+        self.record_outbox_change(self.store.replace(record.clone(), now).await?);
         Ok(record)
     }
 
-    async fn forget_record(&self, record: &Record) -> Result<(), Error> {
+    async fn remove_record(&self, record: &SessionRecord) -> Result<(), Error> {
         let now = self.store.now();
-        self.note(self.store.remove(record.session.id, record.generation(), now).await?);
+        self.record_outbox_change(
+            self.store.remove(record.session.id, record.generation(), now).await?,
+        );
         Ok(())
     }
 }
 
-impl Party {
-    fn of(admission: &Admission) -> Self {
+impl Requester {
+    fn from_admission(admission: &Admission) -> Self {
         let client = admission.grant().client();
         Self { client: client.id().clone(), subject: client.subject().cloned() }
     }
 
-    fn owns(&self, record: &Record) -> bool {
+    fn owns(&self, record: &SessionRecord) -> bool {
         self.client == record.client && (self.subject.is_none() || self.subject == record.subject)
     }
 }

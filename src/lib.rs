@@ -1,29 +1,29 @@
-//! A gateway in front of several operators' Quality on Demand APIs.
+//! A gateway in front of the Quality on Demand APIs of several operators.
 //!
-//! A request meets the rooms of this house in this order, and each stamps it with a proof that the
-//! next one asks for. No later stage can be reached without the stamp of the one before:
+//! A request passes the following modules in this order. Each one returns a type that proves that its
+//! stage succeeded, and the next stage takes that type as an argument, so no stage can be skipped:
 //!
-//! | room         | its question                              | its stamp                   |
-//! |--------------|-------------------------------------------|-----------------------------|
-//! | [`dialect`]  | which API is spoken, and what is asked?   | [`dialect::Call`]           |
-//! | [`identity`] | who is calling?                           | [`identity::Client`]        |
-//! | [`access`]   | may this client do this?                  | [`access::Grant`]           |
-//! | [`limit`]    | not too often?                            | [`limit::Admission`]        |
-//! | [`route`]    | which operator serves this device?        | [`route::Found`]            |
-//! | [`finder`]   | who knows it, if no route does?           | [`route::Found`] too        |
-//! | [`ledger`]   | is the flow free? hold it                 | [`ledger::Reservation`]     |
-//! | [`operator`] | does the operator grant it?               | [`operator::Outcome`]       |
-//! | [`notification`] | has the client heard what happened since? | none: nothing comes after it |
+//! | module           | question                                                   | type that proves it          |
+//! |------------------|------------------------------------------------------------|------------------------------|
+//! | [`dialect`]      | Which API release is used, and which operation is called?  | [`dialect::Call`]            |
+//! | [`identity`]     | Which client sends the request?                            | [`identity::Client`]         |
+//! | [`access`]       | Is the client authorized for the operation?                | [`access::Grant`]            |
+//! | [`limit`]        | Is the client within its rate limits?                      | [`limit::Admission`]         |
+//! | [`route`]        | Which operator serves the device?                          | [`route::Found`]             |
+//! | [`finder`]       | Which operator serves it, if no route matches?             | [`route::Found`]             |
+//! | [`ledger`]       | Is the flow free? If so, reserve it.                       | [`ledger::Reservation`]      |
+//! | [`operator`]     | Does the operator accept the session?                      | [`operator::Outcome`]        |
+//! | [`notification`] | Did the client receive the status changes of the session?  | none: it is the last stage   |
 //!
-//! [`gateway`] walks a request through them, in one file: the one to read first. [`refusal`] is the
-//! one table of all that we say no with. [`simulator`] is an operator of our own making.
-//! [`credentials`] are what the gateway shows to those that it calls itself.
+//! [`gateway`] is the request path through these modules; read it first. [`refusal`] defines all
+//! rejections. [`credentials`] authenticate the gateway to operators and finders. [`simulator`] is a
+//! simulated operator. [`policy`] reads the YAML files: each module defines its own settings type, and
+//! only `policy` defines how the settings are written.
 //!
-//! The law of the house: a room imports only rooms that the request has already passed, and the
-//! ground ([`qod`], [`clock`], [`kept`], [`json`], [`metrics`], [`audit`], [`tls`], [`outbound`]). [`policy`] stands above
-//! the rooms: each owns its own settings type, and `policy` alone knows how those are written in YAML.
+//! Import order: a module imports only modules of earlier stages and the base modules ([`qod`], [`clock`],
+//! [`reloadable`], [`json`], [`metrics`], [`audit`], [`tls`], [`outbound`]). A test checks this.
 
-// In reading order: from the door down to the ground.
+// From the entry points down to the base modules.
 pub mod cli;
 pub mod server;
 pub mod gateway;
@@ -50,5 +50,5 @@ pub mod metrics;
 pub mod json;
 pub mod clock;
 mod faults;
-pub mod kept;
+pub mod reloadable;
 pub mod qod;

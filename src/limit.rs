@@ -1,7 +1,7 @@
-//! Not too often: the pace of each client, of each device and towards each operator.
+//! Rate limits per client, per device and per operator.
 //!
-//! The limits are asked in this order, and each cell that was taken stays taken: a request that is
-//! refused for its device has still cost its client one, so that nobody probes for free.
+//! The limits are checked in this order, and a consumed cell is not returned: a request that the
+//! device limit rejects still counts against the client limit, so that probing is not free.
 
 use std::{collections::HashMap, fmt, hash::Hash, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -15,62 +15,62 @@ use crate::{
     access::Grant,
     clock::Clock,
     metrics::Metrics,
-    qod::{ClientId, OperatorId, Pace},
+    qod::{ClientId, OperatorId, RateLimitStatus},
 };
 
 mod devices;
 mod pacer;
 
-use self::{devices::Devices, pacer::Pacer};
+use self::{devices::DeviceStates, pacer::LimiterClock};
 
-/// Holds everybody to their pace, by the generic cell rate algorithm.
+/// The rate limiters of all clients, devices and operators (generic cell rate algorithm).
 #[derive(Debug)]
 pub struct Limits {
-    clients: HashMap<ClientId, Paced>,
-    device: Option<PacedDevices>,
-    operators: HashMap<OperatorId, Paced>,
-    pacer: Pacer,
+    clients: HashMap<ClientId, LimiterEntry>,
+    device: Option<DeviceLimiter>,
+    operators: HashMap<OperatorId, LimiterEntry>,
+    limiter_clock: LimiterClock,
     metrics: Metrics,
 }
 
-type Direct = RateLimiter<NotKeyed, InMemoryState, Pacer, NoOpMiddleware<Duration>>;
-type Keyed = RateLimiter<u64, Devices, Pacer, NoOpMiddleware<Duration>>;
+type DirectLimiter = RateLimiter<NotKeyed, InMemoryState, LimiterClock, NoOpMiddleware<Duration>>;
+type KeyedLimiter = RateLimiter<u64, DeviceStates, LimiterClock, NoOpMiddleware<Duration>>;
 
-// A limiter with what it was made by, so that it can be kept when other settings come.
+// A limiter with its rate, so that a reload can reuse it if the rate is unchanged.
 #[derive(Clone, Debug)]
-struct Paced {
+struct LimiterEntry {
     rate: Rate,
-    limiter: Arc<Direct>,
+    limiter: Arc<DirectLimiter>,
 }
 
 #[derive(Clone, Debug)]
-struct PacedDevices {
+struct DeviceLimiter {
     rate: Rate,
     keys_max: usize,
-    limiter: Arc<Keyed>,
+    limiter: Arc<KeyedLimiter>,
 }
 
-/// Whose pace is held; whoever is not named here has none to keep.
+/// Configured rate limits. Clients and operators that are not listed are not limited.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Each client's.
+    /// Rate of each client.
     pub clients: HashMap<ClientId, Rate>,
-    /// Every single device's, all clients together.
+    /// Rate of each device, across all clients.
     pub device: Option<Rate>,
-    /// The pace towards each operator, all clients together.
+    /// Rate of requests to each operator, across all clients.
     pub operators: HashMap<OperatorId, Rate>,
-    /// How many devices are told apart. Those beyond share the pace of one.
+    /// Maximum number of devices tracked individually. Further devices share one limit per shard.
     pub device_keys_max: usize,
 }
 
-/// So many in so long, and so many at once.
+/// A rate: one request per interval, with a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    every: Duration,
+    interval: Duration,
     burst: NonZeroU32,
 }
 
-/// A request that is let in. Only [`Limits::admit`] makes one:
+/// Proof that a request passed the client's rate limit. Only [`Limits::admit`] creates one:
 ///
 /// ```compile_fail
 /// # use qod_gateway::{access::Grant, limit::Admission};
@@ -81,153 +81,177 @@ pub struct Rate {
 #[derive(Debug)]
 pub struct Admission(Grant);
 
-/// Whoever asked must wait.
+/// A rate limit is exceeded; the caller must wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many requests: the {} limit is {} in {} s", pace.policy, pace.quota, pace.window.as_secs())]
-pub struct TooMany {
-    /// How long, and by which limit.
-    pub pace: Pace,
+#[error("rate limit exceeded: the {} limit is {} requests per {} s", pace.policy, pace.quota, pace.window.as_secs())]
+pub struct TooManyRequests {
+    /// The exceeded limit and the time to wait.
+    pub pace: RateLimitStatus,
 }
 
 impl Rate {
-    /// `count` in each `period`, evenly; up to `burst` at once after a rest. Nothing, if that is
-    /// more than one in a nanosecond.
+    /// Creates a rate of `count` evenly spaced requests per `period`, with up to `burst` at once.
+    /// Returns `None` if that exceeds one request per nanosecond.
     pub fn new(count: NonZeroU32, period: Duration, burst: NonZeroU32) -> Option<Self> {
-        let every = period.checked_div(count.get()).filter(|every| !every.is_zero())?;
-        Some(Self { every, burst })
+        let interval = period.checked_div(count.get()).filter(|interval| !interval.is_zero())?;
+        Some(Self { interval, burst })
     }
 
-    /// How many it lets through in any span of this time, at most.
-    pub fn most_in(self, time: Duration) -> u64 {
-        let evenly = time.as_nanos() / self.every.as_nanos().max(1);
-        let most = u128::from(self.burst.get()).saturating_add(evenly).saturating_add(1);
-        u64::try_from(most).unwrap_or(u64::MAX)
+    /// Returns the maximum number of requests allowed within any span of this duration.
+    pub fn max_in(self, time: Duration) -> u64 {
+        let steady = time.as_nanos() / self.interval.as_nanos().max(1);
+        let max = u128::from(self.burst.get()).saturating_add(steady).saturating_add(1);
+        u64::try_from(max).unwrap_or(u64::MAX)
     }
 
     fn quota(self) -> Option<Quota> {
-        Quota::with_period(self.every).map(|quota| quota.allow_burst(self.burst))
+        Quota::with_period(self.interval).map(|quota| quota.allow_burst(self.burst))
     }
 }
 
 impl Limits {
-    /// Holds everybody to these settings from now on. Whoever has the same pace as before has used up
-    /// as much of it as before.
-    pub fn new(settings: Settings, clock: Clock, metrics: Metrics, before: Option<&Self>) -> Self {
+    /// Creates the limiters. Limiters of `previous` with an unchanged rate are reused, with their
+    /// consumed cells.
+    pub fn new(
+        settings: Settings,
+        clock: Clock,
+        metrics: Metrics,
+        previous: Option<&Self>,
+    ) -> Self {
         let Settings { clients, device, operators, device_keys_max: keys_max } = settings;
-        let pacer = before.map_or_else(|| Pacer::new(clock), |before| before.pacer.clone());
-        let kept = before.and_then(|before| before.device.clone());
+        let limiter_clock = previous
+            .map_or_else(|| LimiterClock::new(clock), |previous| previous.limiter_clock.clone());
+        let reusable = previous.and_then(|previous| previous.device.clone());
         let device = device.and_then(|rate| {
-            let kept = kept.filter(|kept| kept.rate == rate && kept.keys_max == keys_max);
-            kept.or_else(|| {
-                let limiter =
-                    RateLimiter::new(rate.quota()?, Devices::new(keys_max), pacer.clone());
-                Some(PacedDevices { rate, keys_max, limiter: Arc::new(limiter) })
+            let reusable = reusable.filter(|old| old.rate == rate && old.keys_max == keys_max);
+            reusable.or_else(|| {
+                let limiter = RateLimiter::new(
+                    rate.quota()?,
+                    DeviceStates::new(keys_max),
+                    limiter_clock.clone(),
+                );
+                Some(DeviceLimiter { rate, keys_max, limiter: Arc::new(limiter) })
             })
         });
         Self {
-            clients: paced(clients, &pacer, before.map(|before| &before.clients)),
+            clients: limiters(clients, &limiter_clock, previous.map(|previous| &previous.clients)),
             device,
-            operators: paced(operators, &pacer, before.map(|before| &before.operators)),
-            pacer,
+            operators: limiters(
+                operators,
+                &limiter_clock,
+                previous.map(|previous| &previous.operators),
+            ),
+            limiter_clock,
             metrics,
         }
     }
 
-    /// Lets a request in, if its client keeps to its pace.
-    pub fn admit(&self, grant: Grant) -> Result<Admission, TooMany> {
-        match self.clients.get(grant.client().id()).map_or(Ok(()), Paced::check) {
+    /// Admits a request if it is within its client's rate limit.
+    pub fn admit(&self, grant: Grant) -> Result<Admission, TooManyRequests> {
+        match self.clients.get(grant.client().id()).map_or(Ok(()), LimiterEntry::check) {
             Ok(()) => Ok(Admission(grant)),
-            Err(until) => Err(self.too_many("client", &until)),
+            Err(until) => Err(self.too_many_requests("client", &until)),
         }
     }
 
-    /// Is its device not asked for too often? The device by a keyed hash, whoever asks for it.
-    pub fn admit_device(&self, _: &Admission, device_hash: u64) -> Result<(), TooMany> {
+    /// Checks the device's rate limit, which all clients share. `device_hash` is a keyed hash.
+    pub fn admit_device(&self, _: &Admission, device_hash: u64) -> Result<(), TooManyRequests> {
         let check = self.device.as_ref();
         let check = check.map_or(Ok(()), |device| device.limiter.check_key(&device_hash));
-        check.map_err(|until| self.too_many("device", &until))
+        check.map_err(|until| self.too_many_requests("device", &until))
     }
 
-    /// Is the operator not called too often?
-    pub fn admit_operator(&self, _: &Admission, operator: &OperatorId) -> Result<(), TooMany> {
-        let check = self.operators.get(operator).map_or(Ok(()), Paced::check);
-        check.map_err(|until| self.too_many("operator", &until))
+    /// Checks the operator's rate limit.
+    pub fn admit_operator(
+        &self,
+        _: &Admission,
+        operator: &OperatorId,
+    ) -> Result<(), TooManyRequests> {
+        let check = self.operators.get(operator).map_or(Ok(()), LimiterEntry::check);
+        check.map_err(|until| self.too_many_requests("operator", &until))
     }
 
-    /// The pace of a client, of every device, and towards an operator.
-    pub fn told(
+    /// Describes the limits of a client, of each device, and of an operator.
+    pub fn describe(
         &self,
         client: &ClientId,
         operator: Option<&OperatorId>,
     ) -> Vec<(&'static str, String)> {
-        let paced = |paced: Option<&Paced>| paced.map(|paced| paced.rate.to_string());
+        let rate = |limiter: Option<&LimiterEntry>| limiter.map(|limiter| limiter.rate.to_string());
         let all = [
-            ("client", paced(self.clients.get(client))),
+            ("client", rate(self.clients.get(client))),
             ("device", self.device.as_ref().map(|device| device.rate.to_string())),
-            ("operator", operator.and_then(|id| paced(self.operators.get(id)))),
+            ("operator", operator.and_then(|id| rate(self.operators.get(id)))),
         ];
-        all.into_iter().filter_map(|(limit, told)| Some((limit, told?))).collect()
+        all.into_iter().filter_map(|(limit, rate)| Some((limit, rate?))).collect()
     }
 
-    /// Forgets the devices that are well within their pace; to be called every few seconds.
+    /// Removes the state of idle devices. Must be called every few seconds.
     pub fn shrink(&self) {
-        if let Some(PacedDevices { limiter: device, .. }) = &self.device {
+        if let Some(DeviceLimiter { limiter: device, .. }) = &self.device {
             device.retain_recent();
             device.shrink_to_fit();
-            self.metrics.limiter_keys("device", device.len());
+            self.metrics.set_rate_limiter_keys("device", device.len());
         }
     }
 
-    fn too_many(&self, policy: &'static str, until: &NotUntil<Duration>) -> TooMany {
-        self.metrics.limited(policy);
+    fn too_many_requests(
+        &self,
+        policy: &'static str,
+        until: &NotUntil<Duration>,
+    ) -> TooManyRequests {
+        self.metrics.record_rate_limited(policy);
         let quota = until.quota();
         let burst = quota.burst_size().get();
         let window = whole_seconds(quota.replenish_interval().saturating_mul(burst));
-        let retry_after = whole_seconds(until.wait_time_from(self.pacer.elapsed()));
-        TooMany { pace: Pace { policy, quota: burst, window, remaining: 0, retry_after } }
+        let retry_after = whole_seconds(until.wait_time_from(self.limiter_clock.elapsed()));
+        TooManyRequests {
+            pace: RateLimitStatus { policy, quota: burst, window, remaining: 0, retry_after },
+        }
     }
 }
 
-/// A limit, as it is told.
+/// Formats the rate for `explain`.
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "one every {:?}, {} at once", self.every, self.burst)
+        write!(f, "one per {:?}, burst {}", self.interval, self.burst)
     }
 }
 
-impl Paced {
+impl LimiterEntry {
     fn check(&self) -> Result<(), NotUntil<Duration>> {
         self.limiter.check()
     }
 }
 
-fn paced<Id: Eq + Hash>(
+fn limiters<Id: Eq + Hash>(
     rates: HashMap<Id, Rate>,
-    pacer: &Pacer,
-    before: Option<&HashMap<Id, Paced>>,
-) -> HashMap<Id, Paced> {
+    limiter_clock: &LimiterClock,
+    previous: Option<&HashMap<Id, LimiterEntry>>,
+) -> HashMap<Id, LimiterEntry> {
     let limiters = rates.into_iter().filter_map(|(id, rate)| {
-        let kept = before.and_then(|before| before.get(&id)).filter(|kept| kept.rate == rate);
-        let kept = kept.cloned().or_else(|| {
-            let limiter = RateLimiter::direct_with_clock(rate.quota()?, pacer.clone());
-            Some(Paced { rate, limiter: Arc::new(limiter) })
+        let reusable = previous.and_then(|previous| previous.get(&id));
+        let limiter = reusable.filter(|old| old.rate == rate).cloned().or_else(|| {
+            let limiter = RateLimiter::direct_with_clock(rate.quota()?, limiter_clock.clone());
+            Some(LimiterEntry { rate, limiter: Arc::new(limiter) })
         });
-        Some((id, kept?))
+        Some((id, limiter?))
     });
     limiters.collect()
 }
 
 impl Admission {
-    /// The leave that it was let in with.
+    /// Returns the grant of the admitted request.
     pub fn grant(&self) -> &Grant {
         &self.0
     }
 }
 
-// Rounded up: whoever waits so long has waited long enough. HTTP counts in seconds, from 1.
+// Rounded up, so that waiting this long is sufficient. `Retry-After` is in whole seconds, at least
+// 1.
 fn whole_seconds(duration: Duration) -> Duration {
-    let more = u64::from(duration.subsec_nanos() > 0);
-    Duration::from_secs(duration.as_secs().saturating_add(more).max(1))
+    let partial = u64::from(duration.subsec_nanos() > 0);
+    Duration::from_secs(duration.as_secs().saturating_add(partial).max(1))
 }
 
 #[cfg(test)]

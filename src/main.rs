@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use qod_gateway::cli;
 
-// Two threads that parse and drop bodies gain a third over the system's allocator.
+// A third more throughput than with the system allocator, measured with two threads that parse bodies.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,83 +1,87 @@
-//! What Prometheus is told. Plain labels only: this room knows no other, and no label ever carries
-//! what a caller wrote.
+//! Prometheus metrics. Labels are plain strings from the code or the policies; no label contains a value
+//! from a request.
 
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
-use prometheus::{
-    GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec, Registry, TextEncoder};
 
 mod certificates;
 mod finders;
 mod imports;
-mod named;
-mod notices;
-mod reach;
+mod lifetimes;
+mod notifications;
+mod operators;
+mod register;
 
-pub use self::named::Named;
+pub use self::lifetimes::ConfiguredEntities;
 use self::{
-    certificates::Certificates, finders::Finders, imports::Imports, notices::Notices, reach::Reach,
+    certificates::CertificateMetrics,
+    finders::FinderMetrics,
+    imports::ImportMetrics,
+    notifications::NotificationMetrics,
+    operators::OperatorMetrics,
+    register::{counter, float_gauge, gauge, histogram},
 };
 
-/// The gateway's counters. Cheap to clone.
+/// The metrics of the gateway. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Metrics(Arc<Families>);
+pub struct Metrics(Arc<MetricFamilies>);
 
 #[derive(Debug)]
-struct Families {
+struct MetricFamilies {
     registry: Registry,
     requests: IntCounterVec,
     request_seconds: HistogramVec,
     stage_seconds: HistogramVec,
     operator_seconds: HistogramVec,
-    reach: Reach,
-    finders: Finders,
+    operators: OperatorMetrics,
+    finders: FinderMetrics,
     sessions: IntGaugeVec,
     store_seconds: HistogramVec,
     store_writable: IntGaugeVec,
     recoveries: IntCounterVec,
-    notifications_received: IntCounterVec,
-    imports: Imports,
-    notices: Notices,
-    repeated: IntCounterVec,
+    callback_events: IntCounterVec,
+    imports: ImportMetrics,
+    notifications: NotificationMetrics,
+    idempotent_replays: IntCounterVec,
     conflicts: IntCounterVec,
-    device_unknown: IntCounterVec,
-    identifiers_disagree: IntCounterVec,
-    limited: IntCounterVec,
+    ambiguous_devices: IntCounterVec,
+    identifier_disagreements: IntCounterVec,
+    rate_limited: IntCounterVec,
     limiter_keys: IntGaugeVec,
-    tokens: IntCounterVec,
-    proofs_refused: IntCounterVec,
+    token_verifications: IntCounterVec,
+    proofs_rejected: IntCounterVec,
     jwks_fetches: IntCounterVec,
     introspections: IntCounterVec,
     jwks_age_seconds: GaugeVec,
     in_flight: IntGaugeVec,
     connections: IntGaugeVec,
     connections_refused: IntCounterVec,
-    malformed: IntCounterVec,
-    certificates: Certificates,
+    http_rejections: IntCounterVec,
+    certificates: CertificateMetrics,
     draining: IntGaugeVec,
-    policy: IntGaugeVec,
-    policy_reads: IntCounterVec,
-    build: IntGaugeVec,
+    policy_info: IntGaugeVec,
+    policy_reloads: IntCounterVec,
+    build_info: IntGaugeVec,
 }
 
-/// One answered request, as it is counted.
+/// The labels of one request.
 #[derive(Clone, Copy, Debug)]
-pub struct Answered<'a> {
-    /// The dialect that was spoken; `none` if the path is of no API.
+pub struct RequestLabels<'a> {
+    /// The dialect; `none` if the path belongs to no API.
     pub dialect: &'a str,
-    /// The operation; `none` likewise.
+    /// The operation; `none` if the request matches no operation.
     pub operation: &'a str,
-    /// The operator; `none` if it did not come to one.
+    /// The operator; `none` if the request ended before it was resolved.
     pub operator: &'a str,
     /// The HTTP status.
     pub status: u16,
-    /// Why not; `none` if all went well.
+    /// The kind of the rejection; `none` if the request was granted.
     pub reason: &'a str,
 }
 
-/// The label of what there was none of.
+/// The value of a label that does not apply.
 pub const NONE: &str = "none";
 
 const NO_LABELS: &[&str] = &[];
@@ -88,43 +92,43 @@ const STAGE_BUCKETS_S: &[f64] =
     &[0.000_001, 0.000_005, 0.000_025, 0.0001, 0.0005, 0.0025, 0.01, 0.05, 0.25, 1.0, 5.0, 30.0];
 
 impl Metrics {
-    /// All counters at nothing.
+    /// Registers all metric families.
     ///
     /// # Errors
-    /// If a family's name or labels are wrong: a fault of this file, found by any test.
-    #[expect(clippy::too_many_lines, reason = "a list")]
+    /// If the name or the labels of a family are invalid: a defect of this module, found by any test.
+    #[expect(clippy::too_many_lines, reason = "a list of metric families")]
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let new = Families {
+        let new = MetricFamilies {
             requests: counter(
                 &registry,
                 "qod_requests_total",
-                "Requests answered",
+                "Requests by response",
                 &["dialect", "operation", "operator", "status", "reason"],
             )?,
             request_seconds: histogram(
                 &registry,
                 "qod_request_duration_seconds",
-                "Time from a request read whole to its answer",
+                "Time from the complete request to its response",
                 &["dialect", "operation"],
                 REQUEST_BUCKETS_S,
             )?,
             stage_seconds: histogram(
                 &registry,
                 "qod_stage_duration_seconds",
-                "Time spent in one stage of the way",
+                "Time spent in one stage of the request path",
                 &["stage"],
                 STAGE_BUCKETS_S,
             )?,
             operator_seconds: histogram(
                 &registry,
                 "qod_operator_request_duration_seconds",
-                "Time that an operator took to answer, or did not",
+                "Duration of calls to operators, including failed ones",
                 &["operator", "operation", "outcome"],
                 REQUEST_BUCKETS_S,
             )?,
-            reach: Reach::new(&registry)?,
-            finders: Finders::new(&registry)?,
+            operators: OperatorMetrics::new(&registry)?,
+            finders: FinderMetrics::new(&registry)?,
             sessions: gauge(
                 &registry,
                 "qod_sessions",
@@ -134,143 +138,148 @@ impl Metrics {
             store_seconds: histogram(
                 &registry,
                 "qod_store_commit_duration_seconds",
-                "Time that the ledger's store took for one commit, of one change or many",
+                "Duration of one commit of the ledger's store, which may contain several changes",
                 &[],
                 STAGE_BUCKETS_S,
             )?,
             store_writable: gauge(
                 &registry,
                 "qod_store_writable",
-                "1 while sessions can be written down",
+                "1 while the ledger is writable",
                 &[],
             )?,
             recoveries: counter(
                 &registry,
                 "qod_recoveries_total",
-                "Creates and extensions in doubt of which the truth was found",
-                &["operator", "truth"],
+                "Creates and extensions in doubt whose outcome was resolved",
+                &["operator", "resolution"],
             )?,
-            notifications_received: counter(
+            callback_events: counter(
                 &registry,
-                "qod_notifications_received_total",
-                "What operators told of sessions, or somebody in their name",
+                "qod_callback_events_total",
+                "Callback events received from operators, including invalid ones",
                 &["operator", "outcome"],
             )?,
-            imports: Imports::new(&registry)?,
-            notices: Notices::new(&registry)?,
-            repeated: counter(
+            imports: ImportMetrics::new(&registry)?,
+            notifications: NotificationMetrics::new(&registry)?,
+            idempotent_replays: counter(
                 &registry,
-                "qod_repeated_creates_total",
-                "Creates that were sent again with their Idempotency-Key",
+                "qod_idempotent_replays_total",
+                "Creates that were sent again with the same Idempotency-Key",
                 &["outcome"],
             )?,
             conflicts: counter(
                 &registry,
                 "qod_conflicts_total",
-                "Creates refused because the flow is held",
+                "Creates rejected because another session uses the flow",
                 &["operator", "source"],
             )?,
-            device_unknown: counter(
+            ambiguous_devices: counter(
                 &registry,
-                "qod_device_comparisons_unknown_total",
-                "Creates that only the operator can tell apart from a live session",
+                "qod_device_comparisons_ambiguous_total",
+                "Creates whose device could not be distinguished from that of an active session",
                 &["operator"],
             )?,
-            identifiers_disagree: counter(
+            identifier_disagreements: counter(
                 &registry,
                 "qod_identifier_disagreements_total",
-                "Devices whose identifiers lead to different operators",
+                "Devices whose identifiers match different operators",
                 &["chosen"],
             )?,
-            limited: counter(
+            rate_limited: counter(
                 &registry,
                 "qod_rate_limited_total",
-                "Requests refused by a rate limit",
+                "Requests rejected by a rate limit",
                 &["limit"],
             )?,
             limiter_keys: gauge(
                 &registry,
                 "qod_rate_limiter_keys",
-                "Keys that a rate limiter remembers",
+                "Keys that a rate limiter tracks",
                 &["limit"],
             )?,
-            tokens: counter(
+            token_verifications: counter(
                 &registry,
                 "qod_token_verifications_total",
-                "Access tokens judged",
+                "Verifications of access tokens",
                 &["outcome"],
             )?,
-            proofs_refused: counter(
+            proofs_rejected: counter(
                 &registry,
-                "qod_proofs_refused_total",
-                "Requests that did not show that their access token is their sender's",
-                &["means", "reason"],
+                "qod_proofs_rejected_total",
+                "Requests without a valid proof of possession",
+                &["method", "reason"],
             )?,
             jwks_fetches: counter(
                 &registry,
                 "qod_jwks_fetches_total",
-                "Attempts to fetch an issuer's keys",
+                "Attempts to fetch the keys of an issuer",
                 &["issuer", "outcome"],
             )?,
             introspections: counter(
                 &registry,
                 "qod_introspections_total",
-                "Tokens that their issuer was asked about",
+                "Introspections of access tokens by their issuer",
                 &["issuer", "outcome"],
             )?,
-            jwks_age_seconds: real_gauge(
+            jwks_age_seconds: float_gauge(
                 &registry,
                 "qod_jwks_age_seconds",
-                "Age of an issuer's keys",
+                "Age of the keys of an issuer",
                 &["issuer"],
             )?,
             in_flight: gauge(
                 &registry,
                 "qod_requests_in_flight",
-                "Requests being answered",
+                "Requests in flight",
                 &["listener"],
             )?,
             connections: gauge(&registry, "qod_connections", "Open connections", &["listener"])?,
             connections_refused: counter(
                 &registry,
                 "qod_connections_refused_total",
-                "Connections closed at once because there were too many",
+                "Connections closed because a connection limit was reached",
                 &["reason"],
             )?,
-            malformed: counter(
+            http_rejections: counter(
                 &registry,
                 "qod_http_rejections_total",
-                "Requests refused before any API was recognised",
+                "Requests and connections rejected before any API handled them",
                 &["reason"],
             )?,
-            certificates: Certificates::new(&registry)?,
+            certificates: CertificateMetrics::new(&registry)?,
             draining: gauge(
                 &registry,
                 "qod_draining",
-                "1 while the gateway is on its way out",
+                "1 while the gateway is draining before shutdown",
                 &["phase"],
             )?,
-            policy: gauge(
+            policy_info: gauge(
                 &registry,
                 "qod_policy_info",
-                "1, with the version of the policies that are in force",
+                "Always 1; the label is the version of the policy snapshot in force",
                 &["version"],
             )?,
-            policy_reads: counter(
+            policy_reloads: counter(
                 &registry,
-                "qod_policy_reads_total",
-                "Readings of the policies while the gateway runs",
+                "qod_policy_reloads_total",
+                "Reloads of the policies",
                 &["outcome"],
             )?,
-            build: gauge(&registry, "qod_build_info", "1, with the version", &["version"])?,
+            build_info: gauge(
+                &registry,
+                "qod_build_info",
+                "Always 1; the label is the version of the gateway",
+                &["version"],
+            )?,
             registry,
         };
-        new.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        new.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         new.draining.with_label_values(&["lame_duck"]).set(0);
         Ok(Self(Arc::new(new)))
     }
 
-    /// All of it, in Prometheus' text format.
+    /// All metrics in the Prometheus text format.
     pub fn text(&self) -> String {
         let mut text = String::new();
         let families = self.0.registry.gather();
@@ -279,9 +288,9 @@ impl Metrics {
         text
     }
 
-    /// Counts one answer.
-    pub fn answered(&self, answer: Answered<'_>, elapsed: Duration) {
-        let Answered { dialect, operation, operator, status, reason } = answer;
+    /// Records a request and its duration.
+    pub fn record_request(&self, labels: RequestLabels<'_>, elapsed: Duration) {
+        let RequestLabels { dialect, operation, operator, status, reason } = labels;
         let status = StatusCode::from_u16(status).unwrap_or_default();
         self.0
             .requests
@@ -293,13 +302,13 @@ impl Metrics {
             .observe(elapsed.as_secs_f64());
     }
 
-    /// Measures a stage.
-    pub fn stage(&self, stage: &'static str, elapsed: Duration) {
+    /// Records the duration of a stage.
+    pub fn record_stage(&self, stage: &'static str, elapsed: Duration) {
         self.0.stage_seconds.with_label_values(&[stage]).observe(elapsed.as_secs_f64());
     }
 
-    /// Measures a call to an operator.
-    pub fn operator_called(
+    /// Records a call to an operator.
+    pub fn record_operator_call(
         &self,
         operator: &str,
         operation: &'static str,
@@ -310,170 +319,124 @@ impl Metrics {
         self.0.operator_seconds.with_label_values(&labels).observe(elapsed.as_secs_f64());
     }
 
-    /// Sets how many sessions an operator has in a state.
-    pub fn sessions(&self, operator: &str, state: &'static str, count: i64) {
+    /// Sets the number of sessions of an operator in a state.
+    pub fn set_sessions(&self, operator: &str, state: &'static str, count: i64) {
         self.0.sessions.with_label_values(&[operator, state]).set(count);
     }
 
-    /// Measures a commit of the store.
-    pub fn store_committed(&self, elapsed: Duration) {
+    /// Records a commit of the store.
+    pub fn record_store_commit(&self, elapsed: Duration) {
         self.0.store_seconds.with_label_values(NO_LABELS).observe(elapsed.as_secs_f64());
     }
 
-    /// Says whether sessions can be written down.
-    pub fn store_writable(&self, writable: bool) {
+    /// Sets whether the ledger is writable.
+    pub fn set_store_writable(&self, writable: bool) {
         self.0.store_writable.with_label_values(NO_LABELS).set(i64::from(writable));
     }
 
-    /// Counts a create or extension of which the truth was found.
-    pub fn recovered(&self, operator: &str, truth: &'static str) {
-        self.0.recoveries.with_label_values(&[operator, truth]).inc();
+    /// Counts a create or extension in doubt whose outcome was resolved.
+    pub fn record_recovery(&self, operator: &str, resolution: &'static str) {
+        self.0.recoveries.with_label_values(&[operator, resolution]).inc();
     }
 
-    /// Counts something that an operator told, or that was told in its name.
-    pub fn notification_received(&self, operator: &str, outcome: &'static str) {
-        self.0.notifications_received.with_label_values(&[operator, outcome]).inc();
+    /// Counts a callback event.
+    pub fn record_callback_event(&self, operator: &str, outcome: &'static str) {
+        self.0.callback_events.with_label_values(&[operator, outcome]).inc();
     }
 
-    /// Counts a create that was sent again.
-    pub fn repeated(&self, outcome: &'static str) {
-        self.0.repeated.with_label_values(&[outcome]).inc();
+    /// Counts a create that was sent again with the same `Idempotency-Key`.
+    pub fn record_idempotent_replay(&self, outcome: &'static str) {
+        self.0.idempotent_replays.with_label_values(&[outcome]).inc();
     }
 
-    /// Counts a conflict, found by the `ledger` or by the `operator`.
-    pub fn conflict(&self, operator: &str, source: &'static str) {
+    /// Counts a conflict that the `ledger` or the `operator` detected.
+    pub fn record_conflict(&self, operator: &str, source: &'static str) {
         self.0.conflicts.with_label_values(&[operator, source]).inc();
     }
 
-    /// Counts a create whose device could not be told from a live session's.
-    pub fn same_device_unknown(&self, operator: &str) {
-        self.0.device_unknown.with_label_values(&[operator]).inc();
+    /// Counts a create whose device could not be distinguished from that of an active session.
+    pub fn record_ambiguous_device(&self, operator: &str) {
+        self.0.ambiguous_devices.with_label_values(&[operator]).inc();
     }
 
-    /// Counts a device whose identifiers lead to different operators.
-    pub fn identifiers_disagree(&self, chosen: &'static str) {
-        self.0.identifiers_disagree.with_label_values(&[chosen]).inc();
+    /// Counts a device whose identifiers match different operators.
+    pub fn record_identifier_disagreement(&self, chosen: &'static str) {
+        self.0.identifier_disagreements.with_label_values(&[chosen]).inc();
     }
 
-    /// Counts a refusal by a rate limit.
-    pub fn limited(&self, limit: &'static str) {
-        self.0.limited.with_label_values(&[limit]).inc();
+    /// Counts a rejection by a rate limit.
+    pub fn record_rate_limited(&self, limit: &'static str) {
+        self.0.rate_limited.with_label_values(&[limit]).inc();
     }
 
-    /// Sets how many keys a limiter remembers.
-    pub fn limiter_keys(&self, limit: &'static str, keys: usize) {
+    /// Sets the number of keys that a rate limiter tracks.
+    pub fn set_rate_limiter_keys(&self, limit: &'static str, keys: usize) {
         let keys = i64::try_from(keys).unwrap_or(i64::MAX);
         self.0.limiter_keys.with_label_values(&[limit]).set(keys);
     }
 
-    /// Counts a token judged.
-    pub fn token_verified(&self, outcome: &'static str) {
-        self.0.tokens.with_label_values(&[outcome]).inc();
+    /// Counts a verification of an access token.
+    pub fn record_token_verification(&self, outcome: &'static str) {
+        self.0.token_verifications.with_label_values(&[outcome]).inc();
     }
 
-    /// Counts a request that did not prove possession of a key.
-    pub fn proof_refused(&self, means: &'static str, reason: &'static str) {
-        self.0.proofs_refused.with_label_values(&[means, reason]).inc();
+    /// Counts a request without a valid proof of possession.
+    pub fn record_proof_rejected(&self, method: &'static str, reason: &'static str) {
+        self.0.proofs_rejected.with_label_values(&[method, reason]).inc();
     }
 
-    /// Counts an attempt to fetch an issuer's keys.
-    pub fn jwks_fetched(&self, issuer: &str, ok: bool) {
+    /// Counts an attempt to fetch the keys of an issuer.
+    pub fn record_jwks_fetch(&self, issuer: &str, ok: bool) {
         let outcome = if ok { "ok" } else { "failed" };
         self.0.jwks_fetches.with_label_values(&[issuer, outcome]).inc();
     }
 
-    /// Counts a token that its issuer was asked about.
-    pub fn introspected(&self, issuer: &str, outcome: &'static str) {
+    /// Counts an introspection of an access token.
+    pub fn record_introspection(&self, issuer: &str, outcome: &'static str) {
         self.0.introspections.with_label_values(&[issuer, outcome]).inc();
     }
 
-    /// Sets the age of an issuer's keys.
-    pub fn jwks_age(&self, issuer: &str, age: Duration) {
+    /// Sets the age of the keys of an issuer.
+    pub fn set_jwks_age(&self, issuer: &str, age: Duration) {
         self.0.jwks_age_seconds.with_label_values(&[issuer]).set(age.as_secs_f64());
     }
 
-    /// Adds to the requests being answered.
-    pub fn in_flight(&self, listener: &'static str, change: i64) {
+    /// Changes the number of requests in flight.
+    pub fn add_in_flight(&self, listener: &'static str, change: i64) {
         self.0.in_flight.with_label_values(&[listener]).add(change);
     }
 
-    /// Adds to the open connections.
-    pub fn connections(&self, listener: &'static str, change: i64) {
+    /// Changes the number of open connections.
+    pub fn add_connections(&self, listener: &'static str, change: i64) {
         self.0.connections.with_label_values(&[listener]).add(change);
     }
 
-    /// Counts a connection that was one too many.
-    pub fn connection_refused(&self, reason: &'static str) {
+    /// Counts a connection that was closed because a connection limit was reached.
+    pub fn record_connection_refused(&self, reason: &'static str) {
         self.0.connections_refused.with_label_values(&[reason]).inc();
     }
 
-    /// Counts a request that was no sound HTTP.
-    pub fn malformed(&self, reason: &'static str) {
-        self.0.malformed.with_label_values(&[reason]).inc();
+    /// Counts a request or connection that was rejected before any API handled it.
+    pub fn record_http_rejection(&self, reason: &'static str) {
+        self.0.http_rejections.with_label_values(&[reason]).inc();
     }
 
-    /// Says which reading of the policies is in force, after which.
-    pub fn policy_in_force(&self, before: &str, version: &str) {
-        // There was none before the first.
-        _ = self.0.policy.remove_label_values(&[before]);
-        self.0.policy.with_label_values(&[version]).set(1);
+    /// Sets the version of the policy snapshot in force, and removes the previous one.
+    pub fn set_policy_version(&self, previous: &str, version: &str) {
+        // An error means that there is no previous version.
+        _ = self.0.policy_info.remove_label_values(&[previous]);
+        self.0.policy_info.with_label_values(&[version]).set(1);
     }
 
-    /// Counts a reading of the policies.
-    pub fn policy_read(&self, outcome: &'static str) {
-        self.0.policy_reads.with_label_values(&[outcome]).inc();
+    /// Counts a reload of the policies.
+    pub fn record_policy_reload(&self, outcome: &'static str) {
+        self.0.policy_reloads.with_label_values(&[outcome]).inc();
     }
 
-    /// Says that the gateway is on its way out.
-    pub fn draining(&self) {
+    /// Sets that the gateway is draining.
+    pub fn set_draining(&self) {
         self.0.draining.with_label_values(&["lame_duck"]).set(1);
     }
-}
-
-fn counter(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntCounterVec, prometheus::Error> {
-    let family = IntCounterVec::new(Opts::new(name, help), labels)?;
-    registry.register(Box::new(family.clone()))?;
-    Ok(family)
-}
-
-fn gauge(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntGaugeVec, prometheus::Error> {
-    let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
-    registry.register(Box::new(family.clone()))?;
-    Ok(family)
-}
-
-fn real_gauge(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<GaugeVec, prometheus::Error> {
-    let family = GaugeVec::new(Opts::new(name, help), labels)?;
-    registry.register(Box::new(family.clone()))?;
-    Ok(family)
-}
-
-fn histogram(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-    buckets: &[f64],
-) -> Result<HistogramVec, prometheus::Error> {
-    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-    let family = HistogramVec::new(options, labels)?;
-    registry.register(Box::new(family.clone()))?;
-    Ok(family)
 }
 
 #[cfg(test)]
@@ -481,16 +444,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_counted_under_its_labels() {
+    fn request_is_counted_with_its_labels() {
         let metrics = Metrics::new().unwrap();
-        let answer = Answered {
+        let labels = RequestLabels {
             dialect: "camara-0.8.0",
             operation: "createSession",
             operator: "one",
             status: 201,
             reason: NONE,
         };
-        metrics.answered(answer, Duration::from_millis(3));
+        metrics.record_request(labels, Duration::from_millis(3));
         let line = "qod_requests_total{dialect=\"camara-0.8.0\",operation=\"createSession\",\
                     operator=\"one\",reason=\"none\",status=\"201\"} 1";
         assert!(metrics.text().contains(line), "{}", metrics.text());

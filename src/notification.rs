@@ -1,13 +1,14 @@
-//! What clients hear of their sessions: each notice in the ledger's outbox is told to its sink until
-//! that has heard it, at least once, and each session's in order.
+//! Delivers session notifications to clients. Each notification in the ledger's outbox is posted to
+//! its sink until the sink accepts it: at least once, and in order for each session.
 //!
 //! ```text
-//!   outbox ──reading──▶ schedule ──telling──▶ sink ──verdict──▶ schedule, or done ──settling──▶ outbox
+//!   outbox ──intake──▶ schedule ──delivery──▶ sink ──delivery_result──▶ schedule, or completed ──acknowledgement──▶ outbox
 //! ```
 //!
-//! What is in memory can be lost: a notice leaves the outbox when it was heard or dropped, and what is
-//! there at a start is told. Sinks are where clients say, so each is called behind a [`Guard`], and
-//! none can keep the others waiting (`schedule.rs`). Of a sink's URL only the host is ever shown.
+//! The state in memory may be lost: a notification leaves the outbox only after it was delivered or
+//! dropped, and a restarted gateway delivers all that the outbox still contains. Clients choose the
+//! sinks, so every call passes a [`Guard`], and a slow sink does not delay the others
+//! (`schedule.rs`). Only the host of a sink URL is ever shown.
 
 use std::{
     sync::{
@@ -33,57 +34,57 @@ use crate::{
     qod::{ClientId, Moment, SessionId},
 };
 
-mod gone;
-mod place;
-mod reading;
+mod dead_sinks;
+mod sink_url;
+mod intake;
 mod schedule;
-mod settling;
-mod telling;
-mod verdict;
+mod acknowledgement;
+mod delivery;
+mod delivery_result;
 
-pub use self::schedule::Waiting;
+pub use self::schedule::PendingNotification;
 use self::{
-    gone::Gone,
-    schedule::{Bounds, Schedule},
-    settling::Done,
+    acknowledgement::CompletedNotification,
+    dead_sinks::DeadSinks,
+    schedule::{CallLimits, Schedule},
 };
 
-// How many hosts' addresses and connections are remembered.
-const ENDPOINTS_MAX: usize = 10_000;
+// Maximum number of hosts whose addresses and connections are cached.
+const ENDPOINT_CACHE_MAX: usize = 10_000;
 
-/// How clients are told.
+/// How notifications are delivered.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Networks that sinks may be in although they are not public.
+    /// Non-public networks that sinks may be in.
     pub private_networks: Vec<IpNet>,
-    /// Whom they must be known by.
+    /// The trust anchors that sink certificates are verified against.
     pub trust: Trust,
-    /// How long it is tried to tell a client.
-    pub kept_for: Duration,
-    /// How long one call may take.
+    /// How long delivery of a notification is retried before it is dropped.
+    pub delivery_ttl: Duration,
+    /// Timeout of one delivery call.
     pub timeout: Duration,
-    /// How many calls there may be at once.
+    /// Maximum number of concurrent calls.
     pub calls_max: usize,
-    /// How many of them to one host.
+    /// Maximum number of concurrent calls to one host.
     pub calls_per_host_max: usize,
 }
 
-/// Notices of these sessions.
+/// Selects notifications by session or client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// All.
+pub enum OutboxSelector {
+    /// All notifications.
     All,
-    /// A client's.
+    /// Those of one client.
     Client(ClientId),
-    /// One session's.
+    /// Those of one session.
     Session(SessionId),
 }
 
-/// Tells clients. Clones are the same courier.
+/// Delivers notifications to clients. Clones share one dispatcher.
 #[derive(Clone)]
-pub struct Courier(Arc<Office>);
+pub struct Dispatcher(Arc<DispatcherInner>);
 
-struct Office {
+struct DispatcherInner {
     settings: Settings,
     ledger: Ledger,
     dialects: ArcSwap<Dialects>,
@@ -92,32 +93,33 @@ struct Office {
     outbound: Outbound,
     guard: Arc<Guard>,
     endpoints: Cache<Arc<str>, Arc<Endpoint>>,
-    desk: Mutex<Desk>,
-    // Something on the desk may be told now.
-    more_to_tell: Notify,
-    // Something on the desk is done.
-    more_done: Notify,
-    overflown: AtomicU64,
+    queue: Mutex<DeliveryQueue>,
+    // Signalled when a notification may be due for delivery.
+    delivery_due: Notify,
+    // Signalled when a notification was completed.
+    completion_ready: Notify,
+    overflow_count: AtomicU64,
     started: AtomicBool,
-    // First nothing more is told; when the last call is over, nothing more is settled.
+    // Shutdown order: first no new call starts; after the last call ended, no more acknowledgements
+    // are written.
     stopping: CancellationToken,
-    running: TaskTracker,
-    finishing: CancellationToken,
-    settling: TaskTracker,
+    deliveries: TaskTracker,
+    acknowledgement_stopping: CancellationToken,
+    acknowledgements: TaskTracker,
 }
 
-// What is known of the outbox.
-struct Desk {
+// The in-memory state of the outbox.
+struct DeliveryQueue {
     schedule: Schedule,
-    gone: Gone,
-    done: Vec<Done>,
-    // The outbox could not be read: nothing is told until then.
+    dead_sinks: DeadSinks,
+    completed: Vec<CompletedNotification>,
+    // Delivery is paused until then because the outbox could not be read.
     paused_until: Moment,
 }
 
-impl Courier {
-    /// A courier for this ledger's outbox. It has a pool of connections of its own: sinks take none of
-    /// the operators'.
+impl Dispatcher {
+    /// Creates a dispatcher for the outbox of this ledger. It has its own connection pool, so sinks
+    /// use none of the operators' connections.
     pub fn new(
         settings: Settings,
         ledger: Ledger,
@@ -126,14 +128,14 @@ impl Courier {
         metrics: Metrics,
     ) -> Self {
         let Settings { calls_max, calls_per_host_max, .. } = settings;
-        let bounds = Bounds { calls_max, calls_per_host_max };
-        let desk = Desk {
+        let bounds = CallLimits { calls_max, calls_per_host_max };
+        let queue = DeliveryQueue {
             schedule: Schedule::new(bounds, rand::rng().random()),
-            gone: Gone::default(),
-            done: Vec::new(),
+            dead_sinks: DeadSinks::default(),
+            completed: Vec::new(),
             paused_until: Moment::default(),
         };
-        Self(Arc::new(Office {
+        Self(Arc::new(DispatcherInner {
             guard: Arc::new(Guard::new(settings.private_networks.clone())),
             settings,
             ledger,
@@ -141,98 +143,108 @@ impl Courier {
             clock,
             metrics,
             outbound: Outbound::new(),
-            endpoints: Cache::new(ENDPOINTS_MAX),
-            desk: Mutex::new(desk),
-            more_to_tell: Notify::new(),
-            more_done: Notify::new(),
-            overflown: AtomicU64::new(0),
+            endpoints: Cache::new(ENDPOINT_CACHE_MAX),
+            queue: Mutex::new(queue),
+            delivery_due: Notify::new(),
+            completion_ready: Notify::new(),
+            overflow_count: AtomicU64::new(0),
             started: AtomicBool::new(false),
             stopping: CancellationToken::new(),
-            running: TaskTracker::new(),
-            finishing: CancellationToken::new(),
-            settling: TaskTracker::new(),
+            deliveries: TaskTracker::new(),
+            acknowledgement_stopping: CancellationToken::new(),
+            acknowledgements: TaskTracker::new(),
         }))
     }
 
-    /// What is told from now on is told in these dialects.
-    pub fn speak(&self, dialects: &Arc<Dialects>) {
+    /// Replaces the dialects; later deliveries use the new ones.
+    pub fn set_dialects(&self, dialects: &Arc<Dialects>) {
         self.0.dialects.store(Arc::clone(dialects));
     }
 
-    /// Begins to tell, in the runtime that this is called in, until [`Self::stopped`].
+    /// Starts delivery on the current Tokio runtime; it runs until [`Self::stop`].
     pub fn start(&self) {
-        let office = &self.0;
-        if office.started.swap(true, Ordering::SeqCst) {
+        let inner = &self.0;
+        if inner.started.swap(true, Ordering::SeqCst) {
             return;
         }
-        office.running.spawn(Arc::clone(office).read());
-        office.running.spawn(Arc::clone(office).dispatch());
-        office.settling.spawn(Arc::clone(office).settle());
+        inner.deliveries.spawn(Arc::clone(inner).run_intake());
+        inner.deliveries.spawn(Arc::clone(inner).dispatch());
+        inner.acknowledgements.spawn(Arc::clone(inner).acknowledge());
     }
 
-    /// Tells nothing more, and waits until what is being told is over and written down; that is no
-    /// longer than a call may take. To be called before the ledger is closed.
-    pub async fn stopped(&self) {
-        let office = &self.0;
-        office.stopping.cancel();
-        office.running.close();
-        office.running.wait().await;
-        office.finishing.cancel();
-        office.settling.close();
-        office.settling.wait().await;
+    /// Stops delivery and waits until the calls in progress have ended and their results are
+    /// written: at most the timeout of one call. Call this before closing the ledger.
+    pub async fn stop(&self) {
+        let inner = &self.0;
+        inner.stopping.cancel();
+        inner.deliveries.close();
+        inner.deliveries.wait().await;
+        inner.acknowledgement_stopping.cancel();
+        inner.acknowledgements.close();
+        inner.acknowledgements.wait().await;
     }
 
-    /// The notices after this one, oldest first, for whoever runs the gateway.
-    pub fn status(&self, which: &Which, after: Option<u64>, notices_max: usize) -> Vec<Waiting> {
-        self.0.desk().schedule.page(which, after, notices_max)
+    /// Lists the notifications after number `after`, oldest first, for the admin interface.
+    pub fn status(
+        &self,
+        which: &OutboxSelector,
+        after: Option<u64>,
+        max: usize,
+    ) -> Vec<PendingNotification> {
+        self.0.queue().schedule.page(which, after, max)
     }
 
-    /// Tells these notices as soon as may be, and does not wait for anything else. Gives of how many
-    /// sessions they are.
-    pub fn retry(&self, which: &Which) -> usize {
-        let sessions = self.0.desk().schedule.retry(which);
-        self.0.more_to_tell.notify_one();
+    /// Retries these notifications immediately, without waiting for a backoff. Returns the number
+    /// of affected sessions.
+    pub fn retry(&self, which: &OutboxSelector) -> usize {
+        let sessions = self.0.queue().schedule.retry(which);
+        self.0.delivery_due.notify_one();
         sessions
     }
 
-    /// Drops these notices: their clients will not hear of them. Gives how many there were.
-    pub fn drop_notices(&self, which: &Which) -> usize {
-        let mut desk = self.0.desk();
-        let numbers = desk.schedule.take(which);
+    /// Drops these notifications; they are never delivered. Returns the number of dropped
+    /// notifications.
+    pub fn drop_notifications(&self, which: &OutboxSelector) -> usize {
+        let mut queue = self.0.queue();
+        let numbers = queue.schedule.remove(which);
         let dropped = numbers.len();
-        desk.done.extend(numbers.into_iter().map(Done::dropped_by_hand));
-        drop(desk);
-        self.0.more_done.notify_one();
+        queue.completed.extend(numbers.into_iter().map(CompletedNotification::dropped_by_admin));
+        drop(queue);
+        self.0.completion_ready.notify_one();
         dropped
     }
 
-    /// Counts what waits; called before the metrics are read.
+    /// Updates the gauges of the outbox; called before the metrics are rendered.
     pub async fn measure(&self) {
-        let office = &self.0;
-        if let Some(standing) = office.settings.trust.standing(&office.clock).await {
-            office.metrics.certificate_stale(("notifications", "sinks"), standing.stale);
+        let inner = &self.0;
+        if let Some(status) = inner.settings.trust.status(&inner.clock).await {
+            inner.metrics.set_certificate_stale(("notifications", "sinks"), status.stale);
         }
-        let now = office.ledger.now();
+        let now = inner.ledger.now();
         let (queued, oldest) = {
-            let desk = office.desk();
-            (desk.schedule.len(), desk.schedule.oldest())
+            let queue = inner.queue();
+            (queue.schedule.len(), queue.schedule.oldest())
         };
         let oldest = oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
-        office.metrics.notices(queued, oldest);
-        let overflown = office.ledger.overflown();
-        let before = office.overflown.swap(overflown, Ordering::Relaxed);
-        office.metrics.notices_dropped(NONE, "too_many", overflown.saturating_sub(before));
+        inner.metrics.set_notification_queue(queued, oldest);
+        let overflown = inner.ledger.dropped_notifications();
+        let before = inner.overflow_count.swap(overflown, Ordering::Relaxed);
+        inner.metrics.record_notifications_dropped(
+            NONE,
+            "too_many",
+            overflown.saturating_sub(before),
+        );
     }
 }
 
-impl Office {
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+impl DispatcherInner {
+    fn queue(&self) -> MutexGuard<'_, DeliveryQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Which {
-    fn has(&self, session: &SessionId, client: &ClientId) -> bool {
+impl OutboxSelector {
+    fn matches(&self, session: &SessionId, client: &ClientId) -> bool {
         match self {
             Self::All => true,
             Self::Client(this) => this == client,
@@ -246,7 +258,7 @@ impl Default for Settings {
         Self {
             private_networks: Vec::new(),
             trust: Trust::default(),
-            kept_for: Duration::from_hours(24),
+            delivery_ttl: Duration::from_hours(24),
             timeout: Duration::from_secs(10),
             calls_max: 512,
             calls_per_host_max: 8,

@@ -1,9 +1,10 @@
-//! Speaking to an operator, in its own dialect. What comes of it is one of three: it did what was
-//! asked, it surely did not, or nobody knows.
+//! Calls an operator in its own dialect. The outcome is one of three: accepted, rejected or
+//! unknown.
 //!
-//! Only two things are a sure no: a call of which not one byte left us, and a readable refusal
-//! (4xx, 501). A timeout, a reset, a 5xx or a rubbish answer may all hide a session, and count as
-//! unknown. What an operator says of *our* credentials is never told to a client.
+//! Only two cases are a rejection: no byte of the call was sent, or the operator returned a
+//! readable error (4xx, 501). After a timeout, a reset, a 5xx or an invalid response the session
+//! may exist, so the outcome is unknown. An operator error about the *gateway's* credentials is
+//! never passed to a client.
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
@@ -11,328 +12,335 @@ use bytes::Bytes;
 use http::HeaderValue;
 use tokio::time::timeout;
 
-mod asking;
+mod client;
 pub mod breaker;
 mod endpoints;
 pub mod health;
 
 pub use self::endpoints::ENDPOINTS_MAX;
 use self::{
-    asking::Ask,
-    breaker::{Breaker, Need, Resting, Turn, Verdict},
+    breaker::{Backoff, Breaker, CallClass, CallPermit, PeerHealth},
+    client::OperatorRequest,
     endpoints::Endpoints,
-    health::Health,
+    health::HealthChecker,
 };
 use crate::{
-    credentials::{self, Credentials, NoToken, Peer},
-    dialect::{Dialect, Fitting, RemoteProblem, RemoteSessions, Unreadable},
-    ledger::{Record, Reservation, Rules},
-    outbound::{Answered, Caller, Endpoint, Trust},
-    qod::{Device, Granted, Operation, OperatorId, SessionId, Sink},
+    credentials::{self, Credentials, PeerId, TokenUnavailable},
+    dialect::{
+        Dialect, InvalidOperatorMessage, RemoteProblem, RemoteSessions, TranslationSettings,
+    },
+    ledger::{ConflictRules, Reservation, SessionRecord},
+    outbound::{Caller, Endpoint, PeerResponse, Trust},
+    qod::{Device, GrantedSession, Operation, OperatorId, SessionId, Sink},
 };
 
-/// How to reach an operator, and what to heed there.
+/// The settings of one operator.
 #[derive(Debug)]
 pub struct Settings {
-    /// Our name for it.
+    /// The name of the operator in the policies.
     pub id: OperatorId,
-    /// What it speaks.
+    /// The dialect of its API.
     pub dialect: Arc<Dialect>,
-    /// Where its API stands, base paths included: the first that can be reached is called.
+    /// The URLs of its API, base paths included. The first reachable one is called.
     pub endpoints: Vec<Endpoint>,
-    /// Is it one of our own making, for trying things out?
+    /// Is it a simulated operator, for trials?
     pub simulated: bool,
-    /// What we show it.
+    /// The credentials that requests carry.
     pub credentials: credentials::Settings,
-    /// Below which URL it tells what happens to a session, each at one of its own; nowhere, if it is
-    /// not asked to.
+    /// The base URL for its callback events; the session id is appended. `None` if callbacks are
+    /// not used.
     pub callback_url: Option<Arc<str>>,
-    /// How often it is asked how each session stands.
-    pub poll_every: Option<Duration>,
-    /// How long a call may take.
+    /// The interval at which each session is polled.
+    pub poll_interval: Option<Duration>,
+    /// The timeout of a call.
     pub timeout: Duration,
-    /// When it is left alone.
+    /// The circuit breaker.
     pub breaker: breaker::Settings,
-    /// How its endpoints are asked how they are; not at all without.
+    /// Active health checks of its endpoints; off if `None`.
     pub health: Option<health::Settings>,
-    /// How requests must be fitted to it.
-    pub fitting: Fitting,
-    /// When two of its sessions conflict.
-    pub rules: Rules,
+    /// How requests are translated for it.
+    pub fitting: TranslationSettings,
+    /// The rules for conflicts between its sessions.
+    pub rules: ConflictRules,
 }
 
-/// An operator.
+/// A client of one operator.
 #[derive(Debug)]
 pub struct Operator {
     settings: Settings,
     credentials: Credentials,
     endpoints: Endpoints,
     breaker: Arc<Breaker>,
-    health: Option<Health>,
+    health: Option<HealthChecker>,
 }
 
 /// All operators, by name.
 #[derive(Debug, Default)]
 pub struct Operators(HashMap<OperatorId, Arc<Operator>>);
 
-/// What came of asking an operator.
+/// The outcome of an operator call.
 #[derive(Debug)]
 pub enum Outcome<T> {
-    /// It did what was asked.
+    /// The operator carried out the request.
     Accepted(T),
-    /// It surely did not.
-    Refused(No),
-    /// It may have, or not.
-    Unknown(Silence),
+    /// The operator did not carry out the request.
+    Rejected(OperatorRejection),
+    /// It is not known whether the operator carried out the request.
+    Unknown(UnknownCause),
 }
 
-/// What an operator granted.
+/// A session that an operator accepted.
 #[derive(Debug)]
-pub struct Accepted {
-    /// Its name for the session.
+pub struct AcceptedSession {
+    /// The operator's id of the session.
     pub operator_session: String,
-    /// The session.
-    pub granted: Granted,
+    /// The granted session.
+    pub granted: GrantedSession,
 }
 
-/// Why an operator surely did not do what was asked.
+/// Why an operator did not carry out a request.
 #[derive(Debug)]
-pub enum No {
-    /// It said so.
-    Said(RemoteProblem),
-    /// It knows no such session.
-    Gone,
-    /// It did not take our credentials.
-    OurCredentials(u16),
-    /// There are none to show it; nothing was sent.
-    NoToken(NoToken),
-    /// It answered with a redirect, which is not followed.
+pub enum OperatorRejection {
+    /// The operator returned an error.
+    Problem(RemoteProblem),
+    /// The operator does not know the session.
+    NotFound,
+    /// The operator rejected the gateway's credentials, with this status.
+    Unauthorized(u16),
+    /// There is no access token for the operator; nothing was sent.
+    NoToken(TokenUnavailable),
+    /// The operator returned a redirect, which is not followed.
     Redirected(u16),
-    /// Its dialect has no such operation.
-    NoSuchOperation,
-    /// It could not be reached; nothing was sent.
-    NotReached(String),
-    /// It is left alone for now; nothing was sent.
-    Resting(Resting),
+    /// The operator's dialect does not have the operation.
+    UnsupportedOperation,
+    /// The operator could not be reached; nothing was sent.
+    Unreachable(String),
+    /// Calls to the operator are blocked for now; nothing was sent.
+    Backoff(Backoff),
 }
 
-/// Why nobody knows what an operator did.
+/// Why the outcome of a call is unknown.
 #[derive(Debug)]
-pub enum Silence {
-    /// No answer came, or only a part.
-    Lost(String),
-    /// The answer cannot be read.
-    Unreadable {
-        /// What is wrong with it.
+pub enum UnknownCause {
+    /// No response, or an incomplete one.
+    NoResponse(String),
+    /// The response cannot be parsed.
+    InvalidResponse {
+        /// What is wrong with the response.
         reason: &'static str,
-        /// The operator's name for the session, if that much can be read.
+        /// The operator's id of the session, if it can be parsed.
         operator_session: Option<String>,
     },
-    /// It reports a fault of its own, which may lie on either side of what was asked.
-    Failed(u16),
+    /// The operator returned this status. The error may have occurred before or after it carried
+    /// out the request.
+    ServerError(u16),
 }
 
-/// How long an answer to a create is listened for when its time is over: an operator's last proxy
-/// has let go of a request after it.
-const LISTENS_ON: Duration = Duration::from_secs(30);
+/// How long the gateway waits for a late response to a create after the timeout. The operator's
+/// proxies have given up the request by then.
+const LATE_RESPONSE_WAIT: Duration = Duration::from_secs(30);
 
 impl Operators {
-    /// These operators.
+    /// Creates a set of operators.
     pub fn new(operators: impl IntoIterator<Item = Arc<Operator>>) -> Self {
         Self(operators.into_iter().map(|operator| (operator.id().clone(), operator)).collect())
     }
 
-    /// Every one of them.
+    /// All operators.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Operator>> {
         self.0.values()
     }
 
-    /// The operator of this name.
+    /// The operator with this name.
     pub fn find(&self, id: &OperatorId) -> Option<&Arc<Operator>> {
         self.0.get(id)
     }
 }
 
 impl Operator {
-    /// An operator that nobody has called yet.
+    /// Creates a client with a closed circuit breaker.
     pub fn new(mut settings: Settings) -> Self {
         let shown = std::mem::take(&mut settings.credentials);
-        let peer = Peer::Operator(settings.id.clone());
+        let peer = PeerId::Operator(settings.id.clone());
         let proof_header = settings.dialect.descriptor().proof_header;
         let credentials = Credentials::new(shown, peer, proof_header, settings.timeout);
         let endpoints = Endpoints::new(std::mem::take(&mut settings.endpoints));
         let breaker = Breaker::new(settings.breaker);
-        let health = settings.health.take().map(Health::new);
+        let health = settings.health.take().map(HealthChecker::new);
         Self { settings, credentials, endpoints, breaker, health }
     }
 
-    /// Our name for it.
+    /// The name of the operator in the policies.
     pub fn id(&self) -> &OperatorId {
         &self.settings.id
     }
 
-    /// What it speaks.
+    /// The dialect of its API.
     pub fn dialect(&self) -> &Arc<Dialect> {
         &self.settings.dialect
     }
 
-    /// How requests must be fitted to it.
-    pub fn fitting(&self) -> &Fitting {
+    /// How requests are translated for it.
+    pub fn fitting(&self) -> &TranslationSettings {
         &self.settings.fitting
     }
 
-    /// When two of its sessions conflict.
-    pub fn rules(&self) -> &Rules {
+    /// The rules for conflicts between its sessions.
+    pub fn rules(&self) -> &ConflictRules {
         &self.settings.rules
     }
 
-    /// Is it one of our own making?
+    /// Is it a simulated operator?
     pub fn is_simulated(&self) -> bool {
         self.settings.simulated
     }
 
-    /// Whom it must be known by, and what it is shown.
+    /// The trust anchors for the operator, and the client certificate for it.
     pub fn trust(&self) -> Option<&Trust> {
         self.endpoints.trust()
     }
 
-    /// How many endpoints it has.
-    pub fn endpoints_count(&self) -> usize {
-        self.endpoints.places().len()
+    /// The number of its endpoints.
+    pub fn endpoint_count(&self) -> usize {
+        self.endpoints.indexes().len()
     }
 
-    /// How long a call may take.
+    /// The timeout of a call.
     pub fn timeout(&self) -> Duration {
         self.settings.timeout
     }
 
-    /// How often it is asked how each session stands; never, if it tells by itself.
-    pub fn poll_every(&self) -> Option<Duration> {
-        self.settings.poll_every
+    /// The interval at which each session is polled; `None` if the operator sends callback events.
+    pub fn poll_interval(&self) -> Option<Duration> {
+        self.settings.poll_interval
     }
 
-    /// Where it tells what happens to this session.
-    pub fn callback_url_of(&self, session: &SessionId) -> Option<String> {
+    /// The callback URL for this session.
+    pub fn callback_url_for(&self, session: &SessionId) -> Option<String> {
         self.settings.callback_url.as_ref().map(|url| format!("{url}/{session}"))
     }
 
-    /// Has its dialect this operation?
-    pub fn offers(&self, operation: Operation) -> bool {
+    /// Does its dialect have this operation?
+    pub fn supports(&self, operation: Operation) -> bool {
         self.dialect().has(operation)
     }
 
-    /// Leave to ask it for something new. To be had before anything is written down for it.
-    pub fn turn(&self, caller: &Caller) -> Result<Turn, No> {
-        self.turn_for(Need::New, caller)
+    /// Acquires a permit for a new session. The caller acquires it before writing to the ledger.
+    pub fn acquire_permit(&self, caller: &Caller) -> Result<CallPermit, OperatorRejection> {
+        self.acquire_permit_for(CallClass::New, caller)
     }
 
-    /// Asks for a session. Only who holds the flow may, and nothing is sent when the reservation's
-    /// time is over. The call itself goes on for 30 s more: whoever has no time left may
-    /// turn away, and have somebody else hear what comes of it.
+    /// Creates a session. The caller holds a reservation of the flow; after its deadline nothing is
+    /// sent. The returned future runs for up to 30 s after the deadline, to receive a late
+    /// response: a caller that cannot wait so long runs it in a separate task.
     pub fn create_session(
         self: &Arc<Self>,
         caller: &Caller,
         reservation: &Reservation,
-        turn: Turn,
+        permit: CallPermit,
         correlator: &HeaderValue,
-    ) -> impl Future<Output = Outcome<Accepted>> + Send + 'static + use<> {
-        let sink = self.callback_url_of(&reservation.id()).map(|url| Sink {
+    ) -> impl Future<Output = Outcome<AcceptedSession>> + Send + 'static + use<> {
+        let sink = self.callback_url_for(&reservation.id()).map(|url| Sink {
             url,
             token: Some(reservation.sink_token()),
             token_expires_at: None,
         });
-        let body = self.dialect().create_session_request(reservation.claimed(), sink.as_ref());
+        let body =
+            self.dialect().create_session_request(reservation.operator_request(), sink.as_ref());
         let left = reservation.time_left(&caller.clock);
         let (operator, caller, correlator) = (Arc::clone(self), caller.clone(), correlator.clone());
         async move {
-            let ask = Ask {
-                // What is sent at the last moment cannot be answered in time; and that nothing was sent
-                // is known before it is over.
-                reach_within: left.saturating_sub(left / 8),
-                within: left + LISTENS_ON,
-                ..operator.plainly(Operation::CreateSession, None, body, &correlator)
+            let request = OperatorRequest {
+                // A request sent at the last moment cannot be answered in time. The margin also
+                // ensures that `NotSent` is known before the deadline.
+                connect_timeout: left.saturating_sub(left / 8),
+                timeout: left + LATE_RESPONSE_WAIT,
+                ..operator.plain_request(Operation::CreateSession, None, body, &correlator)
             };
-            let mut asked = pin!(operator.ask(&caller, ask, &turn));
-            let outcome = if let Ok(outcome) = timeout(left, &mut asked).await {
+            let mut call = pin!(operator.call(&caller, request, &permit));
+            let outcome = if let Ok(outcome) = timeout(left, &mut call).await {
                 outcome
             } else {
-                // What comes now is listened to, but is no answer.
-                operator.heard(Verdict::Sick, &turn, &caller);
-                asked.await
+                // The call counts as a failure, even if a late response arrives.
+                operator.report_health(PeerHealth::Unhealthy, &permit, &caller);
+                call.await
             };
             match outcome {
-                Outcome::Accepted(answer) => operator.read_session(&answer),
-                Outcome::Refused(No::Gone) => Outcome::Refused(No::NoSuchOperation),
-                Outcome::Refused(no) => Outcome::Refused(no),
-                Outcome::Unknown(silence) => Outcome::Unknown(silence),
+                Outcome::Accepted(response) => operator.read_session(&response),
+                Outcome::Rejected(OperatorRejection::NotFound) => {
+                    Outcome::Rejected(OperatorRejection::UnsupportedOperation)
+                }
+                Outcome::Rejected(rejection) => Outcome::Rejected(rejection),
+                Outcome::Unknown(cause) => Outcome::Unknown(cause),
             }
         }
     }
 
-    /// Asks how a session stands.
-    pub async fn session(
+    /// Gets the current state of a session.
+    pub async fn get_session(
         &self,
         caller: &Caller,
         operator_session: &str,
         correlator: &HeaderValue,
-    ) -> Outcome<Accepted> {
+    ) -> Outcome<AcceptedSession> {
         let session = Some(operator_session);
-        let ask = self.plainly(Operation::GetSession, session, Bytes::new(), correlator);
-        match self.ask_with_care(caller, ask).await {
-            Outcome::Accepted(answer) => self.read_session(&answer),
-            Outcome::Refused(no) => Outcome::Refused(no),
-            Outcome::Unknown(silence) => Outcome::Unknown(silence),
+        let request = self.plain_request(Operation::GetSession, session, Bytes::new(), correlator);
+        match self.call_for_existing(caller, request).await {
+            Outcome::Accepted(response) => self.read_session(&response),
+            Outcome::Rejected(rejection) => Outcome::Rejected(rejection),
+            Outcome::Unknown(cause) => Outcome::Unknown(cause),
         }
     }
 
-    /// Asks which sessions of a device it has of ours. Its list may be cut or partly unreadable:
-    /// then it does not say that a session is not there.
-    pub async fn sessions_of(
+    /// Retrieves the gateway's sessions of a device. The list may be truncated or partly
+    /// unreadable: then it does not prove that a session does not exist.
+    pub async fn retrieve_sessions(
         &self,
         caller: &Caller,
         device: &Device,
         correlator: &HeaderValue,
     ) -> Outcome<RemoteSessions> {
         let Some(body) = self.dialect().retrieve_sessions_request(device) else {
-            return Outcome::Refused(No::NoSuchOperation);
+            return Outcome::Rejected(OperatorRejection::UnsupportedOperation);
         };
-        let ask = self.plainly(Operation::RetrieveSessions, None, body, correlator);
-        match self.ask_with_care(caller, ask).await {
-            Outcome::Accepted(answer) => match self.dialect().read_sessions(&answer.body) {
+        let request = self.plain_request(Operation::RetrieveSessions, None, body, correlator);
+        match self.call_for_existing(caller, request).await {
+            Outcome::Accepted(response) => match self.dialect().read_sessions(&response.body) {
                 Ok(sessions) => Outcome::Accepted(sessions),
-                Err(Unreadable { reason, operator_session }) => {
-                    Outcome::Unknown(Silence::Unreadable { reason, operator_session })
+                Err(InvalidOperatorMessage { reason, operator_session }) => {
+                    Outcome::Unknown(UnknownCause::InvalidResponse { reason, operator_session })
                 }
             },
-            Outcome::Refused(no) => Outcome::Refused(no),
-            Outcome::Unknown(silence) => Outcome::Unknown(silence),
+            Outcome::Rejected(rejection) => Outcome::Rejected(rejection),
+            Outcome::Unknown(cause) => Outcome::Unknown(cause),
         }
     }
 
-    /// Asks for more time. Only who has raised the hold may, and within the time that this leaves.
+    /// Extends a session. The caller has extended the reservation first; `within` is the time left
+    /// for the call.
     pub async fn extend_session(
         &self,
         caller: &Caller,
-        record: &Record,
+        record: &SessionRecord,
         additional_s: u32,
         within: Duration,
-        turn: Turn,
+        permit: CallPermit,
         correlator: &HeaderValue,
-    ) -> Outcome<Accepted> {
+    ) -> Outcome<AcceptedSession> {
         let Some(body) = self.dialect().extend_session_request(additional_s) else {
-            return Outcome::Refused(No::NoSuchOperation);
+            return Outcome::Rejected(OperatorRejection::UnsupportedOperation);
         };
         let session = record.operator_session.as_deref();
-        let ask = self.plainly(Operation::ExtendSession, session, body, correlator);
-        let ask = Ask { reach_within: within, within, ..ask };
-        match self.ask(caller, ask, &turn).await {
-            Outcome::Accepted(answer) => self.read_session(&answer),
-            Outcome::Refused(no) => Outcome::Refused(no),
-            Outcome::Unknown(silence) => Outcome::Unknown(silence),
+        let request = self.plain_request(Operation::ExtendSession, session, body, correlator);
+        let request = OperatorRequest { connect_timeout: within, timeout: within, ..request };
+        match self.call(caller, request, &permit).await {
+            Outcome::Accepted(response) => self.read_session(&response),
+            Outcome::Rejected(rejection) => Outcome::Rejected(rejection),
+            Outcome::Unknown(cause) => Outcome::Unknown(cause),
         }
     }
 
-    /// Deletes a session; one that the operator no longer knows is deleted too.
+    /// Deletes a session. A session that the operator does not know counts as deleted.
     pub async fn delete_session(
         &self,
         caller: &Caller,
@@ -340,51 +348,58 @@ impl Operator {
         correlator: &HeaderValue,
     ) -> Outcome<()> {
         let session = Some(operator_session);
-        let ask = self.plainly(Operation::DeleteSession, session, Bytes::new(), correlator);
-        match self.ask_with_care(caller, ask).await {
-            Outcome::Accepted(_) | Outcome::Refused(No::Gone) => Outcome::Accepted(()),
-            Outcome::Refused(no) => Outcome::Refused(no),
-            Outcome::Unknown(silence) => Outcome::Unknown(silence),
+        let request =
+            self.plain_request(Operation::DeleteSession, session, Bytes::new(), correlator);
+        match self.call_for_existing(caller, request).await {
+            Outcome::Accepted(_) | Outcome::Rejected(OperatorRejection::NotFound) => {
+                Outcome::Accepted(())
+            }
+            Outcome::Rejected(rejection) => Outcome::Rejected(rejection),
+            Outcome::Unknown(cause) => Outcome::Unknown(cause),
         }
     }
 
-    fn plainly<'a>(
+    fn plain_request<'a>(
         &self,
         operation: Operation,
         session: Option<&'a str>,
         body: Bytes,
         correlator: &'a HeaderValue,
-    ) -> Ask<'a> {
+    ) -> OperatorRequest<'a> {
         let timeout = self.settings.timeout;
-        Ask { operation, session, body, correlator, reach_within: timeout, within: timeout }
+        OperatorRequest { operation, session, body, correlator, connect_timeout: timeout, timeout }
     }
 
-    fn read_session(&self, answer: &Answered) -> Outcome<Accepted> {
-        match self.dialect().read_session(&answer.body) {
+    fn read_session(&self, response: &PeerResponse) -> Outcome<AcceptedSession> {
+        match self.dialect().read_session(&response.body) {
             Ok((operator_session, granted)) => {
-                Outcome::Accepted(Accepted { operator_session, granted })
+                Outcome::Accepted(AcceptedSession { operator_session, granted })
             }
-            Err(Unreadable { reason, operator_session }) => {
-                Outcome::Unknown(Silence::Unreadable { reason, operator_session })
+            Err(InvalidOperatorMessage { reason, operator_session }) => {
+                Outcome::Unknown(UnknownCause::InvalidResponse { reason, operator_session })
             }
         }
     }
 }
 
 impl<T> Outcome<T> {
-    /// Its name in the metrics.
+    /// The label value in the metrics.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Accepted(_) => "accepted",
-            Self::Refused(No::Said(_) | No::Gone | No::NoSuchOperation) => "refused",
-            Self::Refused(No::OurCredentials(_)) => "our_credentials",
-            Self::Refused(No::NoToken(_)) => "no_token",
-            Self::Refused(No::Redirected(_)) => "redirected",
-            Self::Refused(No::NotReached(_)) => "not_reached",
-            Self::Refused(No::Resting(_)) => "resting",
-            Self::Unknown(Silence::Lost(_)) => "lost",
-            Self::Unknown(Silence::Unreadable { .. }) => "unreadable",
-            Self::Unknown(Silence::Failed(_)) => "failed",
+            Self::Rejected(
+                OperatorRejection::Problem(_)
+                | OperatorRejection::NotFound
+                | OperatorRejection::UnsupportedOperation,
+            ) => "rejected",
+            Self::Rejected(OperatorRejection::Unauthorized(_)) => "unauthorized",
+            Self::Rejected(OperatorRejection::NoToken(_)) => "no_token",
+            Self::Rejected(OperatorRejection::Redirected(_)) => "redirected",
+            Self::Rejected(OperatorRejection::Unreachable(_)) => "unreachable",
+            Self::Rejected(OperatorRejection::Backoff(_)) => "resting",
+            Self::Unknown(UnknownCause::NoResponse(_)) => "no_response",
+            Self::Unknown(UnknownCause::InvalidResponse { .. }) => "invalid_response",
+            Self::Unknown(UnknownCause::ServerError(_)) => "server_error",
         }
     }
 }

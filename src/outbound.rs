@@ -1,8 +1,8 @@
-//! The HTTP calls that the gateway itself makes: to operators, to token issuers, to clients' sinks.
+//! The HTTP client of the gateway, for calls to operators, token issuers and clients' sinks.
 //!
-//! They go over pingora's pooled transport, header and body in one write. What matters to the
-//! caller is told apart in three: surely not sent, perhaps sent, answered. Nothing here is retried
-//! but a call that may be made twice, and met a connection which its peer had just closed.
+//! Calls use pingora's pooled transport, with header and body in one write. The result
+//! distinguishes three cases: not sent, possibly sent, answered. A call is retried only if it is
+//! repeatable and its pooled connection was closed by the peer before a response.
 
 use std::{
     sync::{
@@ -21,73 +21,75 @@ use pingora::{
 };
 use tokio::{io::AsyncWriteExt, time::timeout};
 
-mod basic;
+mod basic_auth;
 mod caller;
 mod endpoint;
 mod guard;
-mod lanes;
+mod thread_pool;
 mod retry_after;
 mod trust;
 
 pub use self::{
-    basic::{basic, sensitive},
+    basic_auth::{basic_auth_header, sensitive_header},
     caller::Caller,
-    endpoint::{Endpoint, NotAnEndpoint},
-    guard::{Forbidden, Guard},
+    endpoint::{Endpoint, EndpointError},
+    guard::{ForbiddenAddress, Guard},
     retry_after::retry_after,
-    trust::{Authorities, Standing, Trust},
+    trust::{Authorities, Trust, TrustStatus},
 };
-use self::{endpoint::NotConnected, lanes::Lanes};
+use self::{endpoint::ConnectError, thread_pool::ThreadPeer};
 
 const IDLE_CONNECTIONS_MAX: usize = 1024;
-const IDLE: Duration = Duration::from_secs(30);
-const CONNECT_WITHIN: Duration = Duration::from_secs(3);
-// How long a body that is not needed is read, so that its connection can be used again.
-const CUT_AFTER: Duration = Duration::from_secs(2);
-const INTERIM_ANSWERS_MAX: usize = 8;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+// How long an unneeded body is read, so that its connection can be reused.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+const INTERIM_RESPONSES_MAX: usize = 8;
 
-/// Makes calls. Cheap to clone; all clones share one pool of connections.
+/// An HTTP client. Cheap to clone; all clones share one connection pool.
 #[derive(Clone)]
 pub struct Outbound(Arc<TransportConnector>);
 
-/// A request of ours.
+/// An outbound request.
 #[derive(Debug)]
-pub struct Call<'a> {
+pub struct OutboundCall<'a> {
     /// The method.
     pub method: Method,
-    /// The path below the endpoint's own.
+    /// The path, appended to the endpoint's base path.
     pub path: &'a str,
-    /// The header, but for `Host` and the framing. A body without a `Content-Type` here is JSON.
+    /// The header fields, without `Host` and the framing. Without a `Content-Type`, a body is sent
+    /// as JSON.
     pub headers: &'a [(HeaderName, HeaderValue)],
     /// The body; empty for none.
     pub body: Bytes,
-    /// After how long nothing may be sent any more.
-    pub reach_within: Duration,
-    /// How long it may take in all.
-    pub within: Duration,
-    /// How large an answer may be.
-    pub answer_bytes_max: usize,
+    /// The time limit for getting a connection; nothing is sent after it.
+    pub connect_timeout: Duration,
+    /// The time limit of the whole call.
+    pub timeout: Duration,
+    /// The maximum size of the response body, in bytes.
+    pub response_bytes_max: usize,
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Debug)]
-pub enum Sent {
-    /// Not one byte left us.
+pub enum CallResult {
+    /// No byte was sent.
     NotSent(String),
-    /// Neither, for as many calls were under way as may be: that is our own doing, not the peer's.
-    NoRoom(String),
-    /// Something left us, and no answer came that can be read.
+    /// No byte was sent, because the connection limit of the endpoint is reached. This is not a
+    /// failure of the peer.
+    PoolExhausted(String),
+    /// Something was sent, and no readable response arrived.
     Unknown(String),
-    /// The peer has answered.
-    Answered(Answered),
+    /// The peer answered.
+    Answered(PeerResponse),
 }
 
-/// A peer's answer, whole.
+/// A complete response of a peer.
 #[derive(Debug)]
-pub struct Answered {
+pub struct PeerResponse {
     /// The status.
     pub status: StatusCode,
-    /// The header.
+    /// The header fields.
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
@@ -96,142 +98,163 @@ pub struct Answered {
 /// A document could not be fetched.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Unreachable(pub String);
+pub struct FetchError(pub String);
 
 impl Outbound {
-    /// A pool without connections yet.
+    /// Creates a client with an empty connection pool.
     pub fn new() -> Self {
         let options = ConnectorOptions::new(IDLE_CONNECTIONS_MAX);
         Self(Arc::new(TransportConnector::new(Some(options))))
     }
 
-    /// Makes one call.
-    pub async fn send(&self, endpoint: &Endpoint, call: &Call<'_>) -> Sent {
+    /// Sends a request. Only GET and DELETE are retried on a closed connection.
+    pub async fn send(&self, endpoint: &Endpoint, call: &OutboundCall<'_>) -> CallResult {
         let may_repeat = matches!(call.method, Method::GET | Method::DELETE);
-        self.carry_out(endpoint, call, Manner { may_repeat, may_cut: false }).await.into()
+        self.execute(endpoint, call, CallOptions { may_repeat, ignore_body: false }).await.into()
     }
 
-    /// Makes a call that may arrive twice, whatever its method: a question.
-    pub async fn ask(&self, endpoint: &Endpoint, call: &Call<'_>) -> Sent {
-        self.carry_out(endpoint, call, Manner { may_repeat: true, may_cut: false }).await.into()
+    /// Sends a request that may arrive twice, with any method, for example a query by POST.
+    pub async fn send_repeatable(
+        &self,
+        endpoint: &Endpoint,
+        call: &OutboundCall<'_>,
+    ) -> CallResult {
+        self.execute(endpoint, call, CallOptions { may_repeat: true, ignore_body: false })
+            .await
+            .into()
     }
 
-    /// Makes a call that may arrive twice, and whose answer is its status and header: a body that is
-    /// too large, slow or broken takes nothing from it. An endpoint's guard may forbid the call.
-    pub async fn tell(&self, endpoint: &Endpoint, call: &Call<'_>) -> Result<Sent, Forbidden> {
-        self.carry_out(endpoint, call, Manner { may_repeat: true, may_cut: true }).await
+    /// Sends a request that may arrive twice, and returns the status and header of the response. A
+    /// response body that is too large, slow or malformed is ignored.
+    ///
+    /// # Errors
+    /// If the endpoint's guard forbids the address.
+    pub async fn notify(
+        &self,
+        endpoint: &Endpoint,
+        call: &OutboundCall<'_>,
+    ) -> Result<CallResult, ForbiddenAddress> {
+        self.execute(endpoint, call, CallOptions { may_repeat: true, ignore_body: true }).await
     }
 
-    /// Gets a document; any status but 200 is a failure.
+    /// Fetches a document by GET. Any status other than 200 is an error.
     pub async fn fetch(
         &self,
         url: &str,
         trust: &Trust,
         within: Duration,
         body_bytes_max: usize,
-    ) -> Result<Bytes, Unreachable> {
-        let (place, query) = url.split_at(url.find('?').unwrap_or(url.len()));
-        let endpoint = Endpoint::parse(place, 1).map_err(|error| Unreachable(error.to_string()))?;
-        let endpoint = endpoint.trusting(trust.clone());
+    ) -> Result<Bytes, FetchError> {
+        let (base_url, query) = url.split_at(url.find('?').unwrap_or(url.len()));
+        let endpoint =
+            Endpoint::parse(base_url, 1).map_err(|error| FetchError(error.to_string()))?;
+        let endpoint = endpoint.with_trust(trust.clone());
         let headers = [(http::header::ACCEPT, HeaderValue::from_static("application/json"))];
-        let call = Call {
+        let call = OutboundCall {
             method: Method::GET,
             path: query,
             headers: &headers,
             body: Bytes::new(),
-            reach_within: within,
-            within,
-            answer_bytes_max: body_bytes_max,
+            connect_timeout: within,
+            timeout: within,
+            response_bytes_max: body_bytes_max,
         };
         match self.send(&endpoint, &call).await {
-            Sent::Answered(answer) if answer.status == StatusCode::OK => Ok(answer.body),
-            Sent::Answered(answer) => Err(Unreachable(format!("it answered {}", answer.status))),
-            Sent::NotSent(reason) | Sent::NoRoom(reason) | Sent::Unknown(reason) => {
-                Err(Unreachable(reason))
+            CallResult::Answered(response) if response.status == StatusCode::OK => {
+                Ok(response.body)
             }
+            CallResult::Answered(response) => {
+                Err(FetchError(format!("the response status is {}", response.status)))
+            }
+            CallResult::NotSent(reason)
+            | CallResult::PoolExhausted(reason)
+            | CallResult::Unknown(reason) => Err(FetchError(reason)),
         }
     }
 
-    async fn carry_out(
+    async fn execute(
         &self,
         endpoint: &Endpoint,
-        call: &Call<'_>,
-        manner: Manner,
-    ) -> Result<Sent, Forbidden> {
-        let progress = Progress::default();
+        call: &OutboundCall<'_>,
+        options: CallOptions,
+    ) -> Result<CallResult, ForbiddenAddress> {
+        let progress = CallProgress::default();
         let exchange = async {
-            match self.attempt(endpoint, call, manner, &progress).await {
-                Attempt::Closed if manner.may_repeat => {
-                    self.attempt(endpoint, call, manner, &progress).await
+            match self.attempt(endpoint, call, options, &progress).await {
+                Attempt::Closed if options.may_repeat => {
+                    self.attempt(endpoint, call, options, &progress).await
                 }
                 attempt => attempt,
             }
         };
-        match timeout(call.within, exchange).await {
+        match timeout(call.timeout, exchange).await {
             Ok(Attempt::Done(sent)) => Ok(sent),
-            Ok(Attempt::Forbidden) => Err(Forbidden),
-            Ok(Attempt::Closed) => Ok(Sent::Unknown("the peer closed the connection".to_owned())),
-            Err(_) if progress.writes.into_inner() => {
-                Ok(Sent::Unknown(format!("no answer within {:?}", call.within)))
+            Ok(Attempt::Forbidden) => Err(ForbiddenAddress),
+            Ok(Attempt::Closed) => {
+                Ok(CallResult::Unknown("the peer closed the connection".to_owned()))
             }
-            Err(_) if !progress.has_room.into_inner() => Ok(no_room()),
-            Err(_) => Ok(Sent::NotSent(format!("no connection within {:?}", call.within))),
+            Err(_) if progress.sending.into_inner() => {
+                Ok(CallResult::Unknown(format!("no response within {:?}", call.timeout)))
+            }
+            Err(_) if !progress.has_permit.into_inner() => Ok(pool_exhausted()),
+            Err(_) => Ok(CallResult::NotSent(format!("no connection within {:?}", call.timeout))),
         }
     }
 
     async fn attempt(
         &self,
         endpoint: &Endpoint,
-        call: &Call<'_>,
-        manner: Manner,
-        progress: &Progress,
+        call: &OutboundCall<'_>,
+        options: CallOptions,
+        progress: &CallProgress,
     ) -> Attempt {
-        progress.has_room.store(false, Ordering::Relaxed);
+        progress.has_permit.store(false, Ordering::Relaxed);
         let connecting = async {
             let permit = endpoint.connections().acquire().await;
-            progress.has_room.store(true, Ordering::Relaxed);
-            (timeout(CONNECT_WITHIN, self.connect(endpoint)).await, permit)
+            progress.has_permit.store(true, Ordering::Relaxed);
+            (timeout(CONNECT_TIMEOUT, self.connect(endpoint)).await, permit)
         };
-        let (connected, _permit) = match timeout(call.reach_within, connecting).await {
+        let (connected, _permit) = match timeout(call.connect_timeout, connecting).await {
             Ok((Ok(connected), permit)) => (connected, permit),
-            Err(_) if !progress.has_room.load(Ordering::Relaxed) => {
-                return Attempt::Done(no_room());
+            Err(_) if !progress.has_permit.load(Ordering::Relaxed) => {
+                return Attempt::Done(pool_exhausted());
             }
             Ok((Err(_), _)) | Err(_) => {
-                return Attempt::Done(Sent::NotSent("no connection in time".to_owned()));
+                return Attempt::Done(CallResult::NotSent("no connection in time".to_owned()));
             }
         };
-        let Connected { kept_by, stream, reused } = match connected {
+        let Connected { pool_key, stream, reused } = match connected {
             Ok(connected) => connected,
-            Err(NotConnected::Forbidden) => return Attempt::Forbidden,
-            Err(NotConnected::Because(reason)) => return Attempt::Done(Sent::NotSent(reason)),
+            Err(ConnectError::Forbidden) => return Attempt::Forbidden,
+            Err(ConnectError::Failed(reason)) => return Attempt::Done(CallResult::NotSent(reason)),
         };
-        progress.writes.store(true, Ordering::Relaxed);
-        match exchange(endpoint, call, manner, stream).await {
-            Ok((answer, stream)) => {
+        progress.sending.store(true, Ordering::Relaxed);
+        match exchange(endpoint, call, options, stream).await {
+            Ok((response, stream)) => {
                 if let Some(stream) = stream {
-                    self.0.release_stream(stream, kept_by, Some(IDLE));
+                    self.0.release_stream(stream, pool_key, Some(IDLE_TIMEOUT));
                 }
-                Attempt::Done(Sent::Answered(answer))
+                Attempt::Done(CallResult::Answered(response))
             }
-            Err(Broken { heard: false, .. }) if reused => Attempt::Closed,
-            Err(Broken { reason, .. }) => Attempt::Done(Sent::Unknown(reason)),
+            Err(ExchangeError { responded: false, .. }) if reused => Attempt::Closed,
+            Err(ExchangeError { reason, .. }) => Attempt::Done(CallResult::Unknown(reason)),
         }
     }
 
-    async fn connect(&self, endpoint: &Endpoint) -> Result<Connected, NotConnected> {
-        let because = |reason: &dyn ToString| NotConnected::Because(reason.to_string());
+    async fn connect(&self, endpoint: &Endpoint) -> Result<Connected, ConnectError> {
+        let failed = |reason: &dyn ToString| ConnectError::Failed(reason.to_string());
         let (peer, client) = endpoint.peer().await?;
-        let mut lanes = Lanes::of(&peer);
-        if let Some((kept_by, stream)) = lanes.idle(&self.0).await {
-            return Ok(Connected { kept_by, stream, reused: true });
+        let mut thread_peer = ThreadPeer::for_current_thread(&peer);
+        if let Some((pool_key, stream)) = thread_peer.take_idle(&self.0).await {
+            return Ok(Connected { pool_key, stream, reused: true });
         }
-        let opened = self.0.new_stream(&lanes.peer).await;
-        let mut stream = opened.map_err(|error| because(&error.etype().as_str()))?;
+        let opened = self.0.new_stream(&thread_peer.peer).await;
+        let mut stream = opened.map_err(|error| failed(&error.etype().as_str()))?;
         if let Some(client) = client {
-            stream = client.secure(stream, endpoint.host()).await?;
+            stream =
+                client.handshake(stream, endpoint.host()).await.map_err(ConnectError::Failed)?;
         }
-        Ok(Connected { kept_by: lanes.peer.reuse_hash(), stream, reused: false })
+        Ok(Connected { pool_key: thread_peer.peer.reuse_hash(), stream, reused: false })
     }
 }
 
@@ -241,101 +264,107 @@ impl Default for Outbound {
     }
 }
 
-impl From<Result<Self, Forbidden>> for Sent {
-    fn from(sent: Result<Self, Forbidden>) -> Self {
+impl From<Result<Self, ForbiddenAddress>> for CallResult {
+    fn from(sent: Result<Self, ForbiddenAddress>) -> Self {
         sent.unwrap_or_else(|forbidden| Self::NotSent(forbidden.to_string()))
     }
 }
 
-// How a call may be made.
+// The options of a call.
 #[derive(Clone, Copy)]
-struct Manner {
+struct CallOptions {
     may_repeat: bool,
-    may_cut: bool,
+    ignore_body: bool,
 }
 
-// How far a call has come.
+// The progress of a call.
 #[derive(Default)]
-struct Progress {
-    has_room: AtomicBool,
-    writes: AtomicBool,
+struct CallProgress {
+    has_permit: AtomicBool,
+    sending: AtomicBool,
 }
 
 struct Connected {
-    // What pooled connections are told apart by.
-    kept_by: u64,
+    // The key of the connection in the pool.
+    pool_key: u64,
     stream: Stream,
     reused: bool,
 }
 
 enum Attempt {
-    Done(Sent),
+    Done(CallResult),
     Forbidden,
-    /// A pooled connection was closed before it said a word.
+    /// A pooled connection was closed before a response.
     Closed,
 }
 
-struct Broken {
-    heard: bool,
+struct ExchangeError {
+    responded: bool,
     reason: String,
 }
 
-fn no_room() -> Sent {
-    Sent::NoRoom("too many calls to it are under way".to_owned())
+fn pool_exhausted() -> CallResult {
+    CallResult::PoolExhausted("the connection limit of the endpoint is reached".to_owned())
 }
 
 async fn exchange(
     endpoint: &Endpoint,
-    call: &Call<'_>,
-    manner: Manner,
+    call: &OutboundCall<'_>,
+    options: CallOptions,
     mut stream: Stream,
-) -> Result<(Answered, Option<Stream>), Broken> {
-    let silent = |error: &dyn ToString| Broken { heard: false, reason: error.to_string() };
+) -> Result<(PeerResponse, Option<Stream>), ExchangeError> {
+    let no_response =
+        |error: &dyn ToString| ExchangeError { responded: false, reason: error.to_string() };
     let bytes = request_bytes(endpoint, call);
-    stream.write_all(&bytes).await.map_err(|error| silent(&error.kind()))?;
-    stream.flush().await.map_err(|error| silent(&error.kind()))?;
+    stream.write_all(&bytes).await.map_err(|error| no_response(&error.kind()))?;
+    stream.flush().await.map_err(|error| no_response(&error.kind()))?;
 
     let mut session = HttpSession::new(stream);
     let mut interim = 0;
     loop {
-        session.read_response().await.map_err(|error| silent(&error.etype().as_str()))?;
+        session.read_response().await.map_err(|error| no_response(&error.etype().as_str()))?;
         let status = session.get_status().map_or(0, |status| status.as_u16());
         interim += 1;
-        if !(100..200).contains(&status) || status == 101 || interim > INTERIM_ANSWERS_MAX {
+        if !(100..200).contains(&status) || status == 101 || interim > INTERIM_RESPONSES_MAX {
             break;
         }
     }
-    let reading = read_body(&mut session, call.answer_bytes_max);
-    let body = if manner.may_cut {
-        timeout(CUT_AFTER, reading).await.ok().and_then(Result::ok).unwrap_or_default()
+    let reading = read_body(&mut session, call.response_bytes_max);
+    let body = if options.ignore_body {
+        timeout(DRAIN_TIMEOUT, reading).await.ok().and_then(Result::ok).unwrap_or_default()
     } else {
         reading.await?
     };
     let Some(head) = session.resp_header() else {
-        return Err(Broken { heard: true, reason: "no header".to_owned() });
+        return Err(ExchangeError {
+            responded: true,
+            reason: "the response has no header".to_owned(),
+        });
     };
-    let answer = Answered { status: head.status, headers: head.headers.clone(), body };
+    let response = PeerResponse { status: head.status, headers: head.headers.clone(), body };
     session.respect_keepalive();
-    // A peer that has more to say is hung up on.
-    Ok((answer, session.reuse().await))
+    // A connection with unread data is closed.
+    Ok((response, session.reuse().await))
 }
 
-async fn read_body(session: &mut HttpSession, bytes_max: usize) -> Result<Bytes, Broken> {
-    let broken = |reason: String| Broken { heard: true, reason };
-    let mut whole = BytesMut::new();
+async fn read_body(session: &mut HttpSession, bytes_max: usize) -> Result<Bytes, ExchangeError> {
+    let failed = |reason: String| ExchangeError { responded: true, reason };
+    let mut body = BytesMut::new();
     loop {
         match session.read_body_ref().await {
-            Ok(Some(part)) if whole.len() + part.len() <= bytes_max => {
-                whole.extend_from_slice(part);
+            Ok(Some(part)) if body.len() + part.len() <= bytes_max => {
+                body.extend_from_slice(part);
             }
-            Ok(Some(_)) => return Err(broken(format!("an answer over {bytes_max} bytes"))),
-            Ok(None) => return Ok(whole.freeze()),
-            Err(error) => return Err(broken(error.etype().as_str().to_owned())),
+            Ok(Some(_)) => {
+                return Err(failed(format!("the response body exceeds {bytes_max} bytes")));
+            }
+            Ok(None) => return Ok(body.freeze()),
+            Err(error) => return Err(failed(error.etype().as_str().to_owned())),
         }
     }
 }
 
-fn request_bytes(endpoint: &Endpoint, call: &Call<'_>) -> BytesMut {
+fn request_bytes(endpoint: &Endpoint, call: &OutboundCall<'_>) -> BytesMut {
     let mut bytes = BytesMut::with_capacity(512 + call.body.len());
     for part in [call.method.as_str(), " ", &endpoint.target(call.path)] {
         bytes.extend_from_slice(part.as_bytes());

@@ -1,9 +1,9 @@
-//! What the policies say, read from a folder and checked before anything is served.
+//! Reads and validates a policy folder before anything is served.
 //!
-//! Each room owns its settings; this one alone knows how they are written. A folder is taken whole
-//! or not at all: every fault is told at once, with its place and what was expected there. First
-//! every file is checked for its shape, then every part of it that has the right shape for its
-//! sense.
+//! Each module owns its settings; only this module defines their YAML form. A folder is loaded
+//! completely or not at all: all errors are reported in one run, with their position and the
+//! expected value. Every file is validated against its JSON Schema first; then the semantics of
+//! every section with a valid shape are validated.
 
 use std::{
     path::{Path, PathBuf},
@@ -20,84 +20,88 @@ use crate::{
 
 mod clients;
 mod dialects;
-mod fault;
+mod diagnostic;
 mod gateway;
-mod known;
+mod references;
 mod lint;
 mod notifications;
 mod oauth2;
 mod operators;
 mod profiles;
-mod question;
+mod explain_request;
 mod routes;
 mod secrets;
 mod settings;
 mod shape;
 mod source;
 mod tls;
-mod trials;
-mod words;
-mod written;
+mod policy_tests;
+mod scalars;
+mod fingerprint;
 mod yaml;
 
 pub use self::{
-    fault::Fault,
-    lint::{Level, Rule, Warning, lint},
-    question::{About, Question},
-    settings::{
-        ApiSetting, Bounds, Callbacks, Drain, ExpiringToken, Gsma, HealthChecks, Keeping, Listener,
-        Notifications, OperatorSettings, Place, ServerSettings, Speaks, TelcoFinder,
+    diagnostic::Diagnostic,
+    explain_request::{ExplainRequest, ExplainSubject},
+    fingerprint::{Fingerprint, PolicyVersion, policy_files, schema_documents},
+    lint::{LintLevel, LintRule, LintWarning, lint},
+    policy_tests::{
+        ExpectedCall, ExpectedRejection, PolicyTest, TestExpectation, load_policy_tests,
+        policy_tests_schema_text,
     },
-    trials::{Answered, Asked, Expected, Trial, load_trials, trials_schema_text},
-    written::{Version, Written, documents, policy_files},
+    settings::{
+        AdminTarget, ApiSetting, CallbackSettings, DialectSetting, DrainSettings, ExpiringToken,
+        Gsma, HealthChecks, Listener, NotificationPolicy, OperatorSettings, ServerBounds,
+        ServerSettings, StoreConfig, TelcoFinder,
+    },
 };
 use self::{
-    known::Known,
-    source::{Source, Spot},
-    written::Said,
+    fingerprint::PolicyRoots,
+    references::References,
+    source::{PolicySource, YamlCursor},
 };
 
-// So often it is tried to read a folder that is being changed.
-const READINGS_MAX: usize = 5;
+// Limits the attempts to read a folder that is being changed.
+const READ_ATTEMPTS_MAX: usize = 5;
 
-/// The policies, checked.
+/// A validated policy snapshot.
 #[derive(Debug)]
 pub struct Policy {
-    /// What was read, letter by letter.
-    pub written: Written,
-    /// How the server listens and what it puts up with.
+    /// Identifies the content that was read.
+    pub fingerprint: Fingerprint,
+    /// The listeners and limits of the server.
     pub server: ServerSettings,
-    /// Where sessions are kept.
-    pub keeping: Keeping,
-    /// How clients are told what happens to their sessions.
-    pub notifications: Notifications,
-    /// What is served where; each path once.
+    /// Where sessions are stored.
+    pub store: StoreConfig,
+    /// How session events are delivered to clients.
+    pub notifications: NotificationPolicy,
+    /// The APIs served; each path occurs once.
     pub apis: Vec<ApiSetting>,
-    /// Where others ask which operator serves a device.
+    /// The Telco Finder API that this gateway serves.
     pub telco_finder: Option<TelcoFinder>,
-    /// The dialects that there are.
+    /// All dialects, released and custom.
     pub dialects: Descriptors,
-    /// How strictly bodies are read.
+    /// How strictly request bodies are validated.
     pub strictness: Strictness,
-    /// The folder of the OpenAPI documents; it exists.
+    /// The folder of the OpenAPI documents. It exists.
     pub schemas: PathBuf,
-    /// Whose tokens are believed.
+    /// The issuers of accepted access tokens.
     pub identity: identity::Settings,
-    /// What each client may do.
+    /// The terms of each client.
     pub access: Access,
-    /// How often.
+    /// The rate limits.
     pub limits: limit::Settings,
-    /// Which operator serves which device.
+    /// Maps devices to operators.
     pub routes: Routes,
-    /// Who is asked where no route of ours knows it.
+    /// The finders that are queried if no route matches.
     pub finders: Vec<finder::Settings>,
-    /// How each operator is reached.
+    /// The settings of each operator.
     pub operators: Vec<OperatorSettings>,
-    /// The profiles that are offered.
+    /// The `QoS` profiles offered.
     pub profiles: Arc<Catalogue>,
 }
 
-/// A file of a policies folder.
+/// A file of a policy folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PolicyFile {
     /// `gateway.yaml`
@@ -110,12 +114,12 @@ pub enum PolicyFile {
     Clients,
     /// `profiles.yaml`
     Profiles,
-    /// `dialects.yaml`, which may be missing.
+    /// `dialects.yaml`, which is optional.
     Dialects,
 }
 
 impl PolicyFile {
-    /// All of them, in the order to read them in.
+    /// All files, in reading order.
     pub const ALL: [Self; 6] = [
         Self::Gateway,
         Self::Operators,
@@ -125,7 +129,7 @@ impl PolicyFile {
         Self::Dialects,
     ];
 
-    /// Its name in the folder.
+    /// The file name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Gateway => "gateway.yaml",
@@ -137,58 +141,62 @@ impl PolicyFile {
         }
     }
 
-    /// The JSON Schema that it is checked against; editors can complete by it.
+    /// The JSON Schema that the file is validated against. Editors use it for completion.
     pub fn json_schema(self) -> serde_json::Value {
         match self {
-            Self::Gateway => shape::schema_of::<gateway::File>(),
-            Self::Operators => shape::schema_of::<operators::File>(),
-            Self::Routes => shape::schema_of::<routes::File>(),
-            Self::Clients => shape::schema_of::<clients::File>(),
-            Self::Profiles => shape::schema_of::<profiles::File>(),
-            Self::Dialects => shape::schema_of::<dialects::File>(),
+            Self::Gateway => shape::schema_of::<gateway::GatewayFile>(),
+            Self::Operators => shape::schema_of::<operators::OperatorsFile>(),
+            Self::Routes => shape::schema_of::<routes::RoutesFile>(),
+            Self::Clients => shape::schema_of::<clients::ClientsFile>(),
+            Self::Profiles => shape::schema_of::<profiles::ProfilesFile>(),
+            Self::Dialects => shape::schema_of::<dialects::DialectsFile>(),
         }
     }
 
-    /// The same, for people and editors to read.
+    /// The JSON Schema as indented text.
     pub fn json_schema_text(self) -> String {
         format!("{:#}", self.json_schema())
     }
 
-    fn read(self, folder: &Path, faults: &mut Vec<Fault>) -> Option<Source> {
-        Source::read(folder.join(self.name()), &self.json_schema(), faults)
+    fn read(self, folder: &Path, errors: &mut Vec<Diagnostic>) -> Option<PolicySource> {
+        PolicySource::read(folder.join(self.name()), &self.json_schema(), errors)
     }
 }
 
-/// Reads a folder. Files that it names are looked for from there.
+/// Loads a policy folder. Relative file paths in it are resolved against the folder.
 ///
 /// # Errors
-/// All faults of all files, in the order of their places.
-pub fn load(folder: &Path) -> Result<Policy, Vec<Fault>> {
-    load_after(folder, &[])
+/// Returns all errors of all files, sorted by position.
+pub fn load(folder: &Path) -> Result<Policy, Vec<Diagnostic>> {
+    reload(folder, &[])
 }
 
-/// Reads a folder anew. Tables of routes whose files are the same are not read again. It takes its
-/// time, as [`load`] does: no request may wait for it.
+/// Reloads a policy folder. Route tables whose files are unchanged are reused. Like [`load`], this
+/// call is slow: never make a request wait for it.
 ///
 /// # Errors
-/// All faults of all files, in the order of their places.
-pub fn load_after(folder: &Path, tables: &[Arc<Table>]) -> Result<Policy, Vec<Fault>> {
-    // Whoever changes several files does not change them at once: a reading is good if all that it
-    // read was there at one time.
-    for _ in 0..READINGS_MAX {
-        let before = written::hash_of_files(folder);
-        let policy = read(folder, before, tables);
-        if written::hash_of_files(folder) == before {
+/// Returns all errors of all files, sorted by position.
+pub fn reload(folder: &Path, tables: &[Arc<Table>]) -> Result<Policy, Vec<Diagnostic>> {
+    // Several files are not changed atomically: a snapshot is consistent only if no file changed
+    // while it was read.
+    for _ in 0..READ_ATTEMPTS_MAX {
+        let before = fingerprint::hash_of_files(folder);
+        let policy = read_folder(folder, before, tables);
+        if fingerprint::hash_of_files(folder) == before {
             return policy;
         }
     }
-    let message = "the files are being changed while they are read".to_owned();
-    Err(vec![Fault { file: folder.to_owned(), line: 1, column: 1, message }])
+    let message = "policy files changed while they were being read".to_owned();
+    Err(vec![Diagnostic { file: folder.to_owned(), line: 1, column: 1, message }])
 }
 
-fn read(folder: &Path, hash: written::Hash, tables: &[Arc<Table>]) -> Result<Policy, Vec<Fault>> {
-    let mut faults = Vec::new();
-    let dialects = dialects_of(folder, &mut faults);
+fn read_folder(
+    folder: &Path,
+    hash: fingerprint::ContentHash,
+    tables: &[Arc<Table>],
+) -> Result<Policy, Vec<Diagnostic>> {
+    let mut errors = Vec::new();
+    let dialects = load_dialects(folder, &mut errors);
     let [gateway, operators, routes, clients, profiles] = [
         PolicyFile::Gateway,
         PolicyFile::Operators,
@@ -196,11 +204,11 @@ fn read(folder: &Path, hash: written::Hash, tables: &[Arc<Table>]) -> Result<Pol
         PolicyFile::Clients,
         PolicyFile::Profiles,
     ]
-    .map(|file| file.read(folder, &mut faults));
+    .map(|file| file.read(folder, &mut errors));
     let mut known =
-        Known::new(folder, &dialects, operators.as_ref(), profiles.as_ref(), clients.as_ref());
+        References::new(folder, &dialects, operators.as_ref(), profiles.as_ref(), clients.as_ref());
     known.tables = tables;
-    let policy = judge(
+    let policy = validate(
         hash,
         [
             gateway.as_ref(),
@@ -210,108 +218,121 @@ fn read(folder: &Path, hash: written::Hash, tables: &[Arc<Table>]) -> Result<Pol
             profiles.as_ref(),
         ],
         &known,
-        &mut faults,
+        &mut errors,
     );
     match policy {
-        Some(policy) if faults.is_empty() => Ok(policy),
+        Some(policy) if errors.is_empty() => Ok(policy),
         _ => {
-            faults.sort_by_cached_key(|fault| (place_of(&fault.file), fault.line, fault.column));
-            faults.dedup();
-            Err(faults)
+            errors.sort_by_cached_key(|error| (sort_key(&error.file), error.line, error.column));
+            errors.dedup();
+            Err(errors)
         }
     }
 }
 
-// Faults and warnings are told in this order of their files.
-fn place_of(file: &Path) -> (Option<usize>, PathBuf) {
-    (PolicyFile::ALL.iter().position(|known| file.ends_with(known.name())), file.to_owned())
+// The sort order of errors and warnings by file.
+fn sort_key(file: &Path) -> (Option<usize>, PathBuf) {
+    (
+        PolicyFile::ALL.iter().position(|policy_file| file.ends_with(policy_file.name())),
+        file.to_owned(),
+    )
 }
 
-/// Reads of a folder only what must be known to look into its gateway.
+/// Reads only the settings needed to inspect the gateway of a policy folder.
 ///
 /// # Errors
-/// All faults of `gateway.yaml`.
-pub fn load_place(folder: &Path) -> Result<Place, Vec<Fault>> {
-    let mut faults = Vec::new();
-    let dialects = dialects_of(folder, &mut faults);
-    let known = Known::new(folder, &dialects, None, None, None);
-    let source = PolicyFile::Gateway.read(folder, &mut faults);
+/// Returns all errors of `gateway.yaml`.
+pub fn load_admin_target(folder: &Path) -> Result<AdminTarget, Vec<Diagnostic>> {
+    let mut errors = Vec::new();
+    let dialects = load_dialects(folder, &mut errors);
+    let known = References::new(folder, &dialects, None, None, None);
+    let source = PolicyFile::Gateway.read(folder, &mut errors);
     let gateway = source.and_then(|source| {
-        source.typed::<gateway::File>(&mut faults).judge(source.root(), &known, &mut faults)
+        source.deserialize::<gateway::GatewayFile>(&mut errors).validate(
+            source.root(),
+            &known,
+            &mut errors,
+        )
     });
     match gateway {
-        Some(gateway) if faults.is_empty() => {
-            Ok(Place { admin: gateway.server.admin, keeping: gateway.keeping })
+        Some(gateway) if errors.is_empty() => {
+            Ok(AdminTarget { admin: gateway.server.admin, store: gateway.store })
         }
-        _ => Err(faults),
+        _ => Err(errors),
     }
 }
 
-fn dialects_of(folder: &Path, faults: &mut Vec<Fault>) -> Descriptors {
+fn load_dialects(folder: &Path, errors: &mut Vec<Diagnostic>) -> Descriptors {
     let file = PolicyFile::Dialects;
     if !folder.join(file.name()).exists() {
         return Descriptors::released();
     }
-    let source = file.read(folder, faults);
-    let judged =
-        source.map(|source| source.typed::<dialects::File>(faults).judge(source.root(), faults));
-    judged.unwrap_or_default()
+    let source = file.read(folder, errors);
+    let descriptors = source.map(|source| {
+        source.deserialize::<dialects::DialectsFile>(errors).validate(source.root(), errors)
+    });
+    descriptors.unwrap_or_default()
 }
 
-fn judge<'s>(
-    hash: written::Hash,
-    sources: [Option<&'s Source>; 5],
-    known: &Known<'_>,
-    faults: &mut Vec<Fault>,
+fn validate<'s>(
+    hash: fingerprint::ContentHash,
+    sources: [Option<&'s PolicySource>; 5],
+    known: &References<'_>,
+    errors: &mut Vec<Diagnostic>,
 ) -> Option<Policy> {
     let [gateway, operators, routes, clients, profiles] = sources;
-    let says = |source: Option<&'s Source>| source.map(Source::root);
-    let said = (says(gateway), says(operators), says(routes), says(clients), says(profiles));
+    let root = |source: Option<&'s PolicySource>| source.map(PolicySource::root);
+    let roots = (root(gateway), root(operators), root(routes), root(clients), root(profiles));
     let gateway = gateway.and_then(|source| {
-        source.typed::<gateway::File>(faults).judge(source.root(), known, faults)
+        source.deserialize::<gateway::GatewayFile>(errors).validate(source.root(), known, errors)
     });
-    let profiles = profiles
-        .map(|source| source.typed::<profiles::File>(faults).judge(source.root(), known, faults));
-    let operators = operators
-        .map(|source| source.typed::<operators::File>(faults).judge(source.root(), known, faults));
+    let profiles = profiles.map(|source| {
+        source.deserialize::<profiles::ProfilesFile>(errors).validate(source.root(), known, errors)
+    });
+    let operators = operators.map(|source| {
+        source.deserialize::<operators::OperatorsFile>(errors).validate(
+            source.root(),
+            known,
+            errors,
+        )
+    });
     let routes = routes.map(|source| {
         let operators = operators.as_deref().unwrap_or_default();
-        source.typed::<routes::File>(faults).judge(source.root(), known, operators, faults)
+        source.deserialize::<routes::RoutesFile>(errors).validate(
+            source.root(),
+            known,
+            operators,
+            errors,
+        )
     });
     let clients = clients.and_then(|source| {
-        source.typed::<clients::File>(faults).judge(source.root(), known, faults)
+        source.deserialize::<clients::ClientsFile>(errors).validate(source.root(), known, errors)
     });
-    let said = Said {
-        gateway: said.0?,
-        operators: said.1?,
-        routes: said.2?,
-        clients: said.3?,
-        profiles: said.4?,
+    let roots = PolicyRoots {
+        gateway: roots.0?,
+        operators: roots.1?,
+        routes: roots.2?,
+        clients: roots.3?,
+        profiles: roots.4?,
     };
     let (gateway, mut operators) = (gateway?, operators?);
     let (profiles, routes, clients) = (profiles?, routes?, clients?);
     for operator in &mut operators {
-        operator.fitting.qos_profiles = profiles.names_at(&operator.id.0);
-        let at = said.operators.key("operators").key(&operator.id.0);
-        fit_operator(operator, &gateway, at, known, faults);
-        fit_timeout(operator.timeout, &gateway, at, faults);
+        operator.translation.qos_profiles = profiles.names_for_operator(&operator.id.0);
     }
-    for (finder, at) in said.finders() {
-        let finder = routes.finders.iter().find(|known| *known.id.0 == *finder);
-        finder.inspect(|finder| fit_timeout(finder.timeout, &gateway, at, faults));
-    }
+    validate_peers(&operators, &routes.finders, &gateway, roots, known, errors);
     let rates = operators.iter().filter_map(|operator| Some((operator.id.clone(), operator.rate?)));
     let catalogue = Arc::new(profiles.catalogue);
     Some(Policy {
-        written: Written::new(
-            (hash, written::hash_of_tables(&routes.routes)),
+        fingerprint: Fingerprint::new(
+            (hash, fingerprint::hash_of_tables(&routes.routes)),
             &gateway.schemas,
-            said,
+            roots,
             &operators,
             routes.lines,
         ),
         server: gateway.server,
-        keeping: gateway.keeping,
+        store: gateway.store,
         notifications: gateway.notifications,
         apis: gateway.apis,
         telco_finder: gateway.telco_finder,
@@ -333,38 +354,58 @@ fn judge<'s>(
     })
 }
 
-/// What an operator's entry must keep to for the sake of the other files.
-fn fit_operator(
-    operator: &OperatorSettings,
-    gateway: &gateway::Gateway,
-    at: Spot<'_>,
-    known: &Known<'_>,
-    faults: &mut Vec<Fault>,
+/// Validates operators and finders against the other files.
+fn validate_peers(
+    operators: &[OperatorSettings],
+    finders: &[finder::Settings],
+    gateway: &gateway::GatewaySettings,
+    roots: PolicyRoots<'_>,
+    known: &References<'_>,
+    errors: &mut Vec<Diagnostic>,
 ) {
-    if operator.fitting.qos_profiles.is_empty() {
-        let message = "no profile that may be asked for names this operator";
-        faults.push(at.fault(message));
+    for operator in operators {
+        let at = roots.operators.key("operators").key(&operator.id.0);
+        validate_operator(operator, gateway, at, known, errors);
+        validate_timeout(operator.timeout, gateway, at, errors);
+    }
+    for (finder, at) in roots.finders() {
+        let finder = finders.iter().find(|settings| *settings.id.0 == *finder);
+        finder.inspect(|finder| validate_timeout(finder.timeout, gateway, at, errors));
+    }
+}
+
+/// Validates an operator entry against the other files.
+fn validate_operator(
+    operator: &OperatorSettings,
+    gateway: &gateway::GatewaySettings,
+    at: YamlCursor<'_>,
+    known: &References<'_>,
+    errors: &mut Vec<Diagnostic>,
+) {
+    if operator.translation.qos_profiles.is_empty() {
+        let message = "no active profile lists this operator";
+        errors.push(at.error(message));
     }
     let url = gateway.server.callbacks.as_ref().map(|callbacks| callbacks.url.as_str());
     if operator.callbacks
         && url.is_some_and(|url| !url.starts_with("https://"))
-        && known.dialects.named(&operator.dialect).is_some_and(Descriptor::https_sinks_only)
+        && known.dialects.get(&operator.dialect).is_some_and(Descriptor::requires_https_sinks)
     {
-        let message = "this dialect calls back https URLs only: give `callbacks` one in \
-                       gateway.yaml, or say `callbacks: false` here";
-        faults.push(at.key("speaks").fault(message));
+        let message = "this dialect requires an https callback URL; set an https URL in `callbacks` of \
+                       gateway.yaml, or set `callbacks: false` here";
+        errors.push(at.key("dialect").error(message));
     }
 }
 
-fn fit_timeout(
+fn validate_timeout(
     timeout: Duration,
-    gateway: &gateway::Gateway,
-    at: Spot<'_>,
-    faults: &mut Vec<Fault>,
+    gateway: &gateway::GatewaySettings,
+    at: YamlCursor<'_>,
+    errors: &mut Vec<Diagnostic>,
 ) {
     if timeout >= gateway.server.bounds.exchange_deadline {
-        let message = "expected a time below `exchange_deadline`, or no answer is waited for";
-        faults.push(at.key("timeout").fault(message));
+        let message = "`timeout` must be less than `exchange_deadline`";
+        errors.push(at.key("timeout").error(message));
     }
 }
 

@@ -1,7 +1,7 @@
-//! The words of Quality on Demand, in one canonical form: the newest CAMARA release's.
+//! The canonical data model of Quality on Demand: that of the newest CAMARA release.
 //!
-//! Every dialect is translated into these on the way in and out of them on the way back. Nothing
-//! here reads, waits or remembers, so nothing here can fail but a constructor.
+//! Every dialect is translated into these types and back. This module does no I/O and has no state,
+//! so only constructors can fail.
 
 mod device;
 mod flow;
@@ -12,23 +12,25 @@ mod problem;
 mod profile;
 mod secret;
 mod session;
-mod written;
+mod verbatim;
 
 pub use self::{
-    device::{Device, DeviceIpv4, IdentifierKind, Nai, NotAnIdentifier, PhoneNumber},
+    device::{Device, DeviceIpv4, IdentifierKind, InvalidIdentifier, Nai, PhoneNumber},
     flow::{ApplicationServer, Flow},
     moment::Moment,
-    names::{CalledFrom, ClientId, FinderId, NotASessionId, OperatorId, SessionId, Subject},
+    names::{
+        ClientId, FinderId, InvalidSessionId, OperatorId, SessionId, SourceAddress, TokenSubject,
+    },
     ports::{PortRange, PortSet, PortsSpec},
-    problem::{Kind, Pace, Problem},
+    problem::{Problem, ProblemKind, RateLimitStatus},
     profile::{
-        BitRate, Country, L4sQueue, ProfileQuery, ProfileStatus, QosProfile, RateUnit, Rates,
-        ServiceClass, is_profile_name,
+        BitRate, BitRates, CountryAvailability, L4sQueue, ProfileQuery, ProfileStatus, QosProfile,
+        RateUnit, ServiceClass, is_profile_name,
     },
     secret::Secret,
     session::{
-        Answer, CreateSession, Event, Granted, Message, Operation, QosStatus, RETRIEVED_MAX,
-        Session, Severity, Sink, StatusInfo,
+        ApiResponse, CreateRequest, GrantedSession, Operation, QosStatus, RETRIEVED_MAX, Session,
+        SessionEvent, SessionMessage, Severity, Sink, StatusInfo,
     },
-    written::Written,
+    verbatim::Verbatim,
 };

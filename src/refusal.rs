@@ -1,409 +1,415 @@
-//! All that the gateway says no with, in two tables.
+//! All rejections of the gateway, in two tables.
 //!
-//! A room knows its own errors and nothing of HTTP. The first table sorts every error of every room
-//! into a kind; the second gives each kind its status and code in each family of dialects (CAMARA's
-//! released documents; where a release documents none, the nearest that it does). Neither has a
-//! wildcard: what is new does not compile until it stands here.
+//! A module defines its own errors, without HTTP. The first table maps each error of each module to a
+//! kind; the second maps each kind to a status and a code in each family of dialects (as the CAMARA
+//! release documents them; where a release documents none, the nearest one that it documents). Neither
+//! table has a wildcard: a new error does not compile until it has an entry. A third table,
+//! `refusal/causes.rs`, gives each error its cause for the audit record.
 
 use std::time::Duration;
 
 use crate::{
-    access::Forbidden,
-    dialect::{Descriptor, Family, Malformed, Unfit, UnrecognisedReason, WrongMedia},
-    finder::{NoAnswer, NotFound, Unanswered},
-    identity::{NotProved, Refused, Unauthenticated},
+    access::AccessDenied,
+    dialect::{
+        Descriptor, Family, MalformedRequest, UnmatchedReason, UnsupportedMediaType, Untranslatable,
+    },
+    finder::{FinderError, FinderFailure, FinderUnavailable},
+    identity::{AuthRejection, ProofError, Unauthenticated},
     ledger,
-    limit::TooMany,
-    operator::{No, Silence},
-    qod::{Kind, Pace, Problem},
+    limit::TooManyRequests,
+    operator::{OperatorRejection, UnknownCause},
+    qod::{Problem, ProblemKind, RateLimitStatus},
     route::NoOperator,
 };
 
+mod causes;
 mod codes;
 
-/// Why a request was not served.
+/// The reason why a request is rejected.
 #[derive(Debug)]
 pub enum Refusal {
-    /// The path or method is of no API.
-    Unrecognised(UnrecognisedReason),
-    /// The body is not of a type that is read here.
-    Media(WrongMedia),
-    /// The header or body was not read.
-    Unread(Unread),
-    /// The token did not hold.
-    Unauthenticated(Refused),
-    /// The client may not do this.
-    Forbidden(Forbidden),
-    /// A client of mock tokens was led to an operator that is not simulated.
+    /// No API has this path, or the path does not have this method.
+    Unrecognised(UnmatchedReason),
+    /// The media type or the content encoding of the body is not supported.
+    UnsupportedMedia(UnsupportedMediaType),
+    /// The server did not read the request completely.
+    Transport(TransportError),
+    /// The access token or its proof of possession is missing or not valid.
+    Unauthenticated(AuthRejection),
+    /// The token's scopes or the client's terms do not allow the request.
+    Forbidden(AccessDenied),
+    /// A client with a mock token requested a session of an operator that is not simulated.
     MockOnly,
-    /// The client asks too often.
-    TooMany(TooMany),
-    /// The body is not what the API's schema asks for.
-    Malformed(Malformed),
-    /// Nobody says whose traffic it is.
-    NoDevice,
-    /// The body names a device, and the token does so too.
-    DeviceNamedTwice,
-    /// The body names another device than the token does.
-    OtherDevice,
-    /// There is no such profile, or none for this client.
-    NoProfile,
-    /// No operator of ours serves the device.
+    /// A rate limit is exceeded.
+    RateLimited(TooManyRequests),
+    /// The request does not match the API's schema.
+    Malformed(MalformedRequest),
+    /// Neither the body nor the token names a device.
+    DeviceMissing,
+    /// The body names a device although the token already names one.
+    DeviceUnnecessary,
+    /// The body and the token name different devices.
+    DeviceMismatch,
+    /// The `QoS` profile does not exist, or the client may not use it.
+    ProfileNotFound,
+    /// No configured operator serves the device.
     NoOperator(NoOperator),
-    /// Who knows the device's operator cannot be asked now.
-    Unanswered(Unanswered),
-    /// The operator cannot be asked for this.
-    Unfit(Unfit),
-    /// The ledger said no.
+    /// The finder that knows the device's operator is unavailable.
+    FinderUnavailable(FinderUnavailable),
+    /// The request cannot be translated into the operator's dialect.
+    Untranslatable(Untranslatable),
+    /// The ledger rejected the operation.
     Ledger(ledger::Error),
-    /// The client's terms end before the session would.
+    /// The session would last longer than the client's terms allow.
     TooLong {
-        /// The longest that they allow, in seconds.
+        /// The longest duration that the terms allow, in seconds.
         duration_s_max: u32,
     },
-    /// The token of the client's sink is over before the session would be.
+    /// The access token of the client's sink expires before the session ends.
     SinkTokenExpires,
-    /// The network cannot grant the session, and the dialect has no word for such a one.
-    NeverGranted,
+    /// The operator reports the session as unavailable, a status that the dialect cannot express.
+    NotGranted,
     /// A session that is not available cannot be extended.
-    NotAvailable,
-    /// The `Idempotency-Key` is none, or there are several.
-    BadIdempotencyKey,
-    /// Nobody knows yet whether the session exists.
+    SessionNotAvailable,
+    /// The `Idempotency-Key` is invalid or repeated.
+    InvalidIdempotencyKey,
+    /// The session is in doubt: the outcome of its create is unknown.
     InDoubt,
-    /// The operator said no.
-    Operator(No),
-    /// Nobody knows what the operator did.
-    Silence(Silence),
-    /// A part of the gateway fell over.
-    Broken(&'static str),
+    /// The operator rejected the request, or the request was not sent to it.
+    Operator(OperatorRejection),
+    /// The outcome at the operator is unknown.
+    OperatorUnknown(UnknownCause),
+    /// An internal error: an invariant is broken, or a task panicked.
+    Internal(&'static str),
 }
 
-/// Why a request was not read to its end.
+/// The reason why the server did not read a request completely, or did not answer it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unread {
-    /// It is not sound HTTP.
+pub enum TransportError {
+    /// It is not valid HTTP, or it is ambiguous.
     Framing(&'static str),
-    /// Its header is too large.
+    /// The header exceeds the size limit.
     HeaderTooLarge,
-    /// Its body is too large.
+    /// The body exceeds the size limit.
     BodyTooLarge,
-    /// There are too many requests at once.
-    Busy,
-    /// The answer was not ready in time.
-    Late,
-    /// The gateway fell over it.
-    Broken,
+    /// Too many requests are in flight.
+    Overloaded,
+    /// The response was not ready in time.
+    ResponseTimeout,
+    /// The request handler panicked.
+    HandlerPanicked,
 }
 
-/// A no of this kind, in the words of a dialect.
-pub fn problem_of(kind: Kind, message: String, told_in: &Descriptor) -> Problem {
-    let (status, code) = codes::of(kind, told_in);
+/// The error response for a rejection of this kind, with the status and code of a dialect.
+pub fn new_problem(kind: ProblemKind, message: String, dialect: &Descriptor) -> Problem {
+    let (status, code) = codes::status_and_code(kind, dialect);
     Problem {
         kind,
         status,
         code: code.into(),
         message,
-        pace: None,
+        rate_limit: None,
         challenge: None,
         retry_after: None,
     }
 }
 
 impl Refusal {
-    /// What the client is told, in the words of its dialect.
-    pub fn problem(&self, told_in: &Descriptor) -> Problem {
-        let problem = problem_of(self.kind(), self.message(told_in), told_in);
+    /// The error response, with the status and code of the client's dialect.
+    pub fn problem(&self, dialect: &Descriptor) -> Problem {
+        let problem = new_problem(self.kind(), self.message(dialect), dialect);
         let (pace, retry_after) = (self.pace(), self.retry_after());
-        Problem { pace, challenge: self.challenge(), retry_after, ..problem }
+        Problem { rate_limit: pace, challenge: self.challenge(), retry_after, ..problem }
     }
 
-    /// What kind of no it is.
-    #[expect(clippy::match_same_arms, reason = "a table: one row a reason")]
-    pub fn kind(&self) -> Kind {
+    /// The kind of the rejection: the first table.
+    #[expect(clippy::match_same_arms, reason = "a table with one row for each reason")]
+    pub fn kind(&self) -> ProblemKind {
         match self {
-            Self::Unrecognised(UnrecognisedReason::NoSuchPath) => Kind::PathNotFound,
-            Self::Unrecognised(UnrecognisedReason::NoSuchMethod { .. }) => Kind::MethodNotAllowed,
-            Self::Media(_) => Kind::UnsupportedMediaType,
-            Self::Unread(Unread::Framing(_)) => Kind::InvalidArgument,
-            Self::Unread(Unread::HeaderTooLarge) => Kind::HeaderTooLarge,
-            Self::Unread(Unread::BodyTooLarge) => Kind::ContentTooLarge,
-            Self::Unread(Unread::Busy) => Kind::Unavailable,
-            Self::Unread(Unread::Late) => Kind::Timeout,
-            Self::Unread(Unread::Broken) | Self::Broken(_) => Kind::Internal,
-            Self::Unauthenticated(refused) => kind_of_unauthenticated(refused.why),
-            Self::Forbidden(
-                Forbidden::Scope { .. }
-                | Forbidden::Stranger
-                | Forbidden::Operator
-                | Forbidden::Profile
-                | Forbidden::Network
-                | Forbidden::Dialect,
-            )
-            | Self::MockOnly => Kind::PermissionDenied,
-            Self::Forbidden(Forbidden::ProfileInactive) => Kind::ProfileNotApplicable,
-            Self::Forbidden(Forbidden::Duration { .. }) | Self::TooLong { .. } => {
-                Kind::DurationOutOfRange
+            Self::Unrecognised(UnmatchedReason::PathNotFound) => ProblemKind::PathNotFound,
+            Self::Unrecognised(UnmatchedReason::MethodNotAllowed { .. }) => {
+                ProblemKind::MethodNotAllowed
             }
-            Self::TooMany(_) => Kind::TooManyRequests,
+            Self::UnsupportedMedia(_) => ProblemKind::UnsupportedMediaType,
+            Self::Transport(TransportError::Framing(_)) => ProblemKind::InvalidArgument,
+            Self::Transport(TransportError::HeaderTooLarge) => ProblemKind::HeaderTooLarge,
+            Self::Transport(TransportError::BodyTooLarge) => ProblemKind::ContentTooLarge,
+            Self::Transport(TransportError::Overloaded) => ProblemKind::Unavailable,
+            Self::Transport(TransportError::ResponseTimeout) => ProblemKind::Timeout,
+            Self::Transport(TransportError::HandlerPanicked) | Self::Internal(_) => {
+                ProblemKind::Internal
+            }
+            Self::Unauthenticated(rejection) => kind_of_unauthenticated(rejection.why),
+            Self::Forbidden(
+                AccessDenied::Scope { .. }
+                | AccessDenied::UnknownClient
+                | AccessDenied::Operator
+                | AccessDenied::Profile
+                | AccessDenied::Network
+                | AccessDenied::Dialect,
+            )
+            | Self::MockOnly => ProblemKind::PermissionDenied,
+            Self::Forbidden(AccessDenied::ProfileInactive) => ProblemKind::ProfileNotApplicable,
+            Self::Forbidden(AccessDenied::Duration { .. }) | Self::TooLong { .. } => {
+                ProblemKind::DurationOutOfRange
+            }
+            Self::RateLimited(_) => ProblemKind::TooManyRequests,
             Self::Malformed(malformed) => malformed.kind(),
-            Self::BadIdempotencyKey => Kind::InvalidArgument,
-            Self::NoDevice => Kind::MissingIdentifier,
-            Self::DeviceNamedTwice => Kind::UnnecessaryIdentifier,
-            Self::OtherDevice => Kind::OtherDevice,
-            Self::NoProfile => Kind::ProfileNotFound,
-            Self::NoOperator(NoOperator::NoRule) => Kind::DeviceNotFound,
-            Self::NoOperator(NoOperator::NotYet) => Kind::Unavailable,
-            Self::NoOperator(NoOperator::Disagreement) => Kind::InvalidArgument,
-            Self::Unanswered(_) => Kind::Unavailable,
-            Self::Unfit(unfit) => kind_of_unfit(unfit),
+            Self::InvalidIdempotencyKey => ProblemKind::InvalidArgument,
+            Self::DeviceMissing => ProblemKind::MissingIdentifier,
+            Self::DeviceUnnecessary => ProblemKind::UnnecessaryIdentifier,
+            Self::DeviceMismatch => ProblemKind::OtherDevice,
+            Self::ProfileNotFound => ProblemKind::ProfileNotFound,
+            Self::NoOperator(NoOperator::NoRoute) => ProblemKind::DeviceNotFound,
+            Self::NoOperator(NoOperator::RoutesIncomplete) => ProblemKind::Unavailable,
+            Self::NoOperator(NoOperator::Disagreement) => ProblemKind::InvalidArgument,
+            Self::FinderUnavailable(_) => ProblemKind::Unavailable,
+            Self::Untranslatable(untranslatable) => kind_of_untranslatable(untranslatable),
             Self::Ledger(error) => kind_of_ledger(error),
-            Self::SinkTokenExpires => Kind::InvalidToken,
-            Self::NotAvailable => Kind::ExtensionNotAllowed,
-            Self::NeverGranted => Kind::Unavailable,
-            Self::InDoubt => Kind::Unavailable,
-            Self::Operator(no) => kind_of_no(no),
-            Self::Silence(Silence::Lost(_)) => Kind::Timeout,
-            Self::Silence(Silence::Unreadable { .. } | Silence::Failed(_)) => Kind::BadGateway,
-        }
-    }
-
-    /// What the log is told, and the client is not.
-    pub fn cause(&self) -> Option<String> {
-        match self {
-            Self::Unauthenticated(refused) => Some(format!("{:?}", refused.why)),
-            Self::Unanswered(Unanswered { finder, why }) => Some(format!("{finder}: {why:?}")),
-            Self::Ledger(ledger::Error::Unavailable(cause)) => Some(cause.clone()),
-            Self::Operator(No::Said(said)) => Some(format!("it said {said:?}")),
-            Self::Operator(no) => Some(format!("{no:?}")),
-            Self::Silence(silence) => Some(format!("{silence:?}")),
-            Self::Broken(what) => Some((*what).to_owned()),
-            Self::Unrecognised(_)
-            | Self::Media(_)
-            | Self::Unread(_)
-            | Self::Forbidden(_)
-            | Self::MockOnly
-            | Self::TooMany(_)
-            | Self::Malformed(_)
-            | Self::NoDevice
-            | Self::DeviceNamedTwice
-            | Self::OtherDevice
-            | Self::NoProfile
-            | Self::NoOperator(_)
-            | Self::Unfit(_)
-            | Self::Ledger(_)
-            | Self::TooLong { .. }
-            | Self::SinkTokenExpires
-            | Self::NeverGranted
-            | Self::NotAvailable
-            | Self::BadIdempotencyKey
-            | Self::InDoubt => None,
+            Self::SinkTokenExpires => ProblemKind::InvalidToken,
+            Self::SessionNotAvailable => ProblemKind::ExtensionNotAllowed,
+            Self::NotGranted => ProblemKind::Unavailable,
+            Self::InDoubt => ProblemKind::Unavailable,
+            Self::Operator(rejection) => kind_of_rejection(rejection),
+            Self::OperatorUnknown(UnknownCause::NoResponse(_)) => ProblemKind::Timeout,
+            Self::OperatorUnknown(
+                UnknownCause::InvalidResponse { .. } | UnknownCause::ServerError(_),
+            ) => ProblemKind::BadGateway,
         }
     }
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Operator(No::Resting(resting)) => Some(resting.retry_after),
-            Self::Unanswered(Unanswered { why: NoAnswer::Resting(left), .. }) => Some(*left),
+            Self::Operator(OperatorRejection::Backoff(resting)) => Some(resting.retry_after),
+            Self::FinderUnavailable(FinderUnavailable {
+                reason: FinderFailure::Backoff(left),
+                ..
+            }) => Some(*left),
             _ => None,
         }
     }
 
-    fn pace(&self) -> Option<Pace> {
+    fn pace(&self) -> Option<RateLimitStatus> {
         match self {
-            Self::TooMany(TooMany { pace }) => Some(*pace),
-            Self::Ledger(error) => error.pace(),
+            Self::RateLimited(TooManyRequests { pace }) => Some(*pace),
+            Self::Ledger(error) => error.rate_limit(),
             _ => None,
         }
     }
 
     fn challenge(&self) -> Option<&'static str> {
         match self {
-            Self::Unauthenticated(refused) => Some(refused.challenge),
+            Self::Unauthenticated(rejection) => Some(rejection.challenge),
             _ => None,
         }
     }
 
-    fn message(&self, told_in: &Descriptor) -> String {
+    fn message(&self, dialect: &Descriptor) -> String {
         match self {
-            Self::Unrecognised(UnrecognisedReason::NoSuchPath) => "no such path".to_owned(),
-            Self::Unrecognised(UnrecognisedReason::NoSuchMethod { allow }) => {
-                format!("this path takes {allow} only")
+            Self::Unrecognised(UnmatchedReason::PathNotFound) => "no such path".to_owned(),
+            Self::Unrecognised(UnmatchedReason::MethodNotAllowed { allow }) => {
+                format!("expected one of the methods {allow}")
             }
-            Self::Media(media) => media.to_string(),
-            Self::Unread(Unread::Framing(reason)) => (*reason).to_owned(),
-            Self::Unread(Unread::HeaderTooLarge) => "the header is too large".to_owned(),
-            Self::Unread(Unread::BodyTooLarge) => "the body is too large".to_owned(),
-            Self::Unread(Unread::Busy) => "too busy; try again soon".to_owned(),
-            Self::Unread(Unread::Late) => {
-                "no answer in time; whether it was carried out is not known yet".to_owned()
+            Self::UnsupportedMedia(media) => media.to_string(),
+            Self::Transport(TransportError::Framing(reason)) => (*reason).to_owned(),
+            Self::Transport(TransportError::HeaderTooLarge) => {
+                "the request header is too large".to_owned()
+            }
+            Self::Transport(TransportError::BodyTooLarge) => {
+                "the request body is too large".to_owned()
+            }
+            Self::Transport(TransportError::Overloaded) => {
+                "the gateway is overloaded; retry later".to_owned()
+            }
+            Self::Transport(TransportError::ResponseTimeout) => {
+                "timeout: the outcome of the request is unknown".to_owned()
             }
             Self::Unauthenticated(error) => error.to_string(),
             Self::Forbidden(error) => error.to_string(),
-            Self::MockOnly => "a mock token reaches simulated operators only".to_owned(),
-            Self::TooMany(error) => error.to_string(),
+            Self::MockOnly => "a mock token is accepted for simulated operators only".to_owned(),
+            Self::RateLimited(error) => error.to_string(),
             Self::Malformed(malformed) => malformed.to_string(),
-            Self::NoDevice => "expected a device".to_owned(),
-            Self::OtherDevice => "the access token is for another device".to_owned(),
-            Self::DeviceNamedTwice => "the access token names the device already".to_owned(),
-            Self::NoProfile => "there is no such QoS profile".to_owned(),
-            Self::NoOperator(error) => error.to_string(),
-            Self::Unanswered(_) => {
-                "which operator serves this device cannot be found out now".to_owned()
+            Self::DeviceMissing => "expected a device".to_owned(),
+            Self::DeviceMismatch => "the access token is for another device".to_owned(),
+            Self::DeviceUnnecessary => {
+                "the access token already identifies the device; expected no `device`".to_owned()
             }
-            Self::Unfit(unfit) => unfit.to_string(),
-            Self::Ledger(error) => message_of_ledger(error, told_in.family),
+            Self::ProfileNotFound => "there is no such QoS profile".to_owned(),
+            Self::NoOperator(error) => error.to_string(),
+            Self::FinderUnavailable(_) => {
+                "the lookup of the device's operator is unavailable".to_owned()
+            }
+            Self::Untranslatable(untranslatable) => untranslatable.to_string(),
+            Self::Ledger(error) => message_of_ledger(error, dialect.family),
             Self::TooLong { duration_s_max } => {
-                format!("the client's terms allow at most {duration_s_max} s in all")
+                format!("the client's terms allow a total duration of at most {duration_s_max} s")
             }
             Self::SinkTokenExpires => {
-                "the sink's access token is over before the session would be".to_owned()
+                "the sink's access token expires before the session ends".to_owned()
             }
-            Self::NeverGranted => "the network cannot grant the session now".to_owned(),
-            Self::NotAvailable => "the session is not available, and cannot be extended".to_owned(),
-            Self::BadIdempotencyKey => {
+            Self::NotGranted => "the network cannot provide the session at the moment".to_owned(),
+            Self::SessionNotAvailable => "only an available session can be extended".to_owned(),
+            Self::InvalidIdempotencyKey => {
                 "expected one `Idempotency-Key` of 1 to 255 visible characters".to_owned()
             }
-            Self::InDoubt => "whether this session exists is not known yet".to_owned(),
-            Self::Operator(no) => message_of_no(no, told_in.family),
-            Self::Silence(Silence::Lost(_)) => {
-                "the operator did not answer; the flow stays held until it is known what it did"
+            Self::InDoubt => {
+                "the operator has not confirmed yet whether this session exists".to_owned()
+            }
+            Self::Operator(rejection) => message_of_rejection(rejection, dialect.family),
+            Self::OperatorUnknown(UnknownCause::NoResponse(_)) => {
+                "operator timed out; the flow stays reserved until the outcome is known".to_owned()
+            }
+            Self::OperatorUnknown(
+                UnknownCause::InvalidResponse { .. } | UnknownCause::ServerError(_),
+            ) => {
+                "invalid response from the operator; the flow stays reserved until the outcome is \
+                 known"
                     .to_owned()
             }
-            Self::Silence(Silence::Unreadable { .. } | Silence::Failed(_)) => {
-                "the operator's answer cannot be used; the flow stays held until it is known what \
-                 it did"
-                    .to_owned()
-            }
-            Self::Unread(Unread::Broken) | Self::Broken(_) => {
-                "a fault of the gateway's own".to_owned()
+            Self::Transport(TransportError::HandlerPanicked) | Self::Internal(_) => {
+                "internal error".to_owned()
             }
         }
     }
 }
 
-fn kind_of_unauthenticated(why: Unauthenticated) -> Kind {
+fn kind_of_unauthenticated(why: Unauthenticated) -> ProblemKind {
     match why {
-        Unauthenticated::KeysUnavailable | Unauthenticated::NotProved(_, NotProved::Full) => {
-            Kind::Unavailable
-        }
+        Unauthenticated::KeysUnavailable
+        | Unauthenticated::InvalidProof(_, ProofError::ReplayCacheFull) => ProblemKind::Unavailable,
         Unauthenticated::Missing
         | Unauthenticated::Malformed
         | Unauthenticated::Invalid(_)
-        | Unauthenticated::NotProved(..) => Kind::Unauthenticated,
+        | Unauthenticated::InvalidProof(..) => ProblemKind::Unauthenticated,
     }
 }
 
-fn kind_of_unfit(unfit: &Unfit) -> Kind {
-    match unfit {
-        Unfit::Identifiers { .. } | Unfit::Ipv4NotExpressible => Kind::UnsupportedIdentifier,
-        Unfit::Mask { .. } | Unfit::Ports | Unfit::Profile => Kind::InvalidArgument,
-        Unfit::DeviceMissing => Kind::MissingIdentifier,
-        Unfit::Servers | Unfit::ManyPorts => Kind::NotApplicable,
-        Unfit::PortTooLow { .. } => Kind::OutOfRange,
-        Unfit::Duration { .. } => Kind::DurationOutOfRange,
-    }
-}
-
-fn kind_of_ledger(error: &ledger::Error) -> Kind {
-    match error {
-        ledger::Error::Taken { .. } | ledger::Error::Unanswered => Kind::Conflict,
-        ledger::Error::QuotaExceeded { .. } | ledger::Error::DayQuotaExceeded { .. } => {
-            Kind::QuotaExceeded
+fn kind_of_untranslatable(untranslatable: &Untranslatable) -> ProblemKind {
+    match untranslatable {
+        Untranslatable::UnsupportedIdentifiers { .. } | Untranslatable::Ipv4NotExpressible => {
+            ProblemKind::UnsupportedIdentifier
         }
-        ledger::Error::NotFound => Kind::SessionNotFound,
-        ledger::Error::NotYours => Kind::PermissionDenied,
-        ledger::Error::NotActive => Kind::ExtensionNotAllowed,
-        ledger::Error::TooBroad | ledger::Error::OtherRequest => Kind::InvalidArgument,
-        ledger::Error::NameTaken => Kind::BadGateway,
-        ledger::Error::Lost | ledger::Error::Unavailable(_) => Kind::Unavailable,
+        Untranslatable::Prefix { .. }
+        | Untranslatable::EmptyPorts
+        | Untranslatable::UnknownProfile => ProblemKind::InvalidArgument,
+        Untranslatable::DeviceMissing => ProblemKind::MissingIdentifier,
+        Untranslatable::UnsupportedServers | Untranslatable::SinglePortOnly => {
+            ProblemKind::NotApplicable
+        }
+        Untranslatable::PortTooLow { .. } => ProblemKind::OutOfRange,
+        Untranslatable::DurationTooLong { .. } => ProblemKind::DurationOutOfRange,
     }
 }
 
-#[expect(clippy::match_same_arms, reason = "a table: one row a reason")]
-fn kind_of_no(no: &No) -> Kind {
-    match no {
-        // The client's credentials are good; what an operator has against ours is our affair.
-        No::Said(said) => match said.kind {
-            Kind::Unauthenticated | Kind::PermissionDenied => Kind::Unavailable,
-            // Of a request that we have written, the operator's dislike of its form is our fault.
-            Kind::MethodNotAllowed
-            | Kind::UnsupportedMediaType
-            | Kind::ContentTooLarge
-            | Kind::HeaderTooLarge
-            | Kind::PathNotFound => Kind::BadGateway,
-            Kind::TooManyRequests | Kind::QuotaExceeded => Kind::Unavailable,
+fn kind_of_ledger(error: &ledger::Error) -> ProblemKind {
+    match error {
+        ledger::Error::Conflict { .. } | ledger::Error::RequestInProgress => ProblemKind::Conflict,
+        ledger::Error::QuotaExceeded { .. } | ledger::Error::DailyQuotaExceeded { .. } => {
+            ProblemKind::QuotaExceeded
+        }
+        ledger::Error::NotFound => ProblemKind::SessionNotFound,
+        ledger::Error::NotOwner => ProblemKind::PermissionDenied,
+        ledger::Error::InvalidState => ProblemKind::ExtensionNotAllowed,
+        ledger::Error::DeviceTooBroad | ledger::Error::IdempotencyKeyReused => {
+            ProblemKind::InvalidArgument
+        }
+        ledger::Error::OperatorSessionInUse => ProblemKind::BadGateway,
+        ledger::Error::Superseded | ledger::Error::Unavailable(_) => ProblemKind::Unavailable,
+    }
+}
+
+fn kind_of_rejection(rejection: &OperatorRejection) -> ProblemKind {
+    match rejection {
+        // The operator rejected the gateway's credentials, not the client's.
+        OperatorRejection::Problem(problem) => match problem.kind {
+            ProblemKind::Unauthenticated | ProblemKind::PermissionDenied => {
+                ProblemKind::Unavailable
+            }
+            // The gateway built the request, so a complaint about its form is not the client's error.
+            ProblemKind::MethodNotAllowed
+            | ProblemKind::UnsupportedMediaType
+            | ProblemKind::ContentTooLarge
+            | ProblemKind::HeaderTooLarge
+            | ProblemKind::PathNotFound => ProblemKind::BadGateway,
+            ProblemKind::TooManyRequests | ProblemKind::QuotaExceeded => ProblemKind::Unavailable,
             kind => kind,
         },
-        No::Gone => Kind::SessionNotFound,
-        No::NoSuchOperation => Kind::NotImplemented,
-        No::Redirected(_) => Kind::BadGateway,
-        No::OurCredentials(_) | No::NoToken(_) | No::NotReached(_) | No::Resting(_) => {
-            Kind::Unavailable
-        }
+        OperatorRejection::NotFound => ProblemKind::SessionNotFound,
+        OperatorRejection::UnsupportedOperation => ProblemKind::NotImplemented,
+        OperatorRejection::Redirected(_) => ProblemKind::BadGateway,
+        OperatorRejection::Unauthorized(_)
+        | OperatorRejection::NoToken(_)
+        | OperatorRejection::Unreachable(_)
+        | OperatorRejection::Backoff(_) => ProblemKind::Unavailable,
     }
 }
 
 fn message_of_ledger(error: &ledger::Error, family: Family) -> String {
     match error {
-        ledger::Error::Taken { own: Some(id), .. } => {
-            format!("{}: your session {id}", conflict_in(family))
+        ledger::Error::Conflict { own_session: Some(id), .. } => {
+            format!("{}: your session {id}", conflict_message(family))
         }
-        ledger::Error::Taken { own: None, .. } => conflict_in(family).to_owned(),
+        ledger::Error::Conflict { own_session: None, .. } => conflict_message(family).to_owned(),
         ledger::Error::QuotaExceeded { max } => {
-            format!("at most {max} sessions may be held at one time")
+            format!("the client may have at most {max} sessions at a time")
         }
-        ledger::Error::DayQuotaExceeded { max, .. } => {
-            format!("at most {max} sessions may be begun in one day (UTC)")
+        ledger::Error::DailyQuotaExceeded { max, .. } => {
+            format!("the client may create at most {max} sessions per day (UTC)")
         }
         ledger::Error::NotFound => "no such session".to_owned(),
-        ledger::Error::NotYours => "the session is not this client's".to_owned(),
-        ledger::Error::NotActive => {
-            "the session is not available, and cannot be extended".to_owned()
+        ledger::Error::NotOwner => "the session belongs to another client or user".to_owned(),
+        ledger::Error::InvalidState => "only an available session can be extended".to_owned(),
+        ledger::Error::DeviceTooBroad => {
+            "the device's network contains too many addresses".to_owned()
         }
-        ledger::Error::TooBroad => "the device's address names too many devices".to_owned(),
-        ledger::Error::Lost => "the session changed meanwhile; look at it again".to_owned(),
-        ledger::Error::NameTaken => {
-            "the operator's answer cannot be used; the flow stays held until it is known what it did"
+        ledger::Error::Superseded => {
+            "the session was changed by another request; read it again".to_owned()
+        }
+        ledger::Error::OperatorSessionInUse => {
+            "invalid response from the operator; the flow stays reserved until the outcome is known"
                 .to_owned()
         }
-        ledger::Error::OtherRequest => {
-            "this `Idempotency-Key` came with another request before".to_owned()
+        ledger::Error::IdempotencyKeyReused => {
+            "this `Idempotency-Key` was used with another request".to_owned()
         }
-        ledger::Error::Unanswered => {
-            "this very request came before, and what became of it is not known yet".to_owned()
+        ledger::Error::RequestInProgress => {
+            "a request with this `Idempotency-Key` is still in progress".to_owned()
         }
-        ledger::Error::Unavailable(_) => "sessions cannot be written down now".to_owned(),
+        ledger::Error::Unavailable(_) => "the ledger is not writable".to_owned(),
     }
 }
 
-fn message_of_no(no: &No, family: Family) -> String {
-    match no {
-        No::Said(said) if said.kind == Kind::Conflict => conflict_in(family).to_owned(),
-        No::Said(said) => match &said.code {
-            Some(code) => format!("the operator refused with {code}"),
-            None => "the operator refused".to_owned(),
+fn message_of_rejection(rejection: &OperatorRejection, family: Family) -> String {
+    match rejection {
+        OperatorRejection::Problem(problem) if problem.kind == ProblemKind::Conflict => {
+            conflict_message(family).to_owned()
+        }
+        OperatorRejection::Problem(problem) => match &problem.code {
+            Some(code) => format!("the operator rejected the request with {code}"),
+            None => "the operator rejected the request".to_owned(),
         },
-        No::Gone => "the operator knows this session no longer".to_owned(),
-        No::NoSuchOperation => "the device's operator has no such operation".to_owned(),
-        No::Redirected(_)
-        | No::OurCredentials(_)
-        | No::NoToken(_)
-        | No::NotReached(_)
-        | No::Resting(_) => "the device's operator cannot be asked now".to_owned(),
+        OperatorRejection::NotFound => "the operator no longer has this session".to_owned(),
+        OperatorRejection::UnsupportedOperation => {
+            "the device's operator does not support this operation".to_owned()
+        }
+        OperatorRejection::Redirected(_)
+        | OperatorRejection::Unauthorized(_)
+        | OperatorRejection::NoToken(_)
+        | OperatorRejection::Unreachable(_)
+        | OperatorRejection::Backoff(_) => "the device's operator is unavailable".to_owned(),
     }
 }
 
-// Up to 0.10 the sentences of the releases themselves.
-const fn conflict_in(family: Family) -> &'static str {
+// Up to 0.10, the sentences are those of the CAMARA releases.
+const fn conflict_message(family: Family) -> &'static str {
     match family {
         Family::V01 | Family::V08 => "Another session is created for the same UE",
         Family::V010 => "Another session is created for the same device",
-        Family::V011 | Family::V1 => "Another session holds this flow of the device",
+        Family::V011 | Family::V1 => "Another session uses this flow of the device",
     }
 }
 
-macro_rules! from_rooms {
+macro_rules! from_errors {
     ($($variant:ident($error:ty)),* $(,)?) => {
         $(impl From<$error> for Refusal {
             fn from(error: $error) -> Self {
@@ -413,22 +419,22 @@ macro_rules! from_rooms {
     };
 }
 
-from_rooms! {
-    Media(WrongMedia),
-    Unauthenticated(Refused),
-    Forbidden(Forbidden),
-    TooMany(TooMany),
-    Malformed(Malformed),
+from_errors! {
+    UnsupportedMedia(UnsupportedMediaType),
+    Unauthenticated(AuthRejection),
+    Forbidden(AccessDenied),
+    RateLimited(TooManyRequests),
+    Malformed(MalformedRequest),
     NoOperator(NoOperator),
-    Unfit(Unfit),
+    Untranslatable(Untranslatable),
     Ledger(ledger::Error),
 }
 
-impl From<NotFound> for Refusal {
-    fn from(not_found: NotFound) -> Self {
+impl From<FinderError> for Refusal {
+    fn from(not_found: FinderError) -> Self {
         match not_found {
-            NotFound::NoOperator(no) => Self::NoOperator(no),
-            NotFound::Unanswered(unanswered) => Self::Unanswered(unanswered),
+            FinderError::NoOperator(no_operator) => Self::NoOperator(no_operator),
+            FinderError::Unavailable(unanswered) => Self::FinderUnavailable(unanswered),
         }
     }
 }

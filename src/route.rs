@@ -1,4 +1,4 @@
-//! Which operator serves a device, by what the device is known by; or who is to be asked.
+//! Finds the operator that serves a device by its identifiers, or the finders that must be asked.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::qod::{Device, FinderId, IdentifierKind, OperatorId, PhoneNumber};
 
 mod addresses;
-mod ask;
+mod lookup_request;
 pub mod import;
 mod numbers;
 mod realms;
@@ -14,84 +14,87 @@ mod table;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use self::{addresses::Addresses, import::Polled, realms::Realms};
+use self::{addresses::Addresses, import::ImportPollers, realms::Realms};
 pub use self::{
-    ask::{Ask, LastResort},
-    numbers::{NotANumberPrefix, NumberPrefix},
-    realms::{NotARealm, Realm},
-    table::{Compiled, Mention, Table, TableFault, compile},
+    lookup_request::{FallbackFinder, LookupRequest},
+    numbers::{InvalidNumberPrefix, NumberPrefix},
+    realms::{InvalidRealm, Realm},
+    table::{CompileSummary, NamedOperator, Table, TableError, compile},
 };
 
-/// All routes: those of the policies and those of tables. Looking a device up allocates nothing.
+/// All routes: those of the policies, of table files and of imports. A lookup does not allocate.
 #[derive(Debug)]
 pub struct Routes {
-    own: Table,
-    // Shared with the routes before, where a file is the same.
+    policy_table: Table,
+    // Shared with the previous snapshot if the file is unchanged.
     tables: Vec<Arc<Table>>,
-    // What operators tell of themselves.
+    // Imported from files in the format of the Telco Routing API.
     imports: Vec<Arc<Table>>,
-    // And what they are asked for now and then.
-    polled: Polled,
+    // Polled periodically.
+    pollers: ImportPollers,
     realms: Realms,
     order: Vec<Resolver>,
     disagreement: Disagreement,
-    last: Vec<LastResort>,
+    fallback_finders: Vec<FallbackFinder>,
 }
 
 /// One route.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// Which devices.
+pub struct Route {
+    /// The devices that the route matches.
     pub matching: Match,
-    /// Where they lead.
+    /// The target of the route.
     pub target: Target,
 }
 
-/// Where a route leads.
+/// The target of a route.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// To the operator that serves its devices.
+    /// The operator that serves the devices.
     Operator(OperatorId),
-    /// To whoever knows which operator serves each of them.
+    /// The finder that knows the operator of each device.
     Finder(FinderId),
 }
 
-/// Which devices a route is for. The most specific route of a kind is taken, wherever it stands;
-/// of two for the very same devices the later.
+/// The devices that a route matches. Of each kind, the most specific route applies, in any
+/// position; of two for the same devices, the later one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Match {
-    /// The one of this number, as when it was ported: before every prefix.
+    /// The device with this number, for example a ported one. It takes precedence over every
+    /// prefix.
     Number(PhoneNumber),
-    /// Those whose number starts so.
+    /// The devices whose number has this prefix.
     NumberPrefix(NumberPrefix),
-    /// Those whose IPv4 address lies in it.
+    /// The devices whose IPv4 address is in this network.
     Ipv4(Ipv4Net),
-    /// Those whose IPv6 address lies in it.
+    /// The devices whose IPv6 address is in this network.
     Ipv6(Ipv6Net),
-    /// Those whose network access identifier or external id is of this realm, or one below it.
+    /// The devices whose network access identifier or external id has this realm or a subdomain of
+    /// it.
     Realm(Realm),
 }
 
 impl Match {
-    /// Is an identifier of this device in it?
-    pub fn is_of(&self, device: &Device) -> bool {
+    /// Does an identifier of this device match?
+    pub fn matches(&self, device: &Device) -> bool {
         let Device { phone, nai, external_id, ipv4, ipv6 } = device;
         match self {
             Self::Number(number) => phone.as_ref().is_some_and(|phone| phone.value == *number),
             Self::NumberPrefix(prefix) => {
-                phone.as_ref().is_some_and(|phone| prefix.is_of(phone.value))
+                phone.as_ref().is_some_and(|phone| prefix.matches(phone.value))
             }
             Self::Ipv4(net) => ipv4.as_ref().is_some_and(|ipv4| net.contains(&ipv4_net(ipv4))),
             Self::Ipv6(net) => ipv6.as_ref().is_some_and(|ipv6| net.contains(&ipv6.value.trunc())),
             Self::Realm(realm) => {
                 let names = [nai.as_ref(), external_id.as_ref()];
                 let mut realms = names.into_iter().flatten().filter_map(|name| name.realm());
-                realms.any(|name| realm.is_of(name))
+                realms.any(|name| realm.matches(name))
             }
         }
     }
 
-    /// Of two of a kind that are of the same device, that which is taken has more of this.
+    /// The specificity. Of two routes of a kind that match a device, the one with the higher value
+    /// applies.
     pub fn specificity(&self) -> usize {
         match self {
             Self::Number(_) => usize::MAX,
@@ -103,7 +106,7 @@ impl Match {
     }
 }
 
-/// As it stands in the policies.
+/// In the notation of the policies.
 impl fmt::Display for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -116,7 +119,7 @@ impl fmt::Display for Match {
     }
 }
 
-/// By its name.
+/// The name of the operator or finder.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -126,74 +129,75 @@ impl fmt::Display for Target {
     }
 }
 
-/// A way to find the operator.
+/// A kind of identifier by which an operator is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Resolver {
-    /// By IPv4, then IPv6 address.
+    /// The IPv4 address, then the IPv6 address.
     Ip,
-    /// By the realm of the network access identifier, then of the external id.
+    /// The realm of the network access identifier, then of the external id.
     Realm,
-    /// By the phone number.
+    /// The phone number.
     Number,
 }
 
-/// What to do if a device's identifiers name different operators. CAMARA's Commonalities forbid
-/// an error, so the first is the default.
+/// The reaction to identifiers of a device that name different operators. CAMARA's Commonalities
+/// forbid an error, so `First` is the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Disagreement {
-    /// Take the first, by the order of the resolvers.
+    /// Use the first operator, in the order of the resolvers.
     #[default]
     First,
-    /// Take none.
+    /// Reject the request.
     Refuse,
 }
 
-/// How to come to a device's operator.
+/// How the operator of a device is determined.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// A route leads there.
-    Found(Found),
-    /// Somebody else knows.
-    Ask(Ask),
+pub enum Resolution {
+    /// A route names the operator.
+    Operator(ResolvedOperator),
+    /// A finder must be asked.
+    AskFinders(LookupRequest),
 }
 
-/// Who serves a device.
+/// The operator that serves a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct ResolvedOperator {
     /// The operator.
     pub operator: OperatorId,
-    /// What it was found by.
-    pub by: IdentifierKind,
+    /// The identifier that it was found by.
+    pub matched_by: IdentifierKind,
     /// Does another identifier name another operator?
     pub disagree: bool,
 }
 
-/// Why nobody serves a device.
+/// Why no operator was found for a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoOperator {
     /// No route matches.
     #[error("no operator serves this device")]
-    NoRule,
-    /// No route matches that is known, and not all are yet.
-    #[error("which operator serves this device is not known yet")]
-    NotYet,
-    /// The identifiers name different operators, or a network is not wholly one operator's.
+    NoRoute,
+    /// No known route matches, and not all imports have been loaded yet.
+    #[error("the operator of this device is not known yet")]
+    RoutesIncomplete,
+    /// The identifiers name different operators, or a network belongs to more than one operator.
     #[error("the device's identifiers name more than one operator")]
     Disagreement,
 }
 
-/// What one identifier tells.
+/// The result of the lookup of one identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lookup<'a> {
     Operator(&'a OperatorId),
     Finder(&'a FinderId),
     Nothing,
-    // A network with devices of more than one operator, or of none.
+    // A network that belongs to more than one operator, or only in part to one.
     Split,
 }
 
 impl Resolver {
-    /// The default order: what is surest first, as numbers are ported.
+    /// The default order: the most reliable identifier first. Numbers come last, because they are
+    /// ported.
     pub const DEFAULT_ORDER: [Self; 3] = [Self::Ip, Self::Realm, Self::Number];
 
     const fn kinds(self) -> &'static [IdentifierKind] {
@@ -206,83 +210,85 @@ impl Resolver {
 }
 
 impl Routes {
-    /// A table of these rules. A resolver that is not in `order` is never asked.
-    pub fn new(rules: Vec<Rule>, order: Vec<Resolver>, disagreement: Disagreement) -> Self {
+    /// Creates routes from these rules. Identifiers of resolvers that are not in `order` are
+    /// ignored.
+    pub fn new(rules: Vec<Route>, order: Vec<Resolver>, disagreement: Disagreement) -> Self {
         let mut realms = Realms::default();
         let mut others = Vec::new();
-        for Rule { matching, target } in rules {
+        for Route { matching, target } in rules {
             match matching {
                 Match::Realm(realm) => realms.insert(realm, target),
                 other => others.push((other, target)),
             }
         }
         Self {
-            own: Table::of(others.into_iter()),
+            policy_table: Table::from_routes(others.into_iter()),
             tables: Vec::new(),
             imports: Vec::new(),
-            polled: Polled::default(),
+            pollers: ImportPollers::default(),
             realms,
             order,
             disagreement,
-            last: Vec::new(),
+            fallback_finders: Vec::new(),
         }
     }
 
-    /// The same routes and those of a table. Of all the most specific is taken, wherever it stands.
+    /// Adds a table. Of all routes the most specific applies, in any table.
     ///
     /// # Errors
-    /// What is told of the same devices already, for another operator: by the rules (`None`) or by
-    /// the table of that place.
+    /// If the table contradicts an existing route: the match, and the index of the table that has
+    /// it (`None` for the rules).
     pub fn add(&mut self, table: Arc<Table>) -> Result<(), (Option<usize>, Match)> {
-        if let Some(clash) = self.own.clash(&table) {
-            return Err((None, clash));
+        if let Some(conflict) = self.policy_table.find_conflict(&table) {
+            return Err((None, conflict));
         }
-        for (place, other) in self.tables.iter().enumerate() {
-            if let Some(clash) = other.clash(&table) {
-                return Err((Some(place), clash));
+        for (index, other) in self.tables.iter().enumerate() {
+            if let Some(conflict) = other.find_conflict(&table) {
+                return Err((Some(index), conflict));
             }
         }
         self.tables.push(table);
         Ok(())
     }
 
-    /// The same routes and those that are imported. For the very same devices all that is there already
-    /// goes before: the first such devices of each table, by its place as in [`Routes::add`].
+    /// Adds imported routes. For the same devices, existing routes take precedence. Returns the
+    /// first conflict with each existing table, with the index of the table as in [`Routes::add`].
     pub fn import(&mut self, table: Arc<Table>) -> Vec<(Option<usize>, Match)> {
-        let before = std::iter::once((None, &self.own));
+        let existing = std::iter::once((None, &self.policy_table));
         let tables = self.tables.iter().chain(&self.imports).enumerate();
-        let before = before.chain(tables.map(|(place, other)| (Some(place), &**other)));
-        let clashes = before.filter_map(|(place, other)| Some((place, other.clash(&table)?)));
-        let clashes = clashes.collect();
+        let existing = existing.chain(tables.map(|(index, other)| (Some(index), &**other)));
+        let conflicts =
+            existing.filter_map(|(index, other)| Some((index, other.find_conflict(&table)?)));
+        let conflicts = conflicts.collect();
         self.imports.push(table);
-        clashes
+        conflicts
     }
 
-    /// The files that routes were read from, beside the policies' own.
+    /// The tables that were read from files: table files and imports.
     pub fn files(&self) -> impl Iterator<Item = &Table> + Clone {
         self.tables.iter().chain(&self.imports).map(|table| &**table)
     }
 
-    /// The tables, so that the next routes can have those whose files are the same.
+    /// The tables, for reuse in the next snapshot if their files are unchanged.
     pub fn tables(&self) -> &[Arc<Table>] {
         &self.tables
     }
 
     fn all(&self) -> impl Iterator<Item = &Table> + Clone {
-        std::iter::once(&self.own).chain(self.files())
+        std::iter::once(&self.policy_table).chain(self.files())
     }
 
-    /// How to come to the operator that serves a device. A device that is a whole network must be one
-    /// operator's as a whole: it is refused otherwise, whatever the policy.
-    pub fn find(&self, device: &Device) -> Result<Way, NoOperator> {
-        let polled = self.polled.now();
+    /// Finds the operator that serves a device, or the finders to ask. If the device is a network,
+    /// all of it must belong to one operator; otherwise it is rejected, whatever the policy.
+    pub fn find(&self, device: &Device) -> Result<Resolution, NoOperator> {
+        let polled = self.pollers.snapshot();
         let all = self.all().chain(polled.tables.iter().map(|table| &**table));
         let mut first: Option<(Lookup<'_>, IdentifierKind)> = None;
         let mut named: Option<&OperatorId> = None;
         let mut disagree = false;
         for kind in self.kinds() {
-            let led = self.look_up(all.clone(), device, kind);
-            match led {
+            let lookup = self.lookup_kind(all.clone(), device, kind);
+            match lookup {
                 Lookup::Nothing => continue,
                 Lookup::Split => return Err(NoOperator::Disagreement),
                 Lookup::Operator(operator) => {
@@ -290,29 +296,39 @@ impl Routes {
                 }
                 Lookup::Finder(_) => {}
             }
-            first.get_or_insert((led, kind));
+            first.get_or_insert((lookup, kind));
         }
-        let asked = match first {
+        let finders = match first {
             Some((Lookup::Operator(operator), by)) => {
-                let found = Found { operator: operator.clone(), by, disagree };
-                return self.disagreement.admit(found).map(Way::Found);
+                let found =
+                    ResolvedOperator { operator: operator.clone(), matched_by: by, disagree };
+                return self.disagreement.admit(found).map(Resolution::Operator);
             }
             Some((Lookup::Finder(finder), by)) => vec![(finder.clone(), by)],
-            Some((Lookup::Nothing | Lookup::Split, _)) | None => self.last_resorts(device),
+            Some((Lookup::Nothing | Lookup::Split, _)) | None => self.fallback_lookups(device),
         };
-        if asked.is_empty() {
-            return Err(if polled.incomplete { NoOperator::NotYet } else { NoOperator::NoRule });
+        if finders.is_empty() {
+            return Err(if polled.incomplete {
+                NoOperator::RoutesIncomplete
+            } else {
+                NoOperator::NoRoute
+            });
         }
         let named = named.cloned();
-        Ok(Way::Ask(Ask { finders: asked, named, disagree, disagreement: self.disagreement }))
+        Ok(Resolution::AskFinders(LookupRequest {
+            finders,
+            named,
+            disagree,
+            disagreement: self.disagreement,
+        }))
     }
 
-    // In the order to look a device up by.
+    // The identifier kinds in lookup order.
     fn kinds(&self) -> impl Iterator<Item = IdentifierKind> {
         self.order.iter().flat_map(|resolver| resolver.kinds()).copied()
     }
 
-    fn look_up<'a>(
+    fn lookup_kind<'a>(
         &'a self,
         all: impl Iterator<Item = &'a Table> + Clone,
         device: &Device,
@@ -332,15 +348,18 @@ impl Routes {
             IdentifierKind::ExternalId => {
                 external_id.as_ref().and_then(|id| id.realm()).map(|realm| self.realms.find(realm))
             }
-            IdentifierKind::PhoneNumber => phone.as_ref().map(|phone| by_number(all, phone.value)),
+            IdentifierKind::PhoneNumber => {
+                phone.as_ref().map(|phone| find_by_number(all, phone.value))
+            }
         };
         found.unwrap_or(Lookup::Nothing)
     }
 }
 
 impl Routes {
-    /// Is it asked at all what a route is looked up by? Only what stands in the order is.
-    pub fn asks(&self, matching: &Match) -> bool {
+    /// Is the identifier kind of this match looked up at all? Only resolvers in the configured
+    /// order are.
+    pub fn resolves(&self, matching: &Match) -> bool {
         let resolver = match matching {
             Match::Number(_) | Match::NumberPrefix(_) => Resolver::Number,
             Match::Ipv4(_) | Match::Ipv6(_) => Resolver::Ip,
@@ -349,26 +368,30 @@ impl Routes {
         self.order.contains(&resolver)
     }
 
-    /// Is it asked at all what tables have: numbers and networks?
-    pub fn asks_tables(&self) -> bool {
+    /// Are numbers or networks, the keys of tables, looked up at all?
+    pub fn resolves_tables(&self) -> bool {
         [Resolver::Ip, Resolver::Number].iter().any(|resolver| self.order.contains(resolver))
     }
 
-    /// Where the devices of a route would lead without it: where the next wider one does.
+    /// The target of the next wider route, which would apply to these devices without this route.
     pub fn wider(&self, matching: &Match) -> Option<&Target> {
         match matching {
-            Match::Number(number) => by_prefix(self.all(), number.digits()),
-            Match::NumberPrefix(prefix) => by_prefix(self.all(), prefix.digits() / 10),
-            Match::Ipv4(net) => Addresses::around(self.all().map(Table::ipv4), &net.supernet()?),
-            Match::Ipv6(net) => Addresses::around(self.all().map(Table::ipv6), &net.supernet()?),
-            Match::Realm(realm) => self.realms.above(realm),
+            Match::Number(number) => find_by_prefix(self.all(), number.digits()),
+            Match::NumberPrefix(prefix) => find_by_prefix(self.all(), prefix.digits() / 10),
+            Match::Ipv4(net) => {
+                Addresses::target_around(self.all().map(Table::ipv4), &net.supernet()?)
+            }
+            Match::Ipv6(net) => {
+                Addresses::target_around(self.all().map(Table::ipv6), &net.supernet()?)
+            }
+            Match::Realm(realm) => self.realms.parent_target(realm),
         }
     }
 
-    /// Prefixes and networks of a table's that the next wider route leads elsewhere: the first, and how
-    /// many there are.
-    pub fn overlaps_of(&self, table: &Table) -> Option<(Match, usize)> {
-        let mut overlaps = table.wide().filter(|(matching, target)| {
+    /// The prefixes and networks of a table whose next wider route has another target: the first
+    /// one, and their number.
+    pub fn overlaps(&self, table: &Table) -> Option<(Match, usize)> {
+        let mut overlaps = table.prefixes_and_networks().filter(|(matching, target)| {
             self.wider(matching).is_some_and(|wider| wider != *target)
         });
         let (first, _) = overlaps.next()?;
@@ -376,14 +399,17 @@ impl Routes {
     }
 }
 
-fn by_number<'a>(all: impl Iterator<Item = &'a Table> + Clone, number: PhoneNumber) -> Lookup<'a> {
-    let whole = all.clone().find_map(|table| table.find_whole(number.digits()));
-    whole.unwrap_or_else(|| by_prefix(all, number.digits()).into())
+fn find_by_number<'a>(
+    all: impl Iterator<Item = &'a Table> + Clone,
+    number: PhoneNumber,
+) -> Lookup<'a> {
+    let exact = all.clone().find_map(|table| table.find_number(number.digits()));
+    exact.unwrap_or_else(|| find_by_prefix(all, number.digits()).into())
 }
 
-fn by_prefix<'a>(all: impl Iterator<Item = &'a Table>, digits: u64) -> Option<&'a Target> {
+fn find_by_prefix<'a>(all: impl Iterator<Item = &'a Table>, digits: u64) -> Option<&'a Target> {
     let longest = all.filter_map(|table| table.find_prefix(digits));
-    // Of two that are as long, the first table's.
+    // Of two of the same length, that of the first table.
     let longest = longest.reduce(|one, other| if other.0 > one.0 { other } else { one });
     longest.map(|(_, target)| target)
 }
@@ -411,7 +437,7 @@ impl<'a> From<Option<&'a Target>> for Lookup<'a> {
 }
 
 impl Disagreement {
-    fn admit(self, found: Found) -> Result<Found, NoOperator> {
+    fn admit(self, found: ResolvedOperator) -> Result<ResolvedOperator, NoOperator> {
         if found.disagree && self == Self::Refuse {
             return Err(NoOperator::Disagreement);
         }
@@ -420,10 +446,10 @@ impl Disagreement {
 }
 
 #[cfg(test)]
-impl Way {
-    /// The operator that a route leads to.
+impl Resolution {
+    /// The operator that a route names.
     pub(crate) fn operator(&self) -> &OperatorId {
-        let Self::Found(found) = self else { panic!("somebody is to be asked") };
+        let Self::Operator(found) = self else { panic!("expected an operator, not a finder") };
         &found.operator
     }
 }

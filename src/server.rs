@@ -1,12 +1,11 @@
-//! Listeners, TLS, deadlines, and an end that cuts nobody off.
+//! The HTTP server: listeners, TLS, deadlines, and graceful shutdown.
 //!
-//! **Invariant:** pingora is known here and in `outbound`, and nowhere else. What passes inward is
-//! an `http::Request<Bytes>`, read whole and judged to be sound HTTP; what comes back is an
-//! `http::Response<Bytes>`. So what stands behind a listener is a [`Desk`], and behind all of a
-//! process a [`Site`]: the gateway, or a simulated operator.
+//! **Invariant:** only this module and `outbound` use pingora. A handler receives a complete, validated
+//! `http::Request<Bytes>` and returns an `http::Response<Bytes>`. Each listener has a [`Handler`]; a process
+//! has one [`Application`]: the gateway, or a simulated operator.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     process::ExitCode,
     sync::{Arc, mpsc},
@@ -28,201 +27,217 @@ use pingora::{
 use crate::{
     clock::Clock,
     metrics::Metrics,
-    policy::{Bounds, Drain, Listener},
+    policy::{DrainSettings, Listener, ServerBounds},
 };
 
 mod admin;
 mod connection;
-mod doors;
+mod readiness;
 mod drain;
-mod entrance;
+mod accept;
+mod activity;
 mod exchange;
 mod framing;
-mod source;
+mod peer_address;
 
 use self::{
-    admin::Admin,
-    connection::Front,
-    doors::Doors,
-    drain::{LameDuck, Leaving, Upkeep},
-    entrance::Entrances,
+    accept::TlsAcceptors,
+    admin::AdminListener,
+    connection::ListenerApp,
+    drain::{DrainState, LameDuck, MaintenanceService},
+    readiness::ListenerProbe,
 };
 
-/// What answers those who come in by a listener.
+/// Handles the requests of a listener.
 #[async_trait]
-pub trait Desk: Send + Sync + 'static {
-    /// Answers a request.
-    async fn answer(&self, request: Request<Bytes>) -> Response<Bytes>;
+pub trait Handler: Send + Sync + 'static {
+    /// Handles a request.
+    async fn handle(&self, request: Request<Bytes>) -> Response<Bytes>;
 
-    /// Says no to a request that was not read whole, in the words of the API that it was for.
-    fn reject(&self, to: &Addressed<'_>, rejection: Rejection) -> Response<Bytes>;
+    /// The error response, in the dialect of the addressed API, to a request that was not read completely.
+    fn reject(&self, request: &UnreadRequest<'_>, rejection: HttpRejection) -> Response<Bytes>;
 }
 
-/// What a process serves: the desk of its clients, and what whoever runs it must know.
+/// The application of a process: handles the requests of its clients and of its administrators.
 #[async_trait]
-pub trait Site: Desk {
-    /// Is all there that requests will need? What else whoever asks should know.
+pub trait Application: Handler {
+    /// Whether requests can be served. `Ok` may contain a message for `/readyz`.
+    ///
+    /// # Errors
+    /// The reason why requests cannot be served.
     fn ready(&self) -> Result<Option<String>, String>;
 
-    /// Brings up to date what is counted only when somebody looks; called before metrics are told.
-    async fn measure(&self);
+    /// Updates the gauges that are computed on demand. Called before each response to `/metrics`.
+    async fn update_gauges(&self);
 
-    /// Gets what the first requests will need; called once, before readiness is asked.
+    /// Prepares for the first requests, such as by fetching keys. Called once at start.
     async fn warm_up(&self);
 
-    /// Does once what must be done now and then; called every second.
-    async fn upkeep(&self);
+    /// Runs the periodic work. Called every second.
+    async fn run_maintenance(&self);
 
-    /// Answers whoever runs the gateway, on the admin listener; nothing, if the path is none.
-    async fn look_inside(&self, request: &Inside<'_>) -> Option<Response<Vec<u8>>>;
+    /// Handles a request to the admin listener; `None` if the path is unknown.
+    async fn handle_admin(&self, request: &AdminRequest<'_>) -> Option<Response<Vec<u8>>>;
 
-    /// Reads anew what it was told when it was started, if it can.
-    async fn reread(&self) {}
+    /// Reloads the configuration, if the application supports that.
+    async fn reload(&self) {}
 
-    /// By which reading of that it serves; told in the header of every answer on the admin listener.
-    fn version(&self) -> Option<Arc<str>> {
+    /// The version of the configuration, for the header of each response of the admin listener.
+    fn policy_version(&self) -> Option<Arc<str>> {
         None
     }
 
-    /// Waits until nothing runs on that an answered request has left behind.
-    async fn settled(&self);
+    /// Waits for the work that outlives its request.
+    async fn drain(&self);
 }
 
-/// What is known of a request that was not read whole.
+/// A request that was not read completely.
 #[derive(Clone, Copy, Debug)]
-pub struct Addressed<'a> {
-    /// Its method.
+pub struct UnreadRequest<'a> {
+    /// The method.
     pub method: &'a Method,
-    /// Its path.
+    /// The path.
     pub path: &'a str,
-    /// Its header.
+    /// The header fields.
     pub headers: &'a HeaderMap,
+    /// The caller's IP address, if the connection has one.
+    pub source: Option<IpAddr>,
 }
 
 /// A request to the admin listener.
 #[derive(Clone, Copy, Debug)]
-pub struct Inside<'a> {
-    /// Its method.
+pub struct AdminRequest<'a> {
+    /// The method.
     pub method: &'a Method,
-    /// Its path.
+    /// The path.
     pub path: &'a str,
-    /// What stands after the `?`.
+    /// The query, without the `?`.
     pub query: &'a str,
-    /// Its header.
+    /// The header fields.
     pub headers: &'a HeaderMap,
 }
 
-/// Why a request is not read.
+/// The reason why the server rejects a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rejection {
-    /// Where it ends, or whom it is for, can be read in two ways.
+pub enum HttpRejection {
+    /// The framing or the target host is invalid or ambiguous.
     Framing(&'static str),
-    /// Its header is too large.
+    /// The header exceeds the size limit.
     HeaderTooLarge,
-    /// Its body is too large.
+    /// The body exceeds the size limit.
     BodyTooLarge,
-    /// There are too many already.
-    Busy,
-    /// The answer was not ready in time.
-    Late,
-    /// The site fell over it.
-    Broken,
+    /// Too many requests are in flight.
+    Overloaded,
+    /// The response was not ready in time.
+    ResponseTimeout,
+    /// The handler panicked.
+    HandlerPanicked,
 }
 
-/// All that serving takes.
-pub struct Serving {
-    /// Where to listen.
+/// The parameters of [`serve`].
+pub struct ServeOptions {
+    /// The listeners for clients.
     pub listeners: Vec<Listener>,
-    /// Where operators call, and who answers them; clients have no part in that, nor they in clients'.
-    pub callbacks: Option<(Listener, Arc<dyn Desk>)>,
-    /// Where `/metrics`, `/healthz` and `/readyz` are asked; a site without has nothing to watch.
+    /// The listener for callback events of operators, and its handler. Its limits are separate from those
+    /// of the listeners for clients.
+    pub callbacks: Option<(Listener, Arc<dyn Handler>)>,
+    /// The address of the admin listener, with `/metrics`, `/healthz` and `/readyz`; `None` disables it.
     pub admin: Option<SocketAddr>,
-    /// Proxies in front of it that are believed whom they serve.
+    /// The proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// How much of anything.
-    pub bounds: Bounds,
-    /// How it ends.
-    pub drain: Drain,
-    /// Does it take its listeners over from a running process?
+    /// The limits and timeouts.
+    pub bounds: ServerBounds,
+    /// The durations of the shutdown phases.
+    pub drain: DrainSettings,
+    /// Whether to take over the listeners of a running process.
     pub upgrade: bool,
-    /// Where running processes hand their listeners over.
+    /// The socket over which a running process passes its listeners.
     pub upgrade_socket: PathBuf,
-    /// Where things are counted.
+    /// The metrics.
     pub metrics: Metrics,
-    /// What time it is.
+    /// The clock.
     pub clock: Clock,
 }
 
-// Pingora's own sleep after the listeners have closed; the process ends before, when it is idle.
+// Added to the grace period for pingora, which sleeps for all of it; the process exits earlier, once it is
+// idle.
 const FINAL_SLEEP_SLACK: Duration = Duration::from_secs(5);
 
-/// Serves a site until a signal ends it.
+/// Runs the server until a signal ends it.
 ///
 /// # Errors
-/// If the certificate or key of a listener cannot be used.
-pub fn serve(serving: &Serving, site: Arc<dyn Site>) -> Result<ExitCode, String> {
+/// If the certificate or key of a listener is invalid.
+pub fn serve(
+    options: &ServeOptions,
+    application: Arc<dyn Application>,
+) -> Result<ExitCode, String> {
     let threads = std::thread::available_parallelism().map_or(1, Into::into);
-    let drain = serving.drain.clone();
+    let drain = options.drain.clone();
     let conf = ServerConf {
         threads,
-        // A request stays on the thread that its connection is of: to hand it to another one costs
-        // two wakings of a thread.
+        // A request stays on the thread of its connection: moving it costs two thread wake-ups.
         work_stealing: false,
-        upgrade_sock: serving.upgrade_socket.display().to_string(),
+        upgrade_sock: options.upgrade_socket.display().to_string(),
         grace_period_seconds: Some((drain.grace + FINAL_SLEEP_SLACK).as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()
     };
-    let options = Opt { upgrade: serving.upgrade, ..Opt::default() };
-    let mut server = Server::new_with_opt_and_conf(Some(options), conf);
+    let opt = Opt { upgrade: options.upgrade, ..Opt::default() };
+    let mut server = Server::new_with_opt_and_conf(Some(opt), conf);
     server.bootstrap();
 
-    let leaving = Arc::new(Leaving::new(serving.metrics.clone()));
-    let own_desk: Arc<dyn Desk> = Arc::<dyn Site>::clone(&site);
-    let mut fronts: Vec<(&'static str, Arc<dyn Desk>, Vec<&Listener>)> =
-        vec![("edge", own_desk, serving.listeners.iter().collect())];
-    if let Some((listener, desk)) = &serving.callbacks {
-        fronts.push(("callbacks", Arc::clone(desk), vec![listener]));
+    let drain_state = Arc::new(DrainState::new(options.metrics.clone()));
+    let edge: Arc<dyn Handler> = Arc::<dyn Application>::clone(&application);
+    let mut groups: Vec<(&'static str, Arc<dyn Handler>, Vec<&Listener>)> =
+        vec![("edge", edge, options.listeners.iter().collect())];
+    if let Some((listener, handler)) = &options.callbacks {
+        groups.push(("callbacks", Arc::clone(handler), vec![listener]));
     }
-    let addresses = fronts.iter().flat_map(|(_, _, all)| all.iter().map(|one| one.address));
-    let doors = Arc::new(Doors::new(addresses));
-    let mut secured = Vec::new();
-    let within = serving.bounds.header_deadline;
-    for (name, desk, listeners) in fronts {
-        let limits = (within, &serving.clock, &serving.metrics);
-        let entrances = Entrances::new(name, &listeners, limits)?;
-        secured.extend(entrances.secured().cloned());
-        let front = Front::new(name, serving, desk, Arc::clone(&leaving), entrances);
-        let mut service = Service::new(name.to_owned(), front);
-        // The handshake is the front's own affair, so that it counts as a connection.
+    let addresses = groups.iter().flat_map(|(_, _, all)| all.iter().map(|one| one.address));
+    let probe = Arc::new(ListenerProbe::new(addresses));
+    let mut tls_listeners = Vec::new();
+    let handshake_timeout = options.bounds.header_deadline;
+    for (name, handler, listeners) in groups {
+        let context = (handshake_timeout, &options.clock, &options.metrics);
+        let acceptors = TlsAcceptors::new(name, &listeners, context)?;
+        tls_listeners.extend(acceptors.tls_listeners().cloned());
+        let app = ListenerApp::new(name, options, handler, Arc::clone(&drain_state), acceptors);
+        let mut service = Service::new(name.to_owned(), app);
+        // TCP only: the app performs the TLS handshake, so that it counts against the connection limits.
         for listener in listeners {
             service.add_tcp(&listener.address.to_string());
         }
         server.add_service(service);
     }
-    if let Some(address) = serving.admin {
-        let admin = Admin {
-            metrics: serving.metrics.clone(),
-            site: Arc::clone(&site),
-            leaving: Arc::clone(&leaving),
-            doors: Arc::clone(&doors),
+    if let Some(address) = options.admin {
+        let admin = AdminListener {
+            metrics: options.metrics.clone(),
+            application: Arc::clone(&application),
+            drain_state: Arc::clone(&drain_state),
+            probe: Arc::clone(&probe),
         };
         let mut service = Service::new("admin".to_owned(), admin);
         service.threads = Some(1);
         service.add_tcp(&address.to_string());
         server.add_service(service);
     }
-    let (gone, is_gone) = mpsc::channel();
-    let (leaves, grace) = (Arc::clone(&leaving), drain.grace);
-    let upkeep = Upkeep { site, doors, secured, leaving: leaves, grace, gone };
-    let mut background = background_service("upkeep", upkeep);
+    let (done, is_done) = mpsc::channel();
+    let maintenance = MaintenanceService {
+        application,
+        probe,
+        tls_listeners,
+        drain_state: Arc::clone(&drain_state),
+        grace: drain.grace,
+        done,
+    };
+    let mut background = background_service("maintenance", maintenance);
     background.threads = Some(1);
     server.add_service(background);
 
-    let signal = Box::new(LameDuck::new(leaving, drain.lame_duck));
-    // Pingora sleeps out its whole grace period; this process ends as soon as nothing runs.
+    let signal = Box::new(LameDuck::new(drain_state, drain.lame_duck));
+    // Pingora sleeps for its whole grace period; this process exits as soon as it is idle.
     std::thread::spawn(move || server.run(RunArgs { shutdown_signal: signal }));
-    // An error means that the sender fell with the server: the end as well.
-    let _ = is_gone.recv();
+    // An error means that the server dropped the sender: it has ended too.
+    let _ = is_done.recv();
     Ok(ExitCode::SUCCESS)
 }

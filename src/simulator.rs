@@ -1,8 +1,8 @@
-//! An operator of our own making: it speaks any dialect, keeps real sessions, lets them expire, and
-//! tells their sinks what happens to them.
+//! A simulated operator: it serves the API of any dialect, stores sessions, lets them expire, and sends
+//! events to their sinks.
 //!
-//! For the demo, for mock tokens, for tests, and for whoever wants to try a client out. It is an
-//! operator as the dialects describe one, and knows nothing of the gateway.
+//! It is used by the demo, with mock tokens, in tests and to try out clients. It does not depend on
+//! `gateway`.
 
 use std::{
     fmt::Write as _,
@@ -21,141 +21,151 @@ use tokio::{
 use crate::{
     clock::Clock,
     dialect::{
-        Api, Apis, Call, Dialect, Family, Serves, Speaks, Strictness, Unrecognised,
-        UnrecognisedReason,
+        Api, ApiKind, ApiRequest, Apis, Dialect, DialectSelection, Family, Strictness,
+        UnmatchedReason, UnmatchedRequest,
     },
     identity::pop::ProofKey,
     outbound::Outbound,
-    qod::{Answer, Kind, Moment, Operation, Secret, SessionId, Written},
+    qod::{ApiResponse, Moment, Operation, ProblemKind, Secret, SessionId, Verbatim},
     refusal,
 };
 
-mod book;
-mod desk;
+mod session_store;
+mod handler;
 mod outbox;
 mod sandbox;
 
-pub use self::desk::Granting;
-use self::{book::Book, desk::Desk, outbox::Outbox};
+pub use self::handler::TokenEndpointSettings;
+use self::{handler::TokenHandler, outbox::EventOutbox, session_store::SessionStore};
 
 /// How a simulated operator behaves.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What it speaks.
+    /// The dialect of its API.
     pub dialect: Arc<Dialect>,
-    /// Where its API begins.
+    /// The base path of its API.
     pub path: String,
-    /// The bearer token that it asks for; any, if none is set.
+    /// The required bearer token. Any token is accepted if this is `None`.
     pub token: Option<Secret>,
-    /// The tokens that it grants itself, and asks for then.
-    pub granting: Option<Granting>,
-    /// What proofs of possession must be signed with, where the dialect has them; any will do, if
-    /// none is set.
+    /// The token endpoint. If set, only its tokens are accepted.
+    pub token_endpoint: Option<TokenEndpointSettings>,
+    /// The key that verifies proofs of possession, in dialects that have them. Any proof is accepted
+    /// if this is `None`.
     pub proof_key: Option<ProofKey>,
-    /// Does it follow the deterministic rules of Telefónica's sandbox?
+    /// Whether to apply the deterministic rules of Telefónica's sandbox.
     pub sandbox_rules: bool,
-    /// Does it grant the same flow twice?
+    /// Whether to accept conflicting sessions for the same flow.
     pub grant_all: bool,
-    /// How long it thinks before it answers.
+    /// The delay of each response.
     pub latency: Duration,
-    /// How long a session is only requested before it is available, where the dialect has a word
-    /// for that.
-    pub requested_for: Duration,
-    /// How it tells what happens to sessions; nothing, if it does not.
-    pub telling: Option<Telling>,
+    /// The time from `REQUESTED` to `AVAILABLE`, in dialects with a session status.
+    pub activation_delay: Duration,
+    /// How events are sent. `None` sends no events.
+    pub events: Option<EventSettings>,
 }
 
-/// How a simulated operator tells what happens to a session.
+/// How a simulated operator sends session events.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Telling {
-    /// How long it waits before each event.
+pub struct EventSettings {
+    /// The delay of each event.
     pub delay: Duration,
-    /// Does it tell each event twice?
-    pub twice: bool,
-    /// Does it tell that a session is available before it answers its create?
-    pub first: bool,
+    /// Whether to send each event twice.
+    pub duplicate: bool,
+    /// Whether to send the `AVAILABLE` event before the response to the create request.
+    pub before_response: bool,
 }
 
 /// A simulated operator.
 pub struct Simulator {
     settings: Settings,
     apis: Apis,
-    book: Mutex<Book>,
-    outbox: Option<Arc<Outbox>>,
-    desk: Desk,
-    // Something is due sooner than before.
-    sooner: Notify,
+    sessions: Mutex<SessionStore>,
+    outbox: Option<Arc<EventOutbox>>,
+    tokens: TokenHandler,
+    // Notified when the next timer is due earlier than before.
+    timer_changed: Notify,
     clock: Clock,
 }
 
-/// Why it says no.
-pub(crate) struct No {
-    kind: Kind,
+/// A request that is rejected, and why.
+pub(crate) struct SimulatorError {
+    kind: ProblemKind,
     message: String,
 }
 
-// How often it is looked at the clock at least: somebody may set it.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-// How long a create waits for its event to be heard first.
-const HEARD_FIRST_WITHIN: Duration = Duration::from_secs(2);
+// The clock is read at least this often, because it may be changed.
+const CLOCK_POLL_INTERVAL: Duration = Duration::from_secs(1);
+// How long the response to a create request waits for the delivery of its event.
+const EVENT_BEFORE_RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Simulator {
-    /// An operator without sessions yet.
+    /// Creates an operator without sessions.
     pub fn new(settings: Settings, outbound: Outbound, clock: Clock) -> Self {
-        let speaks = Speaks::One(Arc::clone(&settings.dialect));
-        let (path, serves) = (settings.path.clone(), Serves::Sessions);
-        let apis = Apis::new(vec![Api { path, speaks, serves }]);
-        let outbox = settings
-            .telling
-            .map(|telling| Arc::new(Outbox::new(telling, Arc::clone(&settings.dialect), outbound)));
-        let desk = Desk::new(settings.granting.clone(), settings.proof_key.clone());
-        Self { settings, apis, book: Mutex::default(), outbox, desk, sooner: Notify::new(), clock }
+        let dialects = DialectSelection::Fixed(Arc::clone(&settings.dialect));
+        let (path, kind) = (settings.path.clone(), ApiKind::Sessions);
+        let apis = Apis::new(vec![Api { path, dialects, kind }]);
+        let outbox = settings.events.map(|events| {
+            Arc::new(EventOutbox::new(events, Arc::clone(&settings.dialect), outbound))
+        });
+        let tokens = TokenHandler::new(settings.token_endpoint.clone(), settings.proof_key.clone());
+        Self {
+            settings,
+            apis,
+            sessions: Mutex::default(),
+            outbox,
+            tokens,
+            timer_changed: Notify::new(),
+            clock,
+        }
     }
 
-    /// Lets happen what time brings, when it does. Never ends.
-    pub async fn keep_time(&self) {
+    /// Runs the timers: activates and ends sessions when due. Never returns.
+    pub async fn run_timers(&self) {
         loop {
-            let wait = self.on_book(|book, now| book.next_due().map(|due| due.since(now)));
+            let wait =
+                self.with_sessions(|sessions, now| sessions.next_due().map(|due| due.since(now)));
             tokio::select! {
-                () = sleep(wait.map_or(LOOK_EVERY, |wait| wait.min(LOOK_EVERY))) => {}
-                () = self.sooner.notified() => {}
+                () = sleep(wait.map_or(CLOCK_POLL_INTERVAL, |wait| wait.min(CLOCK_POLL_INTERVAL))) => {}
+                () = self.timer_changed.notified() => {}
             }
         }
     }
 
-    /// Answers one request. Beside the API there is what tests need of an operator: `GET /books`
-    /// tells the sessions that hold their flow, `POST /books/<id>/terminate` has the network end
-    /// one, `POST /books/<id>/forget` loses it. If it grants tokens, `POST /token` does,
-    /// `GET /tokens` tells how many it has granted, and `POST /tokens/revoke` takes them all back.
-    pub async fn answer(&self, request: &Request<Bytes>) -> Response<Bytes> {
+    /// Handles a request to the API or to a test endpoint: `GET /simulator/sessions` lists the
+    /// sessions that hold their flow, `POST /simulator/sessions/<id>/terminate` terminates a session as
+    /// the network would, `POST /simulator/sessions/<id>/forget` removes one without an event. With a
+    /// token endpoint, `POST /token` issues tokens, `GET /tokens` returns how many were issued, and
+    /// `POST /tokens/revoke` revokes all.
+    pub async fn handle(&self, request: &Request<Bytes>) -> Response<Bytes> {
         let (method, path) = (request.method(), request.uri().path());
-        if let Some(response) = self.answer_test(method, path) {
+        if let Some(response) = self.handle_test_endpoint(method, path) {
             return response;
         }
         let proof_header = self.settings.dialect.descriptor().proof_header;
-        if let Some(response) = self.desk.answer(request, proof_header, self.clock.now()) {
+        if let Some(response) = self.tokens.handle(request, proof_header, self.clock.now()) {
             return response;
         }
         if !self.settings.latency.is_zero() {
             sleep(self.settings.latency).await;
         }
         let dialect = &self.settings.dialect;
-        let mut response =
-            match self.apis.recognise(method, path, request.headers(), request.body()) {
-                Ok(call) => match self.serve(&call, request) {
-                    Ok(answer) => {
-                        self.tell_first(&answer).await;
-                        dialect.render_answer(&answer)
-                    }
-                    Err(no) => self.refuse(&no),
-                },
-                Err(Unrecognised { reason, .. }) => self.refuse(&match reason {
-                    UnrecognisedReason::NoSuchPath => No::new(Kind::PathNotFound, "no such path"),
-                    UnrecognisedReason::NoSuchMethod { .. } => {
-                        No::new(Kind::MethodNotAllowed, "no such method")
-                    }
-                }),
-            };
+        let mut response = match self.apis.detect(method, path, request.headers(), request.body()) {
+            Ok(call) => match self.serve_api(&call, request) {
+                Ok(answer) => {
+                    self.wait_for_event(&answer).await;
+                    dialect.render_response(&answer)
+                }
+                Err(error) => self.render_error(&error),
+            },
+            Err(UnmatchedRequest { reason, .. }) => self.render_error(&match reason {
+                UnmatchedReason::PathNotFound => {
+                    SimulatorError::new(ProblemKind::PathNotFound, "path not found")
+                }
+                UnmatchedReason::MethodNotAllowed { .. } => {
+                    SimulatorError::new(ProblemKind::MethodNotAllowed, "method not allowed")
+                }
+            }),
+        };
         for name in ["x-correlator", "x-transaction-id"] {
             if let Some(value) = request.headers().get(name) {
                 response.headers_mut().insert(name, value.clone());
@@ -164,159 +174,181 @@ impl Simulator {
         response
     }
 
-    /// What it says to a request that was not read to its end.
-    pub fn refuse_unread(&self) -> Response<Bytes> {
-        self.refuse(&No::new(Kind::InvalidArgument, "the request cannot be read"))
+    /// Returns the response to a request that could not be read.
+    pub fn reject_unread(&self) -> Response<Bytes> {
+        self.render_error(&SimulatorError::new(
+            ProblemKind::InvalidArgument,
+            "failed to read the request",
+        ))
     }
 
-    fn serve(&self, call: &Call, request: &Request<Bytes>) -> Result<Answer, No> {
-        self.authenticate(request)?;
-        self.on_book(|book, now| self.keep_book(book, now, call, request))
-    }
-
-    fn keep_book(
+    fn serve_api(
         &self,
-        book: &mut Book,
-        now: Moment,
-        call: &Call,
+        call: &ApiRequest,
         request: &Request<Bytes>,
-    ) -> Result<Answer, No> {
+    ) -> Result<ApiResponse, SimulatorError> {
+        self.authenticate(request)?;
+        self.with_sessions(|sessions, now| self.execute(sessions, now, call, request))
+    }
+
+    fn execute(
+        &self,
+        sessions: &mut SessionStore,
+        now: Moment,
+        call: &ApiRequest,
+        request: &Request<Bytes>,
+    ) -> Result<ApiResponse, SimulatorError> {
         let (dialect, strictness) = (&self.settings.dialect, Strictness::default());
-        let malformed = |error: crate::dialect::Malformed| No {
+        let malformed = |error: crate::dialect::MalformedRequest| SimulatorError {
             kind: error.kind(),
             message: error.to_string(),
         };
         match call.operation() {
             Operation::CreateSession => {
-                let wanted =
+                let create =
                     dialect.parse_create_session(request.body(), &strictness).map_err(malformed)?;
-                if wanted.device.is_none() {
-                    return Err(No::new(Kind::MissingIdentifier, "expected a device"));
+                if create.device.is_none() {
+                    return Err(SimulatorError::new(
+                        ProblemKind::MissingIdentifier,
+                        "a device identifier is required",
+                    ));
                 }
                 if self.settings.sandbox_rules {
-                    sandbox::judge(&wanted)?;
+                    sandbox::validate(&create)?;
                 }
-                let Settings { grant_all, requested_for, .. } = self.settings;
+                let Settings { grant_all, activation_delay, .. } = self.settings;
                 let known = has_status(dialect.family());
-                let requested_for = if known { requested_for } else { Duration::ZERO };
-                book.create(wanted, grant_all, requested_for, now).map(Answer::Created)
+                let activation_delay = if known { activation_delay } else { Duration::ZERO };
+                sessions.create(create, grant_all, activation_delay, now).map(ApiResponse::Created)
             }
             Operation::GetSession => {
-                book.find(call.session_id().map_err(malformed)?).map(Answer::Found)
+                sessions.find(call.session_id().map_err(malformed)?).map(ApiResponse::Found)
             }
-            Operation::DeleteSession => {
-                book.delete(call.session_id().map_err(malformed)?, now).map(|()| Answer::Deleted)
-            }
+            Operation::DeleteSession => sessions
+                .delete(call.session_id().map_err(malformed)?, now)
+                .map(|()| ApiResponse::Deleted),
             Operation::ExtendSession => {
                 let additional_s =
                     dialect.parse_extend_session(request.body(), &strictness).map_err(malformed)?;
                 let id = call.session_id().map_err(malformed)?;
-                book.extend(id, additional_s, remaining_s_max(dialect.family()), now)
-                    .map(Answer::Extended)
+                sessions
+                    .extend(id, additional_s, remaining_s_max(dialect.family()), now)
+                    .map(ApiResponse::Extended)
             }
             Operation::RetrieveSessions => {
                 let device = dialect
                     .parse_retrieve_sessions(request.body(), &strictness)
                     .map_err(malformed)?
-                    .ok_or_else(|| No::new(Kind::MissingIdentifier, "expected a device"))?;
-                Ok(Answer::Retrieved(book.of_device(&device)))
+                    .ok_or_else(|| {
+                        SimulatorError::new(
+                            ProblemKind::MissingIdentifier,
+                            "a device identifier is required",
+                        )
+                    })?;
+                Ok(ApiResponse::Retrieved(sessions.find_by_device(&device)))
             }
             Operation::GetQosProfile
             | Operation::ListQosProfiles
-            | Operation::RetrieveQosProfiles => {
-                Err(No::new(Kind::NotImplemented, "profiles are not told here"))
-            }
+            | Operation::RetrieveQosProfiles => Err(SimulatorError::new(
+                ProblemKind::NotImplemented,
+                "QoS profiles are not implemented",
+            )),
         }
     }
 
-    // Opens the book as it stands now; what happens in it is told.
-    fn on_book<T>(&self, act: impl FnOnce(&mut Book, Moment) -> T) -> T {
-        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        let (now, due_before) = (self.clock.now(), book.next_due());
-        book.settle(now);
-        let done = act(&mut book, now);
-        // Told while the book is open, so that it is told in the order in which it happens.
-        for (event, sink) in book.happened() {
+    // Runs the due timers and then `act` under the lock, and queues the resulting events.
+    fn with_sessions<T>(&self, act: impl FnOnce(&mut SessionStore, Moment) -> T) -> T {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let (now, due_before) = (self.clock.now(), sessions.next_due());
+        sessions.advance(now);
+        let result = act(&mut sessions, now);
+        // Queued under the lock, so that events are sent in the order in which they occurred.
+        for (event, sink) in sessions.take_events() {
             if let Some(outbox) = &self.outbox {
-                outbox.put(&event, &sink);
+                outbox.enqueue(&event, &sink);
             }
         }
-        if book.next_due().is_some_and(|due| due_before.is_none_or(|before| due < before)) {
-            self.sooner.notify_one();
+        if sessions.next_due().is_some_and(|due| due_before.is_none_or(|before| due < before)) {
+            self.timer_changed.notify_one();
         }
-        done
+        result
     }
 
-    async fn tell_first(&self, answer: &Answer) {
-        if let (Answer::Created(session), Some(outbox)) = (answer, &self.outbox)
-            && self.settings.telling.is_some_and(|telling| telling.first)
+    async fn wait_for_event(&self, answer: &ApiResponse) {
+        if let (ApiResponse::Created(session), Some(outbox)) = (answer, &self.outbox)
+            && self.settings.events.is_some_and(|events| events.before_response)
         {
-            // Whoever has not heard by then hears later.
-            let _ = timeout(HEARD_FIRST_WITHIN, outbox.until_told(session.id)).await;
+            // After the timeout the event is delivered after the response.
+            let _ =
+                timeout(EVENT_BEFORE_RESPONSE_TIMEOUT, outbox.wait_until_drained(session.id)).await;
         }
     }
 
-    fn authenticate(&self, request: &Request<Bytes>) -> Result<(), No> {
-        let no = |message: &str| No::new(Kind::Unauthenticated, message);
+    fn authenticate(&self, request: &Request<Bytes>) -> Result<(), SimulatorError> {
+        let error = |message: &str| SimulatorError::new(ProblemKind::Unauthenticated, message);
         let bearer = request
             .headers()
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
-            .ok_or_else(|| no("expected a bearer token"))?;
+            .ok_or_else(|| error("a bearer token is required"))?;
         let now = self.clock.now();
         let known = self.settings.token.as_ref().is_none_or(|token| token.reveal() == bearer);
-        if !known || !self.desk.takes(bearer, now) {
-            return Err(no("this token is not valid here"));
+        if !known || !self.tokens.accepts_token(bearer, now) {
+            return Err(error("the access token is not valid"));
         }
         match self.settings.dialect.descriptor().proof_header {
-            Some(name) => self.desk.check_proof(request, name, now).map_err(|fault| no(&fault)),
+            Some(name) => {
+                self.tokens.verify_proof(request, name, now).map_err(|reason| error(&reason))
+            }
             None => Ok(()),
         }
     }
 
-    fn refuse(&self, no: &No) -> Response<Bytes> {
+    fn render_error(&self, error: &SimulatorError) -> Response<Bytes> {
         let dialect = &self.settings.dialect;
-        let problem = refusal::problem_of(no.kind, no.message.clone(), dialect.descriptor());
+        let problem = refusal::new_problem(error.kind, error.message.clone(), dialect.descriptor());
         dialect.render_problem(&problem)
     }
 
-    fn answer_test(&self, method: &Method, path: &str) -> Option<Response<Bytes>> {
-        if (method, path) == (&Method::GET, "/books") {
-            return Some(Response::new(self.on_book(|book, _| list(book))));
+    fn handle_test_endpoint(&self, method: &Method, path: &str) -> Option<Response<Bytes>> {
+        if (method, path) == (&Method::GET, "/simulator/sessions") {
+            return Some(Response::new(self.with_sessions(|sessions, _| list_sessions(sessions))));
         }
-        let (id, act) = path.strip_prefix("/books/")?.split_once('/')?;
+        let (id, action) = path.strip_prefix("/simulator/sessions/")?.split_once('/')?;
         let id: SessionId = id.parse().ok()?;
-        let done = match (method, act) {
-            (&Method::POST, "terminate") => self.on_book(|book, now| book.terminate(id, now)),
-            (&Method::POST, "forget") => self.on_book(|book, _| book.forget(id)),
+        let found = match (method, action) {
+            (&Method::POST, "terminate") => {
+                self.with_sessions(|sessions, now| sessions.terminate(id, now))
+            }
+            (&Method::POST, "forget") => self.with_sessions(|sessions, _| sessions.forget(id)),
             _ => return None,
         };
         let mut response = Response::new(Bytes::new());
-        *response.status_mut() = if done { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND };
+        *response.status_mut() = if found { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND };
         Some(response)
     }
 }
 
-// A line a session.
-fn list(book: &Book) -> Bytes {
+// One JSON line for each session.
+fn list_sessions(sessions: &SessionStore) -> Bytes {
     let mut text = String::new();
-    for session in book.holding() {
-        let (wanted, granted) = (&session.wanted, &session.granted);
-        let number = wanted.device.as_ref().and_then(|device| device.phone.as_ref());
+    for session in sessions.holding_flow() {
+        let (request, granted) = (&session.wanted, &session.granted);
+        let number = request.device.as_ref().and_then(|device| device.phone.as_ref());
         let line = json!({
             "id": session.id.to_string(),
-            "phoneNumber": number.map(Written::text),
+            "phoneNumber": number.map(Verbatim::text),
             "expiresAt": granted.expires_at.unwrap_or_default().unix_s(),
-            "sink": wanted.sink.as_ref().map(|sink| &sink.url),
+            "sink": request.sink.as_ref().map(|sink| &sink.url),
             "status": granted.status.name(),
         });
-        // Writing into a string cannot fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(text, "{line}");
     }
     Bytes::from(text)
 }
 
-// Has a session a status there?
+// Whether sessions have a status in the dialect.
 const fn has_status(family: Family) -> bool {
     match family {
         Family::V01 | Family::V08 => false,
@@ -324,7 +356,7 @@ const fn has_status(family: Family) -> bool {
     }
 }
 
-// What may be left of a session that was extended: a day in CAMARA 0.10.1.
+// The longest remaining duration after an extension: a day in CAMARA 0.10.1.
 const fn remaining_s_max(family: Family) -> u64 {
     match family {
         Family::V01 | Family::V08 | Family::V010 => 86_400,
@@ -332,8 +364,8 @@ const fn remaining_s_max(family: Family) -> u64 {
     }
 }
 
-impl No {
-    fn new(kind: Kind, message: &str) -> Self {
+impl SimulatorError {
+    fn new(kind: ProblemKind, message: &str) -> Self {
         Self { kind, message: message.to_owned() }
     }
 }

@@ -1,5 +1,5 @@
-//! Certificates, private keys and authorities, from PEM to what rustls takes: for those who come in,
-//! and for those whom the gateway calls.
+//! Loads certificates, private keys and trust anchors from PEM files for rustls, for listeners and
+//! for outbound connections.
 
 use std::{
     os::unix::fs::PermissionsExt,
@@ -19,110 +19,111 @@ use rustls::{
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    kept::Kept,
     qod::{Moment, Secret},
+    reloadable::Reloadable,
 };
 
 #[cfg(test)]
 mod tests;
 
-/// The versions that are spoken, on either side. There are no others in rustls.
+/// The TLS versions of listeners and outbound connections. rustls supports no others.
 pub const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&TLS13, &TLS12];
 
-/// Where a certificate and its private key are, in PEM.
+/// The paths of a certificate and its private key, both in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Files {
+pub struct CertificateFiles {
     /// The certificate, then its chain.
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
 }
 
-/// How those who come in are met.
+/// The TLS settings of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// What the gateway proves itself with.
-    pub files: Files,
-    /// What it asks of them; nothing without.
+    /// The server certificate and its private key.
+    pub files: CertificateFiles,
+    /// Client certificate verification; off if `None`.
     pub clients: Option<ClientCertificates>,
 }
 
-/// What is asked of those who come in.
+/// Client certificate verification at a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificates {
-    /// The authorities of which one must have signed their certificate, in PEM.
+    /// The path of the trust anchors for client certificates, in PEM.
     pub authorities: PathBuf,
-    /// Must they show one?
+    /// Is a client certificate required?
     pub required: bool,
 }
 
-/// How those who come in are met, as rustls takes it.
-pub struct Acceptance {
-    /// The settings of their connections.
+/// The TLS configuration of a listener for rustls.
+pub struct ServerTls {
+    /// The rustls configuration.
     pub config: Arc<ServerConfig>,
-    /// When the gateway's certificate is over.
+    /// When the server certificate expires.
     pub expires: Moment,
 }
 
 /// A certificate's SHA-256 (RFC 8705 §3.1).
 #[derive(Clone, Copy)]
-pub struct Thumbprint([u8; 32]);
+pub struct CertificateThumbprint([u8; 32]);
 
-/// A private key with its certificate, and when that is over.
-pub type Certified = (Arc<CertifiedKey>, Moment);
+/// A private key with its certificate chain, and when the certificate expires.
+pub type CertifiedKeyPair = (Arc<CertifiedKey>, Moment);
 
 impl Settings {
-    /// Reads the files, and keeps what is in them.
+    /// Loads the files. The result is reloadable.
     ///
     /// # Errors
-    /// What cannot be used, and why.
-    pub fn read(&self) -> Result<Kept<Acceptance>, String> {
+    /// Which file cannot be used, and why.
+    pub fn read(&self) -> Result<Reloadable<ServerTls>, String> {
         let mut paths = vec![self.files.certificate.clone(), self.files.key.clone()];
         paths.extend(self.clients.iter().map(|clients| clients.authorities.clone()));
         let Self { files, clients } = self.clone();
-        Kept::of_files(paths, move |texts| {
+        Reloadable::from_files(paths, move |texts| {
             let [chain, key, authorities @ ..] = texts else {
                 return Err("expected a certificate and a key".to_owned());
             };
-            let certified = files.certified(chain, key)?;
+            let certified = files.certified_key(chain, key)?;
             let authorities = clients.as_ref().zip(authorities.first());
-            acceptance(certified, authorities)
+            build_server_tls(certified, authorities)
         })
     }
 }
 
-impl Files {
-    /// Puts a certificate and a key together.
+impl CertificateFiles {
+    /// Parses the certificate chain and the key, and checks that they match.
     ///
     /// # Errors
-    /// What cannot be used, and why, with nothing of what is in the files.
-    pub fn certified(&self, chain: &Secret, key: &Secret) -> Result<Certified, String> {
+    /// Which file cannot be used, and why, without the content of the files.
+    pub fn certified_key(&self, chain: &Secret, key: &Secret) -> Result<CertifiedKeyPair, String> {
         let (at, key_at) = (self.certificate.display(), self.key.display());
-        let chain = certificates(chain).map_err(|fault| format!("`{at}` {fault}"))?;
+        let chain = certificates(chain).map_err(|error| format!("`{at}` {error}"))?;
         let key = PrivateKeyDer::from_pem_slice(key.reveal().as_bytes())
-            .map_err(|_| format!("`{key_at}` has no private key in PEM"))?;
-        let expires = chain.first().and_then(end_of);
-        let expires = expires.ok_or_else(|| format!("`{at}` cannot be understood"))?;
-        let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| {
-            format!("`{key_at}` is not the key of the certificate in `{at}`: {error}")
-        })?;
+            .map_err(|_| format!("`{key_at}` contains no private key in PEM"))?;
+        let expires = chain.first().and_then(not_after_of);
+        let expires = expires.ok_or_else(|| format!("`{at}` is not a valid X.509 certificate"))?;
+        let certified =
+            CertifiedKey::from_der(chain, key, &crypto_provider()).map_err(|error| {
+                format!("`{key_at}` is not the key of the certificate in `{at}`: {error}")
+            })?;
         Ok((Arc::new(certified), expires))
     }
 }
 
-fn acceptance(
-    (certified, expires): Certified,
+fn build_server_tls(
+    (certified, expires): CertifiedKeyPair,
     clients: Option<(&ClientCertificates, &Secret)>,
-) -> Result<Acceptance, String> {
-    let builder = ServerConfig::builder_with_provider(provider())
+) -> Result<ServerTls, String> {
+    let builder = ServerConfig::builder_with_provider(crypto_provider())
         .with_protocol_versions(VERSIONS)
         .map_err(|error| error.to_string())?;
     let resolver = Arc::new(SingleCertAndKey::from(certified));
     let mut config = match clients {
         None => builder.with_no_client_auth().with_cert_resolver(resolver),
         Some((clients, authorities)) => {
-            let roots = Arc::new(roots(&clients.authorities, authorities)?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+            let roots = Arc::new(read_roots(&clients.authorities, authorities)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, crypto_provider());
             let verifier =
                 if clients.required { verifier } else { verifier.allow_unauthenticated() };
             let verifier = verifier.build().map_err(|error| error.to_string())?;
@@ -130,82 +131,83 @@ fn acceptance(
         }
     };
     if clients.is_some() {
-        // Who resumes is not looked at again: a certificate that is over, or whose authority is no
-        // longer trusted, would go on being good.
+        // A resumed session is not verified again: a certificate that has expired, or whose
+        // authority is no longer trusted, would still be accepted.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Acceptance { config: Arc::new(config), expires })
+    Ok(ServerTls { config: Arc::new(config), expires })
 }
 
-/// The authorities of a file.
+/// Parses the trust anchors of a file.
 ///
 /// # Errors
-/// If there is none in it, or one that cannot be used.
-pub fn roots(path: &Path, pem: &Secret) -> Result<RootCertStore, String> {
+/// If the file contains no certificate, or one that is not a valid trust anchor.
+pub fn read_roots(path: &Path, pem: &Secret) -> Result<RootCertStore, String> {
     let at = path.display();
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(pem).map_err(|fault| format!("`{at}` {fault}"))? {
+    for certificate in certificates(pem).map_err(|error| format!("`{at}` {error}"))? {
         roots
             .add(certificate)
-            .map_err(|error| format!("`{at}` has what is no authority's certificate: {error}"))?;
+            .map_err(|error| format!("`{at}` contains an invalid CA certificate: {error}"))?;
     }
     Ok(roots)
 }
 
-/// From when until when each certificate of a file is good.
+/// The validity period of each certificate of a file: not before, not after.
 ///
 /// # Errors
-/// What cannot be used, and why.
+/// Which file cannot be used, and why.
 pub fn validities(path: &Path) -> Result<Vec<(Moment, Moment)>, String> {
     let at = path.display().to_string();
-    let kept = Kept::of_files(vec![path.to_owned()], move |texts| {
+    let validities = Reloadable::from_files(vec![path.to_owned()], move |texts| {
         let certificates = texts.iter().map(certificates).collect::<Result<Vec<_>, _>>();
-        let certificates = certificates.map_err(|fault| format!("`{at}` {fault}"))?;
+        let certificates = certificates.map_err(|error| format!("`{at}` {error}"))?;
         let validities = certificates.iter().flatten().map(validity_of).collect::<Option<Vec<_>>>();
-        validities.ok_or_else(|| format!("`{at}` cannot be understood"))
+        validities.ok_or_else(|| format!("`{at}` is not a valid X.509 certificate"))
     });
-    Ok(kept?.held().to_vec())
+    Ok(validities?.load().to_vec())
 }
 
-/// The one cryptography library.
-pub fn provider() -> Arc<CryptoProvider> {
+/// The cryptography provider of all TLS connections.
+pub fn crypto_provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// What everybody on this machine may do with a file.
+/// The permissions of all other users of this machine on a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OthersMay {
-    /// Read it.
+pub struct OtherPermissions {
+    /// May others read the file?
     pub read: bool,
-    /// Write to it.
+    /// May others write to the file?
     pub write: bool,
 }
 
-/// What everybody on this machine may do with a file.
+/// Reads the permissions of all other users of this machine on a file.
 ///
 /// # Errors
-/// If there is no such file, or it cannot be looked at.
-pub fn others_may(file: &Path) -> std::io::Result<OthersMay> {
+/// If the file does not exist, or its metadata cannot be read.
+pub fn other_permissions(file: &Path) -> std::io::Result<OtherPermissions> {
     let mode = std::fs::metadata(file)?.permissions().mode();
-    Ok(OthersMay { read: mode & 0o004 != 0, write: mode & 0o002 != 0 })
+    Ok(OtherPermissions { read: mode & 0o004 != 0, write: mode & 0o002 != 0 })
 }
 
-/// Warns of a private key that others on this machine can read.
-pub fn warn_of_readers(key: &Path) {
-    if others_may(key).is_ok_and(|may| may.read) {
-        tracing::warn!(file = %key.display(), "everybody on this machine can read a private key");
+/// Logs a warning if a private key file is world-readable.
+pub fn warn_if_world_readable(key: &Path) {
+    if other_permissions(key).is_ok_and(|others| others.read) {
+        let file = key.display();
+        tracing::warn!(event = "private_key_readable", %file, "private key file is world-readable");
     }
 }
 
 fn certificates(pem: &Secret) -> Result<Vec<CertificateDer<'static>>, &'static str> {
     let read = CertificateDer::pem_slice_iter(pem.reveal().as_bytes());
-    let certificates: Vec<_> = read.collect::<Result<_, _>>().map_err(|_| "is broken PEM")?;
-    if certificates.is_empty() { Err("has no certificate in PEM") } else { Ok(certificates) }
+    let certificates: Vec<_> = read.collect::<Result<_, _>>().map_err(|_| "is not valid PEM")?;
+    if certificates.is_empty() { Err("contains no certificate in PEM") } else { Ok(certificates) }
 }
 
-fn end_of(certificate: &CertificateDer<'_>) -> Option<Moment> {
+fn not_after_of(certificate: &CertificateDer<'_>) -> Option<Moment> {
     validity_of(certificate).map(|(_, end)| end)
 }
 
@@ -217,26 +219,26 @@ fn validity_of(certificate: &CertificateDer<'_>) -> Option<(Moment, Moment)> {
     Some((from, end))
 }
 
-impl Thumbprint {
-    /// A certificate's, by its DER.
-    pub fn of(der: &[u8]) -> Self {
+impl CertificateThumbprint {
+    /// The thumbprint of a certificate in DER.
+    pub fn from_der(der: &[u8]) -> Self {
         Self(Sha256::digest(der).into())
     }
 
-    /// Equality in a time that does not tell how much is equal.
+    /// Compares in constant time.
     pub fn equals(&self, other: &Self) -> bool {
         verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
 }
 
-impl From<[u8; 32]> for Thumbprint {
+impl From<[u8; 32]> for CertificateThumbprint {
     fn from(sha256: [u8; 32]) -> Self {
         Self(sha256)
     }
 }
 
-/// It tells two certificates apart, and nothing of a secret.
-impl std::fmt::Debug for Thumbprint {
+/// A thumbprint identifies a certificate and is not a secret.
+impl std::fmt::Debug for CertificateThumbprint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Thumbprint(")?;
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;

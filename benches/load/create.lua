@@ -1,4 +1,5 @@
--- Creates, each for another device: FIRST is the number of the first, TOKEN the access token.
+-- Sends create requests, each for a different device. FIRST is the number of the first device, TOKEN the
+-- access token.
 local number = tonumber(os.getenv("FIRST"))
 local headers = {
   ["Authorization"] = "Bearer " .. os.getenv("TOKEN"),

@@ -1,30 +1,29 @@
-//! The forms in which tokens say what they are for; they changed from release to release.
+//! Scope formats: how tokens name the operations that they authorize in each CAMARA release.
 
 use std::sync::Arc;
 
 use crate::qod::Operation;
 
-/// Which scopes are good for what. Every comparison is of whole tokens, byte by byte.
+/// Defines the accepted scopes. Scope tokens are compared byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScopeRule {
-    /// The forms that are accepted.
+    /// Accepted scope formats.
     pub forms: Vec<ScopeForm>,
-    /// The purposes of the W3C's Data Privacy Vocabulary, as `RequestedServiceProvision`.
+    /// Purposes of the W3C Data Privacy Vocabulary, such as `RequestedServiceProvision`.
     pub purposes: Vec<String>,
-    /// The API's names, as `qod` and `quality-on-demand`.
+    /// API names, such as `qod` and `quality-on-demand`.
     pub api_names: Vec<String>,
 }
 
-/// How a scope is written (CAMARA Identity and Consent Management, 0.1 to 0.4, and the API's own
-/// documents).
+/// A scope format (CAMARA Identity and Consent Management 0.1 to 0.4, and the API documents).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScopeForm {
     /// `dpv:RequestedServiceProvision#qod`: every operation. `#qos-profiles`: those of profiles.
     PurposeApi,
     /// `dpv:RequestedServiceProvision#quality-on-demand:sessions:create`: that operation.
     PurposeOperation,
-    /// `dpv:RequestedServiceProvision quality-on-demand:sessions:create`: that operation, if there
-    /// is one purpose and no more.
+    /// `dpv:RequestedServiceProvision quality-on-demand:sessions:create`: that operation, if the
+    /// token has exactly one purpose.
     PurposeAndOperation,
     /// `quality-on-demand:sessions:create`: that operation.
     Operation,
@@ -33,24 +32,24 @@ pub enum ScopeForm {
     QodSessions,
 }
 
-/// The rule, worked out beforehand: what each operation asks for.
+/// The required scopes of each operation, computed from a [`ScopeRule`].
 #[derive(Debug)]
 pub(super) struct Scopes {
-    create: Needs,
-    read: Needs,
-    delete: Needs,
-    extend: Needs,
-    retrieve: Needs,
-    profiles: Needs,
-    // The purposes that count for `with_purpose`, as whole tokens.
+    create: RequiredScopes,
+    read: RequiredScopes,
+    delete: RequiredScopes,
+    extend: RequiredScopes,
+    retrieve: RequiredScopes,
+    profiles: RequiredScopes,
+    // Accepted purposes for `with_purpose`, as complete scope tokens.
     purposes: Vec<Arc<str>>,
 }
 
 const PROFILES: &str = "qos-profiles";
 
 #[derive(Debug, Default)]
-struct Needs {
-    alone: Vec<Arc<str>>,
+struct RequiredScopes {
+    sufficient: Vec<Arc<str>>,
     with_purpose: Vec<Arc<str>>,
 }
 
@@ -69,9 +68,9 @@ impl Scopes {
     pub(super) fn new(rule: &ScopeRule) -> Self {
         let sessions = |verb: &str, kind: &str| {
             let operations = rule.api_names.iter().map(|api| format!("{api}:sessions:{verb}"));
-            Needs::new(rule, &rule.api_names, &operations.collect::<Vec<_>>(), kind)
+            RequiredScopes::new(rule, &rule.api_names, &operations.collect::<Vec<_>>(), kind)
         };
-        // From 0.11 on the profiles are an API of their own, and its name is always this.
+        // Since 0.11, QoS profiles are a separate API with this fixed name.
         let names = [rule.api_names.as_slice(), &[PROFILES.to_owned()]].concat();
         let read_profiles = [format!("{PROFILES}:read")];
         Self {
@@ -80,14 +79,17 @@ impl Scopes {
             delete: sessions("delete", "sessions-delete"),
             extend: sessions("update", "sessions-write"),
             retrieve: sessions("retrieve-by-device", "sessions-read"),
-            profiles: Needs::new(rule, &names, &read_profiles, "profiles-read"),
+            profiles: RequiredScopes::new(rule, &names, &read_profiles, "profiles-read"),
             purposes: rule.purposes.iter().map(|name| format!("dpv:{name}").into()).collect(),
         }
     }
 
-    /// Is one of these scopes good for the operation? If not: one that would be.
+    /// Checks the scopes for an operation.
+    ///
+    /// # Errors
+    /// A scope that would be sufficient.
     pub(super) fn check(&self, scopes: &[Box<str>], operation: Operation) -> Result<(), Arc<str>> {
-        let needs = match operation {
+        let required = match operation {
             Operation::CreateSession => &self.create,
             Operation::GetSession => &self.read,
             Operation::DeleteSession => &self.delete,
@@ -100,11 +102,13 @@ impl Scopes {
         let has = |needed: &[Arc<str>]| {
             scopes.iter().any(|scope| needed.iter().any(|needed| **needed == **scope))
         };
-        if has(&needs.alone) || (has(&needs.with_purpose) && self.has_one_purpose(scopes)) {
+        if has(&required.sufficient)
+            || (has(&required.with_purpose) && self.has_one_purpose(scopes))
+        {
             return Ok(());
         }
-        let mut good = needs.alone.iter().chain(&needs.with_purpose);
-        Err(good.next().cloned().unwrap_or_default())
+        let mut sufficient = required.sufficient.iter().chain(&required.with_purpose);
+        Err(sufficient.next().cloned().unwrap_or_default())
     }
 
     fn has_one_purpose(&self, scopes: &[Box<str>]) -> bool {
@@ -116,28 +120,30 @@ impl Scopes {
     }
 }
 
-impl Needs {
+impl RequiredScopes {
     fn new(rule: &ScopeRule, api_names: &[String], operations: &[String], kind: &str) -> Self {
         let ScopeRule { forms, purposes, api_names: _ } = rule;
-        let purposed = |names: &[String]| -> Vec<Arc<str>> {
-            let each = |name: &String| {
+        let with_each_purpose = |names: &[String]| -> Vec<Arc<str>> {
+            let per_name = |name: &String| {
                 let name = name.clone();
                 purposes.iter().map(move |purpose| format!("dpv:{purpose}#{name}").into())
             };
-            names.iter().flat_map(each).collect()
+            names.iter().flat_map(per_name).collect()
         };
         let mut needs = Self::default();
         for form in forms {
             match form {
-                ScopeForm::PurposeApi => needs.alone.extend(purposed(api_names)),
-                ScopeForm::PurposeOperation => needs.alone.extend(purposed(operations)),
+                ScopeForm::PurposeApi => needs.sufficient.extend(with_each_purpose(api_names)),
+                ScopeForm::PurposeOperation => {
+                    needs.sufficient.extend(with_each_purpose(operations));
+                }
                 ScopeForm::PurposeAndOperation => {
                     needs.with_purpose.extend(operations.iter().map(|name| name.as_str().into()));
                 }
                 ScopeForm::Operation => {
-                    needs.alone.extend(operations.iter().map(|name| name.as_str().into()));
+                    needs.sufficient.extend(operations.iter().map(|name| name.as_str().into()));
                 }
-                ScopeForm::QodSessions => needs.alone.push(format!("qod-{kind}").into()),
+                ScopeForm::QodSessions => needs.sufficient.push(format!("qod-{kind}").into()),
             }
         }
         needs
@@ -151,7 +157,7 @@ mod tests {
     const PROFILES: [Operation; 3] =
         [Operation::GetQosProfile, Operation::ListQosProfiles, Operation::RetrieveQosProfiles];
 
-    fn good(form: ScopeForm, scopes: &[&str], operation: Operation) -> bool {
+    fn is_authorized(form: ScopeForm, scopes: &[&str], operation: Operation) -> bool {
         let api_names = vec!["qod".to_owned(), "quality-on-demand".to_owned()];
         let rule = ScopeRule { forms: vec![form], api_names, ..ScopeRule::default() };
         let scopes: Vec<Box<str>> = scopes.iter().map(|&scope| scope.into()).collect();
@@ -159,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn profiles_are_read_by_each_form_of_their_scope() {
+    fn profile_operations_accept_every_profile_scope_format() {
         let purpose = "dpv:RequestedServiceProvision";
         for operation in PROFILES {
             for (form, scopes) in [
@@ -170,7 +176,7 @@ mod tests {
                 (ScopeForm::Operation, &["qos-profiles:read"]),
                 (ScopeForm::QodSessions, &["qod-profiles-read"]),
             ] {
-                assert!(good(form, scopes, operation), "{form:?} {scopes:?}");
+                assert!(is_authorized(form, scopes, operation), "{form:?} {scopes:?}");
             }
             for (form, scopes) in [
                 (ScopeForm::PurposeAndOperation, &["qos-profiles:read"][..]),
@@ -181,13 +187,13 @@ mod tests {
                 (ScopeForm::QodSessions, &["qod-sessions-read"]),
                 (ScopeForm::QodSessions, &["qos-profiles:read"]),
             ] {
-                assert!(!good(form, scopes, operation), "{form:?} {scopes:?}");
+                assert!(!is_authorized(form, scopes, operation), "{form:?} {scopes:?}");
             }
         }
     }
 
     #[test]
-    fn who_may_read_profiles_may_not_read_sessions_for_it() {
+    fn profile_scopes_do_not_authorize_session_operations() {
         for (form, scope) in [
             (ScopeForm::PurposeApi, "dpv:RequestedServiceProvision#qos-profiles"),
             (ScopeForm::PurposeOperation, "dpv:RequestedServiceProvision#qos-profiles:read"),
@@ -195,11 +201,15 @@ mod tests {
             (ScopeForm::QodSessions, "qod-profiles-read"),
         ] {
             for operation in [Operation::GetSession, Operation::CreateSession] {
-                assert!(!good(form, &[scope], operation), "{scope}");
+                assert!(!is_authorized(form, &[scope], operation), "{scope}");
             }
         }
-        assert!(good(ScopeForm::QodSessions, &["qod-sessions-write"], Operation::ExtendSession));
+        assert!(is_authorized(
+            ScopeForm::QodSessions,
+            &["qod-sessions-write"],
+            Operation::ExtendSession
+        ));
         let retrieve = "quality-on-demand:sessions:retrieve-by-device";
-        assert!(good(ScopeForm::Operation, &[retrieve], Operation::RetrieveSessions));
+        assert!(is_authorized(ScopeForm::Operation, &[retrieve], Operation::RetrieveSessions));
     }
 }

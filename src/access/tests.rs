@@ -4,23 +4,23 @@ use http::{HeaderValue, Request, header::AUTHORIZATION};
 use super::*;
 use crate::{
     clock::Clock,
-    identity::{Identity, MockToken, Proofs, Settings},
+    identity::{Authenticator, MockToken, ProofSettings, Settings},
     metrics::Metrics,
     outbound::Outbound,
-    qod::{Rates, Secret},
+    qod::{BitRates, Secret},
 };
 
-async fn client() -> Client {
+async fn client() -> AuthenticatedClient {
     let token = Secret::new("token");
     let mock = MockToken { token, client: "app".into(), scopes: Vec::new() };
     let settings = Settings {
         issuers: vec![],
         mock_tokens: vec![mock],
         cache_entries_max: 0,
-        proofs: Proofs::default(),
+        proofs: ProofSettings::default(),
     };
     let metrics = Metrics::new().unwrap();
-    let identity = Identity::new(settings, Outbound::new(), Clock::system(), metrics).unwrap();
+    let identity = Authenticator::new(settings, Outbound::new(), Clock::system(), metrics).unwrap();
     let bearer = HeaderValue::from_static("Bearer token");
     let mut request = Request::new(Bytes::new());
     request.headers_mut().insert(AUTHORIZATION, bearer);
@@ -34,8 +34,8 @@ fn profile(name: &str, status: ProfileStatus, offered_by: &[&str]) -> (String, P
         status,
         duration_s_min: 1,
         duration_s_max: 600,
-        upstream: Rates::default(),
-        downstream: Rates::default(),
+        upstream: BitRates::default(),
+        downstream: BitRates::default(),
         priority: None,
         packet_delay_budget: None,
         jitter: None,
@@ -49,8 +49,8 @@ fn profile(name: &str, status: ProfileStatus, offered_by: &[&str]) -> (String, P
     (name.to_owned(), profile)
 }
 
-/// What a client with these terms is told of, of three profiles at two operators.
-async fn told(
+/// Names of the visible profiles for a client with these terms, out of three at two operators.
+async fn visible_profiles(
     operators: Option<&[&str]>,
     qos_profiles: Option<&[&str]>,
     query: &ProfileQuery,
@@ -74,41 +74,45 @@ async fn told(
 }
 
 #[tokio::test]
-async fn a_client_is_told_of_the_profiles_that_its_terms_allow_and_an_operator_has() {
+async fn profiles_are_listed_if_the_terms_allow_them_and_an_operator_offers_them() {
     let all = ProfileQuery::default();
-    assert_eq!(told(None, None, &all, None).await, ["QOS_E", "QOS_N", "QOS_S"]);
-    assert_eq!(told(Some(&["south"]), None, &all, None).await, ["QOS_E", "QOS_S"]);
-    assert_eq!(told(None, Some(&["QOS_N", "QOS_X"]), &all, None).await, ["QOS_N"]);
-    assert_eq!(told(Some(&["south"]), Some(&["QOS_N"]), &all, None).await, [""; 0]);
-    assert_eq!(told(None, None, &all, Some("north")).await, ["QOS_E", "QOS_N"]);
-    assert_eq!(told(Some(&["south"]), None, &all, Some("north")).await, [""; 0]);
-    assert_eq!(told(None, None, &all, Some("west")).await, [""; 0]);
+    assert_eq!(visible_profiles(None, None, &all, None).await, ["QOS_E", "QOS_N", "QOS_S"]);
+    assert_eq!(visible_profiles(Some(&["south"]), None, &all, None).await, ["QOS_E", "QOS_S"]);
+    assert_eq!(visible_profiles(None, Some(&["QOS_N", "QOS_X"]), &all, None).await, ["QOS_N"]);
+    assert_eq!(visible_profiles(Some(&["south"]), Some(&["QOS_N"]), &all, None).await, [""; 0]);
+    assert_eq!(visible_profiles(None, None, &all, Some("north")).await, ["QOS_E", "QOS_N"]);
+    assert_eq!(visible_profiles(Some(&["south"]), None, &all, Some("north")).await, [""; 0]);
+    assert_eq!(visible_profiles(None, None, &all, Some("west")).await, [""; 0]);
 }
 
 #[tokio::test]
-async fn and_of_those_of_the_ones_that_it_asks_for() {
+async fn listed_profiles_match_the_query() {
     let query = |name: Option<&str>, status| ProfileQuery {
         name: name.map(str::to_owned),
         status,
         device: None,
     };
     let active = Some(ProfileStatus::Active);
-    assert_eq!(told(None, None, &query(None, active), None).await, ["QOS_E", "QOS_N"]);
-    assert_eq!(told(None, None, &query(Some("QOS_N"), None), None).await, ["QOS_N"]);
-    assert_eq!(told(None, None, &query(Some("QOS_S"), active), None).await, [""; 0]);
-    assert_eq!(told(None, None, &query(Some("qos_s"), None), None).await, [""; 0]);
+    assert_eq!(visible_profiles(None, None, &query(None, active), None).await, ["QOS_E", "QOS_N"]);
+    assert_eq!(visible_profiles(None, None, &query(Some("QOS_N"), None), None).await, ["QOS_N"]);
+    assert_eq!(visible_profiles(None, None, &query(Some("QOS_S"), active), None).await, [""; 0]);
+    assert_eq!(visible_profiles(None, None, &query(Some("qos_s"), None), None).await, [""; 0]);
     let deprecated = Some(ProfileStatus::Deprecated);
-    assert_eq!(told(None, None, &query(None, deprecated), None).await, [""; 0]);
+    assert_eq!(visible_profiles(None, None, &query(None, deprecated), None).await, [""; 0]);
 }
 
 #[tokio::test]
-async fn a_session_may_last_as_long_as_the_terms_and_its_profile_both_allow() {
-    let longest = async |duration_s_max, name| {
+async fn maximum_duration_is_the_lower_of_terms_and_profile() {
+    let duration_max = async |duration_s_max, name| {
         let catalogue = Catalogue::from_iter([profile("QOS_E", ProfileStatus::Active, &["north"])]);
         let terms = Terms::open(duration_s_max, 1, Arc::new(catalogue));
         Grant { client: client().await, terms: Arc::new(terms) }.duration_s_max(name)
     };
-    assert_eq!(longest(300, "QOS_E").await, 300);
-    assert_eq!(longest(900, "QOS_E").await, 600);
-    assert_eq!(longest(900, "QOS_X").await, 900, "a profile that is known no longer");
+    assert_eq!(duration_max(300, "QOS_E").await, 300);
+    assert_eq!(duration_max(900, "QOS_E").await, 600);
+    assert_eq!(
+        duration_max(900, "QOS_X").await,
+        900,
+        "a profile that is no longer in the catalogue"
+    );
 }

@@ -1,45 +1,48 @@
-//! Asking a running gateway, on its admin listener.
+//! Client of a running gateway's admin listener, for subcommands such as `reload` and `sessions`.
 
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http::Method;
 
-use crate::outbound::{Answered, Call, Endpoint, Outbound, Sent};
+use crate::outbound::{CallResult, Endpoint, Outbound, OutboundCall, PeerResponse};
 
-/// A gateway's admin listener.
-pub(super) struct Admin {
+/// Sends requests to the admin listener of a gateway.
+pub(super) struct AdminClient {
     endpoint: Endpoint,
     outbound: Outbound,
 }
 
-const WITHIN: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-impl Admin {
-    pub(super) fn at(address: SocketAddr) -> Result<Self, String> {
+impl AdminClient {
+    pub(super) fn new(address: SocketAddr) -> Result<Self, String> {
         let endpoint = Endpoint::parse(&format!("http://{address}"), 1);
         let endpoint = endpoint.map_err(|error| error.to_string())?;
         Ok(Self { endpoint, outbound: Outbound::new() })
     }
 
-    /// What it answers; what it says instead, if that is not a success.
-    pub(super) async fn ask(&self, method: Method, path: &str) -> Result<Answered, String> {
-        let call = Call {
+    /// Sends a request and returns the response. A status other than 2xx is an error with the body as
+    /// its text.
+    pub(super) async fn request(&self, method: Method, path: &str) -> Result<PeerResponse, String> {
+        let call = OutboundCall {
             method,
             path,
             headers: &[],
             body: Bytes::new(),
-            reach_within: WITHIN,
-            within: WITHIN,
-            answer_bytes_max: ANSWER_BYTES_MAX,
+            connect_timeout: TIMEOUT,
+            timeout: TIMEOUT,
+            response_bytes_max: ANSWER_BYTES_MAX,
         };
         match self.outbound.send(&self.endpoint, &call).await {
-            Sent::Answered(answer) if answer.status.is_success() => Ok(answer),
-            Sent::Answered(answer) => {
+            CallResult::Answered(answer) if answer.status.is_success() => Ok(answer),
+            CallResult::Answered(answer) => {
                 Err(String::from_utf8_lossy(&answer.body).trim_end().to_owned())
             }
-            Sent::NotSent(reason) | Sent::NoRoom(reason) | Sent::Unknown(reason) => Err(reason),
+            CallResult::NotSent(reason)
+            | CallResult::PoolExhausted(reason)
+            | CallResult::Unknown(reason) => Err(reason),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! `check`: reads a folder of policies as `serve` would, and says all that is wrong with it, and what
-//! is hardly meant; then runs the tests that stand beside them.
+//! `check`: loads a policy folder as `serve` would, reports all errors and warnings, and runs the
+//! policy tests of the folder.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,119 +11,122 @@ use serde_json::{Value, json};
 
 use super::{caller, serve, terminal};
 use crate::{
-    gateway::{Rules, Tried},
-    policy::{self, Fault, Level, Warning},
+    gateway::{PolicySnapshot, PolicyTestResult},
+    policy::{self, Diagnostic, LintLevel, LintWarning},
 };
 
-mod trials;
+mod policy_tests;
 
-/// What to check, and how to tell.
 #[derive(Args)]
-pub(super) struct Arguments {
-    /// The folder of policies
+pub(super) struct CheckArgs {
+    /// Policy folder
     #[arg(value_name = "DIR", default_value = "policies")]
     policies: PathBuf,
-    /// Warnings fail too; notes never do
+    /// Fail on warnings too; notes never fail
     #[arg(long)]
     strict: bool,
-    /// Tell it as one JSON document
+    /// Print the result as one JSON document
     #[arg(long)]
     json: bool,
 }
 
-/// What was found.
+/// The result of a check.
 #[derive(Default)]
-struct Findings {
+struct CheckReport {
     operators: usize,
-    faults: Vec<Fault>,
-    warnings: Vec<Warning>,
-    tried: Vec<Tried>,
+    errors: Vec<Diagnostic>,
+    warnings: Vec<LintWarning>,
+    test_results: Vec<PolicyTestResult>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+pub(super) fn run(arguments: &CheckArgs) -> Result<ExitCode, String> {
     let folder = &arguments.policies;
-    let found = look(folder)?;
+    let report = check(folder)?;
     if arguments.json {
-        terminal::line(&format!("{:#}", found.document(folder)));
-    } else if found.is_sound() {
-        found.tell(folder);
+        terminal::print_line(&format!("{:#}", report.to_json(folder)));
+    } else if report.is_valid() {
+        report.print(folder);
     } else {
-        return Err(serve::not_followed(&found.faults));
+        return Err(serve::format_diagnostics(&report.errors));
     }
-    let clean = !arguments.strict || found.count(Level::Warning) == 0;
-    let good = found.is_sound() && clean && found.tried.iter().all(Tried::passed);
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let warnings_pass = !arguments.strict || report.count(LintLevel::Warning) == 0;
+    let passed = report.is_valid()
+        && warnings_pass
+        && report.test_results.iter().all(PolicyTestResult::passed);
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn look(folder: &Path) -> Result<Findings, String> {
+fn check(folder: &Path) -> Result<CheckReport, String> {
     let caller = caller()?;
     let now = caller.clock.now();
-    let read = policy::load(folder)
+    let loaded = policy::load(folder)
         .and_then(|policy| policy::lint(folder, &policy, now).map(|warnings| (policy, warnings)));
-    let (policy, warnings) = match read {
-        Ok(read) => read,
-        Err(faults) => return Ok(Findings { faults, ..Findings::default() }),
+    let (policy, warnings) = match loaded {
+        Ok(loaded) => loaded,
+        Err(errors) => return Ok(CheckReport { errors, ..CheckReport::default() }),
     };
     let operators = policy.operators.len();
-    let tried = match Rules::new(policy, &caller, None) {
-        Ok(rules) => trials::run(folder, &rules, now),
-        // What is wrong with the files beside the policies has no place in these.
-        Err(message) => Err(vec![Fault { file: folder.to_owned(), line: 1, column: 1, message }]),
+    let tested = match PolicySnapshot::new(policy, &caller, None) {
+        Ok(rules) => policy_tests::run(folder, &rules, now),
+        // An error in a file that the policies refer to has no position in the policies.
+        Err(message) => {
+            Err(vec![Diagnostic { file: folder.to_owned(), line: 1, column: 1, message }])
+        }
     };
-    let (tried, faults) = match tried {
-        Ok(tried) => (tried, Vec::new()),
-        Err(faults) => (Vec::new(), faults),
+    let (results, errors) = match tested {
+        Ok(results) => (results, Vec::new()),
+        Err(errors) => (Vec::new(), errors),
     };
-    Ok(Findings { operators, faults, warnings, tried })
+    Ok(CheckReport { operators, errors, warnings, test_results: results })
 }
 
-impl Findings {
-    fn is_sound(&self) -> bool {
-        self.faults.is_empty()
+impl CheckReport {
+    fn is_valid(&self) -> bool {
+        self.errors.is_empty()
     }
 
-    fn count(&self, level: Level) -> usize {
+    fn count(&self, level: LintLevel) -> usize {
         self.warnings.iter().filter(|warning| warning.rule.level() == level).count()
     }
 
-    /// For people: a line each, and one that sums up.
-    fn tell(&self, folder: &Path) {
+    /// Prints one line for each warning, a summary and the results of the policy tests.
+    fn print(&self, folder: &Path) {
         for warning in &self.warnings {
-            terminal::line(&warning.to_string());
+            terminal::print_line(&warning.to_string());
         }
-        let mut parts = vec!["sound".to_owned(), format!("{} operators", self.operators)];
-        for level in [Level::Warning, Level::Note] {
+        let mut parts = vec!["valid".to_owned(), format!("{} operators", self.operators)];
+        for level in [LintLevel::Warning, LintLevel::Note] {
             match (self.count(level), level.name()) {
                 (0, _) => {}
                 (1, name) => parts.push(format!("1 {name}")),
                 (count, name) => parts.push(format!("{count} {name}s")),
             }
         }
-        terminal::line(&format!("{}: {}", folder.display(), parts.join(", ")));
-        trials::tell(&self.tried);
+        terminal::print_line(&format!("{}: {}", folder.display(), parts.join(", ")));
+        policy_tests::print(&self.test_results);
     }
 
-    /// For programs.
-    fn document(&self, folder: &Path) -> Value {
-        let faults = self.faults.iter().map(|fault| {
-            let Fault { file, line, column, message } = fault;
-            told((file, *line, *column), "fault", None, message)
+    /// Returns the result as JSON.
+    fn to_json(&self, folder: &Path) -> Value {
+        let errors = self.errors.iter().map(|error| {
+            let Diagnostic { file, line, column, message } = error;
+            diagnostic((file, *line, *column), "error", None, message)
         });
         let warnings = self.warnings.iter().map(|warning| {
-            let Warning { file, line, column, rule, message } = warning;
-            told((file, *line, *column), rule.level().name(), Some(rule.name()), message)
+            let LintWarning { file, line, column, rule, message } = warning;
+            diagnostic((file, *line, *column), rule.level().name(), Some(rule.name()), message)
         });
         json!({
             "folder": folder,
-            "sound": self.is_sound(),
-            "faults": faults.collect::<Value>(),
+            "valid": self.is_valid(),
+            "errors": errors.collect::<Value>(),
             "warnings": warnings.collect::<Value>(),
-            "tests": self.tried.iter().map(Tried::to_json).collect::<Value>(),
+            "tests": self.test_results.iter().map(PolicyTestResult::to_json).collect::<Value>(),
         })
     }
 }
 
-fn told(
+fn diagnostic(
     (file, line, column): (&Path, u64, u64),
     level: &str,
     rule: Option<&str>,

@@ -1,28 +1,28 @@
-//! `compile-routes`: makes one table of CSV files, that a gateway reads in a moment.
+//! `compile-routes`: compiles CSV files into one routing table that a gateway loads quickly.
 
 use std::{path::PathBuf, process::ExitCode};
 
 use super::terminal;
-use crate::route::{self, TableFault};
+use crate::route::{self, TableError};
 
 #[derive(clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct CompileRoutesArgs {
     /// CSV files, each with a header: `number`, `number_prefix`, `network`, `operator`
     #[arg(required = true, value_name = "CSV")]
     sources: Vec<PathBuf>,
-    /// The table to make; one that is there is replaced at once
+    /// Output file; an existing file is replaced atomically
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
-    let Arguments { sources, output } = arguments;
-    let lines = |faults: Vec<TableFault>| {
-        faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+pub(super) fn run(arguments: &CompileRoutesArgs) -> Result<ExitCode, String> {
+    let CompileRoutesArgs { sources, output } = arguments;
+    let lines = |errors: Vec<TableError>| {
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     };
-    let made = route::compile(sources, output).map_err(lines)?;
-    let route::Compiled { numbers, prefixes, ipv4, ipv6, operators } = made;
-    terminal::line(&format!(
+    let compiled = route::compile(sources, output).map_err(lines)?;
+    let route::CompileSummary { numbers, prefixes, ipv4, ipv6, operators } = compiled;
+    terminal::print_line(&format!(
         "{}: {numbers} numbers, {prefixes} number prefixes, {ipv4} IPv4 and {ipv6} IPv6 networks, \
          {operators} operators",
         output.display()

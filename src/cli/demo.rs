@@ -1,5 +1,5 @@
-//! `demo`: three simulated operators of different dialects, the gateway before them, and a tour
-//! with real HTTP that checks every answer it shows.
+//! `demo`: runs three simulated operators of different dialects, the gateway and a tour over HTTP that
+//! checks every response it shows.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -17,24 +17,24 @@ use super::{
 use crate::{
     dialect::{Descriptors, Dialects},
     outbound::{Outbound, Trust},
-    simulator::{Settings, Telling},
+    simulator::{EventSettings, Settings},
 };
 
 mod issuer;
 mod sink;
 mod tour;
 
-use self::{issuer::Issuer, tour::Tour};
+use self::{issuer::DemoIssuer, tour::Tour};
 
 #[derive(clap::Args)]
-pub(super) struct Arguments {
-    /// End after the tour; the exit code is 0 only if every step came out as told
+pub(super) struct DemoArgs {
+    /// Exit after the tour; the exit code is 0 only if all checks passed
     #[arg(long)]
     once: bool,
-    /// The loopback address that everything listens on
+    /// Loopback address of all listeners
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     address: IpAddr,
-    /// The folder of API documents
+    /// Folder of the OpenAPI documents
     #[arg(long, value_name = "DIR", default_value = "schemas")]
     schemas: PathBuf,
 }
@@ -42,19 +42,21 @@ pub(super) struct Arguments {
 const GATEWAY_PORT: u16 = 8080;
 const CALLBACK_PORT: u16 = 8081;
 const ADMIN_PORT: u16 = 9090;
-/// Where the tour's client hears what happens to its sessions.
+/// The port of the tour's notification sink.
 const SINK_PORT: u16 = 7080;
-/// The operators of the shipped policies: name, dialect, port.
+/// The operators of the shipped policies: name, dialect and port.
 const OPERATORS: [(&str, &str, u16); 3] = [
     ("telefonica-es", "telefonica-0.10", 9101),
     ("tmobile-us", "devedge", 9102),
     ("magenta-de", "camara-0.8.0", 9103),
 ];
-const READY_WITHIN: Duration = Duration::from_secs(20);
+const READY_TIMEOUT: Duration = Duration::from_secs(20);
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+pub(super) fn run(arguments: &DemoArgs) -> Result<ExitCode, String> {
     if !arguments.address.is_loopback() {
-        return Err("the demo is for a loopback address only".to_owned());
+        return Err(
+            "the demo listens on a loopback address only; use --address 127.0.0.1".to_owned()
+        );
     }
     let at = |port| SocketAddr::new(arguments.address, port);
     let ports = OPERATORS.iter().map(|(_, _, port)| *port).chain([
@@ -67,13 +69,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
 
     let schemas = std::fs::canonicalize(&arguments.schemas).map_err(|error| {
         format!(
-            "{}: {error}; run the demo where the project's folders are",
+            "{}: {error}; run the demo in the project folder, or set --schemas",
             arguments.schemas.display()
         )
     })?;
     let dialects = load_dialects(&schemas, &Descriptors::released())?;
-    let issuer = Issuer::new()?;
-    let folder = Folder::write(arguments.address, &schemas, &issuer)?;
+    let issuer = DemoIssuer::new()?;
+    let folder = DemoFolder::write(arguments.address, &schemas, &issuer)?;
 
     for (_, dialect, port) in OPERATORS {
         start_operator(&dialects, dialect, at(port))?;
@@ -84,43 +86,43 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         thread::spawn(move || serve::serve(&policies, policy, false, PathBuf::new()));
 
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
-    let all_as_told = runtime.block_on(async {
+    let passed = runtime.block_on(async {
         let outbound = Outbound::new();
-        until_ready(&outbound, at(ADMIN_PORT), &gateway).await?;
+        wait_until_ready(&outbound, at(ADMIN_PORT), &gateway).await?;
         let tour = Tour::new(
             outbound,
             [at(GATEWAY_PORT), at(ADMIN_PORT), at(SINK_PORT)],
             &issuer,
             &OPERATORS,
         )?;
-        tour.go().await
+        tour.run().await
     })?;
     if arguments.once {
-        return Ok(if all_as_told { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    stay(at(GATEWAY_PORT), at(ADMIN_PORT), &issuer)?;
-    gateway.join().unwrap_or_else(|_| Err("the gateway fell over".to_owned()))
+    print_commands(at(GATEWAY_PORT), at(ADMIN_PORT), &issuer)?;
+    gateway.join().unwrap_or_else(|_| Err("the gateway panicked".to_owned()))
 }
 
 fn start_operator(dialects: &Dialects, dialect: &str, listen: SocketAddr) -> Result<(), String> {
-    let dialect = dialects.named(dialect).ok_or_else(|| format!("no dialect `{dialect}`"))?;
+    let dialect = dialects.get(dialect).ok_or_else(|| format!("unknown dialect `{dialect}`"))?;
     let settings = Settings {
         dialect: Arc::clone(dialect),
         path: dialect.descriptor().default_path.to_owned(),
         token: None,
-        granting: None,
+        token_endpoint: None,
         proof_key: None,
         sandbox_rules: false,
         grant_all: false,
         latency: Duration::ZERO,
-        requested_for: Duration::ZERO,
-        telling: Some(Telling::default()),
+        activation_delay: Duration::ZERO,
+        events: Some(EventSettings::default()),
     };
     thread::spawn(move || simulate::serve(listen, settings));
     Ok(())
 }
 
-async fn until_ready(
+async fn wait_until_ready(
     outbound: &Outbound,
     admin: SocketAddr,
     gateway: &JoinHandle<Result<ExitCode, String>>,
@@ -129,21 +131,27 @@ async fn until_ready(
     let polled = async {
         while outbound.fetch(&url, &Trust::default(), Duration::from_secs(1), 1024).await.is_err() {
             if gateway.is_finished() {
-                return Err("the gateway did not start".to_owned());
+                return Err("the gateway did not start; see its log above".to_owned());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())
     };
-    let timed = tokio::time::timeout(READY_WITHIN, polled).await;
-    timed.unwrap_or_else(|_| Err("the gateway is not ready in time".to_owned()))
+    let timed = tokio::time::timeout(READY_TIMEOUT, polled).await;
+    timed.unwrap_or_else(|_| {
+        Err(format!("the gateway was not ready after {} s", READY_TIMEOUT.as_secs()))
+    })
 }
 
-fn stay(gateway: SocketAddr, admin: SocketAddr, issuer: &Issuer) -> Result<(), String> {
+fn print_commands(
+    gateway: SocketAddr,
+    admin: SocketAddr,
+    issuer: &DemoIssuer,
+) -> Result<(), String> {
     let token = issuer.token("tour", issuer::SCOPE)?;
-    terminal::line("");
-    terminal::line(&styled(Style::Heading, "Everything stays up until Ctrl-C. To paste:"));
-    terminal::line(&format!(
+    terminal::print_line("");
+    terminal::print_line(&styled(Style::Heading, "The demo runs until Ctrl-C. Commands to try:"));
+    terminal::print_line(&format!(
         "
 TOKEN={token}
 curl -i http://{gateway}/camara-0.10.1/qod/v0/sessions -H \"Authorization: Bearer $TOKEN\" \\
@@ -157,28 +165,28 @@ curl -s http://{admin}/metrics | grep ^qod_"
     Ok(())
 }
 
-/// A folder of policies for the demo alone, gone when the demo is.
-struct Folder(PathBuf);
+/// A temporary policy folder, removed when it is dropped.
+struct DemoFolder(PathBuf);
 
-impl Folder {
-    /// The shipped policies, at another address, with the demo's own clients.
-    fn write(address: IpAddr, schemas: &Path, issuer: &Issuer) -> Result<Self, String> {
+impl DemoFolder {
+    /// Writes the shipped policies with the demo's address and clients.
+    fn write(address: IpAddr, schemas: &Path, issuer: &DemoIssuer) -> Result<Self, String> {
         let folder =
             std::env::temp_dir().join(format!("qod-gateway-demo-{}", uuid::Uuid::new_v4()));
         let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
         std::fs::create_dir(&folder).map_err(failed)?;
-        let written = Self(folder.clone());
-        let here = |text: &str| text.replace("127.0.0.1", &address.to_string());
+        let demo = Self(folder.clone());
+        let at_address = |text: &str| text.replace("127.0.0.1", &address.to_string());
         let gateway = include_str!("../../policies/gateway.yaml");
         let schemas = format!("schemas: \"{}\"", schemas.display());
         let files = [
             (
                 "gateway.yaml",
-                here(gateway)
+                at_address(gateway)
                     .replace("schemas: ../schemas", &schemas)
                     .replace("directory: ../ledger ", "directory: ledger "),
             ),
-            ("operators.yaml", here(include_str!("../../policies/operators.yaml"))),
+            ("operators.yaml", at_address(include_str!("../../policies/operators.yaml"))),
             ("routes.yaml", include_str!("../../policies/routes.yaml").to_owned()),
             ("profiles.yaml", include_str!("../../policies/profiles.yaml").to_owned()),
             ("clients.yaml", include_str!("demo/clients.yaml").to_owned()),
@@ -188,13 +196,13 @@ impl Folder {
         for (name, text) in files {
             std::fs::write(folder.join(name), text).map_err(failed)?;
         }
-        Ok(written)
+        Ok(demo)
     }
 }
 
-impl Drop for Folder {
+impl Drop for DemoFolder {
     fn drop(&mut self) {
-        // What is left in a temporary folder is nobody's loss.
+        // An error is ignored: the folder is temporary.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

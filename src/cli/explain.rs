@@ -1,5 +1,5 @@
-//! `explain`: what would become of a request, step by step, by a folder of policies or in a gateway
-//! that runs. Nothing is touched, and no operator called.
+//! `explain`: shows step by step how a request would be handled, by a policy folder or by a running
+//! gateway. It changes nothing and calls no operator.
 
 use std::{
     io::Read,
@@ -12,115 +12,124 @@ use form_urlencoded::Serializer;
 use http::Method;
 use serde_json::Value;
 
-use super::{admin::Admin, caller, serve, terminal};
+use super::{admin::AdminClient, caller, serve, terminal};
 use crate::{
-    gateway::{Explanation, Rules},
-    policy::{About, Question},
+    gateway::{Explanation, PolicySnapshot},
+    policy::{ExplainRequest, ExplainSubject},
 };
 
 #[derive(clap::Args)]
-pub(super) struct Arguments {
-    /// The folder of policies
+pub(super) struct ExplainArgs {
+    /// Policy folder
     #[arg(long, value_name = "DIR", default_value = "policies")]
     policies: PathBuf,
-    /// Who asks, by its `client_id`
+    /// `client_id` of the client
     #[arg(long)]
     client: String,
-    /// What it speaks, by the dialect's name
+    /// Dialect of the request
     #[arg(long, value_name = "NAME")]
     dialect: String,
     #[command(flatten)]
-    about: AboutArguments,
-    /// Where it calls from
+    subject: ExplainSubjectArgs,
+    /// Source IP address of the request
     #[arg(long, value_name = "ADDRESS")]
-    from: Option<IpAddr>,
-    /// Ask the gateway that runs by these policies
+    source_address: Option<IpAddr>,
+    /// Query the running gateway of these policies instead of reading the folder
     #[arg(long)]
     running: bool,
-    /// Tell it in JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
-struct AboutArguments {
-    /// The file of a create's body; `-` for standard input
+struct ExplainSubjectArgs {
+    /// File with the body of a create request; `-` reads standard input
     #[arg(long, value_name = "FILE")]
     body: Option<PathBuf>,
-    /// Only a device: a number with its `+`, an address, or a network access identifier
+    /// Explain only where a device is routed: a phone number with `+`, an IP address or a network
+    /// access identifier
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
 }
 
 const BODY_BYTES_MAX: u64 = 64 * 1024;
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
-    let body = arguments.about.body.as_deref().map(read).transpose()?;
+pub(super) fn run(arguments: &ExplainArgs) -> Result<ExitCode, String> {
+    let body = arguments.subject.body.as_deref().map(read_body).transpose()?;
     if arguments.running {
-        ask(arguments, body.as_deref())?;
+        explain_running(arguments, body.as_deref())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let about = match (body, &arguments.about.device) {
-        (Some(body), _) => About::Create(body),
+    let about = match (body, &arguments.subject.device) {
+        (Some(body), _) => ExplainSubject::Create(body),
         (None, name) => {
             let name = name.as_deref().unwrap_or_default();
-            About::device(name).map_err(|error| error.to_string())?
+            ExplainSubject::device(name).map_err(|error| error.to_string())?
         }
     };
     let caller = caller()?;
-    let rules = Rules::new(serve::load(&arguments.policies)?, &caller, None)?;
-    let Arguments { client, dialect, from, .. } = arguments;
+    let rules = PolicySnapshot::new(serve::load(&arguments.policies)?, &caller, None)?;
+    let ExplainArgs { client, dialect, source_address, .. } = arguments;
     let (client, dialect) = (client.as_str().into(), dialect.clone());
-    let question = Question { client, dialect, about, from: *from, reads_tables: true };
-    let told = rules.explain(&question, caller.clock.now()).map_err(|error| error.to_string())?;
-    tell(&told, arguments.json);
+    let question = ExplainRequest {
+        client,
+        dialect,
+        subject: about,
+        source_address: *source_address,
+        reads_tables: true,
+    };
+    let explanation =
+        rules.explain(&question, caller.clock.now()).map_err(|error| error.to_string())?;
+    print(&explanation, arguments.json);
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, String> {
+fn read_body(file: &Path) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
-    let told = |error: std::io::Error| format!("{}: {error}", file.display());
+    let describe = |error: std::io::Error| format!("{}: {error}", file.display());
     if file == Path::new("-") {
-        std::io::stdin().take(BODY_BYTES_MAX).read_to_end(&mut body).map_err(told)?;
+        std::io::stdin().take(BODY_BYTES_MAX).read_to_end(&mut body).map_err(describe)?;
     } else {
-        let opened = std::fs::File::open(file).map_err(told)?;
-        opened.take(BODY_BYTES_MAX).read_to_end(&mut body).map_err(told)?;
+        let opened = std::fs::File::open(file).map_err(describe)?;
+        opened.take(BODY_BYTES_MAX).read_to_end(&mut body).map_err(describe)?;
     }
     Ok(body)
 }
 
-fn tell(told: &Explanation, in_json: bool) {
+fn print(explanation: &Explanation, in_json: bool) {
     if in_json {
-        terminal::line(&format!("{:#}", told.to_json()));
+        terminal::print_line(&format!("{:#}", explanation.to_json()));
     } else {
-        told.lines().iter().for_each(|line| terminal::line(line));
+        explanation.lines().iter().for_each(|line| terminal::print_line(line));
     }
 }
 
-fn ask(arguments: &Arguments, body: Option<&[u8]>) -> Result<(), String> {
+fn explain_running(arguments: &ExplainArgs, body: Option<&[u8]>) -> Result<(), String> {
     let mut query = Serializer::new(String::new());
     query.append_pair("client", &arguments.client).append_pair("dialect", &arguments.dialect);
     if let Some(body) = body {
         query.append_pair("body", std::str::from_utf8(body).map_err(|error| error.to_string())?);
     }
-    if let Some(device) = &arguments.about.device {
+    if let Some(device) = &arguments.subject.device {
         query.append_pair("device", device);
     }
-    if let Some(from) = arguments.from {
-        query.append_pair("from", &from.to_string());
+    if let Some(address) = arguments.source_address {
+        query.append_pair("from", &address.to_string());
     }
     if !arguments.json {
         query.append_pair("lines", "");
     }
     let path = format!("/policies/explain?{}", query.finish());
-    let place = serve::load_place(&arguments.policies)?;
+    let target = serve::load_admin_target(&arguments.policies)?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
-    let told = runtime.block_on(async { Admin::at(place.admin)?.ask(Method::GET, &path).await })?;
-    let text = String::from_utf8_lossy(&told.body);
+    let answer = runtime
+        .block_on(async { AdminClient::new(target.admin)?.request(Method::GET, &path).await })?;
+    let text = String::from_utf8_lossy(&answer.body);
     match serde_json::from_str::<Value>(&text) {
-        Ok(told) if arguments.json => terminal::line(&format!("{told:#}")),
-        _ => terminal::line(text.trim_end()),
+        Ok(explanation) if arguments.json => terminal::print_line(&format!("{explanation:#}")),
+        _ => terminal::print_line(text.trim_end()),
     }
     Ok(())
 }

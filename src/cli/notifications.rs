@@ -1,4 +1,5 @@
-//! `notifications`: what clients have not heard yet. A running gateway is asked on its admin listener.
+//! `notifications`: lists, retries or drops undelivered notifications, through the admin listener of a
+//! running gateway.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -6,134 +7,136 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::Value;
 
-use super::{admin::Admin, serve, terminal};
-use crate::gateway::NEXT;
+use super::{admin::AdminClient, serve, terminal};
+use crate::gateway::NEXT_PAGE_HEADER;
 
 #[derive(clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct NotificationsArgs {
     #[command(subcommand)]
-    action: Action,
-    /// The folder of the gateway's policies
+    action: NotificationsAction,
+    /// Policy folder of the gateway
     #[arg(long, value_name = "DIR", default_value = "policies", global = true)]
     policies: PathBuf,
 }
 
 #[derive(Subcommand)]
-enum Action {
-    /// List notifications, a line each, oldest first
-    List(Filter),
-    /// Try at once to tell them
-    Retry(Named),
-    /// Give them up: their clients will not hear of them
-    Drop(Named),
+enum NotificationsAction {
+    /// List undelivered notifications, oldest first
+    List(NotificationFilter),
+    /// Retry the delivery now
+    Retry(NotificationSelector),
+    /// Drop notifications; they are never delivered
+    Drop(NotificationSelector),
 }
 
 #[derive(clap::Args)]
 #[group(multiple = false)]
-struct Filter {
-    /// Only those of this session, by the gateway's name for it
+struct NotificationFilter {
+    /// Only notifications of this session (session ID of the gateway)
     #[arg(long)]
     session: Option<String>,
-    /// Only those of this client
+    /// Only notifications of this client
     #[arg(long)]
     client: Option<String>,
 }
 
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
-struct Named {
-    /// Those of this session, by the gateway's name for it
+struct NotificationSelector {
+    /// Notifications of this session (session ID of the gateway)
     #[arg(long)]
     session: Option<String>,
-    /// Those of this client
+    /// Notifications of this client
     #[arg(long)]
     client: Option<String>,
-    /// All of them
+    /// All notifications
     #[arg(long)]
     all: bool,
 }
 
 const PAGE: usize = 500;
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+pub(super) fn run(arguments: &NotificationsArgs) -> Result<ExitCode, String> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
-    runtime.block_on(answer(arguments))?;
+    runtime.block_on(execute(arguments))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn answer(arguments: &Arguments) -> Result<(), String> {
-    let admin = Admin::at(serve::load_place(&arguments.policies)?.admin)?;
+async fn execute(arguments: &NotificationsArgs) -> Result<(), String> {
+    let admin = AdminClient::new(serve::load_admin_target(&arguments.policies)?.admin)?;
     match &arguments.action {
-        Action::List(Filter { session, client }) => {
-            list(&admin, &which(session.as_ref(), client.as_ref())).await
+        NotificationsAction::List(NotificationFilter { session, client }) => {
+            list(&admin, &filter(session.as_ref(), client.as_ref())).await
         }
-        Action::Retry(named) => {
-            let sessions = admin.ask(Method::POST, &named.path("retry")).await?;
-            told(&sessions.body, "sessions whose notifications are tried at once");
+        NotificationsAction::Retry(selector) => {
+            let sessions = admin.request(Method::POST, &selector.path("retry")).await?;
+            print_count(&sessions.body, "sessions are retried now");
             Ok(())
         }
-        Action::Drop(named) => {
-            let notices = admin.ask(Method::POST, &named.path("drop")).await?;
-            told(&notices.body, "notifications given up");
+        NotificationsAction::Drop(selector) => {
+            let notifications = admin.request(Method::POST, &selector.path("drop")).await?;
+            print_count(&notifications.body, "notifications dropped");
             Ok(())
         }
     }
 }
 
-async fn list(admin: &Admin, which: &str) -> Result<(), String> {
-    terminal::line(&columns(&COLUMNS.map(str::to_owned)));
+async fn list(admin: &AdminClient, filter: &str) -> Result<(), String> {
+    terminal::print_line(&columns(&COLUMNS.map(str::to_owned)));
     let mut after = String::new();
     loop {
-        let page =
-            admin.ask(Method::GET, &format!("/notifications?limit={PAGE}{after}{which}")).await?;
+        let page = admin
+            .request(Method::GET, &format!("/notifications?limit={PAGE}{after}{filter}"))
+            .await?;
         for line in page.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let told: Value = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-            terminal::line(&row(&told));
+            let notification: Value =
+                serde_json::from_slice(line).map_err(|error| error.to_string())?;
+            terminal::print_line(&row(&notification));
         }
-        match page.headers.get(NEXT).and_then(|next| next.to_str().ok()) {
+        match page.headers.get(NEXT_PAGE_HEADER).and_then(|next| next.to_str().ok()) {
             Some(next) => after = format!("&after={next}"),
             None => return Ok(()),
         }
     }
 }
 
-impl Named {
+impl NotificationSelector {
     fn path(&self, action: &str) -> String {
         let all = if self.all { "&all" } else { "" };
-        let which = which(self.session.as_ref(), self.client.as_ref());
-        format!("/notifications/{action}?{}", which.trim_start_matches('&').to_owned() + all)
+        let filter = filter(self.session.as_ref(), self.client.as_ref());
+        format!("/notifications/{action}?{}", filter.trim_start_matches('&').to_owned() + all)
     }
 }
 
-fn which(session: Option<&String>, client: Option<&String>) -> String {
+fn filter(session: Option<&String>, client: Option<&String>) -> String {
     let session = session.map(|session| format!("&session={session}"));
     session.or_else(|| client.map(|client| format!("&client={client}"))).unwrap_or_default()
 }
 
-fn told(count: &[u8], what: &str) {
-    terminal::line(&format!("{} {what}", String::from_utf8_lossy(count).trim()));
+fn print_count(count: &[u8], label: &str) {
+    terminal::print_line(&format!("{} {label}", String::from_utf8_lossy(count).trim()));
 }
 
 const COLUMNS: [&str; 7] =
-    ["session", "client", "status", "host", "waits since", "tried", "last failure"];
+    ["session", "client", "status", "host", "queued at", "attempts", "last error"];
 
 fn columns(texts: &[String; 7]) -> String {
-    let [session, client, status, host, since, tried, failure] = texts;
+    let [session, client, status, host, queued_at, attempts, error] = texts;
     let line = format!(
-        "{session:<36}  {client:<16}  {status:<11}  {host:<32}  {since:<24}  {tried:<5}  {failure}"
+        "{session:<36}  {client:<16}  {status:<11}  {host:<32}  {queued_at:<24}  {attempts:<8}  {error}"
     );
     line.trim_end().to_owned()
 }
 
-fn row(notice: &Value) -> String {
-    let text = |name: &str| notice[name].as_str().unwrap_or("-").to_owned();
+fn row(notification: &Value) -> String {
+    let text = |name: &str| notification[name].as_str().unwrap_or("-").to_owned();
     columns(&[
         text("sessionId"),
         text("client"),
         text("qosStatus"),
         text("host"),
         text("queuedAt"),
-        notice["attempts"].to_string(),
+        notification["attempts"].to_string(),
         text("failure"),
     ])
 }

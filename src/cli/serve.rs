@@ -1,4 +1,4 @@
-//! `serve`: the gateway behind its listeners, until a signal ends it.
+//! `serve`: runs the gateway until a signal stops it.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,88 +12,91 @@ use http::{Request, Response, header};
 
 use super::{caller, probe};
 use crate::{
-    gateway::{Gateway, Rules},
-    ledger::{Ledger, Opening},
-    notification::Courier,
+    gateway::{Gateway, PolicySnapshot, RequestHead},
+    ledger::{Ledger, OpenMode},
+    notification::Dispatcher,
     outbound::Caller,
-    policy::{self, Keeping, Place, Policy},
-    refusal::Unread,
-    server::{self, Addressed, Desk, Inside, Rejection, Serving, Site},
+    policy::{self, AdminTarget, Policy, StoreConfig},
+    refusal::TransportError,
+    server::{
+        self, AdminRequest, Application, Handler, HttpRejection, ServeOptions, UnreadRequest,
+    },
 };
 
-/// The gateway, as a site.
-struct Served(Arc<Gateway>);
+/// Connects the gateway to the client listeners and to the admin listener.
+struct GatewayServices(Arc<Gateway>);
 
-/// The gateway, as its operators see it.
-struct CalledBack(Arc<Gateway>);
+/// Connects the gateway to the callback listener.
+struct CallbackHandler(Arc<Gateway>);
 
 #[async_trait]
-impl Desk for CalledBack {
-    async fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
-        self.0.told(&request).await
+impl Handler for CallbackHandler {
+    async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        self.0.handle_callback(&request).await
     }
 
-    fn reject(&self, _: &Addressed<'_>, rejection: Rejection) -> Response<Bytes> {
-        self.0.untold(unread(rejection))
+    fn reject(&self, _: &UnreadRequest<'_>, rejection: HttpRejection) -> Response<Bytes> {
+        self.0.reject_callback(unread(rejection))
     }
 }
 
 #[async_trait]
-impl Desk for Served {
-    async fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
+impl Handler for GatewayServices {
+    async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
         self.0.handle(&request).await
     }
 
-    fn reject(&self, to: &Addressed<'_>, rejection: Rejection) -> Response<Bytes> {
-        self.0.reject(to.method, to.path, to.headers, unread(rejection))
+    fn reject(&self, request: &UnreadRequest<'_>, rejection: HttpRejection) -> Response<Bytes> {
+        let UnreadRequest { method, path, headers, source } = *request;
+        self.0.reject(&RequestHead { method, path, headers, source }, unread(rejection))
     }
 }
 
-fn unread(rejection: Rejection) -> Unread {
+fn unread(rejection: HttpRejection) -> TransportError {
     match rejection {
-        Rejection::Framing(reason) => Unread::Framing(reason),
-        Rejection::HeaderTooLarge => Unread::HeaderTooLarge,
-        Rejection::BodyTooLarge => Unread::BodyTooLarge,
-        Rejection::Busy => Unread::Busy,
-        Rejection::Late => Unread::Late,
-        Rejection::Broken => Unread::Broken,
+        HttpRejection::Framing(reason) => TransportError::Framing(reason),
+        HttpRejection::HeaderTooLarge => TransportError::HeaderTooLarge,
+        HttpRejection::BodyTooLarge => TransportError::BodyTooLarge,
+        HttpRejection::Overloaded => TransportError::Overloaded,
+        HttpRejection::ResponseTimeout => TransportError::ResponseTimeout,
+        HttpRejection::HandlerPanicked => TransportError::HandlerPanicked,
     }
 }
 
 #[async_trait]
-impl Site for Served {
+impl Application for GatewayServices {
     fn ready(&self) -> Result<Option<String>, String> {
         self.0.ready()
     }
 
-    async fn measure(&self) {
-        self.0.measure().await;
+    async fn update_gauges(&self) {
+        self.0.update_gauges().await;
     }
 
-    async fn look_inside(&self, request: &Inside<'_>) -> Option<Response<Vec<u8>>> {
-        let Inside { method, path, query, headers } = *request;
-        self.0.look_inside((method, path, query), headers.contains_key(header::ORIGIN)).await
+    async fn handle_admin(&self, request: &AdminRequest<'_>) -> Option<Response<Vec<u8>>> {
+        let AdminRequest { method, path, query, headers } = *request;
+        self.0.handle_admin((method, path, query), headers.contains_key(header::ORIGIN)).await
     }
 
     async fn warm_up(&self) {
         self.0.warm_up().await;
     }
 
-    async fn upkeep(&self) {
-        self.0.upkeep().await;
+    async fn run_maintenance(&self) {
+        self.0.run_maintenance().await;
     }
 
-    async fn reread(&self) {
-        // What is wrong has been told in the log.
-        _ = self.0.reread().await;
+    async fn reload(&self) {
+        // The gateway has logged the errors.
+        _ = self.0.reload().await;
     }
 
-    fn version(&self) -> Option<Arc<str>> {
-        Some(Arc::clone(self.0.standing().version.digits()))
+    fn policy_version(&self) -> Option<Arc<str>> {
+        Some(Arc::clone(self.0.policy_status().version.digits()))
     }
 
-    async fn settled(&self) {
-        self.0.settled().await;
+    async fn drain(&self) {
+        self.0.shut_down().await;
     }
 }
 
@@ -111,23 +114,23 @@ pub(super) fn run(
     serve(folder, policy, upgrade, upgrade_socket)
 }
 
-/// Reads a folder; what is wrong with it comes one fault a line.
+/// Loads a policy folder. The error text has one line for each diagnostic.
 pub(super) fn load(folder: &Path) -> Result<Policy, String> {
-    policy::load(folder).map_err(|faults| not_followed(&faults))
+    policy::load(folder).map_err(|errors| format_diagnostics(&errors))
 }
 
-/// Reads where a gateway is asked, and where it keeps its sessions.
-pub(super) fn load_place(folder: &Path) -> Result<Place, String> {
-    policy::load_place(folder).map_err(|faults| not_followed(&faults))
+/// Reads the admin address and the ledger settings from a policy folder.
+pub(super) fn load_admin_target(folder: &Path) -> Result<AdminTarget, String> {
+    policy::load_admin_target(folder).map_err(|errors| format_diagnostics(&errors))
 }
 
-/// What keeps a folder from being served, one fault a line.
-pub(super) fn not_followed(faults: &[policy::Fault]) -> String {
-    let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    format!("the policies cannot be followed\n{}", lines.join("\n"))
+/// Formats diagnostics of a policy folder, one a line.
+pub(super) fn format_diagnostics(errors: &[policy::Diagnostic]) -> String {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    format!("invalid policies\n{}", lines.join("\n"))
 }
 
-/// Serves what a policy says that was read from a folder.
+/// Runs the gateway with a loaded policy.
 pub(super) fn serve(
     folder: &Path,
     policy: Policy,
@@ -136,22 +139,22 @@ pub(super) fn serve(
 ) -> Result<ExitCode, String> {
     let caller = caller()?;
     let settings = policy.server.clone();
-    let ledger = open_ledger(&policy.keeping, upgrade, &caller)?;
+    let ledger = open_ledger(&policy.store, upgrade, &caller)?;
     let (metrics, clock) = (caller.metrics.clone(), caller.clock.clone());
-    let telling = policy.notifications.settings.clone();
-    let rules = Rules::new(policy, &caller, None)?;
-    let courier = Courier::new(
-        telling,
+    let notifications = policy.notifications.settings.clone();
+    let rules = PolicySnapshot::new(policy, &caller, None)?;
+    let courier = Dispatcher::new(
+        notifications,
         ledger.clone(),
         Arc::clone(&rules.dialects),
         clock.clone(),
         metrics.clone(),
     );
     let gateway = Arc::new(Gateway::new(folder.to_owned(), rules, ledger, caller, courier));
-    let called_back: Arc<dyn Desk> = Arc::new(CalledBack(Arc::clone(&gateway)));
-    let serving = Serving {
+    let callbacks: Arc<dyn Handler> = Arc::new(CallbackHandler(Arc::clone(&gateway)));
+    let serving = ServeOptions {
         listeners: settings.listeners,
-        callbacks: settings.callbacks.map(|callbacks| (callbacks.listener, called_back)),
+        callbacks: settings.callbacks.map(|settings| (settings.listener, callbacks)),
         admin: Some(settings.admin),
         trusted_proxies: settings.trusted_proxies,
         bounds: settings.bounds,
@@ -161,16 +164,16 @@ pub(super) fn serve(
         metrics,
         clock,
     };
-    server::serve(&serving, Arc::new(Served(gateway)))
+    server::serve(&serving, Arc::new(GatewayServices(gateway)))
 }
 
-fn open_ledger(keeping: &Keeping, upgrade: bool, caller: &Caller) -> Result<Ledger, String> {
+fn open_ledger(keeping: &StoreConfig, upgrade: bool, caller: &Caller) -> Result<Ledger, String> {
     let Caller { clock, metrics, .. } = caller.clone();
-    // The process before still has the directory, and lets go of it when it ends.
-    let opening = if upgrade { Opening::WhenFree } else { Opening::Now };
+    // The previous process holds the directory lock until it exits.
+    let opening = if upgrade { OpenMode::WaitForLock } else { OpenMode::FailIfLocked };
     match keeping {
-        Keeping::InMemory => Ok(Ledger::in_memory(clock)),
-        Keeping::On(settings) => {
+        StoreConfig::InMemory => Ok(Ledger::in_memory(clock)),
+        StoreConfig::OnDisk(settings) => {
             Ledger::open(settings, opening, clock, metrics).map_err(|error| error.to_string())
         }
     }

@@ -1,5 +1,5 @@
-//! `sessions`: what the ledger holds. A running gateway is asked on its admin listener; if there is
-//! none, its directory is read, and nothing in it is changed.
+//! `sessions`: lists, shows, exports and releases sessions. If the gateway is running, through its admin
+//! listener; if not, read-only from the ledger directory.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -7,128 +7,142 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::Value;
 
-use super::{admin::Admin, serve, terminal};
+use super::{admin::AdminClient, serve, terminal};
 use crate::{
-    gateway::{NEXT, Wanted, told_of},
-    ledger::{Peek, State},
-    policy::Keeping,
+    gateway::{NEXT_PAGE_HEADER, SessionQuery, session_to_json},
+    ledger::{OfflineReader, SessionState},
+    policy::StoreConfig,
     qod::SessionId,
 };
 
 #[derive(clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct SessionsArgs {
     #[command(subcommand)]
-    action: Action,
-    /// The folder of the gateway's policies
+    action: SessionsAction,
+    /// Policy folder of the gateway
     #[arg(long, value_name = "DIR", default_value = "policies", global = true)]
     policies: PathBuf,
-    /// Show phone numbers and addresses whole
+    /// Show phone numbers and addresses unmasked
     #[arg(long, global = true)]
     unmasked: bool,
 }
 
 #[derive(Subcommand)]
-enum Action {
-    /// List sessions, a line each
-    List(Filter),
-    /// Show all of one session
+enum SessionsAction {
+    /// List sessions
+    List(SessionFilter),
+    /// Show one session in full
     Show {
-        /// The gateway's name for it
+        /// Session ID of the gateway
         id: String,
     },
-    /// Release the flow of a session in doubt. Only if its operator is known not to have it: else the
-    /// flow may be sold twice
+    /// Release the flow of a session in doubt. Use it only if the operator does not have the session;
+    /// otherwise the flow may be booked twice
     Forget {
-        /// The gateway's name for it
+        /// Session ID of the gateway
         id: String,
     },
-    /// Write sessions as JSON lines
-    Export(Filter),
+    /// Print sessions as JSON lines
+    Export(SessionFilter),
 }
 
 #[derive(clap::Args, Clone)]
-struct Filter {
-    /// Only those in this state: pending, `in_doubt`, requested, available, terminated, releasing,
+struct SessionFilter {
+    /// Only sessions in this state: pending, `in_doubt`, requested, available, terminated, releasing,
     /// expired
     #[arg(long)]
     state: Option<String>,
-    /// Only those of this operator
+    /// Only sessions at this operator
     #[arg(long)]
     operator: Option<String>,
-    /// Only those of this client
+    /// Only sessions of this client
     #[arg(long)]
     client: Option<String>,
 }
 
-// Whom to ask.
-enum Source {
-    Running(Admin),
-    Stopped(Box<Peek>),
+// Where sessions are read from.
+enum SessionSource {
+    Running(AdminClient),
+    Stopped(Box<OfflineReader>),
 }
 
 const PAGE: usize = 500;
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+pub(super) fn run(arguments: &SessionsArgs) -> Result<ExitCode, String> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
-    runtime.block_on(answer(arguments))?;
+    runtime.block_on(execute(arguments))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn answer(arguments: &Arguments) -> Result<(), String> {
-    let source = Source::find(&arguments.policies).await?;
+async fn execute(arguments: &SessionsArgs) -> Result<(), String> {
+    let source = SessionSource::find(&arguments.policies).await?;
     let unmasked = arguments.unmasked;
     match &arguments.action {
-        Action::List(filter) => {
-            terminal::line(&columns(&COLUMNS.map(str::to_owned)));
-            source.each(&filter.wanted(unmasked)?, |session| terminal::line(&row(session))).await
-        }
-        Action::Export(filter) => {
+        SessionsAction::List(filter) => {
+            terminal::print_line(&columns(&COLUMNS.map(str::to_owned)));
             source
-                .each(&filter.wanted(unmasked)?, |session| terminal::line(&session.to_string()))
+                .for_each(&filter.to_query(unmasked)?, |session| {
+                    terminal::print_line(&row(session));
+                })
                 .await
         }
-        Action::Show { id } => shown(&source.one(id, unmasked).await?),
-        Action::Forget { id } => match &source {
-            Source::Running(admin) => {
-                shown(&admin.one(Method::POST, id, "/forget", unmasked).await?)
+        SessionsAction::Export(filter) => {
+            source
+                .for_each(&filter.to_query(unmasked)?, |session| {
+                    terminal::print_line(&session.to_string());
+                })
+                .await
+        }
+        SessionsAction::Show { id } => print_session(&source.get(id, unmasked).await?),
+        SessionsAction::Forget { id } => match &source {
+            SessionSource::Running(admin) => {
+                print_session(&admin.session(Method::POST, id, "/forget", unmasked).await?)
             }
-            Source::Stopped(_) => {
-                Err("the gateway does not run; start it to change anything".into())
+            SessionSource::Stopped(_) => {
+                Err("the gateway is not running; start it to release a session".into())
             }
         },
     }
 }
 
-impl Filter {
-    fn wanted(&self, unmasked: bool) -> Result<Wanted, String> {
+impl SessionFilter {
+    fn to_query(&self, unmasked: bool) -> Result<SessionQuery, String> {
         let state = match self.state.as_deref() {
-            Some(name) => {
-                Some(State::named(name).ok_or_else(|| format!("there is no state `{name}`"))?)
-            }
+            Some(name) => Some(
+                SessionState::from_name(name).ok_or_else(|| format!("unknown state `{name}`"))?,
+            ),
             None => None,
         };
         let (operator, client) = (self.operator.clone(), self.client.clone());
-        Ok(Wanted { state, operator, client, unmasked, limit: Some(PAGE), after: None })
+        Ok(SessionQuery { state, operator, client, unmasked, limit: Some(PAGE), after: None })
     }
 }
 
-impl Source {
+impl SessionSource {
     async fn find(policies: &std::path::Path) -> Result<Self, String> {
-        let place = serve::load_place(policies)?;
-        let admin = Admin::at(place.admin)?;
-        let Err(silence) = admin.ask(Method::GET, "/healthz").await else {
+        let target = serve::load_admin_target(policies)?;
+        let admin = AdminClient::new(target.admin)?;
+        let Err(error) = admin.request(Method::GET, "/healthz").await else {
             return Ok(Self::Running(admin));
         };
-        let Keeping::On(settings) = place.keeping else {
-            return Err(format!("no gateway runs, and it keeps no sessions on disk ({silence})"));
+        let StoreConfig::OnDisk(settings) = target.store else {
+            return Err(format!(
+                "the gateway is not running ({error}), and its ledger is in memory only"
+            ));
         };
-        match Peek::open(&settings) {
+        match OfflineReader::open(&settings) {
             Ok(peek) => Ok(Self::Stopped(Box::new(peek))),
-            Err(error) => Err(format!("no gateway answers ({silence}), and {error}")),
+            Err(open) => Err(format!(
+                "the gateway is not running ({error}), and its ledger cannot be read: {open}"
+            )),
         }
     }
 
-    async fn each(&self, wanted: &Wanted, mut tell: impl FnMut(&Value)) -> Result<(), String> {
+    async fn for_each(
+        &self,
+        wanted: &SessionQuery,
+        mut visit: impl FnMut(&Value),
+    ) -> Result<(), String> {
         let mut wanted = wanted.clone();
         loop {
             let (page, next) = match self {
@@ -136,11 +150,14 @@ impl Source {
                 Self::Stopped(peek) => {
                     let page = peek.page(wanted.after, PAGE).map_err(|error| error.to_string())?;
                     let next = page.last().filter(|_| page.len() == PAGE).map(|r| r.session.id);
-                    let told = page.iter().filter(|record| wanted.wants(record));
-                    (told.map(|record| told_of(record, wanted.unmasked)).collect(), next)
+                    let matching = page.iter().filter(|record| wanted.matches(record));
+                    (
+                        matching.map(|record| session_to_json(record, wanted.unmasked)).collect(),
+                        next,
+                    )
                 }
             };
-            page.iter().for_each(&mut tell);
+            page.iter().for_each(&mut visit);
             match next {
                 Some(next) => wanted.after = Some(next),
                 None => return Ok(()),
@@ -148,21 +165,21 @@ impl Source {
         }
     }
 
-    async fn one(&self, id: &str, unmasked: bool) -> Result<Value, String> {
+    async fn get(&self, id: &str, unmasked: bool) -> Result<Value, String> {
         match self {
-            Self::Running(admin) => admin.one(Method::GET, id, "", unmasked).await,
+            Self::Running(admin) => admin.session(Method::GET, id, "", unmasked).await,
             Self::Stopped(peek) => {
                 let id: SessionId = id.parse().map_err(|error| format!("`{id}`: {error}"))?;
                 let record = peek.find(&id).map_err(|error| error.to_string())?;
-                let record = record.ok_or_else(|| "no such session".to_owned())?;
-                Ok(told_of(&record, unmasked))
+                let record = record.ok_or_else(|| "session not found".to_owned())?;
+                Ok(session_to_json(&record, unmasked))
             }
         }
     }
 }
 
-impl Admin {
-    async fn page(&self, wanted: &Wanted) -> Result<(Vec<Value>, Option<SessionId>), String> {
+impl AdminClient {
+    async fn page(&self, wanted: &SessionQuery) -> Result<(Vec<Value>, Option<SessionId>), String> {
         let parts = [
             wanted.limit.map(|limit| format!("limit={limit}")),
             wanted.after.map(|after| format!("after={after}")),
@@ -172,16 +189,23 @@ impl Admin {
             wanted.unmasked.then(|| "unmasked".to_owned()),
         ];
         let query = parts.into_iter().flatten().collect::<Vec<_>>().join("&");
-        let answer = self.ask(Method::GET, &format!("/sessions?{query}")).await?;
-        let next = answer.headers.get(NEXT).and_then(|next| next.to_str().ok()?.parse().ok());
+        let answer = self.request(Method::GET, &format!("/sessions?{query}")).await?;
+        let next =
+            answer.headers.get(NEXT_PAGE_HEADER).and_then(|next| next.to_str().ok()?.parse().ok());
         let lines = answer.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let page = lines.map(serde_json::from_slice).collect::<Result<_, _>>();
         Ok((page.map_err(|error| error.to_string())?, next))
     }
 
-    async fn one(&self, method: Method, id: &str, what: &str, bare: bool) -> Result<Value, String> {
-        let query = if bare { "?unmasked" } else { "" };
-        let answer = self.ask(method, &format!("/sessions/{id}{what}{query}")).await?;
+    async fn session(
+        &self,
+        method: Method,
+        id: &str,
+        action: &str,
+        unmasked: bool,
+    ) -> Result<Value, String> {
+        let query = if unmasked { "?unmasked" } else { "" };
+        let answer = self.request(method, &format!("/sessions/{id}{action}{query}")).await?;
         serde_json::from_slice(&answer.body).map_err(|error| error.to_string())
     }
 }
@@ -211,8 +235,8 @@ fn row(session: &Value) -> String {
     ])
 }
 
-fn shown(session: &Value) -> Result<(), String> {
+fn print_session(session: &Value) -> Result<(), String> {
     let text = serde_json::to_string_pretty(session).map_err(|error| error.to_string())?;
-    terminal::line(&text);
+    terminal::print_line(&text);
     Ok(())
 }

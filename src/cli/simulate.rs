@@ -1,4 +1,4 @@
-//! `simulate-operator`: an operator for trying things out, behind a listener of its own.
+//! `simulate-operator`: runs a simulated operator on a listener of its own.
 
 use std::{
     net::SocketAddr,
@@ -15,90 +15,92 @@ use http::{Request, Response};
 use super::{caller, probe};
 use crate::{
     dialect::{Descriptors, Dialects},
-    gateway::unread,
+    gateway::describe_schema_errors,
     identity::pop::ProofKey,
-    kept::secret_of,
-    policy::{Bounds, Drain, Listener},
+    policy::{DrainSettings, Listener, ServerBounds},
     qod::Secret,
-    server::{self, Addressed, Desk, Inside, Rejection, Serving, Site},
-    simulator::{Granting, Settings, Simulator, Telling},
+    reloadable::read_secret,
+    server::{
+        self, AdminRequest, Application, Handler, HttpRejection, ServeOptions, UnreadRequest,
+    },
+    simulator::{EventSettings, Settings, Simulator, TokenEndpointSettings},
 };
 
 #[derive(clap::Args)]
-pub(super) struct Arguments {
-    /// What it speaks, by its name in the policies
+pub(super) struct SimulateArgs {
+    /// Dialect of its API, as named in the policies
     #[arg(long, value_name = "NAME")]
     dialect: String,
-    /// Where it listens
+    /// Address and port to listen on
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
-    /// Where its API begins; as the dialect's release has it, if not given
+    /// Base path of its API [default: the base path of the dialect's release]
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
-    /// Follow the deterministic rules of Telefónica's sandbox: an identifier that ends in 9
-    /// conflicts
+    /// Apply the rules of Telefónica's sandbox: a device identifier that ends in 9 gets a conflict
     #[arg(long)]
     sandbox_rules: bool,
-    /// Grant whatever is asked, even the same flow twice: an operator that leaves conflicts to others
+    /// Accept conflicting sessions for the same flow
     #[arg(long)]
     grant_all: bool,
-    /// How long it thinks before it answers, in milliseconds
+    /// Delay of each response, in milliseconds
     #[arg(long, value_name = "N", default_value_t = 0)]
     latency_ms: u64,
-    /// How long a session is only requested before it is available, in milliseconds; 0.8 has no
-    /// word for that
+    /// Time from REQUESTED to AVAILABLE, in milliseconds; no effect in dialects without a session
+    /// status, such as 0.8
     #[arg(long, value_name = "N", default_value_t = 0)]
-    requested_ms: u64,
+    activation_delay_ms: u64,
     #[command(flatten)]
-    telling: TellingArguments,
-    /// A file with the bearer token that it asks for; any token does, if not given
+    events: EventArgs,
+    /// File with the required bearer token [default: any token is accepted]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     #[command(flatten)]
-    granting: GrantingArguments,
-    /// A file with the RSA public key, in PEM, that proofs of possession must be signed with
-    /// (DevEdge); any proof does, if not given
+    token_endpoint: TokenEndpointArgs,
+    /// File with the RSA public key (PEM) that verifies proofs of possession (DevEdge) [default: any
+    /// proof is accepted]
     #[arg(long, value_name = "FILE")]
     proof_key_file: Option<PathBuf>,
-    /// The folder of API documents
+    /// Folder of the OpenAPI documents
     #[arg(long, value_name = "DIR", default_value = "schemas")]
     schemas: PathBuf,
 }
 
-/// How it tells what happens to sessions, at the sinks that creates name.
 #[derive(clap::Args)]
-struct TellingArguments {
-    /// Tell nothing: an operator without notifications
-    #[arg(long, conflicts_with_all = ["event_delay_ms", "event_twice", "event_first"])]
-    silent: bool,
-    /// How long it waits before each event, in milliseconds
+struct EventArgs {
+    /// Send no events
+    #[arg(
+        long,
+        conflicts_with_all = ["event_delay_ms", "duplicate_events", "event_before_response"]
+    )]
+    no_events: bool,
+    /// Delay of each event, in milliseconds
     #[arg(long, value_name = "N", default_value_t = 0)]
     event_delay_ms: u64,
-    /// Tell each event twice
+    /// Send each event twice
     #[arg(long)]
-    event_twice: bool,
-    /// Tell that a session is available before its create is answered, and wait up to 2 s until
-    /// that is heard
+    duplicate_events: bool,
+    /// Send the AVAILABLE event before the response to the create request; wait up to 2 s for its
+    /// delivery
     #[arg(long)]
-    event_first: bool,
+    event_before_response: bool,
 }
 
-/// What it grants tokens for, at `/token`.
 #[derive(clap::Args)]
-struct GrantingArguments {
-    /// Grant tokens to this client by its secret, and take no others
+struct TokenEndpointArgs {
+    /// Issue access tokens to this client at `/token`, and accept only these tokens
     #[arg(long, value_name = "ID", requires = "oauth2_secret_file", conflicts_with = "token_file")]
     oauth2_client: Option<String>,
-    /// A file with that client's secret
+    /// File with the secret of the OAuth2 client
     #[arg(long, value_name = "FILE", requires = "oauth2_client")]
     oauth2_secret_file: Option<PathBuf>,
-    /// How long a token is good for, in seconds
+    /// Lifetime of an access token, in seconds
     #[arg(long, value_name = "N", default_value_t = 3600, requires = "oauth2_client")]
     token_lifetime_s: u32,
 }
 
-/// Wide enough for any load that is made on one machine.
-const BOUNDS: Bounds = Bounds {
+/// Limits above any load that one machine generates.
+const BOUNDS: ServerBounds = ServerBounds {
     body_bytes_max: 64 * 1024,
     header_bytes_max: 32 * 1024,
     connections_max: 20_000,
@@ -106,115 +108,120 @@ const BOUNDS: Bounds = Bounds {
     requests_in_flight_max: 20_000,
     header_deadline: Duration::from_secs(10),
     body_deadline: Duration::from_secs(10),
-    idle: Duration::from_mins(1),
+    idle_timeout: Duration::from_mins(1),
     exchange_deadline: Duration::from_mins(1),
 };
 
-/// A simulated operator, as a site.
-struct Simulated(Arc<Simulator>);
+/// Connects the simulated operator to its listener.
+struct SimulatedServices(Arc<Simulator>);
 
 #[async_trait]
-impl Desk for Simulated {
-    async fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
-        self.0.answer(&request).await
+impl Handler for SimulatedServices {
+    async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        self.0.handle(&request).await
     }
 
-    fn reject(&self, _: &Addressed<'_>, _: Rejection) -> Response<Bytes> {
-        self.0.refuse_unread()
+    fn reject(&self, _: &UnreadRequest<'_>, _: HttpRejection) -> Response<Bytes> {
+        self.0.reject_unread()
     }
 }
 
 #[async_trait]
-impl Site for Simulated {
+impl Application for SimulatedServices {
     fn ready(&self) -> Result<Option<String>, String> {
         Ok(None)
     }
 
-    async fn measure(&self) {}
+    async fn update_gauges(&self) {}
 
-    async fn look_inside(&self, _: &Inside<'_>) -> Option<Response<Vec<u8>>> {
+    async fn handle_admin(&self, _: &AdminRequest<'_>) -> Option<Response<Vec<u8>>> {
         None
     }
 
     async fn warm_up(&self) {
         let simulator = Arc::clone(&self.0);
-        tokio::spawn(async move { simulator.keep_time().await });
+        tokio::spawn(async move { simulator.run_timers().await });
     }
 
-    async fn upkeep(&self) {}
+    async fn run_maintenance(&self) {}
 
-    async fn settled(&self) {}
+    async fn drain(&self) {}
 }
 
-impl TellingArguments {
-    fn settings(&self) -> Option<Telling> {
-        (!self.silent).then(|| Telling {
+impl EventArgs {
+    fn settings(&self) -> Option<EventSettings> {
+        (!self.no_events).then(|| EventSettings {
             delay: Duration::from_millis(self.event_delay_ms),
-            twice: self.event_twice,
-            first: self.event_first,
+            duplicate: self.duplicate_events,
+            before_response: self.event_before_response,
         })
     }
 }
 
-impl GrantingArguments {
-    fn settings(&self) -> Result<Option<Granting>, String> {
+impl TokenEndpointArgs {
+    fn settings(&self) -> Result<Option<TokenEndpointSettings>, String> {
         let (Some(client_id), Some(file)) = (&self.oauth2_client, &self.oauth2_secret_file) else {
             return Ok(None);
         };
-        let secret = line_of(file)?;
-        Ok(Some(Granting { client_id: client_id.clone(), secret, lasts_s: self.token_lifetime_s }))
+        let secret = read_line(file)?;
+        Ok(Some(TokenEndpointSettings {
+            client_id: client_id.clone(),
+            secret,
+            lifetime_s: self.token_lifetime_s,
+        }))
     }
 }
 
-fn line_of(file: &Path) -> Result<Secret, String> {
-    let line = secret_of(file).and_then(|text| text.line());
-    line.map_err(|fault| format!("{}: {fault}", file.display()))
+fn read_line(file: &Path) -> Result<Secret, String> {
+    let line = read_secret(file).and_then(|text| text.single_line());
+    line.map_err(|error| format!("{}: {error}", file.display()))
 }
 
-pub(super) fn run(arguments: Arguments) -> Result<ExitCode, String> {
+pub(super) fn run(arguments: SimulateArgs) -> Result<ExitCode, String> {
     probe(arguments.listen)?;
-    let known = Descriptors::released();
-    let dialects = Dialects::load_only(&arguments.schemas, &known, &arguments.dialect);
-    let dialects = dialects.map_err(|faults| unread(&arguments.schemas, &faults))?;
-    let dialect = dialects.named(&arguments.dialect).ok_or_else(|| {
-        let names = known.names().join(", ");
-        format!("no dialect is called `{}`; there are {names}", arguments.dialect)
+    let descriptors = Descriptors::released();
+    let dialects = Dialects::load_only(&arguments.schemas, &descriptors, &arguments.dialect);
+    let dialects =
+        dialects.map_err(|errors| describe_schema_errors(&arguments.schemas, &errors))?;
+    let dialect = dialects.get(&arguments.dialect).ok_or_else(|| {
+        let names = descriptors.names().join(", ");
+        format!("unknown dialect `{}`: expected one of {names}", arguments.dialect)
     })?;
     let proof_key = arguments.proof_key_file.as_deref().map(|file| {
         let pem = std::fs::read(file).map_err(|error| error.to_string());
-        let key = pem.and_then(|pem| ProofKey::read(&pem).map_err(str::to_owned));
-        key.map_err(|fault| format!("{}: {fault}", file.display()))
+        let key = pem.and_then(|pem| ProofKey::from_pem(&pem).map_err(str::to_owned));
+        key.map_err(|error| format!("{}: {error}", file.display()))
     });
     let settings = Settings {
         dialect: Arc::clone(dialect),
         path: arguments.path.unwrap_or_else(|| dialect.descriptor().default_path.to_owned()),
-        token: arguments.token_file.as_deref().map(line_of).transpose()?,
-        granting: arguments.granting.settings()?,
+        token: arguments.token_file.as_deref().map(read_line).transpose()?,
+        token_endpoint: arguments.token_endpoint.settings()?,
         proof_key: proof_key.transpose()?,
         sandbox_rules: arguments.sandbox_rules,
         grant_all: arguments.grant_all,
         latency: Duration::from_millis(arguments.latency_ms),
-        requested_for: Duration::from_millis(arguments.requested_ms),
-        telling: arguments.telling.settings(),
+        activation_delay: Duration::from_millis(arguments.activation_delay_ms),
+        events: arguments.events.settings(),
     };
     serve(arguments.listen, settings)
 }
 
-/// Serves a simulated operator until a signal ends it.
+/// Runs a simulated operator until a signal stops it.
 pub(super) fn serve(listen: SocketAddr, settings: Settings) -> Result<ExitCode, String> {
     let caller = caller()?;
     let simulator = Simulator::new(settings, caller.outbound, caller.clock.clone());
-    let serving = Serving {
+    let serving = ServeOptions {
         listeners: vec![Listener { address: listen, tls: None }],
         callbacks: None,
         admin: None,
         trusted_proxies: Vec::new(),
         bounds: BOUNDS,
-        drain: Drain { lame_duck: Duration::ZERO, grace: Duration::from_secs(5) },
+        drain: DrainSettings { lame_duck: Duration::ZERO, grace: Duration::from_secs(5) },
         upgrade: false,
         upgrade_socket: PathBuf::new(),
         metrics: caller.metrics,
         clock: caller.clock,
     };
-    server::serve(&serving, Arc::new(Simulated(Arc::new(simulator))))
+    server::serve(&serving, Arc::new(SimulatedServices(Arc::new(simulator))))
 }

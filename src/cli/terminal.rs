@@ -1,45 +1,45 @@
-//! What is written to a terminal, and to a pipe without colours.
+//! Output to standard output and standard error; colours only on a terminal.
 
 use std::{
     io::{IsTerminal, Write},
     process::ExitCode,
 };
 
-/// Says on standard error why there is nothing more to do.
+/// Writes an error to standard error and returns the failure exit code.
 pub(super) fn fail(message: &str) -> ExitCode {
-    // If nobody can be told, the exit code still tells.
+    // A write error is ignored: the exit code still reports the failure.
     let _ = writeln!(std::io::stderr(), "qod-gateway: {message}");
     ExitCode::FAILURE
 }
 
 /// Writes a line to standard output.
-pub(super) fn line(text: &str) {
-    // A reader that has gone away has seen enough.
+pub(super) fn print_line(text: &str) {
+    // A write error is ignored: the reader has closed the pipe.
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// How things stand out, where they can.
+/// Text styles.
 #[derive(Clone, Copy)]
 pub(super) enum Style {
     /// A heading.
     Heading,
-    /// It went as told.
-    Good,
-    /// It did not.
-    Bad,
-    /// Less important.
+    /// A check that passed.
+    Success,
+    /// A check that failed.
+    Failure,
+    /// Details.
     Faint,
 }
 
-/// A text in a style; plain when it is not a terminal that reads it.
+/// Returns the text with the style's escape codes; unchanged if standard output is not a terminal.
 pub(super) fn styled(style: Style, text: &str) -> String {
     if !std::io::stdout().is_terminal() {
         return text.to_owned();
     }
     let code = match style {
         Style::Heading => "1",
-        Style::Good => "32",
-        Style::Bad => "31;1",
+        Style::Success => "32",
+        Style::Failure => "31;1",
         Style::Faint => "2",
     };
     format!("\u{1b}[{code}m{text}\u{1b}[0m")

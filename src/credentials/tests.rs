@@ -1,14 +1,14 @@
 mod fetching;
 mod keys;
 mod proofs;
-mod spoken;
+mod token_endpoint;
 
 use std::path::PathBuf;
 
 use super::*;
 use crate::{clock::Clock, metrics::Metrics, outbound::Outbound, qod::Moment};
 
-/// A file that is gone when the test is over.
+/// A file that is removed when the test ends.
 struct TempFile(PathBuf);
 
 impl TempFile {
@@ -38,50 +38,55 @@ fn caller() -> Caller {
 }
 
 #[tokio::test]
-async fn a_changed_file_is_read_anew_after_a_while_and_a_spoilt_one_is_not() {
+async fn changed_file_is_reloaded_and_invalid_file_is_ignored() {
     let (file, Caller { clock, .. }) = (TempFile::new("one\n"), caller());
-    let kept = Kept::of_file(file.0.clone(), bearer).unwrap();
-    let shown = async || kept.current(&clock, LOOK_EVERY).await.to_str().unwrap().to_owned();
-    assert_eq!(shown().await, "Bearer one");
+    let reloadable = Reloadable::from_file(file.0.clone(), bearer).unwrap();
+    let current =
+        async || reloadable.current(&clock, FILE_CHECK_INTERVAL).await.to_str().unwrap().to_owned();
+    assert_eq!(current().await, "Bearer one");
     file.write("two\n");
-    assert_eq!(shown().await, "Bearer one", "it was just looked at");
-    clock.advance(LOOK_EVERY);
-    assert_eq!(shown().await, "Bearer two");
+    assert_eq!(current().await, "Bearer one", "it was checked just before");
+    clock.advance(FILE_CHECK_INTERVAL);
+    assert_eq!(current().await, "Bearer two");
     file.write("two\nlines\n");
-    clock.advance(LOOK_EVERY);
-    assert_eq!(shown().await, "Bearer two");
+    clock.advance(FILE_CHECK_INTERVAL);
+    assert_eq!(current().await, "Bearer two");
     std::fs::remove_file(&file.0).unwrap();
-    clock.advance(LOOK_EVERY);
-    assert_eq!(shown().await, "Bearer two");
+    clock.advance(FILE_CHECK_INTERVAL);
+    assert_eq!(current().await, "Bearer two");
     file.write("three\n");
-    clock.advance(LOOK_EVERY);
-    assert_eq!(shown().await, "Bearer three");
+    clock.advance(FILE_CHECK_INTERVAL);
+    assert_eq!(current().await, "Bearer three");
 }
 
 #[test]
-fn nothing_of_a_secret_is_in_what_is_wrong_with_it() {
+fn error_messages_and_debug_output_contain_no_secret() {
     let file = TempFile::new("hush hush\n");
-    let fault = Kept::of_file(file.0.clone(), bearer).unwrap_err();
-    assert!(!fault.contains("hush"), "{fault}");
-    let fault = Kept::of_file(file.0.clone(), SigningKey::read).unwrap_err();
-    assert!(fault.starts_with("expected one private key in PEM") && !fault.contains("hush"));
+    let error = Reloadable::from_file(file.0.clone(), bearer).unwrap_err();
+    assert!(!error.contains("hush"), "{error}");
+    let error = Reloadable::from_file(file.0.clone(), SigningKey::from_pem).unwrap_err();
+    assert!(
+        error.starts_with("expected one unencrypted private key in PEM") && !error.contains("hush")
+    );
     let settings = Settings {
-        authorization: Authorization::Fixed(Kept::fixed(bearer(&Secret::new("hush")).unwrap())),
+        authorization: Authorization::Fixed(Reloadable::fixed(
+            bearer(&Secret::new("hush")).unwrap(),
+        )),
         ..Settings::default()
     };
     assert!(!format!("{settings:?}").contains("hush"));
 }
 
 #[test]
-fn only_an_rsa_or_p256_key_signs() {
+fn only_rsa_and_p256_signing_keys_are_accepted() {
     for pem in [&keys::RSA.private, &keys::RSA.pkcs1(), &keys::P256.private] {
-        assert!(SigningKey::read(&Secret::new(&**pem)).is_ok());
+        assert!(SigningKey::from_pem(&Secret::new(&**pem)).is_ok());
     }
-    assert!(SigningKey::read_rsa(&Secret::new(&*keys::RSA.private)).is_ok());
-    assert!(SigningKey::read_rsa(&Secret::new(&*keys::P256.private)).is_err());
+    assert!(SigningKey::rsa_from_pem(&Secret::new(&*keys::RSA.private)).is_ok());
+    assert!(SigningKey::rsa_from_pem(&Secret::new(&*keys::P256.private)).is_err());
     for pem in
         [&*keys::RSA.public, "", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]
     {
-        assert!(SigningKey::read(&Secret::new(pem)).is_err());
+        assert!(SigningKey::from_pem(&Secret::new(pem)).is_err());
     }
 }

@@ -1,5 +1,5 @@
-//! A peer's access token: fetched once for all calls, anew a little before it is over or when
-//! the peer takes it no longer, and not at all for a while if its token endpoint fails.
+//! Fetches and caches a peer's access token. All calls share one token. The token is replaced
+//! shortly before it expires or when the peer rejects it. A failed fetch is followed by a backoff.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -11,214 +11,246 @@ use http::{HeaderName, HeaderValue, Method, header};
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
-    Kept, NoToken, Peer, SigningKey,
-    oauth2::{self, Granted, OAuth2},
-    proof::{Signed, proof_of},
+    PeerId, Reloadable, SigningKey, TokenUnavailable,
+    oauth2::{self, OAuth2Client, TokenResponse},
+    proof_of_possession::{SignedParts, sign_proof},
 };
 use crate::{
     clock::{Clock, Tick},
-    outbound::{Call, Caller, Sent},
+    outbound::{CallResult, Caller, OutboundCall},
 };
 
-/// The tokens of one peer, one at a time.
-pub(super) struct Tokens {
-    peer: Peer,
-    oauth2: OAuth2,
-    proof: Option<(HeaderName, Arc<Kept<SigningKey>>)>,
-    // How long one fetch may take.
-    within: Duration,
-    held: ArcSwapOption<Token>,
-    // Held while fetching, so that there is one fetch at a time.
-    turn: tokio::sync::Mutex<()>,
-    failed: Mutex<Option<(Tick, NoToken)>>,
-    rejected: Mutex<Option<Tick>>,
+/// Supplies the access token of one peer.
+pub(super) struct TokenSource {
+    peer: PeerId,
+    oauth2: OAuth2Client,
+    proof: Option<(HeaderName, Arc<Reloadable<SigningKey>>)>,
+    // Timeout of one fetch.
+    fetch_timeout: Duration,
+    current: ArcSwapOption<AccessToken>,
+    // Locked during a fetch, so that only one fetch runs at a time.
+    fetch_lock: tokio::sync::Mutex<()>,
+    last_failure: Mutex<Option<(Tick, TokenUnavailable)>>,
+    last_rejection: Mutex<Option<Tick>>,
 }
 
-/// A token that was granted.
-pub(super) struct Token {
+/// A granted access token.
+pub(super) struct AccessToken {
     pub(super) authorization: HeaderValue,
-    due: Tick,
-    over: Tick,
+    refresh_at: Tick,
+    expires_at: Tick,
 }
 
-/// After a failure nobody asks for so long, nor is a token that the peer does not take replaced
-/// more often: whatever is wrong there, our asking shall not make it worse.
-pub(super) const PAUSE: Duration = Duration::from_secs(5);
-const MARGIN_MAX: Duration = Duration::from_secs(30);
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Backoff after a failed fetch, and the minimum interval between replacements of rejected tokens.
+/// It limits the load on a failing peer.
+pub(super) const FETCH_BACKOFF: Duration = Duration::from_secs(5);
+const REFRESH_MARGIN_MAX: Duration = Duration::from_secs(30);
+const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 
-impl Tokens {
+impl TokenSource {
     pub(super) fn new(
-        peer: Peer,
-        oauth2: OAuth2,
-        proof: Option<(HeaderName, Arc<Kept<SigningKey>>)>,
-        within: Duration,
+        peer: PeerId,
+        oauth2: OAuth2Client,
+        proof: Option<(HeaderName, Arc<Reloadable<SigningKey>>)>,
+        fetch_timeout: Duration,
     ) -> Self {
         Self {
             peer,
             oauth2,
             proof,
-            within,
-            held: ArcSwapOption::empty(),
-            turn: tokio::sync::Mutex::new(()),
-            failed: Mutex::new(None),
-            rejected: Mutex::new(None),
+            fetch_timeout,
+            current: ArcSwapOption::empty(),
+            fetch_lock: tokio::sync::Mutex::new(()),
+            last_failure: Mutex::new(None),
+            last_rejection: Mutex::new(None),
         }
     }
 
-    /// A token that is good now. Who comes while it is due gets the old one, and another is fetched
-    /// behind his back; who comes when there is none waits, for no longer than so long.
+    /// Returns a valid token. If the token is due for refresh, it is returned and a fetch starts in
+    /// the background. If there is none, the call waits for a fetch, at most `within`.
     pub(super) async fn token(
         self: &Arc<Self>,
         caller: &Caller,
         within: Duration,
-    ) -> Result<Arc<Token>, NoToken> {
+    ) -> Result<Arc<AccessToken>, TokenUnavailable> {
         let now = caller.clock.tick();
-        let held = self.held.load_full().filter(|token| now < token.over);
-        if let Some(token) = held.as_ref().filter(|token| now < token.due) {
+        let current = self.current.load_full().filter(|token| now < token.expires_at);
+        if let Some(token) = current.as_ref().filter(|token| now < token.refresh_at) {
             return Ok(Arc::clone(token));
         }
-        if let Some(no) = self.failed_lately(&caller.clock) {
-            return held.ok_or(no);
+        if let Some(error) = self.recent_failure(&caller.clock) {
+            return current.ok_or(error);
         }
-        match held {
+        match current {
             Some(token) => {
-                // Somebody may be fetching another already.
-                if self.turn.try_lock().is_ok() {
-                    drop(self.fetch_detached(caller));
+                // Skip if a fetch is already running.
+                if self.fetch_lock.try_lock().is_ok() {
+                    drop(self.spawn_fetch(caller));
                 }
                 Ok(token)
             }
-            None => match timeout(within, self.fetch_detached(caller)).await {
+            None => match timeout(within, self.spawn_fetch(caller)).await {
                 Ok(Ok(fetched)) => fetched,
-                Ok(Err(_)) | Err(_) => Err(NoToken::Late),
+                Ok(Err(_)) | Err(_) => Err(TokenUnavailable::Timeout),
             },
         }
     }
 
-    /// The peer does not take a token. Is it worth trying once more, with another?
-    pub(super) fn reject(&self, token: &Arc<Token>, clock: &Clock) -> bool {
-        let mut rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = self.held.load();
-        if held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, token)) {
-            // Another is there or on its way already.
+    /// Invalidates a token that the peer rejected. Returns whether to retry with another token.
+    pub(super) fn invalidate(&self, token: &Arc<AccessToken>, clock: &Clock) -> bool {
+        let mut rejected = self.last_rejection.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current.load();
+        if current.as_ref().is_none_or(|current| !Arc::ptr_eq(current, token)) {
+            // It has already been replaced or invalidated.
             return true;
         }
-        if rejected.is_some_and(|at| clock.elapsed(at) < PAUSE) {
+        if rejected.is_some_and(|at| clock.elapsed(at) < FETCH_BACKOFF) {
             return false;
         }
         *rejected = Some(clock.tick());
-        self.held.store(None);
+        self.current.store(None);
         let (operator, finder) = (self.peer.operator(), self.peer.finder());
-        tracing::info!(operator, finder, "the token is taken no longer");
+        tracing::info!(
+            event = "access_token_rejected",
+            operator,
+            finder,
+            "access token rejected by peer; requesting a new one"
+        );
         true
     }
 
-    fn failed_lately(&self, clock: &Clock) -> Option<NoToken> {
-        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.filter(|(at, _)| clock.elapsed(*at) < PAUSE).map(|(_, no)| no)
+    fn recent_failure(&self, clock: &Clock) -> Option<TokenUnavailable> {
+        let last = *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        last.filter(|(at, _)| clock.elapsed(*at) < FETCH_BACKOFF).map(|(_, error)| error)
     }
 
-    /// On a task of its own: a caller who goes away must not break off what others wait for.
-    fn fetch_detached(
+    /// Fetches on a separate task, so that a cancelled call does not cancel the fetch that others
+    /// wait for.
+    fn spawn_fetch(
         self: &Arc<Self>,
         caller: &Caller,
-    ) -> JoinHandle<Result<Arc<Token>, NoToken>> {
+    ) -> JoinHandle<Result<Arc<AccessToken>, TokenUnavailable>> {
         let (tokens, caller) = (Arc::clone(self), caller.clone());
         tokio::spawn(async move { tokens.fetch(&caller).await })
     }
 
-    async fn fetch(&self, caller: &Caller) -> Result<Arc<Token>, NoToken> {
-        let _turn = self.turn.lock().await;
+    async fn fetch(&self, caller: &Caller) -> Result<Arc<AccessToken>, TokenUnavailable> {
+        let _guard = self.fetch_lock.lock().await;
         let started = caller.clock.tick();
-        if let Some(token) = self.held.load_full().filter(|token| started < token.due) {
+        if let Some(token) = self.current.load_full().filter(|token| started < token.refresh_at) {
             return Ok(token);
         }
-        if let Some(no) = self.failed_lately(&caller.clock) {
-            return Err(no);
+        if let Some(error) = self.recent_failure(&caller.clock) {
+            return Err(error);
         }
-        let outcome = self.ask(caller, started).await.map(|Granted { authorization, lasts }| {
-            // Counted from before it was asked for, so that it is over here before it is there.
-            let (due, over) = (started + fresh_for(lasts), started + lasts);
-            let token = Arc::new(Token { authorization, due, over });
-            self.held.store(Some(Arc::clone(&token)));
-            token
-        });
-        self.note(caller, outcome)
+        let outcome = self.request_token(caller, started).await.map(
+            |TokenResponse { authorization, lifetime }| {
+                // Counted from before the request, so that it expires here before it does at the peer.
+                let (refresh_at, expires_at) =
+                    (started + refresh_after(lifetime), started + lifetime);
+                let token = Arc::new(AccessToken { authorization, refresh_at, expires_at });
+                self.current.store(Some(Arc::clone(&token)));
+                token
+            },
+        );
+        self.record_result(caller, outcome)
     }
 
-    async fn ask(&self, caller: &Caller, started: Tick) -> Result<Granted, (NoToken, String)> {
+    async fn request_token(
+        &self,
+        caller: &Caller,
+        started: Tick,
+    ) -> Result<TokenResponse, (TokenUnavailable, String)> {
         let mut lost = String::new();
-        // A pooled connection may just have been closed, and a token may be asked for twice.
+        // Retry once, because a pooled connection may just have been closed. Requesting a token
+        // twice is harmless.
         for _ in 0..2 {
-            let left = self.within.saturating_sub(caller.clock.elapsed(started));
-            match self.send(caller, left).await? {
-                Sent::Answered(answer) => return oauth2::read(&answer),
-                Sent::NotSent(reason) | Sent::NoRoom(reason) => {
-                    return Err((NoToken::Failed, reason));
+            let remaining = self.fetch_timeout.saturating_sub(caller.clock.elapsed(started));
+            match self.send_request(caller, remaining).await? {
+                CallResult::Answered(answer) => return oauth2::parse_response(&answer),
+                CallResult::NotSent(reason) | CallResult::PoolExhausted(reason) => {
+                    return Err((TokenUnavailable::Failed, reason));
                 }
-                Sent::Unknown(reason) => lost = reason,
+                CallResult::Unknown(reason) => lost = reason,
             }
         }
-        Err((NoToken::Failed, lost))
+        Err((TokenUnavailable::Failed, lost))
     }
 
-    async fn send(&self, caller: &Caller, within: Duration) -> Result<Sent, (NoToken, String)> {
-        let unsigned = || (NoToken::Failed, "a JWT of ours cannot be signed".to_owned());
+    async fn send_request(
+        &self,
+        caller: &Caller,
+        within: Duration,
+    ) -> Result<CallResult, (TokenUnavailable, String)> {
+        let unsigned = || (TokenUnavailable::Failed, "failed to sign a JWT".to_owned());
         let (endpoint, clock) = (&self.oauth2.token_endpoint, &caller.clock);
         let mut request = self.oauth2.request(clock).await.ok_or_else(unsigned)?;
         if let Some((name, key)) = &self.proof {
             let target = endpoint.target("");
-            let signed = Signed { method: &Method::POST, target: &target, body: &request.body };
-            let shown = request.headers.iter().find(|(name, _)| *name == header::AUTHORIZATION);
+            let signed =
+                SignedParts { method: &Method::POST, target: &target, body: &request.body };
+            let authorization =
+                request.headers.iter().find(|(name, _)| *name == header::AUTHORIZATION);
             let key = key.current(clock, Duration::ZERO).await;
-            let proof = proof_of(&signed, shown.map(|(_, value)| value), &key, clock);
+            let proof = sign_proof(&signed, authorization.map(|(_, value)| value), &key, clock);
             request.headers.push((name.clone(), proof.ok_or_else(unsigned)?));
         }
-        let call = Call {
+        let call = OutboundCall {
             method: Method::POST,
             path: "",
             headers: &request.headers,
             body: request.body,
-            reach_within: within,
-            within,
-            answer_bytes_max: ANSWER_BYTES_MAX,
+            connect_timeout: within,
+            timeout: within,
+            response_bytes_max: RESPONSE_BYTES_MAX,
         };
         Ok(caller.outbound.send(endpoint, &call).await)
     }
 
-    // A failure is told when it begins, and when it ends.
-    fn note(
+    // Logs only the first failure of a series, and the recovery.
+    fn record_result(
         &self,
         caller: &Caller,
-        outcome: Result<Arc<Token>, (NoToken, String)>,
-    ) -> Result<Arc<Token>, NoToken> {
+        outcome: Result<Arc<AccessToken>, (TokenUnavailable, String)>,
+    ) -> Result<Arc<AccessToken>, TokenUnavailable> {
         let (operator, finder) = (self.peer.operator(), self.peer.finder());
-        let label = outcome.as_ref().map_or_else(|(no, _)| no.name(), |_| "ok");
+        let label = outcome.as_ref().map_or_else(|(error, _)| error.name(), |_| "ok");
         self.peer.count_token(&caller.metrics, label);
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = failed.map(|(_, no)| no);
+        let mut last = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let previous = last.map(|(_, error)| error);
         match outcome {
             Ok(token) => {
-                *failed = None;
-                if before.is_some() {
-                    tracing::info!(operator, finder, "the token endpoint grants tokens again");
+                *last = None;
+                if previous.is_some() {
+                    tracing::info!(
+                        event = "access_token_fetch_recovered",
+                        operator,
+                        finder,
+                        "token endpoint has recovered"
+                    );
                 }
                 Ok(token)
             }
-            Err((no, reason)) => {
-                *failed = Some((caller.clock.tick(), no));
-                if before != Some(no) {
-                    tracing::error!(operator, finder, reason, "{no}");
+            Err((error, reason)) => {
+                *last = Some((caller.clock.tick(), error));
+                if previous != Some(error) {
+                    tracing::error!(
+                        event = "access_token_fetch_failed",
+                        operator,
+                        finder,
+                        error = reason,
+                        outcome = error.name(),
+                        "failed to fetch access token"
+                    );
                 }
-                Err(no)
+                Err(error)
             }
         }
     }
 }
 
-/// After how long a token is due to be replaced: a tenth of its time before its end, but no more than
-/// half a minute.
-pub(super) fn fresh_for(lasts: Duration) -> Duration {
-    lasts.saturating_sub(MARGIN_MAX.min(lasts / 10))
+/// Returns the age at which a token is due for refresh: a tenth of its lifetime before it expires,
+/// at most 30 s before.
+pub(super) fn refresh_after(lifetime: Duration) -> Duration {
+    lifetime.saturating_sub(REFRESH_MARGIN_MAX.min(lifetime / 10))
 }

@@ -1,93 +1,93 @@
-//! Which path speaks what: a request's method, path and content type, before anything is read.
+//! Maps a request's method and path to an operation and a dialect, and checks its content type.
 
 use std::{fmt::Write, iter, sync::Arc};
 
 use http::{HeaderMap, Method, header};
 
 use super::{
-    Correlator, Descriptor, Dialect, Serves, answer::is_operator_session, fault::Malformed,
-    profiles, sniff,
+    ApiKind, CorrelatorFormat, Descriptor, Dialect, answer::is_valid_session_id, detect, profiles,
+    validation::MalformedRequest,
 };
 use crate::qod::{Operation, SessionId};
 
-/// Which path speaks what.
+/// The served APIs, by path.
 #[derive(Debug)]
 pub struct Apis(Vec<Api>);
 
-/// An API that is served.
+/// A served API.
 #[derive(Clone, Debug)]
 pub struct Api {
-    /// Where, from the root on and without a slash at its end: `/qod/v0`.
+    /// Absolute base path without a trailing slash: `/qod/v0`.
     pub path: String,
-    /// What is spoken there.
-    pub speaks: Speaks,
-    /// Which of its APIs it is.
-    pub serves: Serves,
+    /// The dialects served at this path.
+    pub dialects: DialectSelection,
+    /// Which API of the release is served.
+    pub kind: ApiKind,
 }
 
-/// What is spoken at a path.
+/// The dialects served at a path.
 #[derive(Clone, Debug)]
-pub enum Speaks {
-    /// One dialect.
-    One(Arc<Dialect>),
-    /// Several, told apart by what a request looks like. What looks like none is taken for the
-    /// fallback, which need not be named among the candidates.
-    Sniffed {
-        /// The dialects; of two that look alike the fallback counts, or else the first.
+pub enum DialectSelection {
+    /// One fixed dialect.
+    Fixed(Arc<Dialect>),
+    /// Several dialects; each request is matched to one by its form. The fallback applies if none
+    /// matches; it need not be among the candidates.
+    Detected {
+        /// The dialects. If several match, the fallback takes precedence, then the first.
         candidates: Vec<Arc<Dialect>>,
-        /// What is spoken when in doubt.
+        /// The default dialect.
         fallback: Arc<Dialect>,
     },
 }
 
-/// A request whose dialect and operation are known; nothing else of it is yet.
+/// A request with its dialect and operation. The body is not parsed yet.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub struct ApiRequest {
     dialect: Arc<Dialect>,
-    // Empty, if the path speaks one dialect.
+    // Empty if the path has one fixed dialect.
     candidates: Vec<Arc<Dialect>>,
     operation: Operation,
-    serves: Serves,
-    // The id or name that stands in the path, as it stands there.
-    named: String,
+    api_kind: ApiKind,
+    // The session id or profile name in the path, unparsed.
+    path_parameter: String,
 }
 
-/// A request for nothing that is served.
+/// A request that matches no served operation.
 #[derive(Clone, Debug)]
-pub struct Unrecognised {
-    /// Whose words to say so in, if the path is below an API's.
+pub struct UnmatchedRequest {
+    /// The dialect of the error response, if the path is below the path of an API.
     pub dialect: Option<Arc<Dialect>>,
-    /// What is wrong.
-    pub reason: UnrecognisedReason,
+    /// Why no operation matches.
+    pub reason: UnmatchedReason,
 }
 
-/// Why a request is for nothing that is served.
+/// Why a request matches no served operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UnrecognisedReason {
-    /// There is nothing at this path.
-    #[error("there is nothing at this path")]
-    NoSuchPath,
-    /// There is, but not by this method.
-    #[error("this path takes {allow}")]
-    NoSuchMethod {
-        /// The methods that it takes, for the `Allow` field.
+pub enum UnmatchedReason {
+    /// The path does not exist.
+    #[error("no such path")]
+    PathNotFound,
+    /// The path exists but does not support the method.
+    #[error("method not allowed; this path supports only {allow}")]
+    MethodNotAllowed {
+        /// The supported methods, for the `Allow` field.
         allow: &'static str,
     },
 }
 
-/// A body that is not of the one type that is read.
+/// A body of an unsupported media type or encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WrongMedia {
-    /// It is something else, or it is not told once what it is.
+pub enum UnsupportedMediaType {
+    /// The content type is missing, repeated or not `application/json`.
     #[error("expected the content type `application/json`")]
     ContentType,
-    /// It is compressed or otherwise encoded.
+    /// The body has a content encoding.
     #[error("expected a body without content encoding")]
     ContentEncoding,
 }
 
-// What stands at a path below an API's own.
-enum Place<'p> {
+// A resource below the path of an API.
+enum Resource<'p> {
     Sessions,
     Session(&'p str),
     Extension(&'p str),
@@ -98,87 +98,97 @@ enum Place<'p> {
 }
 
 impl Apis {
-    /// Serves these APIs. Below two paths of which one begins the other, the longer one counts.
+    /// Serves these APIs. The longest matching path takes precedence.
     pub fn new(mut apis: Vec<Api>) -> Self {
         apis.sort_by_key(|api| std::cmp::Reverse(api.path.len()));
         Self(apis)
     }
 
-    /// Finds out what a request is for. A path counts as it is written: no escape is undone, no
-    /// segment is skipped, so that what is not written our way is nowhere.
-    pub fn recognise(
+    /// Determines the operation and dialect of a request. Paths are matched literally, without
+    /// percent-decoding or normalization.
+    ///
+    /// # Errors
+    /// If no operation matches.
+    pub fn detect(
         &self,
         method: &Method,
         uri_path: &str,
         headers: &HeaderMap,
         body: &[u8],
-    ) -> Result<Call, Unrecognised> {
-        let nowhere = |dialect| Unrecognised { dialect, reason: UnrecognisedReason::NoSuchPath };
+    ) -> Result<ApiRequest, UnmatchedRequest> {
+        let not_found =
+            |dialect| UnmatchedRequest { dialect, reason: UnmatchedReason::PathNotFound };
         let below = |api: &Api| uri_path.strip_prefix(api.path.as_str());
         let mut found = self.0.iter().filter_map(|api| Some((api, below(api)?)));
         let Some((api, rest)) = found.find(|(_, rest)| rest.starts_with('/')) else {
-            return Err(nowhere(None));
+            return Err(not_found(None));
         };
-        let default = api.speaks.default();
-        let place = Place::at(rest).filter(|place| api.any_has(place.rarest()));
-        let Some(place) = place else { return Err(nowhere(Some(Arc::clone(default)))) };
-        let Some(operation) = place.operation(method) else {
-            let reason = UnrecognisedReason::NoSuchMethod { allow: place.allow() };
-            return Err(Unrecognised { dialect: Some(Arc::clone(default)), reason });
+        let default = api.dialects.default_dialect();
+        let resource = Resource::from_path(rest)
+            .filter(|resource| api.any_dialect_has(resource.rarest_operation()));
+        let Some(resource) = resource else { return Err(not_found(Some(Arc::clone(default)))) };
+        let Some(operation) = resource.operation(method) else {
+            let reason = UnmatchedReason::MethodNotAllowed { allow: resource.allowed_methods() };
+            return Err(UnmatchedRequest { dialect: Some(Arc::clone(default)), reason });
         };
-        let named = place.named().to_owned();
-        let dialect = Arc::clone(api.dialect_of(operation, headers, body));
-        let candidates = api.speaks.candidates().cloned().collect();
-        Ok(Call { dialect, candidates, operation, serves: api.serves, named })
+        let named = resource.path_parameter().to_owned();
+        let dialect = Arc::clone(api.detect_dialect(operation, headers, body));
+        let candidates = api.dialects.candidates().cloned().collect();
+        Ok(ApiRequest { dialect, candidates, operation, api_kind: api.kind, path_parameter: named })
     }
 }
 
 impl Api {
-    fn any_has(&self, operation: Operation) -> bool {
-        let mut all = iter::once(self.speaks.default()).chain(self.speaks.candidates());
-        all.any(|dialect| dialect.descriptor().has_at(self.serves, operation))
+    fn any_dialect_has(&self, operation: Operation) -> bool {
+        let mut all = iter::once(self.dialects.default_dialect()).chain(self.dialects.candidates());
+        all.any(|dialect| dialect.descriptor().has_in(self.kind, operation))
     }
 
-    fn dialect_of(&self, operation: Operation, headers: &HeaderMap, body: &[u8]) -> &Arc<Dialect> {
-        let able = || {
-            let candidates = self.speaks.candidates();
-            candidates.filter(|dialect| dialect.descriptor().has_at(self.serves, operation))
+    fn detect_dialect(
+        &self,
+        operation: Operation,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> &Arc<Dialect> {
+        let capable = || {
+            let candidates = self.dialects.candidates();
+            candidates.filter(|dialect| dialect.descriptor().has_in(self.kind, operation))
         };
-        let sniffed = match operation {
-            Operation::CreateSession => sniff::dialect(able(), headers, body),
+        let detected = match operation {
+            Operation::CreateSession => detect::by_body(capable(), headers, body),
             Operation::GetSession
             | Operation::DeleteSession
             | Operation::ExtendSession
             | Operation::RetrieveSessions
             | Operation::GetQosProfile
             | Operation::ListQosProfiles
-            | Operation::RetrieveQosProfiles => sniff::by_proof(able(), headers),
+            | Operation::RetrieveQosProfiles => detect::by_proof(capable(), headers),
         };
-        sniffed.or_else(|| able().next()).unwrap_or_else(|| self.speaks.default())
+        detected.or_else(|| capable().next()).unwrap_or_else(|| self.dialects.default_dialect())
     }
 }
 
-impl Speaks {
-    fn default(&self) -> &Arc<Dialect> {
+impl DialectSelection {
+    fn default_dialect(&self) -> &Arc<Dialect> {
         match self {
-            Self::One(dialect) | Self::Sniffed { fallback: dialect, .. } => dialect,
+            Self::Fixed(dialect) | Self::Detected { fallback: dialect, .. } => dialect,
         }
     }
 
-    // What may be moved to; with one dialect there is nothing to move.
+    // The dialects that `prefer` may select; none if the dialect is fixed.
     fn candidates(&self) -> impl Iterator<Item = &Arc<Dialect>> + Clone {
         let (first, rest) = match self {
-            Self::One(_) => (None, [].as_slice()),
-            Self::Sniffed { candidates, fallback } => (Some(fallback), candidates.as_slice()),
+            Self::Fixed(_) => (None, [].as_slice()),
+            Self::Detected { candidates, fallback } => (Some(fallback), candidates.as_slice()),
         };
         first.into_iter().chain(rest)
     }
 }
 
-impl<'p> Place<'p> {
-    fn at(rest: &'p str) -> Option<Self> {
+impl<'p> Resource<'p> {
+    fn from_path(rest: &'p str) -> Option<Self> {
         let mut segments = rest.strip_prefix('/')?.split('/');
-        let place = match (segments.next()?, segments.next(), segments.next()) {
+        let resource = match (segments.next()?, segments.next(), segments.next()) {
             ("sessions", None, None) => Self::Sessions,
             ("sessions", Some(id), None) => Self::Session(id),
             ("sessions", Some(id), Some("extend")) => Self::Extension(id),
@@ -188,24 +198,25 @@ impl<'p> Place<'p> {
             ("retrieve-qos-profiles", None, None) => Self::ProfileRetrieval,
             _ => return None,
         };
-        (segments.next().is_none() && place.is_plain()).then_some(place)
+        (segments.next().is_none() && resource.is_valid()).then_some(resource)
     }
 
-    // An id needs no escapes: what has some is another path, wherever they are undone.
-    fn is_plain(&self) -> bool {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~.".contains(&byte);
+    // Session ids need no percent-encoding. An encoded id would be another path to a peer that
+    // decodes it.
+    fn is_valid(&self) -> bool {
+        let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~.".contains(&byte);
         match self {
             Self::Sessions | Self::Retrieval | Self::Profiles | Self::ProfileRetrieval => true,
-            // What cannot be a name is told so.
+            // Invalid names are rejected later, with a specific error.
             Self::Profile(name) => !name.is_empty(),
             Self::Session(id) | Self::Extension(id) => {
-                !matches!(*id, "" | "." | "..") && id.bytes().all(plain)
+                !matches!(*id, "" | "." | "..") && id.bytes().all(unreserved)
             }
         }
     }
 
-    // The operation at this place that the fewest dialects have.
-    fn rarest(&self) -> Operation {
+    // The operation on this resource that the fewest dialects have.
+    fn rarest_operation(&self) -> Operation {
         match self {
             Self::Sessions => Operation::CreateSession,
             Self::Session(_) => Operation::GetSession,
@@ -231,7 +242,7 @@ impl<'p> Place<'p> {
         }
     }
 
-    fn allow(&self) -> &'static str {
+    fn allowed_methods(&self) -> &'static str {
         match self {
             Self::Sessions | Self::Extension(_) | Self::Retrieval | Self::ProfileRetrieval => {
                 "POST"
@@ -241,7 +252,7 @@ impl<'p> Place<'p> {
         }
     }
 
-    fn named(&self) -> &'p str {
+    fn path_parameter(&self) -> &'p str {
         match self {
             Self::Sessions | Self::Retrieval | Self::Profiles | Self::ProfileRetrieval => "",
             Self::Session(name) | Self::Extension(name) | Self::Profile(name) => name,
@@ -249,56 +260,66 @@ impl<'p> Place<'p> {
     }
 }
 
-impl Call {
-    /// What is spoken.
+impl ApiRequest {
+    /// The dialect of the request.
     pub fn dialect(&self) -> &Arc<Dialect> {
         &self.dialect
     }
 
-    /// What is asked.
+    /// The requested operation.
     pub fn operation(&self) -> Operation {
         self.operation
     }
 
-    /// Which session it is about. There is none to create one, or to look for some.
-    pub fn session_id(&self) -> Result<SessionId, Malformed> {
-        let reason = "expected a UUID as the session's id in the path";
-        self.named.parse().map_err(|_| Malformed::at("", reason))
+    /// The session id in the path.
+    ///
+    /// # Errors
+    /// If the path has none, or it is not a UUID.
+    pub fn session_id(&self) -> Result<SessionId, MalformedRequest> {
+        let reason = "expected a UUID as the session id in the path";
+        self.path_parameter.parse().map_err(|_| MalformedRequest::at("", reason))
     }
 
-    /// Which profile it is about.
-    pub fn profile_name(&self) -> Result<&str, Malformed> {
-        profiles::read_name(&self.named)
+    /// The profile name in the path.
+    ///
+    /// # Errors
+    /// If the path has none, or it is invalid.
+    pub fn profile_name(&self) -> Result<&str, MalformedRequest> {
+        profiles::read_name(&self.path_parameter)
     }
 
-    /// Was the dialect told by what the request looks like?
-    pub fn is_sniffed(&self) -> bool {
+    /// Whether the dialect was detected from the form of the request.
+    pub fn is_detected(&self) -> bool {
         !self.candidates.is_empty()
     }
 
-    /// The header that proves a client's possession of a key, if what may be spoken here has one:
-    /// whoever leaves it out is not taken for who speaks another dialect.
+    /// The header with the client's proof of possession, if any dialect at this path has one. A
+    /// client cannot avoid the proof by using another dialect.
     pub fn proof_header(&self) -> Option<&'static str> {
         let mut all = iter::once(&self.dialect).chain(&self.candidates);
         all.find_map(|dialect| dialect.descriptor().proof_header)
     }
 
-    /// Takes the client's dialect, or that of the session in question, instead of a sniffed one:
-    /// if its path speaks it, and it has the operation.
+    /// Replaces a detected dialect with the given one (the client's, or the session's), if it is a
+    /// candidate at this path and has the operation.
     pub fn prefer(&mut self, dialect: &Arc<Dialect>) {
-        let known = self.candidates.iter().any(|candidate| candidate.name() == dialect.name());
-        if known && dialect.descriptor().has_at(self.serves, self.operation) {
+        let is_candidate =
+            self.candidates.iter().any(|candidate| candidate.name() == dialect.name());
+        if is_candidate && dialect.descriptor().has_in(self.api_kind, self.operation) {
             self.dialect = Arc::clone(dialect);
         }
     }
 
-    /// Is the body, of an operation that has one, of the type that is read?
-    pub fn check_media(&self, headers: &HeaderMap) -> Result<(), WrongMedia> {
+    /// Checks the media type of the body, if the operation has a body.
+    ///
+    /// # Errors
+    /// If it is not unencoded `application/json`.
+    pub fn check_media_type(&self, headers: &HeaderMap) -> Result<(), UnsupportedMediaType> {
         match self.operation {
             Operation::CreateSession
             | Operation::ExtendSession
             | Operation::RetrieveSessions
-            | Operation::RetrieveQosProfiles => check_media(headers),
+            | Operation::RetrieveQosProfiles => check_media_type(headers),
             Operation::GetSession
             | Operation::DeleteSession
             | Operation::GetQosProfile
@@ -306,40 +327,43 @@ impl Call {
         }
     }
 
-    /// Is the correlator, if there is one, what the release lets it be?
-    pub fn check_correlator(&self, headers: &HeaderMap) -> Result<(), Malformed> {
+    /// Checks the format of `x-correlator`, if it is present.
+    ///
+    /// # Errors
+    /// If the release does not allow its value.
+    pub fn check_correlator(&self, headers: &HeaderMap) -> Result<(), MalformedRequest> {
         let Some(rule) = &self.dialect.descriptor().correlator else { return Ok(()) };
-        let mut given = headers.get_all("x-correlator").iter();
-        if given.all(|value| rule.admits(value.as_bytes())) {
+        let mut values = headers.get_all("x-correlator").iter();
+        if values.all(|value| rule.matches(value.as_bytes())) {
             return Ok(());
         }
-        let Correlator { punctuation, length_max } = rule;
+        let CorrelatorFormat { punctuation, length_max } = rule;
         let expected = format!(
             "expected an x-correlator of up to {length_max} letters, digits and `{punctuation}`"
         );
-        Err(Malformed::at("", expected))
+        Err(MalformedRequest::at("", expected))
     }
 }
 
-/// Is a body of the one type that is read?
+/// Checks that a body is unencoded `application/json`.
 ///
 /// # Errors
-/// If it is of another, encoded, or it is not told once what it is.
-pub fn check_media(headers: &HeaderMap) -> Result<(), WrongMedia> {
+/// If the content type is another one, missing or repeated, or the body has a content encoding.
+pub fn check_media_type(headers: &HeaderMap) -> Result<(), UnsupportedMediaType> {
     let encoded = headers
         .get_all(header::CONTENT_ENCODING)
         .iter()
         .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
     if encoded {
-        return Err(WrongMedia::ContentEncoding);
+        return Err(UnsupportedMediaType::ContentEncoding);
     }
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let (first, second) = (types.next(), types.next());
     let text = first.filter(|_| second.is_none()).and_then(|value| value.to_str().ok());
-    text.filter(|text| is_json(text)).map(|_| ()).ok_or(WrongMedia::ContentType)
+    text.filter(|text| is_json(text)).map(|_| ()).ok_or(UnsupportedMediaType::ContentType)
 }
 
-// `application/json`, and nothing beside it but a character set that is JSON's only one anyway.
+// `application/json` without parameters other than `charset=utf-8`.
 fn is_json(content_type: &str) -> bool {
     let mut parts = content_type.split(';').map(str::trim);
     let json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
@@ -351,8 +375,8 @@ fn is_json(content_type: &str) -> bool {
     })
 }
 
-/// Where an operator has an operation, below its base path.
-pub(super) fn path_of(
+/// The path of an operation, relative to the operator's base path.
+pub(super) fn operation_path(
     descriptor: &Descriptor,
     operation: Operation,
     operator_session: Option<&str>,
@@ -360,7 +384,7 @@ pub(super) fn path_of(
     if !descriptor.has(operation) {
         return None;
     }
-    let session = || operator_session.filter(|id| is_operator_session(id)).map(escaped);
+    let session = || operator_session.filter(|id| is_valid_session_id(id)).map(percent_encode);
     match operation {
         Operation::CreateSession => Some("/sessions".to_owned()),
         Operation::GetSession | Operation::DeleteSession => {
@@ -368,21 +392,21 @@ pub(super) fn path_of(
         }
         Operation::ExtendSession => Some(format!("/sessions/{}/extend", session()?)),
         Operation::RetrieveSessions => Some("/retrieve-sessions".to_owned()),
-        // Those are told from the policies.
+        // Profiles come from the policies, not from operators.
         Operation::GetQosProfile | Operation::ListQosProfiles | Operation::RetrieveQosProfiles => {
             None
         }
     }
 }
 
-/// A text with all but RFC 3986's unreserved characters escaped.
-pub(super) fn escaped(id: &str) -> String {
+/// Percent-encodes all bytes except the unreserved characters of RFC 3986.
+pub(super) fn percent_encode(id: &str) -> String {
     let mut escaped = String::with_capacity(id.len());
     for byte in id.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             escaped.push(char::from(byte));
         } else {
-            // A string takes whatever is written to it.
+            // Writing to a string cannot fail.
             _ = write!(escaped, "%{byte:02X}");
         }
     }

@@ -1,12 +1,12 @@
-//! The dialects, as data: what tells one from the others of its family.
+//! Descriptors: the properties that distinguish a dialect from the others of its family, as data.
 
-use crate::qod::{IdentifierKind, Kind, Operation};
+use crate::qod::{IdentifierKind, Operation, ProblemKind};
 
 mod released;
 
 pub(super) use self::released::ALL;
 
-/// Releases that share a codec.
+/// A group of releases that share a codec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
     /// CAMARA 0.1: `ueAddr`, `asAddr`, `protocolIn`, `protocolOut`.
@@ -17,174 +17,175 @@ pub enum Family {
     V010,
     /// CAMARA 0.11: `sink`, `sinkCredential`, `statusInfo`.
     V011,
-    /// CAMARA 1.0 to 1.2: the bodies of 0.11, and other errors.
+    /// CAMARA 1.0 to 1.2: the bodies of 0.11 with different errors.
     V1,
 }
 
-/// A dialect, but for its schemas.
+/// A dialect without its schemas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
-    /// As policies and metrics have it.
+    /// Name used in policies and metrics.
     pub name: &'static str,
-    /// Whose codec it takes.
+    /// The family whose codec it uses.
     pub family: Family,
-    /// The document that describes its bodies: a file of `schemas/`, without `.yaml`.
+    /// The document that defines its bodies: a file in `schemas/`, without `.yaml`.
     pub schema: &'static str,
-    /// The path that the release's document serves it under.
+    /// The base path in the release's document.
     pub default_path: &'static str,
-    /// What can be asked in it.
+    /// The operations it has.
     pub operations: &'static [Operation],
-    /// What may be wished for.
-    pub(super) rule: Rule,
-    /// How an event is put, and where it is posted.
+    /// Constraints on requests.
+    pub(super) rule: RequestRule,
+    /// Format and target URL of notifications.
     pub event_shape: EventShape,
-    /// Where the profiles are, and what can be told of one.
-    pub profiles: Profiles,
-    /// What a create is answered with when it succeeds.
+    /// Where profiles are served, and which of their members it has.
+    pub profiles: ProfilesApi,
+    /// HTTP status of a successful create.
     pub created_status: u16,
-    /// Is a device shown by one of its identifiers only?
-    pub one_identifier: bool,
-    /// What it says no with.
-    pub errors: Errors,
-    /// A header of the client's that proves its possession of a key, and so tells the dialect.
+    /// Whether responses contain only one of the device's identifiers.
+    pub single_identifier: bool,
+    /// Format and codes of errors.
+    pub errors: ErrorFormat,
+    /// The request header with the client's proof of possession. Its presence identifies the
+    /// dialect.
     pub proof_header: Option<&'static str>,
-    /// A header that names an exchange: echoed to the client, and sent on to an operator.
+    /// The transaction id header: echoed to the client and forwarded to the operator.
     pub transaction_header: Option<&'static str>,
-    /// What a correlator may be; nothing, if the release does not say.
-    pub correlator: Option<Correlator>,
+    /// Allowed format of `x-correlator`; `None` if the release does not restrict it.
+    pub correlator: Option<CorrelatorFormat>,
 }
 
 /// One of a release's APIs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Serves {
-    /// The sessions; in 0.9 and 0.10 the profiles too.
+pub enum ApiKind {
+    /// Sessions; in 0.9 and 0.10 also profiles.
     Sessions,
-    /// From 0.11 on: the profiles.
+    /// Profiles, from 0.11 on.
     QosProfiles,
 }
 
-/// Where a release has the profiles, if it has them, and what can be told of one.
+/// Where a release serves profiles, if it does, and which of their members it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Profiles {
-    /// The document of the API that they are; nothing, if they are served beside the sessions.
+pub struct ProfilesApi {
+    /// The document of the separate profiles API; `None` if profiles are part of the sessions API.
     pub schema: Option<&'static str>,
-    /// Are there words for queues and classes of traffic?
-    pub(super) classes: bool,
-    /// And for countries?
-    pub(super) countries: bool,
+    /// Whether profiles have `l4sQueueType` and `serviceClass`.
+    pub(super) has_traffic_classes: bool,
+    /// Whether profiles have `countryAvailability`.
+    pub(super) has_countries: bool,
 }
 
-/// What may be wished for. A schema says some of it too; what it says, it says of bodies only.
+/// Constraints on requests. Schemas define some of them too, but only for bodies of clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rule {
-    /// Are members that nobody knows refused, whatever the policies say?
+pub(super) struct RequestRule {
+    /// Whether unknown members are rejected regardless of the policies.
     pub(super) strict: bool,
     pub(super) device: DeviceRule,
-    /// How servers are given.
-    pub(super) servers: Servers,
-    /// The profiles of an operator of which nothing else is said.
+    /// Format of the application server.
+    pub(super) servers: ServerForm,
+    /// The profiles of an operator without configured profiles.
     pub(super) profiles: &'static [&'static str],
-    /// The lowest port.
+    /// The lowest valid port.
     pub(super) port_min: u16,
-    /// Is a list of ports one port, and no range?
-    pub(super) one_port: bool,
+    /// Whether a list of ports must be a single port.
+    pub(super) single_port: bool,
     pub(super) duration: DurationRule,
     pub(super) sink: SinkRule,
 }
 
-/// How a device is given.
+/// Constraints on the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DeviceRule {
-    /// Has it to be named?
+    /// Whether a device is required.
     pub(super) required: bool,
-    /// What it may be known by.
+    /// The allowed kinds of identifier.
     pub(super) kinds: &'static [IdentifierKind],
-    /// Has a phone number to have its plus?
-    pub(super) plus: bool,
-    /// How its IPv4 address is given.
+    /// Whether a phone number must have a plus sign.
+    pub(super) plus_required: bool,
+    /// Format of its IPv4 address.
     pub(super) ipv4: Ipv4Form,
-    /// May its IPv6 address be a network?
-    pub(super) ipv6_masks: bool,
+    /// Whether its IPv6 address may be a network.
+    pub(super) ipv6_prefixes: bool,
 }
 
-/// How a device's IPv4 address is given.
+/// Format of a device's IPv4 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ipv4Form {
-    /// Alone, or as a network.
+    /// A single address or a network.
     Net,
-    /// As the Internet sees it, beside a private address or a port.
+    /// The public address with a private address or a public port.
     Public,
-    /// As the Internet sees it; its port is the one of the device's ports.
+    /// The public address; its public port is the single device port.
     WithDevicePort,
 }
 
-/// How servers are given.
+/// Format of an application server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Servers {
+pub(super) enum ServerForm {
     /// One IPv4 address or network.
     Ipv4,
     /// One address or network of each family.
     Subnets,
-    /// So, or as a list of addresses.
+    /// One address or network of each family, or a list of addresses.
     SubnetsOrList,
 }
 
-/// How long a session may be, in seconds.
+/// Constraints on the duration, in seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DurationRule {
-    /// Has it to be told? If not, the longest is meant.
+    /// Whether it is required. If it is optional and missing, the maximum applies.
     pub(super) required: bool,
-    /// The longest.
+    /// The maximum duration.
     pub(super) s_max: u32,
-    /// By how much it may be extended at once.
+    /// The maximum of a single extension.
     pub(super) extension_s_max: u32,
 }
 
-/// How a sink is given.
+/// Constraints on the sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SinkRule {
-    /// The member at the top that has it, or its URL.
+    /// The top-level member with the sink, or with its URL.
     pub(super) field: &'static str,
-    /// Has its URL to be https?
+    /// Whether its URL must use https.
     pub(super) https: bool,
-    /// Are there credentials that the one who notifies fetches with a key of its own?
+    /// Whether the release defines `PRIVATE_KEY_JWT` credentials.
     pub(super) key_credentials: bool,
 }
 
-/// What a dialect says no with.
+/// Format and codes of a dialect's errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Errors {
-    /// How an error is put.
+pub struct ErrorFormat {
+    /// Members of the error body.
     pub shape: ErrorShape,
-    /// Whose codes it has, but for those here.
-    pub codes: Family,
-    /// The code that goes with 503. That of 0.8.0 is misspelt in the release itself.
-    pub unavailable: &'static str,
-    /// The code of a sink that may not be notified.
-    pub sink: &'static str,
-    /// The status and code of a credential that would have to be fetched with a key of ours.
+    /// The family whose codes it uses, except for the codes below.
+    pub code_family: Family,
+    /// The code of status 503. The code of 0.8.0 is misspelt in the release itself.
+    pub unavailable_code: &'static str,
+    /// The code of a sink that is not allowed.
+    pub sink_code: &'static str,
+    /// Status and code of a `PRIVATE_KEY_JWT` credential, which the gateway does not support.
     pub private_key_jwt: (u16, &'static str),
-    /// The status and code of a profile that is not offered now.
+    /// Status and code of a profile that is currently not offered.
     pub profile_not_applicable: (u16, &'static str),
-    /// How long a message may be; nothing, if the release does not say.
+    /// Maximum length of a message; `None` if the release does not limit it.
     pub message_chars_max: Option<usize>,
-    /// The status and code of these kinds, which go before all others.
-    pub own: &'static [(Kind, u16, &'static str)],
+    /// Status and code of individual kinds; these take precedence.
+    pub overrides: &'static [(ProblemKind, u16, &'static str)],
 }
 
-/// What a release lets an `x-correlator` be.
+/// Allowed format of `x-correlator`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Correlator {
-    /// What it may have beside letters and digits.
+pub struct CorrelatorFormat {
+    /// The allowed characters besides letters and digits.
     pub punctuation: &'static str,
-    /// How long it may be.
+    /// Maximum length in bytes.
     pub length_max: usize,
 }
 
-/// How an error is put.
+/// Members of an error body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorShape {
-    /// `{message}`; nothing at all with 401, 403 and 404.
+    /// `{message}`; an empty body with 401, 403 and 404.
     Message,
     /// `{code, message}`
     CodeMessage,
@@ -194,15 +195,15 @@ pub enum ErrorShape {
     DevEdge,
 }
 
-/// How an event is put, and where it is posted.
+/// Format and target URL of notifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventShape {
     /// `{sessionId, event}` at `/notifications` below the sink's URL, with the token in the query.
-    /// There is one event: the end.
-    End,
-    /// `{event}` at the sink's URL, with the token as bearer. It has no word for an end that the
-    /// client asked for.
-    Change,
+    /// The only event is the termination of a session.
+    Termination,
+    /// `{event}` at the sink's URL, with the token as bearer. It cannot represent
+    /// `DELETE_REQUESTED`.
+    StatusChange,
     /// A `CloudEvent` at the sink's URL, with the token as bearer.
     CloudEvent {
         /// Its `type`.
@@ -210,51 +211,51 @@ pub enum EventShape {
     },
 }
 
-/// A day: the longest session up to 0.10.
+/// One day: the maximum duration of a session up to 0.10.
 pub(super) const DAY_S: u32 = 86_400;
 
 impl Descriptor {
-    /// Has whoever speaks it to be given https URLs to notify?
-    pub const fn https_sinks_only(&self) -> bool {
+    /// Whether sinks must have https URLs.
+    pub const fn requires_https_sinks(&self) -> bool {
         self.rule.sink.https
     }
 
-    /// Can this be asked in it?
+    /// Whether it has this operation.
     pub fn has(&self, operation: Operation) -> bool {
         self.operations.contains(&operation)
     }
 
-    /// And of this API of its release?
-    pub fn has_at(&self, api: Serves, operation: Operation) -> bool {
-        let own = match operation {
+    /// Whether this API of the release has this operation.
+    pub fn has_in(&self, api: ApiKind, operation: Operation) -> bool {
+        let owner = match operation {
             Operation::CreateSession
             | Operation::GetSession
             | Operation::DeleteSession
             | Operation::ExtendSession
-            | Operation::RetrieveSessions => Serves::Sessions,
+            | Operation::RetrieveSessions => ApiKind::Sessions,
             Operation::GetQosProfile
             | Operation::ListQosProfiles
             | Operation::RetrieveQosProfiles => match self.profiles.schema {
-                Some(_) => Serves::QosProfiles,
-                None => Serves::Sessions,
+                Some(_) => ApiKind::QosProfiles,
+                None => ApiKind::Sessions,
             },
         };
-        own == api && self.has(operation)
+        owner == api && self.has(operation)
     }
 }
 
 impl DeviceRule {
-    /// May a device be known by this?
-    pub(super) fn knows(&self, kind: IdentifierKind) -> bool {
+    /// Whether this kind of identifier is allowed.
+    pub(super) fn allows(&self, kind: IdentifierKind) -> bool {
         self.kinds.contains(&kind)
     }
 }
 
-impl Correlator {
-    /// Is this one?
-    pub fn admits(&self, value: &[u8]) -> bool {
-        let known =
+impl CorrelatorFormat {
+    /// Whether the value has this format.
+    pub fn matches(&self, value: &[u8]) -> bool {
+        let allowed =
             |byte: &u8| byte.is_ascii_alphanumeric() || self.punctuation.as_bytes().contains(byte);
-        value.len() <= self.length_max && value.iter().all(known)
+        value.len() <= self.length_max && value.iter().all(allowed)
     }
 }

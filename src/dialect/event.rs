@@ -1,82 +1,83 @@
-//! What has happened to a session: told to a client in the one way that its dialect has, and read
-//! from an operator in any, for some mix them.
+//! Session events: renders notifications to clients in the format of their dialect, and parses
+//! callback events of operators in any format, because some operators mix formats.
 
 use bytes::Bytes;
 use serde::Serialize;
 
 use super::{
     Descriptor, EventShape,
-    answer::{self, Unreadable},
-    api, v1, written,
+    answer::{self, InvalidOperatorMessage},
+    api, json_body, v1,
 };
 use crate::{
     json::Json,
-    qod::{Event, Moment, QosStatus, Secret, Sink, StatusInfo},
+    qod::{Moment, QosStatus, Secret, SessionEvent, Sink, StatusInfo},
 };
 
-// The one event up to 0.8.
-const TERMINATED: &str = "SESSION_TERMINATED";
+// The only event up to 0.8.
+const SESSION_TERMINATED: &str = "SESSION_TERMINATED";
 
-// The one event of 0.9.
-const CHANGED: &str = "QOS_STATUS_CHANGED";
+// The only event of 0.9.
+const QOS_STATUS_CHANGED: &str = "QOS_STATUS_CHANGED";
 
 const DELETE_REQUESTED: &str = StatusInfo::DeleteRequested.name();
 
-// How the one event's type ends from 0.10 on; what stands before it is a release's, or a mistake.
-const CHANGED_TYPE: &str = "qos-status-changed";
+// Suffix of the event type from 0.10 on. The prefix depends on the release and is sometimes wrong.
+const CHANGED_TYPE_SUFFIX: &str = "qos-status-changed";
 
-const UNKNOWN: Unreadable =
-    Unreadable { reason: "is no event that is known", operator_session: None };
+const UNKNOWN_EVENT_TYPE: InvalidOperatorMessage =
+    InvalidOperatorMessage { reason: "has an unknown event type", operator_session: None };
 
-/// A request to POST to a client. It has no `Debug`: up to 0.8 its URL has the token in it.
-pub struct Notification {
-    /// Where to.
+/// An HTTP POST request that notifies a client. It has no `Debug`, because up to 0.8 the URL
+/// contains the token.
+pub struct NotificationRequest {
+    /// The target URL.
     pub url: String,
-    /// Of what type the body is.
+    /// Media type of the body.
     pub content_type: &'static str,
-    /// The token to show, where it is a bearer token.
+    /// The bearer token, if the dialect sends the token as one.
     pub bearer: Option<Secret>,
     /// The body.
     pub body: Bytes,
 }
 
-/// What an operator tells has happened to a session.
+/// A session event received from an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteEvent {
-    /// Its own id for the session.
+    /// The operator's session id.
     pub operator_session: String,
-    /// How the session stands since: available, or not any more.
+    /// The new status: available or unavailable.
     pub status: QosStatus,
-    /// Why it is unavailable, if it tells.
+    /// Why the session is unavailable, if reported.
     pub status_info: Option<StatusInfo>,
-    /// Since when, if it tells.
+    /// Time of the event, if reported.
     pub at: Option<Moment>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct WrittenEnd {
+struct SessionTerminatedBody {
     session_id: String,
     event: &'static str,
 }
 
 #[derive(Serialize)]
-struct WrittenNotice {
-    event: WrittenEvent,
+struct EventNotificationBody {
+    event: StatusChangedEventBody,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(clippy::struct_field_names, reason = "the release's own names")]
-struct WrittenEvent {
+#[expect(clippy::struct_field_names, reason = "the release defines these names")]
+struct StatusChangedEventBody {
     event_id: String,
     event_type: &'static str,
     event_time: String,
-    event_detail: WrittenChange,
+    event_detail: StatusChangeBody,
 }
 
 #[derive(Serialize)]
-struct WrittenCloudEvent {
+struct CloudEventBody {
     id: String,
     source: String,
     #[serde(rename = "type")]
@@ -84,25 +85,29 @@ struct WrittenCloudEvent {
     specversion: &'static str,
     datacontenttype: &'static str,
     time: String,
-    data: WrittenChange,
+    data: StatusChangeBody,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct WrittenChange {
+struct StatusChangeBody {
     session_id: String,
     qos_status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     status_info: Option<&'static str>,
 }
 
-/// Writes what a client is told. That a session is requested, its client knows from its answer.
-pub(super) fn write(event: &Event, sink: &Sink, descriptor: &Descriptor) -> Option<Notification> {
+/// Renders a notification. The status `REQUESTED` is not notified; the create response contains it.
+pub(super) fn write(
+    event: &SessionEvent,
+    sink: &Sink,
+    descriptor: &Descriptor,
+) -> Option<NotificationRequest> {
     match (event.status, descriptor.event_shape) {
-        (QosStatus::Requested, _) | (QosStatus::Available, EventShape::End) => None,
-        (QosStatus::Unavailable, EventShape::End) => Some(end(event, sink)),
-        (QosStatus::Available | QosStatus::Unavailable, EventShape::Change) => {
-            Some(change(event, sink))
+        (QosStatus::Requested, _) | (QosStatus::Available, EventShape::Termination) => None,
+        (QosStatus::Unavailable, EventShape::Termination) => Some(terminated(event, sink)),
+        (QosStatus::Available | QosStatus::Unavailable, EventShape::StatusChange) => {
+            Some(status_changed(event, sink))
         }
         (QosStatus::Available | QosStatus::Unavailable, EventShape::CloudEvent { event_type }) => {
             Some(cloud_event(event, event_type, sink, descriptor))
@@ -110,123 +115,132 @@ pub(super) fn write(event: &Event, sink: &Sink, descriptor: &Descriptor) -> Opti
     }
 }
 
-fn end(event: &Event, sink: &Sink) -> Notification {
-    let body = WrittenEnd { session_id: event.session.to_string(), event: TERMINATED };
-    Notification {
-        url: below(sink),
+fn terminated(event: &SessionEvent, sink: &Sink) -> NotificationRequest {
+    let body =
+        SessionTerminatedBody { session_id: event.session.to_string(), event: SESSION_TERMINATED };
+    NotificationRequest {
+        url: notifications_url(sink),
         content_type: "application/json",
         bearer: None,
-        body: written(&body),
+        body: json_body(&body),
     }
 }
 
-// The release has its receivers listen below the URL, and take the token from the query.
-fn below(sink: &Sink) -> String {
-    let (place, query) = sink.url.split_once('?').unwrap_or((&sink.url, ""));
-    let token = sink.token.as_ref().map(|token| format!("apikey={}", api::escaped(token.reveal())));
+// Up to 0.8, receivers listen below the sink URL and take the token from the query.
+fn notifications_url(sink: &Sink) -> String {
+    let (base, query) = sink.url.split_once('?').unwrap_or((&sink.url, ""));
+    let token =
+        sink.token.as_ref().map(|token| format!("apikey={}", api::percent_encode(token.reveal())));
     let query: Vec<_> = [query, token.as_deref().unwrap_or_default()]
         .into_iter()
         .filter(|part| !part.is_empty())
         .collect();
-    let mark = if query.is_empty() { "" } else { "?" };
-    format!("{}/notifications{mark}{}", place.trim_end_matches('/'), query.join("&"))
+    let separator = if query.is_empty() { "" } else { "?" };
+    format!("{}/notifications{separator}{}", base.trim_end_matches('/'), query.join("&"))
 }
 
-fn change(event: &Event, sink: &Sink) -> Notification {
-    let mut change = WrittenChange::of(event);
-    // The release has no word for it.
+fn status_changed(event: &SessionEvent, sink: &Sink) -> NotificationRequest {
+    let mut change = StatusChangeBody::from_event(event);
+    // 0.9 does not define this value.
     change.status_info = change.status_info.filter(|info| *info != DELETE_REQUESTED);
-    let body = WrittenNotice {
-        event: WrittenEvent {
+    let body = EventNotificationBody {
+        event: StatusChangedEventBody {
             event_id: event.id.hyphenated().to_string(),
-            event_type: CHANGED,
-            event_time: v1::timestamp(event.at).to_string(),
+            event_type: QOS_STATUS_CHANGED,
+            event_time: v1::to_timestamp(event.at).to_string(),
             event_detail: change,
         },
     };
-    Notification {
+    NotificationRequest {
         url: sink.url.clone(),
         content_type: "application/json",
         bearer: sink.token.clone(),
-        body: written(&body),
+        body: json_body(&body),
     }
 }
 
 fn cloud_event(
-    event: &Event,
+    event: &SessionEvent,
     event_type: &'static str,
     sink: &Sink,
     descriptor: &Descriptor,
-) -> Notification {
-    let body = WrittenCloudEvent {
+) -> NotificationRequest {
+    let body = CloudEventBody {
         id: event.id.hyphenated().to_string(),
         source: format!("{}/sessions/{}", descriptor.default_path, event.session),
         event_type,
         specversion: "1.0",
         datacontenttype: "application/json",
-        time: v1::timestamp(event.at).to_string(),
-        data: WrittenChange::of(event),
+        time: v1::to_timestamp(event.at).to_string(),
+        data: StatusChangeBody::from_event(event),
     };
-    Notification {
+    NotificationRequest {
         url: sink.url.clone(),
         content_type: "application/cloudevents+json",
         bearer: sink.token.clone(),
-        body: written(&body),
+        body: json_body(&body),
     }
 }
 
-impl WrittenChange {
-    fn of(event: &Event) -> Self {
-        let over = event.status == QosStatus::Unavailable;
+impl StatusChangeBody {
+    fn from_event(event: &SessionEvent) -> Self {
+        let unavailable = event.status == QosStatus::Unavailable;
         Self {
             session_id: event.session.to_string(),
             qos_status: event.status.name(),
-            status_info: event.status_info.filter(|_| over).map(StatusInfo::name),
+            status_info: event.status_info.filter(|_| unavailable).map(StatusInfo::name),
         }
     }
 }
 
-/// Reads what an operator tells, by what it looks like.
-pub fn read(body: &[u8]) -> Result<RemoteEvent, Unreadable> {
+/// Parses a callback event of an operator; detects its format.
+///
+/// # Errors
+/// If it has no known format, or lacks a session id or status.
+pub fn read(body: &[u8]) -> Result<RemoteEvent, InvalidOperatorMessage> {
     let json = answer::parse(body)?;
     if let Some(data) = json.member("data") {
-        let known = |name: &str| name.ends_with(CHANGED_TYPE);
-        return read_change(&json, ("type", known), data, "time");
+        let is_known = |name: &str| name.ends_with(CHANGED_TYPE_SUFFIX);
+        return read_status_changed(&json, ("type", is_known), data, "time");
     }
-    // The example of 0.9 leaves the wrapper out that its schema has.
+    // The example of 0.9 omits the wrapper that its schema requires.
     let inner = json.member("event").filter(|event| event.as_str().is_none()).unwrap_or(&json);
     if let Some(detail) = inner.member("eventDetail") {
-        return read_change(inner, ("eventType", |name| name == CHANGED), detail, "eventTime");
+        return read_status_changed(
+            inner,
+            ("eventType", |name| name == QOS_STATUS_CHANGED),
+            detail,
+            "eventTime",
+        );
     }
-    read_end(&json)
+    read_terminated(&json)
 }
 
-fn read_change(
+fn read_status_changed(
     envelope: &Json<'_>,
     (type_field, is_known): (&str, fn(&str) -> bool),
     change: &Json<'_>,
     time_field: &str,
-) -> Result<RemoteEvent, Unreadable> {
+) -> Result<RemoteEvent, InvalidOperatorMessage> {
     let event_type = envelope.member(type_field).and_then(Json::as_str);
-    event_type.filter(|name| is_known(name)).ok_or(UNKNOWN)?;
-    let operator_session = answer::read_operator_session(change, "sessionId")?.to_owned();
-    // That a session is requested is no event.
-    let Some(status) =
-        answer::named_status(change).filter(|status| *status != QosStatus::Requested)
+    event_type.filter(|name| is_known(name)).ok_or(UNKNOWN_EVENT_TYPE)?;
+    let operator_session = answer::read_session_id(change, "sessionId")?.to_owned();
+    // `REQUESTED` is not a valid status of an event.
+    let Some(status) = answer::read_status(change).filter(|status| *status != QosStatus::Requested)
     else {
-        let reason = "does not tell how the session stands";
-        return Err(Unreadable { reason, operator_session: Some(operator_session) });
+        let reason = "has no valid session status";
+        return Err(InvalidOperatorMessage { reason, operator_session: Some(operator_session) });
     };
-    let over = status == QosStatus::Unavailable;
-    let status_info = v1::read_status_info(change).filter(|_| over);
-    let at = envelope.member(time_field).and_then(Json::as_str).and_then(v1::moment);
+    let unavailable = status == QosStatus::Unavailable;
+    let status_info = v1::read_status_info(change).filter(|_| unavailable);
+    let at = envelope.member(time_field).and_then(Json::as_str).and_then(v1::parse_time);
     Ok(RemoteEvent { operator_session, status, status_info, at })
 }
 
-fn read_end(json: &Json<'_>) -> Result<RemoteEvent, Unreadable> {
+fn read_terminated(json: &Json<'_>) -> Result<RemoteEvent, InvalidOperatorMessage> {
     let event = json.member("event").and_then(Json::as_str);
-    event.filter(|name| *name == TERMINATED).ok_or(UNKNOWN)?;
-    let operator_session = answer::read_operator_session(json, "sessionId")?.to_owned();
+    event.filter(|name| *name == SESSION_TERMINATED).ok_or(UNKNOWN_EVENT_TYPE)?;
+    let operator_session = answer::read_session_id(json, "sessionId")?.to_owned();
     let status = QosStatus::Unavailable;
     Ok(RemoteEvent { operator_session, status, status_info: None, at: None })
 }

@@ -1,80 +1,105 @@
-//! `PortsSpec`: single ports and ranges of them, alike in all releases from 0.8 on; and the text that
-//! 0.1 has for them.
+//! `PortsSpec`: single ports and port ranges, identical in all releases from 0.8 on, and the text
+//! notation of 0.1.
 
 use serde::{Serialize, Serializer};
 
-use super::{descriptor::Rule, fault::Faults, node::Node};
-use crate::qod::{Kind, PortRange, PortsSpec};
+use super::{cursor::BodyCursor, descriptor::RequestRule, validation::ValidationErrors};
+use crate::qod::{PortRange, PortsSpec, ProblemKind};
 
-/// Reads a list of ports. It has to name some: an empty one would be read as all.
-pub(super) fn read(node: &Node<'_>, rule: &Rule, faults: &mut Faults) -> PortsSpec {
-    let names: &[&str] = if rule.one_port { &["ports"] } else { &["ranges", "ports"] };
-    node.only(names, faults);
-    node.any_of(names, faults);
+/// Parses a list of ports. Rejects an empty list, because it would mean all ports.
+pub(super) fn read(
+    cursor: &BodyCursor<'_>,
+    rule: &RequestRule,
+    errors: &mut ValidationErrors,
+) -> PortsSpec {
+    let names: &[&str] = if rule.single_port { &["ports"] } else { &["ranges", "ports"] };
+    cursor.allow_only(names, errors);
+    cursor.require_any_of(names, errors);
     let mut spec = PortsSpec::default();
-    if let Some(list) = node.member("ranges") {
+    if let Some(list) = cursor.member("ranges") {
         spec.ranges =
-            list.elements(faults).filter_map(|element| range(&element, rule, faults)).collect();
+            list.elements(errors).filter_map(|element| range(&element, rule, errors)).collect();
     }
-    if let Some(list) = node.member("ports") {
+    if let Some(list) = cursor.member("ports") {
         spec.ports =
-            list.elements(faults).filter_map(|element| port(&element, rule, faults)).collect();
-        if rule.one_port && spec.ports.len() > 1 {
-            faults.meaning(list.place, Kind::InvalidArgument, "expected one port");
+            list.elements(errors).filter_map(|element| port(&element, rule, errors)).collect();
+        if rule.single_port && spec.ports.len() > 1 {
+            errors.add_semantic(
+                list.pointer,
+                ProblemKind::InvalidArgument,
+                "expected exactly one port",
+            );
         }
     }
     spec
 }
 
-/// Reads one port.
-pub(super) fn port(node: &Node<'_>, rule: &Rule, faults: &mut Faults) -> Option<u16> {
+/// Parses one port.
+pub(super) fn port(
+    cursor: &BodyCursor<'_>,
+    rule: &RequestRule,
+    errors: &mut ValidationErrors,
+) -> Option<u16> {
     let bounds = (rule.port_min.into(), u16::MAX.into());
-    node.number(faults, Kind::OutOfRange, bounds).and_then(|port| u16::try_from(port).ok())
+    cursor
+        .integer(errors, ProblemKind::OutOfRange, bounds)
+        .and_then(|port| u16::try_from(port).ok())
 }
 
-fn range(node: &Node<'_>, rule: &Rule, faults: &mut Faults) -> Option<PortRange> {
-    node.only(&["from", "to"], faults);
-    let from = node.required("from", faults).and_then(|end| port(&end, rule, faults));
-    let to = node.required("to", faults).and_then(|end| port(&end, rule, faults));
+fn range(
+    cursor: &BodyCursor<'_>,
+    rule: &RequestRule,
+    errors: &mut ValidationErrors,
+) -> Option<PortRange> {
+    cursor.allow_only(&["from", "to"], errors);
+    let from = cursor.required("from", errors).and_then(|end| port(&end, rule, errors));
+    let to = cursor.required("to", errors).and_then(|end| port(&end, rule, errors));
     let range = PortRange { from: from?, to: to? };
     if range.from > range.to {
-        faults.meaning(node.place, Kind::OutOfRange, "expected `from` not to be above `to`");
+        errors.add_semantic(
+            cursor.pointer,
+            ProblemKind::OutOfRange,
+            "expected `from` not to be above `to`",
+        );
     }
     Some(range)
 }
 
-/// Reads ports as 0.1 has them: `5010-5020,5021`.
-pub(super) fn read_text(node: &Node<'_>, faults: &mut Faults) -> Option<PortsSpec> {
-    node.parsed(faults, "expected ports such as `5010-5020,5021`", |text| {
+/// Parses the text notation of 0.1: `5010-5020,5021`.
+pub(super) fn read_text(
+    cursor: &BodyCursor<'_>,
+    errors: &mut ValidationErrors,
+) -> Option<PortsSpec> {
+    cursor.parse(errors, "expected ports such as `5010-5020,5021`", |text| {
         let mut spec = PortsSpec::default();
         for part in text.split(',') {
             match part.split_once('-') {
                 Some((from, to)) => {
-                    let range = PortRange { from: number(from)?, to: number(to)? };
+                    let range = PortRange { from: parse_port(from)?, to: parse_port(to)? };
                     spec.ranges.push(Some(range).filter(|range| range.from <= range.to)?);
                 }
-                None => spec.ports.push(number(part)?),
+                None => spec.ports.push(parse_port(part)?),
             }
         }
         Some(spec)
     })
 }
 
-fn number(text: &str) -> Option<u16> {
-    let plain = text == "0" || !text.starts_with(['0', '+']);
-    text.parse().ok().filter(|_| plain)
+fn parse_port(text: &str) -> Option<u16> {
+    let canonical = text == "0" || !text.starts_with(['0', '+']);
+    text.parse().ok().filter(|_| canonical)
 }
 
-/// Writes ports as 0.1 has them.
-pub(super) fn text(spec: &PortsSpec) -> String {
+/// Serializes ports in the text notation of 0.1.
+pub(super) fn to_text(spec: &PortsSpec) -> String {
     let ranges = spec.ranges.iter().map(|PortRange { from, to }| format!("{from}-{to}"));
     let ports = spec.ports.iter().map(ToString::to_string);
     ranges.chain(ports).collect::<Vec<_>>().join(",")
 }
 
-/// A list of ports, as it is written.
+/// A list of ports, as serialized.
 #[derive(Serialize)]
-pub(super) struct Ports<'a> {
+pub(super) struct PortsBody<'a> {
     #[serde(skip_serializing_if = "is_empty", serialize_with = "write_ranges")]
     ranges: &'a [PortRange],
     #[serde(skip_serializing_if = "is_empty")]
@@ -82,19 +107,19 @@ pub(super) struct Ports<'a> {
 }
 
 #[derive(Serialize)]
-struct Range {
+struct PortRangeBody {
     from: u16,
     to: u16,
 }
 
-impl<'a> Ports<'a> {
+impl<'a> PortsBody<'a> {
     /// A list of one port.
-    pub(super) fn of_one(port: &'a u16) -> Self {
+    pub(super) fn from_port(port: &'a u16) -> Self {
         Self { ranges: &[], ports: std::slice::from_ref(port) }
     }
 }
 
-impl<'a> From<&'a PortsSpec> for Ports<'a> {
+impl<'a> From<&'a PortsSpec> for PortsBody<'a> {
     fn from(spec: &'a PortsSpec) -> Self {
         Self { ranges: &spec.ranges, ports: &spec.ports }
     }
@@ -105,5 +130,5 @@ fn is_empty<T>(list: &&[T]) -> bool {
 }
 
 fn write_ranges<S: Serializer>(ranges: &&[PortRange], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(ranges.iter().map(|&PortRange { from, to }| Range { from, to }))
+    serializer.collect_seq(ranges.iter().map(|&PortRange { from, to }| PortRangeBody { from, to }))
 }

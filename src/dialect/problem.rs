@@ -1,4 +1,4 @@
-//! The word no: as a client's dialect puts it, and as an operator meant it.
+//! Problems: renders error responses to clients and classifies error responses of operators.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -6,36 +6,36 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
-use super::{ErrorShape, Errors, respond, written};
+use super::{ErrorFormat, ErrorShape, json_body, respond};
 use crate::{
-    json::{Bounds, Json},
-    qod::{Kind, Pace, Problem},
+    json::{Json, JsonLimits},
+    qod::{Problem, ProblemKind, RateLimitStatus},
 };
 
 const CODE_BYTES_MAX: usize = 64;
 
-/// An operator's no.
+/// An error response of an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteProblem {
-    /// What kind of no it is.
-    pub kind: Kind,
+    /// The kind of problem.
+    pub kind: ProblemKind,
     /// The operator's code, for the log: up to 64 bytes of visible ASCII.
     pub code: Option<String>,
 }
 
 #[derive(Serialize)]
-struct Message<'a> {
+struct MessageError<'a> {
     message: &'a str,
 }
 
 #[derive(Serialize)]
-struct CodeMessage<'a> {
+struct CodeMessageError<'a> {
     code: &'a str,
     message: &'a str,
 }
 
 #[derive(Serialize)]
-struct StatusCodeMessage<'a> {
+struct StatusCodeMessageError<'a> {
     status: u16,
     code: &'a str,
     message: &'a str,
@@ -43,26 +43,27 @@ struct StatusCodeMessage<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct DevEdge<'a> {
+struct DevEdgeError<'a> {
     reason_code: String,
     system_message: &'a str,
     user_message: &'a str,
 }
 
-/// Writes a no, with what goes with it into the header.
-pub(super) fn render(problem: &Problem, errors: &Errors) -> Response<Bytes> {
-    let Problem { kind: _, status, code, message, pace, challenge, retry_after } = problem;
-    let message = &*cut(message, errors.message_chars_max.unwrap_or(usize::MAX));
+/// Renders an error response with its header fields.
+pub(super) fn render(problem: &Problem, errors: &ErrorFormat) -> Response<Bytes> {
+    let Problem { kind: _, status, code, message, rate_limit: pace, challenge, retry_after } =
+        problem;
+    let message = &*truncate(message, errors.message_chars_max.unwrap_or(usize::MAX));
     let body = match errors.shape {
         ErrorShape::Message if matches!(*status, 401 | 403 | 404) => Bytes::new(),
-        ErrorShape::Message => written(&Message { message }),
-        ErrorShape::CodeMessage => written(&CodeMessage { code, message }),
+        ErrorShape::Message => json_body(&MessageError { message }),
+        ErrorShape::CodeMessage => json_body(&CodeMessageError { code, message }),
         ErrorShape::StatusCodeMessage => {
-            written(&StatusCodeMessage { status: *status, code, message })
+            json_body(&StatusCodeMessageError { status: *status, code, message })
         }
         ErrorShape::DevEdge => {
             let reason_code = devedge_reason(*status);
-            written(&DevEdge { reason_code, system_message: code, user_message: message })
+            json_body(&DevEdgeError { reason_code, system_message: code, user_message: message })
         }
     };
     let mut response = respond(*status, body);
@@ -75,20 +76,20 @@ pub(super) fn render(problem: &Problem, errors: &Errors) -> Response<Bytes> {
         response.headers_mut().insert(header::RETRY_AFTER, seconds);
     }
     if let Some(pace) = pace {
-        write_pace(pace, response.headers_mut());
+        write_rate_limit(pace, response.headers_mut());
     }
     response
 }
 
-fn cut(message: &str, chars_max: usize) -> Cow<'_, str> {
+fn truncate(message: &str, chars_max: usize) -> Cow<'_, str> {
     match message.char_indices().nth(chars_max) {
         Some(_) => message.chars().take(chars_max.saturating_sub(1)).chain(['…']).collect(),
         None => message.into(),
     }
 }
 
-// Only this one code of T-Mobile's is known from a public page. The others are made up alike, so
-// that a program can at least tell them apart.
+// `ERR-1091` is the only code that T-Mobile documents publicly. The others are derived from the
+// status, so that clients can distinguish them.
 fn devedge_reason(status: u16) -> String {
     match status {
         401 => "ERR-1091".to_owned(),
@@ -97,8 +98,8 @@ fn devedge_reason(status: u16) -> String {
 }
 
 // draft-ietf-httpapi-ratelimit-headers-10
-fn write_pace(pace: &Pace, headers: &mut HeaderMap) {
-    let Pace { policy, quota, window, remaining, retry_after } = *pace;
+fn write_rate_limit(pace: &RateLimitStatus, headers: &mut HeaderMap) {
+    let RateLimitStatus { policy, quota, window, remaining, retry_after } = *pace;
     let (window_s, retry_s) = (whole_seconds(window), whole_seconds(retry_after));
     let fields = [
         ("retry-after", retry_s.to_string()),
@@ -112,43 +113,46 @@ fn write_pace(pace: &Pace, headers: &mut HeaderMap) {
     }
 }
 
-// Rounded up: whoever comes again after so many seconds is not too early.
+// Rounded up, so that a retry after this time is not too early.
 fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0)).max(1)
 }
 
-/// Sorts an operator's no.
-pub(super) fn read(status: u16, body: &[u8], errors: &Errors) -> RemoteProblem {
-    let json = Json::parse(body, &Bounds::default()).unwrap_or_default();
+/// Classifies an error response of an operator.
+pub(super) fn read(status: u16, body: &[u8], errors: &ErrorFormat) -> RemoteProblem {
+    let json = Json::parse(body, &JsonLimits::default()).unwrap_or_default();
     let code = ["code", "systemMessage", "reasonCode"].into_iter().find_map(|name| {
         let code = json.member(name)?.as_str()?;
-        let sound = (1..=CODE_BYTES_MAX).contains(&code.len())
+        let valid = (1..=CODE_BYTES_MAX).contains(&code.len())
             && code.bytes().all(|byte| byte.is_ascii_graphic());
-        sound.then(|| code.to_owned())
+        valid.then(|| code.to_owned())
     });
-    let own = errors.own.iter().find(|(_, own_status, own_code)| {
-        *own_status == status && code.as_deref() == Some(*own_code)
+    let custom = errors.overrides.iter().find(|(_, custom_status, custom_code)| {
+        *custom_status == status && code.as_deref() == Some(*custom_code)
     });
-    let kind = own.map_or_else(|| kind(status, code.as_deref()), |(kind, ..)| *kind);
+    let kind = custom.map_or_else(|| classify(status, code.as_deref()), |(kind, ..)| *kind);
     RemoteProblem { kind, code }
 }
 
-// A status that can only mean that the two sides do not understand each other, such as 405, is no
-// fault of the client's.
-fn kind(status: u16, code: Option<&str>) -> Kind {
+// A status that indicates a protocol mismatch between gateway and operator, such as 405, is not a
+// client error.
+fn classify(status: u16, code: Option<&str>) -> ProblemKind {
     match (status, code) {
-        (400, Some("OUT_OF_RANGE")) => Kind::OutOfRange,
-        (400, Some("QUALITY_ON_DEMAND.DURATION_OUT_OF_RANGE")) => Kind::DurationOutOfRange,
-        // The sink is ours, and whether a device has to be named depends on our token.
+        (400, Some("OUT_OF_RANGE")) => ProblemKind::OutOfRange,
+        (400, Some("QUALITY_ON_DEMAND.DURATION_OUT_OF_RANGE")) => ProblemKind::DurationOutOfRange,
+        // The sink is the gateway's, and whether a device is required depends on the gateway's
+        // token.
         (400, Some("INVALID_SINK" | "INVALID_CREDENTIAL" | "INVALID_TOKEN"))
         | (422, Some("MISSING_IDENTIFIER" | "UNNECESSARY_IDENTIFIER"))
-        | (405 | 406 | 408 | 411 | 413 | 414 | 415 | 431, _) => Kind::BadGateway,
-        (401, _) => Kind::Unauthenticated,
-        (403, _) => Kind::PermissionDenied,
-        (404, Some("IDENTIFIER_NOT_FOUND" | "DEVICE_NOT_FOUND")) => Kind::DeviceNotFound,
-        (404 | 410, _) => Kind::SessionNotFound,
-        (409, Some("QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED")) => Kind::ExtensionNotAllowed,
-        (409, _) => Kind::Conflict,
+        | (405 | 406 | 408 | 411 | 413 | 414 | 415 | 431, _) => ProblemKind::BadGateway,
+        (401, _) => ProblemKind::Unauthenticated,
+        (403, _) => ProblemKind::PermissionDenied,
+        (404, Some("IDENTIFIER_NOT_FOUND" | "DEVICE_NOT_FOUND")) => ProblemKind::DeviceNotFound,
+        (404 | 410, _) => ProblemKind::SessionNotFound,
+        (409, Some("QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED")) => {
+            ProblemKind::ExtensionNotAllowed
+        }
+        (409, _) => ProblemKind::Conflict,
         (
             422,
             Some(
@@ -156,16 +160,20 @@ fn kind(status: u16, code: Option<&str>) -> Kind {
                 | "UNSUPPORTED_DEVICE_IDENTIFIERS"
                 | "UNIDENTIFIABLE_DEVICE",
             ),
-        ) => Kind::UnsupportedIdentifier,
-        (422, Some("IDENTIFIER_MISMATCH" | "DEVICE_IDENTIFIERS_MISMATCH")) => Kind::InvalidArgument,
-        (422, Some("QUALITY_ON_DEMAND.QOS_PROFILE_NOT_APPLICABLE")) => Kind::ProfileNotApplicable,
-        (422, _) => Kind::NotApplicable,
-        (429, Some("QUOTA_EXCEEDED")) => Kind::QuotaExceeded,
-        (429, _) => Kind::TooManyRequests,
-        (400..=499, _) => Kind::InvalidArgument,
-        (501, _) => Kind::NotImplemented,
-        (503, _) => Kind::Unavailable,
-        (504, _) => Kind::Timeout,
-        _ => Kind::BadGateway,
+        ) => ProblemKind::UnsupportedIdentifier,
+        (422, Some("IDENTIFIER_MISMATCH" | "DEVICE_IDENTIFIERS_MISMATCH")) => {
+            ProblemKind::InvalidArgument
+        }
+        (422, Some("QUALITY_ON_DEMAND.QOS_PROFILE_NOT_APPLICABLE")) => {
+            ProblemKind::ProfileNotApplicable
+        }
+        (422, _) => ProblemKind::NotApplicable,
+        (429, Some("QUOTA_EXCEEDED")) => ProblemKind::QuotaExceeded,
+        (429, _) => ProblemKind::TooManyRequests,
+        (400..=499, _) => ProblemKind::InvalidArgument,
+        (501, _) => ProblemKind::NotImplemented,
+        (503, _) => ProblemKind::Unavailable,
+        (504, _) => ProblemKind::Timeout,
+        _ => ProblemKind::BadGateway,
     }
 }

@@ -1,5 +1,5 @@
-//! The profiles: what a client asks for of them, and what it is told of one, as far as its release
-//! has words.
+//! `QoS` profiles: parses profile queries and serializes profiles with the members that the release
+//! defines.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{
-    Profiles, Strictness, UnknownMembers,
-    descriptor::Rule,
-    fault::{Faults, Malformed},
-    node::Node,
-    wish, written,
+    ProfilesApi, Strictness, UnknownMembers, create_request,
+    cursor::BodyCursor,
+    descriptor::RequestRule,
+    json_body,
+    validation::{MalformedRequest, ValidationErrors},
 };
 use crate::qod::{
-    BitRate, Country, L4sQueue, ProfileQuery, ProfileStatus, QosProfile, Rates, ServiceClass,
-    is_profile_name,
+    BitRate, BitRates, CountryAvailability, L4sQueue, ProfileQuery, ProfileStatus, QosProfile,
+    ServiceClass, is_profile_name,
 };
 
 const NAME_EXPECTED: &str = "expected a profile's name of 3 to 256 letters, digits and `_.-`";
@@ -35,35 +35,35 @@ const UNITS: [(&str, Duration); 7] = [
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct WrittenProfile<'a> {
+struct QosProfileBody<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    country_availability: Option<Vec<WrittenCountry<'a>>>,
+    country_availability: Option<Vec<CountryAvailabilityBody<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    target_min_upstream_rate: Option<WrittenRate>,
+    target_min_upstream_rate: Option<RateBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    max_upstream_rate: Option<WrittenRate>,
+    max_upstream_rate: Option<RateBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    max_upstream_burst_rate: Option<WrittenRate>,
+    max_upstream_burst_rate: Option<RateBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    target_min_downstream_rate: Option<WrittenRate>,
+    target_min_downstream_rate: Option<RateBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    max_downstream_rate: Option<WrittenRate>,
+    max_downstream_rate: Option<RateBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    max_downstream_burst_rate: Option<WrittenRate>,
+    max_downstream_burst_rate: Option<RateBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    min_duration: Option<WrittenTime>,
+    min_duration: Option<DurationBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    max_duration: Option<WrittenTime>,
+    max_duration: Option<DurationBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
     priority: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    packet_delay_budget: Option<WrittenTime>,
+    packet_delay_budget: Option<DurationBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    jitter: Option<WrittenTime>,
+    jitter: Option<DurationBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
     packet_error_loss_rate: Option<u8>,
     #[serde(rename = "l4sQueueType", skip_serializing_if = "Option::is_none")]
@@ -73,121 +73,129 @@ struct WrittenProfile<'a> {
 }
 
 #[derive(Serialize)]
-struct WrittenRate {
+struct RateBody {
     value: u16,
     unit: &'static str,
 }
 
 #[derive(Serialize)]
-struct WrittenTime {
+struct DurationBody {
     value: u32,
     unit: &'static str,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct WrittenCountry<'a> {
+struct CountryAvailabilityBody<'a> {
     country_name: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     networks: &'a [String],
 }
 
-/// Reads which profile a path names.
-pub(super) fn read_name(name: &str) -> Result<&str, Malformed> {
-    if is_profile_name(name) { Ok(name) } else { Err(Malformed::at("", NAME_EXPECTED)) }
+/// Parses the profile name of a path.
+pub(super) fn read_name(name: &str) -> Result<&str, MalformedRequest> {
+    if is_profile_name(name) { Ok(name) } else { Err(MalformedRequest::at("", NAME_EXPECTED)) }
 }
 
-/// Reads a search from 0.11 on.
-pub(super) fn read_search(
-    body: &Node<'_>,
-    rule: &Rule,
+/// Parses a query in a body, as used from 0.11 on.
+pub(super) fn read_query(
+    body: &BodyCursor<'_>,
+    rule: &RequestRule,
     strictness: &Strictness,
-    faults: &mut Faults,
+    errors: &mut ValidationErrors,
 ) -> ProfileQuery {
-    if strictness.unknown_members == UnknownMembers::Refuse {
-        body.only(&["device", "name", "status"], faults);
+    if strictness.unknown_members == UnknownMembers::Reject {
+        body.allow_only(&["device", "name", "status"], errors);
     }
-    let device = body.member("device").and_then(|device| wish::read_device(&device, rule, faults));
+    let device =
+        body.member("device").and_then(|device| create_request::read_device(&device, rule, errors));
     let name = body.member("name").and_then(|name| {
         let read = |text: &str| is_profile_name(text).then(|| text.to_owned());
-        name.parsed(faults, NAME_EXPECTED, read)
+        name.parse(errors, NAME_EXPECTED, read)
     });
     let status = body
         .member("status")
-        .and_then(|status| status.parsed(faults, STATUS_EXPECTED, ProfileStatus::named));
+        .and_then(|status| status.parse(errors, STATUS_EXPECTED, ProfileStatus::from_name));
     ProfileQuery { device, name, status }
 }
 
-/// Reads a search in a URL, up to 0.10. Neither names nor states have characters that would have to
-/// be escaped there: what is escaped is none of them.
+/// Parses a query in a URL, as used up to 0.10. Values are not percent-decoded, because valid names
+/// and states contain no characters that need encoding.
 pub(super) fn read_url_query(
     query: &str,
     strictness: &Strictness,
-) -> Result<ProfileQuery, Malformed> {
-    let mut wanted = ProfileQuery::default();
-    let wrong = |name: &str, reason: &str| Err(Malformed::at("", format!("`{name}`: {reason}")));
+) -> Result<ProfileQuery, MalformedRequest> {
+    let mut parsed = ProfileQuery::default();
+    let invalid =
+        |name: &str, reason: &str| Err(MalformedRequest::at("", format!("`{name}`: {reason}")));
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         match key {
-            "name" if wanted.name.is_none() => wanted.name = Some(value.to_owned()),
-            "status" if wanted.status.is_none() => match ProfileStatus::named(value) {
-                Some(status) => wanted.status = Some(status),
-                None => return wrong(key, STATUS_EXPECTED),
+            "name" if parsed.name.is_none() => parsed.name = Some(value.to_owned()),
+            "status" if parsed.status.is_none() => match ProfileStatus::from_name(value) {
+                Some(status) => parsed.status = Some(status),
+                None => return invalid(key, STATUS_EXPECTED),
             },
-            "name" | "status" => return wrong(key, "expected to be told once"),
-            _ if strictness.unknown_members == UnknownMembers::Refuse => {
-                return Err(Malformed::at("", "expected no parameter but `name` and `status`"));
+            "name" | "status" => return invalid(key, "expected at most once"),
+            _ if strictness.unknown_members == UnknownMembers::Reject => {
+                return Err(MalformedRequest::at(
+                    "",
+                    "unexpected parameter; expected only `name` and `status`",
+                ));
             }
             _ => {}
         }
     }
-    Ok(wanted)
+    Ok(parsed)
 }
 
-/// Writes what a client is told of a profile.
-pub(super) fn write(profile: &QosProfile, form: &Profiles) -> Bytes {
-    let Rates { target_min, max, max_burst } = profile.downstream;
-    let seconds = |s: u32| time(Duration::from_secs(s.into()));
-    let countries = form.countries && !profile.countries.is_empty();
-    written(&WrittenProfile {
+/// Serializes a profile.
+pub(super) fn write(profile: &QosProfile, api: &ProfilesApi) -> Bytes {
+    let BitRates { target_min, max, max_burst } = profile.downstream;
+    let seconds = |s: u32| duration_body(Duration::from_secs(s.into()));
+    let countries = api.has_countries && !profile.countries.is_empty();
+    json_body(&QosProfileBody {
         name: &profile.name,
         description: profile.description.as_deref(),
         status: profile.status.name(),
         country_availability: countries
-            .then(|| profile.countries.iter().map(WrittenCountry::from).collect()),
-        target_min_upstream_rate: profile.upstream.target_min.map(rate),
-        max_upstream_rate: profile.upstream.max.map(rate),
-        max_upstream_burst_rate: profile.upstream.max_burst.map(rate),
-        target_min_downstream_rate: target_min.map(rate),
-        max_downstream_rate: max.map(rate),
-        max_downstream_burst_rate: max_burst.map(rate),
+            .then(|| profile.countries.iter().map(CountryAvailabilityBody::from).collect()),
+        target_min_upstream_rate: profile.upstream.target_min.map(rate_body),
+        max_upstream_rate: profile.upstream.max.map(rate_body),
+        max_upstream_burst_rate: profile.upstream.max_burst.map(rate_body),
+        target_min_downstream_rate: target_min.map(rate_body),
+        max_downstream_rate: max.map(rate_body),
+        max_downstream_burst_rate: max_burst.map(rate_body),
         min_duration: seconds(profile.duration_s_min),
         max_duration: seconds(profile.duration_s_max),
         priority: profile.priority,
-        packet_delay_budget: profile.packet_delay_budget.and_then(time),
-        jitter: profile.jitter.and_then(time),
+        packet_delay_budget: profile.packet_delay_budget.and_then(duration_body),
+        jitter: profile.jitter.and_then(duration_body),
         packet_error_loss_rate: profile.packet_error_loss_rate,
-        l4s_queue_type: profile.l4s_queue.filter(|_| form.classes).map(L4sQueue::name),
-        service_class: profile.service_class.filter(|_| form.classes).map(ServiceClass::name),
+        l4s_queue_type: profile.l4s_queue.filter(|_| api.has_traffic_classes).map(L4sQueue::name),
+        service_class: profile
+            .service_class
+            .filter(|_| api.has_traffic_classes)
+            .map(ServiceClass::name),
     })
 }
 
-fn rate(rate: BitRate) -> WrittenRate {
-    WrittenRate { value: rate.value(), unit: rate.unit().name() }
+fn rate_body(rate: BitRate) -> RateBody {
+    RateBody { value: rate.value(), unit: rate.unit().name() }
 }
 
-// In the largest unit that it is a whole number of; nothing, if there is none, for a number of 32
-// bits with a sign is all that there is room for.
-fn time(time: Duration) -> Option<WrittenTime> {
+// Uses the largest unit that yields an integer. Returns `None` if the value exceeds a signed 32-bit
+// integer in every such unit.
+fn duration_body(time: Duration) -> Option<DurationBody> {
     UNITS.into_iter().find_map(|(unit, length)| {
         let (nanos, unit_nanos) = (time.as_nanos(), length.as_nanos());
         let value = i32::try_from(nanos / unit_nanos).ok()?.unsigned_abs();
-        (value > 0 && nanos % unit_nanos == 0).then_some(WrittenTime { value, unit })
+        (value > 0 && nanos % unit_nanos == 0).then_some(DurationBody { value, unit })
     })
 }
 
-impl<'a> From<&'a Country> for WrittenCountry<'a> {
-    fn from(country: &'a Country) -> Self {
+impl<'a> From<&'a CountryAvailability> for CountryAvailabilityBody<'a> {
+    fn from(country: &'a CountryAvailability) -> Self {
         Self { country_name: &country.code, networks: &country.networks }
     }
 }

@@ -1,8 +1,8 @@
-//! What an API release takes and gives, from its own document: an `OpenAPI` 3.0 file in `schemas/`.
+//! Validates bodies against the `OpenAPI` 3.0 document of an API release, a file in `schemas/`.
 //!
-//! A document is read as it is, CAMARA's own included, and judged with JSON Schema 2020-12. IP
-//! addresses are the exception: their formats are not checked here, for some releases contradict
-//! them in their own examples; the codecs parse every address anyway.
+//! Documents are used unmodified, including CAMARA's own, and converted to JSON Schema 2020-12. The
+//! formats of IP addresses are not validated here, because some releases violate them in their own
+//! examples; the codecs parse every address.
 
 mod convert;
 mod words;
@@ -12,49 +12,49 @@ use std::{fs, path::Path};
 use jsonschema::{Draft, PatternOptions};
 use serde_json::Value;
 
-use crate::json::{Json, Tree};
+use crate::json::{Json, JsonTree};
 
-/// A release's document.
+/// The `OpenAPI` document of a release.
 #[derive(Clone, Debug)]
-pub(super) struct Document {
+pub(super) struct OpenApiDocument {
     file: String,
     content: Value,
 }
 
-/// Which way a body goes: properties may be meant for one way only.
+/// Direction of a body. `readOnly` and `writeOnly` properties apply to one direction only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
-    /// To whoever serves the API.
+    /// From client to server.
     Request,
-    /// From whoever serves the API. Operators' answers are read leniently, so that only our own
-    /// are held against the document.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tests hold our answers against it"))]
+    /// From server to client. Operators' responses are parsed leniently; only the gateway's own are
+    /// validated, in tests.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests validate responses"))]
     Response,
 }
 
-/// Judges bodies by one schema of a document.
+/// Validates bodies against one schema of a document.
 #[derive(Debug)]
-pub(super) struct Validator {
-    compiled: jsonschema::Validator<Tree>,
+pub(super) struct SchemaValidator {
+    compiled: jsonschema::Validator<JsonTree>,
     schema: Value,
 }
 
-/// A place in a body that is not as its schema says.
+/// A schema violation in a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Violation {
-    /// Its JSON pointer; of the object, if a property is missing.
+pub(super) struct SchemaViolation {
+    /// JSON pointer of the value; of the object if a property is missing.
     pub(super) pointer: String,
-    /// What is expected there; never what stands there.
+    /// What is expected; never contains the value, which may be confidential.
     pub(super) reason: String,
-    /// Is it a number that is too small or too large?
+    /// Whether the value is a number outside its bounds.
     pub(super) out_of_range: bool,
 }
 
-// More are not told of one body.
+// Maximum number of violations reported per body.
 const VIOLATIONS_MAX: usize = 64;
 
-impl Document {
-    /// Reads a file. The error names it, and the line if it is not YAML.
+impl OpenApiDocument {
+    /// Reads a file. The error contains the file name, and the line if the file is not YAML.
     pub(super) fn read(file: &Path) -> Result<Self, String> {
         let name = file.display().to_string();
         let text = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
@@ -71,28 +71,28 @@ impl Document {
         Ok(Self { file, content })
     }
 
-    /// A validator for the schema `#/components/schemas/<component>`.
+    /// Compiles the schema `#/components/schemas/<component>`.
     pub(super) fn validator(
         &self,
         component: &str,
         direction: Direction,
-    ) -> Result<Validator, String> {
+    ) -> Result<SchemaValidator, String> {
         let schema = convert::component(&self.content, component, direction)
             .map_err(|error| format!("{}: {error}", self.file))?;
-        let compiled = jsonschema::options_for::<Tree>()
+        let compiled = jsonschema::options_for::<JsonTree>()
             .with_draft(Draft::Draft202012)
             .with_pattern_options(PatternOptions::regex())
             .should_validate_formats(true)
             .offline()
             .build(&schema)
             .map_err(|error| format!("{}: {}: {error}", self.file, error.instance_path()))?;
-        Ok(Validator { compiled, schema })
+        Ok(SchemaValidator { compiled, schema })
     }
 }
 
-impl Validator {
-    /// Every place where the body is not as the schema says, up to 64; none, if it is valid.
-    pub(super) fn faults(&self, body: &Json<'_>) -> Vec<Violation> {
+impl SchemaValidator {
+    /// Returns up to 64 violations; none if the body is valid.
+    pub(super) fn violations(&self, body: &Json<'_>) -> Vec<SchemaViolation> {
         if self.compiled.is_valid(body) {
             return Vec::new();
         }

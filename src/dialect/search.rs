@@ -1,38 +1,41 @@
-//! A search of GSMA's Telco Finder API: one identifier of a device, and what is to be told of the operator
-//! that serves it.
+//! Requests and responses of `POST /search` of GSMA's Telco Finder API: looks up the operator of a
+//! device by one identifier.
 
 use bytes::Bytes;
 use http::Response;
 use serde::Serialize;
 
-use super::{Malformed, Strictness, address, fault::Faults, node::Node, respond, written};
+use super::{
+    MalformedRequest, Strictness, address, cursor::BodyCursor, json_body, respond,
+    validation::ValidationErrors,
+};
 use crate::{
     json::Json,
-    qod::{Device, DeviceIpv4, Kind, Written},
+    qod::{Device, DeviceIpv4, ProblemKind, Verbatim},
 };
 
-/// What is searched for.
+/// A search request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Search {
-    /// A device that is known by one identifier.
+pub struct FinderSearch {
+    /// The device, with one identifier.
     pub device: Device,
-    /// May others be asked, where our own routes do not know (`DEEP`)?
-    pub asks_others: bool,
-    // Which further members the answer has.
+    /// Whether to query other finders if the gateway's own routes do not match (`DEEP`).
+    pub is_deep: bool,
+    // Optional members of the response.
     api_root: bool,
     auth_provider_configuration: bool,
 }
 
-/// What is told of an operator.
+/// The search result.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct OperatorFound<'a> {
-    /// What it is called.
+pub struct FoundOperator<'a> {
+    /// The operator's id.
     pub operator_id: &'a str,
-    /// Where its APIs are; told if it is asked for.
+    /// Base URL of its APIs; included on request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_root: Option<&'a str>,
-    /// And where its tokens are got.
+    /// URL of its authorization server's configuration; included on request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth_provider_configuration: Option<&'a str>,
 }
@@ -41,84 +44,89 @@ const IDENTIFIERS: [&str; 4] =
     ["phoneNumber", "ipv4Address", "ipv6Address", "networkAccessIdentifier"];
 const PORT_MAX: u32 = 65_535;
 
-impl Search {
-    /// Reads the body of `POST /search`. No member is left out: it might change what the rest means.
+impl FinderSearch {
+    /// Parses the body of `POST /search`. Rejects unknown members, because they might change the
+    /// meaning of the others.
     ///
     /// # Errors
-    /// What is wrong with it, place by place.
-    pub fn read(body: &[u8], strictness: &Strictness) -> Result<Self, Malformed> {
+    /// If the body is invalid; the error lists every invalid value.
+    pub fn parse(body: &[u8], strictness: &Strictness) -> Result<Self, MalformedRequest> {
         let json = Json::parse(body, &strictness.bounds())?;
-        let (root, mut faults) = (Node::root(&json), Faults::default());
-        let known = [
+        let (root, mut errors) = (BodyCursor::root(&json), ValidationErrors::default());
+        let members = [
             "target",
             "includeApiRoot",
             "includeAuthProviderConfiguration",
             "portabilitySearchMode",
         ];
-        root.only(&known, &mut faults);
-        let wants = |name: &str, faults: &mut Faults| {
-            root.member(name).and_then(|member| member.truth(faults)).unwrap_or_default()
+        root.allow_only(&members, &mut errors);
+        let flag = |name: &str, errors: &mut ValidationErrors| {
+            root.member(name).and_then(|member| member.boolean(errors)).unwrap_or_default()
         };
-        let api_root = wants("includeApiRoot", &mut faults);
-        let auth_provider_configuration = wants("includeAuthProviderConfiguration", &mut faults);
+        let api_root = flag("includeApiRoot", &mut errors);
+        let auth_provider_configuration = flag("includeAuthProviderConfiguration", &mut errors);
         let mode = root.member("portabilitySearchMode").and_then(|mode| {
-            mode.parsed(&mut faults, "expected `SHALLOW` or `DEEP`", |text| match text {
+            mode.parse(&mut errors, "expected `SHALLOW` or `DEEP`", |text| match text {
                 "SHALLOW" => Some(false),
                 "DEEP" => Some(true),
                 _ => None,
             })
         });
         let asks_others = mode.unwrap_or_default();
-        let target = root.required("target", &mut faults);
-        let device = target.and_then(|target| device(&target, &mut faults));
+        let target = root.required("target", &mut errors);
+        let device = target.and_then(|target| device(&target, &mut errors));
         let search = device.map(|device| Self {
             device,
-            asks_others,
+            is_deep: asks_others,
             api_root,
             auth_provider_configuration,
         });
-        faults.none_or(search)
+        errors.into_result(search)
     }
 
-    /// Writes the answer, without what was not asked for.
-    pub fn render(&self, found: &OperatorFound<'_>) -> Response<Bytes> {
-        let found = OperatorFound {
+    /// Renders the response with the requested members only.
+    pub fn render(&self, found: &FoundOperator<'_>) -> Response<Bytes> {
+        let found = FoundOperator {
             api_root: found.api_root.filter(|_| self.api_root),
             auth_provider_configuration: found
                 .auth_provider_configuration
                 .filter(|_| self.auth_provider_configuration),
             ..*found
         };
-        respond(200, written(&found))
+        respond(200, json_body(&found))
     }
 }
 
-fn device(target: &Node<'_>, faults: &mut Faults) -> Option<Device> {
-    target.only(&IDENTIFIERS, faults);
-    target.any_of(&IDENTIFIERS, faults);
-    let named = IDENTIFIERS.iter().filter(|name| target.member(name).is_some());
-    if named.count() > 1 {
-        faults.meaning(target.place, Kind::InvalidArgument, "expected one identifier only");
+fn device(target: &BodyCursor<'_>, errors: &mut ValidationErrors) -> Option<Device> {
+    target.allow_only(&IDENTIFIERS, errors);
+    target.require_any_of(&IDENTIFIERS, errors);
+    let given = IDENTIFIERS.iter().filter(|name| target.member(name).is_some());
+    if given.count() > 1 {
+        errors.add_semantic(
+            target.pointer,
+            ProblemKind::InvalidArgument,
+            "expected exactly one identifier",
+        );
     }
     let phone = target.member("phoneNumber");
-    let phone = phone.and_then(|phone| address::phone_with_plus(&phone, faults));
-    let ipv4 = target.member("ipv4Address").and_then(|ipv4| self::ipv4(&ipv4, faults));
+    let phone = phone.and_then(|phone| address::phone_with_plus(&phone, errors));
+    let ipv4 = target.member("ipv4Address").and_then(|ipv4| self::ipv4(&ipv4, errors));
     let ipv6 = target.member("ipv6Address").and_then(|ipv6| {
-        ipv6.parsed(faults, "expected an IPv6 address such as 2001:db8::1", address::ipv6_address)
+        ipv6.parse(errors, "expected an IPv6 address such as 2001:db8::1", address::ipv6_address)
     });
-    let ipv6 = ipv6.map(|address| Written::plain(address.into()));
+    let ipv6 = ipv6.map(|address| Verbatim::from_value(address.into()));
     let nai = target.member("networkAccessIdentifier");
-    let nai = nai.and_then(|nai| address::nai(&nai, faults));
+    let nai = nai.and_then(|nai| address::nai(&nai, errors));
     let device = Device { phone, nai, external_id: None, ipv4, ipv6 };
     (!device.is_empty()).then_some(device)
 }
 
-fn ipv4(node: &Node<'_>, faults: &mut Faults) -> Option<DeviceIpv4> {
-    node.only(&["publicAddress", "publicPort"], faults);
-    let public = node.required("publicAddress", faults);
-    let public = public.and_then(|public| address::ipv4(&public, faults));
-    let port = node.member("publicPort");
-    let port = port.and_then(|port| port.number(faults, Kind::OutOfRange, (0, PORT_MAX)));
+fn ipv4(cursor: &BodyCursor<'_>, errors: &mut ValidationErrors) -> Option<DeviceIpv4> {
+    cursor.allow_only(&["publicAddress", "publicPort"], errors);
+    let public = cursor.required("publicAddress", errors);
+    let public = public.and_then(|public| address::ipv4(&public, errors));
+    let port = cursor.member("publicPort");
+    let port = port.and_then(|port| port.integer(errors, ProblemKind::OutOfRange, (0, PORT_MAX)));
     let public_port = port.and_then(|port| u16::try_from(port).ok());
     Some(DeviceIpv4::Public { public: public?, private: None, public_port })
 }
@@ -130,30 +138,34 @@ mod tests {
 
     use super::*;
 
-    fn read(body: &Value) -> Result<Search, Malformed> {
-        Search::read(body.to_string().as_bytes(), &Strictness::default())
+    fn read(body: &Value) -> Result<FinderSearch, MalformedRequest> {
+        FinderSearch::parse(body.to_string().as_bytes(), &Strictness::default())
     }
 
-    fn of(target: &Value) -> Result<Device, Malformed> {
+    fn search_device(target: &Value) -> Result<Device, MalformedRequest> {
         read(&json!({ "target": target })).map(|search| search.device)
     }
 
     #[test]
-    fn a_device_is_named_by_one_identifier() {
-        let phone = of(&json!({ "phoneNumber": "+34600000000" })).unwrap();
+    fn each_identifier_is_accepted_alone() {
+        let phone = search_device(&json!({ "phoneNumber": "+34600000000" })).unwrap();
         assert_eq!(phone.phone.unwrap().value.to_string(), "+34600000000");
-        let ipv4 = of(&json!({ "ipv4Address": { "publicAddress": "84.125.93.10" } })).unwrap();
+        let ipv4 =
+            search_device(&json!({ "ipv4Address": { "publicAddress": "84.125.93.10" } })).unwrap();
         assert_eq!(ipv4.ipv4.unwrap().routable().to_string(), "84.125.93.10");
-        of(&json!({ "ipv4Address": { "publicAddress": "84.125.93.10", "publicPort": 59765 } }))
-            .unwrap();
-        let ipv6 = of(&json!({ "ipv6Address": "2001:db8::1" })).unwrap();
+        search_device(
+            &json!({ "ipv4Address": { "publicAddress": "84.125.93.10", "publicPort": 59765 } }),
+        )
+        .unwrap();
+        let ipv6 = search_device(&json!({ "ipv6Address": "2001:db8::1" })).unwrap();
         assert_eq!(ipv6.ipv6.unwrap().value.to_string(), "2001:db8::1/128");
-        let nai = of(&json!({ "networkAccessIdentifier": "me@operator.example" })).unwrap();
+        let nai =
+            search_device(&json!({ "networkAccessIdentifier": "me@operator.example" })).unwrap();
         assert_eq!(nai.nai.unwrap().realm(), Some("operator.example"));
     }
 
     #[test]
-    fn what_is_no_search_is_told_place_by_place() {
+    fn invalid_search_is_rejected_with_its_pointer() {
         let phone = json!({ "phoneNumber": "+34600000000" });
         for (body, pointer) in [
             (json!([]), ""),
@@ -185,53 +197,53 @@ mod tests {
             ),
         ] {
             let malformed = read(&body).unwrap_err();
-            assert_eq!(malformed.faults[0].pointer, pointer, "{body}: {malformed}");
+            assert_eq!(malformed.errors[0].pointer, pointer, "{body}: {malformed}");
             assert!(!malformed.to_string().contains("600000000"), "{malformed}");
         }
         let twice = br#"{"target":{"phoneNumber":"+34600000000"},"target":{}}"#;
-        assert!(Search::read(twice, &Strictness::default()).is_err());
+        assert!(FinderSearch::parse(twice, &Strictness::default()).is_err());
     }
 
     #[test]
-    fn others_are_asked_by_a_deep_search_only() {
-        let asks = |more: Value| {
+    fn only_a_deep_search_queries_other_finders() {
+        let asks_others = |more: Value| {
             let mut body = json!({ "target": { "phoneNumber": "+34600000000" } });
             body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            read(&body).unwrap().asks_others
+            read(&body).unwrap().is_deep
         };
-        assert!(asks(json!({ "portabilitySearchMode": "DEEP" })));
-        assert!(!asks(json!({ "portabilitySearchMode": "SHALLOW" })));
-        assert!(!asks(json!({})));
+        assert!(asks_others(json!({ "portabilitySearchMode": "DEEP" })));
+        assert!(!asks_others(json!({ "portabilitySearchMode": "SHALLOW" })));
+        assert!(!asks_others(json!({})));
     }
 
     #[test]
-    fn no_more_is_told_than_was_asked_for() {
-        let found = OperatorFound {
+    fn response_has_requested_members_only() {
+        let found = FoundOperator {
             operator_id: "TEL_ES",
             api_root: Some("https://api.example"),
             auth_provider_configuration: Some("https://auth.example"),
         };
-        let told = |more: Value| {
+        let response = |more: Value| {
             let mut body = json!({ "target": { "phoneNumber": "+34600000000" } });
             body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             let answer = read(&body).unwrap().render(&found);
             serde_json::from_slice::<Value>(answer.body()).unwrap()
         };
-        assert_eq!(told(json!({})), json!({ "operatorId": "TEL_ES" }));
+        assert_eq!(response(json!({})), json!({ "operatorId": "TEL_ES" }));
         assert_eq!(
-            told(json!({ "includeApiRoot": true, "portabilitySearchMode": "DEEP" })),
+            response(json!({ "includeApiRoot": true, "portabilitySearchMode": "DEEP" })),
             json!({ "operatorId": "TEL_ES", "apiRoot": "https://api.example" })
         );
         assert_eq!(
-            told(json!({ "includeApiRoot": false, "includeAuthProviderConfiguration": true })),
+            response(json!({ "includeApiRoot": false, "includeAuthProviderConfiguration": true })),
             json!({ "operatorId": "TEL_ES", "authProviderConfiguration": "https://auth.example" })
         );
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_a_search_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            _ = Search::read(&bytes, &Strictness::default());
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            _ = FinderSearch::parse(&bytes, &Strictness::default());
         }
     }
 }

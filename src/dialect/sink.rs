@@ -1,54 +1,58 @@
-//! Where a client wants to be notified: a URL that may be called, and a token to show there.
+//! Parses a client's sink: the URL for notifications and the access token for it.
 
 use http::Uri;
 
-use super::{fault::Faults, node::Node};
-use crate::qod::{Kind, Secret};
+use super::{cursor::BodyCursor, validation::ValidationErrors};
+use crate::qod::{ProblemKind, Secret};
 
 const URL_BYTES_MAX: usize = 2048;
 
-/// The longest token where the release sets no bound.
+/// Maximum length of a token if the release sets no bound.
 pub(super) const TOKEN_BYTES_MAX: usize = 4096;
 
-/// Reads a URL. Which hosts may be called is decided where they are called.
-pub(super) fn url(node: &Node<'_>, faults: &mut Faults) -> Option<String> {
-    let text = node.text(faults)?;
+/// Parses an http or https URL. The outbound client checks whether its host is allowed.
+pub(super) fn url(cursor: &BodyCursor<'_>, errors: &mut ValidationErrors) -> Option<String> {
+    let text = cursor.string(errors)?;
     if !is_callable(text) {
         let expected = "expected an absolute http or https URL with a host, without user, password \
                         or fragment, of up to 2048 characters";
-        faults.meaning(node.place, Kind::InvalidSink, expected);
+        errors.add_semantic(cursor.pointer, ProblemKind::InvalidSink, expected);
         return None;
     }
     Some(text.to_owned())
 }
 
-/// Reads a URL of the encrypted kind, as from 1.1 on.
-pub(super) fn https_url(node: &Node<'_>, faults: &mut Faults) -> Option<String> {
-    let text = url(node, faults)?;
+/// Parses an https URL, as required from 1.1 on.
+pub(super) fn https_url(cursor: &BodyCursor<'_>, errors: &mut ValidationErrors) -> Option<String> {
+    let text = url(cursor, errors)?;
     if !text.starts_with("https://") {
-        faults.meaning(node.place, Kind::InvalidSink, "expected a URL that begins with https://");
+        errors.add_semantic(
+            cursor.pointer,
+            ProblemKind::InvalidSink,
+            "expected a URL that begins with https://",
+        );
         return None;
     }
     Some(text)
 }
 
-/// Reads a token of so many bytes.
+/// Parses a token with a length within these bounds, in bytes.
 pub(super) fn token(
-    node: &Node<'_>,
+    cursor: &BodyCursor<'_>,
     (min, max): (usize, usize),
-    faults: &mut Faults,
+    errors: &mut ValidationErrors,
 ) -> Option<Secret> {
-    let expected = format!("expected {min} to {max} characters, none of them a control");
-    node.parsed(faults, &expected, |text| {
-        let sound = (min..=max).contains(&text.len()) && !text.chars().any(char::is_control);
-        sound.then(|| Secret::new(text))
+    let expected = format!("expected {min} to {max} characters without control characters");
+    cursor.parse(errors, &expected, |text| {
+        let valid = (min..=max).contains(&text.len()) && !text.chars().any(char::is_control);
+        valid.then(|| Secret::new(text))
     })
 }
 
-// Only what RFC 3986 lets stand in a URL: readers do not agree on anything else.
+// Accepts only characters that RFC 3986 allows, because URL parsers disagree on all others.
 fn is_callable(text: &str) -> bool {
-    let sound = text.len() <= URL_BYTES_MAX && text.bytes().all(is_url_byte);
-    let Some(uri) = text.parse::<Uri>().ok().filter(|_| sound) else { return false };
+    let valid = text.len() <= URL_BYTES_MAX && text.bytes().all(is_url_byte);
+    let Some(uri) = text.parse::<Uri>().ok().filter(|_| valid) else { return false };
     let scheme = uri.scheme_str().is_some_and(|scheme| matches!(scheme, "http" | "https"));
     let host = uri.authority().is_some_and(|authority| {
         let host = authority.host();
@@ -58,7 +62,7 @@ fn is_callable(text: &str) -> bool {
     scheme && host
 }
 
-// All but `#`: a fragment is never sent.
+// All characters of a URL except `#`, because a fragment is never sent.
 fn is_url_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~:/?[]@!$&'()*+,;=%".contains(&byte)
 }

@@ -1,17 +1,17 @@
-//! Each dialect as it is met on the wire. What is one dialect's only stands by name; what is all
-//! dialects' is asked of each.
+//! Tests of all dialects at the level of HTTP bodies. Modules named after a dialect cover only that
+//! dialect; all others cover every dialect.
 
 mod agreement;
 mod answers;
 mod arbitrary;
 mod documents;
 mod events;
-mod fitting;
+mod translation;
 mod golden;
 mod paths;
 mod profiles;
 mod properties;
-mod refused_bodies;
+mod rejected_bodies;
 mod telefonica;
 mod v01;
 mod v1;
@@ -33,18 +33,18 @@ fn schemas() -> PathBuf {
 }
 
 fn dialect(name: &str) -> &'static Arc<Dialect> {
-    DIALECTS.named(name).unwrap()
+    DIALECTS.get(name).unwrap()
 }
 
-fn api(path: &str, speaks: Speaks) -> Api {
-    Api { path: path.to_owned(), speaks, serves: Serves::Sessions }
+fn api(path: &str, speaks: DialectSelection) -> Api {
+    Api { path: path.to_owned(), dialects: speaks, kind: ApiKind::Sessions }
 }
 
-fn parse(name: &str, body: &Value) -> Result<CreateSession, Malformed> {
+fn parse(name: &str, body: &Value) -> Result<CreateRequest, MalformedRequest> {
     dialect(name).parse_create_session(body.to_string().as_bytes(), &Strictness::default())
 }
 
-// A body that is accepted, to be spoilt.
+// A valid create request.
 fn body(name: &str) -> Value {
     match dialect(name).family() {
         Family::V01 => json!({
@@ -74,9 +74,9 @@ fn body(name: &str) -> Value {
 }
 
 #[test]
-fn every_descriptor_becomes_a_dialect() {
+fn every_descriptor_yields_a_dialect() {
     let names: Vec<_> = DIALECTS.names().collect();
-    let known = [
+    let expected = [
         "camara-0.1.0",
         "camara-0.10.1",
         "camara-0.11.1",
@@ -91,15 +91,15 @@ fn every_descriptor_becomes_a_dialect() {
         "telefonica-0.8",
         "telefonica-1.1",
     ];
-    assert_eq!(names, known);
-    assert!(DIALECTS.named("camara-0.8").is_none());
+    assert_eq!(names, expected);
+    assert!(DIALECTS.get("camara-0.8").is_none());
 }
 
 #[test]
-fn a_folder_without_schemas_names_every_missing_file_once() {
-    let nowhere = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let faults = Dialects::load(&nowhere).unwrap_err();
-    let files: Vec<_> = faults.iter().map(|fault| fault.file.as_str()).collect();
+fn every_missing_schema_file_is_reported_once() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let errors = Dialects::load(&folder).unwrap_err();
+    let files: Vec<_> = errors.iter().map(|error| error.file.as_str()).collect();
     assert_eq!(
         files,
         [

@@ -1,40 +1,40 @@
-//! The codec of CAMARA 0.1: a device and a server by IPv4 address, ports as a text, and protocols,
-//! of which only all can be carried to other releases.
+//! The codec of CAMARA 0.1: IPv4 addresses of device and server, ports as text, and protocols, of
+//! which only `ANY` can be translated to other releases.
 
 use bytes::Bytes;
 use serde::Serialize;
 
 use super::{
     Strictness, UnknownMembers, address,
-    answer::{self, Form, Unreadable},
-    descriptor::Rule,
-    fault::Faults,
-    node::Node,
-    ports, sink, written,
+    answer::{self, InvalidOperatorMessage, SessionFormat},
+    cursor::BodyCursor,
+    descriptor::RequestRule,
+    json_body, ports, sink,
+    validation::ValidationErrors,
 };
 use crate::qod::{
-    ApplicationServer, CreateSession, Device, DeviceIpv4, Granted, Kind, PortsSpec, QosStatus,
-    Secret, Session, Sink,
+    ApplicationServer, CreateRequest, Device, DeviceIpv4, GrantedSession, PortsSpec, ProblemKind,
+    QosStatus, Secret, Session, Sink,
 };
 
 const TOKEN_FIELD: &str = "notificationAuthToken";
 
 const PROTOCOL_FIELDS: [&str; 2] = ["protocolIn", "protocolOut"];
 
-// Of the protocols, the one that leaves none out.
+// The only supported protocol value: all protocols.
 const ANY: &str = "ANY";
 
-// The release has no status: a session that is told of is available.
-const FORM: Form = Form {
-    id: "id",
-    time: answer::epoch_time,
-    status: |_| Some(QosStatus::Available),
-    status_info: |_| None,
+// The release has no status: every reported session is available.
+const SESSION_FORMAT: SessionFormat = SessionFormat {
+    id_field: "id",
+    parse_time: answer::parse_epoch_time,
+    parse_status: |_| Some(QosStatus::Available),
+    parse_status_info: |_| None,
 };
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct WrittenWish<'a> {
+struct V01CreateBody<'a> {
     duration: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     ue_addr: Option<String>,
@@ -55,40 +55,40 @@ struct WrittenWish<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct WrittenSession<'a> {
+struct V01SessionBody<'a> {
     #[serde(flatten)]
-    wish: WrittenWish<'a>,
+    base: V01CreateBody<'a>,
     id: String,
     started_at: u64,
     expires_at: u64,
 }
 
-/// Reads what a client wants.
-pub(super) fn read_wanted(
-    body: &Node<'_>,
-    rule: &Rule,
+/// Parses a create request.
+pub(super) fn read_create_request(
+    body: &BodyCursor<'_>,
+    rule: &RequestRule,
     strictness: &Strictness,
-    faults: &mut Faults,
-) -> Option<CreateSession> {
-    let notify_field = rule.sink.field;
-    if strictness.unknown_members == UnknownMembers::Refuse {
-        let known = ["duration", "ueAddr", "asAddr", "uePorts", "asPorts", "qos", TOKEN_FIELD];
-        body.only(&[known.as_slice(), &PROTOCOL_FIELDS, &[notify_field]].concat(), faults);
+    errors: &mut ValidationErrors,
+) -> Option<CreateRequest> {
+    let sink_field = rule.sink.field;
+    if strictness.unknown_members == UnknownMembers::Reject {
+        let members = ["duration", "ueAddr", "asAddr", "uePorts", "asPorts", "qos", TOKEN_FIELD];
+        body.allow_only(&[members.as_slice(), &PROTOCOL_FIELDS, &[sink_field]].concat(), errors);
     }
-    let ipv4 = body.required("ueAddr", faults).and_then(|net| address::ipv4_net(&net, faults));
-    let server = body.required("asAddr", faults).and_then(|net| address::ipv4_net(&net, faults));
-    let device_ports = body.member("uePorts").and_then(|text| ports::read_text(&text, faults));
-    let server_ports = body.member("asPorts").and_then(|text| ports::read_text(&text, faults));
+    let ipv4 = body.required("ueAddr", errors).and_then(|net| address::ipv4_net(&net, errors));
+    let server = body.required("asAddr", errors).and_then(|net| address::ipv4_net(&net, errors));
+    let device_ports = body.member("uePorts").and_then(|text| ports::read_text(&text, errors));
+    let server_ports = body.member("asPorts").and_then(|text| ports::read_text(&text, errors));
     for name in PROTOCOL_FIELDS {
-        read_protocol(body, name, faults);
+        read_protocol(body, name, errors);
     }
-    let qos = body.required("qos", faults).and_then(|qos| answer::read_profile(&qos, faults));
-    let duration_s = answer::read_duration(body, &rule.duration, faults);
-    let url = body.member(notify_field).and_then(|url| sink::url(&url, faults));
+    let qos = body.required("qos", errors).and_then(|qos| answer::read_profile(&qos, errors));
+    let duration_s = answer::read_duration(body, &rule.duration, errors);
+    let url = body.member(sink_field).and_then(|url| sink::url(&url, errors));
     let token = body
         .member(TOKEN_FIELD)
-        .and_then(|token| sink::token(&token, (1, sink::TOKEN_BYTES_MAX), faults));
-    Some(CreateSession {
+        .and_then(|token| sink::token(&token, (1, sink::TOKEN_BYTES_MAX), errors));
+    Some(CreateRequest {
         device: Some(Device { ipv4: Some(DeviceIpv4::Legacy(ipv4?)), ..Device::default() }),
         server: ApplicationServer::Subnets { ipv4: Some(server?), ipv6: None },
         device_ports,
@@ -99,52 +99,58 @@ pub(super) fn read_wanted(
     })
 }
 
-// No other release can tell one protocol from another: without it, the flow would be a wider one.
-fn read_protocol(body: &Node<'_>, name: &str, faults: &mut Faults) {
-    let Some(protocol) = body.required(name, faults) else { return };
-    if protocol.text(faults).is_some_and(|text| text != ANY) {
-        let expected = format!("expected `{ANY}`: flows are not told apart by protocol");
-        faults.meaning(protocol.place, Kind::InvalidArgument, expected);
+// No other release can filter by protocol, so ignoring the protocol would widen the flow.
+fn read_protocol(body: &BodyCursor<'_>, name: &str, errors: &mut ValidationErrors) {
+    let Some(protocol) = body.required(name, errors) else { return };
+    if protocol.string(errors).is_some_and(|text| text != ANY) {
+        let expected = format!("expected `{ANY}`; filtering by protocol is not supported");
+        errors.add_semantic(protocol.pointer, ProblemKind::InvalidArgument, expected);
     }
 }
 
-/// Writes what an operator is asked for.
-pub(super) fn write_wanted(fitted: &CreateSession, sink: Option<&Sink>) -> Bytes {
-    written(&wish(fitted, fitted.duration_s, sink))
+/// Serializes a create request to an operator.
+pub(super) fn write_create_request(request: &CreateRequest, sink: Option<&Sink>) -> Bytes {
+    json_body(&create_body(request, request.duration_s, sink))
 }
 
-/// Writes what a client is told. Its token stays with us.
+/// Serializes a session to a client, without the sink's token.
 pub(super) fn write_session(session: &Session) -> Bytes {
     let Session { id, wanted, granted } = session;
-    let wish = wish(wanted, granted.duration_s, wanted.sink.as_ref());
-    let (started_at, expires_at) = answer::times(granted);
-    written(&WrittenSession {
-        wish: WrittenWish { notification_auth_token: None, ..wish },
+    let base = create_body(wanted, granted.duration_s, wanted.sink.as_ref());
+    let (started_at, expires_at) = answer::start_and_end(granted);
+    json_body(&V01SessionBody {
+        base: V01CreateBody { notification_auth_token: None, ..base },
         id: id.to_string(),
         started_at,
         expires_at,
     })
 }
 
-/// Reads what an operator tells.
-pub(super) fn read_session(body: &[u8]) -> Result<(String, Granted), Unreadable> {
-    answer::read_session(body, &FORM)
+/// Parses an operator's session.
+pub(super) fn read_session(
+    body: &[u8],
+) -> Result<(String, GrantedSession), InvalidOperatorMessage> {
+    answer::read_session(body, &SESSION_FORMAT)
 }
 
-// A device of another family's is shown as near to it as this one can: see `wish::WrittenDevice`.
-fn wish<'a>(wanted: &'a CreateSession, duration_s: u32, sink: Option<&'a Sink>) -> WrittenWish<'a> {
-    let ipv4 = wanted.device.as_ref().and_then(|device| device.ipv4.as_ref());
-    let [as_addr, _] = address::server_texts(&wanted.server);
-    let text = |spec: &Option<PortsSpec>| spec.as_ref().map(ports::text);
-    WrittenWish {
+// Represents a device of another family as closely as possible; see `create_request::DeviceBody`.
+fn create_body<'a>(
+    request: &'a CreateRequest,
+    duration_s: u32,
+    sink: Option<&'a Sink>,
+) -> V01CreateBody<'a> {
+    let ipv4 = request.device.as_ref().and_then(|device| device.ipv4.as_ref());
+    let [as_addr, _] = address::server_texts(&request.server);
+    let text = |spec: &Option<PortsSpec>| spec.as_ref().map(ports::to_text);
+    V01CreateBody {
         duration: duration_s,
         ue_addr: ipv4.map(address::device_text),
         as_addr,
-        ue_ports: text(&wanted.device_ports),
-        as_ports: text(&wanted.server_ports),
+        ue_ports: text(&request.device_ports),
+        as_ports: text(&request.server_ports),
         protocol_in: ANY,
         protocol_out: ANY,
-        qos: &wanted.qos_profile,
+        qos: &request.qos_profile,
         notification_uri: sink.map(|sink| sink.url.as_str()),
         notification_auth_token: sink.and_then(|sink| sink.token.as_ref()).map(Secret::reveal),
     }

@@ -1,39 +1,38 @@
-//! The codec of CAMARA 0.10: `device`, `applicationServer`, `qosProfile`, and a `webhook`.
+//! The codec of CAMARA 0.9 and 0.10: `device`, `applicationServer`, `qosProfile` and `webhook`.
 
 use bytes::Bytes;
 use serde::Serialize;
 
 use super::{
     Strictness, UnknownMembers,
-    answer::{self, Form, Remark, Unreadable},
-    descriptor::Rule,
-    fault::Faults,
-    node::Node,
-    sink,
-    wish::{self, WrittenWish},
-    written,
+    answer::{self, InvalidOperatorMessage, MessageBody, SessionFormat},
+    create_request::{self, BaseSessionBody},
+    cursor::BodyCursor,
+    descriptor::RequestRule,
+    json_body, sink,
+    validation::ValidationErrors,
 };
-use crate::qod::{CreateSession, Granted, Secret, Session, Sink};
+use crate::qod::{CreateRequest, GrantedSession, Secret, Session, Sink};
 
-const FORM: Form = Form {
-    id: "sessionId",
-    time: answer::epoch_time,
-    status: answer::named_status,
-    status_info: |_| None,
+const SESSION_FORMAT: SessionFormat = SessionFormat {
+    id_field: "sessionId",
+    parse_time: answer::parse_epoch_time,
+    parse_status: answer::read_status,
+    parse_status_info: |_| None,
 };
 
-// The release's own bounds.
+// The bounds of the release.
 const TOKEN_BYTES: (usize, usize) = (20, 256);
 
 #[derive(Serialize)]
-struct WrittenBody<'a> {
+struct V010CreateBody<'a> {
     #[serde(flatten)]
-    wish: WrittenWish<'a>,
+    base: BaseSessionBody<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     webhook: Option<Webhook<'a>>,
 }
 
-/// A client's sink, as it is written.
+/// A sink, as serialized.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Webhook<'a> {
@@ -44,85 +43,95 @@ pub(super) struct Webhook<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct WrittenSession<'a> {
+struct V010SessionBody<'a> {
     #[serde(flatten)]
-    body: WrittenBody<'a>,
+    body: V010CreateBody<'a>,
     session_id: String,
     started_at: u64,
     expires_at: u64,
     qos_status: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    messages: Vec<Remark<'a>>,
+    messages: Vec<MessageBody<'a>>,
 }
 
-/// Reads what a client wants.
-pub(super) fn read_wanted(
-    body: &Node<'_>,
-    rule: &Rule,
+/// Parses a create request.
+pub(super) fn read_create_request(
+    body: &BodyCursor<'_>,
+    rule: &RequestRule,
     strictness: &Strictness,
-    faults: &mut Faults,
-) -> Option<CreateSession> {
-    if strictness.unknown_members == UnknownMembers::Refuse {
-        body.only(&[wish::FIELDS.as_slice(), &["webhook"]].concat(), faults);
+    errors: &mut ValidationErrors,
+) -> Option<CreateRequest> {
+    if strictness.unknown_members == UnknownMembers::Reject {
+        body.allow_only(&[create_request::FIELDS.as_slice(), &["webhook"]].concat(), errors);
     }
-    let wanted = wish::read(body, rule, faults);
+    let request = create_request::read(body, rule, errors);
     let sink =
-        body.member("webhook").and_then(|webhook| read_webhook(&webhook, strictness, faults));
-    Some(CreateSession { sink, ..wanted? })
+        body.member("webhook").and_then(|webhook| read_webhook(&webhook, strictness, errors));
+    Some(CreateRequest { sink, ..request? })
 }
 
-/// Reads a client's sink.
+/// Parses a sink.
 pub(super) fn read_webhook(
-    node: &Node<'_>,
+    cursor: &BodyCursor<'_>,
     strictness: &Strictness,
-    faults: &mut Faults,
+    errors: &mut ValidationErrors,
 ) -> Option<Sink> {
-    if strictness.unknown_members == UnknownMembers::Refuse {
-        node.only(&["notificationUrl", "notificationAuthToken"], faults);
+    if strictness.unknown_members == UnknownMembers::Reject {
+        cursor.allow_only(&["notificationUrl", "notificationAuthToken"], errors);
     }
-    let url = node.required("notificationUrl", faults).and_then(|url| sink::url(&url, faults));
-    let token = node
+    let url = cursor.required("notificationUrl", errors).and_then(|url| sink::url(&url, errors));
+    let token = cursor
         .member("notificationAuthToken")
-        .and_then(|token| sink::token(&token, TOKEN_BYTES, faults));
+        .and_then(|token| sink::token(&token, TOKEN_BYTES, errors));
     Some(Sink { url: url?, token, token_expires_at: None })
 }
 
-/// Writes what an operator is asked for.
-pub(super) fn write_wanted(fitted: &CreateSession, sink: Option<&Sink>, rule: &Rule) -> Bytes {
-    let wish = wish(fitted, fitted.duration_s, rule);
-    written(&WrittenBody { wish, webhook: sink.map(Webhook::from) })
+/// Serializes a create request to an operator.
+pub(super) fn write_create_request(
+    request: &CreateRequest,
+    sink: Option<&Sink>,
+    rule: &RequestRule,
+) -> Bytes {
+    let base = base_body(request, request.duration_s, rule);
+    json_body(&V010CreateBody { base, webhook: sink.map(Webhook::from) })
 }
 
-/// Writes what a client is told. Its token stays with us.
-pub(super) fn write_session(session: &Session, rule: &Rule) -> Bytes {
+/// Serializes a session to a client, without the sink's token.
+pub(super) fn write_session(session: &Session, rule: &RequestRule) -> Bytes {
     let Session { id, wanted, granted } = session;
     let webhook = wanted.sink.as_ref().map(Webhook::from);
     let webhook = webhook.map(Webhook::without_token);
-    let (started_at, expires_at) = answer::times(granted);
-    written(&WrittenSession {
-        body: WrittenBody { wish: wish(wanted, granted.duration_s, rule), webhook },
+    let (started_at, expires_at) = answer::start_and_end(granted);
+    json_body(&V010SessionBody {
+        body: V010CreateBody { base: base_body(wanted, granted.duration_s, rule), webhook },
         session_id: id.to_string(),
         started_at,
         expires_at,
         qos_status: granted.status.name(),
-        messages: answer::remarks(granted),
+        messages: answer::session_messages(granted),
     })
 }
 
-/// Reads what an operator tells.
-pub(super) fn read_session(body: &[u8]) -> Result<(String, Granted), Unreadable> {
-    answer::read_session(body, &FORM)
+/// Parses an operator's session.
+pub(super) fn read_session(
+    body: &[u8],
+) -> Result<(String, GrantedSession), InvalidOperatorMessage> {
+    answer::read_session(body, &SESSION_FORMAT)
 }
 
-// The family asks for a device, so that one is shown even where nobody has named any.
-fn wish<'a>(wanted: &'a CreateSession, duration_s: u32, rule: &Rule) -> WrittenWish<'a> {
-    let mut wish = WrittenWish::of(wanted, duration_s, rule);
-    wish.device.get_or_insert_default();
-    wish
+// The family requires `device`, so it is present, if empty, even if the request had none.
+fn base_body<'a>(
+    request: &'a CreateRequest,
+    duration_s: u32,
+    rule: &RequestRule,
+) -> BaseSessionBody<'a> {
+    let mut base = BaseSessionBody::from_request(request, duration_s, rule);
+    base.device.get_or_insert_default();
+    base
 }
 
 impl Webhook<'_> {
-    /// As it may be shown.
+    /// Without the token, as shown to clients.
     pub(super) fn without_token(self) -> Self {
         Self { notification_auth_token: None, ..self }
     }

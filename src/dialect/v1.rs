@@ -1,5 +1,5 @@
-//! The codec of CAMARA 0.11 to 1.2: `sink` and `sinkCredential`, `statusInfo`, times in words, and
-//! a device that may be left out.
+//! The codec of CAMARA 0.11 to 1.2: `sink`, `sinkCredential`, `statusInfo`, RFC 3339 times and an
+//! optional device.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -7,53 +7,55 @@ use serde::Serialize;
 
 use super::{
     Descriptor, Strictness, UnknownMembers,
-    answer::{self, Form, Unreadable},
-    descriptor::Rule,
-    fault::Faults,
-    node::Node,
+    answer::{self, InvalidOperatorMessage, SessionFormat},
+    create_request::{self, BaseSessionBody, DeviceBody},
+    cursor::BodyCursor,
+    descriptor::RequestRule,
+    json_body,
     retrieval::RemoteSession,
     sink,
     v010::{self, Webhook},
-    wish::{self, WrittenDevice, WrittenWish},
-    written,
+    validation::ValidationErrors,
 };
 use crate::{
     json::Json,
     qod::{
-        CreateSession, Device, Granted, Kind, Moment, QosStatus, Secret, Session, Sink, StatusInfo,
+        CreateRequest, Device, GrantedSession, Moment, ProblemKind, QosStatus, Secret, Session,
+        Sink, StatusInfo,
     },
 };
 
-const FORM: Form = Form {
-    id: "sessionId",
-    time: |json| json.as_str().and_then(moment),
-    status: answer::named_status,
-    status_info: read_status_info,
+const SESSION_FORMAT: SessionFormat = SessionFormat {
+    id_field: "sessionId",
+    parse_time: |json| json.as_str().and_then(parse_time),
+    parse_status: answer::read_status,
+    parse_status_info: read_status_info,
 };
 
-// Of the types that the releases name, the one that they let be used; and that of 1.2.
+// The only credential type that the releases allow before 1.2.
 const ACCESS_TOKEN: &str = "ACCESSTOKEN";
-// The member that has a sink in Telefónica's variant, as in 0.9 and 0.10.
+// The sink member of Telefónica's variant, as in 0.9 and 0.10.
 const WEBHOOK: &str = "webhook";
+// The credential type that 1.2 adds.
 const PRIVATE_KEY_JWT: &str = "PRIVATE_KEY_JWT";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct WrittenBody<'a> {
+struct V1CreateBody<'a> {
     #[serde(flatten)]
-    wish: WrittenWish<'a>,
+    base: BaseSessionBody<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sink: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sink_credential: Option<WrittenCredential<'a>>,
-    // In the place of these two, where a variant has it.
+    sink_credential: Option<SinkCredentialBody<'a>>,
+    // Replaces these two in some variants.
     #[serde(skip_serializing_if = "Option::is_none")]
     webhook: Option<Webhook<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct WrittenCredential<'a> {
+struct SinkCredentialBody<'a> {
     credential_type: &'static str,
     access_token: &'a str,
     access_token_expires_utc: String,
@@ -62,9 +64,9 @@ struct WrittenCredential<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct WrittenSession<'a> {
+struct V1SessionBody<'a> {
     #[serde(flatten)]
-    body: WrittenBody<'a>,
+    body: V1CreateBody<'a>,
     session_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     started_at: Option<String>,
@@ -76,149 +78,158 @@ struct WrittenSession<'a> {
 }
 
 #[derive(Serialize)]
-struct WrittenRetrieval<'a> {
-    device: WrittenDevice<'a>,
+struct RetrieveSessionsBody<'a> {
+    device: DeviceBody<'a>,
 }
 
-/// Reads what a client wants.
-pub(super) fn read_wanted(
-    body: &Node<'_>,
-    rule: &Rule,
+/// Parses a create request.
+pub(super) fn read_create_request(
+    body: &BodyCursor<'_>,
+    rule: &RequestRule,
     strictness: &Strictness,
-    faults: &mut Faults,
-) -> Option<CreateSession> {
+    errors: &mut ValidationErrors,
+) -> Option<CreateRequest> {
     let has_webhook = rule.sink.field == WEBHOOK;
-    if strictness.unknown_members == UnknownMembers::Refuse {
+    if strictness.unknown_members == UnknownMembers::Reject {
         let names: &[&str] = if has_webhook { &[WEBHOOK] } else { &["sink", "sinkCredential"] };
-        body.only(&[wish::FIELDS.as_slice(), names].concat(), faults);
+        body.allow_only(&[create_request::FIELDS.as_slice(), names].concat(), errors);
     }
-    let wanted = wish::read(body, rule, faults);
+    let request = create_request::read(body, rule, errors);
     if has_webhook {
         let sink = body
             .member(WEBHOOK)
-            .and_then(|webhook| v010::read_webhook(&webhook, strictness, faults));
-        return Some(CreateSession { sink, ..wanted? });
+            .and_then(|webhook| v010::read_webhook(&webhook, strictness, errors));
+        return Some(CreateRequest { sink, ..request? });
     }
     let read_url = if rule.sink.https { sink::https_url } else { sink::url };
-    let url = body.member("sink").and_then(|url| read_url(&url, faults));
+    let url = body.member("sink").and_then(|url| read_url(&url, errors));
     let credential = body
         .member("sinkCredential")
-        .and_then(|credential| read_credential(&credential, rule, strictness, faults));
+        .and_then(|credential| read_credential(&credential, rule, strictness, errors));
     let (token, token_expires_at) = credential.unzip();
     let sink = url.map(|url| Sink { url, token, token_expires_at });
-    Some(CreateSession { sink, ..wanted? })
+    Some(CreateRequest { sink, ..request? })
 }
 
 fn read_credential(
-    node: &Node<'_>,
-    rule: &Rule,
+    cursor: &BodyCursor<'_>,
+    rule: &RequestRule,
     strictness: &Strictness,
-    faults: &mut Faults,
+    errors: &mut ValidationErrors,
 ) -> Option<(Secret, Moment)> {
-    let kind = node.required("credentialType", faults)?;
-    let other = match (kind.text(faults)?, rule.sink.key_credentials) {
+    let kind = cursor.required("credentialType", errors)?;
+    let unsupported = match (kind.string(errors)?, rule.sink.key_credentials) {
         (ACCESS_TOKEN, _) => None,
         (PRIVATE_KEY_JWT, true) => {
-            node.only(&["credentialType", "clientId", "tokenUri", "jwksUri"], faults);
-            Some(Kind::CredentialNotConfigured)
+            cursor.allow_only(&["credentialType", "clientId", "tokenUri", "jwksUri"], errors);
+            Some(ProblemKind::CredentialNotConfigured)
         }
-        (_, true) => Some(Kind::InvalidArgument),
-        (_, false) => Some(Kind::InvalidCredential),
+        (_, true) => Some(ProblemKind::InvalidArgument),
+        (_, false) => Some(ProblemKind::InvalidCredential),
     };
-    if let Some(no) = other {
-        faults.meaning(kind.place, no, format!("expected `{ACCESS_TOKEN}`"));
+    if let Some(problem) = unsupported {
+        errors.add_semantic(kind.pointer, problem, format!("expected `{ACCESS_TOKEN}`"));
         return None;
     }
     let fields = ["credentialType", "accessToken", "accessTokenExpiresUtc", "accessTokenType"];
-    if strictness.unknown_members == UnknownMembers::Refuse {
-        node.only(&fields, faults);
+    if strictness.unknown_members == UnknownMembers::Reject {
+        cursor.allow_only(&fields, errors);
     }
     let [_, token, expires, token_type] = fields;
-    let token = node
-        .required(token, faults)
-        .and_then(|token| sink::token(&token, (1, sink::TOKEN_BYTES_MAX), faults));
-    let expires = node.required(expires, faults).and_then(|time| {
-        time.parsed(faults, "expected a time such as 2030-01-01T00:00:00Z", moment)
+    let token = cursor
+        .required(token, errors)
+        .and_then(|token| sink::token(&token, (1, sink::TOKEN_BYTES_MAX), errors));
+    let expires = cursor.required(expires, errors).and_then(|time| {
+        time.parse(errors, "expected a time such as 2030-01-01T00:00:00Z", parse_time)
     });
-    let token_type = node.required(token_type, faults)?;
-    // The releases write it in both ways.
-    if !matches!(token_type.text(faults)?, "bearer" | "Bearer") {
-        faults.meaning(token_type.place, Kind::InvalidToken, "expected `bearer`");
+    let token_type = cursor.required(token_type, errors)?;
+    // The releases use both spellings.
+    if !matches!(token_type.string(errors)?, "bearer" | "Bearer") {
+        errors.add_semantic(token_type.pointer, ProblemKind::InvalidToken, "expected `bearer`");
     }
     Some((token?, expires?))
 }
 
-/// Reads whose sessions a client wants to be told of.
+/// Parses a retrieval request. Returns the device, if present.
 pub(super) fn read_retrieval(
-    body: &Node<'_>,
-    rule: &Rule,
+    body: &BodyCursor<'_>,
+    rule: &RequestRule,
     strictness: &Strictness,
-    faults: &mut Faults,
+    errors: &mut ValidationErrors,
 ) -> Option<Device> {
-    if strictness.unknown_members == UnknownMembers::Refuse {
-        body.only(&["device"], faults);
+    if strictness.unknown_members == UnknownMembers::Reject {
+        body.allow_only(&["device"], errors);
     }
-    body.member("device").and_then(|device| wish::read_device(&device, rule, faults))
+    body.member("device").and_then(|device| create_request::read_device(&device, rule, errors))
 }
 
-/// Writes what an operator is asked for.
-pub(super) fn write_wanted(fitted: &CreateSession, sink: Option<&Sink>, rule: &Rule) -> Bytes {
-    let (webhook, sink) = apart(sink, rule);
+/// Serializes a create request to an operator.
+pub(super) fn write_create_request(
+    request: &CreateRequest,
+    sink: Option<&Sink>,
+    rule: &RequestRule,
+) -> Bytes {
+    let (webhook, sink) = split_sink(sink, rule);
     let credential = sink.and_then(|sink| {
-        Some(WrittenCredential {
+        Some(SinkCredentialBody {
             credential_type: ACCESS_TOKEN,
             access_token: sink.token.as_ref()?.reveal(),
-            // One that has no end of its own is good for as long as can be said.
-            access_token_expires_utc: text(sink.token_expires_at.unwrap_or(Moment::MAX)),
+            // A token without an expiry gets the latest representable time.
+            access_token_expires_utc: format_time(sink.token_expires_at.unwrap_or(Moment::MAX)),
             access_token_type: "bearer",
         })
     });
-    written(&WrittenBody {
-        wish: WrittenWish::of(fitted, fitted.duration_s, rule),
+    json_body(&V1CreateBody {
+        base: BaseSessionBody::from_request(request, request.duration_s, rule),
         sink: sink.map(|sink| sink.url.as_str()),
         sink_credential: credential,
         webhook: webhook.map(Webhook::from),
     })
 }
 
-// A sink, in the one form or the other.
-fn apart<'a>(sink: Option<&'a Sink>, rule: &Rule) -> (Option<&'a Sink>, Option<&'a Sink>) {
+// Splits a sink into `webhook` and `sink`; at most one of them is present.
+fn split_sink<'a>(
+    sink: Option<&'a Sink>,
+    rule: &RequestRule,
+) -> (Option<&'a Sink>, Option<&'a Sink>) {
     if rule.sink.field == WEBHOOK { (sink, None) } else { (None, sink) }
 }
 
-/// Writes whose sessions an operator is asked for.
-pub(super) fn write_retrieval(device: &Device, rule: &Rule) -> Bytes {
-    written(&WrittenRetrieval { device: WrittenDevice::of(device, rule) })
+/// Serializes a retrieval request to an operator.
+pub(super) fn write_retrieval(device: &Device, rule: &RequestRule) -> Bytes {
+    json_body(&RetrieveSessionsBody { device: DeviceBody::from_device(device, rule) })
 }
 
-/// Writes what a client is told. Its credential stays with us. What is only requested has no times.
+/// Serializes a session to a client, without the sink's credential. A session that is only
+/// requested has no times.
 pub(super) fn write_session(session: &Session, descriptor: &Descriptor) -> Bytes {
     let Session { id, wanted, granted } = session;
-    let mut wish = WrittenWish::of(wanted, lasts(granted), &descriptor.rule);
-    if descriptor.one_identifier {
-        wish.device = wish.device.map(WrittenDevice::narrowed);
+    let mut base =
+        BaseSessionBody::from_request(wanted, effective_duration_s(granted), &descriptor.rule);
+    if descriptor.single_identifier {
+        base.device = base.device.map(DeviceBody::first_identifier_only);
     }
-    let (webhook, sink) = apart(wanted.sink.as_ref(), &descriptor.rule);
-    let runs = granted.status != QosStatus::Requested;
-    let over = granted.status == QosStatus::Unavailable;
-    written(&WrittenSession {
-        body: WrittenBody {
-            wish,
+    let (webhook, sink) = split_sink(wanted.sink.as_ref(), &descriptor.rule);
+    let started = granted.status != QosStatus::Requested;
+    let unavailable = granted.status == QosStatus::Unavailable;
+    json_body(&V1SessionBody {
+        body: V1CreateBody {
+            base,
             sink: sink.map(|sink| sink.url.as_str()),
             sink_credential: None,
             webhook: webhook.map(|sink| Webhook::from(sink).without_token()),
         },
         session_id: id.to_string(),
-        started_at: granted.started_at.filter(|_| runs).map(text),
-        expires_at: granted.expires_at.filter(|_| runs).map(text),
+        started_at: granted.started_at.filter(|_| started).map(format_time),
+        expires_at: granted.expires_at.filter(|_| started).map(format_time),
         qos_status: granted.status.name(),
-        status_info: granted.status_info.filter(|_| over).map(StatusInfo::name),
+        status_info: granted.status_info.filter(|_| unavailable).map(StatusInfo::name),
     })
 }
 
-// Of a session that is over it is told how long it was, and that is a second at least.
-fn lasts(granted: &Granted) -> u32 {
-    let Granted { duration_s, started_at, expires_at, status, .. } = granted;
+// The duration of an ended session is its actual duration, at least one second.
+fn effective_duration_s(granted: &GrantedSession) -> u32 {
+    let GrantedSession { duration_s, started_at, expires_at, status, .. } = granted;
     match (status, started_at, expires_at) {
         (QosStatus::Unavailable, Some(started_at), Some(expires_at)) => {
             let seconds = expires_at.unix_s().saturating_sub(started_at.unix_s());
@@ -228,43 +239,45 @@ fn lasts(granted: &Granted) -> u32 {
     }
 }
 
-/// Reads what an operator tells.
-pub(super) fn read_session(body: &[u8]) -> Result<(String, Granted), Unreadable> {
-    answer::read_session(body, &FORM)
+/// Parses an operator's session.
+pub(super) fn read_session(
+    body: &[u8],
+) -> Result<(String, GrantedSession), InvalidOperatorMessage> {
+    answer::read_session(body, &SESSION_FORMAT)
 }
 
-/// Reads one of the sessions that an operator lists: one that is understood to its last member.
-pub(super) fn read_listed(json: &Json<'_>, rule: &Rule) -> Option<RemoteSession> {
-    let (operator_session, granted) = answer::read_session_of(json, &FORM).ok()?;
-    let mut faults = Faults::default();
-    let read = wish::read(&Node::root(json), rule, &mut faults);
-    let wanted = faults.none_or(read).ok()?;
+/// Parses one session of an operator's list. Returns `None` unless it is valid in full.
+pub(super) fn read_list_entry(json: &Json<'_>, rule: &RequestRule) -> Option<RemoteSession> {
+    let (operator_session, granted) = answer::read_session_json(json, &SESSION_FORMAT).ok()?;
+    let mut errors = ValidationErrors::default();
+    let parsed = create_request::read(&BodyCursor::root(json), rule, &mut errors);
+    let wanted = errors.into_result(parsed).ok()?;
     let url = json.member("sink").and_then(Json::as_str);
     let sink = url.map(|url| Sink { url: url.to_owned(), token: None, token_expires_at: None });
-    Some(RemoteSession { operator_session, granted, wanted: CreateSession { sink, ..wanted } })
+    Some(RemoteSession { operator_session, granted, wanted: CreateRequest { sink, ..wanted } })
 }
 
-/// Reads why a session is unavailable, if the reason is one that is known.
+/// Parses `statusInfo`. Returns `None` if the value is unknown.
 pub(super) fn read_status_info(json: &Json<'_>) -> Option<StatusInfo> {
     let name = json.member("statusInfo").and_then(Json::as_str)?;
     [StatusInfo::DurationExpired, StatusInfo::NetworkTerminated, StatusInfo::DeleteRequested]
         .into_iter()
-        .find(|known| known.name() == name)
+        .find(|candidate| candidate.name() == name)
 }
 
-/// A time with its offset (RFC 3339), from the epoch on.
-pub(super) fn moment(text: &str) -> Option<Moment> {
+/// Parses a time with an offset (RFC 3339), not before the epoch.
+pub(super) fn parse_time(text: &str) -> Option<Moment> {
     let time: Timestamp = text.parse().ok()?;
     u64::try_from(time.as_millisecond()).ok().map(Moment::from_unix_ms)
 }
 
-// In whole seconds: never later than the moment itself.
-fn text(moment: Moment) -> String {
-    timestamp(moment).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+// Rounded down to whole seconds.
+fn format_time(moment: Moment) -> String {
+    to_timestamp(moment).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// A time that is written in UTC (RFC 3339); the last that can be, if it is later.
-pub(super) fn timestamp(moment: Moment) -> Timestamp {
+/// Converts a time to a timestamp in UTC (RFC 3339); the latest representable one if it is later.
+pub(super) fn to_timestamp(moment: Moment) -> Timestamp {
     let milliseconds = i64::try_from(moment.unix_ms()).ok();
     let time = milliseconds.and_then(|ms| Timestamp::from_millisecond(ms).ok());
     time.unwrap_or(Timestamp::MAX)

@@ -1,255 +1,261 @@
-//! What would become of a create, step by step, and why: the way of a request without a token, a
-//! ledger or an operator, so that nothing is touched. Each step asks the room that decides it, in the
-//! order of the way itself; a test holds both against each other.
+//! `explain`: how a request would be handled, step by step, without sending it. It runs the stages of the
+//! request path without a token, the ledger or an operator, so it changes nothing. Each step calls the
+//! module that makes the decision, in the order of the request path; a test compares the two.
 
 use std::{cmp::Reverse, path::Path, sync::Arc};
 
 use serde_json::{Value, json};
 
-use super::{Rules, legs};
+use super::{PolicySnapshot, subject};
 use crate::{
-    access::{Forbidden, Terms},
+    access::{AccessDenied, Terms},
     dialect::Dialect,
     operator::Operator,
-    policy::{About, PolicyFile, Question, Version},
+    policy::{ExplainRequest, ExplainSubject, PolicyFile, PolicyVersion},
     qod::{
-        ClientId, CreateSession, Device, FinderId, IdentifierKind, Moment, Operation, OperatorId,
+        ClientId, CreateRequest, Device, FinderId, IdentifierKind, Moment, Operation, OperatorId,
         Problem,
     },
     refusal::Refusal,
-    route::{Ask, Match, Way},
+    route::{LookupRequest, Match, Resolution},
 };
 
-/// What would come of it, and how.
+/// How a request would be handled.
 #[derive(Clone, Debug)]
 pub struct Explanation {
-    /// By which reading of the policies.
-    pub version: Version,
-    /// What decides, in the order of the way.
-    pub steps: Vec<Step>,
-    /// What was decided, as far as it came to that.
-    pub decided: Decided,
-    /// What comes of it.
-    pub outcome: Foreseen,
+    /// The version of the policy snapshot.
+    pub version: PolicyVersion,
+    /// The steps, in the order of the request path.
+    pub steps: Vec<ExplainStep>,
+    /// The decisions up to the end or a rejection.
+    pub decided: Decision,
+    /// The expected outcome.
+    pub outcome: PredictedOutcome,
 }
 
-/// What is decided on the way; nothing of what comes after a refusal.
+/// The decisions of the request path. Those after a rejection are `None`.
 #[derive(Clone, Debug, Default)]
-pub struct Decided {
+pub struct Decision {
     /// The operator that serves the device.
     pub operator: Option<OperatorId>,
-    /// What it was found by.
-    pub by: Option<IdentifierKind>,
-    /// The dialect of its API.
+    /// The identifier that the operator was found by.
+    pub matched_by: Option<IdentifierKind>,
+    /// The operator's dialect.
     pub dialect: Option<String>,
-    /// Its own name for the profile.
+    /// The operator's name of the profile.
     pub profile: Option<String>,
-    /// How long a session it is asked for, in seconds.
+    /// The duration that is requested from the operator, in seconds.
     pub duration_s: Option<u32>,
 }
 
-/// Something that decides.
+/// A step of the request path.
 #[derive(Clone, Debug)]
-pub struct Step {
-    /// What of the way it is.
+pub struct ExplainStep {
+    /// The stage.
     pub stage: &'static str,
-    /// What is decided.
-    pub says: String,
-    /// Where that stands, as `routes.yaml:12`.
-    pub place: Option<String>,
+    /// The decision.
+    pub text: String,
+    /// The location of the setting that decides, such as `routes.yaml:12`.
+    pub location: Option<String>,
 }
 
-/// What would come of it.
+/// The expected outcome of a request.
 #[derive(Clone, Debug)]
-pub enum Foreseen {
-    /// The operator is asked, if the flow is free and nobody has used up a limit.
-    Asked {
-        /// Which one.
+pub enum PredictedOutcome {
+    /// The request is sent to an operator, unless the flow is reserved or a limit is reached.
+    Sent {
+        /// The operator.
         operator: OperatorId,
-        /// With what body, in its own words; nothing, if only a device was asked about.
+        /// The body in the operator's dialect; `None` if the question has only a device.
         body: Option<Value>,
     },
-    /// Others are asked which operator it is; what they would say is not known here.
-    Unknown {
-        /// These, one after the other, until one knows.
+    /// Finders are called to resolve the operator; their replies are not known in advance.
+    Lookup {
+        /// The finders, in the order in which they are called until one knows the operator.
         finders: Vec<FinderId>,
     },
-    /// The client is told no.
-    Refused {
-        /// Why.
+    /// The request is rejected.
+    Rejected {
+        /// The error.
         problem: Problem,
-        /// The body that it gets, in its own words.
+        /// The error response in the client's dialect.
         body: Value,
     },
 }
 
-/// A question that cannot be answered.
+/// An explain request that cannot be answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoAnswer {
-    /// No dialect is called so.
-    #[error("no dialect is called `{0}`")]
-    Dialect(String),
+pub enum ExplainError {
+    /// The dialect does not exist.
+    #[error("unknown dialect `{0}`")]
+    UnknownDialect(String),
 }
 
-enum Led<'r> {
-    To(&'r Arc<Operator>),
-    Unknown(Vec<FinderId>),
+enum Destination<'r> {
+    Operator(&'r Arc<Operator>),
+    Finders(Vec<FinderId>),
 }
 
-struct Steps<'r> {
-    rules: &'r Rules,
-    told: Vec<Step>,
-    decided: Decided,
+struct Explainer<'r> {
+    snapshot: &'r PolicySnapshot,
+    steps: Vec<ExplainStep>,
+    decided: Decision,
     with_lines: bool,
 }
 
-impl Rules {
-    /// Foresees what would come of a request.
+impl PolicySnapshot {
+    /// Explains how a request would be handled.
     ///
     /// # Errors
-    /// If the question names what is not there.
-    pub fn explain(&self, question: &Question, now: Moment) -> Result<Explanation, NoAnswer> {
-        let dialect = self.dialects.named(&question.dialect);
-        let dialect = dialect.ok_or_else(|| NoAnswer::Dialect(question.dialect.clone()))?;
-        let mut steps = Steps {
-            rules: self,
-            told: Vec::new(),
-            decided: Decided::default(),
+    /// If the dialect does not exist.
+    pub fn explain(
+        &self,
+        question: &ExplainRequest,
+        now: Moment,
+    ) -> Result<Explanation, ExplainError> {
+        let dialect = self.dialects.get(&question.dialect);
+        let dialect =
+            dialect.ok_or_else(|| ExplainError::UnknownDialect(question.dialect.clone()))?;
+        let mut steps = Explainer {
+            snapshot: self,
+            steps: Vec::new(),
+            decided: Decision::default(),
             with_lines: question.reads_tables,
         };
-        let outcome = match steps.walk(dialect, question, now) {
+        let outcome = match steps.run(dialect, question, now) {
             Ok(foreseen) => foreseen,
             Err(refusal) => {
                 let problem = refusal.problem(dialect.descriptor());
                 let body = serde_json::from_slice(dialect.render_problem(&problem).body());
-                Foreseen::Refused { problem, body: body.unwrap_or_default() }
+                PredictedOutcome::Rejected { problem, body: body.unwrap_or_default() }
             }
         };
-        let version = self.written.version.clone();
-        let Steps { told: steps, decided, .. } = steps;
+        let version = self.fingerprint.version.clone();
+        let Explainer { steps, decided, .. } = steps;
         Ok(Explanation { version, steps, decided, outcome })
     }
 }
 
-impl<'r> Steps<'r> {
-    fn say(&mut self, stage: &'static str, says: String, place: Option<String>) {
-        self.told.push(Step { stage, says, place });
+impl<'r> Explainer<'r> {
+    fn add(&mut self, stage: &'static str, text: String, place: Option<String>) {
+        self.steps.push(ExplainStep { stage, text, location: place });
     }
 
-    fn place_of(&self, file: PolicyFile, name: &str) -> Option<String> {
-        self.rules.written.place_of(file, name)
+    fn location_of(&self, file: PolicyFile, name: &str) -> Option<String> {
+        self.snapshot.fingerprint.location_of(file, name)
     }
 
-    fn walk(
+    fn run(
         &mut self,
         dialect: &Arc<Dialect>,
-        question: &Question,
+        question: &ExplainRequest,
         now: Moment,
-    ) -> Result<Foreseen, Refusal> {
-        let rules = self.rules;
+    ) -> Result<PredictedOutcome, Refusal> {
+        let policy = self.snapshot;
         let terms = self.client(question)?;
-        self.say("dialect", format!("`{}` is spoken", dialect.name()), None);
-        terms.allow_dialect(dialect.name())?;
-        let (wanted, device) = match &question.about {
-            About::Device(device) => (None, Device::clone(device)),
-            About::Create(body) => {
-                let wanted = dialect.parse_create_session(body, &rules.strictness)?;
-                self.say("body", "it is what the release's schema asks for".to_owned(), None);
-                rules.admit_sink(&wanted, now)?;
-                let device = wanted.device.clone().ok_or(Refusal::NoDevice)?;
-                (Some(wanted), device)
+        self.add("dialect", format!("`{}`", dialect.name()), None);
+        terms.check_dialect(dialect.name())?;
+        let (requested, device) = match &question.subject {
+            ExplainSubject::Device(device) => (None, Device::clone(device)),
+            ExplainSubject::Create(body) => {
+                let requested = dialect.parse_create_session(body, &policy.strictness)?;
+                self.add("body", "valid by the schema of the release".to_owned(), None);
+                policy.check_sink_token(&requested, now)?;
+                let device = requested.device.clone().ok_or(Refusal::DeviceMissing)?;
+                (Some(requested), device)
             }
         };
         let operator = match self.route(&device)? {
-            Led::To(operator) => operator,
-            Led::Unknown(_) if terms.mock => return Err(Refusal::MockOnly),
-            Led::Unknown(finders) => {
+            Destination::Operator(operator) => operator,
+            Destination::Finders(_) if terms.mock => return Err(Refusal::MockOnly),
+            Destination::Finders(finders) => {
                 self.limits(&question.client, None);
-                return Ok(Foreseen::Unknown { finders });
+                return Ok(PredictedOutcome::Lookup { finders });
             }
         };
         self.limits(&question.client, Some(operator.id()));
-        let body = match wanted {
+        let body = match requested {
             None => {
-                terms.reach(operator.id())?;
-                legs::receives(operator, terms.mock)?;
-                let told = operator.dialect().fit_device(&device, operator.fitting())?;
-                self.say("device", format!("it is told by {}", kinds(&told)), None);
+                terms.check_operator(operator.id())?;
+                subject::require_simulated_for_mock(operator, terms.mock)?;
+                let translated =
+                    operator.dialect().translate_device(&device, operator.fitting())?;
+                self.add("device", format!("sent as {}", kinds(&translated)), None);
                 None
             }
-            Some(wanted) => self.session(terms, operator, &wanted)?,
+            Some(requested) => self.session(terms, operator, &requested)?,
         };
-        Ok(Foreseen::Asked { operator: operator.id().clone(), body })
+        Ok(PredictedOutcome::Sent { operator: operator.id().clone(), body })
     }
 
-    fn client(&mut self, question: &Question) -> Result<&'r Terms, Refusal> {
+    fn client(&mut self, question: &ExplainRequest) -> Result<&'r Terms, Refusal> {
         let client = &question.client;
-        let terms = self.rules.access.terms(client).ok_or(Forbidden::Stranger)?;
-        let place = self.place_of(PolicyFile::Clients, &client.0);
-        let says = format!(
-            "{}: up to {} sessions at a time{}, of up to {} s, at {}, of {}",
+        let terms = self.snapshot.access.terms(client).ok_or(AccessDenied::UnknownClient)?;
+        let place = self.location_of(PolicyFile::Clients, &client.0);
+        let text = format!(
+            "{}: at most {} sessions at a time{}, up to {} s each, with {}, {}",
             client.0,
             terms.sessions_max,
-            terms.creates_per_day.map(|max| format!(" and {max} a day")).unwrap_or_default(),
+            terms.creates_per_day.map(|max| format!(" and {max} per day")).unwrap_or_default(),
             terms.duration_s_max,
             listed(terms.operators.as_ref(), "any operator"),
             listed(terms.qos_profiles.as_ref(), "any profile"),
         );
-        self.say("client", says, place);
-        if question.from.is_some() && !terms.allow_calls_from(question.from) {
-            return Err(Forbidden::Network.into());
+        self.add("client", text, place);
+        if question.source_address.is_some() && !terms.allows_source(question.source_address) {
+            return Err(AccessDenied::Network.into());
         }
         Ok(terms)
     }
 
     fn limits(&mut self, client: &ClientId, operator: Option<&OperatorId>) {
-        for (limit, told) in self.rules.limits.told(client, operator) {
-            self.say("limit", format!("{limit}: {told}"), None);
+        for (limit, text) in self.snapshot.limits.describe(client, operator) {
+            self.add("limit", format!("{limit}: {text}"), None);
         }
     }
 
-    fn route(&mut self, device: &Device) -> Result<Led<'r>, Refusal> {
-        let rules = self.rules;
-        self.say("device", format!("it has {}", kinds(device)), None);
+    fn route(&mut self, device: &Device) -> Result<Destination<'r>, Refusal> {
+        let policy = self.snapshot;
+        self.add("device", format!("identified by {}", kinds(device)), None);
         for (matching, place) in self.routes_of(device) {
-            self.say("route", format!("{matching} is its own"), Some(place));
+            self.add("route", format!("{matching} matches"), Some(place));
         }
-        let found = match rules.routes.find(device)? {
-            Way::Found(found) => found,
-            Way::Ask(ask) => return Ok(self.finders(&ask)),
+        let found = match policy.routes.find(device)? {
+            Resolution::Operator(found) => found,
+            Resolution::AskFinders(ask) => return Ok(self.finders(&ask)),
         };
-        let more =
-            if found.disagree { "; another identifier leads to another operator" } else { "" };
-        let says = format!("{} by its {}{more}", found.operator, found.by.name());
-        self.say("operator", says, self.place_of(PolicyFile::Operators, &found.operator.0));
-        let operator = rules.operator(&found.operator)?;
-        self.decided = Decided {
-            by: Some(found.by),
+        let note =
+            if found.disagree { "; another identifier matches another operator" } else { "" };
+        let text = format!("{} by {}{note}", found.operator, found.matched_by.name());
+        self.add("operator", text, self.location_of(PolicyFile::Operators, &found.operator.0));
+        let operator = policy.operator(&found.operator)?;
+        self.decided = Decision {
+            matched_by: Some(found.matched_by),
             dialect: Some(operator.dialect().name().to_owned()),
             operator: Some(found.operator),
-            ..Decided::default()
+            ..Decision::default()
         };
-        Ok(Led::To(operator))
+        Ok(Destination::Operator(operator))
     }
 
-    // Nobody is asked, and what is remembered is not told.
-    fn finders(&mut self, ask: &Ask) -> Led<'r> {
+    // The finders are not called, and their caches are not read.
+    fn finders(&mut self, ask: &LookupRequest) -> Destination<'r> {
         for (finder, by) in &ask.finders {
-            let says = format!("{finder} would be asked by its {}", by.name());
-            self.say("finder", says, self.place_of(PolicyFile::Routes, &finder.0));
+            let text = format!("{finder} would be called with {}", by.name());
+            self.add("finder", text, self.location_of(PolicyFile::Routes, &finder.0));
         }
-        Led::Unknown(ask.finders.iter().map(|(finder, _)| finder.clone()).collect())
+        Destination::Finders(ask.finders.iter().map(|(finder, _)| finder.clone()).collect())
     }
 
-    // All that lead somewhere, the most specific of each kind first.
+    // All routes that match, the most specific of each kind first.
     fn routes_of(&self, device: &Device) -> Vec<(Match, String)> {
-        let own = self.rules.written.routes_of(device);
+        let own = self.snapshot.fingerprint.matching_routes(device);
         let mut routes: Vec<_> =
             own.into_iter().map(|(matching, place)| (matching.clone(), place)).collect();
-        for table in self.rules.routes.files() {
+        for table in self.snapshot.routes.files() {
             let file = table.file().and_then(Path::file_name).unwrap_or_default().display();
-            routes.extend(table.routes_of(device).into_iter().map(|matching| {
-                let line = self.with_lines.then(|| table.line_of(&matching)).flatten();
+            routes.extend(table.matching_routes(device).into_iter().map(|matching| {
+                let line = self.with_lines.then(|| table.find_line(&matching)).flatten();
                 let place = line.map_or_else(|| file.to_string(), |line| format!("{file}:{line}"));
                 (matching, place)
             }));
@@ -262,23 +268,23 @@ impl<'r> Steps<'r> {
         &mut self,
         terms: &Terms,
         operator: &Arc<Operator>,
-        wanted: &CreateSession,
+        requested: &CreateRequest,
     ) -> Result<Option<Value>, Refusal> {
-        let CreateSession { qos_profile, duration_s, .. } = wanted;
-        terms.permit(operator.id(), wanted)?;
-        legs::receives(operator, terms.mock)?;
-        let claimed = operator.dialect().fit(wanted, operator.fitting())?;
-        let says = format!("{qos_profile} is {} there", claimed.qos_profile);
-        self.say("profile", says, self.place_of(PolicyFile::Profiles, qos_profile));
-        self.decided.profile = Some(claimed.qos_profile.clone());
-        self.decided.duration_s = Some(claimed.duration_s);
-        let cut = if claimed.duration_s < *duration_s { ", cut down" } else { "" };
-        self.say("duration", format!("{} s{cut}", claimed.duration_s), None);
+        let CreateRequest { qos_profile, duration_s, .. } = requested;
+        terms.check_request(operator.id(), requested)?;
+        subject::require_simulated_for_mock(operator, terms.mock)?;
+        let translated = operator.dialect().translate(requested, operator.fitting())?;
+        let text = format!("{qos_profile} is sent as {}", translated.qos_profile);
+        self.add("profile", text, self.location_of(PolicyFile::Profiles, qos_profile));
+        self.decided.profile = Some(translated.qos_profile.clone());
+        self.decided.duration_s = Some(translated.duration_s);
+        let note = if translated.duration_s < *duration_s { ", clamped" } else { "" };
+        self.add("duration", format!("{} s{note}", translated.duration_s), None);
         let mode = format!("{:?}", operator.rules().mode);
-        self.say("conflict", format!("with live sessions of the device: {mode}"), None);
-        let says = format!("in `{}`", operator.dialect().name());
-        self.say("request", says, None);
-        let body = operator.dialect().create_session_request(&claimed, None);
+        self.add("conflict", format!("mode {mode} for active sessions of the device"), None);
+        let text = format!("in dialect `{}`", operator.dialect().name());
+        self.add("request", text, None);
+        let body = operator.dialect().create_session_request(&translated, None);
         Ok(serde_json::from_slice(&body).ok())
     }
 }
@@ -293,19 +299,19 @@ fn listed<T: ToString>(names: Option<&std::collections::BTreeSet<T>>, any: &str)
 }
 
 impl Explanation {
-    /// The same for programs.
+    /// The explanation as JSON.
     pub fn to_json(&self) -> Value {
-        let steps: Vec<Value> = self.steps.iter().map(Step::to_json).collect();
+        let steps: Vec<Value> = self.steps.iter().map(ExplainStep::to_json).collect();
         let outcome = match &self.outcome {
-            Foreseen::Asked { operator, body } => {
+            PredictedOutcome::Sent { operator, body } => {
                 json!({ "operator": operator.0, "request": body })
             }
-            Foreseen::Unknown { finders } => {
+            PredictedOutcome::Lookup { finders } => {
                 let finders: Vec<&str> = finders.iter().map(|finder| &*finder.0).collect();
                 json!({ "finders": finders })
             }
-            Foreseen::Refused { problem: Problem { status, kind, .. }, body } => json!({
-                "refused": { "status": status, "reason": kind.name(), "answer": body },
+            PredictedOutcome::Rejected { problem: Problem { status, kind, .. }, body } => json!({
+                "rejected": { "status": status, "reason": kind.name(), "response": body },
             }),
         };
         json!({
@@ -316,40 +322,40 @@ impl Explanation {
         })
     }
 
-    /// The same for people, a line each.
+    /// The explanation as text lines.
     pub fn lines(&self) -> Vec<String> {
         let mut lines: Vec<String> = self
             .steps
             .iter()
-            .map(|Step { stage, says, place }| {
+            .map(|ExplainStep { stage, text, location: place }| {
                 let place = place.as_ref().map(|place| format!("  ({place})"));
-                format!("{stage:<9} {says}{}", place.unwrap_or_default())
+                format!("{stage:<9} {text}{}", place.unwrap_or_default())
             })
             .collect();
         lines.push(match &self.outcome {
-            Foreseen::Asked { operator, body: None } => format!("served by {operator}"),
-            Foreseen::Asked { operator, body: Some(body) } => {
+            PredictedOutcome::Sent { operator, body: None } => format!("served by {operator}"),
+            PredictedOutcome::Sent { operator, body: Some(body) } => {
                 let operation = Operation::CreateSession.name();
-                format!("{operation} at {operator}, if the flow is free: {body}")
+                format!("{operation} to {operator}, unless the flow is reserved: {body}")
             }
-            Foreseen::Unknown { finders } => {
+            PredictedOutcome::Lookup { finders } => {
                 let finders: Vec<&str> = finders.iter().map(|finder| &*finder.0).collect();
-                format!("served by whom {} would tell", finders.join(", else "))
+                format!("served by the operator that finder {} returns", finders.join(", else "))
             }
-            Foreseen::Refused { problem, .. } => {
-                format!("refused   {} {}: {}", problem.status, problem.code, problem.message)
+            PredictedOutcome::Rejected { problem, .. } => {
+                format!("rejected  {} {}: {}", problem.status, problem.code, problem.message)
             }
         });
         lines
     }
 }
 
-impl Decided {
+impl Decision {
     fn to_json(&self) -> Value {
-        let Self { operator, by, dialect, profile, duration_s } = self;
+        let Self { operator, matched_by, dialect, profile, duration_s } = self;
         json!({
             "operator": operator.as_ref().map(|operator| &operator.0),
-            "by": by.map(IdentifierKind::name),
+            "matched_by": matched_by.map(IdentifierKind::name),
             "dialect": dialect,
             "profile": profile,
             "duration_s": duration_s,
@@ -357,9 +363,9 @@ impl Decided {
     }
 }
 
-impl Step {
+impl ExplainStep {
     fn to_json(&self) -> Value {
-        let Self { stage, says, place } = self;
-        json!({ "stage": stage, "says": says, "at": place })
+        let Self { stage, text, location: place } = self;
+        json!({ "stage": stage, "text": text, "at": place })
     }
 }

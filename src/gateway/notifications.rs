@@ -1,8 +1,8 @@
-//! The other way in: an operator tells what has happened to a session.
+//! Callback events: an operator reports a status change of a session.
 //!
-//! Each operator was given a URL and a secret of the session's own, so who shows the secret is that
-//! operator, and nothing else that is said here is believed. What it tells changes the ledger once,
-//! however often it comes; the ledger then has the client told.
+//! Each session has its own callback URL and secret. The secret authenticates the operator; requests
+//! without it are rejected. An event is applied to the ledger once, however often it arrives; the ledger
+//! then queues the notification for the client.
 
 use std::{
     collections::HashMap,
@@ -12,218 +12,238 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 
-use super::{Gateway, Rules, presence};
+use super::{Gateway, PolicySnapshot, session_view};
 use crate::{
     dialect::{self, RemoteEvent},
-    ledger::{self, Record, State},
+    ledger::{self, SessionRecord, SessionState},
     metrics::NONE,
     operator::Operator,
     qod::{OperatorId, SessionId},
-    refusal::Unread,
+    refusal::TransportError,
 };
 
-// How often a record is read again when somebody changed it meanwhile.
-const TRIES_MAX: usize = 4;
-const EARLY_MAX: usize = 10_000;
+// How often an event is applied again after a concurrent change of the record.
+const ATTEMPTS_MAX: usize = 4;
+// Early events that are stored at a time; further ones are dropped, and the operator retries.
+const EARLY_EVENTS_MAX: usize = 10_000;
 
-/// What came of an operator's telling something.
+/// The outcome of a callback event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
-    /// The session stands otherwise now.
+enum CallbackOutcome {
+    /// The session has the new status.
     Applied,
-    /// A create in doubt turned out to have made a session: it is deleted.
-    Revealed,
-    /// It was known already, or came too late to matter.
-    Known,
-    /// The session is over and forgotten.
-    Over,
-    /// Its create is not answered yet: the operator is asked when it is.
-    Early,
-    /// Not a path or a method of ours.
-    Nowhere,
-    /// Whoever tells it does not know the session's secret.
-    Forged,
-    /// It cannot be made out.
-    Unreadable,
-    /// It is of another session.
+    /// A create in doubt had created a session: the orphan is deleted.
+    OrphanDeleted,
+    /// The event was applied before, or no longer matters.
+    Duplicate,
+    /// The session has ended and is no longer in the ledger.
+    SessionGone,
+    /// The create has no response yet: the session is read from the operator after it.
+    BeforeCreateAnswered,
+    /// The path or the method is unknown.
+    UnknownPath,
+    /// The request does not have the session's secret.
+    Unauthenticated,
+    /// The event cannot be parsed.
+    Invalid,
+    /// The event refers to another session.
     Misdirected,
-    /// It cannot be written down now.
-    Unwritten,
+    /// The ledger is unavailable.
+    LedgerUnavailable,
 }
 
-/// What was heard of sessions before their creates were answered: what their operators call them.
+/// Events that arrived before the response of their create: the operator's session id by session.
 #[derive(Debug, Default)]
-pub(super) struct Early(Mutex<HashMap<SessionId, String>>);
+pub(super) struct EarlyEvents(Mutex<HashMap<SessionId, String>>);
 
 impl Gateway {
-    /// Answers an operator that tells something. It hears in the status what came of it, and is to
-    /// tell it again after 5xx.
-    pub async fn told(self: &Arc<Self>, request: &Request<Bytes>) -> Response<Bytes> {
-        let rules = self.rules.load_full();
-        let (heard, operator) = self.hear(&rules, request).await;
+    /// Handles a callback event. The status of the response reports the outcome; the operator retries
+    /// after 5xx.
+    pub async fn handle_callback(self: &Arc<Self>, request: &Request<Bytes>) -> Response<Bytes> {
+        let policy = self.snapshot.load_full();
+        let (outcome, operator) = self.process_event(&policy, request).await;
         let operator = operator.as_ref().map_or(NONE, |operator| &operator.0);
-        self.metrics.notification_received(operator, heard.name());
-        heard.answer()
+        self.metrics.record_callback_event(operator, outcome.name());
+        outcome.response()
     }
 
-    /// Says no to an operator whose request was not read to its end.
-    pub fn untold(&self, unread: Unread) -> Response<Bytes> {
-        let heard = match unread {
-            Unread::Busy | Unread::Late | Unread::Broken => Heard::Unwritten,
-            Unread::Framing(_) | Unread::HeaderTooLarge | Unread::BodyTooLarge => Heard::Unreadable,
+    /// Rejects a callback event that the server did not read completely.
+    pub fn reject_callback(&self, reason: TransportError) -> Response<Bytes> {
+        let outcome = match reason {
+            TransportError::Overloaded
+            | TransportError::ResponseTimeout
+            | TransportError::HandlerPanicked => CallbackOutcome::LedgerUnavailable,
+            TransportError::Framing(_)
+            | TransportError::HeaderTooLarge
+            | TransportError::BodyTooLarge => CallbackOutcome::Invalid,
         };
-        self.metrics.notification_received(NONE, heard.name());
-        heard.answer()
+        self.metrics.record_callback_event(NONE, outcome.name());
+        outcome.response()
     }
 
-    async fn hear(
+    async fn process_event(
         self: &Arc<Self>,
-        rules: &Arc<Rules>,
+        policy: &Arc<PolicySnapshot>,
         request: &Request<Bytes>,
-    ) -> (Heard, Option<OperatorId>) {
+    ) -> (CallbackOutcome, Option<OperatorId>) {
         let Some(id) =
-            session_of(request.uri().path()).filter(|_| request.method() == Method::POST)
+            session_id_in(request.uri().path()).filter(|_| request.method() == Method::POST)
         else {
-            return (Heard::Nowhere, None);
+            return (CallbackOutcome::UnknownPath, None);
         };
-        let shown = shown(request.headers(), request.uri().query());
-        if !shown.is_some_and(|shown| self.ledger.is_sink_token(&id, &shown)) {
-            return (Heard::Forged, None);
+        let secret = secret_in(request.headers(), request.uri().query());
+        if !secret.is_some_and(|secret| self.ledger.verify_sink_token(&id, &secret)) {
+            return (CallbackOutcome::Unauthenticated, None);
         }
         let event = match dialect::read_event(request.body()) {
             Ok(event) => event,
             Err(unreadable) => {
-                tracing::warn!(session = %id, reason = unreadable.reason, "an event cannot be read");
-                return (Heard::Unreadable, None);
+                tracing::warn!(
+                    event = "callback_event_invalid",
+                    session = %id,
+                    error = unreadable.reason,
+                    "failed to parse a callback event"
+                );
+                return (CallbackOutcome::Invalid, None);
             }
         };
         let mut operator = None;
-        for _ in 0..TRIES_MAX {
-            let record = match self.ledger.look(&id).await {
+        for _ in 0..ATTEMPTS_MAX {
+            let record = match self.ledger.get(&id).await {
                 Ok(record) => record,
-                Err(ledger::Error::NotFound) => return (Heard::Over, operator),
-                Err(_) => return (Heard::Unwritten, operator),
+                Err(ledger::Error::NotFound) => return (CallbackOutcome::SessionGone, operator),
+                Err(_) => return (CallbackOutcome::LedgerUnavailable, operator),
             };
             operator = Some(record.operator.clone());
-            match self.apply(rules, &record, &event).await {
-                Ok(heard) => return (heard, operator),
-                Err(ledger::Error::Lost | ledger::Error::NotActive) => {}
-                Err(ledger::Error::NameTaken) => return (Heard::Misdirected, operator),
-                Err(_) => return (Heard::Unwritten, operator),
+            match self.apply_event(policy, &record, &event).await {
+                Ok(outcome) => return (outcome, operator),
+                Err(ledger::Error::Superseded | ledger::Error::InvalidState) => {}
+                Err(ledger::Error::OperatorSessionInUse) => {
+                    return (CallbackOutcome::Misdirected, operator);
+                }
+                Err(_) => return (CallbackOutcome::LedgerUnavailable, operator),
             }
         }
-        (Heard::Unwritten, operator)
+        (CallbackOutcome::LedgerUnavailable, operator)
     }
 
-    async fn apply(
+    async fn apply_event(
         self: &Arc<Self>,
-        rules: &Rules,
-        record: &Record,
+        policy: &PolicySnapshot,
+        record: &SessionRecord,
         event: &RemoteEvent,
-    ) -> Result<Heard, ledger::Error> {
-        let theirs = &event.operator_session;
-        if record.operator_session.as_ref().is_some_and(|known| known != theirs) {
-            return Ok(Heard::Misdirected);
+    ) -> Result<CallbackOutcome, ledger::Error> {
+        let operator_session = &event.operator_session;
+        if record.operator_session.as_ref().is_some_and(|stored| stored != operator_session) {
+            return Ok(CallbackOutcome::Misdirected);
         }
         match record.state() {
-            State::Pending => {
+            SessionState::Pending => {
                 let id = record.session.id;
-                self.early.note(id, theirs);
-                // Its create may have been answered before that was noted.
-                if self.ledger.look(&id).await?.state() != State::Pending {
-                    self.early.take(&id);
-                    return Err(ledger::Error::Lost);
+                self.early_events.insert(id, operator_session);
+                // The create may have completed before the insertion.
+                if self.ledger.get(&id).await?.state() != SessionState::Pending {
+                    self.early_events.remove(&id);
+                    return Err(ledger::Error::Superseded);
                 }
-                Ok(Heard::Early)
+                Ok(CallbackOutcome::BeforeCreateAnswered)
             }
-            State::InDoubt => {
-                let found = self.ledger.found(record, theirs.clone()).await?;
-                self.metrics.recovered(&record.operator.0, "told");
-                if let Ok(operator) = rules.operator(&record.operator) {
-                    self.delete_later(operator, found);
+            SessionState::InDoubt => {
+                let found = self.ledger.mark_found(record, operator_session.clone()).await?;
+                self.metrics.record_recovery(&record.operator.0, "reported");
+                if let Ok(operator) = policy.operator(&record.operator) {
+                    self.spawn_delete(operator, found);
                 }
-                Ok(Heard::Revealed)
+                Ok(CallbackOutcome::OrphanDeleted)
             }
-            State::Requested | State::Available
+            SessionState::Requested | SessionState::Available
                 if record.session.granted.status != event.status =>
             {
-                let granted = presence::told(record, event, self.clock.now());
+                let granted = session_view::apply_event(record, event, self.clock.now());
                 let next = self.ledger.observe(record, granted, self.ledger.now()).await?;
                 let applied = next.session.granted.status == event.status;
-                // Somebody else's news came first.
-                if applied { Ok(Heard::Applied) } else { Err(ledger::Error::Lost) }
+                // A concurrent update was applied first.
+                if applied { Ok(CallbackOutcome::Applied) } else { Err(ledger::Error::Superseded) }
             }
-            State::Requested
-            | State::Available
-            | State::Terminated
-            | State::Releasing
-            | State::Expired => Ok(Heard::Known),
+            SessionState::Requested
+            | SessionState::Available
+            | SessionState::Terminated
+            | SessionState::Releasing
+            | SessionState::Expired => Ok(CallbackOutcome::Duplicate),
         }
     }
 
-    /// What was heard before the create was answered with yes is not lost: the operator is asked.
-    pub(super) fn catch_up(self: &Arc<Self>, operator: &Arc<Operator>, record: &Record) {
-        if self.early.take(&record.session.id).is_none() {
+    /// After a successful create, reads the session from the operator if an early event arrived.
+    pub(super) fn refresh_after_early_event(
+        self: &Arc<Self>,
+        operator: &Arc<Operator>,
+        record: &SessionRecord,
+    ) {
+        if self.early_events.remove(&record.session.id).is_none() {
             return;
         }
         let (gateway, operator, record) = (Arc::clone(self), Arc::clone(operator), record.clone());
-        self.running.spawn(async move {
-            gateway.ask_again(&operator, &record, &HeaderValue::from_static("callback")).await;
+        self.operator_tasks.spawn(async move {
+            gateway
+                .refresh_session(&operator, &record, &HeaderValue::from_static("callback"))
+                .await;
         });
     }
 
-    fn delete_later(self: &Arc<Self>, operator: &Arc<Operator>, record: Record) {
+    fn spawn_delete(self: &Arc<Self>, operator: &Arc<Operator>, record: SessionRecord) {
         let (gateway, operator) = (Arc::clone(self), Arc::clone(operator));
-        self.running.spawn(async move {
+        self.operator_tasks.spawn(async move {
             let correlator = HeaderValue::from_static("recovery");
-            gateway.delete_released(&operator, &record, &correlator).await;
+            gateway.delete_releasing(&operator, &record, &correlator).await;
         });
     }
 }
 
-impl Early {
-    fn note(&self, id: SessionId, theirs: &str) {
-        let mut early = self.held();
-        if early.len() < EARLY_MAX {
-            early.insert(id, theirs.to_owned());
+impl EarlyEvents {
+    fn insert(&self, id: SessionId, operator_session: &str) {
+        let mut events = self.lock();
+        if events.len() < EARLY_EVENTS_MAX {
+            events.insert(id, operator_session.to_owned());
         }
     }
 
-    /// Takes out what the session's operator calls it, if that was heard.
-    pub(super) fn take(&self, id: &SessionId) -> Option<String> {
-        self.held().remove(id)
+    /// Removes and returns the operator's id of the session, if an event for it arrived.
+    pub(super) fn remove(&self, id: &SessionId) -> Option<String> {
+        self.lock().remove(id)
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<SessionId, String>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Heard {
-    /// Its name in the metrics.
+impl CallbackOutcome {
+    /// The value of the label `outcome`.
     const fn name(self) -> &'static str {
         match self {
             Self::Applied => "applied",
-            Self::Revealed => "revealed",
-            Self::Known => "known",
-            Self::Over => "over",
-            Self::Early => "early",
-            Self::Nowhere => "nowhere",
-            Self::Forged => "forged",
-            Self::Unreadable => "unreadable",
+            Self::OrphanDeleted => "orphan_deleted",
+            Self::Duplicate => "duplicate",
+            Self::SessionGone => "session_gone",
+            Self::BeforeCreateAnswered => "before_create_answered",
+            Self::UnknownPath => "unknown_path",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Invalid => "invalid",
             Self::Misdirected => "misdirected",
-            Self::Unwritten => "unwritten",
+            Self::LedgerUnavailable => "ledger_unavailable",
         }
     }
 
-    fn answer(self) -> Response<Bytes> {
+    fn response(self) -> Response<Bytes> {
         let status = match self {
-            // What is over is no fault of the operator's, and not to be told again.
-            Self::Applied | Self::Revealed | Self::Known | Self::Over => StatusCode::NO_CONTENT,
-            Self::Unreadable => StatusCode::BAD_REQUEST,
-            Self::Forged => StatusCode::UNAUTHORIZED,
-            Self::Nowhere | Self::Misdirected => StatusCode::NOT_FOUND,
-            Self::Early | Self::Unwritten => StatusCode::SERVICE_UNAVAILABLE,
+            // A session that has ended is not an error of the operator, and a retry is useless.
+            Self::Applied | Self::OrphanDeleted | Self::Duplicate | Self::SessionGone => {
+                StatusCode::NO_CONTENT
+            }
+            Self::Invalid => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::UnknownPath | Self::Misdirected => StatusCode::NOT_FOUND,
+            Self::BeforeCreateAnswered | Self::LedgerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
         let mut response = Response::new(Bytes::new());
         *response.status_mut() = status;
@@ -238,21 +258,21 @@ impl Heard {
     }
 }
 
-// The last part of the path; up to 0.8 operators append one more.
-fn session_of(path: &str) -> Option<SessionId> {
+// The session id is the last segment of the path. Up to 0.8, operators append `/notifications`.
+fn session_id_in(path: &str) -> Option<SessionId> {
     let path = path.strip_suffix("/notifications").unwrap_or(path);
     path.rsplit('/').next()?.parse().ok()
 }
 
-// As a bearer token; up to 0.8 operators put it into the query.
-fn shown(headers: &HeaderMap, query: Option<&str>) -> Option<String> {
+// The secret is a bearer token. Up to 0.8, operators send it in the query.
+fn secret_in(headers: &HeaderMap, query: Option<&str>) -> Option<String> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
         return scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start().to_owned());
     }
     let pairs = query?.split('&');
     pairs.filter_map(|pair| pair.split_once('=')).find_map(|(name, value)| {
-        // It is made of letters that stand for themselves in a query.
+        // The secret has no characters that need escaping in a query.
         (name == "apikey").then(|| value.to_owned())
     })
 }

@@ -1,69 +1,69 @@
-//! The profiles that a client may ask for, told from the policies: no operator is called.
+//! The `QoS` profiles that a client may use, read from the policy snapshot. No operator is called.
 
 use http::Uri;
 
-use super::{Rules, Trail, legs};
+use super::{PolicySnapshot, RequestLog, subject};
 use crate::{
-    dialect::Call,
+    dialect::ApiRequest,
     limit::Admission,
     outbound::Caller,
-    qod::{Answer, Device, OperatorId, ProfileQuery},
+    qod::{ApiResponse, Device, OperatorId, ProfileQuery},
     refusal::Refusal,
 };
 
-/// The profile of a name.
-pub(super) fn one(call: &Call, admission: &Admission) -> Result<Answer, Refusal> {
+/// `getQosProfile`: the profile of this name.
+pub(super) fn get(call: &ApiRequest, admission: &Admission) -> Result<ApiResponse, Refusal> {
     let name = Some(call.profile_name()?.to_owned());
     let query = ProfileQuery { name, ..ProfileQuery::default() };
     let found = admission.grant().profiles(&query, None).pop();
-    found.map(Answer::Profile).ok_or(Refusal::NoProfile)
+    found.map(ApiResponse::Profile).ok_or(Refusal::ProfileNotFound)
 }
 
-/// The profiles, up to 0.10. Not to have one is a no of its own there.
+/// `getQosProfiles`, up to 0.10: the matching profiles. These releases document 404 if there are none.
 pub(super) fn list(
-    rules: &Rules,
-    call: &Call,
+    policy: &PolicySnapshot,
+    call: &ApiRequest,
     admission: &Admission,
     uri: &Uri,
-) -> Result<Answer, Refusal> {
+) -> Result<ApiResponse, Refusal> {
     let query = uri.query().unwrap_or_default();
-    let query = call.dialect().parse_list_profiles(query, &rules.strictness)?;
+    let query = call.dialect().parse_list_profiles(query, &policy.strictness)?;
     let found = admission.grant().profiles(&query, None);
-    if found.is_empty() { Err(Refusal::NoProfile) } else { Ok(Answer::Profiles(found)) }
+    if found.is_empty() { Err(Refusal::ProfileNotFound) } else { Ok(ApiResponse::Profiles(found)) }
 }
 
-/// The profiles, from 0.11 on; of a device, those that its operator has.
+/// `retrieveQoSProfiles`, from 0.11 on: the matching profiles; with a device, those of its operator.
 pub(super) async fn retrieve(
-    rules: &Rules,
+    policy: &PolicySnapshot,
     caller: &Caller,
-    call: &Call,
+    call: &ApiRequest,
     admission: &Admission,
     body: &[u8],
-    trail: &mut Trail,
-) -> Result<Answer, Refusal> {
-    let query = call.dialect().parse_retrieve_profiles(body, &rules.strictness)?;
-    trail.lap("parse");
+    log: &mut RequestLog,
+) -> Result<ApiResponse, Refusal> {
+    let query = call.dialect().parse_retrieve_profiles(body, &policy.strictness)?;
+    log.end_stage("parse");
     let client = admission.grant().client();
     let operator = match (&query.device, client.device()) {
         (None, None) => None,
         (named, _) => {
-            let device = legs::device_of(call, client, named.as_ref())?;
-            Some(operator_of(rules, caller, admission, &device, trail).await?)
+            let device = subject::resolve_device(call, client, named.as_ref())?;
+            Some(resolve_operator(policy, caller, admission, &device, log).await?)
         }
     };
-    Ok(Answer::Profiles(admission.grant().profiles(&query, operator.as_ref())))
+    Ok(ApiResponse::Profiles(admission.grant().profiles(&query, operator.as_ref())))
 }
 
-async fn operator_of(
-    rules: &Rules,
+async fn resolve_operator(
+    policy: &PolicySnapshot,
     caller: &Caller,
     admission: &Admission,
     device: &Device,
-    trail: &mut Trail,
+    log: &mut RequestLog,
 ) -> Result<OperatorId, Refusal> {
-    let operator = legs::operator_of(rules, caller, admission, device, trail).await?;
-    admission.grant().reaches(operator.id())?;
-    operator.dialect().fit_device(device, operator.fitting())?;
-    trail.lap("route");
+    let operator = subject::resolve_operator(policy, caller, admission, device, log).await?;
+    admission.grant().check_operator(operator.id())?;
+    operator.dialect().translate_device(device, operator.fitting())?;
+    log.end_stage("route");
     Ok(operator.id().clone())
 }

@@ -1,5 +1,5 @@
-//! The way of sessions that nobody is asking about: those that end by themselves, deletes that an
-//! operator has not confirmed, and calls of which nobody knows what they did.
+//! Periodic work that no request triggers: sessions that expire, deletes that an operator has not
+//! confirmed, and calls whose outcome is unknown.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,172 +8,203 @@ use http::HeaderValue;
 use super::Gateway;
 use crate::{
     dialect::{RemoteSession, RemoteSessions},
-    ledger::{Record, Todo},
-    operator::{No, Operator, Outcome},
+    ledger::{OperatorAction, SessionRecord},
+    operator::{Operator, OperatorRejection, Outcome},
     qod::Operation,
     refusal::Refusal,
 };
 
-// How long after its call's time a session may take to be written down.
-const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
+// The longest time from the timeout of a create call until its session is in the ledger.
+const LEDGER_WRITE_MAX: Duration = Duration::from_secs(5);
 
 impl Gateway {
-    /// What must be done now and then; called every second.
-    pub async fn upkeep(self: &Arc<Self>) {
-        let rules = self.rules.load_full();
+    /// Runs the periodic work. Called every second.
+    pub async fn run_maintenance(self: &Arc<Self>) {
+        let policy = self.snapshot.load_full();
         match self.ledger.sweep().await {
             Ok(due) => {
                 for (record, todo) in due {
                     let gateway = Arc::clone(self);
-                    self.running.spawn(async move { gateway.recover(record, todo).await });
+                    self.operator_tasks.spawn(async move { gateway.recover(record, todo).await });
                 }
             }
-            // The ledger has said so itself.
-            Err(error) => tracing::debug!(%error, "sessions whose time is up stay as they are"),
+            // The ledger logs the error itself.
+            Err(error) => tracing::debug!(
+                event = "ledger_sweep_failed",
+                %error,
+                "failed to sweep the ledger; expired sessions stay until the next sweep"
+            ),
         }
-        rules.limits.shrink();
-        rules.routes.tend(&self.caller);
-        for operator in rules.operators.all() {
-            for check in operator.checks(&self.caller) {
-                self.late.spawn(check);
+        policy.limits.shrink();
+        policy.routes.poll_due(&self.caller);
+        for operator in policy.operators.all() {
+            for check in operator.due_health_checks(&self.caller) {
+                self.background_tasks.spawn(check);
             }
-            operator.measure(&self.caller);
+            operator.update_gauges(&self.caller);
         }
-        rules.identity.refresh().await;
-        self.watch();
+        policy.identity.refresh().await;
+        self.poll_policy_files();
     }
 
-    /// Counts what the ledger holds.
-    pub async fn measure(&self) {
-        // What cannot be counted now stays as it was.
+    /// Updates the gauges of the ledger, the notifications and the certificates.
+    pub async fn update_gauges(&self) {
+        // If the ledger cannot be read, the gauges stay as they are.
         for (operator, state, count) in self.ledger.counts().await.unwrap_or_default() {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
-            self.metrics.sessions(&operator.0, state.name(), count);
+            self.metrics.set_sessions(&operator.0, state.name(), count);
         }
-        self.courier.measure().await;
-        let rules = self.rules.load_full();
-        self.metrics.forget_all_but(&*rules);
-        for (name, trust) in rules.trusts() {
-            let Some(standing) = trust.standing(&self.clock).await else { continue };
-            self.metrics.certificate_stale(name, standing.stale);
-            if let Some(expires) = standing.expires {
-                self.metrics.certificate_expires(name, expires.unix_s());
+        self.dispatcher.measure().await;
+        let policy = self.snapshot.load_full();
+        self.metrics.remove_unconfigured(&*policy);
+        for (name, trust) in policy.trust_settings() {
+            let Some(status) = trust.status(&self.clock).await else { continue };
+            self.metrics.set_certificate_stale(name, status.stale);
+            if let Some(expires) = status.expires {
+                self.metrics.set_certificate_expiry(name, expires.unix_s());
             }
         }
     }
 
-    /// Fetches what the first requests will need, and begins to tell clients what happens.
+    /// Fetches the keys that the first requests need, and starts the delivery of notifications.
     pub async fn warm_up(&self) {
-        self.courier.start();
-        self.rules.load_full().identity.warm_up().await;
+        self.dispatcher.start();
+        self.snapshot.load_full().identity.warm_up().await;
     }
 
-    /// Is all there that requests will need? It may be, and the policies not be followed as they are
-    /// now.
+    /// Whether the gateway can serve requests. `Ok` may contain a message: the policy folder was changed
+    /// and could not be loaded, so the previous snapshot stays in force.
+    ///
+    /// # Errors
+    /// The reason why the gateway is not ready.
     pub fn ready(&self) -> Result<Option<String>, String> {
-        if !self.rules.load().identity.ready() {
-            return Err("no keys of a token issuer yet".to_owned());
+        if !self.snapshot.load().identity.ready() {
+            return Err("no keys of a token issuer have been fetched yet".to_owned());
         }
         let health = self.ledger.health();
-        health.map_err(|cause| format!("sessions cannot be written down: {cause}"))?;
-        Ok(self.standing().not_followed())
+        health.map_err(|error| format!("the ledger is not writable: {error}"))?;
+        Ok(self.policy_status().rejection_message())
     }
 
-    /// Waits until no operator is being asked any more, and closes the ledger.
-    pub async fn settled(&self) {
-        self.running.close();
-        self.running.wait().await;
-        self.courier.stopped().await;
+    /// Waits for the calls to operators, stops the delivery of notifications, and closes the ledger.
+    pub async fn shut_down(&self) {
+        self.operator_tasks.close();
+        self.operator_tasks.wait().await;
+        self.dispatcher.stop().await;
         self.ledger.close().await;
     }
 
-    async fn recover(&self, record: Record, todo: Todo) {
-        let rules = self.rules.load_full();
-        let Ok(operator) = rules.operator(&record.operator) else { return };
+    async fn recover(&self, record: SessionRecord, todo: OperatorAction) {
+        let policy = self.snapshot.load_full();
+        let Ok(operator) = policy.operator(&record.operator) else { return };
         let correlator = HeaderValue::from_static("recovery");
         match todo {
-            Todo::Delete => _ = self.delete_released(operator, &record, &correlator).await,
-            Todo::LookFor => self.look_for(operator, &record, &correlator).await,
-            Todo::Ask => self.ask_again(operator, &record, &correlator).await,
+            OperatorAction::Delete => {
+                _ = self.delete_releasing(operator, &record, &correlator).await;
+            }
+            OperatorAction::Lookup => {
+                self.resolve_with_session_list(operator, &record, &correlator).await;
+            }
+            OperatorAction::Poll => self.refresh_session(operator, &record, &correlator).await,
         }
     }
 
-    /// How a session stands: what an extension came to whose answer was lost, and what its operator
-    /// does not tell by itself.
-    pub(super) async fn ask_again(
+    /// Reads a session from its operator: after an extension whose response was lost, and for status
+    /// changes that the operator does not report.
+    pub(super) async fn refresh_session(
         &self,
         operator: &Operator,
-        record: &Record,
+        record: &SessionRecord,
         correlator: &HeaderValue,
     ) {
-        let Some(theirs) = record.operator_session.as_deref() else { return };
-        let asked_at = self.ledger.now();
-        let granted = match operator.session(&self.caller, theirs, correlator).await {
+        let Some(operator_session) = record.operator_session.as_deref() else { return };
+        let sent_at = self.ledger.now();
+        let outcome = operator.get_session(&self.caller, operator_session, correlator).await;
+        let granted = match outcome {
             Outcome::Accepted(accepted) => accepted.granted,
-            Outcome::Refused(No::Gone) => super::presence::gone(record, self.clock.now()),
-            // It is asked again.
-            Outcome::Refused(_) | Outcome::Unknown(_) => return,
+            Outcome::Rejected(OperatorRejection::NotFound) => {
+                super::session_view::apply_not_found(record, self.clock.now())
+            }
+            // The next poll retries.
+            Outcome::Rejected(_) | Outcome::Unknown(_) => return,
         };
-        match self.ledger.observe(record, granted, asked_at).await {
+        match self.ledger.observe(record, granted, sent_at).await {
             Ok(_) if record.is_being_extended() => {
-                self.metrics.recovered(&operator.id().0, "extension_looked_up");
+                self.metrics.record_recovery(&operator.id().0, "extension_verified");
             }
             Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "how a session stands cannot be written down"),
+            Err(error) => tracing::debug!(
+                event = "session_update_failed",
+                session = %record.session.id,
+                %error,
+                "failed to store the status of a session"
+            ),
         }
     }
 
-    // Of a create whose answer was lost, an operator that lists a device's sessions knows what it
-    // did: one for the flow in doubt that no record knows is the one. Its client was told that there
-    // is none, so it goes. If there is none in the whole list, there is none.
-    async fn look_for(&self, operator: &Operator, record: &Record, correlator: &HeaderValue) {
+    // Resolves a create in doubt with the operator's list of the device's sessions. A session for the
+    // same flow that no record contains is the session of the create. The create was reported to the
+    // client as failed, so the session is deleted. If the complete list has no such session, the create
+    // did not succeed.
+    async fn resolve_with_session_list(
+        &self,
+        operator: &Operator,
+        record: &SessionRecord,
+        correlator: &HeaderValue,
+    ) {
         let device = record.device();
-        let device = device
-            .and_then(|device| operator.dialect().fit_device(device, operator.fitting()).ok());
-        let Some(device) = device.filter(|_| operator.offers(Operation::RetrieveSessions)) else {
+        let device = device.and_then(|device| {
+            operator.dialect().translate_device(device, operator.fitting()).ok()
+        });
+        let Some(device) = device.filter(|_| operator.supports(Operation::RetrieveSessions)) else {
             return;
         };
-        let listed = operator.sessions_of(&self.caller, &device, correlator).await;
-        // It is asked again.
+        let listed = operator.retrieve_sessions(&self.caller, &device, correlator).await;
+        // The next poll retries.
         let Outcome::Accepted(RemoteSessions { sessions, complete }) = listed else { return };
-        let ours = operator.callback_url_of(&record.session.id);
-        let told_at = |session: &RemoteSession| session.wanted.sink.as_ref().map(|s| s.url.clone());
-        // Nobody else's tells what happens where this one was to.
-        let it = sessions.iter().find(|session| ours.is_some() && told_at(session) == ours);
-        if let Some(it) = it {
-            self.metrics.recovered(&operator.id().0, "found");
-            _ = self.undo(operator, record, it.operator_session.clone(), correlator).await;
+        let callback_url = operator.callback_url_for(&record.session.id);
+        let sink_of = |session: &RemoteSession| session.wanted.sink.as_ref().map(|s| s.url.clone());
+        // The callback URL is unique to the session.
+        let own = sessions
+            .iter()
+            .find(|session| callback_url.is_some() && sink_of(session) == callback_url);
+        if let Some(own) = own {
+            self.metrics.record_recovery(&operator.id().0, "found");
+            _ = self
+                .delete_orphan(operator, record, own.operator_session.clone(), correlator)
+                .await;
             return;
         }
         let same_flow: Vec<_> =
-            sessions.into_iter().filter(|session| record.is_for(&session.wanted)).collect();
+            sessions.into_iter().filter(|session| record.has_flow(&session.wanted)).collect();
         if !same_flow.is_empty() {
-            // Where conflicts are left to the operator, or devices cannot be told apart, it may be
-            // that of a call under way: by then that one is written down.
-            tokio::time::sleep(operator.timeout() + WRITTEN_WITHIN).await;
+            // If the ledger does not detect conflicts or cannot distinguish the devices, the session may
+            // be that of another call in flight. After this wait, that session is in the ledger.
+            tokio::time::sleep(operator.timeout() + LEDGER_WRITE_MAX).await;
         }
         for session in same_flow {
-            let theirs = session.operator_session;
-            match self.ledger.named_by(operator.id(), &theirs).await {
+            let operator_session = session.operator_session;
+            match self.ledger.find_by_operator_session(operator.id(), &operator_session).await {
                 Ok(None) => {
-                    self.metrics.recovered(&operator.id().0, "found");
-                    _ = self.undo(operator, record, theirs, correlator).await;
+                    self.metrics.record_recovery(&operator.id().0, "found");
+                    _ = self.delete_orphan(operator, record, operator_session, correlator).await;
                     return;
                 }
                 Ok(Some(_)) => {}
                 Err(_) => return,
             }
         }
-        if complete && self.ledger.absent(record).await.is_ok() {
-            self.metrics.recovered(&operator.id().0, "absent");
+        if complete && self.ledger.mark_absent(record).await.is_ok() {
+            self.metrics.record_recovery(&operator.id().0, "absent");
         }
     }
 
-    /// Deletes a session at its operator; until that is sure, it stays held and is tried again.
-    pub(super) async fn delete_at(
+    /// Deletes a session at its operator. Until the operator confirms, the flow stays reserved and
+    /// recovery retries the delete.
+    pub(super) async fn delete_at_operator(
         &self,
         operator: &Operator,
-        record: &Record,
+        record: &SessionRecord,
         correlator: &HeaderValue,
     ) -> Result<(), Refusal> {
         let record = self.ledger.begin_delete(record).await?;
@@ -181,12 +212,12 @@ impl Gateway {
             return Err(Refusal::InDoubt);
         };
         crate::faults::point("before-delete");
-        let deleted = operator.delete_session(&self.caller, operator_session, correlator).await;
+        let outcome = operator.delete_session(&self.caller, operator_session, correlator).await;
         crate::faults::point("after-delete");
-        match deleted {
-            Outcome::Accepted(()) => Ok(self.ledger.end(&record).await?),
-            Outcome::Refused(no) => Err(Refusal::Operator(no)),
-            Outcome::Unknown(silence) => Err(Refusal::Silence(silence)),
+        match outcome {
+            Outcome::Accepted(()) => Ok(self.ledger.finish_delete(&record).await?),
+            Outcome::Rejected(rejection) => Err(Refusal::Operator(rejection)),
+            Outcome::Unknown(cause) => Err(Refusal::OperatorUnknown(cause)),
         }
     }
 }

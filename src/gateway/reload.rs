@@ -1,6 +1,6 @@
-//! Policies that change while the gateway serves: read anew when their files change, when a signal or
-//! whoever runs the gateway asks for it. A folder is taken whole or not at all: what cannot be followed
-//! is told, and the reading before stays in force.
+//! Policy reload: loads the policy folder again when a file changes, on SIGHUP, or on request of the admin
+//! API. A folder is applied as a whole or not at all: if it has errors, they are logged, and the previous
+//! snapshot stays in force.
 
 use std::{
     fs,
@@ -11,241 +11,259 @@ use std::{
 
 use tokio::task::spawn_blocking;
 
-use super::{Gateway, Rules};
+use super::{Gateway, PolicySnapshot};
 use crate::{
-    ledger::State,
+    ledger::SessionState,
     outbound::Caller,
-    policy::{self, Version},
+    policy::{self, PolicyVersion},
     qod::{Moment, OperatorId},
     route::Table,
 };
 
-/// The reading that is in force, and what became of the last attempt to take another.
+/// The snapshot in force, and the result of the last reload.
 #[derive(Clone, Debug)]
-pub struct Standing {
-    /// Which reading it is.
-    pub version: Version,
-    /// Since when it is in force.
+pub struct PolicyStatus {
+    /// The version of the snapshot.
+    pub version: PolicyVersion,
+    /// The time since which the snapshot is in force.
     pub since: Moment,
-    /// Why the folder as it is now is not followed; nothing, if it is.
-    pub refused: Option<Refused>,
+    /// The errors of the current content of the folder; `None` if it is in force.
+    pub rejected: Option<RejectedReload>,
 }
 
-/// A folder that is not followed.
+/// A reload that was rejected.
 #[derive(Clone, Debug)]
-pub struct Refused {
-    /// Since when.
+pub struct RejectedReload {
+    /// The time of the reload.
     pub at: Moment,
-    /// What is wrong with it.
-    pub faults: Arc<[String]>,
+    /// The errors, one for each line.
+    pub errors: Arc<[String]>,
 }
 
-/// What became of a folder that was read anew.
+/// The result of a successful reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reread {
-    /// It is in force.
-    Changed,
-    /// It is what was in force before.
+pub enum ReloadOutcome {
+    /// The new snapshot is in force.
+    Applied,
+    /// The folder has the same content as the snapshot in force.
     Unchanged,
 }
 
-/// What the files were like when they were last looked at. A reading is begun when they are another
-/// than those that were read last, and have stayed so from one look to the next.
+/// The state of the policy files at the last poll. A reload starts when the files differ from those that
+/// were loaded last, and did not change between two polls.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
-    read: Vec<Seen>,
-    seen: Vec<Seen>,
+pub(super) struct PolicyWatch {
+    loaded: Vec<FileState>,
+    last_poll: Vec<FileState>,
 }
 
-struct Watched {
+struct WatchedPaths {
     folder: PathBuf,
     schemas: PathBuf,
     tables: Vec<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
-    // What a link leads to: whole folders are exchanged by links.
+struct FileState {
+    // Canonical: deployments replace a folder by changing a symbolic link.
     path: PathBuf,
     bytes: u64,
-    changed: Option<SystemTime>,
+    modified: Option<SystemTime>,
 }
 
-// As many faults as are kept for whoever asks later; the log has all.
-const FAULTS_KEPT_MAX: usize = 100;
-// So often it is looked whether anybody still works by the reading before.
-const LET_GO_EVERY: Duration = Duration::from_millis(100);
+// The number of errors that the admin API shows; the log has all of them.
+const ERRORS_MAX: usize = 100;
+// The interval of checks whether a request still uses the previous snapshot.
+const RELEASE_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-impl Watch {
-    pub(super) fn of(folder: &Path, rules: &Rules) -> Self {
-        let seen = look(&watched(folder, rules));
-        Self { read: seen.clone(), seen }
+impl PolicyWatch {
+    pub(super) fn new(folder: &Path, policy: &PolicySnapshot) -> Self {
+        let files = file_states(&watched_paths(folder, policy));
+        Self { loaded: files.clone(), last_poll: files }
     }
 
-    fn is_due(&mut self, now: Vec<Seen>) -> bool {
-        let due = now != self.read && now == self.seen;
+    fn is_due(&mut self, now: Vec<FileState>) -> bool {
+        let due = now != self.loaded && now == self.last_poll;
         if due {
-            self.read.clone_from(&now);
+            self.loaded.clone_from(&now);
         }
-        self.seen = now;
+        self.last_poll = now;
         due
     }
 }
 
-// The tables' files by the reading that is in force: another that is named is in another policy file.
-fn watched(folder: &Path, rules: &Rules) -> Watched {
-    let tables = rules.routes.files().filter_map(Table::file);
+// The table files are those of the snapshot in force: naming another one changes a policy file.
+fn watched_paths(folder: &Path, policy: &PolicySnapshot) -> WatchedPaths {
+    let tables = policy.routes.files().filter_map(Table::file);
     let tables = tables.map(Path::to_owned).collect();
-    Watched { folder: folder.to_owned(), schemas: rules.schemas.clone(), tables }
+    WatchedPaths { folder: folder.to_owned(), schemas: policy.schemas.clone(), tables }
 }
 
-fn look(Watched { folder, schemas, tables }: &Watched) -> Vec<Seen> {
-    let files = policy::policy_files(folder).chain(policy::documents(schemas));
-    let seen = files.chain(tables.iter().cloned()).filter_map(|path| {
+fn file_states(WatchedPaths { folder, schemas, tables }: &WatchedPaths) -> Vec<FileState> {
+    let files = policy::policy_files(folder).chain(policy::schema_documents(schemas));
+    let states = files.chain(tables.iter().cloned()).filter_map(|path| {
         let path = fs::canonicalize(path).ok()?;
         let metadata = fs::metadata(&path).ok()?;
-        Some(Seen { path, bytes: metadata.len(), changed: metadata.modified().ok() })
+        Some(FileState { path, bytes: metadata.len(), modified: metadata.modified().ok() })
     });
-    seen.collect()
+    states.collect()
 }
 
 impl Gateway {
-    /// Which reading of the policies is in force?
-    pub fn standing(&self) -> Arc<Standing> {
-        self.standing.load_full()
+    /// The snapshot in force, and the result of the last reload.
+    pub fn policy_status(&self) -> Arc<PolicyStatus> {
+        self.policy_status.load_full()
     }
 
-    /// Looks at the files, and reads them if they have changed; to be called every second.
-    pub(super) fn watch(self: &Arc<Self>) {
+    /// Polls the policy files and starts a reload if they have changed. Called every second.
+    pub(super) fn poll_policy_files(self: &Arc<Self>) {
         let gateway = Arc::clone(self);
-        // A reading may take longer than a second.
-        self.late.spawn(async move {
-            let Ok(mut watch) = gateway.watch.try_lock() else { return };
-            let watched = watched(&gateway.folder, &gateway.rules.load());
-            let now = spawn_blocking(move || look(&watched)).await;
+        // A reload may take longer than a second.
+        self.background_tasks.spawn(async move {
+            let Ok(mut watch) = gateway.policy_watch.try_lock() else { return };
+            let paths = watched_paths(&gateway.folder, &gateway.snapshot.load());
+            let now = spawn_blocking(move || file_states(&paths)).await;
             if now.is_ok_and(|now| watch.is_due(now)) {
-                // What is wrong has been told in the log.
-                _ = gateway.take_anew().await;
+                // Errors are logged by `reload_locked`.
+                _ = gateway.reload_locked().await;
             }
         });
     }
 
-    /// Reads the folder anew, and follows it from the next request on.
+    /// Loads the policy folder again and applies it from the next request on.
     ///
     /// # Errors
-    /// All that is wrong with it, a fault a line; then all stays as it was.
-    pub async fn reread(&self) -> Result<Reread, Arc<[String]>> {
-        // What is watched is read by one at a time.
-        let _watch = self.watch.lock().await;
-        self.take_anew().await
+    /// All errors of the folder, one for each line; the previous snapshot stays in force.
+    pub async fn reload(&self) -> Result<ReloadOutcome, Arc<[String]>> {
+        // One reload at a time.
+        let _lock = self.policy_watch.lock().await;
+        self.reload_locked().await
     }
 
-    async fn take_anew(&self) -> Result<Reread, Arc<[String]>> {
-        let before = self.standing.load_full();
+    async fn reload_locked(&self) -> Result<ReloadOutcome, Arc<[String]>> {
+        let before = self.policy_status.load_full();
         let now = self.clock.now();
-        match self.follow().await {
-            Ok(reread) => {
-                let version = self.rules.load().written.version.clone();
-                let changed = reread == Reread::Changed;
+        match self.load_and_apply().await {
+            Ok(outcome) => {
+                let version = self.snapshot.load().fingerprint.version.clone();
+                let changed = outcome == ReloadOutcome::Applied;
                 let since = if changed { now } else { before.since };
                 if changed {
-                    tracing::info!(%version, before = %before.version, "the policies have changed");
-                    self.metrics.policy_in_force(before.version.digits(), version.digits());
+                    tracing::info!(
+                        event = "policy_reloaded",
+                        %version,
+                        previous = %before.version,
+                        "policy snapshot replaced"
+                    );
+                    self.metrics.set_policy_version(before.version.digits(), version.digits());
                 }
-                self.metrics.policy_read(if changed { "changed" } else { "unchanged" });
-                self.standing.store(Arc::new(Standing { version, since, refused: None }));
-                Ok(reread)
+                self.metrics.record_policy_reload(if changed { "applied" } else { "unchanged" });
+                self.policy_status.store(Arc::new(PolicyStatus { version, since, rejected: None }));
+                Ok(outcome)
             }
-            Err(mut faults) => {
-                for fault in &faults {
-                    tracing::error!(fault, "the policies cannot be followed");
+            Err(mut errors) => {
+                for error in &errors {
+                    tracing::error!(
+                        event = "policy_error_found",
+                        error,
+                        "policy folder has an error"
+                    );
                 }
                 tracing::error!(
-                    faults = faults.len(),
+                    event = "policy_reload_rejected",
+                    errors = errors.len(),
                     version = %before.version,
-                    "the policies stay as they were"
+                    "failed to reload the policies; keeping the previous snapshot"
                 );
-                self.metrics.policy_read("refused");
-                faults.truncate(FAULTS_KEPT_MAX);
-                let faults: Arc<[String]> = faults.into();
-                let refused = Some(Refused { at: now, faults: Arc::clone(&faults) });
-                self.standing.store(Arc::new(Standing { refused, ..Standing::clone(&before) }));
-                Err(faults)
+                self.metrics.record_policy_reload("rejected");
+                errors.truncate(ERRORS_MAX);
+                let errors: Arc<[String]> = errors.into();
+                let rejected = RejectedReload { at: now, errors: Arc::clone(&errors) };
+                let status =
+                    PolicyStatus { rejected: Some(rejected), ..PolicyStatus::clone(&before) };
+                self.policy_status.store(Arc::new(status));
+                Err(errors)
             }
         }
     }
 
-    async fn follow(&self) -> Result<Reread, Vec<String>> {
-        let before = self.rules.load_full();
+    async fn load_and_apply(&self) -> Result<ReloadOutcome, Vec<String>> {
+        let before = self.snapshot.load_full();
         let (folder, caller) = (self.folder.clone(), self.caller.clone());
-        let reading = spawn_blocking(move || read(&folder, &caller, &before)).await;
-        let Some(rules) = reading.map_err(|ended| vec![ended.to_string()])?? else {
-            return Ok(Reread::Unchanged);
+        let loaded = spawn_blocking(move || load_snapshot(&folder, &caller, &before)).await;
+        let Some(policy) = loaded.map_err(|error| vec![error.to_string()])?? else {
+            return Ok(ReloadOutcome::Unchanged);
         };
-        let rules = Arc::new(rules);
-        if let Err(faults) = self.can_follow(&rules).await {
-            tokio::spawn(let_go(rules));
-            return Err(faults);
+        let policy = Arc::new(policy);
+        if let Err(errors) = self.check_applicable(&policy).await {
+            tokio::spawn(drop_when_unused(policy));
+            return Err(errors);
         }
-        self.courier.speak(&rules.dialects);
-        tokio::spawn(let_go(self.rules.swap(rules)));
-        Ok(Reread::Changed)
+        self.dispatcher.set_dialects(&policy.dialects);
+        tokio::spawn(drop_when_unused(self.snapshot.swap(policy)));
+        Ok(ReloadOutcome::Applied)
     }
 
-    async fn can_follow(&self, rules: &Rules) -> Result<(), Vec<String>> {
-        self.keeps_what_is_held(rules).await?;
-        // The first request needs the keys of issuers that are new.
-        rules.identity.warm_up().await;
-        if !rules.identity.ready() && self.rules.load().identity.ready() {
-            return Err(vec!["no keys of a token issuer can be had".to_owned()]);
+    async fn check_applicable(&self, policy: &PolicySnapshot) -> Result<(), Vec<String>> {
+        self.check_operators_in_use(policy).await?;
+        // The first request needs the keys of new issuers.
+        policy.identity.warm_up().await;
+        if !policy.identity.ready() && self.snapshot.load().identity.ready() {
+            return Err(vec!["the keys of a token issuer cannot be fetched".to_owned()]);
         }
         Ok(())
     }
 
-    // Who has sessions must be there to end them.
-    async fn keeps_what_is_held(&self, rules: &Rules) -> Result<(), Vec<String>> {
+    // An operator that has sessions must stay configured until they have ended.
+    async fn check_operators_in_use(&self, policy: &PolicySnapshot) -> Result<(), Vec<String>> {
         let counts = self.ledger.counts().await.map_err(|error| vec![error.to_string()])?;
-        let faults: Vec<String> = counts
+        let errors: Vec<String> = counts
             .into_iter()
             .filter(|(operator, state, count)| {
-                *count > 0 && *state != State::Expired && rules.operators.find(operator).is_none()
+                *count > 0
+                    && *state != SessionState::Expired
+                    && policy.operators.find(operator).is_none()
             })
-            .map(|(operator, state, count)| left_out(&operator, state, count))
+            .map(|(operator, state, count)| operator_in_use(&operator, state, count))
             .collect();
-        if faults.is_empty() { Ok(()) } else { Err(faults) }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 }
 
-// A table of millions takes its time to go: no request may be the last to let go of it.
-async fn let_go<T: Send + Sync + 'static>(before: Arc<T>) {
-    while Arc::strong_count(&before) > 1 {
-        tokio::time::sleep(LET_GO_EVERY).await;
+// Dropping a table of millions of rows takes long, so a request must not hold the last reference.
+async fn drop_when_unused<T: Send + Sync + 'static>(previous: Arc<T>) {
+    while Arc::strong_count(&previous) > 1 {
+        tokio::time::sleep(RELEASE_POLL_INTERVAL).await;
     }
-    drop(spawn_blocking(move || drop(before)));
+    drop(spawn_blocking(move || drop(previous)));
 }
 
-fn left_out(operator: &OperatorId, state: State, count: u64) -> String {
+fn operator_in_use(operator: &OperatorId, state: SessionState, count: u64) -> String {
     format!(
-        "operator {operator} cannot be left out: it has {count} sessions that are {}",
+        "operator {operator} cannot be removed: it has {count} sessions in state {}",
         state.name()
     )
 }
 
-// Nothing, if it is what is in force.
-fn read(folder: &Path, caller: &Caller, before: &Rules) -> Result<Option<Rules>, Vec<String>> {
-    let told = |faults: Vec<policy::Fault>| {
+// `None` if the folder has the content of the snapshot in force.
+fn load_snapshot(
+    folder: &Path,
+    caller: &Caller,
+    before: &PolicySnapshot,
+) -> Result<Option<PolicySnapshot>, Vec<String>> {
+    let to_lines = |faults: Vec<policy::Diagnostic>| {
         faults.iter().map(ToString::to_string).collect::<Vec<String>>()
     };
-    let policy = policy::load_after(folder, before.routes.tables()).map_err(told)?;
-    if policy.written.version == before.written.version {
+    let loaded = policy::reload(folder, before.routes.tables()).map_err(to_lines)?;
+    if loaded.fingerprint.version == before.fingerprint.version {
         return Ok(None);
     }
-    let not_followed = before.written.not_followed(&policy.written);
-    if !not_followed.is_empty() {
-        return Err(told(not_followed));
+    let needs_restart = before.fingerprint.restart_errors(&loaded.fingerprint);
+    if !needs_restart.is_empty() {
+        return Err(to_lines(needs_restart));
     }
-    let rules = Rules::new(policy, caller, Some(before));
-    rules.map(Some).map_err(|fault| fault.lines().map(str::to_owned).collect())
+    let policy = PolicySnapshot::new(loaded, caller, Some(before));
+    policy.map(Some).map_err(|error| error.lines().map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -253,33 +271,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_read_when_they_have_changed_and_then_stayed_for_a_look() {
-        let seen = |bytes| vec![Seen { path: "a".into(), bytes, changed: None }];
-        let mut watch = Watch { read: seen(1), seen: seen(1) };
+    fn changed_files_are_loaded_once_they_are_stable_between_two_polls() {
+        let seen = |bytes| vec![FileState { path: "a".into(), bytes, modified: None }];
+        let mut watch = PolicyWatch { loaded: seen(1), last_poll: seen(1) };
         assert!(!watch.is_due(seen(1)));
-        assert!(!watch.is_due(seen(2)), "it may still be written to");
+        assert!(!watch.is_due(seen(2)), "the file may still be written");
         assert!(!watch.is_due(seen(3)));
         assert!(watch.is_due(seen(3)));
-        assert!(!watch.is_due(seen(3)), "once is enough");
+        assert!(!watch.is_due(seen(3)), "the files are loaded already");
         assert!(!watch.is_due(seen(1)));
-        assert!(watch.is_due(seen(1)), "also if it is as it once was");
+        assert!(watch.is_due(seen(1)), "a return to earlier content is a change too");
     }
 
     #[tokio::test]
-    async fn what_was_in_force_before_goes_where_no_request_waits_for_it() {
-        struct Told(Option<tokio::sync::oneshot::Sender<std::thread::ThreadId>>);
-        impl Drop for Told {
+    async fn previous_snapshot_is_dropped_outside_of_requests() {
+        struct DropReporter(Option<tokio::sync::oneshot::Sender<std::thread::ThreadId>>);
+        impl Drop for DropReporter {
             fn drop(&mut self) {
                 let _ = self.0.take().unwrap().send(std::thread::current().id());
             }
         }
-        let (tell, told) = tokio::sync::oneshot::channel();
-        let before = Arc::new(Told(Some(tell)));
-        let request = Arc::clone(&before);
-        let gone = tokio::spawn(let_go(before));
+        let (sender, dropped_on) = tokio::sync::oneshot::channel();
+        let previous = Arc::new(DropReporter(Some(sender)));
+        let request = Arc::clone(&previous);
+        let dropping = tokio::spawn(drop_when_unused(previous));
         tokio::task::yield_now().await;
-        assert!(!gone.is_finished(), "a request still works by it");
+        assert!(!dropping.is_finished(), "a request still uses the snapshot");
         drop(request);
-        assert_ne!(told.await.unwrap(), std::thread::current().id());
+        assert_ne!(dropped_on.await.unwrap(), std::thread::current().id());
     }
 }

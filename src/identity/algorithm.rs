@@ -1,10 +1,10 @@
-//! The signature algorithms that may be believed. There is no name here for `none` or an HMAC.
+//! The supported signature algorithms. `none` and HMAC are not among them.
 
 use std::{fmt, str::FromStr};
 
 /// A signature algorithm of RFC 7518 or RFC 8037.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Algorithm {
+pub enum SignatureAlgorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
     RS256,
     /// RSASSA-PSS with SHA-256.
@@ -15,13 +15,13 @@ pub enum Algorithm {
     EdDSA,
 }
 
-/// A name is not that of an algorithm that may be believed.
+/// A name is not a supported algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected RS256, PS256, ES256 or EdDSA")]
-pub struct NotAnAlgorithm;
+pub struct UnknownAlgorithm;
 
-impl Algorithm {
-    /// Its name in a JWT, a JWK and a policy.
+impl SignatureAlgorithm {
+    /// Returns the name used in JWTs, JWKs and policies.
     pub const fn name(self) -> &'static str {
         match self {
             Self::RS256 => "RS256",
@@ -31,7 +31,7 @@ impl Algorithm {
         }
     }
 
-    pub(super) const fn of_crate(self) -> jsonwebtoken::Algorithm {
+    pub(super) const fn to_jsonwebtoken(self) -> jsonwebtoken::Algorithm {
         match self {
             Self::RS256 => jsonwebtoken::Algorithm::RS256,
             Self::PS256 => jsonwebtoken::Algorithm::PS256,
@@ -41,19 +41,19 @@ impl Algorithm {
     }
 }
 
-impl FromStr for Algorithm {
-    type Err = NotAnAlgorithm;
+impl FromStr for SignatureAlgorithm {
+    type Err = UnknownAlgorithm;
 
-    /// Byte by byte: `rs256` is no algorithm.
-    fn from_str(name: &str) -> Result<Self, NotAnAlgorithm> {
+    /// Case-sensitive: `rs256` is an error.
+    fn from_str(name: &str) -> Result<Self, UnknownAlgorithm> {
         [Self::RS256, Self::PS256, Self::ES256, Self::EdDSA]
             .into_iter()
             .find(|algorithm| algorithm.name() == name)
-            .ok_or(NotAnAlgorithm)
+            .ok_or(UnknownAlgorithm)
     }
 }
 
-impl fmt::Display for Algorithm {
+impl fmt::Display for SignatureAlgorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

@@ -1,5 +1,5 @@
-//! The `Authorization` field (RFC 6750 §2.1, RFC 9449 §7.1). A token in the query or the body is no
-//! token.
+//! Parses the `Authorization` header (RFC 6750 §2.1, RFC 9449 §7.1). Tokens in the query or the
+//! body are ignored.
 
 use http::{HeaderMap, header::AUTHORIZATION};
 
@@ -10,16 +10,16 @@ mod tests;
 
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
-/// How a token is shown.
+/// The authentication scheme of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scheme {
-    /// By itself.
+    /// `Bearer`: no proof required.
     Bearer,
-    /// With a proof.
+    /// `DPoP`: with a proof of possession.
     Dpop,
 }
 
-/// The one access token of a request.
+/// Returns the access token of a request. There must be exactly one.
 pub(super) fn token(headers: &HeaderMap) -> Result<(Scheme, &str), Unauthenticated> {
     let mut fields = headers.get_all(AUTHORIZATION).iter();
     let field = fields.next().ok_or(Unauthenticated::Missing)?;
@@ -43,7 +43,7 @@ pub(super) fn token(headers: &HeaderMap) -> Result<(Scheme, &str), Unauthenticat
 /// `token68` of RFC 9110 §11.2.
 pub(super) fn is_token68(text: &str) -> bool {
     let body = text.trim_end_matches('=');
-    // Without a way out in the middle the compiler takes many bytes at a time.
+    // No early exit, so that the compiler can vectorize the loop.
     !body.is_empty() && body.bytes().fold(true, |all, byte| all & is_token68_byte(byte))
 }
 

@@ -1,4 +1,5 @@
-//! Tokens that have held once. Refusals are not remembered: they cost the forger more than us.
+//! Cache of verified tokens. Rejections are not cached, because verifying an invalid token is
+//! cheap.
 
 use std::sync::Arc;
 
@@ -6,70 +7,70 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use quick_cache::sync;
 use sha2::{Digest as _, Sha256};
 
-use super::Client;
+use super::AuthenticatedClient;
 use crate::{clock::Tick, qod::Moment};
 
-/// A token's SHA-256: it names the token and does not give it away.
+/// The SHA-256 digest of a token. It identifies the token without revealing it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Digest([u8; 32]);
+pub(super) struct TokenDigest([u8; 32]);
 
-/// What was found out about a token.
+/// The result of a successful verification.
 #[derive(Clone)]
-pub(super) struct Verified {
-    /// Whose it is.
-    pub(super) client: Client,
-    /// Its `exp`. Leeway is for verification alone.
+pub(super) struct VerifiedToken {
+    /// The token's client.
+    pub(super) client: AuthenticatedClient,
+    /// The `exp` claim, without leeway.
     pub(super) expires: Moment,
-    /// What that was found out by.
-    pub(super) by: By,
+    /// How the token was verified.
+    pub(super) by: VerifiedBy,
 }
 
-/// What a token was judged by.
+/// How a token was verified.
 #[derive(Clone, Copy)]
-pub(super) enum By {
-    /// The keys of the issuer at this place, and which set of them.
+pub(super) enum VerifiedBy {
+    /// With the keys of the issuer at this index, and the generation of the key set.
     Keys { issuer: usize, generation: u64 },
-    /// The issuer's own word, which is taken for so long.
-    Word { until: Tick },
+    /// By introspection. The result is valid until this time.
+    Introspection { until: Tick },
 }
 
-/// A bounded memory; all clones are one.
+/// A bounded cache. Clones share their entries.
 #[derive(Clone)]
-pub(super) struct Cache(Arc<sync::Cache<Digest, Verified>>);
+pub(super) struct TokenCache(Arc<sync::Cache<TokenDigest, VerifiedToken>>);
 
-impl Digest {
-    /// The digest of this token.
-    pub(super) fn of(token: &str) -> Self {
+impl TokenDigest {
+    /// Computes the digest of a token.
+    pub(super) fn from_token(token: &str) -> Self {
         Self(Sha256::digest(token).into())
     }
 
-    /// As `ath` has it (RFC 9449 §4.2).
-    pub(super) fn encoded(&self) -> String {
+    /// Returns the digest in base64url, as in `ath` (RFC 9449 §4.2).
+    pub(super) fn to_base64url(self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    /// Equality in a time that does not tell how much is equal.
-    pub(super) fn equals(&self, other: &Self) -> bool {
+    /// Compares in constant time.
+    pub(super) fn constant_time_eq(&self, other: &Self) -> bool {
         let pairs = self.0.iter().zip(&other.0);
         std::hint::black_box(pairs.fold(0, |differing, (a, b)| differing | (a ^ b))) == 0
     }
 }
 
-impl Cache {
-    /// Room for so many tokens.
+impl TokenCache {
+    /// Creates a cache for at most `entries_max` tokens.
     pub(super) fn new(entries_max: usize) -> Self {
         Self(Arc::new(sync::Cache::new(entries_max)))
     }
 
-    pub(super) fn find(&self, digest: &Digest) -> Option<Verified> {
+    pub(super) fn get(&self, digest: &TokenDigest) -> Option<VerifiedToken> {
         self.0.get(digest)
     }
 
-    pub(super) fn keep(&self, digest: Digest, verified: Verified) {
+    pub(super) fn insert(&self, digest: TokenDigest, verified: VerifiedToken) {
         self.0.insert(digest, verified);
     }
 
-    pub(super) fn forget(&self, digest: &Digest) {
+    pub(super) fn remove(&self, digest: &TokenDigest) {
         self.0.remove(digest);
     }
 

@@ -1,56 +1,59 @@
-//! What a token says, and which of it must be said.
+//! Parses and validates the claims of a token.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Client, Issuer, Reason, Users, binding::Binding, jws::Jws};
+use super::{
+    AuthenticatedClient, InvalidToken, IssuerSettings, UserClaims, binding::Binding, jws::Jws,
+};
 use crate::{
-    json::{Bounds, Json},
+    json::{Json, JsonLimits},
     qod::{ClientId, Moment},
 };
 
 #[cfg(test)]
 mod tests;
 
-const BOUNDS: Bounds = Bounds { depth_max: 16, members_max: 128, elements_max: 2048 };
+const BOUNDS: JsonLimits = JsonLimits { depth_max: 16, members_max: 128, elements_max: 2048 };
 const NAME_BYTES_MAX: usize = 256;
 
-/// What may be said of the kind of a token, where that is said. A refresh token or an ID token has the
-/// same key and may have the same audience (RFC 8725 §2.8), and some issuers tell which it is.
-const KINDS: [(&str, &[&str]); 3] = [
+/// Claims that state the kind of a token, with the values for access tokens. Refresh tokens and ID
+/// tokens are signed with the same key and may have the same audience (RFC 8725 §2.8), and some
+/// issuers mark them with these claims.
+const TOKEN_KIND_CLAIMS: [(&str, &[&str]); 3] = [
     ("token_type", &["Bearer", "DPoP", "access_token", "access"]),
     ("typ", &["Bearer", "DPoP", "JWT", "at+jwt"]),
     ("token_use", &["access_token", "access"]),
 ];
 
-/// What an issuer's tokens must say.
-pub(super) struct Rules {
+/// The validation rules for an issuer's tokens.
+pub(super) struct ClaimRules {
     issuer: Arc<str>,
     audiences: Vec<String>,
     leeway: Duration,
     require_nbf: bool,
     require_at_jwt: bool,
     require_binding: bool,
-    users: Users,
+    users: UserClaims,
 }
 
-/// What no access token says: an event (RFC 8417, as in a logout token), and the hashes of what came
-/// along with an ID token (OIDC Core §3.3.2.11).
-const NOT_OF_ACCESS: [&str; 3] = ["events", "at_hash", "c_hash"];
+/// Claims that an access token never has: events (RFC 8417, as in a logout token) and the hashes in
+/// an ID token (OIDC Core §3.3.2.11).
+const NON_ACCESS_TOKEN_CLAIMS: [&str; 3] = ["events", "at_hash", "c_hash"];
 
-impl Rules {
-    /// The `iss` they must have.
+impl ClaimRules {
+    /// Returns the required `iss`.
     pub(super) fn issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// Must its tokens say by their `typ` that they are access tokens (RFC 9068 §4)? Does this one?
-    pub(super) fn check_type(&self, jws: &Jws<'_>) -> Result<(), Reason> {
-        if self.require_at_jwt && !jws.says_access { Err(Reason::Type) } else { Ok(()) }
+    /// Checks that `typ` marks an access token, if the issuer requires it (RFC 9068 §4).
+    pub(super) fn check_type(&self, jws: &Jws<'_>) -> Result<(), InvalidToken> {
+        if self.require_at_jwt && !jws.is_access_token { Err(InvalidToken::Type) } else { Ok(()) }
     }
 }
 
-impl From<Issuer> for Rules {
-    fn from(issuer: Issuer) -> Self {
+impl From<IssuerSettings> for ClaimRules {
+    fn from(issuer: IssuerSettings) -> Self {
         Self {
             issuer: issuer.issuer.into(),
             audiences: issuer.audiences,
@@ -63,99 +66,106 @@ impl From<Issuer> for Rules {
     }
 }
 
-/// The claims of a token, each name once.
+/// The claims of a token. Each name occurs once.
 pub(super) struct Claims<'a>(Json<'a>);
 
 impl<'a> Claims<'a> {
-    /// Reads a payload.
-    pub(super) fn parse(payload: &'a [u8]) -> Result<Self, Reason> {
+    /// Parses a payload.
+    pub(super) fn parse(payload: &'a [u8]) -> Result<Self, InvalidToken> {
         match Json::parse(payload, &BOUNDS) {
             Ok(claims @ Json::Object(_)) => Ok(Self(claims)),
-            Ok(_) | Err(_) => Err(Reason::Form),
+            Ok(_) | Err(_) => Err(InvalidToken::Format),
         }
     }
 
-    /// The issuer that the token claims to have.
-    pub(super) fn issuer(&self) -> Result<&str, Reason> {
-        self.text("iss")?.ok_or(Reason::Claims)
+    /// Returns the claimed issuer.
+    pub(super) fn issuer(&self) -> Result<&str, InvalidToken> {
+        self.text("iss")?.ok_or(InvalidToken::Claims)
     }
 
-    /// Checks the claims of a token whose signature holds: whose it is, and when it ends.
-    pub(super) fn check(&self, rules: &Rules, now: Moment) -> Result<(Client, Moment), Reason> {
+    /// Validates the claims of a token with a verified signature. Returns its client and expiry.
+    pub(super) fn check(
+        &self,
+        rules: &ClaimRules,
+        now: Moment,
+    ) -> Result<(AuthenticatedClient, Moment), InvalidToken> {
         self.check_kind()?;
-        let expires = self.moment("exp")?.ok_or(Reason::Claims)?;
-        let not_before = self.moment("nbf")?;
-        let issued = self.moment("iat")?;
+        let expires = self.numeric_date("exp")?.ok_or(InvalidToken::Claims)?;
+        let not_before = self.numeric_date("nbf")?;
+        let issued = self.numeric_date("iat")?;
         if rules.require_nbf && not_before.is_none() {
-            return Err(Reason::Claims);
+            return Err(InvalidToken::Claims);
         }
         self.check_audience(rules)?;
         if expires + rules.leeway <= now {
-            return Err(Reason::Expired);
+            return Err(InvalidToken::Expired);
         }
         let latest = now + rules.leeway;
         if not_before.is_some_and(|at| at > latest) || issued.is_some_and(|at| at > latest) {
-            return Err(Reason::NotYet);
+            return Err(InvalidToken::NotYetValid);
         }
         let binding = Binding::read(self.0.member("cnf"))?;
         if rules.require_binding && binding.is_none() {
-            return Err(Reason::Unbound);
+            return Err(InvalidToken::Unbound);
         }
         Ok((self.client(rules, binding)?, expires))
     }
 
-    /// Checks what an issuer said of an active token (RFC 7662 §2.2): as the claims of a JWT, but that
-    /// `iss` may be missing, since it is the issuer who says it.
-    pub(super) fn check_told(
+    /// Validates an introspection response for an active token (RFC 7662 §2.2) like JWT claims,
+    /// except that `iss` may be missing, because the issuer itself sends the response.
+    pub(super) fn check_introspected(
         &self,
-        rules: &Rules,
+        rules: &ClaimRules,
         now: Moment,
-    ) -> Result<(Client, Moment), Reason> {
+    ) -> Result<(AuthenticatedClient, Moment), InvalidToken> {
         if self.text("iss")?.is_some_and(|issuer| issuer != rules.issuer()) {
-            return Err(Reason::Issuer);
+            return Err(InvalidToken::Issuer);
         }
         self.check(rules, now)
     }
 
-    /// Is it an access token, as far as it tells?
-    fn check_kind(&self) -> Result<(), Reason> {
-        for (name, fitting) in KINDS {
-            let fits = |kind: &str| fitting.iter().any(|one| one.eq_ignore_ascii_case(kind));
+    /// Checks that no claim marks it as another kind of token.
+    fn check_kind(&self) -> Result<(), InvalidToken> {
+        for (name, allowed) in TOKEN_KIND_CLAIMS {
+            let fits = |kind: &str| allowed.iter().any(|one| one.eq_ignore_ascii_case(kind));
             if self.text(name)?.is_some_and(|kind| !fits(kind)) {
-                return Err(Reason::Type);
+                return Err(InvalidToken::Type);
             }
         }
         let kind = self.text("token_type")?;
-        let unproved =
+        let unconstrained =
             kind.is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP")) && !self.has("cnf");
-        if unproved || NOT_OF_ACCESS.iter().any(|name| self.has(name)) {
-            return Err(Reason::Type);
+        if unconstrained || NON_ACCESS_TOKEN_CLAIMS.iter().any(|name| self.has(name)) {
+            return Err(InvalidToken::Type);
         }
         Ok(())
     }
 
-    fn check_audience(&self, rules: &Rules) -> Result<(), Reason> {
-        let audiences = self.texts("aud")?.ok_or(Reason::Claims)?;
-        let ours = |audience: &&str| rules.audiences.iter().any(|own| own == audience);
-        if audiences.iter().any(ours) { Ok(()) } else { Err(Reason::Audience) }
+    fn check_audience(&self, rules: &ClaimRules) -> Result<(), InvalidToken> {
+        let audiences = self.texts("aud")?.ok_or(InvalidToken::Claims)?;
+        let is_gateway = |audience: &&str| rules.audiences.iter().any(|own| own == audience);
+        if audiences.iter().any(is_gateway) { Ok(()) } else { Err(InvalidToken::Audience) }
     }
 
-    /// `sub` is never a client: a user could choose to be named like one.
-    fn client(&self, rules: &Rules, binding: Binding) -> Result<Client, Reason> {
+    /// `sub` is never used as the client id, because a user could choose a client's name.
+    fn client(
+        &self,
+        rules: &ClaimRules,
+        binding: Binding,
+    ) -> Result<AuthenticatedClient, InvalidToken> {
         let id = match self.text("client_id")? {
             Some(id) => id,
-            None => self.text("azp")?.ok_or(Reason::Client)?,
+            None => self.text("azp")?.ok_or(InvalidToken::Client)?,
         };
         if id.is_empty() || id.len() > NAME_BYTES_MAX || id.contains(char::is_control) {
-            return Err(Reason::Client);
+            return Err(InvalidToken::Client);
         }
-        let user = rules.users.of(&rules.issuer, id, self)?;
-        Ok(Client::new(ClientId::from(id), self.scopes()?, user, false, binding))
+        let user = rules.users.read_user(&rules.issuer, id, self)?;
+        Ok(AuthenticatedClient::new(ClientId::from(id), self.scopes()?, user, false, binding))
     }
 
-    /// RFC 8693 §4.2: one string, separated by spaces and by nothing else. Some issuers write
-    /// `scp`, or an array.
-    fn scopes(&self) -> Result<Vec<Box<str>>, Reason> {
+    /// RFC 8693 §4.2: one string, separated by spaces only. Some issuers use `scp` or an array.
+    fn scopes(&self) -> Result<Vec<Box<str>>, InvalidToken> {
         let name = if self.0.member("scope").is_some() { "scope" } else { "scp" };
         Ok(match self.0.member(name) {
             Some(Json::String(scopes)) => {
@@ -166,37 +176,37 @@ impl<'a> Claims<'a> {
         })
     }
 
-    /// A claim that is true or false.
-    pub(super) fn truth(&self, name: &str) -> Option<bool> {
+    /// Returns a boolean claim.
+    pub(super) fn boolean(&self, name: &str) -> Option<bool> {
         self.0.member(name).and_then(Json::as_bool)
     }
 
-    /// Is there a claim of this name?
+    /// Returns whether the claim exists.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.member(name).is_some()
     }
 
-    /// A claim that has to be a text, if it is there.
-    pub(super) fn text(&self, name: &str) -> Result<Option<&str>, Reason> {
-        self.0.member(name).map(|claim| claim.as_str().ok_or(Reason::Claims)).transpose()
+    /// Returns an optional claim that must be a string.
+    pub(super) fn text(&self, name: &str) -> Result<Option<&str>, InvalidToken> {
+        self.0.member(name).map(|claim| claim.as_str().ok_or(InvalidToken::Claims)).transpose()
     }
 
-    /// One string, or an array of nothing but strings.
-    fn texts(&self, name: &str) -> Result<Option<Vec<&str>>, Reason> {
+    /// Returns a claim that must be a string or an array of strings.
+    fn texts(&self, name: &str) -> Result<Option<Vec<&str>>, InvalidToken> {
         let texts = match self.0.member(name) {
             None => return Ok(None),
             Some(Json::Array(elements)) => elements.iter().map(Json::as_str).collect(),
             Some(claim) => claim.as_str().map(|text| vec![text]),
         };
-        texts.map(Some).ok_or(Reason::Claims)
+        texts.map(Some).ok_or(InvalidToken::Claims)
     }
 
-    /// A `NumericDate` (RFC 7519 §2): seconds, perhaps with a fraction.
-    pub(super) fn moment(&self, name: &str) -> Result<Option<Moment>, Reason> {
+    /// Returns a `NumericDate` claim (RFC 7519 §2): seconds, possibly with a fraction.
+    pub(super) fn numeric_date(&self, name: &str) -> Result<Option<Moment>, InvalidToken> {
         let Some(claim) = self.0.member(name) else { return Ok(None) };
-        let Json::Number(seconds) = claim else { return Err(Reason::Claims) };
+        let Json::Number(seconds) = claim else { return Err(InvalidToken::Claims) };
         let since_epoch = seconds.as_f64().map(Duration::try_from_secs_f64);
-        let Some(Ok(since_epoch)) = since_epoch else { return Err(Reason::Claims) };
+        let Some(Ok(since_epoch)) = since_epoch else { return Err(InvalidToken::Claims) };
         Ok(Some(Moment::default() + since_epoch))
     }
 }

@@ -1,23 +1,24 @@
-//! The proof that a caller is known.
+//! The proof type of an authenticated caller.
 
 use std::{fmt, sync::Arc};
 
 use super::{binding::Binding, users::User};
-use crate::qod::{ClientId, Device, OperatorId, Subject};
+use crate::qod::{ClientId, Device, OperatorId, TokenSubject};
 
-/// A caller whose token held. Cheap to clone.
+/// Proof that a caller has a valid token. Cheap to clone.
 ///
-/// Only [`Identity`](super::Identity) makes one:
+/// Only [`Authenticator`](super::Authenticator) creates one:
 ///
 /// ```compile_fail
-/// use qod_gateway::{identity::Client, qod::ClientId};
+/// use qod_gateway::{identity::AuthenticatedClient, qod::ClientId};
 ///
-/// let forged = Client::new(ClientId::from("app"), Vec::new(), None, false, Default::default());
+/// let id = ClientId::from("app");
+/// let forged = AuthenticatedClient::new(id, Vec::new(), None, false, Default::default());
 /// ```
 #[derive(Clone)]
-pub struct Client(Arc<Known>);
+pub struct AuthenticatedClient(Arc<ClientData>);
 
-struct Known {
+struct ClientData {
     id: ClientId,
     scopes: Vec<Box<str>>,
     user: Option<User>,
@@ -25,7 +26,7 @@ struct Known {
     binding: Binding,
 }
 
-impl Client {
+impl AuthenticatedClient {
     pub(super) fn new(
         id: ClientId,
         scopes: Vec<Box<str>>,
@@ -33,47 +34,47 @@ impl Client {
         is_mock: bool,
         binding: Binding,
     ) -> Self {
-        Self(Arc::new(Known { id, scopes, user, is_mock, binding }))
+        Self(Arc::new(ClientData { id, scopes, user, is_mock, binding }))
     }
 
-    /// The OAuth2 client that the token was issued to.
+    /// Returns the OAuth2 client that the token was issued to.
     pub fn id(&self) -> &ClientId {
         &self.0.id
     }
 
-    /// The token's scopes, each as it was written.
+    /// Returns the token's scopes, unchanged.
     pub fn scopes(&self) -> &[Box<str>] {
         &self.0.scopes
     }
 
-    /// The end user the token speaks for, if it is not the client itself.
-    pub fn subject(&self) -> Option<&Subject> {
+    /// Returns the end user of a three-legged token.
+    pub fn subject(&self) -> Option<&TokenSubject> {
         self.0.user.as_ref().map(|user| &user.subject)
     }
 
-    /// The end user's device, as far as the token names it.
+    /// Returns the end user's device, if the token identifies it.
     pub fn device(&self) -> Option<&Device> {
         self.0.user.as_ref().and_then(|user| user.device.as_ref())
     }
 
-    /// Whose subscriber the end user is, if the token's issuer knows those of one operator only.
-    pub fn home(&self) -> Option<&OperatorId> {
+    /// Returns the end user's operator, if the issuer serves the subscribers of one operator only.
+    pub fn home_operator(&self) -> Option<&OperatorId> {
         self.0.user.as_ref().and_then(|user| user.operator.as_ref())
     }
 
-    /// Was it known by a mock token? It must never come near a real operator.
+    /// Returns whether a mock token was used. A mock client must never use a real operator.
     pub fn is_mock(&self) -> bool {
         self.0.is_mock
     }
 
-    /// What has to be shown with its token.
+    /// Returns the sender constraints of the token.
     pub(super) fn binding(&self) -> &Binding {
         &self.0.binding
     }
 }
 
-/// Without the subject, who is nobody's business.
-impl fmt::Debug for Client {
+/// Omits the subject, which is personal data.
+impl fmt::Debug for AuthenticatedClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Client({})", self.0.id)
     }

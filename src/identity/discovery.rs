@@ -1,37 +1,37 @@
-//! Where an issuer's keys are, by what it publishes of itself (`OpenID` Connect Discovery 1.0, RFC 8414).
+//! Finds an issuer's JWK Set URL from its metadata (`OpenID` Connect Discovery 1.0, RFC 8414).
 
 use crate::{
-    json::{Bounds, Json},
+    json::{Json, JsonLimits},
     outbound::Endpoint,
 };
 
 #[cfg(test)]
 mod tests;
 
-/// Which document an issuer publishes.
+/// The kind of metadata document that an issuer publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discovery {
-    /// `/.well-known/openid-configuration` behind the issuer.
+    /// `/.well-known/openid-configuration`, appended to the issuer.
     OpenId,
-    /// `/.well-known/oauth-authorization-server` between its host and its path.
+    /// `/.well-known/oauth-authorization-server`, inserted between host and path.
     OAuth,
 }
 
-/// The largest document that is read.
+/// Maximum size of a metadata document.
 pub(super) const DOCUMENT_BYTES_MAX: usize = 64 * 1024;
 
-const BOUNDS: Bounds = Bounds { depth_max: 8, members_max: 256, elements_max: 4096 };
+const BOUNDS: JsonLimits = JsonLimits { depth_max: 8, members_max: 256, elements_max: 4096 };
 
 impl Discovery {
-    /// Where the document is; or why the issuer cannot have one.
+    /// Returns the URL of the metadata document.
     ///
     /// # Errors
-    /// If it is no URL, or one without encryption to another machine.
-    pub fn document(self, issuer: &str) -> Result<String, String> {
+    /// If the issuer is not a URL, or is an `http` URL that is not a loopback address.
+    pub fn document_url(self, issuer: &str) -> Result<String, String> {
         let endpoint =
-            Endpoint::parse(issuer, 1).map_err(|fault| format!("the issuer as a URL: {fault}"))?;
+            Endpoint::parse(issuer, 1).map_err(|error| format!("issuer URL: {error}"))?;
         if !endpoint.is_tls() && !endpoint.is_loopback() {
-            return Err("the issuer as a URL: expected https, or http on this machine".to_owned());
+            return Err("issuer URL: expected https, or http to a loopback address".to_owned());
         }
         let issuer = issuer.strip_suffix('/').unwrap_or(issuer);
         let host_end = issuer
@@ -49,23 +49,23 @@ impl Discovery {
     }
 }
 
-/// Where the keys are, by an issuer's document. It has to name the issuer letter by letter, or one
-/// server could speak for another (RFC 8414 §3.3); and only an issuer on this machine itself may have
-/// its keys there without encryption.
-pub(super) fn keys_url(document: &[u8], issuer: &str) -> Result<String, String> {
+/// Returns the `jwks_uri` of an issuer's metadata document. The document must name the issuer
+/// exactly, so that one server cannot impersonate another (RFC 8414 §3.3). An `http` URL is
+/// accepted only if both it and the issuer are loopback addresses.
+pub(super) fn jwks_uri(document: &[u8], issuer: &str) -> Result<String, String> {
     let json = Json::parse(document, &BOUNDS)
-        .map_err(|fault| format!("its document is not JSON: {}", fault.reason))?;
+        .map_err(|error| format!("the metadata document is not valid JSON: {}", error.reason))?;
     let text = |name: &str| json.member(name).and_then(Json::as_str);
     if text("issuer") != Some(issuer) {
-        return Err("its document is of another issuer".to_owned());
+        return Err("the metadata document has a different `issuer`".to_owned());
     }
-    let url = text("jwks_uri").ok_or("its document has no `jwks_uri`")?;
-    let place = url.split_once('?').map_or(url, |(place, _)| place);
-    let endpoint = Endpoint::parse(place, 1).map_err(|fault| format!("its `jwks_uri`: {fault}"))?;
-    let is_here = |url: &str| Endpoint::parse(url, 1).is_ok_and(|url| url.is_loopback());
-    let may_be_open = endpoint.is_loopback() && is_here(issuer);
-    if !endpoint.is_tls() && !may_be_open {
-        return Err("its `jwks_uri`: expected https".to_owned());
+    let url = text("jwks_uri").ok_or("the metadata document has no `jwks_uri`")?;
+    let base = url.split_once('?').map_or(url, |(base, _)| base);
+    let endpoint = Endpoint::parse(base, 1).map_err(|error| format!("`jwks_uri`: {error}"))?;
+    let is_loopback = |url: &str| Endpoint::parse(url, 1).is_ok_and(|url| url.is_loopback());
+    let http_allowed = endpoint.is_loopback() && is_loopback(issuer);
+    if !endpoint.is_tls() && !http_allowed {
+        return Err("`jwks_uri`: expected https".to_owned());
     }
     Ok(url.to_owned())
 }

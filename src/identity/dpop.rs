@@ -1,5 +1,5 @@
-//! The proof of RFC 9449: a JWT that brings its public key along, signed anew for each request. It
-//! shows that who sends a token has the key that the token is bound to.
+//! Verifies DPoP proofs (RFC 9449): a JWT with its public key, signed for each request. It proves
+//! that the sender of a token has the key that the token is bound to.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use http::Request;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Algorithm, Reason,
-    binding::Thumbprint,
-    cache::Digest,
+    InvalidToken, SignatureAlgorithm,
+    binding::KeyThumbprint,
+    cache::TokenDigest,
     claims::Claims,
-    jwks::Key,
+    jwks::VerificationKey,
     jws::Jws,
-    proof::{NotProved, Proof},
+    proof::{ProofError, VerifiedProof},
 };
 use crate::{json::Json, qod::Moment};
 
@@ -23,95 +23,107 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub(super) use self::target::Target;
+pub(super) use self::target::TargetUri;
 
 /// The header field of a proof.
-pub(super) const FIELD: &str = "dpop";
+pub(super) const HEADER: &str = "dpop";
 
 const PROOF_BYTES_MAX: usize = 8 * 1024;
 const ID_BYTES_MAX: usize = 256;
 
-/// How far a client's clock may be ahead.
-const AHEAD_MAX: Duration = Duration::from_secs(5);
+/// How far a client's clock may be ahead of the gateway's.
+const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(5);
 
-const ALGORITHMS: [Algorithm; 4] =
-    [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA];
+const ALGORITHMS: [SignatureAlgorithm; 4] = [
+    SignatureAlgorithm::RS256,
+    SignatureAlgorithm::PS256,
+    SignatureAlgorithm::ES256,
+    SignatureAlgorithm::EdDSA,
+];
 
-/// What a JWK has of a key that nobody else may know (RFC 7518 §6).
+/// Members of a JWK that are part of a private key (RFC 7518 §6).
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
-/// CAMARA's own claims, by either of their names: the hash of the body, and that of the query.
+/// CAMARA claims with the hashes of the body and the query, each with two accepted names.
 const BODY_HASH: [&str; 2] = ["x-camara:bh", "camara:bh"];
 const QUERY_HASH: [&str; 2] = ["x-camara:qh", "camara:qh"];
 
-/// What a proof must be.
-pub(super) struct Rules {
-    /// Where clients reach the gateway.
-    pub(super) targets: Vec<Target>,
-    /// How old it may be.
+/// The verification rules for DPoP proofs.
+pub(super) struct DpopRules {
+    /// Public URLs of the gateway.
+    pub(super) targets: Vec<TargetUri>,
+    /// Maximum age of a proof.
     pub(super) age_max: Duration,
-    /// Must it cover body and query?
-    pub(super) cover_all: bool,
+    /// Whether a proof must include the hashes of body and query.
+    pub(super) require_hashes: bool,
 }
 
-/// What a proof is shown for.
-pub(super) struct Shown<'r> {
-    /// The token that it goes with.
-    pub(super) token: &'r Digest,
+/// The request and token that a proof must match.
+pub(super) struct DpopContext<'r> {
+    /// Digest of the access token.
+    pub(super) token: &'r TokenDigest,
     /// The key that the token is bound to.
-    pub(super) key: &'r Thumbprint,
+    pub(super) key: &'r KeyThumbprint,
     /// The request.
     pub(super) request: &'r Request<Bytes>,
 }
 
-impl Rules {
-    /// Judges a proof.
+impl DpopRules {
+    /// Verifies a proof.
     pub(super) fn verify(
         &self,
         proof: &str,
-        shown: &Shown<'_>,
+        context: &DpopContext<'_>,
         now: Moment,
-    ) -> Result<Proof, NotProved> {
+    ) -> Result<VerifiedProof, ProofError> {
         if proof.len() > PROOF_BYTES_MAX {
-            return Err(NotProved::Form);
+            return Err(ProofError::Malformed);
         }
-        let (jws, (key, thumbprint)) = Jws::parse_dpop(proof, key_of).map_err(|reason| {
-            if reason == Reason::Key { NotProved::Key } else { NotProved::Form }
+        let (jws, (key, thumbprint)) = Jws::parse_dpop(proof, read_key).map_err(|reason| {
+            if reason == InvalidToken::Key { ProofError::Key } else { ProofError::Malformed }
         })?;
-        if thumbprint != *shown.key {
-            return Err(NotProved::OtherKey);
+        if thumbprint != *context.key {
+            return Err(ProofError::KeyMismatch);
         }
-        key.verify(&jws).map_err(|_| NotProved::Signature)?;
-        let payload = jws.payload().map_err(|_| NotProved::Form)?;
-        let claims = Claims::parse(&payload).map_err(|_| NotProved::Claims)?;
+        key.verify(&jws).map_err(|_| ProofError::Signature)?;
+        let payload = jws.payload().map_err(|_| ProofError::Malformed)?;
+        let claims = Claims::parse(&payload).map_err(|_| ProofError::Claims)?;
         let until = self.check_time(&claims, now)?;
-        self.check_request(&claims, shown)?;
-        let id = text(&claims, "jti")?.ok_or(NotProved::Claims)?;
+        self.check_request(&claims, context)?;
+        let id = text(&claims, "jti")?.ok_or(ProofError::Claims)?;
         if id.is_empty() || id.len() > ID_BYTES_MAX {
-            return Err(NotProved::Claims);
+            return Err(ProofError::Claims);
         }
-        Ok(Proof { id: id.into(), until })
+        Ok(VerifiedProof { id: id.into(), until })
     }
 
-    /// Until when it is good.
-    fn check_time(&self, claims: &Claims<'_>, now: Moment) -> Result<Moment, NotProved> {
-        let issued = claims.moment("iat").ok().flatten().ok_or(NotProved::Claims)?;
+    /// Checks the age of the proof and returns its expiry.
+    fn check_time(&self, claims: &Claims<'_>, now: Moment) -> Result<Moment, ProofError> {
+        let issued = claims.numeric_date("iat").ok().flatten().ok_or(ProofError::Claims)?;
         let until = issued + self.age_max;
-        if until < now || issued > now + AHEAD_MAX { Err(NotProved::Time) } else { Ok(until) }
+        if until < now || issued > now + CLOCK_AHEAD_MAX {
+            Err(ProofError::Expired)
+        } else {
+            Ok(until)
+        }
     }
 
-    fn check_request(&self, claims: &Claims<'_>, shown: &Shown<'_>) -> Result<(), NotProved> {
-        let needed = |name: &str| text(claims, name)?.ok_or(NotProved::Claims);
-        let (method, uri) = (shown.request.method(), shown.request.uri());
-        let named = Target::parse(needed("htu")?).ok_or(NotProved::Claims)?;
-        let ours = |target: &Target| target.below(uri.path()).as_ref() == Some(&named);
-        let same = needed("htm")? == method.as_str()
-            && self.targets.iter().any(ours)
-            && needed("ath")? == shown.token.encoded();
-        if !same {
-            return Err(NotProved::Changed);
+    fn check_request(
+        &self,
+        claims: &Claims<'_>,
+        context: &DpopContext<'_>,
+    ) -> Result<(), ProofError> {
+        let required = |name: &str| text(claims, name)?.ok_or(ProofError::Claims);
+        let (method, uri) = (context.request.method(), context.request.uri());
+        let named = TargetUri::parse(required("htu")?).ok_or(ProofError::Claims)?;
+        let matches = |target: &TargetUri| target.join(uri.path()).as_ref() == Some(&named);
+        let is_match = required("htm")? == method.as_str()
+            && self.targets.iter().any(matches)
+            && required("ath")? == context.token.to_base64url();
+        if !is_match {
+            return Err(ProofError::Mismatch);
         }
-        let (body, query) = (shown.request.body(), uri.query());
+        let (body, query) = (context.request.body(), uri.query());
         self.check_hash(claims, BODY_HASH, body, !body.is_empty())?;
         self.check_hash(claims, QUERY_HASH, query.unwrap_or("").as_bytes(), query.is_some())
     }
@@ -121,27 +133,31 @@ impl Rules {
         claims: &Claims<'_>,
         names: [&str; 2],
         value: &[u8],
-        is_there: bool,
-    ) -> Result<(), NotProved> {
+        is_present: bool,
+    ) -> Result<(), ProofError> {
         let mut covered = false;
         for name in names {
             let Some(hash) = text(claims, name)? else { continue };
             if hash != URL_SAFE_NO_PAD.encode(Sha256::digest(value)) {
-                return Err(NotProved::Changed);
+                return Err(ProofError::Mismatch);
             }
             covered = true;
         }
-        if self.cover_all && is_there && !covered { Err(NotProved::Parts) } else { Ok(()) }
+        if self.require_hashes && is_present && !covered {
+            Err(ProofError::Incomplete)
+        } else {
+            Ok(())
+        }
     }
 }
 
-fn text<'c>(claims: &'c Claims<'_>, name: &str) -> Result<Option<&'c str>, NotProved> {
-    claims.text(name).map_err(|_| NotProved::Claims)
+fn text<'c>(claims: &'c Claims<'_>, name: &str) -> Result<Option<&'c str>, ProofError> {
+    claims.text(name).map_err(|_| ProofError::Claims)
 }
 
-fn key_of(jwk: &Json<'_>) -> Option<(Key, Thumbprint)> {
+fn read_key(jwk: &Json<'_>) -> Option<(VerificationKey, KeyThumbprint)> {
     if PRIVATE_MEMBERS.iter().any(|name| jwk.member(name).is_some()) {
         return None;
     }
-    Some((Key::read(jwk, &ALGORITHMS).ok()?, Thumbprint::of(jwk)?))
+    Some((VerificationKey::parse(jwk, &ALGORITHMS).ok()?, KeyThumbprint::from_jwk(jwk)?))
 }

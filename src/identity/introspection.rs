@@ -1,8 +1,8 @@
-//! Tokens that nobody but their issuer can judge: it is asked about each (RFC 7662), once for all who
-//! bring it, and what it says is remembered for a short while.
+//! Token introspection (RFC 7662): verifies opaque tokens at their issuer. Concurrent requests with
+//! the same token share one call, and responses are cached for a short time.
 //!
-//! Anybody can make up tokens, so each thing that one costs is bounded: how many are asked about at
-//! one time and in one second, how long that takes, how large an answer is.
+//! Anyone can send invalid tokens, so all costs are bounded: calls in flight, calls per second, the
+//! call's timeout and the response size.
 
 use std::{
     collections::HashMap,
@@ -19,95 +19,97 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use super::{
-    Client, Reason, Unauthenticated,
-    cache::{By, Cache, Digest, Verified},
-    claims::{Claims, Rules},
+    AuthenticatedClient, InvalidToken, Unauthenticated,
+    cache::{TokenCache, TokenDigest, VerifiedBy, VerifiedToken},
+    claims::{ClaimRules, Claims},
     jws,
 };
 use crate::{
     clock::{Clock, Tick},
-    kept::{Kept, LOOK_EVERY},
     metrics::Metrics,
-    outbound::{Answered, Call, Endpoint, Outbound, Sent, Trust, basic},
+    outbound::{
+        CallResult, Endpoint, Outbound, OutboundCall, PeerResponse, Trust, basic_auth_header,
+    },
     qod::{Moment, Secret},
+    reloadable::{FILE_CHECK_INTERVAL, Reloadable},
 };
 
-mod pace;
+mod rate_limit;
 #[cfg(test)]
 mod tests;
 
-use self::pace::Pace;
+use self::rate_limit::IntrospectionRateLimit;
 
-/// How an issuer is asked about its tokens.
+/// Introspection settings of an issuer.
 #[derive(Clone, Debug)]
-pub struct Introspection {
-    /// Where: `https`, or `http` on this machine itself.
+pub struct IntrospectionSettings {
+    /// The introspection endpoint: `https`, or `http` to a loopback address.
     pub url: String,
-    /// What we are called there.
+    /// The gateway's client id at the issuer.
     pub client_id: String,
-    /// Our secret there.
-    pub secret: Arc<Kept<Secret>>,
-    /// Where that is shown.
-    pub shown_in: ShownIn,
-    /// How long an answer is believed, at most [`CACHED_FOR_MAX`] and never past the token's `exp`.
-    pub cached_for: Duration,
-    /// How many tokens it is asked about in one second.
-    pub asks_per_s_max: NonZeroU32,
+    /// The gateway's client secret.
+    pub secret: Arc<Reloadable<Secret>>,
+    /// How the secret is sent.
+    pub auth_method: IntrospectionAuthMethod,
+    /// How long a response is cached, at most [`CACHE_TTL_MAX`] and never past the token's `exp`.
+    pub cache_ttl: Duration,
+    /// Maximum number of introspection requests per second.
+    pub requests_per_s_max: NonZeroU32,
 }
 
-/// Where our secret is shown (RFC 6749 §2.3.1).
+/// How the client secret is sent (RFC 6749 §2.3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ShownIn {
-    /// In `Authorization`: `client_secret_basic`.
-    Header,
-    /// In the form: `client_secret_post`.
-    Body,
+pub enum IntrospectionAuthMethod {
+    /// `client_secret_basic`: in the `Authorization` header.
+    ClientSecretBasic,
+    /// `client_secret_post`: in the form body.
+    ClientSecretPost,
 }
 
-/// The longest that an answer may be believed: a token can be revoked.
-pub const CACHED_FOR_MAX: Duration = Duration::from_hours(1);
+/// Maximum cache TTL of a response. A revoked token may be accepted for this long.
+pub const CACHE_TTL_MAX: Duration = Duration::from_hours(1);
 
-const WITHIN: Duration = Duration::from_secs(3);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 const CONNECTIONS_MAX: usize = 16;
-const UNDER_WAY_MAX: usize = 256;
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// How long a token that does not hold is not asked about again. No token becomes good by itself,
-/// but one server of the issuer's may know of it a little later than another.
-const REFUSED_FOR: Duration = Duration::from_secs(5);
-const REFUSED_MAX: usize = 10_000;
+const IN_FLIGHT_MAX: usize = 256;
+const RESPONSE_BYTES_MAX: usize = 64 * 1024;
+/// How long a rejected token is cached. An invalid token does not become valid, but a new token may
+/// reach the issuer's replicas with a short delay.
+const REJECTED_TTL: Duration = Duration::from_secs(5);
+const REJECTED_MAX: usize = 10_000;
 
-/// Asks one issuer.
+/// Introspects tokens at one issuer.
 pub(super) struct Introspector {
-    how: Introspection,
+    settings: IntrospectionSettings,
     endpoint: Endpoint,
-    rules: Rules,
-    verified: Cache,
-    refused: sync::Cache<Digest, (Tick, Reason)>,
-    asking: Mutex<Asking>,
+    rules: ClaimRules,
+    verified: TokenCache,
+    rejected: sync::Cache<TokenDigest, (Tick, InvalidToken)>,
+    state: Mutex<IntrospectionState>,
     outbound: Outbound,
     clock: Clock,
     metrics: Metrics,
 }
 
-type Told = Result<Client, Unauthenticated>;
+type IntrospectionReply = Result<AuthenticatedClient, Unauthenticated>;
 
-struct Asking {
-    under_way: HashMap<Digest, watch::Receiver<Option<Told>>>,
-    pace: Pace,
+struct IntrospectionState {
+    in_flight: HashMap<TokenDigest, watch::Receiver<Option<IntrospectionReply>>>,
+    rate_limit: IntrospectionRateLimit,
 }
 
-/// What becomes of a question.
-enum Turn {
-    Known(Told),
-    UnderWay(watch::Receiver<Option<Told>>),
-    /// There are too many.
-    HeldBack,
+/// How an introspection continues.
+enum IntrospectionStart {
+    Cached(IntrospectionReply),
+    InFlight(watch::Receiver<Option<IntrospectionReply>>),
+    /// Too many requests.
+    Suppressed,
 }
 
-type Request = (Vec<(HeaderName, HeaderValue)>, Bytes);
+type IntrospectionRequest = (Vec<(HeaderName, HeaderValue)>, Bytes);
 
-impl Introspection {
-    fn request(&self, token: &Secret, secret: &Secret) -> Result<Request, String> {
+impl IntrospectionSettings {
+    fn request(&self, token: &Secret, secret: &Secret) -> Result<IntrospectionRequest, String> {
         let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
         let mut headers = vec![
             (header::ACCEPT, HeaderValue::from_static("application/json")),
@@ -115,13 +117,14 @@ impl Introspection {
         ];
         let mut form = Serializer::new(String::new());
         form.append_pair("token", token.reveal()).append_pair("token_type_hint", "access_token");
-        match self.shown_in {
-            ShownIn::Header => {
-                let unfit = || "our credentials cannot stand in a header".to_owned();
-                let shown = basic(&self.client_id, secret).ok_or_else(unfit)?;
-                headers.push((header::AUTHORIZATION, shown));
+        match self.auth_method {
+            IntrospectionAuthMethod::ClientSecretBasic => {
+                let invalid = || "the client credentials are not a valid header value".to_owned();
+                let authorization =
+                    basic_auth_header(&self.client_id, secret).ok_or_else(invalid)?;
+                headers.push((header::AUTHORIZATION, authorization));
             }
-            ShownIn::Body => {
+            IntrospectionAuthMethod::ClientSecretPost => {
                 form.append_pair("client_id", &self.client_id);
                 form.append_pair("client_secret", secret.reveal());
             }
@@ -131,184 +134,203 @@ impl Introspection {
 }
 
 impl Introspector {
-    /// One who judges by these rules, and keeps what held in this cache.
+    /// Creates an introspector that validates responses with `rules` and caches them in `verified`.
     pub(super) fn new(
-        how: Introspection,
-        (rules, trust): (Rules, Trust),
-        verified: Cache,
+        settings: IntrospectionSettings,
+        (rules, trust): (ClaimRules, Trust),
+        verified: TokenCache,
         outbound: Outbound,
         clock: Clock,
         metrics: Metrics,
     ) -> Result<Self, String> {
-        let endpoint = Endpoint::parse(&how.url, CONNECTIONS_MAX)
-            .map_err(|fault| format!("the introspection's URL: {fault}"))?
-            .trusting(trust);
+        let endpoint = Endpoint::parse(&settings.url, CONNECTIONS_MAX)
+            .map_err(|error| format!("introspection URL: {error}"))?
+            .with_trust(trust);
         if !endpoint.is_tls() && !endpoint.is_loopback() {
             return Err(
-                "the introspection's URL: expected https, or http on this machine".to_owned()
+                "introspection URL: expected https, or http to a loopback address".to_owned()
             );
         }
-        if how.cached_for > CACHED_FOR_MAX {
-            return Err(format!(
-                "expected an answer to be believed for at most {CACHED_FOR_MAX:?}"
-            ));
+        if settings.cache_ttl > CACHE_TTL_MAX {
+            let max = CACHE_TTL_MAX;
+            return Err(format!("expected a cache TTL of at most {max:?}"));
         }
-        let asking = Asking { under_way: HashMap::new(), pace: Pace::new(how.asks_per_s_max) };
+        let state = IntrospectionState {
+            in_flight: HashMap::new(),
+            rate_limit: IntrospectionRateLimit::new(settings.requests_per_s_max),
+        };
         Ok(Self {
-            how,
+            settings,
             endpoint,
             rules,
             verified,
-            refused: sync::Cache::new(REFUSED_MAX),
-            asking: Mutex::new(asking),
+            rejected: sync::Cache::new(REJECTED_MAX),
+            state: Mutex::new(state),
             outbound,
             clock,
             metrics,
         })
     }
 
-    /// Whom it asks.
+    /// Returns the issuer.
     pub(super) fn issuer(&self) -> &str {
         self.rules.issuer()
     }
 
-    /// Is this a token to ask about? A JWT says itself who issued it; what is none can be nobody
-    /// else's.
-    pub(super) fn is_for(&self, token: &str) -> bool {
-        jws::payload_of(token).is_none_or(|payload| {
+    /// Returns whether to introspect a token here: a JWT with this `iss`, or any opaque token.
+    pub(super) fn accepts(&self, token: &str) -> bool {
+        jws::payload_if_jwt(token).is_none_or(|payload| {
             Claims::parse(&payload).is_ok_and(|claims| claims.issuer() == Ok(self.issuer()))
         })
     }
 
-    /// Whose token it is, by the issuer's word.
-    pub(super) async fn ask(self: &Arc<Self>, token: &str, digest: Digest) -> Told {
-        let mut answer = match self.turn(token, digest) {
-            Turn::Known(told) => return told,
-            Turn::UnderWay(answer) => answer,
-            Turn::HeldBack => {
-                self.metrics.introspected(self.issuer(), "held_back");
+    /// Introspects a token and returns its client.
+    pub(super) async fn introspect(
+        self: &Arc<Self>,
+        token: &str,
+        digest: TokenDigest,
+    ) -> IntrospectionReply {
+        let mut reply = match self.start(token, digest) {
+            IntrospectionStart::Cached(reply) => return reply,
+            IntrospectionStart::InFlight(receiver) => receiver,
+            IntrospectionStart::Suppressed => {
+                self.metrics.record_introspection(self.issuer(), "suppressed");
                 return Err(Unauthenticated::KeysUnavailable);
             }
         };
-        let told = answer.wait_for(Option::is_some).await.ok().and_then(|told| told.clone());
-        told.unwrap_or_else(|| {
-            // It was broken off, which happens when the runtime is going down.
-            self.asking().under_way.remove(&digest);
+        let reply = reply.wait_for(Option::is_some).await.ok().and_then(|reply| reply.clone());
+        reply.unwrap_or_else(|| {
+            // The task was cancelled, because the runtime is shutting down.
+            self.state().in_flight.remove(&digest);
             Err(Unauthenticated::KeysUnavailable)
         })
     }
 
-    fn asking(&self) -> MutexGuard<'_, Asking> {
-        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, IntrospectionState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn turn(self: &Arc<Self>, token: &str, digest: Digest) -> Turn {
-        let mut asking = self.asking();
-        if let Some(answer) = asking.under_way.get(&digest) {
-            return Turn::UnderWay(answer.clone());
+    fn start(self: &Arc<Self>, token: &str, digest: TokenDigest) -> IntrospectionStart {
+        let mut state = self.state();
+        if let Some(receiver) = state.in_flight.get(&digest) {
+            return IntrospectionStart::InFlight(receiver.clone());
         }
-        // Somebody else's question may just have been answered.
-        if let Some(told) = self.known(&digest) {
-            return Turn::Known(told);
+        // A concurrent introspection may just have completed.
+        if let Some(reply) = self.cached(&digest) {
+            return IntrospectionStart::Cached(reply);
         }
-        if asking.under_way.len() >= UNDER_WAY_MAX || !asking.pace.permits(self.clock.tick()) {
-            return Turn::HeldBack;
+        if state.in_flight.len() >= IN_FLIGHT_MAX
+            || !state.rate_limit.try_acquire(self.clock.tick())
+        {
+            return IntrospectionStart::Suppressed;
         }
-        let (tell, answer) = watch::channel(None);
-        asking.under_way.insert(digest, answer.clone());
+        let (sender, receiver) = watch::channel(None);
+        state.in_flight.insert(digest, receiver.clone());
         let (introspector, token) = (Arc::clone(self), Secret::new(token));
-        // On a task of its own: a caller who goes away must not break off what others wait for.
+        // On a separate task, so that a cancelled request does not cancel the call that others wait
+        // for.
         tokio::spawn(async move {
-            let told = introspector.find_out(&token, digest).await;
-            introspector.asking().under_way.remove(&digest);
-            tell.send_replace(Some(told));
+            let reply = introspector.fetch(&token, digest).await;
+            introspector.state().in_flight.remove(&digest);
+            sender.send_replace(Some(reply));
         });
-        Turn::UnderWay(answer)
+        IntrospectionStart::InFlight(receiver)
     }
 
-    fn known(&self, digest: &Digest) -> Option<Told> {
-        if let Some((until, reason)) = self.refused.get(digest) {
+    fn cached(&self, digest: &TokenDigest) -> Option<IntrospectionReply> {
+        if let Some((until, reason)) = self.rejected.get(digest) {
             if self.clock.tick() < until {
                 return Some(Err(reason.into()));
             }
-            self.refused.remove(digest);
+            self.rejected.remove(digest);
         }
-        let verified = self.verified.find(digest)?;
-        let By::Word { until } = verified.by else { return None };
-        let stands = self.clock.tick() < until && self.clock.now() < verified.expires;
-        stands.then_some(Ok(verified.client))
+        let verified = self.verified.get(digest)?;
+        let VerifiedBy::Introspection { until } = verified.by else { return None };
+        let is_valid = self.clock.tick() < until && self.clock.now() < verified.expires;
+        is_valid.then_some(Ok(verified.client))
     }
 
-    async fn find_out(&self, token: &Secret, digest: Digest) -> Told {
+    async fn fetch(&self, token: &Secret, digest: TokenDigest) -> IntrospectionReply {
         let started = self.clock.tick();
-        let answer = self.send(token, started).await;
-        let judged = answer.and_then(|answer| self.judge(&answer));
-        self.note(&judged);
-        match judged.map_err(|_| Unauthenticated::KeysUnavailable)? {
+        let response = self.send(token, started).await;
+        let result = response.and_then(|response| self.classify(&response));
+        self.record_result(&result);
+        match result.map_err(|_| Unauthenticated::KeysUnavailable)? {
             Ok((client, expires)) => {
-                // Counted from before it was asked, so that it is never believed for longer.
-                let until = started + self.how.cached_for;
+                // Counted from before the request, so that the cache TTL is never exceeded.
+                let until = started + self.settings.cache_ttl;
                 if self.clock.now() < expires && self.clock.tick() < until {
-                    let (client, by) = (client.clone(), By::Word { until });
-                    self.verified.keep(digest, Verified { client, expires, by });
+                    let (client, by) = (client.clone(), VerifiedBy::Introspection { until });
+                    self.verified.insert(digest, VerifiedToken { client, expires, by });
                 }
                 Ok(client)
             }
             Err(reason) => {
-                self.refused.insert(digest, (self.clock.tick() + REFUSED_FOR, reason));
+                self.rejected.insert(digest, (self.clock.tick() + REJECTED_TTL, reason));
                 Err(reason.into())
             }
         }
     }
 
-    async fn send(&self, token: &Secret, started: Tick) -> Result<Answered, String> {
-        let secret = self.how.secret.current(&self.clock, LOOK_EVERY).await;
-        let (headers, body) = self.how.request(token, &secret)?;
-        let within = WITHIN.saturating_sub(self.clock.elapsed(started));
-        let call = Call {
+    async fn send(&self, token: &Secret, started: Tick) -> Result<PeerResponse, String> {
+        let secret = self.settings.secret.current(&self.clock, FILE_CHECK_INTERVAL).await;
+        let (headers, body) = self.settings.request(token, &secret)?;
+        let within = REQUEST_TIMEOUT.saturating_sub(self.clock.elapsed(started));
+        let call = OutboundCall {
             method: Method::POST,
             path: "",
             headers: &headers,
             body,
-            reach_within: within,
-            within,
-            answer_bytes_max: ANSWER_BYTES_MAX,
+            connect_timeout: within,
+            timeout: within,
+            response_bytes_max: RESPONSE_BYTES_MAX,
         };
-        match self.outbound.ask(&self.endpoint, &call).await {
-            Sent::Answered(answer) => Ok(answer),
-            Sent::NotSent(reason) | Sent::NoRoom(reason) | Sent::Unknown(reason) => Err(reason),
+        match self.outbound.send_repeatable(&self.endpoint, &call).await {
+            CallResult::Answered(response) => Ok(response),
+            CallResult::NotSent(reason)
+            | CallResult::PoolExhausted(reason)
+            | CallResult::Unknown(reason) => Err(reason),
         }
     }
 
-    /// What an answer says of the token; or why it says nothing.
-    fn judge(&self, answer: &Answered) -> Result<Result<(Client, Moment), Reason>, String> {
-        if answer.status != StatusCode::OK {
-            return Err(format!("it answered {}", answer.status));
+    /// Parses and validates a response. The outer error means that introspection failed; the inner
+    /// error means that the token is rejected.
+    fn classify(
+        &self,
+        response: &PeerResponse,
+    ) -> Result<Result<(AuthenticatedClient, Moment), InvalidToken>, String> {
+        if response.status != StatusCode::OK {
+            return Err(format!("unexpected status {}", response.status));
         }
-        let claims = Claims::parse(&answer.body).map_err(|_| "it answered no JSON object")?;
-        match claims.truth("active") {
-            Some(true) => Ok(claims.check_told(&self.rules, self.clock.now())),
-            Some(false) => Ok(Err(Reason::Inactive)),
-            None => Err("it did not say whether the token is active".to_owned()),
+        let claims = Claims::parse(&response.body).map_err(|_| "expected a JSON object")?;
+        match claims.boolean("active") {
+            Some(true) => Ok(claims.check_introspected(&self.rules, self.clock.now())),
+            Some(false) => Ok(Err(InvalidToken::Inactive)),
+            None => Err("expected a boolean `active`".to_owned()),
         }
     }
 
-    // A failure is told when it begins, and when it ends.
-    fn note(&self, judged: &Result<Result<(Client, Moment), Reason>, String>) {
+    // Logs only the first failure of a series, and the recovery.
+    fn record_result(
+        &self,
+        result: &Result<Result<(AuthenticatedClient, Moment), InvalidToken>, String>,
+    ) {
         let issuer = self.issuer();
-        let outcome = match judged {
+        let outcome = match result {
             Ok(Ok(_)) => "active",
-            Ok(Err(Reason::Inactive)) => "inactive",
-            Ok(Err(_)) => "unfit",
-            Err(_) => "failed",
+            Ok(Err(InvalidToken::Inactive)) => "inactive",
+            Ok(Err(_)) => "rejected",
+            Err(_) => "error",
         };
-        self.metrics.introspected(issuer, outcome);
-        let changed = self.asking().pace.note(judged.is_ok(), self.clock.tick());
-        match judged {
-            Err(fault) if changed => {
-                error!(issuer, fault, "the issuer cannot be asked about tokens");
+        self.metrics.record_introspection(issuer, outcome);
+        let changed = self.state().rate_limit.record_result(result.is_ok(), self.clock.tick());
+        match result {
+            Err(error) if changed => {
+                error!(event = "introspection_failed", issuer, error, "failed to introspect token");
             }
-            Ok(_) if changed => info!(issuer, "the issuer answers again"),
+            Ok(_) if changed => {
+                info!(event = "introspection_recovered", issuer, "introspection has recovered");
+            }
             Ok(_) | Err(_) => {}
         }
     }

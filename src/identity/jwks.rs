@@ -1,161 +1,173 @@
-//! An issuer's JWK Set (RFC 7517), of which only keys are kept that may verify a token. One odd
-//! key does not spoil its neighbours.
+//! Parses an issuer's JWK Set (RFC 7517). Only keys that may verify a token are used; an unusable
+//! key does not invalidate the set.
 
 use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, crypto};
 
-use super::{Algorithm, Reason, jws::Jws};
-use crate::json::{Bounds, Json};
+use super::{InvalidToken, SignatureAlgorithm, jws::Jws};
+use crate::json::{Json, JsonLimits};
 
 #[cfg(test)]
 mod tests;
 
-/// The largest set that is read.
+/// Maximum size of a JWK Set.
 pub(super) const BODY_BYTES_MAX: usize = 256 * 1024;
 
 const KEYS_MAX: usize = 64;
 const KID_BYTES_MAX: usize = 256;
-const BOUNDS: Bounds = Bounds { depth_max: 8, members_max: 64, elements_max: 16 * 1024 };
+const BOUNDS: JsonLimits = JsonLimits { depth_max: 8, members_max: 64, elements_max: 16 * 1024 };
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 const RSA_EXPONENT_BYTES_MAX: usize = 4;
 const COORDINATE_BYTES: usize = 32;
 
-/// The keys that may verify.
+/// The usable keys of a JWK Set.
 pub(super) struct KeySet {
-    keys: Vec<Arc<Key>>,
-    /// The place and fault of every key that may not.
-    pub(super) ignored: Vec<(usize, Ignored)>,
+    keys: Vec<Arc<VerificationKey>>,
+    /// Index and reason of each ignored key.
+    pub(super) ignored: Vec<(usize, IgnoredKey)>,
 }
 
-/// A key that may verify, and what with.
-pub(super) struct Key {
+/// A verification key and its allowed algorithms.
+pub(super) struct VerificationKey {
     kid: Option<Box<str>>,
-    algorithms: Vec<Algorithm>,
+    algorithms: Vec<SignatureAlgorithm>,
     material: DecodingKey,
 }
 
-/// A text is no JWK Set with a key in it that may verify.
+/// A document is not a JWK Set with at least one usable key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoKeys {
+pub(super) enum KeySetError {
     #[error("more than {BODY_BYTES_MAX} bytes")]
     TooLarge,
     #[error("not JSON: {0}")]
     NotJson(String),
     #[error("not a JWK Set: expected an object with an array `keys`")]
     NotASet,
-    #[error("no key can be used{0}")]
+    #[error("no usable key{0}")]
     NoneUsable(String),
 }
 
-/// Why a key is left out.
+/// Why a key is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Ignored {
+pub(super) enum IgnoredKey {
     #[error("a member is missing or of the wrong type")]
     Member,
-    #[error("its use is not sig")]
+    #[error("`use` is not `sig`")]
     Use,
-    #[error("its key_ops are without verify")]
+    #[error("`key_ops` does not include `verify`")]
     KeyOps,
-    #[error("its kty is not RSA, EC or OKP")]
+    #[error("`kty` is not RSA, EC or OKP")]
     KeyType,
-    #[error("its curve is not P-256 or Ed25519")]
+    #[error("`crv` is not P-256 or Ed25519")]
     Curve,
-    #[error("its algorithm is not allowed, or not its type's")]
+    #[error("`alg` is not allowed or does not match `kty`")]
     Algorithm,
-    #[error("its modulus is even, or not of 2048 to 8192 bits")]
+    #[error("the modulus is even, or not of 2048 to 8192 bits")]
     Modulus,
-    #[error("its exponent is even, less than 3 or of more than 32 bits")]
+    #[error("the exponent is even, less than 3 or longer than 32 bits")]
     Exponent,
-    #[error("its coordinates are not of 32 bytes")]
+    #[error("a coordinate is not 32 bytes long")]
     Coordinate,
-    #[error("it is a private key, and no secret any more")]
+    #[error("the key is private or symmetric and has been published")]
     Private,
-    #[error("another key has its kid")]
+    #[error("another key has the same `kid`")]
     DuplicateKid,
-    #[error("it comes after {KEYS_MAX} others")]
+    #[error("the set has more than {KEYS_MAX} keys")]
     TooMany,
 }
 
-/// No key in a set verifies a token.
+/// No key in the set can verify a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoKey {
-    /// None is named so, or none is of the kind: a newer set may have it.
+pub(super) enum KeyLookupError {
+    /// No key has this `kid` or type. A newer set may include it.
     Unknown,
-    /// No set can make it good.
-    Unfit(Reason),
+    /// The token cannot be verified by any set.
+    Unusable(InvalidToken),
 }
 
 impl KeySet {
-    /// Reads a set, for an issuer that may sign with these algorithms.
-    pub(super) fn read(body: &[u8], allowed: &[Algorithm]) -> Result<Self, NoKeys> {
+    /// Parses a set for an issuer with these allowed algorithms.
+    pub(super) fn parse(body: &[u8], allowed: &[SignatureAlgorithm]) -> Result<Self, KeySetError> {
         if body.len() > BODY_BYTES_MAX {
-            return Err(NoKeys::TooLarge);
+            return Err(KeySetError::TooLarge);
         }
-        let set = Json::parse(body, &BOUNDS).map_err(|fault| NoKeys::NotJson(fault.reason))?;
-        let Some(Json::Array(entries)) = set.member("keys") else { return Err(NoKeys::NotASet) };
+        let set = Json::parse(body, &BOUNDS).map_err(|error| KeySetError::NotJson(error.reason))?;
+        let Some(Json::Array(entries)) = set.member("keys") else {
+            return Err(KeySetError::NotASet);
+        };
         let mut keys = Vec::new();
         let mut ignored = Vec::new();
-        for (place, entry) in entries.iter().enumerate() {
-            match Key::read(entry, allowed) {
-                Ok(_) if keys.len() == KEYS_MAX => ignored.push((place, Ignored::TooMany)),
-                Ok(key) => keys.push((place, Arc::new(key))),
-                Err(reason) => ignored.push((place, reason)),
+        for (index, entry) in entries.iter().enumerate() {
+            match VerificationKey::parse(entry, allowed) {
+                Ok(_) if keys.len() == KEYS_MAX => ignored.push((index, IgnoredKey::TooMany)),
+                Ok(key) => keys.push((index, Arc::new(key))),
+                Err(reason) => ignored.push((index, reason)),
             }
         }
-        // A name that two keys share names neither. Were the first taken, the order of the set
-        // would decide; were both tried, one of them would be believed under the other's name.
+        // Two keys with the same `kid` are both ignored. Using the first would depend on the order
+        // of the set; trying both would let one key verify tokens of the other.
         let kids: Vec<_> = keys.iter().map(|(_, key)| key.kid.clone()).collect();
-        keys.retain(|(place, key)| {
-            let alone =
+        keys.retain(|(index, key)| {
+            let is_unique =
                 key.kid.is_none() || kids.iter().filter(|&kid| *kid == key.kid).count() == 1;
-            if !alone {
-                ignored.push((*place, Ignored::DuplicateKid));
+            if !is_unique {
+                ignored.push((*index, IgnoredKey::DuplicateKid));
             }
-            alone
+            is_unique
         });
         if keys.is_empty() {
-            return Err(NoKeys::NoneUsable(
+            return Err(KeySetError::NoneUsable(
                 ignored.first().map(|(_, reason)| format!(": {reason}")).unwrap_or_default(),
             ));
         }
         Ok(Self { keys: keys.into_iter().map(|(_, key)| key).collect(), ignored })
     }
 
-    /// The one key that has to verify this token.
-    pub(super) fn find(&self, jws: &Jws<'_>) -> Result<&Arc<Key>, NoKey> {
-        let fits = |key: &&Arc<Key>| key.algorithms.contains(&jws.algorithm);
+    /// Returns the key that must verify this token.
+    pub(super) fn find(&self, jws: &Jws<'_>) -> Result<&Arc<VerificationKey>, KeyLookupError> {
+        let fits = |key: &&Arc<VerificationKey>| key.algorithms.contains(&jws.algorithm);
         if jws.kid.is_some() {
-            let named = self.keys.iter().find(|key| key.kid == jws.kid).ok_or(NoKey::Unknown)?;
-            return Some(named).filter(fits).ok_or(NoKey::Unfit(Reason::Algorithm));
+            let named =
+                self.keys.iter().find(|key| key.kid == jws.kid).ok_or(KeyLookupError::Unknown)?;
+            return Some(named)
+                .filter(fits)
+                .ok_or(KeyLookupError::Unusable(InvalidToken::Algorithm));
         }
         let mut fitting = self.keys.iter().filter(fits);
-        let key = fitting.next().ok_or(NoKey::Unknown)?;
-        if fitting.next().is_some() { Err(NoKey::Unfit(Reason::Key)) } else { Ok(key) }
+        let key = fitting.next().ok_or(KeyLookupError::Unknown)?;
+        if fitting.next().is_some() {
+            Err(KeyLookupError::Unusable(InvalidToken::Key))
+        } else {
+            Ok(key)
+        }
     }
 }
 
-impl Key {
-    /// Reads a key that may sign with these algorithms.
-    pub(super) fn read(jwk: &Json<'_>, allowed: &[Algorithm]) -> Result<Self, Ignored> {
+impl VerificationKey {
+    /// Parses a key for an issuer with these allowed algorithms.
+    pub(super) fn parse(
+        jwk: &Json<'_>,
+        allowed: &[SignatureAlgorithm],
+    ) -> Result<Self, IgnoredKey> {
         if jwk.member("d").is_some() || jwk.member("k").is_some() {
-            return Err(Ignored::Private);
+            return Err(IgnoredKey::Private);
         }
         if optional_text(jwk, "use")?.is_some_and(|purpose| purpose != "sig") {
-            return Err(Ignored::Use);
+            return Err(IgnoredKey::Use);
         }
         if let Some(operations) = jwk.member("key_ops") {
             let verifies = |operation: &Json<'_>| operation.as_str() == Some("verify");
             if !operations.elements().iter().any(verifies) {
-                return Err(Ignored::KeyOps);
+                return Err(IgnoredKey::KeyOps);
             }
         }
-        let (possible, material): (&[Algorithm], _) = match text(jwk, "kty")? {
-            "RSA" => (&[Algorithm::RS256, Algorithm::PS256], read_rsa(jwk)?),
-            "EC" => (&[Algorithm::ES256], read_p256(jwk)?),
-            "OKP" => (&[Algorithm::EdDSA], read_ed25519(jwk)?),
-            _ => return Err(Ignored::KeyType),
+        let (possible, material): (&[SignatureAlgorithm], _) = match text(jwk, "kty")? {
+            "RSA" => (&[SignatureAlgorithm::RS256, SignatureAlgorithm::PS256], read_rsa(jwk)?),
+            "EC" => (&[SignatureAlgorithm::ES256], read_p256(jwk)?),
+            "OKP" => (&[SignatureAlgorithm::EdDSA], read_ed25519(jwk)?),
+            _ => return Err(IgnoredKey::KeyType),
         };
         let pinned = optional_text(jwk, "alg")?;
         let algorithms: Vec<_> = possible
@@ -165,77 +177,77 @@ impl Key {
             .copied()
             .collect();
         if algorithms.is_empty() {
-            return Err(Ignored::Algorithm);
+            return Err(IgnoredKey::Algorithm);
         }
         let kid = optional_text(jwk, "kid")?;
         if kid.is_some_and(|kid| kid.len() > KID_BYTES_MAX) {
-            return Err(Ignored::Member);
+            return Err(IgnoredKey::Member);
         }
         Ok(Self { kid: kid.map(Into::into), algorithms, material })
     }
 
-    /// Checks a token's signature, with an algorithm that is this key's.
-    pub(super) fn verify(&self, jws: &Jws<'_>) -> Result<(), Reason> {
+    /// Verifies a token's signature. The token's algorithm must be allowed for this key.
+    pub(super) fn verify(&self, jws: &Jws<'_>) -> Result<(), InvalidToken> {
         if !self.algorithms.contains(&jws.algorithm) {
-            return Err(Reason::Algorithm);
+            return Err(InvalidToken::Algorithm);
         }
-        let algorithm = jws.algorithm.of_crate();
-        match crypto::verify(jws.signature(), jws.signed(), &self.material, algorithm) {
+        let algorithm = jws.algorithm.to_jsonwebtoken();
+        match crypto::verify(jws.signature(), jws.signing_input(), &self.material, algorithm) {
             Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(Reason::Signature),
+            Ok(false) | Err(_) => Err(InvalidToken::Signature),
         }
     }
 }
 
-fn read_rsa(jwk: &Json<'_>) -> Result<DecodingKey, Ignored> {
+fn read_rsa(jwk: &Json<'_>) -> Result<DecodingKey, IgnoredKey> {
     let modulus = bytes(jwk, "n")?;
     let modulus = without_leading_zeros(&modulus);
-    let bits = modulus.first().map_or(0, |first| modulus.len() * 8 - zeros_before(*first));
+    let bits = modulus.first().map_or(0, |first| modulus.len() * 8 - leading_zeros(*first));
     if !RSA_BITS.contains(&bits) || !is_odd(modulus) {
-        return Err(Ignored::Modulus);
+        return Err(IgnoredKey::Modulus);
     }
     let exponent = bytes(jwk, "e")?;
     let exponent = without_leading_zeros(&exponent);
     if exponent.len() > RSA_EXPONENT_BYTES_MAX || !is_odd(exponent) || exponent == [1] {
-        return Err(Ignored::Exponent);
+        return Err(IgnoredKey::Exponent);
     }
     Ok(DecodingKey::from_rsa_raw_components(modulus, exponent))
 }
 
-/// Whether the point is on the curve is seen when it verifies: off it, nothing does.
-fn read_p256(jwk: &Json<'_>) -> Result<DecodingKey, Ignored> {
+/// The crypto library checks that the point is on the curve when it verifies.
+fn read_p256(jwk: &Json<'_>) -> Result<DecodingKey, IgnoredKey> {
     if text(jwk, "crv")? != "P-256" {
-        return Err(Ignored::Curve);
+        return Err(IgnoredKey::Curve);
     }
     let (x, y) = (coordinate(jwk, "x")?, coordinate(jwk, "y")?);
-    DecodingKey::from_ec_components(x, y).map_err(|_| Ignored::Coordinate)
+    DecodingKey::from_ec_components(x, y).map_err(|_| IgnoredKey::Coordinate)
 }
 
-fn read_ed25519(jwk: &Json<'_>) -> Result<DecodingKey, Ignored> {
+fn read_ed25519(jwk: &Json<'_>) -> Result<DecodingKey, IgnoredKey> {
     if text(jwk, "crv")? != "Ed25519" {
-        return Err(Ignored::Curve);
+        return Err(IgnoredKey::Curve);
     }
-    DecodingKey::from_ed_components(coordinate(jwk, "x")?).map_err(|_| Ignored::Coordinate)
+    DecodingKey::from_ed_components(coordinate(jwk, "x")?).map_err(|_| IgnoredKey::Coordinate)
 }
 
-fn coordinate<'a>(jwk: &'a Json<'_>, name: &str) -> Result<&'a str, Ignored> {
+fn coordinate<'a>(jwk: &'a Json<'_>, name: &str) -> Result<&'a str, IgnoredKey> {
     if bytes(jwk, name)?.len() == COORDINATE_BYTES {
         text(jwk, name)
     } else {
-        Err(Ignored::Coordinate)
+        Err(IgnoredKey::Coordinate)
     }
 }
 
-fn bytes(jwk: &Json<'_>, name: &str) -> Result<Vec<u8>, Ignored> {
-    URL_SAFE_NO_PAD.decode(text(jwk, name)?).map_err(|_| Ignored::Member)
+fn bytes(jwk: &Json<'_>, name: &str) -> Result<Vec<u8>, IgnoredKey> {
+    URL_SAFE_NO_PAD.decode(text(jwk, name)?).map_err(|_| IgnoredKey::Member)
 }
 
-fn text<'a>(jwk: &'a Json<'_>, name: &str) -> Result<&'a str, Ignored> {
-    optional_text(jwk, name)?.ok_or(Ignored::Member)
+fn text<'a>(jwk: &'a Json<'_>, name: &str) -> Result<&'a str, IgnoredKey> {
+    optional_text(jwk, name)?.ok_or(IgnoredKey::Member)
 }
 
-fn optional_text<'a>(jwk: &'a Json<'_>, name: &str) -> Result<Option<&'a str>, Ignored> {
-    jwk.member(name).map(|member| member.as_str().ok_or(Ignored::Member)).transpose()
+fn optional_text<'a>(jwk: &'a Json<'_>, name: &str) -> Result<Option<&'a str>, IgnoredKey> {
+    jwk.member(name).map(|member| member.as_str().ok_or(IgnoredKey::Member)).transpose()
 }
 
 fn without_leading_zeros(bytes: &[u8]) -> &[u8] {
@@ -243,7 +255,7 @@ fn without_leading_zeros(bytes: &[u8]) -> &[u8] {
     bytes.get(zeros..).unwrap_or_default()
 }
 
-fn zeros_before(byte: u8) -> usize {
+fn leading_zeros(byte: u8) -> usize {
     usize::try_from(byte.leading_zeros()).unwrap_or_default()
 }
 

@@ -1,108 +1,108 @@
-//! A token taken apart: three parts, and a header that is read strictly before anything else is.
+//! Splits a token into its three parts and parses its header strictly (RFC 7515, compact form).
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{Algorithm, Reason};
-use crate::json::{Bounds, Json};
+use super::{InvalidToken, SignatureAlgorithm};
+use crate::json::{Json, JsonLimits};
 
-const HEADER_BOUNDS: Bounds = Bounds { depth_max: 4, members_max: 16, elements_max: 32 };
+const HEADER_BOUNDS: JsonLimits = JsonLimits { depth_max: 4, members_max: 16, elements_max: 32 };
 const KID_BYTES_MAX: usize = 256;
-const ACCESS: &str = "at+jwt";
+const ACCESS_TOKEN_TYPE: &str = "at+jwt";
 
-/// Members that change what a signature means (RFC 7515 §4.1.11, RFC 7797), bring a key along
-/// (§4.1.2 to §4.1.6) or announce another token inside (§4.1.10). None is understood, and none is
-/// ignored: a key out of a token proves nothing, and nothing is ever fetched on a token's word.
-const REFUSED_MEMBERS: [&str; 6] = ["crit", "b64", "jku", "x5u", "x5c", "cty"];
+/// Header members that change the signature's meaning (RFC 7515 §4.1.11, RFC 7797), include or
+/// reference a key (§4.1.2 to §4.1.6), or declare a nested token (§4.1.10). They are rejected: a
+/// key from a token proves nothing, and no URL from a token is ever fetched.
+const REJECTED_MEMBERS: [&str; 6] = ["crit", "b64", "jku", "x5u", "x5c", "cty"];
 
-/// What a JWT is for, which its header tells.
+/// The purpose of a JWT, which determines the accepted headers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Use {
-    /// To be shown: an access token, or DevEdge's proof.
+enum JwtUse {
+    /// An access token or a DevEdge proof.
     Token,
-    /// To prove the possession of the key that it brings along (RFC 9449 §4.2).
+    /// A DPoP proof, which includes its public key (RFC 9449 §4.2).
     Dpop,
 }
 
-/// A JWS in compact form, not verified.
+/// An unverified JWS in compact form.
 pub(super) struct Jws<'t> {
-    pub(super) algorithm: Algorithm,
+    pub(super) algorithm: SignatureAlgorithm,
     pub(super) kid: Option<Box<str>>,
-    /// Does its `typ` say that it is an access token?
-    pub(super) says_access: bool,
+    /// Whether `typ` is `at+jwt`.
+    pub(super) is_access_token: bool,
     payload: &'t str,
-    signed: &'t str,
+    signing_input: &'t str,
     signature: &'t str,
 }
 
 impl<'t> Jws<'t> {
-    /// Takes a token apart.
-    pub(super) fn parse(token: &'t str) -> Result<Self, Reason> {
-        Self::parse_as(Use::Token, token, |_| Ok(())).map(|(jws, ())| jws)
+    /// Parses a token.
+    pub(super) fn parse(token: &'t str) -> Result<Self, InvalidToken> {
+        Self::parse_as(JwtUse::Token, token, |_| Ok(())).map(|(jws, ())| jws)
     }
 
-    /// Takes a proof of RFC 9449 apart, and has its key read.
+    /// Parses a DPoP proof (RFC 9449) and reads its key with `read_key`.
     pub(super) fn parse_dpop<T>(
         proof: &'t str,
         read_key: impl FnOnce(&Json<'_>) -> Option<T>,
-    ) -> Result<(Self, T), Reason> {
-        Self::parse_as(Use::Dpop, proof, |header| {
-            header.member("jwk").and_then(read_key).ok_or(Reason::Key)
+    ) -> Result<(Self, T), InvalidToken> {
+        Self::parse_as(JwtUse::Dpop, proof, |header| {
+            header.member("jwk").and_then(read_key).ok_or(InvalidToken::Key)
         })
     }
 
     fn parse_as<T>(
-        purpose: Use,
+        purpose: JwtUse,
         token: &'t str,
-        read: impl FnOnce(&Json<'_>) -> Result<T, Reason>,
-    ) -> Result<(Self, T), Reason> {
-        let (signed, signature) = token.rsplit_once('.').ok_or(Reason::Form)?;
-        let (header, payload) = signed.split_once('.').ok_or(Reason::Form)?;
+        read: impl FnOnce(&Json<'_>) -> Result<T, InvalidToken>,
+    ) -> Result<(Self, T), InvalidToken> {
+        let (signing_input, signature) = token.rsplit_once('.').ok_or(InvalidToken::Format)?;
+        let (header, payload) = signing_input.split_once('.').ok_or(InvalidToken::Format)?;
         if header.len() > purpose.header_bytes_max() || payload.contains('.') {
-            return Err(Reason::Form);
+            return Err(InvalidToken::Format);
         }
         let header = decode(header)?;
-        let header = Json::parse(&header, &HEADER_BOUNDS).map_err(|_| Reason::Form)?;
+        let header = Json::parse(&header, &HEADER_BOUNDS).map_err(|_| InvalidToken::Format)?;
         if !matches!(header, Json::Object(_)) {
-            return Err(Reason::Form);
+            return Err(InvalidToken::Format);
         }
-        let brings_key = purpose == Use::Token && header.member("jwk").is_some();
-        if brings_key || REFUSED_MEMBERS.iter().any(|name| header.member(name).is_some()) {
-            return Err(Reason::Critical);
+        let includes_key = purpose == JwtUse::Token && header.member("jwk").is_some();
+        if includes_key || REJECTED_MEMBERS.iter().any(|name| header.member(name).is_some()) {
+            return Err(InvalidToken::CriticalHeader);
         }
         let typ = purpose.check_type(header.member("typ"))?;
         let algorithm = header
             .member("alg")
             .and_then(Json::as_str)
             .and_then(|name| name.parse().ok())
-            .ok_or(Reason::Algorithm)?;
+            .ok_or(InvalidToken::Algorithm)?;
         let kid = match header.member("kid").map(Json::as_str) {
             None => None,
             Some(Some(kid)) if kid.len() <= KID_BYTES_MAX => Some(kid.into()),
-            Some(_) => return Err(Reason::Key),
+            Some(_) => return Err(InvalidToken::Key),
         };
         let read = read(&header)?;
-        let says_access = typ == Some(ACCESS);
-        Ok((Self { algorithm, kid, says_access, payload, signed, signature }, read))
+        let is_access_token = typ == Some(ACCESS_TOKEN_TYPE);
+        Ok((Self { algorithm, kid, is_access_token, payload, signing_input, signature }, read))
     }
 
-    /// The payload, decoded.
-    pub(super) fn payload(&self) -> Result<Vec<u8>, Reason> {
+    /// Decodes the payload.
+    pub(super) fn payload(&self) -> Result<Vec<u8>, InvalidToken> {
         decode(self.payload)
     }
 
-    /// What the signature is over.
-    pub(super) fn signed(&self) -> &'t [u8] {
-        self.signed.as_bytes()
+    /// Returns the JWS signing input.
+    pub(super) fn signing_input(&self) -> &'t [u8] {
+        self.signing_input.as_bytes()
     }
 
-    /// The signature, still in base64url.
+    /// Returns the signature in base64url.
     pub(super) fn signature(&self) -> &'t str {
         self.signature
     }
 }
 
-/// The payload of what looks like a JWT, whatever its header says; nothing, if it is none.
-pub(super) fn payload_of(token: &str) -> Option<Vec<u8>> {
+/// Returns the payload if the token has the form of a JWT. The header is not validated.
+pub(super) fn payload_if_jwt(token: &str) -> Option<Vec<u8>> {
     let (signed, _) = token.rsplit_once('.')?;
     let (header, payload) = signed.split_once('.')?;
     let is_object = decode(header).is_ok_and(|header| header.trim_ascii_start().starts_with(b"{"));
@@ -112,8 +112,8 @@ pub(super) fn payload_of(token: &str) -> Option<Vec<u8>> {
     Some(decode(payload).unwrap_or_default())
 }
 
-impl Use {
-    // A key of RSA is long.
+impl JwtUse {
+    // An RSA key needs the larger limit.
     const fn header_bytes_max(self) -> usize {
         match self {
             Self::Token => 1024,
@@ -121,28 +121,28 @@ impl Use {
         }
     }
 
-    /// Of a token: no `typ`, `JWT`, or the access token's own (RFC 9068 §2.1). An ID token, a logout
-    /// token or a proof of possession that says what it is, is none; and a proof has to say so. Gives
-    /// the type in its own spelling.
-    fn check_type(self, typ: Option<&Json<'_>>) -> Result<Option<&'static str>, Reason> {
+    /// Checks `typ` and returns its canonical spelling. A token may have no `typ`, `JWT`, or
+    /// `at+jwt` (RFC 9068 §2.1); other types, such as logout tokens, are rejected. A DPoP proof
+    /// must have `dpop+jwt`.
+    fn check_type(self, typ: Option<&Json<'_>>) -> Result<Option<&'static str>, InvalidToken> {
         let Some(typ) = typ else {
-            return if self == Self::Token { Ok(None) } else { Err(Reason::Type) };
+            return if self == Self::Token { Ok(None) } else { Err(InvalidToken::Type) };
         };
-        let typ = typ.as_str().ok_or(Reason::Type)?;
+        let typ = typ.as_str().ok_or(InvalidToken::Type)?;
         let short = match typ.split_once('/') {
             Some((application, short)) if application.eq_ignore_ascii_case("application") => short,
-            Some(_) => return Err(Reason::Type),
+            Some(_) => return Err(InvalidToken::Type),
             None => typ,
         };
         let types: &[&'static str] = match self {
-            Self::Token => &["JWT", ACCESS],
+            Self::Token => &["JWT", ACCESS_TOKEN_TYPE],
             Self::Dpop => &["dpop+jwt"],
         };
         let known = types.iter().find(|known| short.eq_ignore_ascii_case(known));
-        known.map(|known| Some(*known)).ok_or(Reason::Type)
+        known.map(|known| Some(*known)).ok_or(InvalidToken::Type)
     }
 }
 
-fn decode(part: &str) -> Result<Vec<u8>, Reason> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| Reason::Form)
+fn decode(part: &str) -> Result<Vec<u8>, InvalidToken> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| InvalidToken::Format)
 }

@@ -1,5 +1,6 @@
-//! An issuer's keys, kept fresh: fetched before they are needed, again when they are due or when
-//! a token names one that is not known, and kept for a while when the issuer does not answer.
+//! Fetches and caches an issuer's keys: before the first use, at each refresh interval, and when a
+//! token has an unknown `kid`. If the issuer is unreachable, the cached keys remain valid for a
+//! time.
 
 use std::{
     fs::File,
@@ -20,8 +21,8 @@ use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use super::{
-    Algorithm, Issuer, Keys, Reason, Unauthenticated, discovery,
-    jwks::{self, Key, KeySet, NoKey, NoKeys},
+    InvalidToken, IssuerKeys, IssuerSettings, SignatureAlgorithm, Unauthenticated, discovery,
+    jwks::{self, KeyLookupError, KeySet, KeySetError, VerificationKey},
     jws::Jws,
 };
 use crate::{
@@ -30,276 +31,297 @@ use crate::{
     outbound::{Endpoint, Outbound, Trust},
 };
 
-mod pace;
+mod refresh_limit;
 #[cfg(test)]
 mod tests;
 
-use self::pace::Pace;
+use self::refresh_limit::RefreshLimit;
 
-const FETCH_WITHIN: Duration = Duration::from_secs(5);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 const REFRESH_MIN: Duration = Duration::from_secs(10);
 const REFRESH_MAX: Duration = Duration::from_hours(12);
 
-/// How long a name is not looked for again that a fetch has just shown to be nobody's. Its token may
-/// be there before its key is, and whoever guesses the next name must not keep it out for long.
-const UNKNOWN_FOR: Duration = pace::REFILL;
-const UNKNOWN_MAX: usize = 1024;
+/// How long an unknown `kid` is cached after a fetch. Short, because a token may arrive before its
+/// key is published, and an attacker who guesses the next `kid` must not block it for long.
+const UNKNOWN_KEY_TTL: Duration = refresh_limit::REFILL;
+const UNKNOWN_KEYS_MAX: usize = 1024;
 
-/// How long keys are believed after they were last seen. An issuer that is down for longer has
-/// had time to withdraw one without our knowing.
+/// How long keys remain valid after the last successful fetch. During a longer outage, the issuer
+/// could have withdrawn a key without the gateway's knowledge.
 const STALE_MAX: Duration = Duration::from_hours(24);
 
 /// The keys of one issuer.
 pub(super) struct Keyring {
     issuer: Box<str>,
-    algorithms: Vec<Algorithm>,
-    source: Source,
-    held: ArcSwapOption<Held>,
-    // Held while fetching, so that there is one fetch at a time.
-    pace: Mutex<Pace>,
-    // How many fetches are over.
+    algorithms: Vec<SignatureAlgorithm>,
+    source: KeySource,
+    current: ArcSwapOption<CachedKeySet>,
+    // Locked during a fetch, so that only one fetch runs at a time.
+    refresh_limit: Mutex<RefreshLimit>,
+    // Number of completed fetches.
     fetches: AtomicU64,
-    unknown: sync::Cache<Name, Tick>,
+    unknown: sync::Cache<KeyName, Tick>,
     outbound: Outbound,
     trust: Trust,
     clock: Clock,
     metrics: Metrics,
 }
 
-/// What a token says of the key that it is signed with.
-type Name = (Option<Box<str>>, Algorithm);
+/// The `kid` and algorithm of a token.
+type KeyName = (Option<Box<str>>, SignatureAlgorithm);
 
-enum Source {
-    File { path: PathBuf, in_vain: AtomicBool },
+enum KeySource {
+    File { path: PathBuf, failed: AtomicBool },
     Url { url: Box<str>, is_document: bool, refresh: Duration },
 }
 
-struct Held {
+struct CachedKeySet {
     keys: Arc<KeySet>,
-    body: [u8; 32],
+    body_digest: [u8; 32],
     generation: u64,
-    seen: Tick,
+    last_seen: Tick,
 }
 
 impl Keyring {
-    /// Reads the keys, if they are in a file; those at a URL are still to be fetched.
+    /// Creates a keyring. Keys from a file are read now; keys from a URL are fetched later.
     pub(super) fn new(
-        issuer: &Issuer,
+        issuer: &IssuerSettings,
         outbound: Outbound,
         clock: Clock,
         metrics: Metrics,
     ) -> Result<Self, String> {
         let source = match &issuer.keys {
-            Keys::File(path) => {
-                Source::File { path: path.clone(), in_vain: AtomicBool::new(false) }
+            IssuerKeys::File(path) => {
+                KeySource::File { path: path.clone(), failed: AtomicBool::new(false) }
             }
-            Keys::Url { url, refresh } => {
+            IssuerKeys::Url { url, refresh } => {
                 check_url(url, *refresh)?;
-                Source::Url { url: url.as_str().into(), is_document: false, refresh: *refresh }
+                KeySource::Url { url: url.as_str().into(), is_document: false, refresh: *refresh }
             }
-            Keys::Discovered { by, refresh } => {
-                let url = by.document(&issuer.issuer)?;
+            IssuerKeys::Discovered { by, refresh } => {
+                let url = by.document_url(&issuer.issuer)?;
                 check_url(&url, *refresh)?;
-                Source::Url { url: url.into(), is_document: true, refresh: *refresh }
+                KeySource::Url { url: url.into(), is_document: true, refresh: *refresh }
             }
-            Keys::Introspection(_) => return Err("it has no keys".to_owned()),
+            IssuerKeys::Introspection(_) => return Err("expected an issuer with keys".to_owned()),
         };
         let keyring = Self {
             issuer: issuer.issuer.as_str().into(),
             algorithms: issuer.algorithms.clone(),
             source,
-            held: ArcSwapOption::empty(),
-            pace: Mutex::default(),
+            current: ArcSwapOption::empty(),
+            refresh_limit: Mutex::default(),
             fetches: AtomicU64::new(0),
-            unknown: sync::Cache::new(UNKNOWN_MAX),
+            unknown: sync::Cache::new(UNKNOWN_KEYS_MAX),
             outbound,
             trust: issuer.trust.clone(),
             clock,
             metrics,
         };
-        if let Keys::File(path) = &issuer.keys {
-            let fault = |fault: &dyn std::fmt::Display| format!("{}: {fault}", path.display());
-            let body = read_file(path).map_err(|error| fault(&error))?;
-            keyring.take(&body).map_err(|no_keys| fault(&no_keys))?;
+        if let IssuerKeys::File(path) = &issuer.keys {
+            let describe = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+            let body = read_file(path).map_err(|error| describe(&error))?;
+            keyring.store(&body).map_err(|error| describe(&error))?;
         }
         Ok(keyring)
     }
 
-    /// Which set is held, if one may be believed: another number, other keys.
+    /// Returns the generation of the cached key set, if it is valid. It changes when the keys
+    /// change.
     pub(super) fn generation(&self) -> Option<u64> {
-        let held = self.held.load();
-        held.as_ref().filter(|held| self.may_be_believed(held)).map(|held| held.generation)
+        let current = self.current.load();
+        current.as_ref().filter(|set| self.is_valid(set)).map(|set| set.generation)
     }
 
-    /// The one key that has to verify a token, and the set it is of.
+    /// Returns the key that must verify a token, and the generation of its set.
     pub(super) async fn key_for(
         self: &Arc<Self>,
         jws: &Jws<'_>,
-    ) -> Result<(Arc<Key>, u64), Unauthenticated> {
+    ) -> Result<(Arc<VerificationKey>, u64), Unauthenticated> {
         if !self.algorithms.contains(&jws.algorithm) {
-            return Err(Reason::Algorithm.into());
+            return Err(InvalidToken::Algorithm.into());
         }
         let found = match self.find(jws) {
             None => {
-                self.fetch_detached().await;
+                self.spawn_fetch().await;
                 self.find(jws)
             }
-            Some(Err(NoKey::Unknown)) => self.look_for(jws).await,
+            Some(Err(KeyLookupError::Unknown)) => self.fetch_unknown_key(jws).await,
             found @ Some(_) => found,
         };
         match found.ok_or(Unauthenticated::KeysUnavailable)? {
             Ok(found) => Ok(found),
-            Err(NoKey::Unknown) => Err(Reason::Key.into()),
-            Err(NoKey::Unfit(reason)) => Err(reason.into()),
+            Err(KeyLookupError::Unknown) => Err(InvalidToken::Key.into()),
+            Err(KeyLookupError::Unusable(reason)) => Err(reason.into()),
         }
     }
 
-    /// Fetches the set if that is due, or looks whether its file has changed.
+    /// Fetches the keys if they are due for refresh, or reloads the file if it has changed.
     pub(super) async fn refresh(self: &Arc<Self>) {
         let refresh = match &self.source {
-            Source::File { path, in_vain } => return self.look(path.clone(), in_vain).await,
-            Source::Url { refresh, .. } => refresh,
+            KeySource::File { path, failed } => {
+                return self.reload_file(path.clone(), failed).await;
+            }
+            KeySource::Url { refresh, .. } => refresh,
         };
-        let age = self.held.load().as_ref().map(|held| self.clock.elapsed(held.seen));
+        let age = self.current.load().as_ref().map(|set| self.clock.elapsed(set.last_seen));
         if age.is_none_or(|age| age >= *refresh) {
-            self.fetch_detached().await;
+            self.spawn_fetch().await;
         }
-        if let Some(standing) = self.trust.standing(&self.clock).await {
-            self.metrics.certificate_stale(("issuer", &self.issuer), standing.stale);
+        if let Some(standing) = self.trust.status(&self.clock).await {
+            self.metrics.set_certificate_stale(("issuer", &self.issuer), standing.stale);
         }
-        if let Some(held) = &*self.held.load() {
-            self.metrics.jwks_age(&self.issuer, self.clock.elapsed(held.seen));
+        if let Some(set) = &*self.current.load() {
+            self.metrics.set_jwks_age(&self.issuer, self.clock.elapsed(set.last_seen));
         }
     }
 
-    async fn look(&self, path: PathBuf, in_vain: &AtomicBool) {
-        // A disk may be slow, or a network's.
+    async fn reload_file(&self, path: PathBuf, failed: &AtomicBool) {
+        // Blocking I/O: the file may be on a slow or network file system.
         let body = tokio::task::spawn_blocking(move || read_file(&path)).await;
-        let taken = body
-            .map_err(|ended| ended.to_string())
+        let result = body
+            .map_err(|error| error.to_string())
             .and_then(|body| body.map_err(|error| error.to_string()))
-            .and_then(|body| self.take(&body).map_err(|no_keys| no_keys.to_string()));
-        let told = in_vain.swap(taken.is_err(), Ordering::Relaxed);
-        if let Err(fault) = taken
-            && !told
+            .and_then(|body| self.store(&body).map_err(|error| error.to_string()));
+        let failed_before = failed.swap(result.is_err(), Ordering::Relaxed);
+        if let Err(error) = result
+            && !failed_before
         {
-            warn!(issuer = &*self.issuer, fault, "keys stay as they were");
+            warn!(
+                event = "jwks_file_reload_failed",
+                issuer = &*self.issuer,
+                error,
+                "failed to reload JWKS file; keeping the previous keys"
+            );
         }
     }
 
-    /// Looks whether a key that is not known has been published since.
-    async fn look_for(self: &Arc<Self>, jws: &Jws<'_>) -> Option<Result<(Arc<Key>, u64), NoKey>> {
-        let name: Name = (jws.kid.clone(), jws.algorithm);
+    /// Fetches the keys to find an unknown key that may have been published since.
+    async fn fetch_unknown_key(
+        self: &Arc<Self>,
+        jws: &Jws<'_>,
+    ) -> Option<Result<(Arc<VerificationKey>, u64), KeyLookupError>> {
+        let name: KeyName = (jws.kid.clone(), jws.algorithm);
         if self.unknown.get(&name).is_some_and(|until| self.clock.tick() < until) {
-            return Some(Err(NoKey::Unknown));
+            return Some(Err(KeyLookupError::Unknown));
         }
-        let before = self.held.load_full();
-        self.fetch_detached().await;
+        let previous = self.current.load_full();
+        self.spawn_fetch().await;
         let found = self.find(jws);
-        let held = self.held.load();
-        let sets = held.as_ref().zip(before.as_ref());
-        let is_news = sets.is_some_and(|(held, before)| !Arc::ptr_eq(held, before));
-        if is_news && matches!(found, Some(Err(NoKey::Unknown))) {
-            self.unknown.insert(name, self.clock.tick() + UNKNOWN_FOR);
+        let current = self.current.load();
+        let sets = current.as_ref().zip(previous.as_ref());
+        let is_new = sets.is_some_and(|(current, previous)| !Arc::ptr_eq(current, previous));
+        if is_new && matches!(found, Some(Err(KeyLookupError::Unknown))) {
+            self.unknown.insert(name, self.clock.tick() + UNKNOWN_KEY_TTL);
         }
         found
     }
 
-    fn find(&self, jws: &Jws<'_>) -> Option<Result<(Arc<Key>, u64), NoKey>> {
-        let held = self.held.load();
-        let held = held.as_ref().filter(|held| self.may_be_believed(held))?;
-        Some(held.keys.find(jws).map(|key| (Arc::clone(key), held.generation)))
+    fn find(&self, jws: &Jws<'_>) -> Option<Result<(Arc<VerificationKey>, u64), KeyLookupError>> {
+        let current = self.current.load();
+        let set = current.as_ref().filter(|set| self.is_valid(set))?;
+        Some(set.keys.find(jws).map(|key| (Arc::clone(key), set.generation)))
     }
 
-    fn may_be_believed(&self, held: &Held) -> bool {
+    fn is_valid(&self, set: &CachedKeySet) -> bool {
         match self.source {
-            Source::File { .. } => true,
-            Source::Url { .. } => self.clock.elapsed(held.seen) < STALE_MAX,
+            KeySource::File { .. } => true,
+            KeySource::Url { .. } => self.clock.elapsed(set.last_seen) < STALE_MAX,
         }
     }
 
-    /// Fetches on a task of its own: a caller who goes away must not break off what others wait
-    /// for, or hanging up often enough would keep new keys out.
-    async fn fetch_detached(self: &Arc<Self>) {
-        let before = self.fetches.load(Ordering::Acquire);
-        if let Ok(pace) = self.pace.try_lock()
+    /// Fetches on a separate task, so that a cancelled request does not cancel the fetch that
+    /// others wait for. Otherwise clients could block new keys by disconnecting repeatedly.
+    async fn spawn_fetch(self: &Arc<Self>) {
+        let completed = self.fetches.load(Ordering::Acquire);
+        if let Ok(pace) = self.refresh_limit.try_lock()
             && !pace.permits(self.clock.tick())
         {
             return;
         }
         let keyring = Arc::clone(self);
-        let ended = tokio::spawn(async move { keyring.fetch(before).await }).await;
-        if ended.is_err() {
-            warn!(issuer = &*self.issuer, "a fetch of keys was broken off");
+        let result = tokio::spawn(async move { keyring.fetch(completed).await }).await;
+        if result.is_err() {
+            warn!(event = "jwks_fetch_aborted", issuer = &*self.issuer, "JWKS fetch was aborted");
         }
     }
 
-    /// Fetches, unless somebody has since there were so many fetches.
-    async fn fetch(&self, before: u64) {
-        let Source::Url { url, is_document, .. } = &self.source else { return };
-        let mut pace = self.pace.lock().await;
+    /// Fetches the keys, unless another fetch has completed since `completed` fetches.
+    async fn fetch(&self, completed: u64) {
+        let KeySource::Url { url, is_document, .. } = &self.source else { return };
+        let mut pace = self.refresh_limit.lock().await;
         let now = self.clock.tick();
-        if self.fetches.load(Ordering::Acquire) != before || !pace.permits(now) {
+        if self.fetches.load(Ordering::Acquire) != completed || !pace.permits(now) {
             return;
         }
-        pace.begun(now);
+        pace.begin(now);
         let body = self.download(url, *is_document).await;
-        let taken = body.and_then(|body| self.take(&body).map_err(|no_keys| no_keys.to_string()));
-        pace.ended(taken.is_ok(), self.clock.tick());
+        let result = body.and_then(|body| self.store(&body).map_err(|error| error.to_string()));
+        pace.finish(result.is_ok(), self.clock.tick());
         self.fetches.fetch_add(1, Ordering::Release);
-        self.metrics.jwks_fetched(&self.issuer, taken.is_ok());
-        if let Err(fault) = taken {
-            warn!(issuer = &*self.issuer, fault, "keys cannot be fetched");
+        self.metrics.record_jwks_fetch(&self.issuer, result.is_ok());
+        if let Err(error) = result {
+            warn!(
+                event = "jwks_fetch_failed",
+                issuer = &*self.issuer,
+                error,
+                "failed to fetch JWKS; keeping the previous keys"
+            );
         }
     }
 
     async fn download(&self, url: &str, is_document: bool) -> Result<Bytes, String> {
         let fetch = async |url: &str, bytes_max: usize| {
-            let body = self.outbound.fetch(url, &self.trust, FETCH_WITHIN, bytes_max).await;
-            body.map_err(|unreachable| unreachable.to_string())
+            let body = self.outbound.fetch(url, &self.trust, FETCH_TIMEOUT, bytes_max).await;
+            body.map_err(|error| error.to_string())
         };
         if !is_document {
             return fetch(url, jwks::BODY_BYTES_MAX).await;
         }
-        // The document is read anew each time: keys may move.
+        // The metadata document is fetched each time, because `jwks_uri` may change.
         let document = fetch(url, discovery::DOCUMENT_BYTES_MAX).await?;
-        fetch(&discovery::keys_url(&document, &self.issuer)?, jwks::BODY_BYTES_MAX).await
+        fetch(&discovery::jwks_uri(&document, &self.issuer)?, jwks::BODY_BYTES_MAX).await
     }
 
-    /// Holds a new set. A set with nothing to verify with is an accident, and the old one stays.
-    fn take(&self, body: &[u8]) -> Result<(), NoKeys> {
+    /// Stores a new set. A set without usable keys is an error, and the previous set remains.
+    fn store(&self, body: &[u8]) -> Result<(), KeySetError> {
         let digest = Sha256::digest(body).into();
-        let held = self.held.load_full();
-        let (keys, generation) = match held.filter(|held| held.body == digest) {
-            Some(held) => (Arc::clone(&held.keys), held.generation),
-            None => (Arc::new(self.read(body)?), self.next_generation()),
+        let current = self.current.load_full();
+        let (keys, generation) = match current.filter(|set| set.body_digest == digest) {
+            Some(set) => (Arc::clone(&set.keys), set.generation),
+            None => (Arc::new(self.parse(body)?), self.next_generation()),
         };
-        let seen = self.clock.tick();
-        self.held.store(Some(Arc::new(Held { keys, body: digest, generation, seen })));
+        let last_seen = self.clock.tick();
+        self.current.store(Some(Arc::new(CachedKeySet {
+            keys,
+            body_digest: digest,
+            generation,
+            last_seen,
+        })));
         Ok(())
     }
 
-    fn read(&self, body: &[u8]) -> Result<KeySet, NoKeys> {
-        let keys = KeySet::read(body, &self.algorithms)?;
-        info!(issuer = &*self.issuer, "there are new keys");
-        for (place, reason) in &keys.ignored {
-            warn!(issuer = &*self.issuer, place, %reason, "a key is left out");
+    fn parse(&self, body: &[u8]) -> Result<KeySet, KeySetError> {
+        let keys = KeySet::parse(body, &self.algorithms)?;
+        info!(event = "jwks_updated", issuer = &*self.issuer, "JWKS updated");
+        for (index, reason) in &keys.ignored {
+            warn!(event = "jwk_ignored", issuer = &*self.issuer, index, %reason, "JWK ignored");
         }
         Ok(keys)
     }
 
     fn next_generation(&self) -> u64 {
-        self.held.load().as_ref().map_or(0, |held| held.generation + 1)
+        self.current.load().as_ref().map_or(0, |set| set.generation + 1)
     }
 }
 
 fn check_url(url: &str, refresh: Duration) -> Result<(), String> {
-    let endpoint = Endpoint::parse(url, 1).map_err(|fault| format!("the keys' URL: {fault}"))?;
+    let endpoint = Endpoint::parse(url, 1).map_err(|error| format!("JWKS URL: {error}"))?;
     if !endpoint.is_tls() && !endpoint.is_loopback() {
-        return Err("the keys' URL: expected https, or http on this machine".to_owned());
+        return Err("JWKS URL: expected https, or http to a loopback address".to_owned());
     }
     if refresh < REFRESH_MIN || refresh > REFRESH_MAX {
-        return Err(format!("expected a refresh from {REFRESH_MIN:?} to {REFRESH_MAX:?}"));
+        return Err(format!("expected a refresh interval from {REFRESH_MIN:?} to {REFRESH_MAX:?}"));
     }
     Ok(())
 }

@@ -1,32 +1,37 @@
-//! Fixed tokens, for trying things out against simulated operators.
+//! Fixed tokens for tests against simulated operators.
 
-use super::{Client, Digest, MockToken, bearer, binding::Binding};
+use super::{AuthenticatedClient, MockToken, TokenDigest, bearer, binding::Binding};
 
-pub(super) struct MockTokens(Vec<(Digest, Client)>);
+pub(super) struct MockTokens(Vec<(TokenDigest, AuthenticatedClient)>);
 
 impl MockTokens {
-    /// Takes the tokens, or says what is wrong with one (and never which text it has).
+    /// Validates the tokens. Error messages never contain a token.
     pub(super) fn new(settings: Vec<MockToken>) -> Result<Self, String> {
-        let mut tokens: Vec<(Digest, Client)> = Vec::with_capacity(settings.len());
+        let mut tokens: Vec<(TokenDigest, AuthenticatedClient)> =
+            Vec::with_capacity(settings.len());
         for MockToken { token, client, scopes } in settings {
             if !bearer::is_token68(token.reveal()) {
-                return Err(format!("the token of {client} cannot be sent as a bearer token"));
+                return Err(format!("the token of {client} is not a valid bearer token"));
             }
-            let digest = Digest::of(token.reveal());
-            if tokens.iter().any(|(other, _)| other.equals(&digest)) {
-                return Err(format!("the token of {client} is another client's too"));
+            let digest = TokenDigest::from_token(token.reveal());
+            if tokens.iter().any(|(other, _)| other.constant_time_eq(&digest)) {
+                return Err(format!("the token of {client} is also the token of another client"));
             }
             let scopes = scopes.into_iter().map(String::into_boxed_str).collect();
-            tokens.push((digest, Client::new(client, scopes, None, true, Binding::default())));
+            tokens.push((
+                digest,
+                AuthenticatedClient::new(client, scopes, None, true, Binding::default()),
+            ));
         }
         Ok(Self(tokens))
     }
 
-    /// The client of this token. All tokens are compared, whichever it is.
-    pub(super) fn find(&self, digest: &Digest) -> Option<Client> {
+    /// Returns the client of a token. All tokens are compared, so that the time does not depend on
+    /// the match.
+    pub(super) fn find(&self, digest: &TokenDigest) -> Option<AuthenticatedClient> {
         let mut found = None;
         for (token, client) in &self.0 {
-            if token.equals(digest) {
+            if token.constant_time_eq(digest) {
                 found = Some(client);
             }
         }

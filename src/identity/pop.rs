@@ -1,9 +1,8 @@
-//! The proof of possession of T-Mobile's DevEdge: a JWT, signed anew for each request, over some of
-//! its parts. It shows that who sends the request has the key, and that those parts are as he sent
-//! them.
+//! Verifies the proof of possession of T-Mobile's DevEdge: a JWT, signed for each request, over
+//! some of its parts. It proves that the sender has the key and that those parts are unchanged.
 //!
-//! Their values are hashed one after the other with nothing between them, so the hash by itself does
-//! not say where one ends. What must be covered is therefore asked for here, each part once.
+//! The values are concatenated without separators before hashing, so the hash alone does not define
+//! their boundaries. Therefore each required part must be listed exactly once.
 
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -11,52 +10,52 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject};
 use sha2::{Digest as _, Sha256};
 
-pub use super::proof::{NotProved, Proof};
-use super::{Algorithm, jws::Jws};
+pub use super::proof::{ProofError, VerifiedProof};
+use super::{SignatureAlgorithm, jws::Jws};
 use crate::{
-    json::{Bounds, Json},
+    json::{Json, JsonLimits},
     qod::Moment,
 };
 
-/// The path and query, as they stand in the request line.
+/// Name of the request target: path and query, as in the request line.
 pub const URI: &str = "uri";
-/// The method.
+/// Name of the method.
 pub const METHOD: &str = "http-method";
-/// The body.
+/// Name of the body.
 pub const BODY: &str = "body";
-/// The one version that there is.
+/// The only supported version.
 pub const VERSION: &str = "1";
-/// How long a proof is good for.
+/// Maximum lifetime of a proof, in seconds.
 pub const LIFETIME_S: u64 = 120;
 
 const LEEWAY_S: u64 = 10;
 const PARTS_MAX: usize = 100;
 const ID_BYTES_MAX: usize = 128;
-const CLAIMS_BOUNDS: Bounds = Bounds { depth_max: 4, members_max: 32, elements_max: 64 };
+const CLAIMS_BOUNDS: JsonLimits = JsonLimits { depth_max: 4, members_max: 32, elements_max: 64 };
 
-/// A request, as far as a proof may cover it.
+/// The parts of a request that a proof can cover.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub struct PopRequest<'a> {
     /// Its method.
     pub method: &'a Method,
-    /// Its path and query, as they came.
+    /// Its path and query, as received.
     pub target: &'a str,
-    /// Its header.
+    /// Its header fields.
     pub headers: &'a HeaderMap,
-    /// Its body, whole.
+    /// Its complete body.
     pub body: &'a [u8],
 }
 
-/// The public key that proofs must be signed with: RSA of 2048 to 8192 bits.
+/// The public key that verifies proofs: RSA of 2048 to 8192 bits.
 #[derive(Clone, Debug)]
 pub struct ProofKey(Vec<u8>);
 
 impl ProofKey {
-    /// Reads a public key in PEM (`SubjectPublicKeyInfo`).
+    /// Parses a PEM public key (`SubjectPublicKeyInfo`).
     ///
     /// # Errors
-    /// What was expected.
-    pub fn read(pem: &[u8]) -> Result<Self, &'static str> {
+    /// A message with the expected format.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, &'static str> {
         let der = SubjectPublicKeyInfoDer::from_pem_slice(pem);
         let key = der.map_err(|_| "expected a public key in PEM")?.as_ref().to_vec();
         let parsed = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &key).parse();
@@ -65,58 +64,58 @@ impl ProofKey {
     }
 }
 
-/// The hash of a request's parts, in this order (`edts`).
-pub fn digest_of<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> String {
+/// Returns the hash of a request's parts in this order (`edts`).
+pub fn digest<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hash = Sha256::new();
     values.into_iter().for_each(|value| hash.update(value));
     URL_SAFE_NO_PAD.encode(hash.finalize())
 }
 
-/// Judges a proof.
+/// Verifies a proof.
 ///
 /// # Errors
-/// Why it does not hold. A proof is never told back.
+/// Why the proof is not valid. The error never contains the proof.
 pub fn verify(
     token: &str,
     key: &ProofKey,
-    request: &Request<'_>,
+    request: &PopRequest<'_>,
     now: Moment,
-) -> Result<Proof, NotProved> {
-    let jws = Jws::parse(token).map_err(|_| NotProved::Form)?;
-    if jws.algorithm != Algorithm::RS256 {
-        return Err(NotProved::Form);
+) -> Result<VerifiedProof, ProofError> {
+    let jws = Jws::parse(token).map_err(|_| ProofError::Malformed)?;
+    if jws.algorithm != SignatureAlgorithm::RS256 {
+        return Err(ProofError::Malformed);
     }
-    let signature = URL_SAFE_NO_PAD.decode(jws.signature()).map_err(|_| NotProved::Signature)?;
+    let signature = URL_SAFE_NO_PAD.decode(jws.signature()).map_err(|_| ProofError::Signature)?;
     UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &key.0)
-        .verify(jws.signed(), &signature)
-        .map_err(|_| NotProved::Signature)?;
-    let payload = jws.payload().map_err(|_| NotProved::Form)?;
-    let claims = Json::parse(&payload, &CLAIMS_BOUNDS).map_err(|_| NotProved::Claims)?;
-    let text = |name: &str| claims.member(name).and_then(Json::as_str).ok_or(NotProved::Claims);
+        .verify(jws.signing_input(), &signature)
+        .map_err(|_| ProofError::Signature)?;
+    let payload = jws.payload().map_err(|_| ProofError::Malformed)?;
+    let claims = Json::parse(&payload, &CLAIMS_BOUNDS).map_err(|_| ProofError::Claims)?;
+    let text = |name: &str| claims.member(name).and_then(Json::as_str).ok_or(ProofError::Claims);
     let id = text("jti")?;
     if text("v")? != VERSION || id.is_empty() || id.len() > ID_BYTES_MAX {
-        return Err(NotProved::Claims);
+        return Err(ProofError::Claims);
     }
     let until = check_time(&claims, now)?;
-    if digest_of(covered(text("ehts")?, request)?) != text("edts")? {
-        return Err(NotProved::Changed);
+    if digest(covered_values(text("ehts")?, request)?) != text("edts")? {
+        return Err(ProofError::Mismatch);
     }
-    Ok(Proof { id: id.into(), until })
+    Ok(VerifiedProof { id: id.into(), until })
 }
 
-fn check_time(claims: &Json<'_>, now: Moment) -> Result<Moment, NotProved> {
-    let time = |name: &str| claims.member(name).and_then(Json::as_u64).ok_or(NotProved::Claims);
+fn check_time(claims: &Json<'_>, now: Moment) -> Result<Moment, ProofError> {
+    let time = |name: &str| claims.member(name).and_then(Json::as_u64).ok_or(ProofError::Claims);
     let (issued, expires, now) = (time("iat")?, time("exp")?, now.unix_s());
     let until = expires.saturating_add(LEEWAY_S);
-    let sound = issued <= now.saturating_add(LEEWAY_S)
+    let is_valid = issued <= now.saturating_add(LEEWAY_S)
         && now < until
         && issued < expires
         && expires - issued <= LIFETIME_S;
-    if sound { Ok(Moment::from_unix_s(until)) } else { Err(NotProved::Time) }
+    if is_valid { Ok(Moment::from_unix_s(until)) } else { Err(ProofError::Expired) }
 }
 
-/// The values of the parts that a proof names, if those are all that it must name.
-fn covered<'a>(names: &str, request: &Request<'a>) -> Result<Vec<&'a [u8]>, NotProved> {
+/// Returns the values of the parts that a proof lists, if it lists all required parts.
+fn covered_values<'a>(names: &str, request: &PopRequest<'a>) -> Result<Vec<&'a [u8]>, ProofError> {
     let names: Vec<String> = names.split(';').map(str::to_ascii_lowercase).collect();
     let has = |name: &str| names.iter().filter(|known| *known == name).count() == 1;
     let authorization = header::AUTHORIZATION.as_str();
@@ -126,12 +125,12 @@ fn covered<'a>(names: &str, request: &Request<'a>) -> Result<Vec<&'a [u8]>, NotP
         && (request.body.is_empty() || has(BODY))
         && (!request.headers.contains_key(authorization) || has(authorization));
     if !complete {
-        return Err(NotProved::Parts);
+        return Err(ProofError::Incomplete);
     }
-    names.iter().map(|name| value_of(name, request).ok_or(NotProved::Parts)).collect()
+    names.iter().map(|name| value_of(name, request).ok_or(ProofError::Incomplete)).collect()
 }
 
-fn value_of<'a>(name: &str, request: &Request<'a>) -> Option<&'a [u8]> {
+fn value_of<'a>(name: &str, request: &PopRequest<'a>) -> Option<&'a [u8]> {
     match name {
         URI => Some(request.target.as_bytes()),
         METHOD => Some(request.method.as_str().as_bytes()),

@@ -1,100 +1,99 @@
-//! What a proof of possession comes to, whichever way it is put: the proof that held, or why it
-//! did not.
+//! The result of verifying a proof of possession, common to DPoP and DevEdge proofs.
 
 use crate::qod::Moment;
 
-/// A proof that held.
+/// A verified proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proof {
-    /// Its own name (`jti`). One that came before is no proof: that is for the caller to remember.
+pub struct VerifiedProof {
+    /// Its id (`jti`). The caller must reject an id that was used before.
     pub id: Box<str>,
-    /// When it needs to be remembered no longer.
+    /// Expiry: the id must be remembered until then.
     pub until: Moment,
 }
 
-/// Why a request is not proved to come from the key's holder.
+/// Why a proof of possession is missing or not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum NotProved {
+pub enum ProofError {
     /// There is none, or there are several.
-    #[error("expected one proof")]
+    #[error("expected exactly one proof")]
     Missing,
-    /// It is no signed JWT of its kind, or of another algorithm.
-    #[error("not a JWT of its kind, signed as asked for")]
-    Form,
-    /// The key that it brings is none to verify with, or more than the public half.
-    #[error("its key is not a public key that is taken")]
+    /// It is not a signed JWT of the expected type and algorithm.
+    #[error("not a JWT of the expected type and algorithm")]
+    Malformed,
+    /// Its key is missing, unsupported, or a private key.
+    #[error("the key is not a supported public key")]
     Key,
     /// The token is bound to another key.
-    #[error("its key is not the one that the token is bound to")]
-    OtherKey,
-    /// It is not signed with the key.
-    #[error("the signature does not hold")]
+    #[error("the key is not the key that the token is bound to")]
+    KeyMismatch,
+    /// The signature is not valid for the key.
+    #[error("the signature is not valid")]
     Signature,
     /// A claim is missing or of another type.
-    #[error("a claim is missing or wrong")]
+    #[error("a claim is missing or not valid")]
     Claims,
-    /// It is too old, too young, or good for too long.
-    #[error("it is not of this time")]
-    Time,
-    /// It does not cover what it must, or covers what is not there.
-    #[error("it does not cover what it must")]
-    Parts,
-    /// The request is not the one that was signed.
-    #[error("it is for another request")]
-    Changed,
-    /// It came before.
-    #[error("it was shown before")]
+    /// It has expired, is not valid yet, or its lifetime is too long.
+    #[error("`iat` or `exp` is outside the accepted window")]
+    Expired,
+    /// It does not cover all required parts, or it lists a part that the request does not have.
+    #[error("it does not cover all required parts of the request")]
+    Incomplete,
+    /// The request or token differs from the signed one.
+    #[error("it does not match the request or the token")]
+    Mismatch,
+    /// It was used before.
+    #[error("it was used before")]
     Replayed,
-    /// So many are remembered that this one could not be.
-    #[error("too many came at once")]
-    Full,
+    /// The replay cache is full, so the proof cannot be accepted.
+    #[error("the replay cache is full")]
+    ReplayCacheFull,
 }
 
-/// How possession of a key is shown.
+/// A method to prove possession of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Means {
-    /// By RFC 9449, with the key that the token is bound to.
+pub enum ProofMethod {
+    /// DPoP (RFC 9449), with the key that the token is bound to.
     Dpop,
-    /// As by T-Mobile's DevEdge, with a key that the gateway knows.
+    /// T-Mobile DevEdge, with the client's configured public key.
     Pop,
 }
 
-impl NotProved {
-    /// What its sender is told of it, after "the proof of possession".
-    pub(super) const fn told(self) -> &'static str {
+impl ProofError {
+    /// Returns the text for the client, which follows "the proof of possession".
+    pub(super) const fn describe(self) -> &'static str {
         match self {
-            Self::Missing => "is missing, or not one",
-            Self::Time => "is not of this time",
-            Self::Changed => "is for another request or another token",
-            Self::Parts => "does not cover all that it must",
-            Self::Replayed => "was shown before",
-            Self::Full => "cannot be taken at the moment",
-            Self::Form | Self::Key | Self::OtherKey | Self::Signature | Self::Claims => {
+            Self::Missing => "is missing, or there are several",
+            Self::Expired => "is outside its validity period",
+            Self::Mismatch => "does not match the request or the token",
+            Self::Incomplete => "does not cover all required parts of the request",
+            Self::Replayed => "was used before",
+            Self::ReplayCacheFull => "cannot be accepted temporarily",
+            Self::Malformed | Self::Key | Self::KeyMismatch | Self::Signature | Self::Claims => {
                 "is not valid"
             }
         }
     }
 
-    /// Its name in logs and metrics.
+    /// Returns the name for logs and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Missing => "missing",
-            Self::Form => "form",
+            Self::Malformed => "malformed",
             Self::Key => "key",
-            Self::OtherKey => "other_key",
+            Self::KeyMismatch => "key_mismatch",
             Self::Signature => "signature",
             Self::Claims => "claims",
-            Self::Time => "time",
-            Self::Parts => "parts",
-            Self::Changed => "changed",
+            Self::Expired => "expired",
+            Self::Incomplete => "incomplete",
+            Self::Mismatch => "mismatch",
             Self::Replayed => "replayed",
-            Self::Full => "full",
+            Self::ReplayCacheFull => "replay_cache_full",
         }
     }
 }
 
-impl Means {
-    /// Its name in logs and metrics.
+impl ProofMethod {
+    /// Returns the name for logs and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Dpop => "dpop",

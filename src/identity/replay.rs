@@ -1,7 +1,7 @@
-//! Proofs that were shown, for as long as they are good: each is taken once.
+//! Replay cache: remembers the ids of used proofs until they expire, so that each is accepted once.
 //!
-//! It is never forgotten to make room. A client's proofs are in one part of the memory, so that one
-//! which floods it shuts out a few others at most, and its own next ones first.
+//! An unexpired id is never evicted. All ids of a client are in one shard, so that a client that
+//! fills its shard affects only the few clients in the same shard.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -11,7 +11,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::proof::{NotProved, Proof};
+use super::proof::{ProofError, VerifiedProof};
 use crate::{
     clock::Clock,
     qod::{ClientId, Moment},
@@ -20,70 +20,70 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// How many proofs are remembered at one time.
+/// Maximum number of remembered proofs.
 const PROOFS_MAX: usize = 1 << 20;
-const PARTS: u64 = 16;
+const SHARDS: u64 = 16;
 
-/// What was shown before.
-pub(super) struct Replays {
-    parts: Box<[Mutex<Part>]>,
-    // Of a secret of its own, so that nobody chooses whose part he is in.
-    placed: RandomState,
-    part_max: usize,
+/// The ids of used proofs.
+pub(super) struct ReplayCache {
+    shards: Box<[Mutex<ReplayShard>]>,
+    // Randomly keyed, so that clients cannot choose their shard.
+    hasher: RandomState,
+    shard_max: usize,
 }
 
 #[derive(Default)]
-struct Part {
-    seen: HashMap<Name, Moment>,
+struct ReplayShard {
+    seen: HashMap<ProofDigest, Moment>,
     swept_s: u64,
 }
 
-type Name = [u8; 16];
+type ProofDigest = [u8; 16];
 
-impl Default for Replays {
+impl Default for ReplayCache {
     fn default() -> Self {
-        Self::with_room_for(PROOFS_MAX)
+        Self::with_capacity(PROOFS_MAX)
     }
 }
 
-impl Replays {
-    fn with_room_for(proofs_max: usize) -> Self {
-        let parts: Box<[_]> = (0..PARTS).map(|_| Mutex::default()).collect();
-        let part_max = proofs_max / parts.len();
-        Self { parts, placed: RandomState::new(), part_max }
+impl ReplayCache {
+    fn with_capacity(proofs_max: usize) -> Self {
+        let shards: Box<[_]> = (0..SHARDS).map(|_| Mutex::default()).collect();
+        let shard_max = proofs_max / shards.len();
+        Self { shards, hasher: RandomState::new(), shard_max }
     }
 
-    /// Takes a proof that this client has not shown before.
-    pub(super) fn take(
+    /// Accepts a proof that this client has not used before.
+    pub(super) fn insert(
         &self,
         client: &ClientId,
-        proof: &Proof,
+        proof: &VerifiedProof,
         clock: &Clock,
-    ) -> Result<(), NotProved> {
-        let hash = self.placed.hash_one(client);
-        let place = usize::try_from(hash % PARTS).unwrap_or_default();
-        let part = self.parts.get(place).ok_or(NotProved::Full)?;
-        let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-        // Asked here, one after the other: what is swept by one is too old for the next.
+    ) -> Result<(), ProofError> {
+        let hash = self.hasher.hash_one(client);
+        let index = usize::try_from(hash % SHARDS).unwrap_or_default();
+        let shard = self.shards.get(index).ok_or(ProofError::ReplayCacheFull)?;
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        // Read under the lock, so that an id removed by one call is expired for the next.
         let now = clock.now();
         if proof.until < now {
-            return Err(NotProved::Time);
+            return Err(ProofError::Expired);
         }
-        part.sweep(now);
-        let room = part.seen.len() < self.part_max;
-        match part.seen.entry(name_of(client, proof)) {
-            Entry::Occupied(_) => Err(NotProved::Replayed),
-            Entry::Vacant(_) if !room => Err(NotProved::Full),
-            Entry::Vacant(place) => {
-                place.insert(proof.until);
+        shard.sweep(now);
+        let has_capacity = shard.seen.len() < self.shard_max;
+        match shard.seen.entry(digest_of(client, proof)) {
+            Entry::Occupied(_) => Err(ProofError::Replayed),
+            Entry::Vacant(_) if !has_capacity => Err(ProofError::ReplayCacheFull),
+            Entry::Vacant(entry) => {
+                entry.insert(proof.until);
                 Ok(())
             }
         }
     }
 }
 
-impl Part {
-    // Once a second at most, so that a full memory is not gone through for each proof.
+impl ReplayShard {
+    // At most once per second, so that a full shard is not scanned for each proof.
     fn sweep(&mut self, now: Moment) {
         if self.swept_s != now.unix_s() {
             self.swept_s = now.unix_s();
@@ -92,13 +92,13 @@ impl Part {
     }
 }
 
-fn name_of(client: &ClientId, proof: &Proof) -> Name {
+fn digest_of(client: &ClientId, proof: &VerifiedProof) -> ProofDigest {
     let mut hash = Sha256::new();
-    for part in [&*client.0, &*proof.id] {
-        hash.update(part.len().to_be_bytes());
-        hash.update(part);
+    for text in [&*client.0, &*proof.id] {
+        hash.update(text.len().to_be_bytes());
+        hash.update(text);
     }
-    let mut name = Name::default();
-    name.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
-    name
+    let mut digest = ProofDigest::default();
+    digest.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
+    digest
 }

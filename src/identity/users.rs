@@ -1,84 +1,87 @@
-//! Three-legged tokens: which ones speak for a user, whose device that is, and whose subscriber.
+//! Three-legged tokens: detects them and reads the end user, the user's device and operator.
 //!
-//! No CAMARA release says how to tell them from two-legged ones, nor what they say of the device: so
-//! that is an issuer's own, and said of it.
+//! No CAMARA release defines how to distinguish them from two-legged tokens or how they identify
+//! the device, so both are configured per issuer.
 
 use std::sync::Arc;
 
-use super::{Reason, claims::Claims};
-use crate::qod::{Device, Nai, OperatorId, PhoneNumber, Subject, Written};
+use super::{InvalidToken, claims::Claims};
+use crate::qod::{Device, Nai, OperatorId, PhoneNumber, TokenSubject, Verbatim};
 
-/// What an issuer's tokens say of users.
+/// How end users are read from an issuer's tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Users {
-    /// Which tokens speak for one.
-    pub told_by: ToldBy,
-    /// The claim that has the phone number of the user's device.
+pub struct UserClaims {
+    /// How three-legged tokens are detected.
+    pub detection: UserDetection,
+    /// The claim with the phone number of the user's device.
     pub phone_number_claim: Option<String>,
-    /// The claim that has its network access identifier.
+    /// The claim with its network access identifier.
     pub nai_claim: Option<String>,
-    /// Whose subscribers they are; if that is not said, the device tells.
+    /// The users' operator. `None` means that it is determined from the device.
     pub operator: Option<OperatorId>,
 }
 
-/// What tells that a token speaks for a user.
+/// How a three-legged token is detected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum ToldBy {
-    /// A `sub` that is not the client itself.
+pub enum UserDetection {
+    /// It has a `sub` that differs from the client id.
     #[default]
     Subject,
-    /// A claim that is there.
+    /// It has this claim.
     Claim(String),
-    /// Nothing: none does, whatever `sub` they have.
-    Nothing,
+    /// Never: all tokens are two-legged.
+    Never,
 }
 
-/// For whom a token speaks.
+/// The end user of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct User {
-    pub(super) subject: Subject,
-    /// What is known of the user's device.
+    pub(super) subject: TokenSubject,
+    /// The user's device, if the token identifies it.
     pub(super) device: Option<Device>,
     pub(super) operator: Option<OperatorId>,
 }
 
-impl Users {
-    /// For whom a token speaks that was issued to this client; nobody, if only for the client.
-    pub(super) fn of(
+impl UserClaims {
+    /// Returns the end user of a token issued to this client, or `None` for a two-legged token.
+    pub(super) fn read_user(
         &self,
         issuer: &Arc<str>,
         client: &str,
         claims: &Claims<'_>,
-    ) -> Result<Option<User>, Reason> {
+    ) -> Result<Option<User>, InvalidToken> {
         let subject = match claims.text("sub")? {
-            Some("") => return Err(Reason::Claims),
+            Some("") => return Err(InvalidToken::Claims),
             subject => subject,
         };
-        let three_legged = match &self.told_by {
-            ToldBy::Subject => subject.is_some_and(|subject| subject != client),
-            ToldBy::Claim(name) => claims.has(name),
-            ToldBy::Nothing => false,
+        let three_legged = match &self.detection {
+            UserDetection::Subject => subject.is_some_and(|subject| subject != client),
+            UserDetection::Claim(name) => claims.has(name),
+            UserDetection::Never => false,
         };
         if !three_legged {
             return Ok(None);
         }
-        let subject = subject.ok_or(Reason::Claims)?.into();
-        let subject = Subject { issuer: Arc::clone(issuer), subject };
+        let subject = subject.ok_or(InvalidToken::Claims)?.into();
+        let subject = TokenSubject { issuer: Arc::clone(issuer), subject };
         Ok(Some(User { subject, device: self.device(claims)?, operator: self.operator.clone() }))
     }
 
-    // What is there must be sound: a token that names another device than it means is worse than none.
-    fn device(&self, claims: &Claims<'_>) -> Result<Option<Device>, Reason> {
+    // An invalid device claim is an error: a wrong device is worse than none.
+    fn device(&self, claims: &Claims<'_>) -> Result<Option<Device>, InvalidToken> {
         let text = |name: &Option<String>| match name {
             Some(name) => claims.text(name),
             None => Ok(None),
         };
         let number = text(&self.phone_number_claim)?.map(|text| {
             let digits = text.strip_prefix("tel:").unwrap_or(text);
-            digits.parse::<PhoneNumber>().map(Written::plain).map_err(|_| Reason::Claims)
+            digits
+                .parse::<PhoneNumber>()
+                .map(Verbatim::from_value)
+                .map_err(|_| InvalidToken::Claims)
         });
-        let nai =
-            text(&self.nai_claim)?.map(|text| text.parse::<Nai>().map_err(|_| Reason::Claims));
+        let nai = text(&self.nai_claim)?
+            .map(|text| text.parse::<Nai>().map_err(|_| InvalidToken::Claims));
         let device =
             Device { phone: number.transpose()?, nai: nai.transpose()?, ..Device::default() };
         Ok((!device.is_empty()).then_some(device))

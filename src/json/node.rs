@@ -1,4 +1,5 @@
-//! The tree as `jsonschema` sees it, so that a schema judges it without a copy.
+//! Implements the `jsonschema` representation for [`Json`], so that schemas validate it without a
+//! copy.
 
 use std::{borrow::Cow, ptr, slice};
 
@@ -10,18 +11,18 @@ use serde_json::{Map, Number, Value};
 
 use super::Json;
 
-/// The representation to compile a validator for: `jsonschema::options_for::<Tree>()`.
+/// The representation for `jsonschema::options_for::<JsonTree>()`.
 #[derive(Clone, Copy, Debug)]
-pub struct Tree;
+pub struct JsonTree;
 
-type Member<'a> = (Cow<'a, str>, Json<'a>);
+type JsonMember<'a> = (Cow<'a, str>, Json<'a>);
 
-impl Representation for Tree {
+impl Representation for JsonTree {
     type Node<'a> = &'a Json<'a>;
     type PreparedKey = Box<str>;
     type StringBuffer = Json<'static>;
 
-    // A lookup walks the members: one pass over them replaces several lookups.
+    // A lookup scans the members, so one pass replaces several lookups.
     const KEYS_PER_LOOKUP: usize = 4;
 
     fn prepare_key(key: &str) -> Box<str> {
@@ -38,12 +39,12 @@ impl Representation for Tree {
     }
 }
 
-impl<'a> Node<'a, Tree> for &'a Json<'a> {
-    type Object = &'a [Member<'a>];
+impl<'a> Node<'a, JsonTree> for &'a Json<'a> {
+    type Object = &'a [JsonMember<'a>];
     type Array = &'a [Json<'a>];
     type Number = &'a Number;
 
-    fn as_object(&self) -> Option<&'a [Member<'a>]> {
+    fn as_object(&self) -> Option<&'a [JsonMember<'a>]> {
         if let Json::Object(members) = self { Some(members) } else { None }
     }
 
@@ -86,7 +87,7 @@ impl<'a> Node<'a, Tree> for &'a Json<'a> {
     }
 
     fn to_value(&self) -> Cow<'a, Value> {
-        Cow::Owned(copied(self))
+        Cow::Owned(to_serde_value(self))
     }
 
     fn identity(&self) -> Option<NodeIdentity> {
@@ -94,13 +95,13 @@ impl<'a> Node<'a, Tree> for &'a Json<'a> {
     }
 }
 
-impl<'a> Object<'a, Tree> for &'a [Member<'a>] {
+impl<'a> Object<'a, JsonTree> for &'a [JsonMember<'a>] {
     type Node = &'a Json<'a>;
     type MemberName = &'a str;
     type MembersIter = Members<'a>;
 
     fn len(&self) -> usize {
-        <[Member<'_>]>::len(self)
+        <[JsonMember<'_>]>::len(self)
     }
 
     fn get(&self, key: &Box<str>) -> Option<&'a Json<'a>> {
@@ -112,7 +113,7 @@ impl<'a> Object<'a, Tree> for &'a [Member<'a>] {
     }
 }
 
-impl<'a> Array<'a, Tree> for &'a [Json<'a>] {
+impl<'a> Array<'a, JsonTree> for &'a [Json<'a>] {
     type Node = &'a Json<'a>;
     type ElementsIter = slice::Iter<'a, Json<'a>>;
 
@@ -125,9 +126,9 @@ impl<'a> Array<'a, Tree> for &'a [Json<'a>] {
     }
 }
 
-/// The members of an object, in the order of the text.
+/// The members of an object, in text order.
 #[derive(Clone, Debug)]
-pub struct Members<'a>(slice::Iter<'a, Member<'a>>);
+pub struct Members<'a>(slice::Iter<'a, JsonMember<'a>>);
 
 impl<'a> Iterator for Members<'a> {
     type Item = (&'a str, &'a Json<'a>);
@@ -137,18 +138,18 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-// The depth of a tree is bounded, and so is this.
-fn copied(value: &Json<'_>) -> Value {
+// The recursion is bounded, because the depth of a tree is.
+fn to_serde_value(value: &Json<'_>) -> Value {
     match value {
         Json::Null => Value::Null,
-        Json::Bool(truth) => Value::Bool(*truth),
+        Json::Bool(value) => Value::Bool(*value),
         Json::Number(number) => Value::Number(number.clone()),
         Json::String(text) => Value::String(text.to_string()),
-        Json::Array(elements) => Value::Array(elements.iter().map(copied).collect()),
+        Json::Array(elements) => Value::Array(elements.iter().map(to_serde_value).collect()),
         Json::Object(members) => Value::Object(
             members
                 .iter()
-                .map(|(name, value)| (name.to_string(), copied(value)))
+                .map(|(name, value)| (name.to_string(), to_serde_value(value)))
                 .collect::<Map<_, _>>(),
         ),
     }

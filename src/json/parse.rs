@@ -1,86 +1,90 @@
-//! The reading itself: `serde_json` knows the grammar, this knows what else to refuse.
+//! The parser: `serde_json` implements the grammar, this module the additional checks.
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
-use super::{Bounds, Json, NotJson, pointer_token};
+use super::{Json, JsonError, JsonLimits, pointer_token};
 
-// Up to so many names are compared one by one; beyond, a set is quicker.
-const COMPARED_MAX: usize = 32;
+// Up to this many names are compared one by one; a set is faster for more.
+const LINEAR_SEARCH_MAX: usize = 32;
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
-pub(super) fn parse<'a>(body: &'a [u8], bounds: &Bounds) -> Result<Json<'a>, NotJson> {
-    let whole = |reason: String| NotJson { pointer: String::new(), reason };
+pub(super) fn parse<'a>(body: &'a [u8], bounds: &JsonLimits) -> Result<Json<'a>, JsonError> {
+    let text_error = |reason: String| JsonError { pointer: String::new(), reason };
     if body.starts_with(BOM) {
-        return Err(whole("begins with a byte order mark".to_owned()));
+        return Err(text_error("begins with a byte order mark".to_owned()));
     }
-    let text = std::str::from_utf8(body)
-        .map_err(|error| whole(format!("is not UTF-8 from byte {} on", error.valid_up_to())))?;
-    let mut reading = Reading::new(bounds);
+    let text = std::str::from_utf8(body).map_err(|error| {
+        text_error(format!("is not valid UTF-8 from byte {}", error.valid_up_to()))
+    })?;
+    let mut state = ParseState::new(bounds);
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let value = Value { reading: &mut reading, depth: 0 }
+    let value = ValueSeed { state: &mut state, depth: 0 }
         .deserialize(&mut deserializer)
-        .map_err(|error| reading.fault(&error))?;
-    deserializer.end().map_err(|error| whole(syntax(&error)))?;
+        .map_err(|error| state.into_error(&error))?;
+    deserializer.end().map_err(|error| text_error(syntax(&error)))?;
     Ok(value)
 }
 
-// What is known of the whole text while its values are read.
-struct Reading<'b> {
-    bounds: &'b Bounds,
+// State of the whole text during parsing.
+struct ParseState<'b> {
+    bounds: &'b JsonLimits,
     elements: usize,
-    // Set when we refuse, not `serde_json`.
-    refusal: Option<String>,
-    // Where it went wrong, the innermost first. Nothing is noted while all goes well.
-    trail: Vec<String>,
+    // The reason of a rejection by this module, not by `serde_json`.
+    rejection: Option<String>,
+    // The path of the error, innermost first; empty without an error.
+    error_path: Vec<String>,
 }
 
-impl<'b> Reading<'b> {
-    fn new(bounds: &'b Bounds) -> Self {
-        Self { bounds, elements: 0, refusal: None, trail: Vec::new() }
+impl<'b> ParseState<'b> {
+    fn new(bounds: &'b JsonLimits) -> Self {
+        Self { bounds, elements: 0, rejection: None, error_path: Vec::new() }
     }
 
-    fn refuse<E: Error>(&mut self, reason: String) -> E {
-        self.refusal = Some(reason);
-        E::custom("refused")
+    fn reject<E: Error>(&mut self, reason: String) -> E {
+        self.rejection = Some(reason);
+        E::custom("rejected")
     }
 
-    fn fault(self, error: &serde_json::Error) -> NotJson {
-        let pointer =
-            self.trail.iter().rev().fold(String::new(), |pointer, token| pointer + "/" + token);
-        NotJson { pointer, reason: self.refusal.unwrap_or_else(|| syntax(error)) }
+    fn into_error(self, error: &serde_json::Error) -> JsonError {
+        let pointer = self
+            .error_path
+            .iter()
+            .rev()
+            .fold(String::new(), |pointer, token| pointer + "/" + token);
+        JsonError { pointer, reason: self.rejection.unwrap_or_else(|| syntax(error)) }
     }
 }
 
-// `serde_json` names the rule that is broken and the place, but nothing of the text.
+// `serde_json` reports the violated rule and its position, but no text.
 fn syntax(error: &serde_json::Error) -> String {
     format!("is not JSON: {error}")
 }
 
-// One value, inside of `depth` lists and objects.
-struct Value<'r, 'b> {
-    reading: &'r mut Reading<'b>,
+// One value at nesting depth `depth`.
+struct ValueSeed<'r, 'b> {
+    state: &'r mut ParseState<'b>,
     depth: usize,
 }
 
-impl<'a> DeserializeSeed<'a> for Value<'_, '_> {
+impl<'a> DeserializeSeed<'a> for ValueSeed<'_, '_> {
     type Value = Json<'a>;
 
     fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Json<'a>, D::Error> {
-        self.reading.elements += 1;
-        if self.reading.elements > self.reading.bounds.elements_max {
+        self.state.elements += 1;
+        if self.state.elements > self.state.bounds.elements_max {
             let reason =
-                format!("has more than {} values in all", self.reading.bounds.elements_max);
-            return Err(self.reading.refuse(reason));
+                format!("has more than {} values in total", self.state.bounds.elements_max);
+            return Err(self.state.reject(reason));
         }
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'a> Visitor<'a> for Value<'_, '_> {
+impl<'a> Visitor<'a> for ValueSeed<'_, '_> {
     type Value = Json<'a>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,8 +95,8 @@ impl<'a> Visitor<'a> for Value<'_, '_> {
         Ok(Json::Null)
     }
 
-    fn visit_bool<E>(self, truth: bool) -> Result<Json<'a>, E> {
-        Ok(Json::Bool(truth))
+    fn visit_bool<E>(self, value: bool) -> Result<Json<'a>, E> {
+        Ok(Json::Bool(value))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Json<'a>, E> {
@@ -106,31 +110,31 @@ impl<'a> Visitor<'a> for Value<'_, '_> {
     fn visit_f64<E: Error>(self, number: f64) -> Result<Json<'a>, E> {
         match Number::from_f64(number) {
             Some(number) => Ok(Json::Number(number)),
-            None => Err(self.reading.refuse("is not a finite number".to_owned())),
+            None => Err(self.state.reject("is not a finite number".to_owned())),
         }
     }
 
-    // A NUL can only be written escaped, and what was escaped is never borrowed.
+    // A NUL must be escaped, and escaped strings are never borrowed.
     fn visit_borrowed_str<E>(self, text: &'a str) -> Result<Json<'a>, E> {
         Ok(Json::String(Cow::Borrowed(text)))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Json<'a>, E> {
         if text.contains('\0') {
-            return Err(self.reading.refuse("holds a NUL character".to_owned()));
+            return Err(self.state.reject("contains a NUL character".to_owned()));
         }
         Ok(Json::String(Cow::Owned(text.to_owned())))
     }
 
     fn visit_seq<A: SeqAccess<'a>>(self, mut list: A) -> Result<Json<'a>, A::Error> {
-        let Self { reading, depth } = self.deeper()?;
+        let Self { state, depth } = self.nested()?;
         let mut elements = Vec::new();
         loop {
-            match list.next_element_seed(Value { reading: &mut *reading, depth }) {
+            match list.next_element_seed(ValueSeed { state: &mut *state, depth }) {
                 Ok(Some(element)) => elements.push(element),
                 Ok(None) => return Ok(Json::Array(elements)),
                 Err(error) => {
-                    reading.trail.push(elements.len().to_string());
+                    state.error_path.push(elements.len().to_string());
                     return Err(error);
                 }
             }
@@ -138,22 +142,22 @@ impl<'a> Visitor<'a> for Value<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut object: A) -> Result<Json<'a>, A::Error> {
-        let Self { reading, depth } = self.deeper()?;
+        let Self { state, depth } = self.nested()?;
         let mut members: Vec<(Cow<'a, str>, Json<'a>)> = Vec::new();
         let mut folded = HashSet::new();
-        while let Some(name) = object.next_key_seed(Name { reading: &mut *reading })? {
-            if members.len() >= reading.bounds.members_max {
-                let reason = format!("has more than {} members", reading.bounds.members_max);
-                return Err(reading.refuse(reason));
+        while let Some(name) = object.next_key_seed(NameSeed { state: &mut *state })? {
+            if members.len() >= state.bounds.members_max {
+                let reason = format!("has more than {} members", state.bounds.members_max);
+                return Err(state.reject(reason));
             }
-            if is_taken(&members, &mut folded, &name) {
-                reading.trail.push(pointer_token(&name));
-                return Err(reading.refuse("stands twice in its object".to_owned()));
+            if is_duplicate(&members, &mut folded, &name) {
+                state.error_path.push(pointer_token(&name));
+                return Err(state.reject("is a duplicate member name".to_owned()));
             }
-            match object.next_value_seed(Value { reading: &mut *reading, depth }) {
+            match object.next_value_seed(ValueSeed { state: &mut *state, depth }) {
                 Ok(value) => members.push((name, value)),
                 Err(error) => {
-                    reading.trail.push(pointer_token(&name));
+                    state.error_path.push(pointer_token(&name));
                     return Err(error);
                 }
             }
@@ -162,24 +166,24 @@ impl<'a> Visitor<'a> for Value<'_, '_> {
     }
 }
 
-impl Value<'_, '_> {
-    // One list or object further in.
-    fn deeper<E: Error>(self) -> Result<Self, E> {
+impl ValueSeed<'_, '_> {
+    // One level deeper.
+    fn nested<E: Error>(self) -> Result<Self, E> {
         let depth = self.depth + 1;
-        if depth > self.reading.bounds.depth_max {
-            let reason = format!("is nested deeper than {} levels", self.reading.bounds.depth_max);
-            return Err(self.reading.refuse(reason));
+        if depth > self.state.bounds.depth_max {
+            let reason = format!("is nested deeper than {} levels", self.state.bounds.depth_max);
+            return Err(self.state.reject(reason));
         }
         Ok(Self { depth, ..self })
     }
 }
 
 // The name of a member.
-struct Name<'r, 'b> {
-    reading: &'r mut Reading<'b>,
+struct NameSeed<'r, 'b> {
+    state: &'r mut ParseState<'b>,
 }
 
-impl<'a> DeserializeSeed<'a> for Name<'_, '_> {
+impl<'a> DeserializeSeed<'a> for NameSeed<'_, '_> {
     type Value = Cow<'a, str>;
 
     fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -187,7 +191,7 @@ impl<'a> DeserializeSeed<'a> for Name<'_, '_> {
     }
 }
 
-impl<'a> Visitor<'a> for Name<'_, '_> {
+impl<'a> Visitor<'a> for NameSeed<'_, '_> {
     type Value = Cow<'a, str>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -200,36 +204,36 @@ impl<'a> Visitor<'a> for Name<'_, '_> {
 
     fn visit_str<E: Error>(self, name: &str) -> Result<Cow<'a, str>, E> {
         if name.contains('\0') {
-            return Err(self.reading.refuse("has a name with a NUL character".to_owned()));
+            return Err(self.state.reject("has a member name with a NUL character".to_owned()));
         }
         Ok(Cow::Owned(name.to_owned()))
     }
 }
 
-// Is the name among the members already, in whatever letter case? `folded` is the set of the
-// members' names once they are too many to compare one by one.
-fn is_taken(
+// Whether the name is a duplicate, ignoring case. `folded` is the set of names when there are too
+// many to compare one by one.
+fn is_duplicate(
     members: &[(Cow<'_, str>, Json<'_>)],
     folded: &mut HashSet<String>,
     name: &str,
 ) -> bool {
-    if members.len() < COMPARED_MAX {
-        return members.iter().any(|(known, _)| are_alike(known, name));
+    if members.len() < LINEAR_SEARCH_MAX {
+        return members.iter().any(|(other, _)| equal_ignoring_case(other, name));
     }
     if folded.is_empty() {
-        folded.extend(members.iter().map(|(known, _)| fold(known).collect::<String>()));
+        folded.extend(members.iter().map(|(other, _)| fold(other).collect::<String>()));
     }
     !folded.insert(fold(name).collect())
 }
 
-fn are_alike(a: &str, b: &str) -> bool {
+fn equal_ignoring_case(a: &str, b: &str) -> bool {
     if a.is_ascii() && b.is_ascii() {
         return a.eq_ignore_ascii_case(b);
     }
     fold(a).eq(fold(b))
 }
 
-// Upper case first, so that the letters of which only one case folds (ſ, K) meet their like.
+// Upper case first, so that letters which fold in one direction only (ſ, K) match.
 fn fold(name: &str) -> impl Iterator<Item = char> {
     name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
 }

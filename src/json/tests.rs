@@ -1,4 +1,5 @@
-//! What is read, what is refused, and that nothing else than `serde_json` would read is.
+//! The parser accepts exactly the texts that `serde_json` accepts, except for the additional
+//! checks.
 
 use std::borrow::Cow;
 
@@ -6,19 +7,19 @@ use jsonschema::json::Node;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{Bounds, Json, NotJson};
+use super::{Json, JsonError, JsonLimits};
 
-fn parse(text: &str) -> Result<Json<'_>, NotJson> {
-    Json::parse(text.as_bytes(), &Bounds::default())
+fn parse(text: &str) -> Result<Json<'_>, JsonError> {
+    Json::parse(text.as_bytes(), &JsonLimits::default())
 }
 
-fn refusal(text: &str) -> (String, String) {
-    let fault = parse(text).expect_err(text);
-    (fault.pointer, fault.reason)
+fn rejection(text: &str) -> (String, String) {
+    let error = parse(text).expect_err(text);
+    (error.pointer, error.reason)
 }
 
 #[test]
-fn reads_every_kind_of_value() {
+fn every_kind_of_value_is_parsed() {
     let text = r#"{"a": [null, true, -1, 1.5, "x"], "b": {}}"#;
     let value = parse(text).unwrap();
     assert_eq!(value.members().len(), 2);
@@ -35,14 +36,14 @@ fn reads_every_kind_of_value() {
 }
 
 #[test]
-fn borrows_what_is_not_escaped() {
+fn strings_without_escapes_are_borrowed() {
     let value = parse(r#"{"a": "plain", "b": "es\u0063aped"}"#).unwrap();
     assert!(matches!(value.member("a"), Some(Json::String(Cow::Borrowed("plain")))));
     assert!(matches!(value.member("b"), Some(Json::String(Cow::Owned(text))) if text == "escaped"));
 }
 
 #[test]
-fn reads_whole_numbers_however_written() {
+fn integers_are_read_in_any_notation() {
     for text in ["3600", "3600.0", "3.6e3", "36000e-1"] {
         assert_eq!(parse(text).unwrap().as_u64(), Some(3600), "{text}");
     }
@@ -56,7 +57,7 @@ fn reads_whole_numbers_however_written() {
 }
 
 #[test]
-fn refuses_what_is_not_json_and_says_where() {
+fn invalid_json_is_rejected_with_its_position() {
     for text in [
         "",
         " ",
@@ -81,15 +82,15 @@ fn refuses_what_is_not_json_and_says_where() {
     ] {
         assert!(parse(text).is_err(), "{text:?}");
     }
-    assert_eq!(refusal(r#"{"a": {"b/c": [1, x]}}"#).0, "/a/b~1c/1");
-    assert_eq!(refusal("{} {}").1, "is not JSON: trailing characters at line 1 column 4");
-    assert_eq!(refusal("\u{feff}{}").1, "begins with a byte order mark");
-    let bytes = Json::parse(b"{\"a\": \"\xff\"}", &Bounds::default()).unwrap_err();
-    assert_eq!(bytes.reason, "is not UTF-8 from byte 7 on");
+    assert_eq!(rejection(r#"{"a": {"b/c": [1, x]}}"#).0, "/a/b~1c/1");
+    assert_eq!(rejection("{} {}").1, "is not JSON: trailing characters at line 1 column 4");
+    assert_eq!(rejection("\u{feff}{}").1, "begins with a byte order mark");
+    let bytes = Json::parse(b"{\"a\": \"\xff\"}", &JsonLimits::default()).unwrap_err();
+    assert_eq!(bytes.reason, "is not valid UTF-8 from byte 7");
 }
 
 #[test]
-fn refuses_names_that_differ_by_nothing_or_by_case() {
+fn duplicate_names_are_rejected_ignoring_case() {
     for text in [
         r#"{"a": 1, "a": 2}"#,
         r#"{"a": 1, "\u0061": 2}"#,
@@ -98,15 +99,15 @@ fn refuses_names_that_differ_by_nothing_or_by_case() {
         "{\"s\": 1, \"\u{17f}\": 2}",
         "{\"é\": 1, \"É\": 2}",
     ] {
-        assert_eq!(refusal(text).1, "stands twice in its object", "{text}");
+        assert_eq!(rejection(text).1, "is a duplicate member name", "{text}");
     }
-    assert_eq!(refusal(r#"{"x": [{"a": 1, "A": 2}]}"#).0, "/x/0/A");
+    assert_eq!(rejection(r#"{"x": [{"a": 1, "A": 2}]}"#).0, "/x/0/A");
     assert!(parse(r#"{"a": {"a": 1}, "b": [{"a": 1}, {"a": 2}]}"#).is_ok());
 }
 
 #[test]
-fn finds_equal_names_among_many() {
-    let bounds = Bounds { members_max: 5000, ..Bounds::default() };
+fn duplicate_names_are_found_in_large_objects() {
+    let bounds = JsonLimits { members_max: 5000, ..JsonLimits::default() };
     let names: Vec<String> = (0..5000).map(|n| format!("\"name{n}\": 0")).collect();
     let text = format!("{{{}}}", names.join(","));
     assert_eq!(Json::parse(text.as_bytes(), &bounds).unwrap().members().len(), 5000);
@@ -114,23 +115,23 @@ fn finds_equal_names_among_many() {
         let mut names = names.clone();
         names[at] = format!("\"{name}\": 0");
         let text = format!("{{{}}}", names.join(","));
-        let fault = Json::parse(text.as_bytes(), &bounds).unwrap_err();
-        assert_eq!(fault.reason, "stands twice in its object", "{name}");
+        let error = Json::parse(text.as_bytes(), &bounds).unwrap_err();
+        assert_eq!(error.reason, "is a duplicate member name", "{name}");
     }
 }
 
 #[test]
-fn refuses_nul_characters() {
+fn nul_characters_are_rejected() {
     assert_eq!(
-        refusal(r#"{"a": "x\u0000"}"#),
-        ("/a".to_owned(), "holds a NUL character".to_owned())
+        rejection(r#"{"a": "x\u0000"}"#),
+        ("/a".to_owned(), "contains a NUL character".to_owned())
     );
-    assert_eq!(refusal(r#"{"b": {"a\u0000": 1}}"#).0, "/b");
+    assert_eq!(rejection(r#"{"b": {"a\u0000": 1}}"#).0, "/b");
 }
 
 #[test]
-fn keeps_its_bounds() {
-    let bounds = Bounds { depth_max: 2, members_max: 2, elements_max: 6 };
+fn limits_are_enforced() {
+    let bounds = JsonLimits { depth_max: 2, members_max: 2, elements_max: 6 };
     let bounded = |text: &'static str| Json::parse(text.as_bytes(), &bounds);
     assert!(bounded(r#"{"a": [1, 2], "b": [3]}"#).is_ok());
     let deep = bounded("[[[1]]]").unwrap_err();
@@ -142,19 +143,19 @@ fn keeps_its_bounds() {
     let many = bounded("[1,2,3,4,5,6]").unwrap_err();
     assert_eq!(
         (many.pointer.as_str(), many.reason.as_str()),
-        ("/5", "has more than 6 values in all")
+        ("/5", "has more than 6 values in total")
     );
     assert!(parse(&"[".repeat(400_000)).is_err());
     assert!(parse(&r#"{"a":"#.repeat(100_000)).is_err());
 }
 
 #[test]
-fn a_pointer_stays_short() {
-    let fault = parse(&format!("{{\"{}\": x}}", "n".repeat(10_000))).unwrap_err();
-    assert_eq!(fault.pointer.chars().count(), 66);
+fn long_names_are_shortened_in_pointers() {
+    let error = parse(&format!("{{\"{}\": x}}", "n".repeat(10_000))).unwrap_err();
+    assert_eq!(error.pointer.chars().count(), 66);
 }
 
-// Equal in value, order of names apart.
+// Equal values; the order of members does not matter.
 fn equal(ours: &Json<'_>, theirs: &Value) -> bool {
     *(&ours).to_value() == *theirs
 }
@@ -179,26 +180,26 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn reads_what_serde_json_writes(value in any_json(), pretty: bool) {
+    fn output_of_serde_json_is_parsed(value in any_json(), pretty: bool) {
         let text = if pretty { format!("{value:#}") } else { value.to_string() };
         let ours = parse(&text);
         prop_assert!(ours.as_ref().is_ok_and(|ours| equal(ours, &value)), "{text}: {ours:?}");
     }
 
     #[test]
-    fn reads_nothing_that_serde_json_does_not(
+    fn texts_rejected_by_serde_json_are_rejected(
         text in r#"([\[\]{}:, "ab0-9.eE+\-]|"[a-cA-C]"|\\u00(61|00)|true|null|"a":|é){0,24}"#,
     ) {
         let theirs = serde_json::from_str::<Value>(&text);
         match parse(&text) {
             Ok(ours) => prop_assert!(theirs.is_ok_and(|theirs| equal(&ours, &theirs))),
-            Err(fault) => prop_assert!(theirs.is_err() || !fault.reason.starts_with("is not JSON")),
+            Err(error) => prop_assert!(theirs.is_err() || !error.reason.starts_with("is not JSON")),
         }
     }
 
     #[test]
-    fn survives_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let ours = Json::parse(&bytes, &Bounds::default());
+    fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let ours = Json::parse(&bytes, &JsonLimits::default());
         prop_assert!(ours.is_err() || serde_json::from_slice::<Value>(&bytes).is_ok());
     }
 }

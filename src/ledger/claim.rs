@@ -1,9 +1,9 @@
-//! What a session claims: a device, as keys that can be compared, and a flow.
+//! The claim of a session: its device, as comparable keys, and its flow.
 //!
-//! Names of people and devices are compared as keyed hashes only. A ledger that forgets all draws
-//! its secret when it starts; one that outlives its process takes it from the key that its records
-//! are sealed with, or it could not compare the old with the new. Addresses stay readable, for
-//! networks must be compared.
+//! Identifiers of users and devices are compared as keyed hashes only. The memory ledger uses a
+//! random secret; a durable ledger derives its secret from the key that seals its records, so that
+//! hashes stay comparable across restarts. Addresses are not hashed, because networks must be
+//! compared.
 
 use std::{fmt, net::Ipv4Addr};
 
@@ -15,43 +15,43 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Booking, Party, Rules,
-    repeat::{Repeat, RepeatKey},
+    ConflictRules, Requester, ReservationRequest,
+    idempotency::{IdempotencyKeyHash, RequestFingerprint},
 };
 use crate::qod::{
-    ClientId, CreateSession, Device, DeviceIpv4, Flow, OperatorId, Secret, SessionId, Subject,
+    ClientId, CreateRequest, Device, DeviceIpv4, Flow, OperatorId, Secret, SessionId, TokenSubject,
 };
 
-// A device is given a /64 at least, and may call itself by any address within it.
+// A device has at least a /64, and may use any address within it.
 const V6_PREFIX_MAX: u8 = 64;
 
-/// What a session claims, of which operator and for whom.
+/// The device and the flow of a session, with its operator and client.
 #[derive(Clone, Debug)]
 pub(super) struct Claim {
     pub(super) operator: OperatorId,
     pub(super) client: ClientId,
     pub(super) keys: DeviceKeys,
-    /// Its servers as few networks as they are, in order: equal flows are equal.
+    /// Its servers are aggregated networks in order, so that `==` compares flows.
     pub(super) flow: Flow,
 }
 
-/// What a device is known by.
+/// The comparable identifiers of a device.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct DeviceKeys {
     pub(super) permanent: Box<[PermanentKey]>,
     pub(super) v4: Option<V4Key>,
-    /// Never longer than a /64.
+    /// At most a /64.
     pub(super) v6: Option<Ipv6Net>,
 }
 
-/// A name that stays with the device, or with its user.
+/// An identifier that stays with the device, or with its user.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct PermanentKey {
     pub(super) kind: PermanentKind,
     hash: [u8; 15],
 }
 
-/// What it is a name in.
+/// The kind of a permanent identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub(super) enum PermanentKind {
@@ -61,40 +61,44 @@ pub(super) enum PermanentKind {
     Subject,
 }
 
-/// An IPv4 address, which the operator may give to another device tomorrow.
+/// An IPv4 address, which the operator may reassign to another device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum V4Key {
-    Public(PublicV4),
+    Public(PublicAddress),
     Legacy(Ipv4Net),
 }
 
-/// An address as the Internet sees it.
+/// A public IPv4 address, with the private address or port if known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct PublicV4 {
+pub(super) struct PublicAddress {
     pub(super) public: Ipv4Addr,
     pub(super) private: Option<Ipv4Addr>,
     pub(super) port: Option<u16>,
 }
 
-/// Makes the keyed hashes.
+/// Computes the keyed hashes.
 pub(super) struct KeyHasher {
     secret: [u8; 32],
 }
 
 impl Claim {
-    pub(super) fn new(hasher: &KeyHasher, party: &Party, booking: &Booking) -> Self {
-        let device = booking.claimed.device.as_ref();
+    pub(super) fn new(
+        hasher: &KeyHasher,
+        requester: &Requester,
+        request: &ReservationRequest,
+    ) -> Self {
+        let device = request.operator_request.device.as_ref();
         Self {
-            operator: booking.operator.clone(),
-            client: party.client.clone(),
-            keys: DeviceKeys::new(hasher, device, party.subject.as_ref()),
-            flow: Self::flow_of(&booking.claimed),
+            operator: request.operator.clone(),
+            client: requester.client.clone(),
+            keys: DeviceKeys::new(hasher, device, requester.subject.as_ref()),
+            flow: Self::normalized_flow(&request.operator_request),
         }
     }
 
-    /// The flow, such that equal ones are equal.
-    pub(super) fn flow_of(asked: &CreateSession) -> Flow {
-        let flow = asked.flow();
+    /// The flow in normal form: `==` compares flows.
+    pub(super) fn normalized_flow(request: &CreateRequest) -> Flow {
+        let flow = request.flow();
         Flow { servers: IpNet::aggregate(&flow.servers.into_vec()).into(), ..flow }
     }
 }
@@ -103,41 +107,41 @@ impl DeviceKeys {
     pub(super) fn new(
         hasher: &KeyHasher,
         device: Option<&Device>,
-        subject: Option<&Subject>,
+        subject: Option<&TokenSubject>,
     ) -> Self {
         let none = Device::default();
         let Device { phone, nai, external_id, ipv4, ipv6 } = device.unwrap_or(&none);
         let permanent = [
             phone.as_ref().map(|phone| hasher.phone(phone.value.digits())),
-            nai.as_ref().map(|nai| hasher.text(PermanentKind::Nai, &nai.key())),
-            external_id.as_ref().map(|id| hasher.text(PermanentKind::ExternalId, &id.key())),
+            nai.as_ref().map(|nai| hasher.text(PermanentKind::Nai, &nai.normalized())),
+            external_id.as_ref().map(|id| hasher.text(PermanentKind::ExternalId, &id.normalized())),
             subject.map(|subject| hasher.subject(subject)),
         ];
         Self {
             permanent: permanent.into_iter().flatten().collect(),
-            v4: ipv4.as_ref().map(V4Key::of),
-            v6: ipv6.as_ref().map(|net| clipped(net.value)),
+            v4: ipv4.as_ref().map(V4Key::from_address),
+            v6: ipv6.as_ref().map(|net| truncated(net.value)),
         }
     }
 
-    /// Is it a network wider than the rules allow?
-    pub(super) fn is_too_broad(&self, rules: &Rules) -> bool {
+    /// Whether the device is given as a network wider than the rules allow.
+    pub(super) fn is_too_broad(&self, rules: &ConflictRules) -> bool {
         let v4 = match self.v4 {
             Some(V4Key::Legacy(net)) => net.prefix_len() < rules.device_prefix_v4_min,
             Some(V4Key::Public(_)) | None => false,
         };
-        // No device has more than a /64 to be asked for.
+        // Prefixes longer than a /64 are truncated to it, so no longer minimum can apply.
         let v6_min = rules.device_prefix_v6_min.min(V6_PREFIX_MAX);
         v4 || self.v6.is_some_and(|net| net.prefix_len() < v6_min)
     }
 
-    /// The user that a three-legged token speaks for.
+    /// The user of a three-legged token.
     pub(super) fn subject(&self) -> Option<&PermanentKey> {
         self.permanent.iter().find(|key| key.kind == PermanentKind::Subject)
     }
 
-    /// One bit for each kind of key. Two devices with no bit in common cannot be compared.
-    pub(super) fn kinds(&self) -> u8 {
+    /// A bit set with one bit for each kind of key. Devices without a common bit are incomparable.
+    pub(super) fn kind_bits(&self) -> u8 {
         let permanent = self.permanent.iter().map(|key| 1 << key.kind as u8);
         let v4 = match self.v4 {
             Some(V4Key::Public(_)) => 1 << 4,
@@ -150,11 +154,13 @@ impl DeviceKeys {
 }
 
 impl V4Key {
-    fn of(address: &DeviceIpv4) -> Self {
+    fn from_address(address: &DeviceIpv4) -> Self {
         match address {
-            DeviceIpv4::Public { public, private, public_port } => {
-                Self::Public(PublicV4 { public: *public, private: *private, port: *public_port })
-            }
+            DeviceIpv4::Public { public, private, public_port } => Self::Public(PublicAddress {
+                public: *public,
+                private: *private,
+                port: *public_port,
+            }),
             DeviceIpv4::Legacy(net) => Self::Legacy(net.value.trunc()),
         }
     }
@@ -166,7 +172,7 @@ impl PermanentKey {
     }
 }
 
-/// Without the addresses.
+/// Omits the addresses.
 impl fmt::Debug for DeviceKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeviceKeys").field("permanent", &self.permanent).finish_non_exhaustive()
@@ -184,31 +190,38 @@ impl KeyHasher {
         Self { secret }
     }
 
-    /// With a secret that nobody knows.
+    /// Creates a hasher with a random secret.
     pub(super) fn random() -> Self {
         Self::new(StdRng::from_os_rng().random())
     }
 
-    /// What tells a create that is sent again: the client's key, and all that it asks.
-    pub(super) fn repeat(&self, client: &ClientId, key: &str, asked: &[&[u8]]) -> Repeat {
+    /// The fingerprint of a create request: the hashed key of the client, and the hash of the
+    /// request's parts.
+    pub(super) fn request_fingerprint(
+        &self,
+        client: &ClientId,
+        key: &str,
+        parts: &[&[u8]],
+    ) -> RequestFingerprint {
         let mut hash = [0; 16];
         for (to, from) in
             hash.iter_mut().zip(self.hash(b'k', &[client.0.as_bytes(), key.as_bytes()]))
         {
             *to = from;
         }
-        Repeat { key: RepeatKey(hash), fingerprint: self.hash(b'f', asked) }
+        RequestFingerprint { key: IdempotencyKeyHash(hash), digest: self.hash(b'f', parts) }
     }
 
-    /// What an operator shows that tells what happened to this session.
+    /// The token that authenticates the operator's callback events for this session.
     pub(super) fn sink_token(&self, id: &SessionId) -> Secret {
         Secret::new(URL_SAFE_NO_PAD.encode(self.hash(b's', &[id.0.as_bytes()])))
     }
 
-    /// Is it that? Compared in constant time.
-    pub(super) fn is_sink_token(&self, id: &SessionId, shown: &str) -> bool {
+    /// Whether a presented token is the sink token of this session. The comparison takes constant
+    /// time.
+    pub(super) fn verify_sink_token(&self, id: &SessionId, presented: &str) -> bool {
         let token = self.sink_token(id);
-        verify_slices_are_equal(token.reveal().as_bytes(), shown.as_bytes()).is_ok()
+        verify_slices_are_equal(token.reveal().as_bytes(), presented.as_bytes()).is_ok()
     }
 
     fn phone(&self, digits: u64) -> PermanentKey {
@@ -219,7 +232,7 @@ impl KeyHasher {
         self.key(kind, &[text.as_bytes()])
     }
 
-    fn subject(&self, Subject { issuer, subject }: &Subject) -> PermanentKey {
+    fn subject(&self, TokenSubject { issuer, subject }: &TokenSubject) -> PermanentKey {
         self.key(PermanentKind::Subject, &[issuer.as_bytes(), subject.as_bytes()])
     }
 
@@ -235,7 +248,7 @@ impl KeyHasher {
         let mut sha = Sha256::new_with_prefix(self.secret);
         sha.update([kind]);
         for part in parts {
-            // With its length, so that no two lists of parts run together into one text.
+            // The length prefix keeps the boundaries of the parts unambiguous.
             sha.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
             sha.update(part);
         }
@@ -249,7 +262,7 @@ impl fmt::Debug for KeyHasher {
     }
 }
 
-fn clipped(net: Ipv6Net) -> Ipv6Net {
+fn truncated(net: Ipv6Net) -> Ipv6Net {
     let length = net.prefix_len().min(V6_PREFIX_MAX);
     Ipv6Net::new(net.addr(), length).unwrap_or(net).trunc()
 }

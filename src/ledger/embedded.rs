@@ -1,11 +1,11 @@
-//! The store that outlives its process: one writer that owns the book, in front of `redb`.
+//! The durable store: one writer thread owns the engine, in front of `redb`.
 //!
-//! Every change goes through one thread. It takes whatever waits (at most [`BATCH_MAX`] steps),
-//! applies it to the book and to one transaction, and commits: many requests share one fsync, and
-//! none is answered before its own is done. A no changes nothing and does not wait. Records are read
-//! from the last committed state, past the writer.
+//! Every change passes one thread. It takes all waiting steps (at most [`BATCH_MAX`]), applies them
+//! to the engine and to one transaction, and commits (group commit): many requests share one fsync,
+//! and each is answered after its own commit. A rejection changes nothing and does not wait.
+//! Records are read from the last committed state, without the writer.
 //!
-//! What the disk does not take ends all writing at once: `disk.rs` and `writer.rs` say how it goes on.
+//! A failed write stops all writing at once; `disk.rs` and `writer.rs` describe the recovery.
 
 use std::{
     fmt, io,
@@ -22,12 +22,12 @@ use redb::Database;
 use tokio::sync::oneshot;
 
 use super::{
-    Error, Party, Record, State,
-    book::{Book, Shelf},
+    Error, Requester, SessionRecord, SessionState,
     claim::{DeviceKeys, KeyHasher},
-    hand::Hand,
-    notice::{Notice, Queued, Told},
-    store::{Inserted, Store, Swept, Wish},
+    engine::{LedgerEngine, RowStore},
+    ledger_clock::LedgerClock,
+    notification::{OutboxChange, OutboxEntry, QueuedNotification},
+    store::{InsertOutcome, InsertRequest, Store, SweepResult},
 };
 use crate::{
     clock::Clock,
@@ -37,322 +37,339 @@ use crate::{
 
 mod disk;
 mod keys;
-mod opened;
-mod peek;
+mod recovery;
+mod offline_reader;
 mod rows;
 mod seal;
 mod writer;
 
-pub use self::peek::Peek;
+pub use self::offline_reader::OfflineReader;
 use self::{
-    disk::{Directory, Place},
-    opened::Opened,
-    rows::Rows,
-    seal::{Seal, Seals},
+    disk::{Directory, LedgerFile},
+    recovery::RecoveredLedger,
+    rows::RedbRows,
+    seal::{Seal, SealKeys},
     writer::Writer,
 };
 
-/// How many steps share one commit at most.
+/// Maximum number of steps per commit.
 const BATCH_MAX: usize = 1024;
-// How many may wait for the writer; those beyond are told no at once.
-const WAITING_MAX: usize = 8 * BATCH_MAX;
+// Maximum number of queued steps; further ones are rejected at once.
+const QUEUE_MAX: usize = 8 * BATCH_MAX;
 
-/// Where sessions are kept, and how surely.
+/// Where sessions are stored, and how durably.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// A directory of its own.
+    /// The directory of the ledger. It must contain nothing else.
     pub directory: PathBuf,
     /// When a change counts as written.
-    pub sync: Sync,
-    /// What records are sealed with; without, a key is made and kept in the directory.
+    pub sync: SyncMode,
+    /// The key that seals records; if `None`, a generated key is stored in the directory.
     pub key: Option<Secret>,
-    /// What they may have been sealed with before; they are sealed anew when the ledger is opened.
-    pub old_keys: Vec<Secret>,
+    /// Previous keys. Records sealed with one of them are resealed when the ledger is opened.
+    pub previous_keys: Vec<Secret>,
 }
 
 /// When a change counts as written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sync {
-    /// When the disk has it.
+pub enum SyncMode {
+    /// When it is on disk.
     #[default]
     Durable,
-    /// When the process has it; the disk has it 100 ms later. What is younger is lost with the
-    /// process.
+    /// When it is in memory; it is on disk within 100 ms. A crash loses changes younger than that.
     Relaxed,
 }
 
-/// What if the directory is another process'?
+/// What to do if another process uses the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opening {
-    /// That is an error.
-    Now,
+pub enum OpenMode {
+    /// Return an error.
+    FailIfLocked,
     /// Wait until that process has ended; changes wait too.
-    WhenFree,
+    WaitForLock,
 }
 
-/// Why a directory cannot be opened.
+/// Why the ledger cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum CannotOpen {
-    /// There is no ledger there.
-    #[error("{0}: there is no ledger here")]
-    Nothing(PathBuf),
-    /// Another process has it open.
-    #[error("{0}: another process keeps its sessions here")]
+pub enum OpenError {
+    /// The directory contains no ledger.
+    #[error("{0}: no ledger found")]
+    NotFound(PathBuf),
+    /// Another process uses the directory.
+    #[error("{0}: the ledger is in use by another process")]
     InUse(PathBuf),
-    /// The file system says no.
+    /// The file system returned an error.
     #[error("{0}: {1}")]
     Io(PathBuf, io::Error),
-    /// What stands there is no ledger, or not whole.
-    #[error("{0}: this is no ledger, or it is damaged ({1}); nothing was changed")]
+    /// The file is not a ledger, or it is damaged.
+    #[error("{0}: not a ledger file, or damaged ({1}); nothing was changed")]
     Damaged(PathBuf, String),
-    /// It is of another version of the gateway.
-    #[error("{0}: its format is {1}, and this gateway knows only {known}; nothing was changed", known = rows::FORMAT)]
+    /// The file has the format of another version of the gateway.
+    #[error("{0}: unsupported ledger format {1}, expected {known}; nothing was changed", known = rows::FORMAT)]
     UnknownFormat(PathBuf, String),
-    /// It was sealed with another key.
-    #[error("{0}: the key is not the one that it was sealed with; nothing was changed")]
+    /// The file was sealed with another key.
+    #[error("{0}: the ledger was sealed with another key; nothing was changed")]
     WrongKey(PathBuf),
-    /// The key is too short to be one.
-    #[error("the key of the ledger has fewer than 32 characters")]
+    /// The key is too short.
+    #[error("the ledger key must have at least 32 characters")]
     ShortKey,
 }
 
-/// What a caller hears once its step is as durable as promised.
+/// Answers the caller, once its step is as durable as promised.
 type Ack = Box<dyn FnOnce() + Send>;
-/// A change, or a question to the book.
-type Step = Box<dyn FnOnce(&mut Book, &mut Rows<'_>) -> Result<Option<Ack>, Error> + Send>;
+/// A change or query of the engine, run by the writer.
+type WriterStep =
+    Box<dyn FnOnce(&mut LedgerEngine, &mut RedbRows<'_>) -> Result<Option<Ack>, Error> + Send>;
 
-enum Order {
-    Step(Step),
+enum WriterCommand {
+    Step(WriterStep),
     Close(oneshot::Sender<()>),
 }
 
-/// The store.
-pub(super) struct Embedded {
-    orders: SyncSender<Order>,
-    shared: Arc<Shared>,
+/// The embedded store.
+pub(super) struct EmbeddedStore {
+    commands: SyncSender<WriterCommand>,
+    shared: Arc<StoreShared>,
 }
 
-/// What the writer shows of itself.
-struct Shared {
-    /// The last committed state; nothing, while it is not open.
+/// The state that the writer shares with the store.
+struct StoreShared {
+    /// The last committed state; empty while the database is not open.
     database: ArcSwapOption<Database>,
-    /// Why nothing can be written.
-    trouble: ArcSwapOption<String>,
-    hand: ArcSwap<Hand>,
+    /// Why the ledger is not writable; empty while it is.
+    write_error: ArcSwapOption<String>,
+    ledger_clock: ArcSwap<LedgerClock>,
     seal: Seal,
     metrics: Metrics,
 }
 
-impl Embedded {
+impl EmbeddedStore {
     pub(super) fn open(
         settings: &Settings,
-        opening: Opening,
+        opening: OpenMode,
         clock: Clock,
         metrics: Metrics,
-    ) -> Result<(Self, KeyHasher), CannotOpen> {
+    ) -> Result<(Self, KeyHasher), OpenError> {
         let directory = Directory::new(&settings.directory)?;
-        let free = directory.try_lock()?;
-        if !free && opening == Opening::Now {
-            return Err(CannotOpen::InUse(settings.directory.clone()));
+        let acquired = directory.try_lock()?;
+        if !acquired && opening == OpenMode::FailIfLocked {
+            return Err(OpenError::InUse(settings.directory.clone()));
         }
         let seals = directory.seals(settings)?;
-        let names = directory.names(&seals)?;
-        let store = Self::over(Box::new(directory), settings.sync, seals, clock, metrics);
-        let store = if free { store.begun()? } else { store.waiting() };
-        Ok((store, KeyHasher::new(names.secret())))
+        let hash_secret = directory.hash_secret(&seals)?;
+        let store = Self::with_file(Box::new(directory), settings.sync, seals, clock, metrics);
+        let store = if acquired { store.open()? } else { store.open_when_free() };
+        Ok((store, KeyHasher::new(hash_secret.secret())))
     }
 
-    fn over(
-        place: Box<dyn Place>,
-        sync: Sync,
-        seals: Seals,
+    fn with_file(
+        file: Box<dyn LedgerFile>,
+        sync: SyncMode,
+        seals: SealKeys,
         clock: Clock,
         metrics: Metrics,
-    ) -> Unbegun {
-        let shared = Arc::new(Shared {
+    ) -> PendingStore {
+        let shared = Arc::new(StoreShared {
             database: ArcSwapOption::empty(),
-            trouble: ArcSwapOption::empty(),
-            hand: ArcSwap::from_pointee(Hand::new(clock)),
+            write_error: ArcSwapOption::empty(),
+            ledger_clock: ArcSwap::from_pointee(LedgerClock::new(clock)),
             seal: seals.current,
             metrics,
         });
-        let (orders, waiting) = mpsc::sync_channel(WAITING_MAX);
-        Unbegun { orders, writer: Writer::new(place, sync, waiting, shared, seals.old) }
+        let (commands, receiver) = mpsc::sync_channel(QUEUE_MAX);
+        PendingStore { commands, writer: Writer::new(file, sync, receiver, shared, seals.previous) }
     }
 
     fn database(&self) -> Result<Arc<Database>, Error> {
         let open = self.shared.database.load_full();
-        open.ok_or_else(|| Error::Unavailable("it is not open".to_owned()))
+        open.ok_or_else(|| Error::Unavailable("the ledger is not open".to_owned()))
     }
 
-    // One step of the writer's; what it gives is told when it is as durable as promised.
+    // Runs one step in the writer thread. Returns its result when it is as durable as promised.
     async fn submit<T: Send + 'static>(
         &self,
-        step: impl FnOnce(&mut Book, &mut Rows<'_>) -> Result<T, Error> + Send + 'static,
+        step: impl FnOnce(&mut LedgerEngine, &mut RedbRows<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let (told, hears) = oneshot::channel();
-        let step: Step = Box::new(move |book, rows| match step(book, rows) {
-            Ok(done) => Ok(Some(Box::new(move || _ = told.send(Ok(done))))),
-            // Nobody can tell what is written: the caller hears of it when `told` is dropped.
+        let (result_sender, result_receiver) = oneshot::channel();
+        let step: WriterStep = Box::new(move |engine, rows| match step(engine, rows) {
+            Ok(done) => Ok(Some(Box::new(move || _ = result_sender.send(Ok(done))))),
+            // The outcome of the write is unknown; dropping `result_sender` reports the error to
+            // the caller.
             Err(Error::Unavailable(cause)) => Err(Error::Unavailable(cause)),
-            Err(no) => {
-                // Whoever has gone away need not be told.
-                _ = told.send(Err(no));
+            Err(rejection) => {
+                // The caller may have disconnected.
+                _ = result_sender.send(Err(rejection));
                 Ok(None)
             }
         });
-        if let Some(cause) = &*self.shared.trouble.load() {
+        if let Some(cause) = &*self.shared.write_error.load() {
             return Err(Error::Unavailable(cause.to_string()));
         }
-        self.orders.try_send(Order::Step(step)).map_err(|error| match error {
-            TrySendError::Full(_) => Error::Unavailable("too many changes wait".to_owned()),
-            TrySendError::Disconnected(_) => Error::Unavailable("it is closed".to_owned()),
+        self.commands.try_send(WriterCommand::Step(step)).map_err(|error| match error {
+            TrySendError::Full(_) => Error::Unavailable("too many changes are queued".to_owned()),
+            TrySendError::Disconnected(_) => Error::Unavailable("the ledger is closed".to_owned()),
         })?;
-        let lost = || Err(Error::Unavailable("it could not be written down".to_owned()));
-        hears.await.unwrap_or_else(|_| lost())
+        let lost = || Err(Error::Unavailable("the write failed".to_owned()));
+        result_receiver.await.unwrap_or_else(|_| lost())
     }
 }
 
-/// A store whose writer does not run yet.
-struct Unbegun {
-    orders: SyncSender<Order>,
+/// A store whose writer is not running yet.
+struct PendingStore {
+    commands: SyncSender<WriterCommand>,
     writer: Writer,
 }
 
-impl Unbegun {
-    /// With all that is there read in.
-    fn begun(mut self) -> Result<Embedded, CannotOpen> {
-        let opened = self.writer.open()?;
-        Ok(self.run(Some(opened)))
+impl PendingStore {
+    /// Recovers the ledger and starts the writer.
+    fn open(mut self) -> Result<EmbeddedStore, OpenError> {
+        let recovered = self.writer.open()?;
+        Ok(self.run(Some(recovered)))
     }
 
-    /// To be begun when the directory is free.
-    fn waiting(self) -> Embedded {
+    /// Starts a writer that recovers the ledger when the directory is free.
+    fn open_when_free(self) -> EmbeddedStore {
         self.run(None)
     }
 
-    fn run(self, opened: Option<Opened>) -> Embedded {
-        let Self { orders, writer } = self;
+    fn run(self, recovered: Option<RecoveredLedger>) -> EmbeddedStore {
+        let Self { commands, writer } = self;
         let shared = Arc::clone(writer.shared());
-        std::thread::spawn(move || writer.run(opened));
-        Embedded { orders, shared }
+        std::thread::spawn(move || writer.run(recovered));
+        EmbeddedStore { commands, shared }
     }
 }
 
 #[async_trait]
-impl Store for Embedded {
+impl Store for EmbeddedStore {
     fn now(&self) -> Moment {
-        self.shared.hand.load().now()
+        self.shared.ledger_clock.load().now()
     }
 
-    async fn insert(&self, mut wish: Wish, now: Moment) -> Result<Inserted, Error> {
-        let clock = self.shared.hand.load().clock().clone();
+    async fn insert(
+        &self,
+        mut request: InsertRequest,
+        now: Moment,
+    ) -> Result<InsertOutcome, Error> {
+        let clock = self.shared.ledger_clock.load().clock().clone();
         let submitted = clock.tick();
-        // The time that its operator has to answer is not spent by waiting here.
-        self.submit(move |book, rows| {
-            let waited = clock.elapsed(submitted);
-            wish.record.delay(waited);
-            Ok(match book.insert(rows, &wish, now + waited)? {
-                Inserted::New { same_device_unknown, .. } => {
-                    Inserted::New { same_device_unknown, waited }
+        // The wait for the writer does not reduce the operator's time to answer.
+        self.submit(move |engine, rows| {
+            let queue_time = clock.elapsed(submitted);
+            request.record.shift_times(queue_time);
+            Ok(match engine.insert(rows, &request, now + queue_time)? {
+                InsertOutcome::New { device_ambiguous, .. } => {
+                    InsertOutcome::New { device_ambiguous, queue_time }
                 }
-                repeated @ Inserted::Repeated { .. } => repeated,
+                repeated @ InsertOutcome::Replayed { .. } => repeated,
             })
         })
         .await
     }
 
-    async fn replace(&self, record: Record, now: Moment) -> Result<Told, Error> {
-        self.submit(move |book, rows| book.replace(rows, &record, now)).await
+    async fn replace(&self, record: SessionRecord, now: Moment) -> Result<OutboxChange, Error> {
+        self.submit(move |engine, rows| engine.replace(rows, &record, now)).await
     }
 
-    async fn remove(&self, id: SessionId, generation: u64, now: Moment) -> Result<Told, Error> {
-        self.submit(move |book, rows| book.remove(rows, id, generation, now)).await
+    async fn remove(
+        &self,
+        id: SessionId,
+        generation: u64,
+        now: Moment,
+    ) -> Result<OutboxChange, Error> {
+        self.submit(move |engine, rows| engine.remove(rows, id, generation, now)).await
     }
 
-    async fn find(&self, id: &SessionId) -> Result<Option<Record>, Error> {
+    async fn find(&self, id: &SessionId) -> Result<Option<SessionRecord>, Error> {
         let id = *id;
         match self.shared.database.load_full() {
-            Some(database) => rows::committed(&database, rows::RECORDS, |records| {
+            Some(database) => rows::read_committed(&database, rows::RECORDS, |records| {
                 rows::read_record(records, &self.shared.seal, &id)
             }),
-            // It is being opened.
-            None => self.submit(move |_, rows| rows.record(&id)).await,
+            // The ledger is still being opened.
+            None => self.submit(move |_, rows| rows.get_record(&id)).await,
         }
     }
 
-    async fn named_by(
+    async fn find_by_operator_session(
         &self,
         operator: &OperatorId,
-        theirs: &str,
+        operator_session: &str,
     ) -> Result<Option<SessionId>, Error> {
-        let (operator, theirs) = (operator.clone(), theirs.to_owned());
-        self.submit(move |book, _| Ok(book.index.named_by(&operator, &theirs))).await
+        let (operator, operator_session) = (operator.clone(), operator_session.to_owned());
+        self.submit(move |engine, _| {
+            Ok(engine.index.find_by_operator_session(&operator, &operator_session))
+        })
+        .await
     }
 
-    async fn page(
+    async fn list(
         &self,
         after: Option<SessionId>,
-        records_max: usize,
-    ) -> Result<Vec<Record>, Error> {
-        rows::committed(&*self.database()?, rows::RECORDS, |records| {
-            rows::read_page(records, &self.shared.seal, after, records_max)
+        max: usize,
+    ) -> Result<Vec<SessionRecord>, Error> {
+        rows::read_committed(&*self.database()?, rows::RECORDS, |records| {
+            rows::read_page(records, &self.shared.seal, after, max)
         })
     }
 
-    async fn of_device(
+    async fn find_by_device(
         &self,
-        party: &Party,
+        party: &Requester,
         keys: &DeviceKeys,
         now: Moment,
-        records_max: usize,
-    ) -> Result<Vec<Record>, Error> {
+        max: usize,
+    ) -> Result<Vec<SessionRecord>, Error> {
         let (party, keys) = (party.clone(), keys.clone());
-        self.submit(move |book, rows| book.of_device(rows, &party, &keys, now, records_max)).await
+        self.submit(move |engine, rows| engine.find_by_device(rows, &party, &keys, now, max)).await
     }
 
-    async fn sweep(&self, now: Moment, records_max: usize) -> Result<Swept, Error> {
-        self.submit(move |book, rows| book.sweep(rows, now, records_max)).await
+    async fn sweep(&self, now: Moment, max: usize) -> Result<SweepResult, Error> {
+        self.submit(move |engine, rows| engine.sweep(rows, now, max)).await
     }
 
-    async fn queued(&self, after: Option<u64>, notices_max: usize) -> Result<Vec<Queued>, Error> {
-        rows::committed(&*self.database()?, rows::NOTICES, |notices| {
-            rows::read_queued(notices, &self.shared.seal, after, notices_max)
+    async fn outbox_entries(
+        &self,
+        after: Option<u64>,
+        max: usize,
+    ) -> Result<Vec<OutboxEntry>, Error> {
+        rows::read_committed(&*self.database()?, rows::NOTICES, |rows| {
+            rows::read_queued(rows, &self.shared.seal, after, max)
         })
     }
 
-    async fn notice(&self, number: u64) -> Result<Option<Notice>, Error> {
-        rows::committed(&*self.database()?, rows::NOTICES, |notices| {
-            rows::read_notice(notices, &self.shared.seal, number)
+    async fn notification(&self, number: u64) -> Result<Option<QueuedNotification>, Error> {
+        rows::read_committed(&*self.database()?, rows::NOTICES, |rows| {
+            rows::read_notice(rows, &self.shared.seal, number)
         })
     }
 
-    async fn settle(&self, numbers: Vec<u64>) -> Result<(), Error> {
-        self.submit(move |book, rows| book.settle(rows, &numbers)).await
+    async fn acknowledge(&self, numbers: Vec<u64>) -> Result<(), Error> {
+        self.submit(move |engine, rows| engine.acknowledge(rows, &numbers)).await
     }
 
-    async fn counts(&self) -> Result<Vec<(OperatorId, State, u64)>, Error> {
-        self.submit(|book, _| Ok(book.index.counts())).await
+    async fn counts(&self) -> Result<Vec<(OperatorId, SessionState, u64)>, Error> {
+        self.submit(|engine, _| Ok(engine.index.counts())).await
     }
 
     fn health(&self) -> Result<(), String> {
-        match (&*self.shared.trouble.load(), &*self.shared.database.load()) {
+        match (&*self.shared.write_error.load(), &*self.shared.database.load()) {
             (Some(cause), _) => Err(cause.to_string()),
-            (None, None) => Err("another process still keeps the sessions".to_owned()),
+            (None, None) => Err("the ledger is still in use by another process".to_owned()),
             (None, Some(_)) => Ok(()),
         }
     }
 
     async fn close(&self) {
-        let (told, hears) = oneshot::channel();
-        if self.orders.try_send(Order::Close(told)).is_ok() {
-            // It is closed as well if the writer is gone.
-            _ = hears.await;
+        let (result_sender, result_receiver) = oneshot::channel();
+        if self.commands.try_send(WriterCommand::Close(result_sender)).is_ok() {
+            // A missing writer means that the store is closed too.
+            _ = result_receiver.await;
         }
     }
 }
 
-impl fmt::Debug for Embedded {
+impl fmt::Debug for EmbeddedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Embedded")
     }

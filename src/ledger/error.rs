@@ -1,76 +1,76 @@
-//! Why the ledger says no.
+//! Errors of the ledger.
 
 use std::time::Duration;
 
-use crate::qod::{Pace, SessionId};
+use crate::qod::{RateLimitStatus, SessionId};
 
-/// Why the ledger says no.
+/// An error of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Somebody holds the flow.
+    /// Another session holds the flow.
     #[error("another session holds the flow of this device")]
-    Taken {
-        /// The session that holds it, only if the asker may see it.
-        own: Option<SessionId>,
-        /// It is not known whether that is the same device: [`OnUnknown::Refuse`](super::OnUnknown::Refuse).
-        device_unknown: bool,
+    Conflict {
+        /// The session that holds it, only if the client may see it.
+        own_session: Option<SessionId>,
+        /// The two devices may be the same; see [`OnUnknown::Refuse`](super::OnUnknown::Refuse).
+        device_ambiguous: bool,
     },
-    /// The client holds as many sessions as it may.
-    #[error("the client holds {max} sessions already")]
+    /// The client has reached its maximum number of concurrent sessions.
+    #[error("the client already has {max} sessions")]
     QuotaExceeded {
-        /// As many as it may.
+        /// The maximum.
         max: u32,
     },
-    /// The client has begun as many sessions today as it may.
-    #[error("the client has begun {max} sessions today already")]
-    DayQuotaExceeded {
-        /// As many as it may.
+    /// The client has reached its maximum number of creates per day.
+    #[error("the client has already created {max} sessions today")]
+    DailyQuotaExceeded {
+        /// The maximum.
         max: u32,
-        /// How long its day lasts still.
-        over_in: Duration,
+        /// The time until the end of the UTC day.
+        resets_in: Duration,
     },
-    /// No such session, or none any more.
+    /// The session does not exist, or no longer exists.
     #[error("no such session")]
     NotFound,
-    /// Another client's session, or another user's.
-    #[error("the session belongs to somebody else")]
-    NotYours,
-    /// Somebody else changed the record meanwhile; for a reservation: the sweep took it over.
-    #[error("the record was changed by somebody else")]
-    Lost,
-    /// The session's state does not allow it.
-    #[error("the session is not in a state for that")]
-    NotActive,
-    /// The device is a network wider than the operator's rules allow.
+    /// The session belongs to another client or user.
+    #[error("the session belongs to another client or user")]
+    NotOwner,
+    /// A concurrent change came first; for a reservation: the sweep marked it in doubt.
+    #[error("the record was changed concurrently")]
+    Superseded,
+    /// The state of the session does not allow the operation.
+    #[error("the state of the session does not allow this operation")]
+    InvalidState,
+    /// The device is given as a network wider than the operator's rules allow.
     #[error("the device's network is wider than allowed")]
-    TooBroad,
-    /// The operator's own name for the session is that of another one, which it has not ended.
-    #[error("the operator calls another session so")]
-    NameTaken,
-    /// The client's key has come with another request before.
+    DeviceTooBroad,
+    /// The operator's id of the session is that of another live session.
+    #[error("the operator session id is already in use")]
+    OperatorSessionInUse,
+    /// The client used this `Idempotency-Key` for a different request before.
     #[error("the idempotency key was used for another request")]
-    OtherRequest,
-    /// What this very request asked before has no answer yet.
-    #[error("the same request is being carried out")]
-    Unanswered,
-    /// The store does not answer. Whether it has done what it was asked to is not known.
-    #[error("the store does not answer: {0}")]
+    IdempotencyKeyReused,
+    /// The first request with this `Idempotency-Key` has not been answered yet.
+    #[error("a request with this idempotency key is in progress")]
+    RequestInProgress,
+    /// The store is unavailable. The outcome of the operation is unknown.
+    #[error("the store is unavailable: {0}")]
     Unavailable(String),
 }
 
-// Whoever has had a day's share need not wait for longer before it asks again: terms may change.
-const WAIT_MAX: Duration = Duration::from_hours(1);
+// The maximum `Retry-After` for an exhausted daily quota: terms may change before the day ends.
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 
 impl Error {
-    /// How long whoever asked must wait, if that is known.
-    pub fn pace(&self) -> Option<Pace> {
+    /// The state of the exceeded rate limit, with the time to wait.
+    pub fn rate_limit(&self) -> Option<RateLimitStatus> {
         match self {
-            Self::DayQuotaExceeded { max, over_in } => Some(Pace {
+            Self::DailyQuotaExceeded { max, resets_in: over_in } => Some(RateLimitStatus {
                 policy: "creates_per_day",
                 quota: *max,
                 window: Duration::from_hours(24),
                 remaining: 0,
-                retry_after: (*over_in).min(WAIT_MAX),
+                retry_after: (*over_in).min(RETRY_AFTER_MAX),
             }),
             _ => None,
         }

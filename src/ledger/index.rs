@@ -1,13 +1,13 @@
-//! Who holds what, ready to be asked. Pure: no lock, no clock, no disk; what is to be kept on disk
-//! is kept by the store around it.
+//! The in-memory index of all sessions. It uses no lock, no clock and no disk; the store around it
+//! persists the rows.
 //!
-//! A session that holds its flow stands under each of its device's keys; one that does not stands
-//! under none. So the sessions that a new one may conflict with are found by its keys, and the rule
-//! itself is asked of those few only. Time is two sorted sets of moments: when holds lapse, and when
-//! a record is due for the sweep. Nothing is ever found by looking through everything.
+//! A session that holds its flow is indexed under each key of its device; a session that does not
+//! hold is under none. A new session is compared only with the sessions found by its keys. Two
+//! sorted sets of times contain the expiries of holds and the due times of records. No lookup scans
+//! all sessions.
 
 use std::{
-    collections::{BTreeSet, HashMap, hash_map::Entry as Place},
+    collections::{BTreeSet, HashMap, hash_map::Entry as MapEntry},
     hash::{BuildHasher, RandomState},
     num::NonZeroU64,
 };
@@ -15,224 +15,265 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    Claim, ConflictMode, Error, OnUnknown, Rules, State,
+    Claim, ConflictMode, ConflictRules, Error, OnUnknown, SessionState,
     claim::{DeviceKeys, V4Key},
-    record::Life,
-    rule::{SameDevice, Verdict, judge, same_device},
+    conflict::{ConflictDecision, DeviceComparison, compare_devices, decide},
+    record::RecordSummary,
 };
 use crate::qod::{ClientId, Flow, Moment, OperatorId, SessionId};
 
 mod groups;
 mod keys;
-mod nets;
+mod networks;
 mod slab;
-mod spread;
+mod sharded_map;
 
 use self::{
-    groups::Groups,
+    groups::KindGroups,
     keys::{IndexKey, KeyTable},
-    nets::NetSet,
+    networks::NetworkSet,
+    sharded_map::ShardedMap,
     slab::Slab,
-    spread::Spread,
 };
 
-/// Where a session stands in the index.
+/// The position of a session in the index.
 type Slot = u32;
 
-/// An operator's number in the index.
+/// The number of an operator in the index.
 type OperatorNumber = u32;
 
-// How many lapsed holds a reservation clears away before it is judged: more than one, so that they
-// never pile up; bounded, so that it never pays for all.
-const LAPSES_A_RESERVATION_MAX: usize = 64;
-// How many sessions of incomparable devices are looked at: enough for a metric, ...
-const UNKNOWN_FORWARDED_MAX: usize = 8;
-// ... and where they are refused. If there are more, the answer is no unseen.
-const UNKNOWN_REFUSED_MAX: usize = 1024;
-// How many sessions of one device are looked at, whosever they are, to find a client's own.
-const OF_DEVICE_LOOKED_AT_MAX: usize = 4096;
+// The maximum number of expired holds that a reservation removes before its check: more than one, so
+// that they do not accumulate; bounded, so that its latency is bounded.
+const EXPIRED_HOLDS_PER_RESERVATION_MAX: usize = 64;
+// The maximum number of sessions of incomparable devices that are examined for a metric, ...
+const AMBIGUOUS_EXAMINED_FORWARD_MAX: usize = 8;
+// ... and before a rejection. If there are more, the request is rejected without examining them.
+const AMBIGUOUS_EXAMINED_REFUSE_MAX: usize = 1024;
+// The maximum number of sessions of a device, of all clients, that are examined to find those of one
+// client.
+const DEVICE_SESSIONS_EXAMINED_MAX: usize = 4096;
 
-/// All sessions, by what they hold.
+/// All sessions, by the keys of their devices.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    entries: Slab<Entry>,
-    slots: Spread<SessionId, Slot>,
+    entries: Slab<IndexEntry>,
+    slots: ShardedMap<SessionId, Slot>,
     operators: HashMap<OperatorId, OperatorNumber>,
-    counts: Vec<[u64; State::ALL.len()]>,
-    /// How many sessions of each client hold.
-    clients: HashMap<ClientId, u32>,
-    /// Whose the operators' own names are, by their hash.
-    theirs: Spread<(OperatorNumber, NonZeroU64), Slot>,
-    hashes: RandomState,
+    counts: Vec<[u64; SessionState::ALL.len()]>,
+    /// The number of holding sessions of each client.
+    holds_per_client: HashMap<ClientId, u32>,
+    /// The sessions by the hash of the operator's session id.
+    operator_sessions: ShardedMap<(OperatorNumber, NonZeroU64), Slot>,
+    hash_builder: RandomState,
     keys: KeyTable,
-    nets: NetSet,
-    groups: Groups,
-    /// When holds lapse.
-    lapses: BTreeSet<(Moment, Slot)>,
-    /// When records are to be swept.
+    networks: NetworkSet,
+    groups: KindGroups,
+    /// The expiries of holds.
+    hold_expiries: BTreeSet<(Moment, Slot)>,
+    /// The times at which records are due for the sweep.
     due: BTreeSet<(Moment, Slot)>,
 }
 
 #[derive(Debug)]
-struct Entry {
-    life: Life,
+struct IndexEntry {
+    summary: RecordSummary,
     operator: OperatorNumber,
     client: ClientId,
     keys: DeviceKeys,
     flow: Flow,
-    /// Its place in its group.
-    place: u32,
-    /// The hash of the operator's own name for it.
-    theirs: Option<NonZeroU64>,
+    /// Its position in its group.
+    group_position: u32,
+    /// The hash of the operator's id of the session.
+    operator_session_hash: Option<NonZeroU64>,
 }
 
 #[derive(Debug, Default)]
-struct Findings {
-    /// A session that conflicts: its id, and is it of the same client and subject?
+struct ConflictFindings {
+    /// A conflicting session: its id, and whether the requester may see it.
     conflict: Option<(SessionId, bool)>,
-    /// One that may.
-    unknown: Option<(SessionId, bool)>,
+    /// A session that may conflict.
+    ambiguous: Option<(SessionId, bool)>,
 }
 
 impl Index {
-    /// Checks quota, width and conflict, and takes the session in. Is there one of which nobody can
-    /// tell whether its device is the same?
+    /// Checks quota, prefix length and conflicts, and adds the session. Returns whether a session
+    /// was found whose device may be the same.
     pub(super) fn insert(
         &mut self,
-        life: Life,
+        summary: RecordSummary,
         claim: Claim,
-        rules: &Rules,
+        rules: &ConflictRules,
         sessions_max: u32,
         now: Moment,
     ) -> Result<bool, Error> {
-        self.lapse(now, LAPSES_A_RESERVATION_MAX);
-        if self.clients.get(&claim.client).is_some_and(|&live| live >= sessions_max)
+        self.expire_holds(now, EXPIRED_HOLDS_PER_RESERVATION_MAX);
+        if self.holds_per_client.get(&claim.client).is_some_and(|&live| live >= sessions_max)
             || sessions_max == 0
         {
             return Err(Error::QuotaExceeded { max: sessions_max });
         }
         if claim.keys.is_too_broad(rules) {
-            return Err(Error::TooBroad);
+            return Err(Error::DeviceTooBroad);
         }
-        let operator = self.operator(&claim.operator);
-        let found = self.findings(operator, &claim, rules, now);
+        let operator = self.operator_number(&claim.operator);
+        let found = self.find_conflicts(operator, &claim, rules, now);
         if let Some((id, own)) = found.conflict {
-            return Err(Error::Taken { own: own.then_some(id), device_unknown: false });
+            return Err(Error::Conflict {
+                own_session: own.then_some(id),
+                device_ambiguous: false,
+            });
         }
-        if let (Some((id, own)), OnUnknown::Refuse) = (found.unknown, rules.unknown) {
-            return Err(Error::Taken { own: own.then_some(id), device_unknown: true });
+        if let (Some((id, own)), OnUnknown::Refuse) = (found.ambiguous, rules.unknown) {
+            return Err(Error::Conflict { own_session: own.then_some(id), device_ambiguous: true });
         }
         let Claim { client, keys, flow, operator: _ } = claim;
-        self.take(Entry { life, operator, client, keys, flow, place: 0, theirs: None });
-        Ok(found.unknown.is_some())
+        self.add_entry(IndexEntry {
+            summary,
+            operator,
+            client,
+            keys,
+            flow,
+            group_position: 0,
+            operator_session_hash: None,
+        });
+        Ok(found.ambiguous.is_some())
     }
 
-    /// Takes in what was judged before, by a process that is gone.
-    pub(super) fn restore(&mut self, life: Life, claim: Claim, operator_session: Option<&str>) {
-        let operator = self.operator(&claim.operator);
+    /// Adds a session that an earlier process checked.
+    pub(super) fn restore(
+        &mut self,
+        summary: RecordSummary,
+        claim: Claim,
+        operator_session: Option<&str>,
+    ) {
+        let operator = self.operator_number(&claim.operator);
         let Claim { client, keys, flow, operator: _ } = claim;
-        let slot = self.take(Entry { life, operator, client, keys, flow, place: 0, theirs: None });
-        if let Some(theirs) = operator_session {
-            self.name(slot, operator, theirs);
+        let slot = self.add_entry(IndexEntry {
+            summary,
+            operator,
+            client,
+            keys,
+            flow,
+            group_position: 0,
+            operator_session_hash: None,
+        });
+        if let Some(operator_session) = operator_session {
+            self.set_operator_session(slot, operator, operator_session);
         }
     }
 
-    /// Which session the operator has under this name of its own.
-    pub(super) fn named_by(&self, operator: &OperatorId, theirs: &str) -> Option<SessionId> {
+    /// The session to which the operator assigned this id.
+    pub(super) fn find_by_operator_session(
+        &self,
+        operator: &OperatorId,
+        operator_session: &str,
+    ) -> Option<SessionId> {
         let number = *self.operators.get(operator)?;
-        let slot = *self.theirs.get(&(number, self.hash_of(theirs)))?;
-        Some(self.entries.get(slot)?.life.id)
+        let slot =
+            *self.operator_sessions.get(&(number, self.hash_operator_session(operator_session)))?;
+        Some(self.entries.get(slot)?.summary.id)
     }
 
-    /// Writes down the next generation of a session's life, and the operator's own name for it.
-    /// A hold that has lapsed stays so; a name that another session has is refused.
-    pub(super) fn replace(&mut self, life: Life, theirs: Option<&str>) -> Result<State, Error> {
-        let slot = *self.slots.get(&life.id).ok_or(Error::NotFound)?;
+    /// Stores the next generation of a session and the operator's id of it. An expired hold is never
+    /// restored, and an id in use by another session is rejected. Returns the previous state.
+    pub(super) fn replace(
+        &mut self,
+        summary: RecordSummary,
+        operator_session: Option<&str>,
+    ) -> Result<SessionState, Error> {
+        let slot = *self.slots.get(&summary.id).ok_or(Error::NotFound)?;
         let entry = self.entries.get(slot).ok_or(Error::NotFound)?;
-        let (before, operator, unnamed) = (entry.life, entry.operator, entry.theirs.is_none());
-        let reholds = before.holds_until.is_none() && life.holds_until.is_some();
-        if reholds || before.generation.checked_add(1) != Some(life.generation) {
-            return Err(Error::Lost);
+        let (before, operator, has_no_id) =
+            (entry.summary, entry.operator, entry.operator_session_hash.is_none());
+        let restores_hold = before.holds_until.is_none() && summary.holds_until.is_some();
+        if restores_hold || before.generation.checked_add(1) != Some(summary.generation) {
+            return Err(Error::Superseded);
         }
-        if let Some(theirs) = theirs.filter(|_| unnamed) {
-            if self.theirs.get(&(operator, self.hash_of(theirs))).is_some() {
-                return Err(Error::NameTaken);
+        if let Some(operator_session) = operator_session.filter(|_| has_no_id) {
+            let hash = self.hash_operator_session(operator_session);
+            if self.operator_sessions.get(&(operator, hash)).is_some() {
+                return Err(Error::OperatorSessionInUse);
             }
-            self.name(slot, operator, theirs);
+            self.set_operator_session(slot, operator, operator_session);
         }
-        if before.holds_until.is_some() && life.holds_until.is_none() {
+        if before.holds_until.is_some() && summary.holds_until.is_none() {
             self.unlink(slot);
         }
-        if let (Some(was), Some(is)) = (before.holds_until, life.holds_until) {
-            self.lapses.remove(&(was, slot));
-            self.lapses.insert((is, slot));
+        if let (Some(old), Some(new)) = (before.holds_until, summary.holds_until) {
+            self.hold_expiries.remove(&(old, slot));
+            self.hold_expiries.insert((new, slot));
         }
         self.due.remove(&(before.due, slot));
-        self.due.insert((life.due, slot));
+        self.due.insert((summary.due, slot));
         if let Some(entry) = self.entries.get_mut(slot) {
-            entry.life = life;
+            entry.summary = summary;
             let operator = entry.operator;
-            self.count(operator, before.state, u64::wrapping_sub);
-            self.count(operator, life.state, u64::wrapping_add);
+            self.adjust_count(operator, before.state, u64::wrapping_sub);
+            self.adjust_count(operator, summary.state, u64::wrapping_add);
         }
         Ok(before.state)
     }
 
-    /// Forgets a session.
+    /// Removes a session.
     pub(super) fn remove(&mut self, id: &SessionId, generation: u64) -> Result<(), Error> {
         let slot = *self.slots.get(id).ok_or(Error::NotFound)?;
-        let life = self.entries.get(slot).ok_or(Error::NotFound)?.life;
-        if life.generation != generation {
-            return Err(Error::Lost);
+        let summary = self.entries.get(slot).ok_or(Error::NotFound)?.summary;
+        if summary.generation != generation {
+            return Err(Error::Superseded);
         }
         self.unlink(slot);
-        self.due.remove(&(life.due, slot));
+        self.due.remove(&(summary.due, slot));
         self.slots.remove(id);
         if let Some(entry) = self.entries.remove(slot) {
-            self.count(entry.operator, life.state, u64::wrapping_sub);
-            if let Some(hash) = entry.theirs {
-                self.theirs.remove(&(entry.operator, hash));
+            self.adjust_count(entry.operator, summary.state, u64::wrapping_sub);
+            if let Some(hash) = entry.operator_session_hash {
+                self.operator_sessions.remove(&(entry.operator, hash));
             }
         }
         Ok(())
     }
 
-    /// The sessions to be swept, those due first before others.
+    /// The sessions that are due for the sweep, earliest first.
     pub(super) fn due(&self, now: Moment, sessions_max: usize) -> Vec<SessionId> {
         let due = self.due.range(..=(now, Slot::MAX)).take(sessions_max);
-        due.filter_map(|&(_, slot)| Some(self.entries.get(slot)?.life.id)).collect()
+        due.filter_map(|&(_, slot)| Some(self.entries.get(slot)?.summary.id)).collect()
     }
 
-    /// Sets when a session is to be swept next.
+    /// Sets the next due time of a session.
     pub(super) fn postpone(&mut self, id: &SessionId, due: Moment) {
         let Some(&slot) = self.slots.get(id) else { return };
         let Some(entry) = self.entries.get_mut(slot) else { return };
-        self.due.remove(&(entry.life.due, slot));
-        entry.life.due = due;
+        self.due.remove(&(entry.summary.due, slot));
+        entry.summary.due = due;
         self.due.insert((due, slot));
     }
 
-    /// Ends at most so many holds that have lapsed.
-    pub(super) fn lapse(&mut self, now: Moment, holds_max: usize) {
+    /// Removes at most `holds_max` expired holds.
+    pub(super) fn expire_holds(&mut self, now: Moment, holds_max: usize) {
         for _ in 0..holds_max {
-            match self.lapses.first() {
+            match self.hold_expiries.first() {
                 Some(&(at, slot)) if at <= now => self.unlink(slot),
                 _ => break,
             }
         }
     }
 
-    /// How many sessions each operator has in each state.
-    pub(super) fn counts(&self) -> Vec<(OperatorId, State, u64)> {
+    /// The number of sessions for each operator and state.
+    pub(super) fn counts(&self) -> Vec<(OperatorId, SessionState, u64)> {
         let counted = self.operators.iter().filter_map(|(operator, &number)| {
             let counts = self.counts.get(usize::try_from(number).ok()?)?;
-            Some(State::ALL.iter().zip(counts).map(|(&state, &n)| (operator.clone(), state, n)))
+            Some(
+                SessionState::ALL
+                    .iter()
+                    .zip(counts)
+                    .map(|(&state, &n)| (operator.clone(), state, n)),
+            )
         });
         counted.flatten().collect()
     }
 
-    /// The client's sessions that hold and whose device is surely this one, at all operators.
-    pub(super) fn of_device(
+    /// The client's sessions that hold and whose device is certainly this one, at all operators.
+    pub(super) fn find_by_device(
         &self,
         client: &ClientId,
         keys: &DeviceKeys,
@@ -240,7 +281,7 @@ impl Index {
     ) -> Vec<SessionId> {
         let mut slots = Vec::new();
         let mut take = |slot| {
-            if slots.len() < OF_DEVICE_LOOKED_AT_MAX {
+            if slots.len() < DEVICE_SESSIONS_EXAMINED_MAX {
                 slots.push(slot);
             }
         };
@@ -248,8 +289,8 @@ impl Index {
             for key in IndexKey::exact(operator, keys) {
                 self.keys.slots(&key).for_each(&mut take);
             }
-            for net in nets(keys) {
-                self.nets.each_meeting(operator, net, &mut take);
+            for net in device_networks(keys) {
+                self.networks.for_each_overlapping(operator, net, &mut take);
             }
         }
         slots.sort_unstable();
@@ -257,176 +298,187 @@ impl Index {
         let entries = slots.into_iter().filter_map(|slot| self.entries.get(slot));
         let own = entries.filter(|entry| {
             entry.client == *client
-                && entry.life.holds_until.is_some_and(|until| until > now)
-                && same_device(&entry.keys, keys) == SameDevice::Same
+                && entry.summary.holds_until.is_some_and(|until| until > now)
+                && compare_devices(&entry.keys, keys) == DeviceComparison::Same
         });
-        own.map(|entry| entry.life.id).collect()
+        own.map(|entry| entry.summary.id).collect()
     }
 
-    fn findings(
+    fn find_conflicts(
         &self,
         operator: OperatorNumber,
         claim: &Claim,
-        rules: &Rules,
+        rules: &ConflictRules,
         now: Moment,
-    ) -> Findings {
-        let mut found = Findings::default();
+    ) -> ConflictFindings {
+        let mut found = ConflictFindings::default();
         if rules.mode == ConflictMode::UpstreamOnly {
             return found;
         }
-        let mut ask = |slot| self.ask(slot, claim, rules.mode, now, &mut found);
+        let mut check = |slot| self.check_conflict(slot, claim, rules.mode, now, &mut found);
         for key in IndexKey::exact(operator, &claim.keys) {
-            self.keys.slots(&key).for_each(&mut ask);
+            self.keys.slots(&key).for_each(&mut check);
         }
-        for net in nets(&claim.keys) {
-            self.nets.each_meeting(operator, net, &mut ask);
+        for net in device_networks(&claim.keys) {
+            self.networks.for_each_overlapping(operator, net, &mut check);
         }
-        if found.conflict.is_none() && found.unknown.is_none() {
-            self.find_unknown(operator, claim, rules, now, &mut found);
+        if found.conflict.is_none() && found.ambiguous.is_none() {
+            self.find_ambiguous(operator, claim, rules, now, &mut found);
         }
         found
     }
 
-    // Looks among the devices that cannot be told apart: those behind the same public address, and
-    // those that have no kind of key in common with this one.
-    fn find_unknown(
+    // Examines the devices that cannot be distinguished from this one: those behind the same public
+    // address, and those without a common kind of key.
+    fn find_ambiguous(
         &self,
         operator: OperatorNumber,
         claim: &Claim,
-        rules: &Rules,
+        rules: &ConflictRules,
         now: Moment,
-        found: &mut Findings,
+        found: &mut ConflictFindings,
     ) {
-        let at_most = match rules.unknown {
-            OnUnknown::Forward => UNKNOWN_FORWARDED_MAX,
-            OnUnknown::Refuse => UNKNOWN_REFUSED_MAX,
+        let examined_max = match rules.unknown {
+            OnUnknown::Forward => AMBIGUOUS_EXAMINED_FORWARD_MAX,
+            OnUnknown::Refuse => AMBIGUOUS_EXAMINED_REFUSE_MAX,
         };
-        let behind = IndexKey::public(operator, &claim.keys);
-        let behind = behind.iter().flat_map(|key| self.keys.slots(key));
-        let strangers = self.groups.incomparable(operator, claim.keys.kinds());
-        for (seen, slot) in behind.chain(strangers).enumerate() {
-            if seen >= at_most && rules.unknown == OnUnknown::Refuse {
-                // Too many to look at; that none of them is in the way, nobody can promise.
-                found.unknown = self.named(slot, claim);
+        let public = IndexKey::public(operator, &claim.keys);
+        let same_public = public.iter().flat_map(|key| self.keys.slots(key));
+        let incomparable = self.groups.incomparable(operator, claim.keys.kind_bits());
+        for (examined, slot) in same_public.chain(incomparable).enumerate() {
+            if examined >= examined_max && rules.unknown == OnUnknown::Refuse {
+                // Too many to examine, so a conflict cannot be excluded.
+                found.ambiguous = self.describe_holder(slot, claim);
             }
-            if seen >= at_most || found.unknown.is_some() {
+            if examined >= examined_max || found.ambiguous.is_some() {
                 return;
             }
-            self.ask(slot, claim, rules.mode, now, found);
+            self.check_conflict(slot, claim, rules.mode, now, found);
         }
     }
 
-    fn ask(
+    fn check_conflict(
         &self,
         slot: Slot,
         claim: &Claim,
         mode: ConflictMode,
         now: Moment,
-        found: &mut Findings,
+        found: &mut ConflictFindings,
     ) {
         let Some(entry) = self.entries.get(slot) else { return };
-        if entry.life.holds_until.is_none_or(|until| until <= now) {
+        if entry.summary.holds_until.is_none_or(|until| until <= now) {
             return;
         }
-        let place = match judge(mode, (&entry.keys, &entry.flow), (&claim.keys, &claim.flow)) {
-            Verdict::Free => return,
-            Verdict::Conflict => &mut found.conflict,
-            Verdict::Unknown => &mut found.unknown,
+        let finding = match decide(mode, (&entry.keys, &entry.flow), (&claim.keys, &claim.flow)) {
+            ConflictDecision::NoConflict => return,
+            ConflictDecision::Conflict => &mut found.conflict,
+            ConflictDecision::Unknown => &mut found.ambiguous,
         };
-        // The asker's own tells it more than another's.
-        if !place.is_some_and(|(_, own)| own) {
-            *place = self.named(slot, claim).or(*place);
+        // A session that the requester may see takes precedence.
+        if !finding.is_some_and(|(_, own)| own) {
+            *finding = self.describe_holder(slot, claim).or(*finding);
         }
     }
 
-    fn named(&self, slot: Slot, claim: &Claim) -> Option<(SessionId, bool)> {
+    // The id of a session, and whether the requester may see it.
+    fn describe_holder(&self, slot: Slot, claim: &Claim) -> Option<(SessionId, bool)> {
         let entry = self.entries.get(slot)?;
         let subject = claim.keys.subject();
         let own =
             entry.client == claim.client && (subject.is_none() || subject == entry.keys.subject());
-        Some((entry.life.id, own))
+        Some((entry.summary.id, own))
     }
 
-    fn operator(&mut self, id: &OperatorId) -> OperatorNumber {
+    fn operator_number(&mut self, id: &OperatorId) -> OperatorNumber {
         if let Some(&number) = self.operators.get(id) {
             return number;
         }
         let number = OperatorNumber::try_from(self.counts.len()).unwrap_or(OperatorNumber::MAX);
-        self.counts.push([0; State::ALL.len()]);
+        self.counts.push([0; SessionState::ALL.len()]);
         self.operators.insert(id.clone(), number);
         number
     }
 
-    fn count(&mut self, operator: OperatorNumber, state: State, step: impl Fn(u64, u64) -> u64) {
+    fn adjust_count(
+        &mut self,
+        operator: OperatorNumber,
+        state: SessionState,
+        change: impl Fn(u64, u64) -> u64,
+    ) {
         let counts = usize::try_from(operator).ok().and_then(|number| self.counts.get_mut(number));
         if let Some(count) = counts.and_then(|counts| counts.get_mut(state as usize)) {
-            *count = step(*count, 1);
+            *count = change(*count, 1);
         }
     }
 
-    fn hash_of(&self, theirs: &str) -> NonZeroU64 {
-        NonZeroU64::new(self.hashes.hash_one(theirs)).unwrap_or(NonZeroU64::MIN)
+    fn hash_operator_session(&self, operator_session: &str) -> NonZeroU64 {
+        NonZeroU64::new(self.hash_builder.hash_one(operator_session)).unwrap_or(NonZeroU64::MIN)
     }
 
-    fn name(&mut self, slot: Slot, operator: OperatorNumber, theirs: &str) {
-        let hash = self.hash_of(theirs);
-        self.theirs.insert((operator, hash), slot);
+    fn set_operator_session(
+        &mut self,
+        slot: Slot,
+        operator: OperatorNumber,
+        operator_session: &str,
+    ) {
+        let hash = self.hash_operator_session(operator_session);
+        self.operator_sessions.insert((operator, hash), slot);
         if let Some(entry) = self.entries.get_mut(slot) {
-            entry.theirs = Some(hash);
+            entry.operator_session_hash = Some(hash);
         }
     }
 
-    fn take(&mut self, entry: Entry) -> Slot {
-        let (life, operator) = (entry.life, entry.operator);
+    fn add_entry(&mut self, entry: IndexEntry) -> Slot {
+        let (summary, operator) = (entry.summary, entry.operator);
         let client = entry.client.clone();
-        let kinds = entry.keys.kinds();
+        let kinds = entry.keys.kind_bits();
         let slot = self.entries.insert(entry);
-        self.slots.insert(life.id, slot);
-        self.due.insert((life.due, slot));
-        self.count(operator, life.state, u64::wrapping_add);
-        let Some(until) = life.holds_until else { return slot };
-        self.lapses.insert((until, slot));
-        *self.clients.entry(client).or_insert(0) += 1;
-        let place = self.groups.add(operator, kinds, slot);
+        self.slots.insert(summary.id, slot);
+        self.due.insert((summary.due, slot));
+        self.adjust_count(operator, summary.state, u64::wrapping_add);
+        let Some(until) = summary.holds_until else { return slot };
+        self.hold_expiries.insert((until, slot));
+        *self.holds_per_client.entry(client).or_insert(0) += 1;
+        let group_position = self.groups.add(operator, kinds, slot);
         let Some(entry) = self.entries.get_mut(slot) else { return slot };
-        entry.place = place;
+        entry.group_position = group_position;
         let keys = &entry.keys;
         for key in IndexKey::exact(operator, keys).chain(IndexKey::public(operator, keys)) {
             self.keys.add(key, slot);
         }
-        for net in nets(keys) {
-            self.nets.add(operator, net, slot);
+        for net in device_networks(keys) {
+            self.networks.add(operator, net, slot);
         }
         slot
     }
 
-    // Takes away a session's hold: all that others could find it by.
+    // Ends the hold of a session: removes it from all key tables.
     fn unlink(&mut self, slot: Slot) {
         let Some(entry) = self.entries.get_mut(slot) else { return };
-        let Some(until) = entry.life.holds_until.take() else { return };
-        self.lapses.remove(&(until, slot));
-        let (operator, keys, place) = (entry.operator, &entry.keys, entry.place);
+        let Some(until) = entry.summary.holds_until.take() else { return };
+        self.hold_expiries.remove(&(until, slot));
+        let (operator, keys, group_position) = (entry.operator, &entry.keys, entry.group_position);
         for key in IndexKey::exact(operator, keys).chain(IndexKey::public(operator, keys)) {
             self.keys.remove(&key, slot);
         }
-        for net in nets(keys) {
-            self.nets.remove(operator, net, slot);
+        for net in device_networks(keys) {
+            self.networks.remove(operator, net, slot);
         }
-        if let Place::Occupied(mut live) = self.clients.entry(entry.client.clone()) {
+        if let MapEntry::Occupied(mut live) = self.holds_per_client.entry(entry.client.clone()) {
             *live.get_mut() = live.get().saturating_sub(1);
             if *live.get() == 0 {
                 live.remove();
             }
         }
-        let moved = self.groups.remove(operator, keys.kinds(), place);
+        let moved = self.groups.remove(operator, keys.kind_bits(), group_position);
         if let Some(moved) = moved.and_then(|moved| self.entries.get_mut(moved)) {
-            moved.place = place;
+            moved.group_position = group_position;
         }
     }
 }
 
-// The networks that a device is known by, where a wider or narrower one is the same device.
-fn nets(keys: &DeviceKeys) -> impl Iterator<Item = IpNet> {
+// The networks that identify a device. An overlapping network identifies the same device.
+fn device_networks(keys: &DeviceKeys) -> impl Iterator<Item = IpNet> {
     let v4 = match keys.v4 {
         Some(V4Key::Legacy(net)) => Some(IpNet::V4(net)),
         Some(V4Key::Public(_)) | None => None,

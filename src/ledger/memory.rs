@@ -1,4 +1,4 @@
-//! The store that forgets all when the process ends: a book and its records behind one lock.
+//! The volatile store: a ledger engine and its rows in memory, behind one lock.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,174 +9,196 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    Error, Party, Record, State,
-    book::{Book, Shelf},
+    Error, Requester, SessionRecord, SessionState,
     claim::DeviceKeys,
-    day::Begun,
-    hand::Hand,
-    notice::{Notice, Queued, Told},
-    repeat::{RepeatKey, Reply},
-    store::{Inserted, Store, Swept, Wish},
+    daily_quota::DailyCount,
+    engine::{LedgerEngine, RowStore},
+    idempotency::{IdempotencyKeyHash, IdempotencyRecord},
+    ledger_clock::LedgerClock,
+    notification::{OutboxChange, OutboxEntry, QueuedNotification},
+    store::{InsertOutcome, InsertRequest, Store, SweepResult},
 };
 use crate::qod::{Moment, OperatorId, SessionId};
 
-/// See the module. The lock is never held across an `await`.
+/// The memory store. The lock is never held across an `await`.
 #[derive(Debug)]
-pub(super) struct Memory {
-    hand: Hand,
-    all: Mutex<(Book, Maps)>,
+pub(super) struct MemoryStore {
+    clock: LedgerClock,
+    state: Mutex<(LedgerEngine, MemoryRows)>,
 }
 
 #[derive(Debug, Default)]
-struct Maps {
-    // Boxed: a table that grows moves its elements, and keeps half of its places empty.
-    records: BTreeMap<SessionId, Box<Record>>,
-    replies: HashMap<RepeatKey, Reply>,
-    notices: BTreeMap<u64, Notice>,
+struct MemoryRows {
+    // Boxed, because the nodes of the tree are moved when it grows and are often half empty.
+    records: BTreeMap<SessionId, Box<SessionRecord>>,
+    idempotency: HashMap<IdempotencyKeyHash, IdempotencyRecord>,
+    notifications: BTreeMap<u64, QueuedNotification>,
 }
 
-impl Memory {
-    pub(super) fn new(hand: Hand) -> Self {
-        Self { hand, all: Mutex::default() }
+impl MemoryStore {
+    pub(super) fn new(clock: LedgerClock) -> Self {
+        Self { clock, state: Mutex::default() }
     }
 
-    // A panic within the lock would leave index and records at odds: then nothing works any more.
-    fn held(&self) -> Result<MutexGuard<'_, (Book, Maps)>, Error> {
-        self.all.lock().map_err(|_| Error::Unavailable("broken by a panic".to_owned()))
+    // After a panic under the lock, index and rows may differ: all later operations fail.
+    fn lock(&self) -> Result<MutexGuard<'_, (LedgerEngine, MemoryRows)>, Error> {
+        self.state.lock().map_err(|_| {
+            Error::Unavailable("a panic interrupted an operation of the ledger".to_owned())
+        })
     }
 
-    fn step<T>(
+    fn run<T>(
         &self,
-        step: impl FnOnce(&mut Book, &mut Maps) -> Result<T, Error>,
+        operation: impl FnOnce(&mut LedgerEngine, &mut MemoryRows) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut held = self.held()?;
-        let (book, maps) = &mut *held;
-        step(book, maps)
+        let mut state = self.lock()?;
+        let (engine, rows) = &mut *state;
+        operation(engine, rows)
     }
 }
 
 #[async_trait]
-impl Store for Memory {
+impl Store for MemoryStore {
     fn now(&self) -> Moment {
-        self.hand.now()
+        self.clock.now()
     }
 
-    async fn insert(&self, wish: Wish, now: Moment) -> Result<Inserted, Error> {
-        self.step(|book, maps| book.insert(maps, &wish, now))
+    async fn insert(&self, request: InsertRequest, now: Moment) -> Result<InsertOutcome, Error> {
+        self.run(|engine, rows| engine.insert(rows, &request, now))
     }
 
-    async fn replace(&self, record: Record, now: Moment) -> Result<Told, Error> {
-        self.step(|book, maps| book.replace(maps, &record, now))
+    async fn replace(&self, record: SessionRecord, now: Moment) -> Result<OutboxChange, Error> {
+        self.run(|engine, rows| engine.replace(rows, &record, now))
     }
 
-    async fn remove(&self, id: SessionId, generation: u64, now: Moment) -> Result<Told, Error> {
-        self.step(|book, maps| book.remove(maps, id, generation, now))
+    async fn remove(
+        &self,
+        id: SessionId,
+        generation: u64,
+        now: Moment,
+    ) -> Result<OutboxChange, Error> {
+        self.run(|engine, rows| engine.remove(rows, id, generation, now))
     }
 
-    async fn find(&self, id: &SessionId) -> Result<Option<Record>, Error> {
-        self.held()?.1.record(id)
+    async fn find(&self, id: &SessionId) -> Result<Option<SessionRecord>, Error> {
+        self.lock()?.1.get_record(id)
     }
 
-    async fn named_by(
+    async fn find_by_operator_session(
         &self,
         operator: &OperatorId,
-        theirs: &str,
+        operator_session: &str,
     ) -> Result<Option<SessionId>, Error> {
-        Ok(self.held()?.0.index.named_by(operator, theirs))
+        Ok(self.lock()?.0.index.find_by_operator_session(operator, operator_session))
     }
 
-    async fn page(
+    async fn list(
         &self,
         after: Option<SessionId>,
         records_max: usize,
-    ) -> Result<Vec<Record>, Error> {
-        let held = self.held()?;
+    ) -> Result<Vec<SessionRecord>, Error> {
+        let state = self.lock()?;
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let records = held.1.records.range((from, Bound::Unbounded)).take(records_max);
-        Ok(records.map(|(_, record)| Record::clone(record)).collect())
+        let records = state.1.records.range((from, Bound::Unbounded)).take(records_max);
+        Ok(records.map(|(_, record)| SessionRecord::clone(record)).collect())
     }
 
-    async fn of_device(
+    async fn find_by_device(
         &self,
-        party: &Party,
+        requester: &Requester,
         keys: &DeviceKeys,
         now: Moment,
         records_max: usize,
-    ) -> Result<Vec<Record>, Error> {
-        self.step(|book, maps| book.of_device(maps, party, keys, now, records_max))
+    ) -> Result<Vec<SessionRecord>, Error> {
+        self.run(|engine, rows| engine.find_by_device(rows, requester, keys, now, records_max))
     }
 
-    async fn sweep(&self, now: Moment, records_max: usize) -> Result<Swept, Error> {
-        self.step(|book, maps| book.sweep(maps, now, records_max))
+    async fn sweep(&self, now: Moment, records_max: usize) -> Result<SweepResult, Error> {
+        self.run(|engine, rows| engine.sweep(rows, now, records_max))
     }
 
-    async fn queued(&self, after: Option<u64>, notices_max: usize) -> Result<Vec<Queued>, Error> {
-        let held = self.held()?;
+    async fn outbox_entries(
+        &self,
+        after: Option<u64>,
+        entries_max: usize,
+    ) -> Result<Vec<OutboxEntry>, Error> {
+        let state = self.lock()?;
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let notices = held.1.notices.range((from, Bound::Unbounded)).take(notices_max);
-        Ok(notices.map(|(number, notice)| notice.queued_as(*number)).collect())
+        let entries = state.1.notifications.range((from, Bound::Unbounded)).take(entries_max);
+        Ok(entries.map(|(number, notification)| notification.outbox_entry(*number)).collect())
     }
 
-    async fn notice(&self, number: u64) -> Result<Option<Notice>, Error> {
-        Ok(self.held()?.1.notices.get(&number).cloned())
+    async fn notification(&self, number: u64) -> Result<Option<QueuedNotification>, Error> {
+        Ok(self.lock()?.1.notifications.get(&number).cloned())
     }
 
-    async fn settle(&self, numbers: Vec<u64>) -> Result<(), Error> {
-        self.step(|book, maps| book.settle(maps, &numbers))
+    async fn acknowledge(&self, numbers: Vec<u64>) -> Result<(), Error> {
+        self.run(|engine, rows| engine.acknowledge(rows, &numbers))
     }
 
-    async fn counts(&self) -> Result<Vec<(OperatorId, State, u64)>, Error> {
-        Ok(self.held()?.0.index.counts())
+    async fn counts(&self) -> Result<Vec<(OperatorId, SessionState, u64)>, Error> {
+        Ok(self.lock()?.0.index.counts())
     }
 
     fn health(&self) -> Result<(), String> {
-        self.held().map(drop).map_err(|error| error.to_string())
+        self.lock().map(drop).map_err(|error| error.to_string())
     }
 
     async fn close(&self) {}
 }
 
-impl Shelf for Maps {
-    fn record(&self, id: &SessionId) -> Result<Option<Record>, Error> {
-        Ok(self.records.get(id).map(|record| Record::clone(record)))
+impl RowStore for MemoryRows {
+    fn get_record(&self, id: &SessionId) -> Result<Option<SessionRecord>, Error> {
+        Ok(self.records.get(id).map(|record| SessionRecord::clone(record)))
     }
 
-    fn put(&mut self, record: &Record) -> Result<(), Error> {
+    fn put_record(&mut self, record: &SessionRecord) -> Result<(), Error> {
         self.records.insert(record.session.id, Box::new(record.clone()));
         Ok(())
     }
 
-    fn take(&mut self, id: &SessionId) -> Result<(), Error> {
+    fn remove_record(&mut self, id: &SessionId) -> Result<(), Error> {
         self.records.remove(id);
         Ok(())
     }
 
-    fn reply(&self, key: &RepeatKey) -> Result<Option<Reply>, Error> {
-        Ok(self.replies.get(key).cloned())
+    fn get_idempotency(
+        &self,
+        key: &IdempotencyKeyHash,
+    ) -> Result<Option<IdempotencyRecord>, Error> {
+        Ok(self.idempotency.get(key).cloned())
     }
 
-    fn put_notice(&mut self, number: u64, notice: &Notice) -> Result<(), Error> {
-        self.notices.insert(number, notice.clone());
+    fn put_notification(
+        &mut self,
+        number: u64,
+        notification: &QueuedNotification,
+    ) -> Result<(), Error> {
+        self.notifications.insert(number, notification.clone());
         Ok(())
     }
 
-    fn take_notice(&mut self, number: u64) -> Result<(), Error> {
-        self.notices.remove(&number);
+    fn remove_notification(&mut self, number: u64) -> Result<(), Error> {
+        self.notifications.remove(&number);
         Ok(())
     }
 
-    fn put_reply(&mut self, key: &RepeatKey, reply: &Reply) -> Result<(), Error> {
-        self.replies.insert(*key, reply.clone());
+    fn put_idempotency(
+        &mut self,
+        key: &IdempotencyKeyHash,
+        record: &IdempotencyRecord,
+    ) -> Result<(), Error> {
+        self.idempotency.insert(*key, record.clone());
         Ok(())
     }
 
-    fn take_reply(&mut self, key: &RepeatKey) -> Result<(), Error> {
-        self.replies.remove(key);
+    fn remove_idempotency(&mut self, key: &IdempotencyKeyHash) -> Result<(), Error> {
+        self.idempotency.remove(key);
         Ok(())
     }
 
-    fn put_begun(&mut self, _: &Begun) -> Result<(), Error> {
-        // The book has it.
+    fn put_daily_count(&mut self, _: &DailyCount) -> Result<(), Error> {
+        // The engine stores the counts in memory.
         Ok(())
     }
 }

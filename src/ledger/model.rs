@@ -1,45 +1,46 @@
-//! The ledger once more, as simply as can be: a list of sessions, looked through from one end to
-//! the other, and the rule spelt out packet by packet. The ledger must agree with it.
+//! A reference model of the ledger, as simple as possible: a list of sessions that is scanned
+//! linearly, and the conflict rule computed packet by packet. Tests compare the ledger with it.
 
 use std::{
     collections::HashSet,
     net::{IpAddr, Ipv6Addr},
 };
 
-use super::{Party, Rules};
-use crate::qod::{CreateSession, Device, DeviceIpv4, PortsSpec, Subject};
+use super::{ConflictRules, Requester};
+use crate::qod::{CreateRequest, Device, DeviceIpv4, PortsSpec, TokenSubject};
 
-mod book;
+mod reference;
 mod run;
 
-pub(super) use self::run::agrees_with_the_model;
+pub(super) use self::run::check_against_model;
 
-/// What the model says of two devices.
+/// The result of comparing two devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Alike {
-    Yes,
-    No,
+pub(super) enum DeviceMatch {
+    Same,
+    Different,
     Unknown,
 }
 
-/// Who asks for what: all that the rule is about.
-pub(super) type Ask<'a> = (&'a Party, &'a CreateSession);
+/// A client and its create request: the input of the conflict rule.
+pub(super) type ModelRequest<'a> = (&'a Requester, &'a CreateRequest);
 
-/// Could a packet of the small world (addresses ending in 0 to 3, ports 0 to 7) belong to both?
-pub(super) fn share_a_packet(a: &CreateSession, b: &CreateSession) -> bool {
+/// Whether a packet of the test domain (addresses ending in 0 to 3, ports 0 to 7) may belong to
+/// both flows.
+pub(super) fn share_a_packet(a: &CreateRequest, b: &CreateRequest) -> bool {
     packets(a).into_iter().zip(packets(b)).any(|(ours, theirs)| ours && theirs)
 }
 
-// For each packet that there can be, in some order: does it belong to the flow?
-fn packets(of: &CreateSession) -> Vec<bool> {
+// For each packet of the test domain: whether it belongs to the flow.
+fn packets(request: &CreateRequest) -> Vec<bool> {
     let mut all = Vec::new();
-    for served in served(of) {
+    for is_served in served_addresses(request) {
         for server in 0..8 {
             for device in 0..8 {
                 all.push(
-                    served
-                        && named(of.server_ports.as_ref(), server)
-                        && named(of.device_ports.as_ref(), device),
+                    is_served
+                        && includes_port(request.server_ports.as_ref(), server)
+                        && includes_port(request.device_ports.as_ref(), device),
                 );
             }
         }
@@ -47,9 +48,9 @@ fn packets(of: &CreateSession) -> Vec<bool> {
     all
 }
 
-// Of all servers that there can be: is this one of the flow's?
-fn served(of: &CreateSession) -> Vec<bool> {
-    let nets = of.server.nets();
+// For each server of the test domain: whether it belongs to the flow.
+fn served_addresses(request: &CreateRequest) -> Vec<bool> {
+    let nets = request.server.nets();
     let addresses = (0..4_u8).flat_map(|last| {
         let v6: Ipv6Addr = [0x2001, 0xdb8, 0xf, 0, 0, 0, 0, u16::from(last)].into();
         [IpAddr::from([192, 0, 2, last]), IpAddr::from(v6)]
@@ -57,83 +58,87 @@ fn served(of: &CreateSession) -> Vec<bool> {
     addresses.map(|address| nets.iter().any(|net| net.contains(&address))).collect()
 }
 
-/// Are the flows the same? Port 8 is named by none that lists its ports.
-pub(super) fn equal_flows(a: &CreateSession, b: &CreateSession) -> bool {
-    let words = |of: &CreateSession| {
+/// Whether the flows are equal. Port 8 belongs only to flows without a port list.
+pub(super) fn equal_flows(a: &CreateRequest, b: &CreateRequest) -> bool {
+    let flow = |request: &CreateRequest| {
         let ports = |spec: &Option<PortsSpec>| -> Vec<bool> {
-            (0..9).map(|port| named(spec.as_ref(), port)).collect()
+            (0..9).map(|port| includes_port(spec.as_ref(), port)).collect()
         };
-        (served(of), ports(&of.server_ports), ports(&of.device_ports))
+        (served_addresses(request), ports(&request.server_ports), ports(&request.device_ports))
     };
-    words(a) == words(b)
+    flow(a) == flow(b)
 }
 
-fn named(spec: Option<&PortsSpec>, port: u16) -> bool {
+fn includes_port(spec: Option<&PortsSpec>, port: u16) -> bool {
     spec.is_none_or(|spec| {
         spec.ports.contains(&port)
             || spec.ranges.iter().any(|range| (range.from..=range.to).contains(&port))
     })
 }
 
-/// Are they of one device?
-pub(super) fn alike(a: Ask<'_>, b: Ask<'_>) -> Alike {
+/// Compares the devices of two requests.
+pub(super) fn match_devices(a: ModelRequest<'_>, b: ModelRequest<'_>) -> DeviceMatch {
     let (ours, theirs) = (names(a), names(b));
     let addresses = addresses(&device(a), &device(b));
     let comparable: Vec<usize> =
         (0..ours.len()).filter(|&kind| ours[kind].is_some() && theirs[kind].is_some()).collect();
     if comparable.is_empty() {
-        return if addresses.contains(&Alike::Yes) {
-            Alike::Yes
-        } else if addresses.is_empty() || addresses.contains(&Alike::Unknown) {
-            Alike::Unknown
+        return if addresses.contains(&DeviceMatch::Same) {
+            DeviceMatch::Same
+        } else if addresses.is_empty() || addresses.contains(&DeviceMatch::Unknown) {
+            DeviceMatch::Unknown
         } else {
-            Alike::No
+            DeviceMatch::Different
         };
     }
     if comparable.iter().any(|&kind| ours[kind] == theirs[kind]) {
-        Alike::Yes
-    } else if addresses.contains(&Alike::Yes) {
-        Alike::Unknown
+        DeviceMatch::Same
+    } else if addresses.contains(&DeviceMatch::Same) {
+        DeviceMatch::Unknown
     } else {
-        Alike::No
+        DeviceMatch::Different
     }
 }
 
-fn device(ask: Ask<'_>) -> Device {
-    ask.1.device.clone().unwrap_or_default()
+fn device(request: ModelRequest<'_>) -> Device {
+    request.1.device.clone().unwrap_or_default()
 }
 
-fn names((party, asked): Ask<'_>) -> [Option<String>; 4] {
-    let device = device((party, asked));
-    let subject = |of: &Subject| format!("{} {}", of.issuer, of.subject);
+fn names((party, request): ModelRequest<'_>) -> [Option<String>; 4] {
+    let device = device((party, request));
+    let subject = |of: &TokenSubject| format!("{} {}", of.issuer, of.subject);
     [
         device.phone.map(|phone| phone.value.to_string()),
-        device.nai.map(|nai| nai.key()),
-        device.external_id.map(|id| id.key()),
+        device.nai.map(|nai| nai.normalized()),
+        device.external_id.map(|id| id.normalized()),
         party.subject.as_ref().map(subject),
     ]
 }
 
-fn addresses(a: &Device, b: &Device) -> Vec<Alike> {
+fn addresses(a: &Device, b: &Device) -> Vec<DeviceMatch> {
     let mut found = Vec::new();
     match (&a.ipv4, &b.ipv4) {
         (Some(DeviceIpv4::Legacy(ours)), Some(DeviceIpv4::Legacy(theirs))) => {
             let hosts: HashSet<u32> = hosts(ours.value).collect();
-            found.push(if hosts_meet(&hosts, theirs.value) { Alike::Yes } else { Alike::No });
+            found.push(if hosts_meet(&hosts, theirs.value) {
+                DeviceMatch::Same
+            } else {
+                DeviceMatch::Different
+            });
         }
         (
             Some(DeviceIpv4::Public { public, private, public_port }),
             Some(DeviceIpv4::Public { public: public_2, private: private_2, public_port: port_2 }),
         ) => found.push(if public != public_2 {
-            Alike::No
+            DeviceMatch::Different
         } else if (private.is_some() && private == private_2)
             || (public_port.is_some() && public_port == port_2)
         {
-            Alike::Yes
+            DeviceMatch::Same
         } else if private.is_some() && private_2.is_some() {
-            Alike::No
+            DeviceMatch::Different
         } else {
-            Alike::Unknown
+            DeviceMatch::Unknown
         }),
         _ => {}
     }
@@ -141,7 +146,7 @@ fn addresses(a: &Device, b: &Device) -> Vec<Alike> {
         let bits = u32::from(ours.value.prefix_len().min(theirs.value.prefix_len()).min(64));
         let head = |address: Ipv6Addr| address.to_bits() >> (128 - bits);
         let same = head(ours.value.addr()) == head(theirs.value.addr());
-        found.push(if same { Alike::Yes } else { Alike::No });
+        found.push(if same { DeviceMatch::Same } else { DeviceMatch::Different });
     }
     found
 }
@@ -154,8 +159,8 @@ fn hosts_meet(ours: &HashSet<u32>, theirs: ipnet::Ipv4Net) -> bool {
     hosts(theirs).any(|host| ours.contains(&host))
 }
 
-/// Is the device a network wider than the rules allow?
-pub(super) fn too_broad(device: Option<&Device>, rules: &Rules) -> bool {
+/// Whether the device is a network wider than the rules allow.
+pub(super) fn too_broad(device: Option<&Device>, rules: &ConflictRules) -> bool {
     let Some(device) = device else { return false };
     let v4 = match &device.ipv4 {
         Some(DeviceIpv4::Legacy(net)) => net.value.prefix_len() < rules.device_prefix_v4_min,

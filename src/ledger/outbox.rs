@@ -1,4 +1,5 @@
-//! What clients are to hear, for whoever tells them; and by what operators are known that tell us.
+//! The ledger's interface for notifications: the outbox of queued notifications for delivery to
+//! clients, and the verification of sink tokens of operators.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -9,66 +10,70 @@ use tokio::{sync::Notify, time::timeout};
 
 use super::{
     Error, Ledger,
-    notice::{Notice, Queued, Told},
+    notification::{OutboxChange, OutboxEntry, QueuedNotification},
 };
 use crate::qod::SessionId;
 
-// Whoever put a notice there may have been gone before it could say so.
-const LOOK_ANYWAY: Duration = Duration::from_secs(5);
+// The maximum time to wait for a wake-up: the task that queued a notification may end before it
+// sends one.
+const WAKE_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is known of the outbox at once.
+/// Wakes the delivery, and counts dropped notifications.
 #[derive(Debug, Default)]
-pub(super) struct Outgoing {
-    more: Notify,
-    overflown: AtomicU64,
+pub(super) struct OutboxSignal {
+    wake_up: Notify,
+    dropped: AtomicU64,
 }
 
 impl Ledger {
-    /// The notices after this one that nobody has heard yet, in the order of their numbers. Every
-    /// later one has a higher number.
-    pub async fn queued(
+    /// The queued notifications after this number, in order. Later notifications have higher
+    /// numbers.
+    pub async fn outbox_entries(
         &self,
         after: Option<u64>,
-        notices_max: usize,
-    ) -> Result<Vec<Queued>, Error> {
-        self.store.queued(after, notices_max).await
+        entries_max: usize,
+    ) -> Result<Vec<OutboxEntry>, Error> {
+        self.store.outbox_entries(after, entries_max).await
     }
 
-    /// The notice of this number, if it still waits.
-    pub async fn notice(&self, number: u64) -> Result<Option<Notice>, Error> {
-        self.store.notice(number).await
+    /// The notification of this number, if it is still queued.
+    pub async fn notification(&self, number: u64) -> Result<Option<QueuedNotification>, Error> {
+        self.store.notification(number).await
     }
 
-    /// Forgets notices that were heard, or that nobody is to hear any more.
-    pub async fn settle(&self, numbers: Vec<u64>) -> Result<(), Error> {
-        self.store.settle(numbers).await
+    /// Removes notifications that were delivered or dropped.
+    pub async fn acknowledge(&self, numbers: Vec<u64>) -> Result<(), Error> {
+        self.store.acknowledge(numbers).await
     }
 
-    /// Waits until it is worth looking for more notices.
-    pub async fn more_queued(&self) {
-        _ = timeout(LOOK_ANYWAY, self.outbox.more.notified()).await;
+    /// Waits until more notifications are queued, at most five seconds.
+    pub async fn wait_for_notifications(&self) {
+        _ = timeout(WAKE_UP_TIMEOUT, self.outbox.wake_up.notified()).await;
     }
 
-    /// How many notices were lost since the process began, because too many of their client's waited.
-    pub fn overflown(&self) -> u64 {
-        self.outbox.overflown.load(Ordering::Relaxed)
+    /// The number of notifications dropped since the start of the process, because their client had
+    /// too many queued.
+    pub fn dropped_notifications(&self) -> u64 {
+        self.outbox.dropped.load(Ordering::Relaxed)
     }
 
-    /// Is it what the session's operator was given, to show when it tells what happens? It is told by
-    /// [`super::Reservation::sink_token`], and nobody else knows it. Takes as long whatever is shown.
-    pub fn is_sink_token(&self, id: &SessionId, shown: &str) -> bool {
-        self.hasher.is_sink_token(id, shown)
+    /// Whether a callback event presents the sink token of this session. Only the operator of the
+    /// session has it, from [`super::Reservation::sink_token`]. The comparison takes constant time.
+    pub fn verify_sink_token(&self, id: &SessionId, presented: &str) -> bool {
+        self.hasher.verify_sink_token(id, presented)
     }
 
-    pub(super) fn note(&self, told: Told) {
-        if told.queued > 0 {
-            self.outbox.more.notify_one();
+    pub(super) fn record_outbox_change(&self, change: OutboxChange) {
+        if change.queued > 0 {
+            self.outbox.wake_up.notify_one();
         }
-        if told.overflown > 0 {
-            self.outbox.overflown.fetch_add(told.overflown, Ordering::Relaxed);
+        let dropped = change.dropped;
+        if dropped > 0 {
+            self.outbox.dropped.fetch_add(dropped, Ordering::Relaxed);
             tracing::warn!(
-                notices = told.overflown,
-                "a client will not hear what happened: too many of its notices wait"
+                event = "outbox_overflowed",
+                dropped,
+                "notifications dropped: the client has too many queued notifications"
             );
         }
     }

@@ -1,188 +1,194 @@
-//! What is written down of a session, and the ways from one state to the next: one method each.
+//! The record of a session and its transitions, one method each.
 //!
-//! Nothing here reads a clock or a store. A method gives the record that should stand next, of the
-//! next generation; whether it will is the store's to say. Where a method may lead, the protocol's
-//! table says.
+//! This module reads no clock and no store. A transition returns the record of the next generation;
+//! the store accepts or rejects it. The table of `state_machine.rs` determines which transitions are
+//! allowed.
 //!
-//! Times are the ledger's own. An operator's clock is never held against them: what counts of the
-//! times that it tells is how far they are apart, and how far they move.
+//! All times are those of the ledger clock. Times of an operator are never compared with them: only
+//! the difference of two times of the operator is used, and the distance that one moves.
 
 use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-mod fate;
+mod lifecycle;
 
-pub use self::fate::Todo;
-pub(super) use self::fate::{Fate, Life};
+pub use self::lifecycle::OperatorAction;
+pub(super) use self::lifecycle::{LifecycleStep, RecordSummary};
 use super::{
-    Booking, Claim, Error, Party, State,
+    Claim, Error, Requester, ReservationRequest, SessionState,
     claim::DeviceKeys,
-    protocol::{Move, Next, Told},
-    repeat::RepeatKey,
+    idempotency::IdempotencyKeyHash,
+    state_machine::{OperatorReport, Transition, TransitionResult},
 };
 use crate::qod::{
-    ClientId, CreateSession, Device, Flow, Granted, Moment, OperatorId, QosStatus, Session,
-    SessionId, StatusInfo, Subject,
+    ClientId, CreateRequest, Device, Flow, GrantedSession, Moment, OperatorId, QosStatus, Session,
+    SessionId, StatusInfo, TokenSubject,
 };
 
-// CAMARA: a resource is kept at least so long after its network ended it.
-const LINGERS: Duration = Duration::from_mins(6);
-// An operator's last proxy has let go of a request so long after its connection was closed.
-const GRACE: Duration = Duration::from_secs(30);
-const FOREVER: Moment = Moment::from_unix_ms(u64::MAX);
+// CAMARA: a session remains readable at least this long after the network ended it.
+const RETENTION: Duration = Duration::from_mins(6);
+// No proxy of an operator forwards a request this long after its connection was closed.
+const CALL_GRACE: Duration = Duration::from_secs(30);
+const NO_EXPIRY: Moment = Moment::from_unix_ms(u64::MAX);
 
-/// A session and all that the ledger knows of it.
+/// A session and its ledger data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// The session. Until it is confirmed, it is told as `REQUESTED`, with no times.
+pub struct SessionRecord {
+    /// The session. Until it is confirmed, its status is `REQUESTED`, without times.
     pub session: Session,
-    /// Whose it is.
+    /// The client that owns the session.
     pub client: ClientId,
-    /// For which end user, if the token was three-legged.
-    pub subject: Option<Subject>,
-    /// Who grants it.
+    /// The end user, if the token was three-legged.
+    pub subject: Option<TokenSubject>,
+    /// The operator that grants the session.
     pub operator: OperatorId,
-    /// The dialect that its client asked in.
+    /// The dialect of the client's create request.
     pub dialect: Arc<str>,
-    /// The operator's name for it, once there is one.
+    /// The operator's id of the session, if known.
     pub operator_session: Option<String>,
-    // What its token stood for, if the client did not name it.
+    // The device of the token, if the client did not name a device.
     device: Option<Device>,
     keys: DeviceKeys,
     flow: Flow,
-    repeat: Option<RepeatKey>,
-    state: State,
+    idempotency_key: Option<IdempotencyKeyHash>,
+    state: SessionState,
     generation: u64,
-    /// Is its client to hear that it is deleted, once it is?
-    owes_farewell: bool,
+    /// Whether the client is notified when the delete is finished.
+    notify_on_delete: bool,
     times: Times,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Times {
     requested_at: Moment,
-    skew: Duration,
-    call_deadline: Duration,
+    clock_skew: Duration,
+    call_timeout: Duration,
     call_ends_at: Moment,
-    /// Until when the flow is held; nothing: it is not.
+    /// The end of the hold; `None` if the flow is not held.
     holds_until: Option<Moment>,
-    /// When the operator can have nothing of it any more, if nobody deletes or extends it.
-    life_ends_at: Moment,
-    /// The end that the operator told last, with skew, and without an extension under way.
-    told_end: Option<Moment>,
-    /// When it began to be deleted; until then, when it was reserved.
+    /// The end of the maximum lifetime at the operator, without a delete or another extension.
+    lifetime_ends_at: Moment,
+    /// The end that the operator reported last, with clock skew, without a pending extension.
+    reported_end: Option<Moment>,
+    /// The start of the delete; before a delete, the time of the reservation.
     since: Moment,
-    /// When time alone ends the state.
+    /// The timeout of the state.
     ends_at: Moment,
-    /// Until when an extension may be under way.
+    /// The time until which an extension may be in progress.
     extending_until: Option<Moment>,
-    /// How often its operator is asked how it stands, if it does not tell by itself.
-    asked_every: Option<Duration>,
+    /// The interval at which the operator is polled, if it sends no notifications.
+    poll_interval: Option<Duration>,
 }
 
-impl Record {
-    pub(super) fn reserved(
-        party: &Party,
-        booking: &Booking,
+impl SessionRecord {
+    pub(super) fn new_pending(
+        requester: &Requester,
+        request: &ReservationRequest,
         claim: Claim,
-        repeat: Option<RepeatKey>,
+        idempotency_key: Option<IdempotencyKeyHash>,
         now: Moment,
     ) -> Self {
-        let granted = Granted {
-            duration_s: booking.wanted.duration_s,
+        let granted = GrantedSession {
+            duration_s: request.client_request.duration_s,
             started_at: None,
             expires_at: None,
             status: QosStatus::Requested,
             status_info: None,
             messages: Vec::new(),
         };
-        let skew = booking.rules.skew;
-        let call_ends_at = now + booking.call_deadline;
-        // The operator may have made the session at the last moment of the call.
-        let life_ends_at = call_ends_at + seconds(booking.claimed.duration_s) + LINGERS + skew;
+        let clock_skew = request.rules.clock_skew;
+        let call_ends_at = now + request.call_timeout;
+        // The operator may create the session at the end of the call.
+        let lifetime_ends_at =
+            call_ends_at + seconds(request.operator_request.duration_s) + RETENTION + clock_skew;
         Self {
-            session: Session { id: SessionId::at(now), wanted: booking.wanted.clone(), granted },
-            client: party.client.clone(),
-            subject: party.subject.clone(),
-            operator: booking.operator.clone(),
-            dialect: Arc::clone(&booking.dialect),
+            session: Session {
+                id: SessionId::time_ordered(now),
+                wanted: request.client_request.clone(),
+                granted,
+            },
+            client: requester.client.clone(),
+            subject: requester.subject.clone(),
+            operator: request.operator.clone(),
+            dialect: Arc::clone(&request.dialect),
             operator_session: None,
-            device: if booking.wanted.device.is_some() {
+            device: if request.client_request.device.is_some() {
                 None
             } else {
-                booking.claimed.device.clone()
+                request.operator_request.device.clone()
             },
             keys: claim.keys,
             flow: claim.flow,
-            repeat,
-            state: State::Pending,
+            idempotency_key,
+            state: SessionState::Pending,
             generation: 0,
-            owes_farewell: false,
+            notify_on_delete: false,
             times: Times {
                 requested_at: now,
-                skew,
-                call_deadline: booking.call_deadline,
+                clock_skew,
+                call_timeout: request.call_timeout,
                 call_ends_at,
-                holds_until: Some(life_ends_at),
-                life_ends_at,
-                told_end: None,
+                holds_until: Some(lifetime_ends_at),
+                lifetime_ends_at,
+                reported_end: None,
                 since: now,
-                ends_at: call_ends_at + GRACE,
+                ends_at: call_ends_at + CALL_GRACE,
                 extending_until: None,
-                asked_every: booking.asked_every,
+                poll_interval: request.poll_interval,
             },
         }
     }
 
-    /// Moves all times of a reservation that had to wait.
-    pub(super) fn delay(&mut self, by: Duration) {
-        let Times { requested_at, call_ends_at, holds_until, life_ends_at, since, ends_at, .. } =
-            &mut self.times;
-        for time in [requested_at, call_ends_at, life_ends_at, since, ends_at] {
+    /// Shifts all times of a reservation that waited in a queue.
+    pub(super) fn shift_times(&mut self, by: Duration) {
+        let Times {
+            requested_at, call_ends_at, holds_until, lifetime_ends_at, since, ends_at, ..
+        } = &mut self.times;
+        for time in [requested_at, call_ends_at, lifetime_ends_at, since, ends_at] {
             *time = *time + by;
         }
         *holds_until = holds_until.map(|until| until + by);
     }
 
-    /// How it stands.
-    pub const fn state(&self) -> State {
+    /// The state.
+    pub const fn state(&self) -> SessionState {
         self.state
     }
 
-    /// When it was asked for.
+    /// The time of the create request.
     pub const fn requested_at(&self) -> Moment {
         self.times.requested_at
     }
 
-    /// How often it was changed.
+    /// The number of changes of the record.
     pub const fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Until when its flow is held; nothing: it is not held.
+    /// The end of the hold; `None` if the flow is not held.
     pub const fn holds_until(&self) -> Option<Moment> {
         self.times.holds_until
     }
 
-    /// Is it being extended, or was it, and nobody knows what came of it?
+    /// Whether an extension is in progress or its outcome is unknown.
     pub const fn is_being_extended(&self) -> bool {
         self.times.extending_until.is_some()
     }
 
-    /// Is a session that its operator tells of for the very same packets? Of a device there is at
-    /// most one of ours there, for this record holds them: unless conflicts are left to the operator,
-    /// or one device is known by names that nobody can compare.
-    pub fn is_for(&self, told: &CreateSession) -> bool {
-        Claim::flow_of(told) == self.flow
+    /// Whether a session of the operator has the same flow. The gateway has at most one session with
+    /// this flow of the device at the operator, because this record holds the flow; except if the
+    /// operator decides about conflicts, or the device has incomparable identifiers.
+    pub fn has_flow(&self, reported: &CreateRequest) -> bool {
+        Claim::normalized_flow(reported) == self.flow
     }
 
-    /// Whose traffic it is for, in the client's words if it named it.
+    /// The device of the session, as the client named it or as its token identifies it.
     pub fn device(&self) -> Option<&Device> {
         self.session.wanted.device.as_ref().or(self.device.as_ref())
     }
 
-    /// The packets that it is for.
+    /// The flow of the session.
     pub const fn flow(&self) -> &Flow {
         &self.flow
     }
@@ -191,26 +197,29 @@ impl Record {
         self.times.call_ends_at
     }
 
-    pub(super) const fn call_deadline(&self) -> Duration {
-        self.times.call_deadline
+    pub(super) const fn call_timeout(&self) -> Duration {
+        self.times.call_timeout
     }
 
-    pub(super) const fn repeat(&self) -> Option<&RepeatKey> {
-        self.repeat.as_ref()
+    pub(super) const fn idempotency_key(&self) -> Option<&IdempotencyKeyHash> {
+        self.idempotency_key.as_ref()
     }
 
-    pub(super) const fn owes_farewell(&self) -> bool {
-        self.owes_farewell
+    pub(super) const fn notify_on_delete(&self) -> bool {
+        self.notify_on_delete
     }
 
-    /// Has nobody been told of it yet?
+    /// Whether the client has not received a successful response for the session.
     pub(super) const fn is_unconfirmed(&self) -> bool {
-        matches!(self.state, State::Pending | State::InDoubt)
+        matches!(self.state, SessionState::Pending | SessionState::InDoubt)
     }
 
-    /// What its client was told when it was made; nothing, if it was told no.
-    pub(super) fn answered_as(&self) -> Option<Session> {
-        let granted = !matches!(self.state, State::Pending | State::InDoubt | State::Releasing);
+    /// The session as in the response to the create; `None` if the create was rejected.
+    pub(super) fn created_session(&self) -> Option<Session> {
+        let granted = !matches!(
+            self.state,
+            SessionState::Pending | SessionState::InDoubt | SessionState::Releasing
+        );
         granted.then(|| self.session.clone())
     }
 
@@ -226,181 +235,196 @@ impl Record {
     pub(super) fn confirmed(
         self,
         operator_session: String,
-        granted: Granted,
+        granted: GrantedSession,
         now: Moment,
     ) -> Result<Self, Error> {
-        let step = Move::Confirm(told_of(&granted));
-        self.leads_on(step)?;
-        // Its flow may be somebody else's by now.
-        if self.lapsed(now) {
-            return Err(Error::Lost);
+        let transition = Transition::Confirm(report_of(&granted));
+        self.next_state(transition)?;
+        // Another request may have reserved the flow.
+        if self.hold_expired(now) {
+            return Err(Error::Superseded);
         }
-        Ok(Self { operator_session: Some(operator_session), ..self.told(step, granted, now)? })
+        let confirmed = self.reported(transition, granted, now)?;
+        Ok(Self { operator_session: Some(operator_session), ..confirmed })
     }
 
-    pub(super) fn doubted(&self) -> Result<Self, Error> {
-        self.put_in_doubt(Move::Doubt)
+    pub(super) fn in_doubt(&self) -> Result<Self, Error> {
+        self.move_to_in_doubt(Transition::MarkInDoubt)
     }
 
-    /// Of a session that was found at its operator, and must go.
+    /// The record of a session that exists at its operator and must be deleted.
     pub(super) fn found(&self, operator_session: String, now: Moment) -> Result<Self, Error> {
-        self.leads_on(Move::Find)?;
-        if self.lapsed(now) {
-            return Err(Error::Lost);
+        self.next_state(Transition::MarkFound)?;
+        if self.hold_expired(now) {
+            return Err(Error::Superseded);
         }
-        let found = self.gone_soon(Move::Find, now)?;
+        let found = self.move_to_releasing(Transition::MarkFound, now)?;
         Ok(Self { operator_session: Some(operator_session), ..found })
     }
 
-    /// The same record, of the same generation, if there is nothing new in what is told.
+    /// The record after a report. Has the same generation if the report contains no change.
     pub(super) fn observed(
         &self,
-        granted: Granted,
+        granted: GrantedSession,
         asked_at: Moment,
         now: Moment,
     ) -> Result<Self, Error> {
-        let seen = self.seen(now).ok_or(Error::NotFound)?;
-        match seen.state {
-            State::Pending | State::InDoubt => Err(Error::NotActive),
-            // There is no way back: what says otherwise is late.
-            State::Terminated | State::Releasing | State::Expired => Ok(seen),
-            State::Requested | State::Available => {
+        let current = self.as_of(now).ok_or(Error::NotFound)?;
+        match current.state {
+            SessionState::Pending | SessionState::InDoubt => Err(Error::InvalidState),
+            // These states never return to an active one: the report is outdated.
+            SessionState::Terminated | SessionState::Releasing | SessionState::Expired => {
+                Ok(current)
+            }
+            SessionState::Requested | SessionState::Available => {
                 let extending = self.times.extending_until.is_some_and(|until| asked_at < until);
                 if extending && granted.status != QosStatus::Unavailable {
-                    let mut shown = seen;
-                    shown.session.granted = granted;
-                    return Ok(shown);
+                    let mut current = current;
+                    current.session.granted = granted;
+                    return Ok(current);
                 }
-                let next = self.told(Move::Observe(told_of(&granted)), granted, now)?;
-                Ok(if next.says_the_same(self) { seen } else { next })
+                let next = self.reported(Transition::Observe(report_of(&granted)), granted, now)?;
+                Ok(if next.is_unchanged_from(self) { current } else { next })
             }
         }
     }
 
     pub(super) fn extending(&self, additional_s: u32, now: Moment) -> Result<Self, Error> {
-        let seen = self.seen(now).ok_or(Error::NotFound)?;
-        seen.leads_on(Move::BeginExtend)?;
+        let current = self.as_of(now).ok_or(Error::NotFound)?;
+        current.next_state(Transition::BeginExtend)?;
         if self.times.extending_until.is_some_and(|until| now < until) {
-            return Err(Error::Lost);
+            return Err(Error::Superseded);
         }
-        seen.next(Move::BeginExtend, |times| {
-            let raised = times.life_ends_at + seconds(additional_s);
-            times.holds_until = Some(raised);
-            times.life_ends_at = raised;
-            times.ends_at = raised;
-            times.extending_until = Some(now + times.call_deadline + GRACE);
+        current.transition(Transition::BeginExtend, |times| {
+            let prolonged = times.lifetime_ends_at + seconds(additional_s);
+            times.holds_until = Some(prolonged);
+            times.lifetime_ends_at = prolonged;
+            times.ends_at = prolonged;
+            times.extending_until = Some(now + times.call_timeout + CALL_GRACE);
         })
     }
 
-    pub(super) fn extended(&self, granted: Granted, now: Moment) -> Result<Self, Error> {
-        let seen = self.seen(now).ok_or(Error::NotFound)?;
-        if seen.times.extending_until.is_none() {
-            return Err(Error::NotActive);
+    pub(super) fn extended(&self, granted: GrantedSession, now: Moment) -> Result<Self, Error> {
+        let current = self.as_of(now).ok_or(Error::NotFound)?;
+        if current.times.extending_until.is_none() {
+            return Err(Error::InvalidState);
         }
-        seen.told(Move::EndExtend(told_of(&granted)), granted, now)
+        current.reported(Transition::FinishExtend(report_of(&granted)), granted, now)
     }
 
-    /// The same record, of the same generation, if it is being deleted already.
-    pub(super) fn released(&self, now: Moment) -> Result<Self, Error> {
-        let seen = self.seen(now).ok_or(Error::NotFound)?;
-        match seen.state {
-            State::Releasing => Ok(seen),
-            // The flow may be somebody else's by now.
-            State::Expired => seen.next(Move::BeginDelete, |times| times.since = now),
+    /// The record during its delete. Has the same generation if it is already being deleted.
+    pub(super) fn deleting(&self, now: Moment) -> Result<Self, Error> {
+        let current = self.as_of(now).ok_or(Error::NotFound)?;
+        match current.state {
+            SessionState::Releasing => Ok(current),
+            // Another request may have reserved the flow.
+            SessionState::Expired => {
+                current.transition(Transition::BeginDelete, |times| times.since = now)
+            }
             state => Ok(Self {
-                owes_farewell: state == State::Available,
-                ..seen.gone_soon(Move::BeginDelete, now)?
+                notify_on_delete: state == SessionState::Available,
+                ..current.move_to_releasing(Transition::BeginDelete, now)?
             }),
         }
     }
 
-    /// May it be forgotten by this move?
-    pub(super) fn frees(&self, step: Move) -> Result<(), Error> {
-        match self.state.after(step) {
-            Some(Next::Free) => Ok(()),
-            Some(Next::State(_)) | None => Err(Error::NotActive),
+    /// Checks that this transition removes the record.
+    pub(super) fn ensure_removes(&self, transition: Transition) -> Result<(), Error> {
+        match self.state.apply(transition) {
+            Some(TransitionResult::Removed) => Ok(()),
+            Some(TransitionResult::State(_)) | None => Err(Error::InvalidState),
         }
     }
 
-    // It holds as long as before; only whose task it is has changed.
-    fn put_in_doubt(&self, step: Move) -> Result<Self, Error> {
-        self.next(step, |times| times.ends_at = times.life_ends_at)
+    // The end of the hold is unchanged.
+    fn move_to_in_doubt(&self, transition: Transition) -> Result<Self, Error> {
+        self.transition(transition, |times| times.ends_at = times.lifetime_ends_at)
     }
 
-    fn gone_soon(&self, step: Move, now: Moment) -> Result<Self, Error> {
-        self.next(step, |times| {
-            let gone = times.life_ends_at.max(now) + LINGERS;
-            times.holds_until = Some(gone);
-            times.ends_at = gone;
+    fn move_to_releasing(&self, transition: Transition, now: Moment) -> Result<Self, Error> {
+        self.transition(transition, |times| {
+            let end = times.lifetime_ends_at.max(now) + RETENTION;
+            times.holds_until = Some(end);
+            times.ends_at = end;
             times.since = now;
         })
     }
 
-    // What an operator tells of a session that it has.
-    fn told(&self, step: Move, granted: Granted, now: Moment) -> Result<Self, Error> {
-        let longest = now + seconds(granted.duration_s) + self.times.skew;
-        let told_end = self.told_end(&granted, now);
+    // Applies a report of the operator about a session.
+    fn reported(
+        &self,
+        transition: Transition,
+        granted: GrantedSession,
+        now: Moment,
+    ) -> Result<Self, Error> {
+        let latest_end = now + seconds(granted.duration_s) + self.times.clock_skew;
+        let reported_end = self.reported_end(&granted, now);
         let until = |times: &mut Times, end| {
             times.holds_until = Some(end);
-            times.life_ends_at = end;
+            times.lifetime_ends_at = end;
             times.ends_at = end;
         };
-        let mut next = self.next(step, |times| match (told_of(&granted), told_end) {
-            (Told::Requested, None) => {
-                // It may begin at any time, so only a delete ends it for sure.
-                times.life_ends_at = longest + LINGERS;
-                times.ends_at = times.life_ends_at;
-                times.holds_until = Some(FOREVER);
-            }
-            (Told::Requested, Some(end)) => until(times, end),
-            (Told::Available, end) => until(times, end.unwrap_or(longest)),
-            (Told::Expired, _) => {
-                times.holds_until = None;
-                times.ends_at = now + LINGERS;
-            }
-            (Told::Terminated, _) => {
-                times.ends_at = now + LINGERS;
-                times.holds_until = Some(FOREVER);
-            }
-        })?;
+        let mut next =
+            self.transition(transition, |times| match (report_of(&granted), reported_end) {
+                (OperatorReport::Requested, None) => {
+                    // The session may start at any time, so only a delete certainly ends it.
+                    times.lifetime_ends_at = latest_end + RETENTION;
+                    times.ends_at = times.lifetime_ends_at;
+                    times.holds_until = Some(NO_EXPIRY);
+                }
+                (OperatorReport::Requested, Some(end)) => until(times, end),
+                (OperatorReport::Available, end) => until(times, end.unwrap_or(latest_end)),
+                (OperatorReport::Expired, _) => {
+                    times.holds_until = None;
+                    times.ends_at = now + RETENTION;
+                }
+                (OperatorReport::Terminated, _) => {
+                    times.ends_at = now + RETENTION;
+                    times.holds_until = Some(NO_EXPIRY);
+                }
+            })?;
         next.session.granted = granted;
-        next.times.told_end = told_end;
+        next.times.reported_end = reported_end;
         next.times.extending_until = None;
         Ok(next)
     }
 
-    // When the session is over. The first time that an operator tells of its end, the session has
-    // not lived longer than since now; later its end moves as far as the operator moves it.
-    fn told_end(&self, granted: &Granted, now: Moment) -> Option<Moment> {
-        let told = granted.expires_at?;
-        let before = self.times.told_end.zip(self.session.granted.expires_at);
-        Some(match before {
-            Some((end, before)) if before <= told => end + told.since(before),
-            Some((end, before)) => end - before.since(told),
+    // The end of the session by the ledger clock. At the first report of an expiry, the session is
+    // assumed to start now; later the end moves by the distance that the reported expiry moves.
+    fn reported_end(&self, granted: &GrantedSession, now: Moment) -> Option<Moment> {
+        let expires_at = granted.expires_at?;
+        let previous = self.times.reported_end.zip(self.session.granted.expires_at);
+        Some(match previous {
+            Some((end, previous)) if previous <= expires_at => end + expires_at.since(previous),
+            Some((end, previous)) => end - previous.since(expires_at),
             None => {
-                let stamped = granted.started_at.map(|started_at| told.since(started_at));
-                let lasts = stamped.unwrap_or_default().max(seconds(granted.duration_s));
-                now + lasts + self.times.skew
+                let interval = granted.started_at.map(|started_at| expires_at.since(started_at));
+                let duration = interval.unwrap_or_default().max(seconds(granted.duration_s));
+                now + duration + self.times.clock_skew
             }
         })
     }
 
-    fn says_the_same(&self, other: &Self) -> bool {
+    fn is_unchanged_from(&self, other: &Self) -> bool {
         self.state == other.state
             && self.session.granted == other.session.granted
             && (self.times.holds_until, self.times.extending_until)
                 == (other.times.holds_until, other.times.extending_until)
     }
 
-    fn leads_on(&self, step: Move) -> Result<State, Error> {
-        match self.state.after(step) {
-            Some(Next::State(state)) => Ok(state),
-            Some(Next::Free) | None => Err(Error::NotActive),
+    fn next_state(&self, transition: Transition) -> Result<SessionState, Error> {
+        match self.state.apply(transition) {
+            Some(TransitionResult::State(state)) => Ok(state),
+            Some(TransitionResult::Removed) | None => Err(Error::InvalidState),
         }
     }
 
-    fn next(&self, step: Move, change: impl FnOnce(&mut Times)) -> Result<Self, Error> {
-        let state = self.leads_on(step)?;
+    fn transition(
+        &self,
+        transition: Transition,
+        change: impl FnOnce(&mut Times),
+    ) -> Result<Self, Error> {
+        let state = self.next_state(transition)?;
         let mut next = self.clone();
         next.state = state;
         next.generation = self.generation.saturating_add(1);
@@ -409,12 +433,12 @@ impl Record {
     }
 }
 
-fn told_of(granted: &Granted) -> Told {
+fn report_of(granted: &GrantedSession) -> OperatorReport {
     match (granted.status, granted.status_info) {
-        (QosStatus::Requested, _) => Told::Requested,
-        (QosStatus::Available, _) => Told::Available,
-        (QosStatus::Unavailable, Some(StatusInfo::DurationExpired)) => Told::Expired,
-        (QosStatus::Unavailable, _) => Told::Terminated,
+        (QosStatus::Requested, _) => OperatorReport::Requested,
+        (QosStatus::Available, _) => OperatorReport::Available,
+        (QosStatus::Unavailable, Some(StatusInfo::DurationExpired)) => OperatorReport::Expired,
+        (QosStatus::Unavailable, _) => OperatorReport::Terminated,
     }
 }
 

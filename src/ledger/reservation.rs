@@ -1,38 +1,39 @@
-//! The right to ask an operator for a session.
+//! The reservation: the proof type that allows a create request to an operator.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Record, claim::KeyHasher};
+use super::{SessionRecord, claim::KeyHasher};
 use crate::{
     clock::{Clock, Tick},
-    qod::{ClientId, CreateSession, Moment, OperatorId, Secret, Session, SessionId},
+    qod::{ClientId, CreateRequest, Moment, OperatorId, Secret, Session, SessionId},
 };
 
-/// What came of reserving.
+/// The result of a reserve operation.
 #[derive(Debug)]
-pub enum Reserved {
-    /// The flow is held.
+pub enum ReserveOutcome {
+    /// The flow is reserved.
     New(Reservation),
-    /// This very request was sent before, and is answered as it was then.
-    Repeated {
-        /// The session that was made then.
+    /// The request is an idempotent replay.
+    Replayed {
+        /// The session in the first response.
         session: Box<Session>,
-        /// When it was sent first.
+        /// The time of the first request.
         requested_at: Moment,
     },
 }
 
-/// A flow held for a session that its operator has yet to grant. It ends in exactly one of the
-/// ledger's `confirm`, `release` and `leave_in_doubt`; where it is dropped, its flow stays held.
+/// A flow reserved for a session that its operator has not granted yet. One of the ledger's
+/// `confirm`, `release`, `mark_in_doubt` and `abandon` consumes it; if it is dropped, its flow stays
+/// reserved.
 ///
 /// ```
 /// # use qod_gateway::{ledger::Reservation, qod::SessionId};
-/// fn told(reservation: &Reservation) -> SessionId {
+/// fn session_id(reservation: &Reservation) -> SessionId {
 ///     reservation.id()
 /// }
 /// ```
 ///
-/// Only the ledger makes one, and nobody has it twice:
+/// Only the ledger creates it, and it cannot be copied:
 ///
 /// ```compile_fail
 /// # use qod_gateway::ledger::Reservation;
@@ -41,86 +42,91 @@ pub enum Reserved {
 ///
 /// ```compile_fail
 /// # use qod_gateway::ledger::Reservation;
-/// fn twice(reservation: Reservation) -> (Reservation, Reservation) {
+/// fn copy(reservation: Reservation) -> (Reservation, Reservation) {
 ///     (reservation.clone(), reservation)
 /// }
 /// ```
 #[derive(Debug)]
-#[must_use = "its flow stays held until it is confirmed, released or left in doubt"]
+#[must_use = "the flow stays reserved until the reservation is confirmed, released or in doubt"]
 pub struct Reservation {
-    // On the heap, for it goes from hand to hand.
-    record: Box<Record>,
-    claimed: Box<CreateSession>,
+    // Boxed, because a reservation is moved often.
+    record: Box<SessionRecord>,
+    operator_request: Box<CreateRequest>,
     hasher: Arc<KeyHasher>,
-    begun: Tick,
-    same_device_unknown: bool,
+    started: Tick,
+    device_ambiguous: bool,
 }
 
 impl Reservation {
     pub(super) fn new(
-        record: Record,
-        claimed: CreateSession,
+        record: SessionRecord,
+        operator_request: CreateRequest,
         hasher: Arc<KeyHasher>,
-        begun: Tick,
-        same_device_unknown: bool,
+        started: Tick,
+        device_ambiguous: bool,
     ) -> Self {
-        let (record, claimed) = (Box::new(record), Box::new(claimed));
-        Self { record, claimed, hasher, begun, same_device_unknown }
+        Self {
+            record: Box::new(record),
+            operator_request: Box::new(operator_request),
+            hasher,
+            started,
+            device_ambiguous,
+        }
     }
 
-    pub(super) fn into_record(self) -> Record {
+    pub(super) fn into_record(self) -> SessionRecord {
         *self.record
     }
 
-    /// The gateway's name for the session to come.
+    /// The gateway's id of the future session.
     pub fn id(&self) -> SessionId {
         self.record.session.id
     }
 
-    /// What a change of it must know: how often it was changed.
+    /// The number of changes of the record: the token of compare-and-set operations.
     pub fn generation(&self) -> u64 {
         self.record.generation()
     }
 
-    /// Whom to ask.
+    /// The operator that receives the create request.
     pub fn operator(&self) -> &OperatorId {
         &self.record.operator
     }
 
-    /// For whom.
+    /// The client.
     pub fn client(&self) -> &ClientId {
         &self.record.client
     }
 
-    /// What was asked, in the client's words.
-    pub fn wanted(&self) -> &CreateSession {
+    /// The create request as the client sent it.
+    pub fn client_request(&self) -> &CreateRequest {
         &self.record.session.wanted
     }
 
-    /// What to ask of the operator.
-    pub fn claimed(&self) -> &CreateSession {
-        &self.claimed
+    /// The create request as translated for the operator.
+    pub fn operator_request(&self) -> &CreateRequest {
+        &self.operator_request
     }
 
-    /// What the operator is to show when it tells what happens to the session.
+    /// The token that the operator must present in callback events of the session.
     pub fn sink_token(&self) -> Secret {
         self.hasher.sink_token(&self.id())
     }
 
-    /// When the call to the operator must be over, by the time of day.
+    /// The deadline of the call to the operator, as a time of day.
     pub fn deadline(&self) -> Moment {
         self.record.call_ends_at()
     }
 
-    /// What is left until the deadline, by the steady hand. The operator may be asked only within
-    /// it: later the flow may be somebody else's.
+    /// The time until the deadline, by the monotonic clock. The operator must not be called after
+    /// it, because the flow may then be reserved by another request.
     pub fn time_left(&self, clock: &Clock) -> Duration {
-        self.record.call_deadline().saturating_sub(clock.elapsed(self.begun))
+        self.record.call_timeout().saturating_sub(clock.elapsed(self.started))
     }
 
-    /// Is there a session of which nobody can tell whether its device is the same? Only the operator
-    /// knows then whether there is a conflict. Few of such sessions are looked at: for a metric.
-    pub const fn same_device_unknown(&self) -> bool {
-        self.same_device_unknown
+    /// Whether a session exists whose device may be the same, so that only the operator can decide
+    /// about a conflict. Only a few such sessions are examined, for a metric.
+    pub const fn device_ambiguous(&self) -> bool {
+        self.device_ambiguous
     }
 }

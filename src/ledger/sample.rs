@@ -1,4 +1,4 @@
-//! Sessions to test with.
+//! Sessions for tests.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -13,22 +13,22 @@ use proptest::{
 };
 use serde_json::Value;
 
-use super::{Booking, Party, Rules};
+use super::{ConflictRules, Requester, ReservationRequest};
 use crate::qod::{
-    ApplicationServer, CreateSession, Device, DeviceIpv4, Granted, Moment, PhoneNumber, PortRange,
-    PortsSpec, QosStatus, StatusInfo, Subject, Written,
+    ApplicationServer, CreateRequest, Device, DeviceIpv4, GrantedSession, Moment, PhoneNumber,
+    PortRange, PortsSpec, QosStatus, StatusInfo, TokenSubject, Verbatim,
 };
 
 pub(super) const START: Moment = Moment::from_unix_s(1_700_000_000);
-pub(super) const CALL: Duration = Duration::from_secs(10);
+pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
-pub(super) fn party(client: &str) -> Party {
-    Party { client: client.into(), subject: None }
+pub(super) fn party(client: &str) -> Requester {
+    Requester { client: client.into(), subject: None }
 }
 
-pub(super) fn user(client: &str, subject: &str) -> Party {
-    let subject = Subject { issuer: "https://issuer.example".into(), subject: subject.into() };
-    Party { client: client.into(), subject: Some(subject) }
+pub(super) fn user(client: &str, subject: &str) -> Requester {
+    let subject = TokenSubject { issuer: "https://issuer.example".into(), subject: subject.into() };
+    Requester { client: client.into(), subject: Some(subject) }
 }
 
 pub(super) fn device(fill: impl FnOnce(&mut Device)) -> Device {
@@ -37,15 +37,15 @@ pub(super) fn device(fill: impl FnOnce(&mut Device)) -> Device {
     device
 }
 
-/// A device known by a number of these last digits.
+/// A device identified by a phone number with these last digits.
 pub(super) fn phone(digits: u32) -> Device {
     let number = PhoneNumber::with_optional_plus(&format!("491510{digits:08}")).unwrap();
-    device(|device| device.phone = Some(Written::plain(number)))
+    device(|device| device.phone = Some(Verbatim::from_value(number)))
 }
 
-/// `device`'s traffic with one server, for an hour.
-pub(super) fn asked(device: Device, server: &str) -> CreateSession {
-    CreateSession {
+/// A create request for one device and one server, for an hour.
+pub(super) fn create_request(device: Device, server: &str) -> CreateRequest {
+    CreateRequest {
         device: Some(device),
         server: servers(&[server]),
         device_ports: None,
@@ -56,37 +56,37 @@ pub(super) fn asked(device: Device, server: &str) -> CreateSession {
     }
 }
 
-/// A single address of each family at most.
+/// At most one address of each family.
 pub(super) fn servers(list: &[&str]) -> ApplicationServer {
     let (mut ipv4, mut ipv6) = (None, None);
     for text in list {
         let net = text.parse().unwrap_or_else(|_| text.parse::<IpAddr>().unwrap().into());
         match net {
-            ipnet::IpNet::V4(net) => ipv4 = Some(Written::plain(net)),
-            ipnet::IpNet::V6(net) => ipv6 = Some(Written::plain(net)),
+            ipnet::IpNet::V4(net) => ipv4 = Some(Verbatim::from_value(net)),
+            ipnet::IpNet::V6(net) => ipv6 = Some(Verbatim::from_value(net)),
         }
     }
     ApplicationServer::Subnets { ipv4, ipv6 }
 }
 
-pub(super) fn booking(claimed: CreateSession) -> Booking {
-    Booking {
+pub(super) fn booking(claimed: CreateRequest) -> ReservationRequest {
+    ReservationRequest {
         operator: "north".into(),
         dialect: "camara-0.10.1".into(),
-        wanted: claimed.clone(),
-        claimed,
-        rules: Rules::default(),
+        client_request: claimed.clone(),
+        operator_request: claimed,
+        rules: ConflictRules::default(),
         sessions_max: 1_000_000,
         creates_per_day: None,
-        call_deadline: CALL,
-        asked_every: None,
-        again: None,
+        call_timeout: CALL_DEADLINE,
+        poll_interval: None,
+        idempotency: None,
     }
 }
 
-pub(super) fn granted(status: QosStatus, from: Moment, duration_s: u32) -> Granted {
+pub(super) fn granted(status: QosStatus, from: Moment, duration_s: u32) -> GrantedSession {
     let available = status == QosStatus::Available;
-    Granted {
+    GrantedSession {
         duration_s,
         started_at: available.then_some(from),
         expires_at: available.then(|| from + Duration::from_secs(duration_s.into())),
@@ -96,52 +96,52 @@ pub(super) fn granted(status: QosStatus, from: Moment, duration_s: u32) -> Grant
     }
 }
 
-/// Two sessions and what the rule must say of them, in either order.
-pub(super) struct Pair {
+/// Two sessions and the expected result of the conflict rule, in either order.
+pub(super) struct VectorPair {
     pub(super) name: String,
-    pub(super) verdict: String,
-    pub(super) one: (Party, CreateSession),
-    pub(super) other: (Party, CreateSession),
+    pub(super) expected: String,
+    pub(super) one: (Requester, CreateRequest),
+    pub(super) other: (Requester, CreateRequest),
 }
 
-/// The pairs of `rule/vectors.json`.
-pub(super) fn pairs() -> Vec<Pair> {
-    let list: Vec<Value> = serde_json::from_str(include_str!("rule/vectors.json")).unwrap();
+/// The pairs of `conflict/vectors.json`.
+pub(super) fn vector_pairs() -> Vec<VectorPair> {
+    let list: Vec<Value> = serde_json::from_str(include_str!("conflict/vectors.json")).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let pair = |pair: &Value| Pair {
+    let pair = |pair: &Value| VectorPair {
         name: text(&pair["name"]),
-        verdict: text(&pair["verdict"]),
-        one: side(&pair["one"]),
-        other: side(&pair["other"]),
+        expected: text(&pair["verdict"]),
+        one: parse_side(&pair["one"]),
+        other: parse_side(&pair["other"]),
     };
     list.iter().map(pair).collect()
 }
 
-fn side(words: &Value) -> (Party, CreateSession) {
-    let text = |name: &str| words[name].as_str();
+fn parse_side(json: &Value) -> (Requester, CreateRequest) {
+    let text = |name: &str| json[name].as_str();
     let parsed = device(|device| {
         device.phone = text("phoneNumber")
-            .map(|text| Written::from_text(PhoneNumber::with_optional_plus(text).unwrap(), text));
+            .map(|text| Verbatim::from_text(PhoneNumber::with_optional_plus(text).unwrap(), text));
         device.nai = text("networkAccessIdentifier").map(|text| text.parse().unwrap());
         device.ipv6 = text("ipv6Address")
-            .map(|text| Written::from_text(text.parse::<Ipv6Addr>().unwrap().into(), text));
+            .map(|text| Verbatim::from_text(text.parse::<Ipv6Addr>().unwrap().into(), text));
         device.ipv4 = text("publicAddress").map(|public| DeviceIpv4::Public {
             public: public.parse().unwrap(),
             private: text("privateAddress").map(|private| private.parse().unwrap()),
-            public_port: words["publicPort"].as_u64().map(|port| port.try_into().unwrap()),
+            public_port: json["publicPort"].as_u64().map(|port| port.try_into().unwrap()),
         });
         if let Some(net) = text("ipv4addr") {
             let value = net.parse().unwrap_or_else(|_| net.parse::<Ipv4Addr>().unwrap().into());
-            device.ipv4 = Some(DeviceIpv4::Legacy(Written::from_text(value, net)));
+            device.ipv4 = Some(DeviceIpv4::Legacy(Verbatim::from_text(value, net)));
         }
     });
     let list: Vec<&str> =
-        words["servers"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
-    let wanted = CreateSession {
+        json["servers"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    let wanted = CreateRequest {
         device: Some(parsed).filter(|device| !device.is_empty()),
         server: servers(&list),
-        device_ports: ports(&words["devicePorts"]),
-        server_ports: ports(&words["serverPorts"]),
+        device_ports: parse_ports(&json["devicePorts"]),
+        server_ports: parse_ports(&json["serverPorts"]),
         qos_profile: text("qosProfile").unwrap_or("QOS_E").to_owned(),
         duration_s: 3600,
         sink: None,
@@ -150,9 +150,9 @@ fn side(words: &Value) -> (Party, CreateSession) {
     (text("subject").map_or_else(|| party(client), |subject| user(client, subject)), wanted)
 }
 
-fn ports(words: &Value) -> Option<PortsSpec> {
+fn parse_ports(json: &Value) -> Option<PortsSpec> {
     let mut spec = PortsSpec::default();
-    for text in words.as_array()?.iter().map(|text| text.as_str().unwrap()) {
+    for text in json.as_array()?.iter().map(|text| text.as_str().unwrap()) {
         match text.split_once('-') {
             Some((from, to)) => {
                 spec.ranges
@@ -164,13 +164,13 @@ fn ports(words: &Value) -> Option<PortsSpec> {
     Some(spec)
 }
 
-/// Devices of a small world, where many are the same and many nobody can tell.
+/// Devices of the test domain, in which many are equal and many are not comparable.
 pub(super) fn any_device() -> impl Strategy<Value = Device> {
     let nai = |text: &'static str| -> crate::qod::Nai { text.parse().unwrap() };
     let v6 = ["2001:db8::1", "2001:db8::/48", "2001:db8:0:2::/63", "2001:db8:0:3::/64"];
     let v6 = select(v6.to_vec()).prop_map(|text| {
         let net = text.parse().unwrap_or_else(|_| text.parse::<Ipv6Addr>().unwrap().into());
-        Written::plain(net)
+        Verbatim::from_value(net)
     });
     (
         of(select(vec![phone(1), phone(2), phone(3)])),
@@ -198,7 +198,9 @@ fn any_ipv4() -> impl Strategy<Value = DeviceIpv4> {
         }
     });
     let legacy = (0..4_u8, 30..=32_u8).prop_map(move |(last, length)| {
-        DeviceIpv4::Legacy(Written::plain(ipnet::Ipv4Net::new(address(last), length).unwrap()))
+        DeviceIpv4::Legacy(Verbatim::from_value(
+            ipnet::Ipv4Net::new(address(last), length).unwrap(),
+        ))
     });
     prop_oneof![public, legacy]
 }
@@ -206,8 +208,8 @@ fn any_ipv4() -> impl Strategy<Value = DeviceIpv4> {
 const ADDRESSES: [&str; 6] =
     ["192.0.2.0", "192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8:f::2", "2001:db8:f::3"];
 
-/// Wishes of that world: four servers of each family, eight ports.
-pub(super) fn any_asked() -> impl Strategy<Value = CreateSession> {
+/// Create requests of the test domain: four servers of each family, eight ports.
+pub(super) fn any_create_request() -> impl Strategy<Value = CreateRequest> {
     let v4 =
         of(select(&["192.0.2.0/30", "192.0.2.0/31", "192.0.2.2/31", "192.0.2.1", "192.0.2.3"][..]));
     let v6 = of(select(&["2001:db8:f::/126", "2001:db8:f::2/127", "2001:db8:f::1"][..]));
@@ -216,16 +218,16 @@ pub(super) fn any_asked() -> impl Strategy<Value = CreateSession> {
         servers(if list.is_empty() { &["192.0.2.1"] } else { &list })
     });
     let list = subsequence(&ADDRESSES[..], 1..=ADDRESSES.len()).prop_map(|list| {
-        let address = |text: &&str| Written::plain(text.parse().unwrap());
+        let address = |text: &&str| Verbatim::from_value(text.parse().unwrap());
         ApplicationServer::Addresses(list.iter().map(address).collect())
     });
     let server = prop_oneof![2 => subnets, 1 => list];
     (any_device(), server, of(any_ports()), of(any_ports())).prop_map(
-        |(device, server, device_ports, server_ports)| CreateSession {
+        |(device, server, device_ports, server_ports)| CreateRequest {
             server,
             device_ports,
             server_ports,
-            ..asked(device, "192.0.2.1")
+            ..create_request(device, "192.0.2.1")
         },
     )
 }

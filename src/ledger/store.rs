@@ -1,121 +1,137 @@
-//! What keeps the records. One contract, one set of tests, for every kind of store.
+//! The interface of stores. All stores have one contract and share its tests.
 //!
-//! Each method is one atomic step, and what it says `Ok` to is as durable as the store promises.
-//! The decisions are not the store's: those of conflict are the index's, those of state the
-//! record's, and how the two go together is the book's. A store only makes them one step with what
-//! it writes.
+//! Each method is one atomic operation; its result is as durable as the store guarantees. Stores
+//! make no decisions: the index decides about conflicts, the record about states, and the ledger
+//! engine combines them. A store executes an operation of the engine and writes its changes
+//! atomically.
 
 use std::{fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
 
 use super::{
-    Error, Party, Record, Rules, State, Todo,
+    ConflictRules, Error, OperatorAction, Requester, SessionRecord, SessionState,
     claim::DeviceKeys,
-    notice::{Notice, Queued, Told},
-    repeat::Repeat,
+    idempotency::RequestFingerprint,
+    notification::{OutboxChange, OutboxEntry, QueuedNotification},
 };
 use crate::qod::{Moment, OperatorId, Session, SessionId};
 
-/// What a reservation needs to be judged and written down.
+/// The input of [`Store::insert`]: a new record, the limits of its client and the conflict rules.
 #[derive(Clone, Debug)]
-pub(super) struct Wish {
-    pub(super) record: Record,
-    pub(super) rules: Rules,
+pub(super) struct InsertRequest {
+    pub(super) record: SessionRecord,
+    pub(super) rules: ConflictRules,
     pub(super) sessions_max: u32,
     pub(super) creates_per_day: Option<u32>,
-    pub(super) repeat: Option<Repeat>,
+    pub(super) fingerprint: Option<RequestFingerprint>,
 }
 
-/// What came of a wish.
+/// The result of [`Store::insert`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Inserted {
-    /// It is written down.
+pub(super) enum InsertOutcome {
+    /// The record was inserted.
     New {
-        /// Is there a device of which nobody can tell whether it is the same?
-        same_device_unknown: bool,
-        /// How long it had to wait before it was its turn: its times have moved by as much.
-        waited: Duration,
+        /// Whether the rule found a session whose device may be the same.
+        device_ambiguous: bool,
+        /// The time that the request spent in the store's queue; all times of the record are
+        /// shifted by it.
+        queue_time: Duration,
     },
-    /// It was sent before, and answered so.
-    Repeated { session: Box<Session>, requested_at: Moment },
+    /// The request is an idempotent replay; this is its stored response.
+    Replayed { session: Box<Session>, requested_at: Moment },
 }
 
-/// What a sweep did.
+/// The result of a sweep.
 #[derive(Debug, Default)]
-pub(super) struct Swept {
-    /// How many records it looked at.
-    pub(super) records: usize,
-    /// Those of which something is to be done.
-    pub(super) due: Vec<(Record, Todo)>,
-    /// What clients are to hear of it.
-    pub(super) told: Told,
+pub(super) struct SweepResult {
+    /// The number of records examined.
+    pub(super) examined: usize,
+    /// The records that need a call to their operator.
+    pub(super) due: Vec<(SessionRecord, OperatorAction)>,
+    /// The notifications of the sweep.
+    pub(super) outbox: OutboxChange,
 }
 
-/// A store of records. `now` never needs to be exact: a hold that another request has seen lapse
-/// stays lapsed, whatever time a later one brings.
+/// A store of records. `now` need not be exact: a hold that has expired for one request stays
+/// expired for requests with an earlier time.
 #[async_trait]
 pub(super) trait Store: Debug + Send + Sync {
-    /// The ledger's own time.
+    /// The time of the ledger clock.
     fn now(&self) -> Moment;
 
-    /// Checks whether it was sent before, quota, width and conflict, and inserts.
-    async fn insert(&self, wish: Wish, now: Moment) -> Result<Inserted, Error>;
+    /// Checks replay, quotas, prefix length and conflicts, and inserts the record.
+    async fn insert(&self, request: InsertRequest, now: Moment) -> Result<InsertOutcome, Error>;
 
-    /// Puts a record in the place of its predecessor: the one of the generation before.
-    /// `NotFound`, or `Lost` if another generation stands there or its hold has lapsed, or
-    /// `NameTaken` if another session has the operator's name for it.
-    async fn replace(&self, record: Record, now: Moment) -> Result<Told, Error>;
+    /// Replaces a record by its next generation.
+    ///
+    /// # Errors
+    /// `NotFound`; `Superseded` if the stored generation is not the previous one, or its hold has
+    /// expired; `OperatorSessionInUse` if another session has the operator's id.
+    async fn replace(&self, record: SessionRecord, now: Moment) -> Result<OutboxChange, Error>;
 
-    /// Forgets a record of this generation. `NotFound`, or `Lost`.
-    async fn remove(&self, id: SessionId, generation: u64, now: Moment) -> Result<Told, Error>;
+    /// Removes a record of this generation.
+    ///
+    /// # Errors
+    /// `NotFound` or `Superseded`.
+    async fn remove(
+        &self,
+        id: SessionId,
+        generation: u64,
+        now: Moment,
+    ) -> Result<OutboxChange, Error>;
 
-    /// The record as it was written last.
-    async fn find(&self, id: &SessionId) -> Result<Option<Record>, Error>;
+    /// The latest generation of a record.
+    async fn find(&self, id: &SessionId) -> Result<Option<SessionRecord>, Error>;
 
-    /// Which session the operator has under this name of its own.
-    async fn named_by(
+    /// The session to which the operator assigned this id.
+    async fn find_by_operator_session(
         &self,
         operator: &OperatorId,
-        theirs: &str,
+        operator_session: &str,
     ) -> Result<Option<SessionId>, Error>;
 
-    /// The records after this one, in the order of their ids: the oldest first.
-    async fn page(
+    /// The records after this one, in the order of their ids, which is oldest first.
+    async fn list(
         &self,
         after: Option<SessionId>,
         records_max: usize,
-    ) -> Result<Vec<Record>, Error>;
+    ) -> Result<Vec<SessionRecord>, Error>;
 
-    /// The records that the party may see, that hold, and whose device is surely this one, the
-    /// newest first.
-    async fn of_device(
+    /// The records that the requester may see, that hold their flow, and whose device is certainly
+    /// this one, newest first.
+    async fn find_by_device(
         &self,
-        party: &Party,
+        requester: &Requester,
         keys: &DeviceKeys,
         now: Moment,
         records_max: usize,
-    ) -> Result<Vec<Record>, Error>;
+    ) -> Result<Vec<SessionRecord>, Error>;
 
-    /// Moves on at most `records_max` of the records whose time has come.
-    async fn sweep(&self, now: Moment, records_max: usize) -> Result<Swept, Error>;
+    /// Applies due transitions to at most `records_max` records.
+    async fn sweep(&self, now: Moment, records_max: usize) -> Result<SweepResult, Error>;
 
-    /// The notices after this one, in the order of their numbers.
-    async fn queued(&self, after: Option<u64>, notices_max: usize) -> Result<Vec<Queued>, Error>;
+    /// The queued notifications after this number, in order.
+    async fn outbox_entries(
+        &self,
+        after: Option<u64>,
+        entries_max: usize,
+    ) -> Result<Vec<OutboxEntry>, Error>;
 
-    /// The notice of this number.
-    async fn notice(&self, number: u64) -> Result<Option<Notice>, Error>;
+    /// The queued notification of this number.
+    async fn notification(&self, number: u64) -> Result<Option<QueuedNotification>, Error>;
 
-    /// Forgets these notices, if they are there.
-    async fn settle(&self, numbers: Vec<u64>) -> Result<(), Error>;
+    /// Removes these notifications; missing ones are ignored.
+    async fn acknowledge(&self, numbers: Vec<u64>) -> Result<(), Error>;
 
-    /// How many records each operator has in each state. Takes no longer the more there are.
-    async fn counts(&self) -> Result<Vec<(OperatorId, State, u64)>, Error>;
+    /// The number of records for each operator and state, in time independent of the number of
+    /// records.
+    async fn counts(&self) -> Result<Vec<(OperatorId, SessionState, u64)>, Error>;
 
-    /// Can it write? Why not, otherwise.
+    /// Checks that the store is writable. The error is the reason.
     fn health(&self) -> Result<(), String>;
 
-    /// Writes what is to be written, and lets go of what it has.
+    /// Writes all outstanding changes and releases all resources.
     async fn close(&self);
 }
 

@@ -1,18 +1,22 @@
-mod notices;
-mod of_device;
+mod errors;
+mod notifications;
+mod by_device;
 
 use super::{
-    sample::{CALL, START, any_device, asked, booking, granted, pairs, party, phone, user},
+    sample::{
+        CALL_DEADLINE, START, any_device, booking, create_request, granted, party, phone, user,
+        vector_pairs,
+    },
     *,
 };
 use crate::qod::{QosStatus, StatusInfo};
 
-struct Desk {
+struct LedgerFixture {
     clock: Clock,
     ledger: Ledger,
 }
 
-impl Desk {
+impl LedgerFixture {
     fn new() -> Self {
         let clock = Clock::fixed(START);
         Self { ledger: Ledger::in_memory(clock.clone()), clock }
@@ -22,75 +26,83 @@ impl Desk {
         self.clock.advance(Duration::from_secs(seconds));
     }
 
-    fn told(&self, status: QosStatus) -> Granted {
+    fn report(&self, status: QosStatus) -> GrantedSession {
         granted(status, self.clock.now(), 3600)
     }
 
     async fn reserve(&self, digits: u32) -> Result<Reservation, Error> {
-        let wanted = booking(asked(phone(digits), "192.0.2.1"));
-        self.held(party("c1"), wanted).await
+        let request = booking(create_request(phone(digits), "192.0.2.1"));
+        self.reserve_for(party("c1"), request).await
     }
 
-    async fn held(&self, party: Party, booking: Booking) -> Result<Reservation, Error> {
-        match self.ledger.reserve_for(party, booking).await? {
-            Reserved::New(reservation) => Ok(reservation),
-            Reserved::Repeated { .. } => panic!("nothing was sent again"),
+    async fn reserve_for(
+        &self,
+        requester: Requester,
+        request: ReservationRequest,
+    ) -> Result<Reservation, Error> {
+        match self.ledger.reserve_for(requester, request).await? {
+            ReserveOutcome::New(reservation) => Ok(reservation),
+            ReserveOutcome::Replayed { .. } => panic!("unexpected idempotent replay"),
         }
     }
 
-    /// A session of the device 1, for an hour.
-    async fn session(&self, status: QosStatus) -> Record {
+    /// Creates a session of device 1 for an hour.
+    async fn session(&self, status: QosStatus) -> SessionRecord {
         let reservation = self.reserve(1).await.unwrap();
-        let granted = self.told(status);
-        self.ledger.confirm(reservation, "theirs".to_owned(), granted).await.unwrap()
+        let granted = self.report(status);
+        self.ledger.confirm(reservation, "operator-1".to_owned(), granted).await.unwrap()
     }
 
-    /// Is device 1's flow free? Whoever asks takes it, and gives it back.
+    /// Whether the flow of device 1 is free, by a reservation that is released at once.
     async fn is_free(&self) -> bool {
         match self.reserve(1).await {
             Ok(reservation) => self.ledger.release(reservation).await == Ok(()),
-            Err(Error::Taken { .. }) => false,
+            Err(Error::Conflict { .. }) => false,
             Err(other) => panic!("{other}"),
         }
     }
 
-    async fn observe(&self, record: &Record, told: Granted) -> Result<Record, Error> {
-        self.ledger.observe(record, told, self.clock.now()).await
+    async fn observe(
+        &self,
+        record: &SessionRecord,
+        report: GrantedSession,
+    ) -> Result<SessionRecord, Error> {
+        self.ledger.observe(record, report, self.clock.now()).await
     }
 
-    async fn find(&self, record: &Record) -> Result<Record, Error> {
+    async fn find(&self, record: &SessionRecord) -> Result<SessionRecord, Error> {
         self.ledger.find_for(&party("c1"), &record.session.id).await
     }
 }
 
 #[tokio::test]
-async fn the_truth_table_holds_in_the_ledger_in_both_orders() {
-    for pair in pairs() {
+async fn truth_table_holds_in_ledger_in_both_orders() {
+    for pair in vector_pairs() {
         for (first, second) in [(&pair.one, &pair.other), (&pair.other, &pair.one)] {
             for unknown in [OnUnknown::Forward, OnUnknown::Refuse] {
-                let desk = Desk::new();
-                let wish = |asked: &CreateSession| Booking {
-                    rules: Rules { unknown, ..Rules::default() },
-                    ..booking(asked.clone())
+                let fixture = LedgerFixture::new();
+                let request = |create: &CreateRequest| ReservationRequest {
+                    rules: ConflictRules { unknown, ..ConflictRules::default() },
+                    ..booking(create.clone())
                 };
-                let held = desk.held(first.0.clone(), wish(&first.1)).await.unwrap();
-                let done = desk.held(second.0.clone(), wish(&second.1)).await;
+                let held = fixture.reserve_for(first.0.clone(), request(&first.1)).await.unwrap();
+                let result = fixture.reserve_for(second.0.clone(), request(&second.1)).await;
                 let same_client = first.0.client == second.0.client;
                 let visible = second.0.subject.is_none() || second.0.subject == first.0.subject;
-                let own = (same_client && visible).then(|| held.id());
+                let own_session = (same_client && visible).then(|| held.id());
                 let name = &pair.name;
-                match (&*pair.verdict, unknown) {
+                match (&*pair.expected, unknown) {
                     ("conflict", _) => {
-                        let taken = Error::Taken { own, device_unknown: false };
-                        assert_eq!(done.err(), Some(taken), "{name}");
+                        let conflict = Error::Conflict { own_session, device_ambiguous: false };
+                        assert_eq!(result.err(), Some(conflict), "{name}");
                     }
                     ("unknown", OnUnknown::Refuse) => {
-                        let taken = Error::Taken { own, device_unknown: true };
-                        assert_eq!(done.err(), Some(taken), "{name}");
+                        let conflict = Error::Conflict { own_session, device_ambiguous: true };
+                        assert_eq!(result.err(), Some(conflict), "{name}");
                     }
                     (verdict, _) => {
-                        let unknown = done.unwrap().same_device_unknown();
-                        assert_eq!(unknown, verdict == "unknown", "{name}");
+                        let ambiguous = result.unwrap().device_ambiguous();
+                        assert_eq!(ambiguous, verdict == "unknown", "{name}");
                     }
                 }
             }
@@ -99,377 +111,364 @@ async fn the_truth_table_holds_in_the_ledger_in_both_orders() {
 }
 
 #[tokio::test]
-async fn operators_do_not_conflict() {
-    let desk = Desk::new();
-    let _held = desk.reserve(1).await.unwrap();
-    let elsewhere = Booking { operator: "south".into(), ..booking(asked(phone(1), "192.0.2.1")) };
-    assert!(desk.held(party("c1"), elsewhere).await.is_ok());
+async fn sessions_of_different_operators_do_not_conflict() {
+    let fixture = LedgerFixture::new();
+    let _held = fixture.reserve(1).await.unwrap();
+    let other_operator = ReservationRequest {
+        operator: "south".into(),
+        ..booking(create_request(phone(1), "192.0.2.1"))
+    };
+    assert!(fixture.reserve_for(party("c1"), other_operator).await.is_ok());
 }
 
 #[tokio::test]
-async fn a_create_without_an_answer_holds() {
-    let desk = Desk::new();
-    let reservation = desk.reserve(1).await.unwrap();
-    assert_eq!(reservation.deadline(), START + CALL);
-    assert_eq!(reservation.time_left(&desk.clock), CALL);
-    desk.advance(4);
-    assert_eq!(reservation.time_left(&desk.clock), Duration::from_secs(6));
-    assert!(!desk.is_free().await);
-    desk.ledger.release(reservation).await.unwrap();
-    assert!(desk.is_free().await, "the operator answered 4xx");
+async fn pending_reservation_holds_flow() {
+    let fixture = LedgerFixture::new();
+    let reservation = fixture.reserve(1).await.unwrap();
+    assert_eq!(reservation.deadline(), START + CALL_DEADLINE);
+    assert_eq!(reservation.time_left(&fixture.clock), CALL_DEADLINE);
+    fixture.advance(4);
+    assert_eq!(reservation.time_left(&fixture.clock), Duration::from_secs(6));
+    assert!(!fixture.is_free().await);
+    fixture.ledger.release(reservation).await.unwrap();
+    assert!(fixture.is_free().await, "the operator answered 4xx");
 }
 
 #[tokio::test]
-async fn requested_and_available_hold() {
+async fn requested_and_available_sessions_hold_flow() {
     for status in [QosStatus::Requested, QosStatus::Available] {
-        let desk = Desk::new();
-        let record = desk.session(status).await;
-        assert!(!desk.is_free().await);
-        desk.advance(3604);
-        assert!(!desk.is_free().await, "its expiry and skew are not over");
-        assert_eq!(desk.find(&record).await.unwrap().state(), record.state());
+        let fixture = LedgerFixture::new();
+        let record = fixture.session(status).await;
+        assert!(!fixture.is_free().await);
+        fixture.advance(3604);
+        assert!(!fixture.is_free().await, "before its expiry plus clock skew");
+        assert_eq!(fixture.find(&record).await.unwrap().state(), record.state());
     }
 }
 
 #[tokio::test]
-async fn expiry_frees_at_once_and_is_told_for_six_minutes() {
-    let desk = Desk::new();
-    let record = desk.session(QosStatus::Available).await;
-    desk.advance(3605);
-    assert!(desk.is_free().await, "though no sweep has been by");
+async fn expired_session_releases_flow_and_is_readable_for_six_minutes() {
+    let fixture = LedgerFixture::new();
+    let record = fixture.session(QosStatus::Available).await;
+    fixture.advance(3605);
+    assert!(fixture.is_free().await, "before a sweep");
     for swept in [false, true] {
-        let found = desk.find(&record).await.unwrap();
-        assert_eq!(found.state(), State::Expired);
-        let Granted { status, status_info, expires_at, .. } = found.session.granted;
+        let found = fixture.find(&record).await.unwrap();
+        assert_eq!(found.state(), SessionState::Expired);
+        let GrantedSession { status, status_info, expires_at, .. } = found.session.granted;
         assert_eq!(status, QosStatus::Unavailable);
         assert_eq!(status_info, Some(StatusInfo::DurationExpired));
         assert_eq!(expires_at, record.session.granted.expires_at);
         if !swept {
-            assert_eq!(desk.ledger.sweep().await, Ok(Vec::new()));
+            assert_eq!(fixture.ledger.sweep().await, Ok(Vec::new()));
         }
     }
-    desk.advance(359);
-    desk.ledger.sweep().await.unwrap();
-    assert!(desk.find(&record).await.is_ok());
-    desk.advance(1);
-    assert_eq!(desk.find(&record).await, Err(Error::NotFound));
-    desk.ledger.sweep().await.unwrap();
-    assert!(desk.ledger.counts().await.unwrap().iter().all(|(_, _, count)| *count == 0));
+    fixture.advance(359);
+    fixture.ledger.sweep().await.unwrap();
+    assert!(fixture.find(&record).await.is_ok());
+    fixture.advance(1);
+    assert_eq!(fixture.find(&record).await, Err(Error::NotFound));
+    fixture.ledger.sweep().await.unwrap();
+    assert!(fixture.ledger.counts().await.unwrap().iter().all(|(_, _, count)| *count == 0));
 }
 
 #[tokio::test]
-async fn an_expiry_that_the_operator_tells_frees_too() {
-    let desk = Desk::new();
-    let record = desk.session(QosStatus::Available).await;
-    let told = Granted {
+async fn reported_expiry_releases_flow() {
+    let fixture = LedgerFixture::new();
+    let record = fixture.session(QosStatus::Available).await;
+    let report = GrantedSession {
         status_info: Some(StatusInfo::DurationExpired),
-        ..desk.told(QosStatus::Unavailable)
+        ..fixture.report(QosStatus::Unavailable)
     };
-    let record = desk.observe(&record, told).await.unwrap();
-    assert_eq!(record.state(), State::Expired);
-    assert!(desk.is_free().await);
+    let record = fixture.observe(&record, report).await.unwrap();
+    assert_eq!(record.state(), SessionState::Expired);
+    assert!(fixture.is_free().await);
 }
 
 #[tokio::test]
-async fn what_the_network_ended_holds_until_it_is_deleted() {
-    let desk = Desk::new();
-    let record = desk.session(QosStatus::Unavailable).await;
-    assert_eq!(record.state(), State::Terminated);
-    assert!(!desk.is_free().await);
+async fn terminated_session_holds_flow_until_deleted() {
+    let fixture = LedgerFixture::new();
+    let record = fixture.session(QosStatus::Unavailable).await;
+    assert_eq!(record.state(), SessionState::Terminated);
+    assert!(!fixture.is_free().await);
     // The client deletes it.
-    let record = desk.ledger.begin_delete(&record).await.unwrap();
-    assert!(!desk.is_free().await);
-    desk.ledger.end(&record).await.unwrap();
-    assert!(desk.is_free().await);
-    assert_eq!(desk.find(&record).await, Err(Error::NotFound));
-    assert_eq!(desk.ledger.end(&record).await, Ok(()), "a second time");
+    let record = fixture.ledger.begin_delete(&record).await.unwrap();
+    assert!(!fixture.is_free().await);
+    fixture.ledger.finish_delete(&record).await.unwrap();
+    assert!(fixture.is_free().await);
+    assert_eq!(fixture.find(&record).await, Err(Error::NotFound));
+    assert_eq!(fixture.ledger.finish_delete(&record).await, Ok(()), "repeated");
 }
 
 #[tokio::test]
-async fn what_the_network_ended_is_the_gateways_to_delete_after_six_minutes() {
-    let desk = Desk::new();
-    let record = desk.session(QosStatus::Available).await;
-    let told = desk.told(QosStatus::Unavailable);
-    let record = desk.observe(&record, told).await.unwrap();
-    desk.advance(359);
-    assert_eq!(desk.ledger.sweep().await, Ok(Vec::new()));
-    // However late the sweep: until then it holds.
-    desk.advance(1_000_000);
-    assert!(!desk.is_free().await);
-    let releasing = desk.ledger.sweep().await.unwrap();
+async fn terminated_session_is_deleted_after_six_minutes() {
+    let fixture = LedgerFixture::new();
+    let record = fixture.session(QosStatus::Available).await;
+    let report = fixture.report(QosStatus::Unavailable);
+    let record = fixture.observe(&record, report).await.unwrap();
+    fixture.advance(359);
+    assert_eq!(fixture.ledger.sweep().await, Ok(Vec::new()));
+    // It holds until the sweep, however late that is.
+    fixture.advance(1_000_000);
+    assert!(!fixture.is_free().await);
+    let releasing = fixture.ledger.sweep().await.unwrap();
     let [due] = releasing.as_slice() else { panic!("{releasing:?}") };
-    let (due, todo) = due;
-    assert_eq!(*todo, Todo::Delete);
-    assert_eq!((due.session.id, due.state()), (record.session.id, State::Releasing));
-    assert!(!desk.is_free().await);
-    desk.ledger.end(due).await.unwrap();
-    assert!(desk.is_free().await);
+    let (due, action) = due;
+    assert_eq!(*action, OperatorAction::Delete);
+    assert_eq!((due.session.id, due.state()), (record.session.id, SessionState::Releasing));
+    assert!(!fixture.is_free().await);
+    fixture.ledger.finish_delete(due).await.unwrap();
+    assert!(fixture.is_free().await);
 }
 
 #[tokio::test]
-async fn a_delete_is_tried_again_with_longer_and_longer_pauses_until_its_time_is_up() {
-    let desk = Desk::new();
-    let record = desk.session(QosStatus::Available).await;
-    let releasing = desk.ledger.begin_delete(&record).await.unwrap();
-    assert_eq!(desk.ledger.begin_delete(&record).await, Ok(releasing.clone()), "a second client");
-    let mut tries = Vec::new();
+async fn delete_is_retried_with_backoff_until_hold_expires() {
+    let fixture = LedgerFixture::new();
+    let record = fixture.session(QosStatus::Available).await;
+    let releasing = fixture.ledger.begin_delete(&record).await.unwrap();
+    assert_eq!(
+        fixture.ledger.begin_delete(&record).await,
+        Ok(releasing.clone()),
+        "a concurrent delete"
+    );
+    let mut attempts = Vec::new();
     for second in 1..3600 + 5 + 360 {
-        desk.advance(1);
-        if desk.ledger.sweep().await.unwrap() == [(releasing.clone(), Todo::Delete)] {
-            tries.push(second);
+        fixture.advance(1);
+        if fixture.ledger.sweep().await.unwrap() == [(releasing.clone(), OperatorAction::Delete)] {
+            attempts.push(second);
         }
-        assert!(!desk.is_free().await, "{second}");
+        assert!(!fixture.is_free().await, "{second}");
     }
-    assert_eq!(tries, [30, 60, 120, 240, 480, 960, 1560, 2160, 2760, 3360, 3960]);
-    desk.advance(1);
-    assert!(desk.is_free().await);
-    assert_eq!(desk.ledger.sweep().await, Ok(Vec::new()));
-    assert_eq!(desk.find(&record).await, Err(Error::NotFound));
+    assert_eq!(attempts, [30, 60, 120, 240, 480, 960, 1560, 2160, 2760, 3360, 3960]);
+    fixture.advance(1);
+    assert!(fixture.is_free().await);
+    assert_eq!(fixture.ledger.sweep().await, Ok(Vec::new()));
+    assert_eq!(fixture.find(&record).await, Err(Error::NotFound));
 }
 
 #[tokio::test]
-async fn what_is_in_doubt_holds_for_the_longest_life_it_can_have() {
-    let longest = 10 + 3600 + 360 + 5;
+async fn session_in_doubt_holds_flow_for_maximum_lifetime() {
+    let maximum_lifetime = 10 + 3600 + 360 + 5;
     for swept in [false, true] {
-        let desk = Desk::new();
-        let reservation = desk.reserve(1).await.unwrap();
+        let fixture = LedgerFixture::new();
+        let reservation = fixture.reserve(1).await.unwrap();
         let id = reservation.id();
-        desk.ledger.leave_in_doubt(reservation).await.unwrap();
-        let record = desk.ledger.find_for(&party("c1"), &id).await.unwrap();
-        assert_eq!(record.state(), State::InDoubt);
-        assert_eq!(desk.ledger.begin_delete(&record).await, Err(Error::NotActive));
-        assert_eq!(desk.ledger.end(&record).await, Err(Error::NotActive));
-        desk.advance(longest - 1);
-        assert!(!desk.is_free().await);
-        desk.advance(1);
+        fixture.ledger.mark_in_doubt(reservation).await.unwrap();
+        let record = fixture.ledger.find_for(&party("c1"), &id).await.unwrap();
+        assert_eq!(record.state(), SessionState::InDoubt);
+        assert_eq!(fixture.ledger.begin_delete(&record).await, Err(Error::InvalidState));
+        assert_eq!(fixture.ledger.finish_delete(&record).await, Err(Error::InvalidState));
+        fixture.advance(maximum_lifetime - 1);
+        assert!(!fixture.is_free().await);
+        fixture.advance(1);
         if swept {
-            assert_eq!(desk.ledger.sweep().await, Ok(Vec::new()));
+            assert_eq!(fixture.ledger.sweep().await, Ok(Vec::new()));
         }
-        assert!(desk.is_free().await);
-        assert_eq!(desk.find(&record).await, Err(Error::NotFound));
+        assert!(fixture.is_free().await);
+        assert_eq!(fixture.find(&record).await, Err(Error::NotFound));
     }
 }
 
 #[tokio::test]
-async fn a_reservation_that_is_dropped_frees_nothing() {
-    let desk = Desk::new();
+async fn dropped_reservation_holds_flow() {
+    let fixture = LedgerFixture::new();
     let task = {
-        let (ledger, wanted) = (desk.ledger.clone(), booking(asked(phone(1), "192.0.2.1")));
+        let (ledger, request) =
+            (fixture.ledger.clone(), booking(create_request(phone(1), "192.0.2.1")));
         tokio::spawn(async move {
-            let _reservation = ledger.reserve_for(party("c1"), wanted).await.unwrap();
-            panic!("the task dies");
+            let _reservation = ledger.reserve_for(party("c1"), request).await.unwrap();
+            panic!("abort the task");
         })
     };
     assert!(task.await.is_err());
-    desk.advance(39);
-    desk.ledger.sweep().await.unwrap();
-    let of = async |state| {
-        let counts = desk.ledger.counts().await.unwrap();
+    fixture.advance(39);
+    fixture.ledger.sweep().await.unwrap();
+    let count = async |state| {
+        let counts = fixture.ledger.counts().await.unwrap();
         counts.into_iter().find(|(_, other, _)| *other == state).map(|(_, _, count)| count)
     };
-    assert_eq!(of(State::Pending).await, Some(1));
-    assert!(!desk.is_free().await);
-    desk.advance(1);
-    desk.ledger.sweep().await.unwrap();
-    assert_eq!(of(State::Pending).await, Some(0));
-    assert_eq!(of(State::InDoubt).await, Some(1));
-    assert!(!desk.is_free().await);
+    assert_eq!(count(SessionState::Pending).await, Some(1));
+    assert!(!fixture.is_free().await);
+    fixture.advance(1);
+    fixture.ledger.sweep().await.unwrap();
+    assert_eq!(count(SessionState::Pending).await, Some(0));
+    assert_eq!(count(SessionState::InDoubt).await, Some(1));
+    assert!(!fixture.is_free().await);
 }
 
 #[tokio::test]
-async fn a_reservation_that_the_sweep_took_over_is_lost() {
-    let desk = Desk::new();
-    let late = [1, 2, 3].map(|digits| desk.reserve(digits));
-    let [confirmed, released, doubted] = late;
-    let (confirmed, released, doubted) =
-        (confirmed.await.unwrap(), released.await.unwrap(), doubted.await.unwrap());
-    desk.advance(40);
-    desk.ledger.sweep().await.unwrap();
-    let granted = desk.told(QosStatus::Available);
-    let done = desk.ledger.confirm(confirmed, "theirs".to_owned(), granted).await;
-    assert_eq!(done, Err(Error::Lost));
-    assert!(!desk.is_free().await);
-    let doubted = desk.ledger.leave_in_doubt(doubted).await.unwrap();
-    assert_eq!(doubted.state(), State::InDoubt, "as the sweep has left it");
-    // Who knows for sure that there is none may still say so.
+async fn reservation_marked_in_doubt_by_sweep_cannot_be_confirmed() {
+    let fixture = LedgerFixture::new();
+    let reservations = [1, 2, 3].map(|digits| fixture.reserve(digits));
+    let [confirmed, released, in_doubt] = reservations;
+    let (confirmed, released, in_doubt) =
+        (confirmed.await.unwrap(), released.await.unwrap(), in_doubt.await.unwrap());
+    fixture.advance(40);
+    fixture.ledger.sweep().await.unwrap();
+    let granted = fixture.report(QosStatus::Available);
+    let result = fixture.ledger.confirm(confirmed, "operator-1".to_owned(), granted).await;
+    assert_eq!(result, Err(Error::Superseded));
+    assert!(!fixture.is_free().await);
+    let in_doubt = fixture.ledger.mark_in_doubt(in_doubt).await.unwrap();
+    assert_eq!(in_doubt.state(), SessionState::InDoubt, "unchanged since the sweep");
+    // A certain rejection still releases the flow.
     let id = released.id();
-    assert_eq!(desk.ledger.release(released).await, Ok(()));
-    assert_eq!(desk.ledger.look(&id).await, Err(Error::NotFound));
+    assert_eq!(fixture.ledger.release(released).await, Ok(()));
+    assert_eq!(fixture.ledger.get(&id).await, Err(Error::NotFound));
 }
 
 #[tokio::test]
-async fn an_answer_after_the_longest_life_cannot_take_the_flow_back() {
-    let desk = Desk::new();
-    let paused = desk.reserve(1).await.unwrap();
-    desk.advance(10 + 3600 + 360 + 5);
-    let _next = desk.reserve(1).await.unwrap();
-    let granted = desk.told(QosStatus::Available);
-    let done = desk.ledger.confirm(paused, "theirs".to_owned(), granted).await;
-    assert_eq!(done, Err(Error::Lost));
+async fn response_after_maximum_lifetime_cannot_confirm() {
+    let fixture = LedgerFixture::new();
+    let late = fixture.reserve(1).await.unwrap();
+    fixture.advance(10 + 3600 + 360 + 5);
+    let _next = fixture.reserve(1).await.unwrap();
+    let granted = fixture.report(QosStatus::Available);
+    let result = fixture.ledger.confirm(late, "operator-1".to_owned(), granted).await;
+    assert_eq!(result, Err(Error::Superseded));
 }
 
 #[tokio::test]
-async fn an_extension_raises_the_hold_first() {
-    let desk = Desk::new();
-    let record = desk.session(QosStatus::Available).await;
-    let raised = desk.ledger.begin_extend(&record, 600).await.unwrap();
-    assert_eq!(raised.session, record.session, "nothing is granted yet");
-    assert_eq!(desk.ledger.begin_extend(&raised, 600).await, Err(Error::Lost), "one at a time");
-    desk.advance(3605);
-    assert!(!desk.is_free().await, "nobody knows what came of it");
-    let extended = granted(QosStatus::Available, START, 4200);
-    let record = desk.ledger.extend(&raised, extended.clone()).await.unwrap();
-    assert_eq!(record.session.granted, extended);
-    desk.advance(599);
-    assert!(!desk.is_free().await);
-    desk.advance(1);
-    assert!(desk.is_free().await);
-    assert_eq!(desk.ledger.begin_extend(&record, 600).await, Err(Error::NotActive));
-}
-
-#[tokio::test]
-async fn a_refused_extension_lowers_the_hold_again() {
-    let desk = Desk::new();
-    let record = desk.session(QosStatus::Available).await;
-    let raised = desk.ledger.begin_extend(&record, 600).await.unwrap();
-    let lowered = desk.ledger.cancel_extend(&raised).await.unwrap();
-    assert_eq!(lowered.session, record.session);
+async fn extension_prolongs_hold_before_call() {
+    let fixture = LedgerFixture::new();
+    let record = fixture.session(QosStatus::Available).await;
+    let prolonged = fixture.ledger.begin_extend(&record, 600).await.unwrap();
+    assert_eq!(prolonged.session, record.session, "nothing is granted yet");
     assert_eq!(
-        desk.ledger.extend(&lowered, desk.told(QosStatus::Available)).await,
-        Err(Error::NotActive)
+        fixture.ledger.begin_extend(&prolonged, 600).await,
+        Err(Error::Superseded),
+        "one at a time"
     );
-    desk.advance(3605);
-    assert!(desk.is_free().await);
+    fixture.advance(3605);
+    assert!(!fixture.is_free().await, "the outcome of the extension is unknown");
+    let extended = granted(QosStatus::Available, START, 4200);
+    let record = fixture.ledger.finish_extend(&prolonged, extended.clone()).await.unwrap();
+    assert_eq!(record.session.granted, extended);
+    fixture.advance(599);
+    assert!(!fixture.is_free().await);
+    fixture.advance(1);
+    assert!(fixture.is_free().await);
+    assert_eq!(fixture.ledger.begin_extend(&record, 600).await, Err(Error::InvalidState));
 }
 
 #[tokio::test]
-async fn a_look_at_the_operator_lowers_the_hold_only_when_no_extension_is_under_way() {
-    let desk = Desk::new();
-    let record = desk.session(QosStatus::Available).await;
-    let raised = desk.ledger.begin_extend(&record, 600).await.unwrap();
-    let told = granted(QosStatus::Available, START, 3600);
-    // What was told may be from before the extension.
-    let seen = desk.observe(&raised, told.clone()).await.unwrap();
-    assert_eq!(seen.generation(), raised.generation());
-    desk.advance(40);
-    let lowered = desk.observe(&raised, told.clone()).await.unwrap();
-    assert_ne!(lowered.generation(), raised.generation());
-    assert_eq!(desk.observe(&lowered, told).await, Ok(lowered), "nothing new");
-    desk.advance(3565);
-    assert!(desk.is_free().await);
+async fn rejected_extension_restores_hold() {
+    let fixture = LedgerFixture::new();
+    let record = fixture.session(QosStatus::Available).await;
+    let prolonged = fixture.ledger.begin_extend(&record, 600).await.unwrap();
+    let restored = fixture.ledger.cancel_extend(&prolonged).await.unwrap();
+    assert_eq!(restored.session, record.session);
+    assert_eq!(
+        fixture.ledger.finish_extend(&restored, fixture.report(QosStatus::Available)).await,
+        Err(Error::InvalidState)
+    );
+    fixture.advance(3605);
+    assert!(fixture.is_free().await);
 }
 
 #[tokio::test]
-async fn of_two_that_look_one_writes_and_both_see() {
-    let desk = Desk::new();
-    let record = desk.session(QosStatus::Requested).await;
-    let available = desk.told(QosStatus::Available);
-    let first = desk.observe(&record, available.clone()).await.unwrap();
-    assert_eq!(first.state(), State::Available);
-    let second = desk.observe(&record, available).await.unwrap();
+async fn report_shortens_hold_only_without_pending_extension() {
+    let fixture = LedgerFixture::new();
+    let record = fixture.session(QosStatus::Available).await;
+    let prolonged = fixture.ledger.begin_extend(&record, 600).await.unwrap();
+    let report = granted(QosStatus::Available, START, 3600);
+    // The report may be older than the extension.
+    let unchanged = fixture.observe(&prolonged, report.clone()).await.unwrap();
+    assert_eq!(unchanged.generation(), prolonged.generation());
+    fixture.advance(40);
+    let restored = fixture.observe(&prolonged, report.clone()).await.unwrap();
+    assert_ne!(restored.generation(), prolonged.generation());
+    assert_eq!(fixture.observe(&restored, report).await, Ok(restored), "no change");
+    fixture.advance(3565);
+    assert!(fixture.is_free().await);
+}
+
+#[tokio::test]
+async fn concurrent_reports_are_stored_once() {
+    let fixture = LedgerFixture::new();
+    let record = fixture.session(QosStatus::Requested).await;
+    let available = fixture.report(QosStatus::Available);
+    let first = fixture.observe(&record, available.clone()).await.unwrap();
+    assert_eq!(first.state(), SessionState::Available);
+    let second = fixture.observe(&record, available).await.unwrap();
     assert_eq!(second, first);
-    // And a delete goes on from whatever stands there.
-    let releasing = desk.ledger.begin_delete(&record).await.unwrap();
-    assert_eq!(releasing.state(), State::Releasing);
-    assert_eq!(desk.ledger.end(&record).await, Err(Error::NotActive));
-    assert_eq!(desk.ledger.end(&releasing).await, Ok(()));
+    // A delete continues from the current generation.
+    let releasing = fixture.ledger.begin_delete(&record).await.unwrap();
+    assert_eq!(releasing.state(), SessionState::Releasing);
+    assert_eq!(fixture.ledger.finish_delete(&record).await, Err(Error::InvalidState));
+    assert_eq!(fixture.ledger.finish_delete(&releasing).await, Ok(()));
 }
 
 #[tokio::test]
-async fn deleting_what_has_expired_takes_nothing() {
-    let desk = Desk::new();
-    let record = desk.session(QosStatus::Available).await;
-    desk.advance(3605);
-    let next = desk.reserve(1).await.unwrap();
-    let releasing = desk.ledger.begin_delete(&record).await.unwrap();
-    assert_eq!(releasing.state(), State::Releasing);
-    desk.ledger.release(next).await.unwrap();
-    assert!(desk.is_free().await);
-    assert_eq!(desk.ledger.end(&releasing).await, Ok(()));
+async fn deleting_expired_session_holds_no_flow() {
+    let fixture = LedgerFixture::new();
+    let record = fixture.session(QosStatus::Available).await;
+    fixture.advance(3605);
+    let next = fixture.reserve(1).await.unwrap();
+    let releasing = fixture.ledger.begin_delete(&record).await.unwrap();
+    assert_eq!(releasing.state(), SessionState::Releasing);
+    fixture.ledger.release(next).await.unwrap();
+    assert!(fixture.is_free().await);
+    assert_eq!(fixture.ledger.finish_delete(&releasing).await, Ok(()));
 }
 
 #[tokio::test]
-async fn a_session_is_its_clients_and_its_users() {
-    let desk = Desk::new();
-    let wanted = booking(asked(phone(1), "192.0.2.1"));
-    let reservation = desk.held(user("c1", "s1"), wanted).await.unwrap();
+async fn session_is_visible_to_its_client_and_user_only() {
+    let fixture = LedgerFixture::new();
+    let request = booking(create_request(phone(1), "192.0.2.1"));
+    let reservation = fixture.reserve_for(user("c1", "s1"), request).await.unwrap();
     let id = reservation.id();
-    for (asker, allowed) in [
+    for (requester, allowed) in [
         (user("c1", "s1"), true),
         (party("c1"), true),
         (user("c1", "s2"), false),
         (user("c2", "s1"), false),
         (party("c2"), false),
     ] {
-        let found = desk.ledger.find_for(&asker, &id).await.map(|record| record.session.id);
-        assert_eq!(found, if allowed { Ok(id) } else { Err(Error::NotYours) }, "{asker:?}");
+        let found = fixture.ledger.find_for(&requester, &id).await.map(|record| record.session.id);
+        assert_eq!(found, if allowed { Ok(id) } else { Err(Error::NotOwner) }, "{requester:?}");
     }
-    let two_legged = desk.reserve(2).await.unwrap();
-    let found = desk.ledger.find_for(&user("c1", "s1"), &two_legged.id()).await;
-    assert_eq!(found, Err(Error::NotYours));
-    let unknown = desk.ledger.find_for(&party("c1"), &SessionId::random()).await;
+    let two_legged = fixture.reserve(2).await.unwrap();
+    let found = fixture.ledger.find_for(&user("c1", "s1"), &two_legged.id()).await;
+    assert_eq!(found, Err(Error::NotOwner));
+    let unknown = fixture.ledger.find_for(&party("c1"), &SessionId::random()).await;
     assert_eq!(unknown, Err(Error::NotFound));
 }
 
 #[tokio::test]
-async fn quota_comes_before_width_and_width_before_conflict() {
-    let desk = Desk::new();
-    let mut broad = asked(phone(1), "192.0.2.1");
+async fn quota_is_checked_before_prefix_and_prefix_before_conflict() {
+    let fixture = LedgerFixture::new();
+    let mut broad = create_request(phone(1), "192.0.2.1");
     broad.device.as_mut().unwrap().ipv6 =
-        Some(crate::qod::Written::plain("2001:db8::/32".parse().unwrap()));
-    let of = |sessions_max| Booking { sessions_max, ..booking(broad.clone()) };
-    let _held = desk.reserve(1).await.unwrap();
-    let full = desk.held(party("c1"), of(1)).await;
+        Some(crate::qod::Verbatim::from_value("2001:db8::/32".parse().unwrap()));
+    let request = |sessions_max| ReservationRequest { sessions_max, ..booking(broad.clone()) };
+    let _held = fixture.reserve(1).await.unwrap();
+    let full = fixture.reserve_for(party("c1"), request(1)).await;
     assert_eq!(full.err(), Some(Error::QuotaExceeded { max: 1 }));
-    let broad = desk.held(party("c1"), of(2)).await;
-    assert_eq!(broad.err(), Some(Error::TooBroad));
-    // Another client's quota is another.
-    let broad = desk.held(party("c2"), of(1)).await;
-    assert_eq!(broad.err(), Some(Error::TooBroad));
+    let broad = fixture.reserve_for(party("c1"), request(2)).await;
+    assert_eq!(broad.err(), Some(Error::DeviceTooBroad));
+    // Each client has its own quota.
+    let broad = fixture.reserve_for(party("c2"), request(1)).await;
+    assert_eq!(broad.err(), Some(Error::DeviceTooBroad));
 }
 
 #[tokio::test]
-async fn what_has_lapsed_is_not_counted_against_a_quota() {
-    let desk = Desk::new();
-    let one = Booking { sessions_max: 1, ..booking(asked(phone(2), "192.0.2.1")) };
-    desk.session(QosStatus::Available).await;
-    assert!(desk.held(party("c1"), one.clone()).await.is_err());
-    desk.advance(3605);
-    assert!(desk.held(party("c1"), one).await.is_ok());
+async fn expired_session_does_not_count_against_quota() {
+    let fixture = LedgerFixture::new();
+    let one =
+        ReservationRequest { sessions_max: 1, ..booking(create_request(phone(2), "192.0.2.1")) };
+    fixture.session(QosStatus::Available).await;
+    assert!(fixture.reserve_for(party("c1"), one.clone()).await.is_err());
+    fixture.advance(3605);
+    assert!(fixture.reserve_for(party("c1"), one).await.is_ok());
 }
 
 #[tokio::test]
-async fn every_state_is_counted_once_there_was_a_record() {
-    let desk = Desk::new();
-    assert!(desk.ledger.counts().await.unwrap().is_empty());
-    let _held = desk.reserve(1).await.unwrap();
-    let counts = desk.ledger.counts().await.unwrap();
-    assert_eq!(counts.len(), State::ALL.len());
-    assert!(counts.contains(&("north".into(), State::Pending, 1)));
-}
-
-#[test]
-fn no_error_tells_of_anybody() {
-    use proptest::{
-        strategy::{Strategy, ValueTree},
-        test_runner::TestRunner,
-    };
-    let mut runner = TestRunner::default();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    for _ in 0..64 {
-        let device = any_device().new_tree(&mut runner).unwrap().current();
-        let desk = Desk::new();
-        let wanted = booking(asked(device, "192.0.2.1"));
-        let told = runtime.block_on(async {
-            let _held = desk.held(party("c1"), wanted.clone()).await;
-            desk.held(party("c2"), wanted).await.map(drop)
-        });
-        assert!(
-            matches!(
-                told,
-                Ok(()) | Err(Error::TooBroad | Error::Taken { own: None, device_unknown: false })
-            ),
-            "{told:?}"
-        );
-    }
+async fn counts_include_all_states_of_known_operators() {
+    let fixture = LedgerFixture::new();
+    assert!(fixture.ledger.counts().await.unwrap().is_empty());
+    let _held = fixture.reserve(1).await.unwrap();
+    let counts = fixture.ledger.counts().await.unwrap();
+    assert_eq!(counts.len(), SessionState::ALL.len());
+    assert!(counts.contains(&("north".into(), SessionState::Pending, 1)));
 }

@@ -1,4 +1,4 @@
-//! The cells of single devices: no more of them than policy allows, however many are asked for.
+//! Rate-limiter state per device, bounded to the configured number of devices.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -10,42 +10,42 @@ use governor::{
     state::{StateStore, keyed::ShrinkableKeyedStateStore},
 };
 
-// As many locks as keep some dozen threads out of each other's way.
+// Enough locks for low contention among a few dozen threads.
 const SHARDS: u64 = 64;
 
-/// When each device may be asked for again, by its hash.
+/// The time of the next allowed request of each device, by device hash.
 #[derive(Debug)]
-pub(super) struct Devices {
+pub(super) struct DeviceStates {
     shards: Box<[Mutex<Shard>]>,
-    // For each shard.
+    // Per shard.
     keys_max: usize,
 }
 
 #[derive(Debug, Default)]
 struct Shard {
     cells: HashMap<u64, Nanos>,
-    // What the devices share that found no cell of their own.
+    // Shared by the devices beyond `keys_max`.
     overflow: Option<Nanos>,
 }
 
-impl Devices {
-    /// Room for so many, rounded up to the next 64.
+impl DeviceStates {
+    /// Creates a store for `keys_max` devices, rounded up to a multiple of 64.
     pub(super) fn new(keys_max: usize) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self { shards, keys_max: keys_max.div_ceil(64) }
     }
 
     fn shard(&self, key: u64) -> Option<MutexGuard<'_, Shard>> {
-        let place = usize::try_from(key % SHARDS).ok()?;
-        self.shards.get(place).map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))
+        let index = usize::try_from(key % SHARDS).ok()?;
+        self.shards.get(index).map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn each(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {
+    fn lock_each(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {
         self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl StateStore for Devices {
+impl StateStore for DeviceStates {
     type Key = u64;
 
     fn measure_and_replace<T, F, E>(&self, key: &u64, f: F) -> Result<T, E>
@@ -75,23 +75,23 @@ impl StateStore for Devices {
     }
 }
 
-impl ShrinkableKeyedStateStore<u64> for Devices {
+impl ShrinkableKeyedStateStore<u64> for DeviceStates {
     fn retain_recent(&self, drop_below: Nanos) {
-        for mut shard in self.each() {
+        for mut shard in self.lock_each() {
             shard.cells.retain(|_, next| *next > drop_below);
         }
     }
 
     fn shrink_to_fit(&self) {
-        for mut shard in self.each() {
-            // Not to the last byte: what is given back now is soon asked for again.
-            let room = shard.cells.len().saturating_mul(2);
-            shard.cells.shrink_to(room);
+        for mut shard in self.lock_each() {
+            // Leave spare capacity, because it is usually needed again soon.
+            let capacity = shard.cells.len().saturating_mul(2);
+            shard.cells.shrink_to(capacity);
         }
     }
 
     fn len(&self) -> usize {
-        self.each().map(|shard| shard.cells.len()).sum()
+        self.lock_each().map(|shard| shard.cells.len()).sum()
     }
 
     fn is_empty(&self) -> bool {

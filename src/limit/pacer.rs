@@ -1,17 +1,17 @@
-//! The house's clock, as governor wants to be told the time.
+//! Adapts the gateway's [`Clock`] to the `governor` rate limiter.
 
 use std::time::Duration;
 
 use crate::clock::{Clock, Tick};
 
-/// Counts from when the limits were made.
+/// Measures time since the limits were created.
 #[derive(Clone, Debug)]
-pub(super) struct Pacer {
+pub(super) struct LimiterClock {
     clock: Clock,
     since: Tick,
 }
 
-impl Pacer {
+impl LimiterClock {
     pub(super) fn new(clock: Clock) -> Self {
         let since = clock.tick();
         Self { clock, since }
@@ -22,7 +22,7 @@ impl Pacer {
     }
 }
 
-impl governor::clock::Clock for Pacer {
+impl governor::clock::Clock for LimiterClock {
     type Instant = Duration;
 
     fn now(&self) -> Duration {

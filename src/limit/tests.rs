@@ -6,9 +6,9 @@ use crate::qod::Moment;
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    // A client that asks all the time gets what is told of its rate, and no more.
+    // A client that sends requests continuously gets at most the computed maximum.
     #[test]
-    fn a_rate_lets_through_what_is_told_of_it(
+    fn rate_admits_at_most_its_computed_maximum(
         count in prop::sample::select(vec![1, 2, 4, 5, 10, 20, 25, 50_u32]),
         burst in 1..=20_u32,
         seconds in 1..=4_u64,
@@ -16,17 +16,17 @@ proptest! {
         let number = |number| NonZeroU32::new(number).unwrap();
         let rate = Rate::new(number(count), Duration::from_secs(1), number(burst)).unwrap();
         let clock = Clock::fixed(Moment::from_unix_s(1_000_000));
-        let pacer = Pacer::new(clock.clone());
+        let pacer = LimiterClock::new(clock.clone());
         let limiter = RateLimiter::direct_with_clock(rate.quota().unwrap(), pacer);
         let mut passed = 0;
-        // Each cell comes back on one of these steps.
+        // Each cell is replenished on one of these steps.
         for _ in 0..=seconds * 100 {
             while limiter.check().is_ok() {
                 passed += 1;
             }
             clock.advance(Duration::from_millis(10));
         }
-        let most = rate.most_in(Duration::from_secs(seconds));
-        prop_assert!(passed <= most && most <= passed + 1, "{passed} of {most}");
+        let max = rate.max_in(Duration::from_secs(seconds));
+        prop_assert!(passed <= max && max <= passed + 1, "{passed} of {max}");
     }
 }

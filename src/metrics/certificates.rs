@@ -1,30 +1,30 @@
-//! What is told of certificates: when they are over, and whether a change of them was of use.
+//! Metrics of certificates: the expiry, and whether the files could be reloaded.
 
 use prometheus::{IntGaugeVec, Registry};
 
 use super::{Metrics, gauge};
 
-/// The families.
+/// The metric families of certificates.
 #[derive(Debug)]
-pub(super) struct Certificates {
+pub(super) struct CertificateMetrics {
     expires: IntGaugeVec,
     stale: IntGaugeVec,
 }
 
-impl Certificates {
+impl CertificateMetrics {
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let labels = &["use", "name"];
         Ok(Self {
             expires: gauge(
                 registry,
                 "qod_certificate_expires_timestamp_seconds",
-                "When a certificate of the gateway's own is over, as a Unix time",
+                "Expiry of a certificate of the gateway, as a Unix time",
                 labels,
             )?,
             stale: gauge(
                 registry,
                 "qod_certificate_stale",
-                "1 while what is in a certificate's files cannot be used, and what was read before is",
+                "1 while the files of a certificate are invalid and the previous version is in use",
                 labels,
             )?,
         })
@@ -36,15 +36,14 @@ impl Certificates {
 }
 
 impl Metrics {
-    /// Says of a certificate, by what it is for and whose it is, when it is over.
-    pub fn certificate_expires(&self, (what, name): (&'static str, &str), at_unix_s: u64) {
+    /// Sets the expiry of a certificate, by its use and name.
+    pub fn set_certificate_expiry(&self, (purpose, name): (&'static str, &str), at_unix_s: u64) {
         let at = i64::try_from(at_unix_s).unwrap_or(i64::MAX);
-        self.0.certificates.expires.with_label_values(&[what, name]).set(at);
+        self.0.certificates.expires.with_label_values(&[purpose, name]).set(at);
     }
 
-    /// Says whether what is in the files of certificates, by what they are for and whose they are,
-    /// cannot be used.
-    pub fn certificate_stale(&self, (what, name): (&'static str, &str), stale: bool) {
-        self.0.certificates.stale.with_label_values(&[what, name]).set(i64::from(stale));
+    /// Sets whether the files of a certificate are invalid, by its use and name.
+    pub fn set_certificate_stale(&self, (purpose, name): (&'static str, &str), stale: bool) {
+        self.0.certificates.stale.with_label_values(&[purpose, name]).set(i64::from(stale));
     }
 }

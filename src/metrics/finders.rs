@@ -1,36 +1,36 @@
-//! Who was asked which operator serves a device, as it is counted.
+//! Metrics of finders, which resolve the operator of a device.
 
 use prometheus::{IntCounterVec, IntGaugeVec, Registry};
 
 use super::{Metrics, counter, gauge};
 
 #[derive(Debug)]
-pub(super) struct Finders {
-    questions: IntCounterVec,
-    pub(super) answers: IntGaugeVec,
-    tokens: IntCounterVec,
+pub(super) struct FinderMetrics {
+    lookups: IntCounterVec,
+    pub(super) cache_entries: IntGaugeVec,
+    token_fetches: IntCounterVec,
 }
 
-impl Finders {
+impl FinderMetrics {
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let labels = &["finder", "outcome"];
         Ok(Self {
-            questions: counter(
+            lookups: counter(
                 registry,
-                "qod_finder_questions_total",
-                "Devices of which a finder was to tell the operator",
+                "qod_finder_lookups_total",
+                "Lookups of a device's operator at a finder",
                 labels,
             )?,
-            answers: gauge(
+            cache_entries: gauge(
                 registry,
-                "qod_finder_answers_remembered",
-                "Answers of a finder that are remembered",
+                "qod_finder_cache_entries",
+                "Cached replies of a finder",
                 &["finder"],
             )?,
-            tokens: counter(
+            token_fetches: counter(
                 registry,
                 "qod_finder_token_fetches_total",
-                "Attempts to fetch an access token of ours for a finder",
+                "Attempts to fetch an access token for a finder",
                 labels,
             )?,
         })
@@ -38,19 +38,19 @@ impl Finders {
 }
 
 impl Metrics {
-    /// Counts a device that a finder was to tell the operator of.
-    pub fn finder_asked(&self, finder: &str, outcome: &'static str) {
-        self.0.finders.questions.with_label_values(&[finder, outcome]).inc();
+    /// Counts a lookup at a finder.
+    pub fn record_finder_lookup(&self, finder: &str, outcome: &'static str) {
+        self.0.finders.lookups.with_label_values(&[finder, outcome]).inc();
     }
 
-    /// Sets how many of a finder's answers are remembered.
-    pub fn finder_remembers(&self, finder: &str, answers: usize) {
-        let answers = i64::try_from(answers).unwrap_or(i64::MAX);
-        self.0.finders.answers.with_label_values(&[finder]).set(answers);
+    /// Sets the number of cached replies of a finder.
+    pub fn set_finder_cache_entries(&self, finder: &str, entries: usize) {
+        let entries = i64::try_from(entries).unwrap_or(i64::MAX);
+        self.0.finders.cache_entries.with_label_values(&[finder]).set(entries);
     }
 
-    /// Counts an attempt to fetch an access token of ours.
-    pub fn finder_token_fetched(&self, finder: &str, outcome: &'static str) {
-        self.0.finders.tokens.with_label_values(&[finder, outcome]).inc();
+    /// Counts an attempt to fetch an access token for a finder.
+    pub fn record_finder_token_fetch(&self, finder: &str, outcome: &'static str) {
+        self.0.finders.token_fetches.with_label_values(&[finder, outcome]).inc();
     }
 }

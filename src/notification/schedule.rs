@@ -1,10 +1,13 @@
-//! Which notice may be told now. It has no clock and makes no calls, and takes no longer for many
-//! notices than for few.
+//! Selects the next notification to deliver. The schedule has no clock and makes no calls, and its
+//! cost does not grow with the number of notifications.
 //!
-//! * A session's notices are told in order: none before the one before it is heard or dropped.
-//! * What is not heard is tried again, later and later: a session's, when an answer says no; all of a
-//!   host's, when none comes. Such a host is then called once at a time until it answers.
-//! * No host has more than its calls, and hosts that do not answer have no more than half of all.
+//! * Notifications of one session are delivered in order: each waits until the previous one was
+//!   delivered or dropped.
+//! * A failed delivery is retried with growing backoff: for the session if the sink answered with
+//!   an error, for the whole host if the sink did not answer. Such a host then receives one call at
+//!   a time until it answers.
+//! * Each host has a limit of concurrent calls, and hosts that do not answer use at most half of
+//!   all calls.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -14,356 +17,380 @@ use std::{
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::Which;
+use super::OutboxSelector;
 use crate::{
-    ledger::Queued,
+    ledger::OutboxEntry,
     qod::{ClientId, Moment, QosStatus, SessionId},
 };
 
 mod hosts;
 
-use self::hosts::{Hosts, Running};
+use self::hosts::{Hosts, RunningCall};
 
-const PAUSE: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_mins(10);
-// Nobody who answers leaves a notice waiting for so long.
-const LONG: Duration = Duration::from_mins(1);
+const BACKOFF: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_mins(10);
+// A notification that has waited longer was probably not deliverable: a responsive host would have
+// accepted it.
+const OVERDUE: Duration = Duration::from_mins(1);
 
-/// How many calls there may be at once.
+/// Limits of concurrent calls.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    /// In all.
+pub(super) struct CallLimits {
+    /// In total.
     pub(super) calls_max: usize,
-    /// To one host.
+    /// Per host.
     pub(super) calls_per_host_max: usize,
 }
 
-/// The notices that wait, and those that are being told.
+/// The notifications that wait and those being delivered.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    sessions: BTreeMap<SessionId, Lane>,
-    notices: BTreeMap<u64, SessionId>,
+    sessions: BTreeMap<SessionId, SessionQueue>,
+    notifications: BTreeMap<u64, SessionId>,
     hosts: Hosts,
-    waits: BTreeSet<(Moment, SessionId)>,
+    backoffs: BTreeSet<(Moment, SessionId)>,
     random: StdRng,
 }
 
-// A session's notices; the first is the one to be told.
+// The notifications of one session; the first one is delivered next.
 #[derive(Debug)]
-struct Lane {
+struct SessionQueue {
     host: Arc<str>,
     client: ClientId,
-    notices: VecDeque<Entry>,
+    notifications: VecDeque<ScheduledNotification>,
     attempts: u32,
-    failure: Option<Failure>,
-    place: Place,
+    failure: Option<DeliveryFailure>,
+    slot: SlotState,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct ScheduledNotification {
     number: u64,
     queued_at: Moment,
     status: QosStatus,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum SlotState {
     Ready(u64),
     Waiting(Moment),
-    Running(Running),
+    Running(RunningCall),
 }
 
-/// A notice that is to be told now.
+/// A notification that is due for delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Start {
+pub(super) struct DueNotification {
     pub(super) number: u64,
     pub(super) session: SessionId,
-    /// What went wrong last.
-    pub(super) failure: Option<Failure>,
+    /// The last failure.
+    pub(super) failure: Option<DeliveryFailure>,
 }
 
-/// What went wrong with a notice.
+/// The last failure of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
-    /// What it was.
-    pub(super) why: &'static str,
-    /// How often, without anything else in between.
-    pub(super) in_a_row: u32,
+pub(super) struct DeliveryFailure {
+    /// The cause, as in the metrics.
+    pub(super) reason: &'static str,
+    /// Number of consecutive failures with this cause.
+    pub(super) consecutive: u32,
 }
 
-/// What a call has told of its host.
+/// How a host responded to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// It answers.
-    Promptly,
-    /// It answers when it pleases.
-    Slowly,
-    /// It does not.
-    Nothing,
+pub(super) enum HostResponse {
+    /// It answered in time.
+    Prompt,
+    /// It answered slowly.
+    Slow,
+    /// It did not answer.
+    NoResponse,
     /// It was not called.
     NotCalled,
 }
 
-/// What becomes of a notice.
+/// What to do with a notification after a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It need not be told any more.
-    Settled,
-    /// It is told again, not before so long, and what went wrong.
-    Again(Duration, &'static str),
-    /// It goes on as if nothing had been tried.
-    Untried,
+pub(super) enum Disposition {
+    /// Remove it: it was delivered or dropped.
+    Done,
+    /// Retry it, not before this delay, for this reason.
+    Retry(Duration, &'static str),
+    /// Leave it unchanged: no attempt was made.
+    NotAttempted,
 }
 
-/// A notice in the schedule, for people.
+/// A scheduled notification, as shown in the admin interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    /// Its place in the outbox.
+pub struct PendingNotification {
+    /// Its number in the outbox.
     pub number: u64,
-    /// What it is about.
+    /// The session.
     pub session: SessionId,
-    /// Who is to hear it.
+    /// The receiving client.
     pub client: ClientId,
-    /// Scheme, host and port of the sink; never more of its URL.
+    /// Scheme, host and port of the sink; the rest of the URL is never shown.
     pub host: Arc<str>,
-    /// What it says.
+    /// The session status that it reports.
     pub status: QosStatus,
-    /// Since when it waits.
+    /// When it was queued.
     pub queued_at: Moment,
-    /// How often it was told, and not heard.
+    /// Number of failed attempts.
     pub attempts: u32,
-    /// When it is told again at the earliest; nothing while it is being told, or is not the first of
-    /// its session.
+    /// The earliest time of the next attempt; `None` while it is being delivered or is not the
+    /// first of its session.
     pub next_at: Option<Moment>,
-    /// What went wrong last.
+    /// The last failure.
     pub failure: Option<&'static str>,
 }
 
 impl Schedule {
-    /// Without notices yet. The seed is for how long is waited.
-    pub(super) fn new(bounds: Bounds, seed: u64) -> Self {
+    /// Creates an empty schedule. `seed` seeds the random backoff.
+    pub(super) fn new(bounds: CallLimits, seed: u64) -> Self {
         Self {
             sessions: BTreeMap::new(),
-            notices: BTreeMap::new(),
+            notifications: BTreeMap::new(),
             hosts: Hosts::new(bounds),
-            waits: BTreeSet::new(),
+            backoffs: BTreeSet::new(),
             random: StdRng::seed_from_u64(seed),
         }
     }
 
-    /// How many notices there are.
+    /// The number of notifications.
     pub(super) fn len(&self) -> usize {
-        self.notices.len()
+        self.notifications.len()
     }
 
-    /// Since when the oldest waits.
+    /// When the oldest notification was queued.
     pub(super) fn oldest(&self) -> Option<Moment> {
-        let (_, session) = self.notices.first_key_value()?;
-        self.sessions.get(session)?.notices.front().map(|first| first.queued_at)
+        let (_, session) = self.notifications.first_key_value()?;
+        self.sessions.get(session)?.notifications.front().map(|first| first.queued_at)
     }
 
-    /// Takes in a notice. Those of a session must come in order.
-    pub(super) fn add(&mut self, queued: Queued, host: Arc<str>, now: Moment) {
-        let Queued { number, session, client, queued_at, status, .. } = queued;
-        if self.notices.insert(number, session).is_some() {
+    /// Adds a notification. Notifications of one session must be added in order.
+    pub(super) fn add(&mut self, queued: OutboxEntry, host: Arc<str>, now: Moment) {
+        let OutboxEntry { number, session, client, queued_at, status, .. } = queued;
+        if self.notifications.insert(number, session).is_some() {
             return;
         }
-        let entry = Entry { number, queued_at, status };
-        if let Some(lane) = self.sessions.get_mut(&session) {
-            lane.notices.push_back(entry);
+        let entry = ScheduledNotification { number, queued_at, status };
+        if let Some(queue) = self.sessions.get_mut(&session) {
+            queue.notifications.push_back(entry);
             return;
         }
-        let host = self.hosts.join(host, now.since(queued_at) > LONG);
-        let place = Place::Ready(self.hosts.ready(&host, session));
-        let notices = VecDeque::from([entry]);
-        let lane = Lane { host, client, notices, attempts: 0, failure: None, place };
-        self.sessions.insert(session, lane);
+        let host = self.hosts.add_session(host, now.since(queued_at) > OVERDUE);
+        let slot = SlotState::Ready(self.hosts.add_ready(&host, session));
+        let notifications = VecDeque::from([entry]);
+        let queue = SessionQueue { host, client, notifications, attempts: 0, failure: None, slot };
+        self.sessions.insert(session, queue);
     }
 
-    /// The next notice to be told, if one may be. Whoever takes it says when it is [`Self::over`].
-    pub(super) fn next(&mut self, now: Moment) -> Option<Start> {
-        while let Some(&(at, session)) = self.waits.first()
+    /// Returns the next due notification, if any. The caller reports the result to
+    /// [`Self::complete`].
+    pub(super) fn next_due(&mut self, now: Moment) -> Option<DueNotification> {
+        while let Some(&(at, session)) = self.backoffs.first()
             && at <= now
         {
-            self.waits.pop_first();
-            self.hurry(session);
+            self.backoffs.pop_first();
+            self.skip_backoff(session);
         }
-        let (session, running) = self.hosts.next(now)?;
-        let lane = self.sessions.get_mut(&session)?;
-        lane.place = Place::Running(running);
-        let number = lane.notices.front()?.number;
-        Some(Start { number, session, failure: lane.failure })
+        let (session, running) = self.hosts.start_next(now)?;
+        let queue = self.sessions.get_mut(&session)?;
+        queue.slot = SlotState::Running(running);
+        let number = queue.notifications.front()?.number;
+        Some(DueNotification { number, session, failure: queue.failure })
     }
 
-    /// When there may be more to be told, if nothing happens until then.
+    /// When the next notification may become due, if nothing else happens.
     pub(super) fn wake_at(&self) -> Option<Moment> {
-        let session = self.waits.first().map(|(at, _)| *at);
+        let session = self.backoffs.first().map(|(at, _)| *at);
         [session, self.hosts.wake_at()].into_iter().flatten().min()
     }
 
-    /// A call is over. Gives whether its notice is there still: it may have been dropped meanwhile.
-    pub(super) fn over(&mut self, start: &Start, heard: Heard, fate: Fate, now: Moment) -> bool {
-        let Some(lane) = self.sessions.get_mut(&start.session) else { return false };
-        let Place::Running(running) = lane.place else { return false };
+    /// Records the result of a call. Returns `false` if the notification was removed in the
+    /// meantime.
+    pub(super) fn complete(
+        &mut self,
+        due: &DueNotification,
+        response: HostResponse,
+        fate: Disposition,
+        now: Moment,
+    ) -> bool {
+        let Some(queue) = self.sessions.get_mut(&due.session) else { return false };
+        let SlotState::Running(running) = queue.slot else { return false };
         let random = &mut self.random;
-        self.hosts.over(&lane.host, running, heard, now, |failures| pause(random, failures));
-        let there = lane.notices.front().is_some_and(|first| first.number == start.number);
+        self.hosts
+            .complete(&queue.host, running, response, now, |failures| backoff(random, failures));
+        let there = queue.notifications.front().is_some_and(|first| first.number == due.number);
         let mut not_before = now;
         match fate {
-            Fate::Settled if there => {
-                lane.notices.pop_front();
-                self.notices.remove(&start.number);
-                lane.begin_anew();
+            Disposition::Done if there => {
+                queue.notifications.pop_front();
+                self.notifications.remove(&due.number);
+                queue.reset_failures();
             }
-            Fate::Again(at_least, why) if there => {
-                lane.fail(why);
-                not_before = now + pause(random, lane.attempts).max(at_least);
+            Disposition::Retry(at_least, reason) if there => {
+                queue.record_failure(reason);
+                not_before = now + backoff(random, queue.attempts).max(at_least);
             }
-            Fate::Settled | Fate::Again(..) | Fate::Untried => {}
+            Disposition::Done | Disposition::Retry(..) | Disposition::NotAttempted => {}
         }
-        if lane.notices.is_empty() {
-            self.forget(start.session);
+        if queue.notifications.is_empty() {
+            self.remove_session(due.session);
         } else if not_before > now {
-            lane.place = Place::Waiting(not_before);
-            self.waits.insert((not_before, start.session));
+            queue.slot = SlotState::Waiting(not_before);
+            self.backoffs.insert((not_before, due.session));
         } else {
-            lane.place = Place::Ready(self.hosts.ready(&lane.host, start.session));
+            queue.slot = SlotState::Ready(self.hosts.add_ready(&queue.host, due.session));
         }
         there
     }
 
-    /// Takes out the oldest notice, if it waits since then or longer and is not being told.
-    pub(super) fn take_older(&mut self, than: Moment) -> Option<u64> {
-        let (&number, &session) = self.notices.first_key_value()?;
-        let lane = self.sessions.get_mut(&session)?;
-        let running = matches!(lane.place, Place::Running(_));
-        if running || lane.notices.front().is_none_or(|first| first.queued_at > than) {
+    /// Removes the oldest notification if it was queued at or before `queued_before` and is not being
+    /// delivered.
+    pub(super) fn remove_expired(&mut self, queued_before: Moment) -> Option<u64> {
+        let (&number, &session) = self.notifications.first_key_value()?;
+        let queue = self.sessions.get_mut(&session)?;
+        let running = matches!(queue.slot, SlotState::Running(_));
+        if running
+            || queue.notifications.front().is_none_or(|first| first.queued_at > queued_before)
+        {
             return None;
         }
-        lane.notices.pop_front();
-        lane.begin_anew();
-        self.notices.remove(&number);
-        if lane.notices.is_empty() {
-            self.forget(session);
+        queue.notifications.pop_front();
+        queue.reset_failures();
+        self.notifications.remove(&number);
+        if queue.notifications.is_empty() {
+            self.remove_session(session);
         }
         Some(number)
     }
 
-    /// Takes out all notices of these sessions. Those being told are told to the end.
-    pub(super) fn take(&mut self, which: &Which) -> Vec<u64> {
+    /// Removes the selected notifications. A delivery in progress continues.
+    pub(super) fn remove(&mut self, which: &OutboxSelector) -> Vec<u64> {
         let mut taken = Vec::new();
-        for session in self.of(which) {
-            let Some(lane) = self.sessions.get_mut(&session) else { continue };
-            let numbers = lane.notices.drain(..).map(|entry| entry.number);
-            taken.extend(numbers.inspect(|number| _ = self.notices.remove(number)));
-            lane.begin_anew();
-            // What comes meanwhile waits until the call is over.
-            if !matches!(lane.place, Place::Running(_)) {
-                self.forget(session);
+        for session in self.matching_sessions(which) {
+            let Some(queue) = self.sessions.get_mut(&session) else { continue };
+            let numbers = queue.notifications.drain(..).map(|entry| entry.number);
+            taken.extend(numbers.inspect(|number| _ = self.notifications.remove(number)));
+            queue.reset_failures();
+            // Notifications added in the meantime wait until the call ends.
+            if !matches!(queue.slot, SlotState::Running(_)) {
+                self.remove_session(session);
             }
         }
         taken
     }
 
-    /// Has the notices of these sessions wait for nothing. Gives how many sessions there are.
-    pub(super) fn retry(&mut self, which: &Which) -> usize {
-        let sessions = self.of(which);
+    /// Clears the backoff of these sessions. Returns the number of sessions.
+    pub(super) fn retry(&mut self, which: &OutboxSelector) -> usize {
+        let sessions = self.matching_sessions(which);
         for session in &sessions {
-            let Some(lane) = self.sessions.get(session) else { continue };
-            self.hosts.hurry(&lane.host);
-            self.hurry(*session);
+            let Some(queue) = self.sessions.get(session) else { continue };
+            self.hosts.skip_backoff(&queue.host);
+            self.skip_backoff(*session);
         }
         sessions.len()
     }
 
-    /// The notices after this one, oldest first, for people.
-    pub(super) fn page(&self, which: &Which, after: Option<u64>, max: usize) -> Vec<Waiting> {
+    /// Lists the notifications after number `after`, oldest first.
+    pub(super) fn page(
+        &self,
+        which: &OutboxSelector,
+        after: Option<u64>,
+        max: usize,
+    ) -> Vec<PendingNotification> {
         let from = after.map_or(0, |number| number.saturating_add(1));
-        let notices = self.notices.range(from..);
-        notices
-            .filter_map(|(number, session)| self.shown(*number, session, which))
+        let notifications = self.notifications.range(from..);
+        notifications
+            .filter_map(|(number, session)| self.describe(*number, session, which))
             .take(max)
             .collect()
     }
 
-    fn shown(&self, number: u64, session: &SessionId, which: &Which) -> Option<Waiting> {
-        let lane = self.sessions.get(session).filter(|lane| which.has(session, &lane.client))?;
-        let place = lane.notices.binary_search_by_key(&number, |entry| entry.number).ok()?;
-        let entry = lane.notices.get(place)?;
-        let first = place == 0;
-        let host = self.hosts.waits_until(&lane.host);
-        let next_at = match lane.place {
-            Place::Ready(_) => Some(host.unwrap_or(entry.queued_at)),
-            Place::Waiting(until) => Some(host.map_or(until, |host| host.max(until))),
-            Place::Running(_) => None,
+    fn describe(
+        &self,
+        number: u64,
+        session: &SessionId,
+        which: &OutboxSelector,
+    ) -> Option<PendingNotification> {
+        let queue =
+            self.sessions.get(session).filter(|queue| which.matches(session, &queue.client))?;
+        let index = queue.notifications.binary_search_by_key(&number, |entry| entry.number).ok()?;
+        let entry = queue.notifications.get(index)?;
+        let first = index == 0;
+        let host = self.hosts.backoff_until(&queue.host);
+        let next_at = match queue.slot {
+            SlotState::Ready(_) => Some(host.unwrap_or(entry.queued_at)),
+            SlotState::Waiting(until) => Some(host.map_or(until, |host| host.max(until))),
+            SlotState::Running(_) => None,
         };
-        Some(Waiting {
+        Some(PendingNotification {
             number,
             session: *session,
-            client: lane.client.clone(),
-            host: Arc::clone(&lane.host),
+            client: queue.client.clone(),
+            host: Arc::clone(&queue.host),
             status: entry.status,
             queued_at: entry.queued_at,
-            attempts: if first { lane.attempts } else { 0 },
+            attempts: if first { queue.attempts } else { 0 },
             next_at: next_at.filter(|_| first),
-            failure: lane.failure.filter(|_| first).map(|failure| failure.why),
+            failure: queue.failure.filter(|_| first).map(|failure| failure.reason),
         })
     }
 
-    // Of one, without looking at the others.
-    fn of(&self, which: &Which) -> Vec<SessionId> {
+    // Finds a single session without a scan.
+    fn matching_sessions(&self, which: &OutboxSelector) -> Vec<SessionId> {
         match which {
-            Which::Session(session) => {
+            OutboxSelector::Session(session) => {
                 self.sessions.contains_key(session).then_some(*session).into_iter().collect()
             }
-            Which::Client(_) | Which::All => {
+            OutboxSelector::Client(_) | OutboxSelector::All => {
                 let all = self.sessions.iter();
-                all.filter(|(session, lane)| which.has(session, &lane.client))
+                all.filter(|(session, queue)| which.matches(session, &queue.client))
                     .map(|(session, _)| *session)
                     .collect()
             }
         }
     }
 
-    // A session need not be waited for.
-    fn hurry(&mut self, session: SessionId) {
-        let Some(lane) = self.sessions.get_mut(&session) else { return };
-        if let Place::Waiting(until) = lane.place {
-            self.waits.remove(&(until, session));
-            lane.place = Place::Ready(self.hosts.ready(&lane.host, session));
+    // Ends the backoff of a session.
+    fn skip_backoff(&mut self, session: SessionId) {
+        let Some(queue) = self.sessions.get_mut(&session) else { return };
+        if let SlotState::Waiting(until) = queue.slot {
+            self.backoffs.remove(&(until, session));
+            queue.slot = SlotState::Ready(self.hosts.add_ready(&queue.host, session));
         }
     }
 
-    fn forget(&mut self, session: SessionId) {
-        let Some(lane) = self.sessions.remove(&session) else { return };
-        match lane.place {
-            Place::Ready(turn) => self.hosts.unready(&lane.host, turn),
-            Place::Waiting(until) => _ = self.waits.remove(&(until, session)),
-            Place::Running(_) => {}
+    fn remove_session(&mut self, session: SessionId) {
+        let Some(queue) = self.sessions.remove(&session) else { return };
+        match queue.slot {
+            SlotState::Ready(sequence) => self.hosts.remove_ready(&queue.host, sequence),
+            SlotState::Waiting(until) => _ = self.backoffs.remove(&(until, session)),
+            SlotState::Running(_) => {}
         }
-        self.hosts.leave(&lane.host);
+        self.hosts.remove_session(&queue.host);
     }
 }
 
-impl Lane {
-    fn fail(&mut self, why: &'static str) {
+impl SessionQueue {
+    fn record_failure(&mut self, reason: &'static str) {
         self.attempts = self.attempts.saturating_add(1);
-        let alike = self.failure.filter(|failure| failure.why == why);
-        let in_a_row = alike.map_or(0, |failure| failure.in_a_row).saturating_add(1);
-        self.failure = Some(Failure { why, in_a_row });
+        let same_reason = self.failure.filter(|failure| failure.reason == reason);
+        let consecutive = same_reason.map_or(0, |failure| failure.consecutive).saturating_add(1);
+        self.failure = Some(DeliveryFailure { reason, consecutive });
     }
 
-    fn begin_anew(&mut self) {
+    fn reset_failures(&mut self) {
         self.attempts = 0;
         self.failure = None;
     }
 }
 
-// Anything up to a second after the first failure, up to twice as long after each further one: so
-// those that failed together do not come again together.
-fn pause(random: &mut StdRng, failures: u32) -> Duration {
+// Exponential backoff with full jitter: up to one second after the first failure, doubled after
+// each further one. The jitter spreads deliveries that failed together.
+fn backoff(random: &mut StdRng, failures: u32) -> Duration {
     let doubled = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-    let longest = PAUSE.saturating_mul(doubled).min(PAUSE_MAX);
+    let longest = BACKOFF.saturating_mul(doubled).min(BACKOFF_MAX);
     longest.mul_f64(random.random())
 }
 

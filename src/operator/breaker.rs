@@ -1,12 +1,13 @@
-//! When an operator is left alone: after so many failures in a row, and for as long as it asks for.
+//! The circuit breaker of an operator. It opens after consecutive failures; calls are also blocked
+//! for the time of a `Retry-After`.
 //!
 //! ```text
-//!  closed --failures in a row--> open --open_for--> half open --a probe that fails--> open
-//!                                                   half open --one that does not---> closed
+//!  closed --consecutive failures--> open --open_duration--> half-open --failed probe-----> open
+//!                                                           half-open --successful probe-> closed
 //! ```
 //!
-//! What must not be given up, deletes and looks, is still tried now and then; if that goes well, the
-//! breaker closes.
+//! Reads and deletes of existing sessions are still tried once per second while the breaker is
+//! open. If one succeeds, the breaker closes.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -17,274 +18,301 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::Tick;
 
-/// When an operator is left alone.
+/// The settings of a circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// After so many failures in a row.
+    /// The number of consecutive failures that opens the breaker.
     pub failures_max: u32,
-    /// For so long.
-    pub open_for: Duration,
-    /// After which so many calls at one time find out how it is.
+    /// How long the breaker stays open.
+    pub open_duration: Duration,
+    /// The maximum number of concurrent probes while the breaker is half-open.
     pub probes_max: u32,
-    /// How many calls it may have in all, those that wait included; and as many that see to what
-    /// there is.
+    /// The maximum number of calls in progress, queued ones included. Cleanup calls have a separate
+    /// limit of the same size.
     pub calls_max: usize,
 }
 
-/// Why an operator is not called now. Nothing was sent.
+/// Calls to an operator are blocked for a while. Nothing was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resting {
-    /// Why.
-    pub why: Why,
-    /// When to come again.
+pub struct Backoff {
+    /// The reason.
+    pub reason: BackoffReason,
+    /// When to try again.
     pub retry_after: Duration,
 }
 
-/// Why an operator is not called now.
+/// Why calls to an operator are blocked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// It fails.
+pub enum BackoffReason {
+    /// The breaker is open.
     Open,
-    /// It asked for it (`Retry-After`).
-    Told,
-    /// Too many calls wait for it.
+    /// The operator sent a `Retry-After`.
+    RetryAfter,
+    /// Too many calls are in progress.
     Busy,
 }
 
-/// How a breaker stands.
+/// The state of a breaker, as seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stands {
+pub(super) enum BreakerStatus {
     Closed,
     HalfOpen,
     Open,
 }
 
-/// What a call tells of how its operator is.
+/// The health of an operator according to one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Well,
-    Sick,
+pub(super) enum PeerHealth {
+    Healthy,
+    Unhealthy,
 }
 
-/// What is asked for.
+/// The class of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Need {
-    /// Something new: it can be asked for later.
+pub(super) enum CallClass {
+    /// Creates or extends a session; the client can retry later.
     New,
-    /// To see how something stands.
-    Look,
-    /// To see to what there is, as by ending it: looks must not take its place.
-    Care,
+    /// Reads the state of a session.
+    Read,
+    /// Changes an existing session, for example deletes it. Reads do not use up its permits.
+    Cleanup,
 }
 
 /// The breaker of one operator.
 #[derive(Debug)]
 pub(super) struct Breaker {
     settings: Settings,
-    state: Mutex<State>,
+    state: Mutex<BreakerState>,
     calls: Arc<Semaphore>,
-    // What frees something is not kept waiting by what asks for more.
-    cares: Arc<Semaphore>,
+    // Separate permits, so that calls which free resources do not wait for other calls.
+    cleanup_calls: Arc<Semaphore>,
 }
 
-/// Leave to call an operator. Whoever drops it has called, or not: a probe may be made again.
+/// A permit to call an operator. If it is dropped without a report, its probe slot becomes free
+/// again.
 #[derive(Debug)]
-pub struct Turn {
+pub struct CallPermit {
     breaker: Arc<Breaker>,
-    pass: Mutex<Option<Pass>>,
+    grant: Mutex<Option<PermitGrant>>,
     _call: OwnedSemaphorePermit,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Pass {
-    round: u64,
+struct PermitGrant {
+    generation: u64,
     probe: bool,
 }
 
 #[derive(Debug)]
-struct State {
-    phase: Phase,
-    // What was asked before the phase began, or the one before it, tells nothing of it.
-    round: u64,
-    told: Option<Tick>,
-    looked: Option<Tick>,
-    cared: Option<Tick>,
+struct BreakerState {
+    phase: BreakerPhase,
+    // Incremented on each change of phase: results of calls from an earlier phase are ignored.
+    generation: u64,
+    retry_after_until: Option<Tick>,
+    last_read: Option<Tick>,
+    last_cleanup: Option<Tick>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Phase {
+enum BreakerPhase {
     Closed { failures: u32 },
     Open { until: Tick },
     HalfOpen { probes: u32 },
 }
 
-/// How often an operator that is left alone is called for the sake of what there is.
-const CARE_EVERY: Duration = Duration::from_secs(1);
-// When to come again, where nobody knows.
-const SOON: Duration = Duration::from_secs(1);
-/// Longer than this no operator is left alone because it asked for it.
-pub(super) const TOLD_MAX: Duration = Duration::from_mins(5);
+/// The interval of calls about existing sessions while the breaker is open.
+const OPEN_CALL_INTERVAL: Duration = Duration::from_secs(1);
+// The retry time if no better one is known.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The maximum `Retry-After` that is honoured.
+pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_mins(5);
 
-impl Resting {
-    pub(super) const BUSY: Self = Self { why: Why::Busy, retry_after: SOON };
+impl Backoff {
+    pub(super) const BUSY: Self =
+        Self { reason: BackoffReason::Busy, retry_after: DEFAULT_RETRY_AFTER };
 }
 
 impl Breaker {
     pub(super) fn new(settings: Settings) -> Arc<Self> {
-        let phase = Phase::Closed { failures: 0 };
-        let state = State { phase, round: 0, told: None, looked: None, cared: None };
-        let calls = settings.calls_max.min(Semaphore::MAX_PERMITS);
-        let [calls, cares] = [(); 2].map(|()| Arc::new(Semaphore::new(calls)));
-        Arc::new(Self { settings, state: Mutex::new(state), calls, cares })
-    }
-
-    /// Leave to call; or why not, and when to come again.
-    pub(super) fn turn(self: &Arc<Self>, need: Need, now: Tick) -> Result<Turn, Resting> {
-        let calls = match need {
-            Need::New | Need::Look => &self.calls,
-            Need::Care => &self.cares,
+        let phase = BreakerPhase::Closed { failures: 0 };
+        let state = BreakerState {
+            phase,
+            generation: 0,
+            retry_after_until: None,
+            last_read: None,
+            last_cleanup: None,
         };
-        let call = Arc::clone(calls).try_acquire_owned().map_err(|_| Resting::BUSY)?;
-        let pass = self.state().pass(&self.settings, need, now)?;
-        Ok(Turn { breaker: Arc::clone(self), pass: Mutex::new(Some(pass)), _call: call })
+        let calls = settings.calls_max.min(Semaphore::MAX_PERMITS);
+        let [calls, cleanup_calls] = [(); 2].map(|()| Arc::new(Semaphore::new(calls)));
+        Arc::new(Self { settings, state: Mutex::new(state), calls, cleanup_calls })
     }
 
-    /// Its operator asks to be left alone for so long.
-    pub(super) fn told(&self, wait: Duration, now: Tick) {
+    /// Acquires a permit to call the operator.
+    pub(super) fn acquire(
+        self: &Arc<Self>,
+        class: CallClass,
+        now: Tick,
+    ) -> Result<CallPermit, Backoff> {
+        let calls = match class {
+            CallClass::New | CallClass::Read => &self.calls,
+            CallClass::Cleanup => &self.cleanup_calls,
+        };
+        let call = Arc::clone(calls).try_acquire_owned().map_err(|_| Backoff::BUSY)?;
+        let grant = self.state().admit(&self.settings, class, now)?;
+        Ok(CallPermit { breaker: Arc::clone(self), grant: Mutex::new(Some(grant)), _call: call })
+    }
+
+    /// Blocks calls for the time of a `Retry-After`, up to [`RETRY_AFTER_MAX`].
+    pub(super) fn set_retry_after(&self, wait: Duration, now: Tick) {
         let mut state = self.state();
-        state.told = state.told.max(Some(now + wait.min(TOLD_MAX)));
+        state.retry_after_until =
+            state.retry_after_until.max(Some(now + wait.min(RETRY_AFTER_MAX)));
     }
 
-    pub(super) fn stands(&self, now: Tick) -> Stands {
+    pub(super) fn status(&self, now: Tick) -> BreakerStatus {
         match self.state().phase {
-            Phase::Closed { .. } => Stands::Closed,
-            Phase::Open { until } if until > now => Stands::Open,
-            Phase::Open { .. } | Phase::HalfOpen { .. } => Stands::HalfOpen,
+            BreakerPhase::Closed { .. } => BreakerStatus::Closed,
+            BreakerPhase::Open { until } if until > now => BreakerStatus::Open,
+            BreakerPhase::Open { .. } | BreakerPhase::HalfOpen { .. } => BreakerStatus::HalfOpen,
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, BreakerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Turn {
-    /// What came of it; only the first time counts. Tells how the breaker stands, if that changed.
-    pub(super) fn tell(&self, verdict: Verdict, now: Tick) -> Option<Stands> {
-        let pass = self.pass.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        self.breaker.state().judge(&self.breaker.settings, pass, verdict, now)
+impl CallPermit {
+    /// Reports the result of the call; only the first report counts. Returns the state of the
+    /// breaker if it changed.
+    pub(super) fn report(&self, health: PeerHealth, now: Tick) -> Option<BreakerStatus> {
+        let grant = self.grant.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        self.breaker.state().record(&self.breaker.settings, grant, health, now)
     }
 
-    /// See [`Breaker::told`].
-    pub(super) fn told(&self, wait: Duration, now: Tick) {
-        self.breaker.told(wait, now);
+    /// See [`Breaker::set_retry_after`].
+    pub(super) fn set_retry_after(&self, wait: Duration, now: Tick) {
+        self.breaker.set_retry_after(wait, now);
     }
 }
 
-impl Drop for Turn {
+impl Drop for CallPermit {
     fn drop(&mut self) {
-        let pass = self.pass.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(pass) = pass {
-            self.breaker.state().forgo(pass);
+        let grant = self.grant.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(grant) = grant {
+            self.breaker.state().release_probe(grant);
         }
     }
 }
 
-impl State {
-    fn pass(&mut self, settings: &Settings, need: Need, now: Tick) -> Result<Pass, Resting> {
-        if let Phase::Open { until } = self.phase
+impl BreakerState {
+    fn admit(
+        &mut self,
+        settings: &Settings,
+        class: CallClass,
+        now: Tick,
+    ) -> Result<PermitGrant, Backoff> {
+        if let BreakerPhase::Open { until } = self.phase
             && until <= now
         {
-            self.phase = Phase::HalfOpen { probes: 0 };
+            self.phase = BreakerPhase::HalfOpen { probes: 0 };
         }
-        let told = self.told.map(|until| until.since(now)).filter(|wait| !wait.is_zero());
-        let told = told.map(|retry_after| Resting { why: Why::Told, retry_after });
-        let open = |retry_after| Some(Resting { why: Why::Open, retry_after });
+        let wait =
+            self.retry_after_until.map(|until| until.since(now)).filter(|wait| !wait.is_zero());
+        let requested =
+            wait.map(|retry_after| Backoff { reason: BackoffReason::RetryAfter, retry_after });
+        let open = |retry_after| Some(Backoff { reason: BackoffReason::Open, retry_after });
         let open = match self.phase {
-            Phase::Closed { .. } => None,
-            Phase::Open { until } => open(until.since(now)),
-            Phase::HalfOpen { probes } if probes < settings.probes_max => None,
-            Phase::HalfOpen { .. } => open(SOON),
+            BreakerPhase::Closed { .. } => None,
+            BreakerPhase::Open { until } => open(until.since(now)),
+            BreakerPhase::HalfOpen { probes } if probes < settings.probes_max => None,
+            BreakerPhase::HalfOpen { .. } => open(DEFAULT_RETRY_AFTER),
         };
-        let resting = told.into_iter().chain(open).max_by_key(|resting| resting.retry_after);
-        let Some(resting) = resting else {
+        let backoff = requested.into_iter().chain(open).max_by_key(|backoff| backoff.retry_after);
+        let Some(backoff) = backoff else {
             let probe = match &mut self.phase {
-                Phase::HalfOpen { probes } => {
+                BreakerPhase::HalfOpen { probes } => {
                     *probes += 1;
                     true
                 }
-                Phase::Closed { .. } | Phase::Open { .. } => false,
+                BreakerPhase::Closed { .. } | BreakerPhase::Open { .. } => false,
             };
-            return Ok(Pass { round: self.round, probe });
+            return Ok(PermitGrant { generation: self.generation, probe });
         };
-        let last = match need {
-            Need::New => return Err(resting),
-            Need::Look => &mut self.looked,
-            Need::Care => &mut self.cared,
+        let last = match class {
+            CallClass::New => return Err(backoff),
+            CallClass::Read => &mut self.last_read,
+            CallClass::Cleanup => &mut self.last_cleanup,
         };
-        if last.is_some_and(|at| now.since(at) < CARE_EVERY) {
-            return Err(resting);
+        if last.is_some_and(|at| now.since(at) < OPEN_CALL_INTERVAL) {
+            return Err(backoff);
         }
         *last = Some(now);
-        Ok(Pass { round: self.round, probe: false })
+        Ok(PermitGrant { generation: self.generation, probe: false })
     }
 
-    fn judge(
+    fn record(
         &mut self,
         settings: &Settings,
-        pass: Pass,
-        verdict: Verdict,
+        grant: PermitGrant,
+        health: PeerHealth,
         now: Tick,
-    ) -> Option<Stands> {
-        if pass.round != self.round {
+    ) -> Option<BreakerStatus> {
+        if grant.generation != self.generation {
             return None;
         }
-        let failures = match (verdict, self.phase) {
-            (Verdict::Well, Phase::Closed { .. }) => {
-                self.phase = Phase::Closed { failures: 0 };
+        let failures = match (health, self.phase) {
+            (PeerHealth::Healthy, BreakerPhase::Closed { .. }) => {
+                self.phase = BreakerPhase::Closed { failures: 0 };
                 return None;
             }
-            (Verdict::Well, Phase::Open { .. } | Phase::HalfOpen { .. }) => {
-                self.round += 1;
-                self.phase = Phase::Closed { failures: 0 };
-                return Some(Stands::Closed);
+            (PeerHealth::Healthy, BreakerPhase::Open { .. } | BreakerPhase::HalfOpen { .. }) => {
+                self.generation += 1;
+                self.phase = BreakerPhase::Closed { failures: 0 };
+                return Some(BreakerStatus::Closed);
             }
-            (Verdict::Sick, Phase::Closed { failures }) => failures.saturating_add(1),
-            (Verdict::Sick, Phase::HalfOpen { .. }) if pass.probe => settings.failures_max,
-            (Verdict::Sick, Phase::Open { .. } | Phase::HalfOpen { .. }) => return None,
+            (PeerHealth::Unhealthy, BreakerPhase::Closed { failures }) => {
+                failures.saturating_add(1)
+            }
+            (PeerHealth::Unhealthy, BreakerPhase::HalfOpen { .. }) if grant.probe => {
+                settings.failures_max
+            }
+            (PeerHealth::Unhealthy, BreakerPhase::Open { .. } | BreakerPhase::HalfOpen { .. }) => {
+                return None;
+            }
         };
         if failures < settings.failures_max {
-            self.phase = Phase::Closed { failures };
+            self.phase = BreakerPhase::Closed { failures };
             return None;
         }
-        self.round += 1;
-        self.phase = Phase::Open { until: now + settings.open_for };
-        Some(Stands::Open)
+        self.generation += 1;
+        self.phase = BreakerPhase::Open { until: now + settings.open_duration };
+        Some(BreakerStatus::Open)
     }
 
-    fn forgo(&mut self, pass: Pass) {
-        if let Phase::HalfOpen { probes } = &mut self.phase
-            && pass.probe
-            && pass.round == self.round
+    fn release_probe(&mut self, grant: PermitGrant) {
+        if let BreakerPhase::HalfOpen { probes } = &mut self.phase
+            && grant.probe
+            && grant.generation == self.generation
         {
             *probes = probes.saturating_sub(1);
         }
     }
 }
 
-impl Why {
-    /// Its name in the metrics.
+impl BackoffReason {
+    /// The label value in the metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Open => "open",
-            Self::Told => "told",
+            Self::RetryAfter => "retry_after",
             Self::Busy => "busy",
         }
     }
 }
 
-impl Stands {
-    /// As a number, in the metrics.
+impl BreakerStatus {
+    /// The value of the gauge in the metrics.
     pub(super) const fn level(self) -> i64 {
         match self {
             Self::Closed => 0,

@@ -1,5 +1,5 @@
-//! How an operator's endpoints are, asked of each now and then: one that is not well stands behind the
-//! others before a request finds out.
+//! Active health checks of an operator's endpoints. An unhealthy endpoint is tried after the others
+//! before a request fails on it.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -12,92 +12,110 @@ use http::{HeaderValue, Method, header};
 use super::Operator;
 use crate::{
     clock::Tick,
-    outbound::{Call, Caller, Endpoint, Sent},
+    outbound::{CallResult, Caller, Endpoint, OutboundCall},
 };
 
-/// How endpoints are asked how they are.
+/// The settings of the health checks of an operator.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where, in the order of the operator's endpoints.
+    /// The URLs to check, in the order of the operator's endpoints.
     pub endpoints: Vec<Endpoint>,
-    /// How often.
-    pub every: Duration,
+    /// The interval of the checks.
+    pub interval: Duration,
 }
 
-/// After so many checks in a row that fail, an endpoint is not well; after one that does not, it is.
-pub(super) const FAILURES: u32 = 2;
-const WITHIN_MAX: Duration = Duration::from_secs(5);
+/// An endpoint is unhealthy after this many consecutive failed checks, and healthy after one
+/// success.
+pub(super) const UNHEALTHY_AFTER: u32 = 2;
+const TIMEOUT_MAX: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// When the next checks are due.
+/// Schedules the health checks of an operator.
 #[derive(Debug)]
-pub(super) struct Health {
+pub(super) struct HealthChecker {
     settings: Settings,
     due: Mutex<Option<Tick>>,
 }
 
-impl Health {
+impl HealthChecker {
     pub(super) fn new(settings: Settings) -> Self {
         Self { settings, due: Mutex::new(None) }
     }
 
-    // Are checks due? Then the next ones are so a while after now.
-    fn begin(&self, now: Tick) -> bool {
+    // Are checks due? If so, schedules the next ones.
+    fn start_if_due(&self, now: Tick) -> bool {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        let begins = due.is_none_or(|due| due <= now);
-        if begins {
-            *due = Some(now + self.settings.every);
+        let is_due = due.is_none_or(|due| due <= now);
+        if is_due {
+            *due = Some(now + self.settings.interval);
         }
-        begins
+        is_due
     }
 
-    // A check has ended when the next one begins.
-    fn within(&self) -> Duration {
-        WITHIN_MAX.min(self.settings.every)
+    // At most the interval, so that a check ends before the next one starts.
+    fn timeout(&self) -> Duration {
+        TIMEOUT_MAX.min(self.settings.interval)
     }
 }
 
 impl Operator {
-    /// The checks of its endpoints that are due, to be carried out apart; to be called now and then.
-    pub fn checks(
+    /// The health checks of the endpoints that are due. The caller calls this periodically and
+    /// spawns the returned futures.
+    pub fn due_health_checks(
         self: &Arc<Self>,
         caller: &Caller,
     ) -> impl Iterator<Item = impl Future<Output = ()> + Send + 'static + use<>> + use<> {
-        let due = self.health.as_ref().is_some_and(|health| health.begin(caller.clock.tick()));
-        let places = if due { self.endpoints.places() } else { 0..0 };
+        let due =
+            self.health.as_ref().is_some_and(|health| health.start_if_due(caller.clock.tick()));
+        let indexes = if due { self.endpoints.indexes() } else { 0..0 };
         let (operator, caller) = (Arc::clone(self), caller.clone());
-        places.map(move |place| {
+        indexes.map(move |index| {
             let (operator, caller) = (Arc::clone(&operator), caller.clone());
-            async move { operator.check(place, &caller).await }
+            async move { operator.check_endpoint(index, &caller).await }
         })
     }
 
-    async fn check(&self, place: usize, caller: &Caller) {
+    async fn check_endpoint(&self, index: usize, caller: &Caller) {
         let Some(health) = &self.health else { return };
-        let Some(endpoint) = health.settings.endpoints.get(place) else { return };
-        let call = Call {
+        let Some(endpoint) = health.settings.endpoints.get(index) else { return };
+        let call = OutboundCall {
             method: Method::GET,
             path: "",
             headers: &[(header::ACCEPT, HeaderValue::from_static("*/*"))],
             body: Bytes::new(),
-            reach_within: health.within(),
-            within: health.within(),
-            answer_bytes_max: ANSWER_BYTES_MAX,
+            connect_timeout: health.timeout(),
+            timeout: health.timeout(),
+            response_bytes_max: ANSWER_BYTES_MAX,
         };
-        let failed = match Box::pin(caller.outbound.send(endpoint, &call)).await {
-            Sent::Answered(answer) if answer.status.is_success() => None,
-            Sent::Answered(answer) => Some(format!("it answered {}", answer.status.as_u16())),
-            Sent::NotSent(reason) | Sent::NoRoom(reason) | Sent::Unknown(reason) => Some(reason),
+        let error = match Box::pin(caller.outbound.send(endpoint, &call)).await {
+            CallResult::Answered(response) if response.status.is_success() => None,
+            CallResult::Answered(response) => {
+                Some(format!("the response status is {}", response.status.as_u16()))
+            }
+            CallResult::NotSent(reason)
+            | CallResult::PoolExhausted(reason)
+            | CallResult::Unknown(reason) => Some(reason),
         };
-        if !self.endpoints.checked(place, failed.is_none()) {
+        if !self.endpoints.record_check(index, error.is_none()) {
             return;
         }
-        let endpoint = place + 1;
-        if let Some(reason) = failed {
-            tracing::warn!(operator = %self.id(), endpoint, reason, "an endpoint is not well");
+        let (operator, endpoint) = (self.id(), index + 1);
+        if let Some(error) = error {
+            tracing::warn!(
+                event = "endpoint_marked_unhealthy",
+                %operator,
+                endpoint,
+                error,
+                "endpoint is unhealthy"
+            );
         } else {
-            tracing::info!(operator = %self.id(), endpoint, "an endpoint is well again");
+            tracing::info!(
+                event = "endpoint_recovered",
+                %operator,
+                endpoint,
+                "endpoint is healthy again"
+            );
         }
-        self.measure(caller);
+        self.update_gauges(caller);
     }
 }

@@ -1,15 +1,15 @@
-//! What every room that calls others calls with.
+//! The dependencies of every module that makes outbound calls.
 
 use super::Outbound;
 use crate::{clock::Clock, metrics::Metrics};
 
-/// What calls are made with.
+/// The HTTP client, clock and metrics of outbound calls.
 #[derive(Clone)]
 pub struct Caller {
-    /// The pool of connections.
+    /// The HTTP client.
     pub outbound: Outbound,
-    /// For how long they take.
+    /// Measures durations and deadlines.
     pub clock: Clock,
-    /// Where that is told.
+    /// Counts calls and their results.
     pub metrics: Metrics,
 }

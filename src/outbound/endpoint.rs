@@ -1,4 +1,5 @@
-//! Where a call goes: a URL taken apart once, its host resolved now and then, and never blocking.
+//! The target of a call: a URL that is parsed once, and whose host is resolved periodically without
+//! blocking.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -15,16 +16,16 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::Semaphore;
 
 use super::{
-    guard::{Forbidden, Guard},
-    trust::{Client, Trust},
+    guard::{ForbiddenAddress, Guard},
+    trust::{TlsClient, Trust},
 };
 use crate::clock::{Clock, Tick};
 
-const RESOLVED_FOR: Duration = Duration::from_secs(30);
-// For how much longer, while too many other names are being looked up.
-const RESOLVED_FOR_MAX: Duration = Duration::from_mins(10);
+const DNS_TTL: Duration = Duration::from_secs(30);
+// How long an address is reused while the DNS lookup limit is reached.
+const DNS_TTL_MAX: Duration = Duration::from_mins(10);
 
-/// An `http` or `https` URL that calls go to, and how many at one time.
+/// An `http` or `https` URL, with a limit of concurrent connections.
 pub struct Endpoint {
     tls: bool,
     host: Box<str>,
@@ -35,55 +36,55 @@ pub struct Endpoint {
     guard: Option<Arc<Guard>>,
     trust: Trust,
     clock: Clock,
-    resolved: ArcSwapOption<Resolved>,
+    resolved: ArcSwapOption<ResolvedPeer>,
 }
 
-struct Resolved {
-    // Its group keeps pooled connections from serving another endpoint, or this one when its
-    // certificates have changed: pingora's own key leaves some TLS settings out.
+struct ResolvedPeer {
+    // The group key is unique, so that a pooled connection is not used for another endpoint, nor
+    // for this one after its certificates changed: pingora's own pool key omits some TLS settings.
     peer: Arc<HttpPeer>,
-    client: Option<Arc<Client>>,
-    at: Tick,
+    client: Option<Arc<TlsClient>>,
+    resolved_at: Tick,
 }
 
-/// Why there is no connection.
-pub(super) enum NotConnected {
+/// Why a connection was not made.
+pub(super) enum ConnectError {
     Forbidden,
-    Because(String),
+    Failed(String),
 }
 
-/// A text is not a URL that calls can go to.
+/// A text is not a valid endpoint URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotAnEndpoint {
-    /// It cannot be read at all.
+pub enum EndpointError {
+    /// It is not a URL.
     #[error("not a URL")]
     NotAUrl,
-    /// Another scheme, or none.
+    /// The scheme is missing, or not `http` or `https`.
     #[error("the scheme must be http or https")]
     Scheme,
-    /// There is no host, or a user name before it.
+    /// The host is missing, or it has a user name before it.
     #[error("expected a host, and no user name or password")]
     Host,
     /// It has a query.
-    #[error("a query has no place here")]
+    #[error("the URL must not have a query")]
     Query,
 }
 
 impl Endpoint {
-    /// Reads a URL; at most `connections_max` calls go there at one time.
-    pub fn parse(url: &str, connections_max: usize) -> Result<Self, NotAnEndpoint> {
-        let uri: Uri = url.parse().map_err(|_| NotAnEndpoint::NotAUrl)?;
+    /// Parses a URL. At most `connections_max` calls to it are made concurrently.
+    pub fn parse(url: &str, connections_max: usize) -> Result<Self, EndpointError> {
+        let uri: Uri = url.parse().map_err(|_| EndpointError::NotAUrl)?;
         let tls = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
             Some(scheme) if *scheme == Scheme::HTTP => false,
-            Some(_) | None => return Err(NotAnEndpoint::Scheme),
+            Some(_) | None => return Err(EndpointError::Scheme),
         };
-        let authority = uri.authority().ok_or(NotAnEndpoint::Host)?;
+        let authority = uri.authority().ok_or(EndpointError::Host)?;
         if authority.as_str().contains('@') || authority.host().is_empty() {
-            return Err(NotAnEndpoint::Host);
+            return Err(EndpointError::Host);
         }
         if uri.query().is_some() {
-            return Err(NotAnEndpoint::Query);
+            return Err(EndpointError::Query);
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         Ok(Self {
@@ -100,44 +101,45 @@ impl Endpoint {
         })
     }
 
-    /// The same for a URL that is not our own choice: an address is called only if the guard
-    /// permits all that its name leads to at that time.
+    /// Parses a URL from an untrusted source. It is called only if the guard permits every address
+    /// that the host resolves to at that time.
     pub fn guarded(
         url: &str,
         connections_max: usize,
         guard: Arc<Guard>,
-    ) -> Result<Self, NotAnEndpoint> {
+    ) -> Result<Self, EndpointError> {
         Ok(Self { guard: Some(guard), ..Self::parse(url, connections_max)? })
     }
 
-    /// The same, with others to believe than public authorities, or something to show.
+    /// Sets the trust anchors and the client certificate. The default is public authorities and no
+    /// client certificate.
     #[must_use]
-    pub fn trusting(self, trust: Trust) -> Self {
+    pub fn with_trust(self, trust: Trust) -> Self {
         Self { trust, ..self }
     }
 
-    /// Another path of the same host.
+    /// Replaces the base path.
     #[must_use]
-    pub fn at(self, path: &str) -> Self {
+    pub fn with_path(self, path: &str) -> Self {
         Self { base_path: path.into(), ..self }
     }
 
-    /// Whom it must be known by.
+    /// The trust anchors and the client certificate.
     pub fn trust(&self) -> &Trust {
         &self.trust
     }
 
-    /// Is what is sent there encrypted?
+    /// Is the connection encrypted (`https`)?
     pub fn is_tls(&self) -> bool {
         self.tls
     }
 
-    /// Is it this machine itself, by address?
+    /// Is the host `localhost` or a loopback address?
     pub fn is_loopback(&self) -> bool {
         &*self.host == "localhost" || self.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
     }
 
-    /// What a request asks for there: the endpoint's own path, and this one below it.
+    /// The request target: the base path followed by this path.
     pub fn target(&self, path: &str) -> String {
         let root = if self.base_path.is_empty() && !path.starts_with('/') { "/" } else { "" };
         [&self.base_path, root, path].concat()
@@ -155,63 +157,70 @@ impl Endpoint {
         &self.connections
     }
 
-    /// Where to connect to, and how to shake hands there, if not in pingora's own way.
-    pub(super) async fn peer(&self) -> Result<(Arc<HttpPeer>, Option<Arc<Client>>), NotConnected> {
+    /// The address to connect to, and the TLS client, if it is not pingora's default.
+    pub(super) async fn peer(
+        &self,
+    ) -> Result<(Arc<HttpPeer>, Option<Arc<TlsClient>>), ConnectError> {
         let client = if self.tls { self.trust.current(&self.clock).await } else { None };
-        let before = self.resolved.load_full();
-        let before = before.filter(|before| is_same(before.client.as_ref(), client.as_ref()));
-        if let Some(resolved) = &before
-            && self.clock.elapsed(resolved.at) < self.resolved_for()
+        let previous = self.resolved.load_full();
+        let previous =
+            previous.filter(|previous| is_same_client(previous.client.as_ref(), client.as_ref()));
+        if let Some(resolved) = &previous
+            && self.clock.elapsed(resolved.resolved_at) < self.dns_ttl()
         {
             return Ok((Arc::clone(&resolved.peer), client));
         }
         let addresses = self.lookup().await?;
         if let Some(guard) = &self.guard {
-            guard.permits_all(&addresses).map_err(|Forbidden| NotConnected::Forbidden)?;
+            guard.permits_all(&addresses).map_err(|ForbiddenAddress| ConnectError::Forbidden)?;
         }
-        let address = *addresses
-            .first()
-            .ok_or_else(|| NotConnected::Because("the host name has no address".to_owned()))?;
-        // The host is never empty: an empty server name would switch verification off.
+        let address = *addresses.first().ok_or_else(|| {
+            ConnectError::Failed("the host name resolves to no address".to_owned())
+        })?;
+        // The host is never empty: an empty server name would disable verification.
         let mut peer = HttpPeer::new(address, self.tls && client.is_none(), self.host.to_string());
-        peer.group_key = before.map_or_else(another_group, |before| before.peer.group_key);
+        peer.group_key = previous.map_or_else(next_group_key, |previous| previous.peer.group_key);
         let peer = Arc::new(peer);
-        let resolved =
-            Resolved { peer: Arc::clone(&peer), client: client.clone(), at: self.clock.tick() };
+        let resolved = ResolvedPeer {
+            peer: Arc::clone(&peer),
+            client: client.clone(),
+            resolved_at: self.clock.tick(),
+        };
         self.resolved.store(Some(Arc::new(resolved)));
         Ok((peer, client))
     }
 
-    fn resolved_for(&self) -> Duration {
-        let crowded = self.guard.as_ref().is_some_and(|guard| guard.is_crowded());
-        if crowded { RESOLVED_FOR_MAX } else { RESOLVED_FOR }
+    fn dns_ttl(&self) -> Duration {
+        let saturated = self.guard.as_ref().is_some_and(|guard| guard.is_saturated());
+        if saturated { DNS_TTL_MAX } else { DNS_TTL }
     }
 
-    async fn lookup(&self) -> Result<Vec<SocketAddr>, NotConnected> {
+    async fn lookup(&self) -> Result<Vec<SocketAddr>, ConnectError> {
         let (host, port) = (self.host.to_string(), self.port);
         let lookup = async move { tokio::net::lookup_host((host, port)).await.map(Vec::from_iter) };
-        let found = match &self.guard {
+        let addresses = match &self.guard {
             None => lookup.await,
             Some(guard) => {
-                let permit = guard.lookup().await;
-                // It goes on when nobody waits for it any more, and has its permit until then.
+                let permit = guard.lookup_permit().await;
+                // A separate task: the lookup holds its permit until it ends, even if the call is
+                // cancelled.
                 let lookup = tokio::spawn(async move {
                     let _permit = permit;
                     lookup.await
                 });
-                lookup.await.unwrap_or_else(|ended| Err(ended.into()))
+                lookup.await.unwrap_or_else(|error| Err(error.into()))
             }
         };
-        found.map_err(|_| NotConnected::Because("the host name does not resolve".to_owned()))
+        addresses.map_err(|_| ConnectError::Failed("the host name does not resolve".to_owned()))
     }
 }
 
-fn another_group() -> u64 {
+fn next_group_key() -> u64 {
     static GROUPS: AtomicU64 = AtomicU64::new(1);
     GROUPS.fetch_add(1, Ordering::Relaxed)
 }
 
-fn is_same(one: Option<&Arc<Client>>, other: Option<&Arc<Client>>) -> bool {
+fn is_same_client(one: Option<&Arc<TlsClient>>, other: Option<&Arc<TlsClient>>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => Arc::ptr_eq(one, other),
         (one, other) => one.is_none() && other.is_none(),
@@ -229,26 +238,29 @@ mod tests {
     use pingora::upstreams::peer::Peer;
 
     use super::*;
-    use crate::{kept::LOOK_EVERY, outbound::Authorities, qod::Moment, tls::Files};
+    use crate::{
+        outbound::Authorities, qod::Moment, reloadable::FILE_CHECK_INTERVAL, tls::CertificateFiles,
+    };
 
     #[test]
-    fn only_plain_urls_are_endpoints() {
-        let fault = |url| Endpoint::parse(url, 1).map(|_| ()).unwrap_err();
-        assert_eq!(fault("ftp://a.example/"), NotAnEndpoint::Scheme);
-        assert_eq!(fault("/qod/v0"), NotAnEndpoint::Scheme);
-        assert_eq!(fault("http://me:secret@a.example/"), NotAnEndpoint::Host);
-        assert_eq!(fault("http://a.example/?x=1"), NotAnEndpoint::Query);
-        assert_eq!(fault("http://a example/"), NotAnEndpoint::NotAUrl);
+    fn endpoint_urls_are_validated() {
+        let error = |url| Endpoint::parse(url, 1).map(|_| ()).unwrap_err();
+        assert_eq!(error("ftp://a.example/"), EndpointError::Scheme);
+        assert_eq!(error("/qod/v0"), EndpointError::Scheme);
+        assert_eq!(error("http://me:secret@a.example/"), EndpointError::Host);
+        assert_eq!(error("http://a.example/?x=1"), EndpointError::Query);
+        assert_eq!(error("http://a example/"), EndpointError::NotAUrl);
         let endpoint = Endpoint::parse("https://[::1]:8443/qod/v0/", 1).unwrap();
         assert!(endpoint.is_loopback() && endpoint.is_tls());
         assert_eq!((endpoint.authority(), &*endpoint.target("")), ("[::1]:8443", "/qod/v0"));
     }
 
     #[tokio::test]
-    async fn connections_of_another_certificate_are_not_used_again() {
+    async fn connections_are_not_reused_after_a_certificate_change() {
         let folder = std::env::temp_dir().join(uuid::Uuid::new_v4().to_string());
         std::fs::create_dir(&folder).unwrap();
-        let files = Files { certificate: folder.join("own.pem"), key: folder.join("own.key") };
+        let files =
+            CertificateFiles { certificate: folder.join("own.pem"), key: folder.join("own.key") };
         let write = || {
             let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
             std::fs::write(&files.certificate, own.cert.pem()).unwrap();
@@ -259,24 +271,24 @@ mod tests {
         let trust = Trust::read(&Authorities::Public, Some(&files)).unwrap();
         let endpoint = || {
             let endpoint = Endpoint::parse("https://127.0.0.1:1", 1).unwrap();
-            Endpoint { clock: clock.clone(), ..endpoint }.trusting(trust.clone())
+            Endpoint { clock: clock.clone(), ..endpoint }.with_trust(trust.clone())
         };
         let (one, other) = (endpoint(), endpoint());
         let hash = async |of: &Endpoint| of.peer().await.ok().unwrap().0.reuse_hash();
         let first = hash(&one).await;
         assert_ne!(first, hash(&other).await);
-        clock.advance(LOOK_EVERY);
+        clock.advance(FILE_CHECK_INTERVAL);
         assert_eq!(first, hash(&one).await);
-        clock.advance(RESOLVED_FOR);
+        clock.advance(DNS_TTL);
         assert_eq!(first, hash(&one).await);
         write();
-        clock.advance(LOOK_EVERY);
+        clock.advance(FILE_CHECK_INTERVAL);
         assert_ne!(first, hash(&one).await);
         std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[tokio::test]
-    async fn a_known_address_serves_for_longer_while_too_many_names_are_looked_up() {
+    async fn resolved_address_is_reused_longer_while_dns_lookups_are_saturated() {
         let clock = Clock::fixed(Moment::from_unix_s(1_700_000_000));
         let guard = Arc::new(Guard::new(vec!["127.0.0.0/8".parse().unwrap()]));
         let guarded = Endpoint::guarded("http://127.0.0.1:1", 1, Arc::clone(&guard)).unwrap();
@@ -284,18 +296,18 @@ mod tests {
         let peer = async || endpoint.peer().await.ok().unwrap().0;
         let first = peer().await;
         assert!(Arc::ptr_eq(&first, &peer().await));
-        clock.advance(RESOLVED_FOR);
+        clock.advance(DNS_TTL);
         let second = peer().await;
         assert!(!Arc::ptr_eq(&first, &second));
 
         let mut others = Vec::new();
-        while !guard.is_crowded() {
-            others.push(guard.lookup().await);
+        while !guard.is_saturated() {
+            others.push(guard.lookup_permit().await);
         }
-        clock.advance(RESOLVED_FOR);
+        clock.advance(DNS_TTL);
         assert!(Arc::ptr_eq(&second, &peer().await));
-        clock.advance(RESOLVED_FOR_MAX);
-        let looks = tokio::join!(peer(), async { others.clear() });
-        assert!(!Arc::ptr_eq(&second, &looks.0));
+        clock.advance(DNS_TTL_MAX);
+        let (third, ()) = tokio::join!(peer(), async { others.clear() });
+        assert!(!Arc::ptr_eq(&second, &third));
     }
 }

@@ -1,7 +1,8 @@
-//! Which addresses may be called when somebody else says where to: nothing that only we can reach.
+//! Decides which addresses may be called for URLs from clients, to prevent SSRF: public addresses
+//! only.
 //!
-//! A URL that a client hands in must not lead into our own network. Names prove nothing, so it is
-//! the address that is judged, when it is connected to, and whatever way it is written.
+//! A client's URL must not reach the internal network. A host name proves nothing, so the resolved
+//! address is checked when the connection is made, in every notation.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -11,11 +12,11 @@ use std::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-// A look-up takes one of the runtime's 512 blocking threads for as long as the resolver likes. Names
-// that do not resolve must leave some to everybody else.
+// A DNS lookup occupies one of the runtime's 512 blocking threads until the resolver returns. The
+// limit leaves threads for other work if names do not resolve.
 const LOOKUPS_MAX: usize = 256;
 
-/// Says which addresses may be called.
+/// The addresses that may be called.
 #[derive(Debug)]
 pub struct Guard {
     allowed: Vec<IpNet>,
@@ -25,7 +26,7 @@ pub struct Guard {
 /// An address that may not be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the address may not be called")]
-pub struct Forbidden;
+pub struct ForbiddenAddress;
 
 const fn v4(a: u8, b: u8, c: u8, d: u8, bits: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), bits)
@@ -35,31 +36,32 @@ const fn v6(a: u16, b: u16, bits: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, 0, 0, 0, 0, 0, 0), bits)
 }
 
-// IANA's special-purpose registry, where it is not globally reachable, and what else is nobody's.
+// The blocks of IANA's special-purpose registry that are not globally reachable, and other blocks
+// that are not public.
 const NOT_PUBLIC_V4: [Ipv4Net; 16] = [
     v4(0, 0, 0, 0, 8),
     v4(10, 0, 0, 0, 8),
     v4(100, 64, 0, 0, 10),
     v4(127, 0, 0, 0, 8),
-    // A cloud's platform, which answers each of its machines at this address.
+    // The platform address of a cloud (Azure), reachable from each of its machines.
     v4(168, 63, 129, 16, 32),
-    // With the clouds' metadata.
+    // Link-local; includes the metadata services of clouds.
     v4(169, 254, 0, 0, 16),
     v4(172, 16, 0, 0, 12),
     v4(192, 0, 0, 0, 24),
     v4(192, 0, 2, 0, 24),
-    // Relays of 6to4.
+    // 6to4 relays.
     v4(192, 88, 99, 0, 24),
     v4(192, 168, 0, 0, 16),
     v4(198, 18, 0, 0, 15),
     v4(198, 51, 100, 0, 24),
     v4(203, 0, 113, 0, 24),
-    // Multicast; after it reserved, with broadcast.
+    // Multicast, then reserved and broadcast.
     v4(224, 0, 0, 0, 4),
     v4(240, 0, 0, 0, 4),
 ];
 
-// All that is given out as unicast lies here, and in it some that is not public.
+// Global unicast, and the blocks in it that are not public.
 const UNICAST_V6: Ipv6Net = v6(0x2000, 0, 3);
 const NOT_PUBLIC_V6: [Ipv6Net; 3] = [v6(0x2001, 0, 23), v6(0x2001, 0x0db8, 32), v6(0x3fff, 0, 20)];
 
@@ -69,32 +71,33 @@ const TEREDO: Ipv6Net = v6(0x2001, 0, 32);
 const SIX_TO_FOUR: Ipv6Net = v6(0x2002, 0, 16);
 
 impl Guard {
-    /// Lets pass what is public, and these networks whatever they are.
+    /// Permits public addresses, and the addresses of these networks.
     pub fn new(allowed: Vec<IpNet>) -> Self {
         Self { allowed, lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
     }
 
-    /// May this address be called? An IPv6 address that carries an IPv4 address is as good as that.
+    /// May this address be called? For an IPv6 address that embeds an IPv4 address, the IPv4
+    /// address decides.
     pub fn permits(&self, address: IpAddr) -> bool {
         if self.allowed.iter().any(|net| net.contains(&address)) {
             return true;
         }
         match address {
             IpAddr::V4(address) => !NOT_PUBLIC_V4.iter().any(|net| net.contains(&address)),
-            IpAddr::V6(address) => match carried(address) {
-                Carried::Nothing => {
+            IpAddr::V6(address) => match embedded_ipv4(address) {
+                EmbeddedIpv4::Nothing => {
                     UNICAST_V6.contains(&address)
                         && !NOT_PUBLIC_V6.iter().any(|net| net.contains(&address))
                 }
-                Carried::One(inner) => self.permits(inner.into()),
-                Carried::Two(server, client) => {
+                EmbeddedIpv4::One(inner) => self.permits(inner.into()),
+                EmbeddedIpv4::Two(server, client) => {
                     self.permits(server.into()) && self.permits(client.into())
                 }
             },
         }
     }
 
-    /// Is every address of this network public, whatever else is let through?
+    /// Is every address of this network public? Allowed networks are not considered.
     pub fn is_public(net: &IpNet) -> bool {
         match net {
             IpNet::V4(net) => !NOT_PUBLIC_V4.iter().any(|other| overlap(*net, *other)),
@@ -106,19 +109,20 @@ impl Guard {
         }
     }
 
-    /// May all of them be called? A name that leads both out and in is not to be trusted.
-    pub(super) fn permits_all(&self, addresses: &[SocketAddr]) -> Result<(), Forbidden> {
+    /// May all of them be called? A name that resolves to both public and internal addresses is not
+    /// trusted.
+    pub(super) fn permits_all(&self, addresses: &[SocketAddr]) -> Result<(), ForbiddenAddress> {
         let permitted = addresses.iter().all(|address| self.permits(address.ip()));
-        permitted.then_some(()).ok_or(Forbidden)
+        permitted.then_some(()).ok_or(ForbiddenAddress)
     }
 
-    /// Waits until a name may be looked up; it may, for as long as the permit is kept.
-    pub(super) async fn lookup(&self) -> Option<OwnedSemaphorePermit> {
+    /// Waits for a permit for a DNS lookup. The caller holds the permit until the lookup ends.
+    pub(super) async fn lookup_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.lookups).acquire_owned().await.ok()
     }
 
-    /// Would somebody who wants to look up a name have to wait?
-    pub(super) fn is_crowded(&self) -> bool {
+    /// Is the limit of concurrent DNS lookups reached?
+    pub(super) fn is_saturated(&self) -> bool {
         self.lookups.available_permits() == 0
     }
 }
@@ -129,27 +133,27 @@ fn overlap<N: Into<IpNet>>(one: N, other: N) -> bool {
 }
 
 // The IPv4 addresses in an IPv6 address.
-enum Carried {
+enum EmbeddedIpv4 {
     Nothing,
     One(Ipv4Addr),
     Two(Ipv4Addr, Ipv4Addr),
 }
 
-fn carried(address: Ipv6Addr) -> Carried {
+fn embedded_ipv4(address: Ipv6Addr) -> EmbeddedIpv4 {
     let [_, one, two, three, _, _, six, seven] = address.segments();
     let v4 = |high, low| Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low));
     if address.to_ipv4_mapped().is_some()
         || COMPATIBLE.contains(&address)
         || NAT64.contains(&address)
     {
-        Carried::One(v4(six, seven))
+        EmbeddedIpv4::One(v4(six, seven))
     } else if SIX_TO_FOUR.contains(&address) {
-        Carried::One(v4(one, two))
+        EmbeddedIpv4::One(v4(one, two))
     } else if TEREDO.contains(&address) {
-        // The client's address is written inverted.
-        Carried::Two(v4(two, three), v4(!six, !seven))
+        // The client's address is stored inverted.
+        EmbeddedIpv4::Two(v4(two, three), v4(!six, !seven))
     } else {
-        Carried::Nothing
+        EmbeddedIpv4::Nothing
     }
 }
 

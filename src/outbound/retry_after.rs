@@ -1,4 +1,4 @@
-//! When a peer wants to be asked again (RFC 9110 §10.2.3).
+//! Parses the `Retry-After` header (RFC 9110 §10.2.3).
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use jiff::fmt::rfc2822::DateTimeParser;
 
 use crate::qod::Moment;
 
-/// After how long to come again, if the peer says so: in seconds, or by a date.
+/// The delay of `Retry-After`, which is in seconds or a date; `None` if it is missing or invalid.
 pub fn retry_after(headers: &HeaderMap, now: Moment) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if digits {
-        // Too many digits are a long time too.
+        // A number that overflows means a very long time.
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let at = DateTimeParser::new().parse_timestamp(text).ok()?;

@@ -1,5 +1,5 @@
-//! Whom a peer must be known by, and what the gateway proves itself with there, as the files have it
-//! now. That a peer is verified, and by its host's name, cannot be switched off.
+//! The TLS trust anchors and the client certificate of outbound connections, reloaded from files.
+//! Peer and host name verification cannot be disabled.
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
@@ -9,127 +9,132 @@ use pingora::{
 };
 use rustls::{ClientConfig, RootCertStore, sign::SingleCertAndKey};
 
-use super::endpoint::NotConnected;
 use crate::{
     clock::Clock,
-    kept::{Kept, LOOK_EVERY},
     qod::{Moment, Secret},
-    tls::{self, Files},
+    reloadable::{FILE_CHECK_INTERVAL, Reloadable},
+    tls::{self, CertificateFiles},
 };
 
-/// Whom a peer must be known by. The default: a public authority, as the system has them. Cheap to
-/// clone.
+/// The trust anchors for a peer, and the client certificate. The default is the public authorities
+/// of the system, without a client certificate. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Trust(Option<Arc<Known>>);
+pub struct Trust(Option<Arc<TrustSource>>);
 
-struct Known {
+struct TrustSource {
     authorities: Authorities,
-    shown: Option<Files>,
-    kept: Kept<Client>,
+    client_certificate: Option<CertificateFiles>,
+    tls_client: Reloadable<TlsClient>,
 }
 
-/// Who must have signed a peer's certificate.
+/// The trust anchors for a peer's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authorities {
-    /// A public one.
+    /// The public authorities of the system.
     Public,
-    /// One of this file, and no other.
+    /// The authorities of this file only.
     Only(PathBuf),
-    /// One of this file, or a public one.
+    /// The authorities of this file, and the public ones.
     Also(PathBuf),
 }
 
-/// How peers are met.
-pub(super) struct Client {
+/// The TLS client configuration.
+pub(super) struct TlsClient {
     connector: TlsConnector,
     expires: Option<Moment>,
 }
 
-/// How it stands with the files.
+/// The status of the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// When our own certificate is over, if there is one.
+pub struct TrustStatus {
+    /// When the client certificate expires, if there is one.
     pub expires: Option<Moment>,
-    /// Is there something in the files that cannot be used?
+    /// Do the files contain a change that cannot be used?
     pub stale: bool,
 }
 
 impl Trust {
-    /// Reads whom to believe, and what to show, if anything.
+    /// Loads the trust anchors, and the client certificate if there is one.
     ///
     /// # Errors
-    /// What cannot be used, and why.
-    pub fn read(authorities: &Authorities, shown: Option<&Files>) -> Result<Self, String> {
+    /// Which file cannot be used, and why.
+    pub fn read(
+        authorities: &Authorities,
+        shown: Option<&CertificateFiles>,
+    ) -> Result<Self, String> {
         let (public, own) = match authorities {
             Authorities::Public => (public_authorities()?, None),
             Authorities::Only(path) => (RootCertStore::empty(), Some(path.clone())),
             Authorities::Also(path) => (public_authorities()?, Some(path.clone())),
         };
         let shown = shown.cloned();
-        let said = (authorities.clone(), shown.clone());
+        let source = (authorities.clone(), shown.clone());
         let mut paths: Vec<PathBuf> = own.iter().cloned().collect();
         paths.extend(shown.iter().flat_map(|files| [files.certificate.clone(), files.key.clone()]));
-        let kept = Kept::of_files(paths, move |texts| {
+        let tls_client = Reloadable::from_files(paths, move |texts| {
             let mut roots = public.clone();
             let rest = match (&own, texts) {
                 (Some(path), [text, rest @ ..]) => {
-                    roots.extend(tls::roots(path, text)?.roots);
+                    roots.extend(tls::read_roots(path, text)?.roots);
                     rest
                 }
                 _ => texts,
             };
-            client_of(roots, shown.as_ref(), rest)
+            build_client(roots, shown.as_ref(), rest)
         });
-        let (authorities, shown) = said;
-        Ok(Self(Some(Arc::new(Known { authorities, shown, kept: kept? }))))
+        let (authorities, shown) = source;
+        Ok(Self(Some(Arc::new(TrustSource {
+            authorities,
+            client_certificate: shown,
+            tls_client: tls_client?,
+        }))))
     }
 
-    /// How it stands with the files; nothing, if there are none. They are looked at, if that is due.
-    pub async fn standing(&self, clock: &Clock) -> Option<Standing> {
-        let kept = &self.0.as_ref()?.kept;
-        let expires = kept.current(clock, LOOK_EVERY).await.expires;
-        Some(Standing { expires, stale: kept.is_stale() })
+    /// The status of the files; `None` if there are none. The files are checked first if that is
+    /// due.
+    pub async fn status(&self, clock: &Clock) -> Option<TrustStatus> {
+        let tls_client = &self.0.as_ref()?.tls_client;
+        let expires = tls_client.current(clock, FILE_CHECK_INTERVAL).await.expires;
+        Some(TrustStatus { expires, stale: tls_client.is_stale() })
     }
 
-    fn said(&self) -> Option<(&Authorities, Option<&Files>)> {
-        self.0.as_ref().map(|known| (&known.authorities, known.shown.as_ref()))
+    fn source(&self) -> Option<(&Authorities, Option<&CertificateFiles>)> {
+        self.0.as_ref().map(|known| (&known.authorities, known.client_certificate.as_ref()))
     }
 
-    /// How peers are met now; nothing for pingora's own way, by public authorities.
-    pub(super) async fn current(&self, clock: &Clock) -> Option<Arc<Client>> {
-        Some(self.0.as_ref()?.kept.current(clock, LOOK_EVERY).await)
+    /// The current TLS client; `None` for pingora's default, which trusts the public authorities.
+    pub(super) async fn current(&self, clock: &Clock) -> Option<Arc<TlsClient>> {
+        Some(self.0.as_ref()?.tls_client.current(clock, FILE_CHECK_INTERVAL).await)
     }
 }
 
-impl Client {
-    /// Shakes hands with the peer of this name.
-    pub(super) async fn secure(&self, stream: Stream, host: &str) -> Result<Stream, NotConnected> {
-        let because = |reason: String| NotConnected::Because(reason);
+impl TlsClient {
+    /// Performs the TLS handshake and verifies the host name.
+    ///
+    /// # Errors
+    /// Why the connection is not secure, in words.
+    pub(super) async fn handshake(&self, stream: Stream, host: &str) -> Result<Stream, String> {
         let socket = stream.into_any().downcast::<l4::stream::Stream>();
-        let socket = socket.map_err(|_| because("not a plain connection".to_owned()))?;
-        let secured = client::handshake(&self.connector, host, *socket).await;
-        match secured {
+        let socket = socket.map_err(|_| "not a plain connection".to_owned())?;
+        match client::handshake(&self.connector, host, *socket).await {
             Ok(stream) => Ok(Box::new(stream)),
-            Err(error) => {
-                let (kind, root) = (error.etype().as_str(), error.root_cause());
-                Err(because(format!("{kind}: {root}")))
-            }
+            Err(error) => Err(format!("{}: {}", error.etype().as_str(), error.root_cause())),
         }
     }
 }
 
-fn client_of(
+fn build_client(
     roots: RootCertStore,
-    shown: Option<&Files>,
+    shown: Option<&CertificateFiles>,
     texts: &[Secret],
-) -> Result<Client, String> {
-    let builder = ClientConfig::builder_with_provider(tls::provider())
+) -> Result<TlsClient, String> {
+    let builder = ClientConfig::builder_with_provider(tls::crypto_provider())
         .with_protocol_versions(tls::VERSIONS)
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots);
     let (mut config, expires) = match (shown, texts) {
         (Some(files), [chain, key]) => {
-            let (certified, expires) = files.certified(chain, key)?;
+            let (certified, expires) = files.certified_key(chain, key)?;
             let resolver = Arc::new(SingleCertAndKey::from(certified));
             (builder.with_client_cert_resolver(resolver), Some(expires))
         }
@@ -137,24 +142,26 @@ fn client_of(
         (None, _) => (builder.with_no_client_auth(), None),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Client { connector: TlsConnector::from(Arc::new(config)), expires })
+    Ok(TlsClient { connector: TlsConnector::from(Arc::new(config)), expires })
 }
 
 fn public_authorities() -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let loaded = load_platform_certs_incl_env_into_store(&mut roots);
-    loaded.map(|()| roots).map_err(|error| format!("the system's authorities: {error}"))
+    loaded
+        .map(|()| roots)
+        .map_err(|error| format!("failed to load the system's authorities: {error}"))
 }
 
-/// The files that it is about; what is in them may change, and is not compared.
+/// Compares the settings and paths, not the content of the files.
 impl PartialEq for Trust {
     fn eq(&self, other: &Self) -> bool {
-        self.said() == other.said()
+        self.source() == other.source()
     }
 }
 
 impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Trust").field(&self.said()).finish()
+        f.debug_tuple("Trust").field(&self.source()).finish()
     }
 }

@@ -1,4 +1,4 @@
-//! `clients.yaml`: whose tokens are believed, what each client may do, and how often.
+//! `clients.yaml`: the accepted issuers, and the terms and rate limits of each client.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -12,14 +12,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    fault::{Fault, shown},
-    known::Known,
-    source::Spot,
-    words::{BearerToken, FilePath, Part, PerTime, Said, ScopeToken, Seconds},
+    diagnostic::{Diagnostic, quoted},
+    references::References,
+    scalars::{BearerToken, EventRate, FilePath, Scalar, ScopeToken, Section, WholeSeconds},
+    source::YamlCursor,
 };
 use crate::{
     access::{Access, Catalogue, ScopeForm, ScopeRule, Terms},
-    identity::{self, MockToken, Proofs},
+    identity::{self, MockToken, ProofSettings},
     limit::Rate,
     qod::{ClientId, Secret},
 };
@@ -30,60 +30,60 @@ mod proofs;
 
 use self::{issuers::IssuerEntry, proofs::DpopEntry};
 
-/// Clients.
+/// Issuers of access tokens, and the terms of each client.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["clients"]))]
-pub(super) struct File {
-    /// Whose access tokens are believed.
-    issuers: Vec<Part<IssuerEntry>>,
-    /// Fixed tokens, for trying things out.
-    mock_tokens: Vec<Part<MockEntry>>,
-    /// How many verified tokens are remembered.
+pub(super) struct ClientsFile {
+    /// The issuers whose access tokens are accepted.
+    issuers: Vec<Section<IssuerEntry>>,
+    /// Fixed access tokens, for testing.
+    mock_tokens: Vec<Section<MockTokenEntry>>,
+    /// The maximum number of verified tokens in the cache.
     #[schemars(range(max = 10_000_000))]
-    tokens_cached_max: Option<usize>,
-    /// How proofs by RFC 9449 are judged; without, none holds.
-    dpop: Option<Part<DpopEntry>>,
-    /// What a token must be good for.
-    scope: Part<ScopeEntry>,
-    /// How often one device may be asked for.
-    device_limit: Option<Part<DeviceLimit>>,
-    /// What holds for a client that says nothing else.
-    defaults: Part<TermsEntry>,
-    /// Each by its `client_id`.
+    token_cache_max: Option<usize>,
+    /// Validation of DPoP proofs (RFC 9449). Without it, DPoP proofs are rejected.
+    dpop: Option<Section<DpopEntry>>,
+    /// The scopes that a token must contain.
+    scope: Section<ScopeEntry>,
+    /// The rate limit per device.
+    device_limit: Option<Section<DeviceLimitEntry>>,
+    /// The default terms of a client.
+    defaults: Section<TermsEntry>,
+    /// The clients by `client_id`.
     #[schemars(extend("minProperties" = 1))]
-    clients: BTreeMap<String, Part<TermsEntry>>,
+    clients: BTreeMap<String, Section<TermsEntry>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct MockEntry {
-    /// The token.
-    token: Said<BearerToken>,
-    /// Whom it stands for.
+struct MockTokenEntry {
+    /// The access token.
+    token: Scalar<BearerToken>,
+    /// The `client_id` of the token.
     client: String,
-    /// Its scopes.
+    /// The scopes of the token.
     #[schemars(length(min = 1))]
-    scopes: Vec<Said<ScopeToken>>,
+    scopes: Vec<Scalar<ScopeToken>>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct ScopeEntry {
-    /// How a scope may be written.
+    /// The accepted scope formats.
     #[schemars(length(min = 1))]
-    forms: Option<Vec<Form>>,
-    /// The purposes that count.
+    forms: Option<Vec<ScopeFormName>>,
+    /// The accepted purposes.
     #[schemars(length(min = 1))]
-    purposes: Option<Vec<Said<ScopeToken>>>,
-    /// The API's names.
+    purposes: Option<Vec<Scalar<ScopeToken>>>,
+    /// The accepted API names.
     #[schemars(length(min = 1))]
-    api_names: Option<Vec<Said<ScopeToken>>>,
+    api_names: Option<Vec<Scalar<ScopeToken>>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Form {
+enum ScopeFormName {
     PurposeApi,
     PurposeOperation,
     PurposeAndOperation,
@@ -93,12 +93,12 @@ enum Form {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct DeviceLimit {
-    /// How often one device may be asked for.
-    rate: Said<PerTime>,
-    /// So many of these at once.
+struct DeviceLimitEntry {
+    /// The rate of requests per device.
+    rate: Scalar<EventRate>,
+    /// The maximum burst of requests.
     burst: Option<NonZeroU32>,
-    /// How many devices are told apart.
+    /// The maximum number of devices that are tracked.
     #[schemars(range(min = 1, max = 100_000_000))]
     devices_max: Option<usize>,
 }
@@ -106,42 +106,42 @@ struct DeviceLimit {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct TermsEntry {
-    /// Requests.
-    rate: Option<Said<PerTime>>,
-    /// So many of these at once.
+    /// The rate of requests.
+    rate: Option<Scalar<EventRate>>,
+    /// The maximum burst of requests.
     burst: Option<NonZeroU32>,
-    /// Sessions held at one time.
+    /// The maximum number of concurrent sessions.
     sessions_max: Option<u32>,
-    /// The longest session.
-    duration_max: Option<Said<Seconds>>,
-    /// The operators that it may reach; any without.
+    /// The maximum session duration.
+    duration_max: Option<Scalar<WholeSeconds>>,
+    /// The operators that the client may use. Default: all.
     #[schemars(length(min = 1))]
     operators: Option<Vec<String>>,
-    /// The profiles that it may ask for; any without.
+    /// The `QoS` profiles that the client may request. Default: all.
     #[schemars(length(min = 1))]
     qos_profiles: Option<Vec<String>>,
-    /// The dialect it speaks, where a path leaves that open.
+    /// The dialect of the client on paths with several candidates.
     dialect: Option<String>,
-    /// The dialects that it may speak; any without.
+    /// The dialects that the client may use. Default: all.
     #[schemars(length(min = 1))]
     dialects: Option<Vec<String>>,
-    /// Where it may call from; anywhere without.
+    /// The networks that the client may call from. Default: all.
     #[schemars(length(min = 1))]
-    source_networks: Option<Vec<Said<IpNet>>>,
-    /// The purposes that its tokens may be for; all that count without.
+    source_networks: Option<Vec<Scalar<IpNet>>>,
+    /// The purposes that tokens of the client may have. Default: all accepted purposes.
     #[schemars(length(min = 1))]
-    purposes: Option<Vec<Said<ScopeToken>>>,
-    /// Creates in a calendar day of UTC; no limit without.
+    purposes: Option<Vec<Scalar<ScopeToken>>>,
+    /// The maximum number of creates per UTC calendar day. Default: no limit.
     creates_per_day: Option<u32>,
-    /// Is it for trying things out, and reaches simulated operators only?
+    /// Whether the client is for testing, and may use simulated operators only.
     mock: Option<bool>,
-    /// The file of its public key, in PEM, that it proves its requests with as by DevEdge.
-    proof_key_file: Option<Said<FilePath>>,
-    /// Has it to do so on the paths of all dialects?
-    proof_everywhere: Option<bool>,
+    /// The file of the client's public key (PEM) for proof of possession as in DevEdge.
+    proof_key_file: Option<Scalar<FilePath>>,
+    /// Whether the proof is required on all paths, not only those of dialects that define it.
+    proof_on_all_paths: Option<bool>,
 }
 
-/// What the file says.
+/// The validated settings of the file.
 #[derive(Debug)]
 pub(super) struct Clients {
     pub(super) identity: identity::Settings,
@@ -153,7 +153,7 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// Who may do what, with these profiles.
+    /// Builds the access rules for this profile catalogue.
     pub(super) fn access(&self, catalogue: &Arc<Catalogue>) -> Access {
         let terms = self.terms.iter().map(|(name, entry)| {
             (ClientId::from(name.as_str()), Arc::new(entry.terms(Arc::clone(catalogue))))
@@ -162,63 +162,67 @@ impl Clients {
     }
 }
 
-impl File {
-    pub(super) fn judge(
+impl ClientsFile {
+    pub(super) fn validate(
         self,
-        root: Spot<'_>,
-        known: &Known<'_>,
-        faults: &mut Vec<Fault>,
+        root: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
     ) -> Option<Clients> {
         let at = root.key("defaults");
-        let defaults = at.read(self.defaults, faults).unwrap_or_default();
-        defaults.judge(at, known, faults);
-        proofs::refuse_for_all(&defaults, at, faults);
+        let defaults = at.section(self.defaults, errors).unwrap_or_default();
+        defaults.validate(at, references, errors);
+        proofs::reject_defaults(&defaults, at, errors);
         let mut proofs = match self.dpop {
-            Some(dpop) => root.key("dpop").read(dpop, faults)?.judge(root.key("dpop"), faults),
-            None => Proofs::default(),
+            Some(dpop) => {
+                root.key("dpop").section(dpop, errors)?.validate(root.key("dpop"), errors)
+            }
+            None => ProofSettings::default(),
         };
         let mut terms = BTreeMap::new();
         for (name, entry) in self.clients {
             let at = root.key("clients").key(&name);
-            if !is_name(&name) {
+            if !is_client_id(&name) {
                 let message = format!(
-                    "{} is no client's id: expected 1 to 255 visible ASCII characters",
-                    shown(&name)
+                    "invalid client id {}; expected 1 to 255 printable ASCII characters",
+                    quoted(&name)
                 );
-                faults.push(root.key("clients").name(&name).fault(message));
+                errors.push(root.key("clients").key_name(&name).error(message));
             }
-            let Some(entry) = at.read(entry, faults) else { continue };
-            entry.judge(at, known, faults);
-            if let Some(proof) = proofs::of_client(&entry, at, known, faults) {
+            let Some(entry) = at.section(entry, errors) else { continue };
+            entry.validate(at, references, errors);
+            if let Some(proof) = proofs::client_proof(&entry, at, references, errors) {
                 proofs.clients.insert(name.as_str().into(), proof);
             }
-            let entry = entry.over(&defaults);
-            entry.judge_whole(at, known, faults);
+            let entry = entry.with_defaults(&defaults);
+            entry.validate_merged(at, references, errors);
             terms.insert(name, entry);
         }
         if self.issuers.is_empty() && self.mock_tokens.is_empty() {
-            faults.push(root.fault("nobody can call: expected `issuers` or `mock_tokens`"));
+            errors.push(
+                root.error("no client can authenticate; expected `issuers` or `mock_tokens`"),
+            );
         }
         let identity = identity::Settings {
-            issuers: issuers::judge(self.issuers, root.key("issuers"), known, faults),
+            issuers: issuers::validate(self.issuers, root.key("issuers"), references, errors),
             mock_tokens: mock_tokens(
                 self.mock_tokens,
                 root.key("mock_tokens"),
                 &terms,
-                known,
-                faults,
+                references,
+                errors,
             ),
-            cache_entries_max: self.tokens_cached_max.unwrap_or(100_000),
+            cache_entries_max: self.token_cache_max.unwrap_or(100_000),
             proofs,
         };
-        let rule = root.key("scope").read(self.scope, faults)?.rule();
+        let rule = root.key("scope").section(self.scope, errors)?.rule();
         let device = match self.device_limit {
-            Some(limit) => Some(root.key("device_limit").read(limit, faults)?),
+            Some(limit) => Some(root.key("device_limit").section(limit, errors)?),
             None => None,
         };
         let rates = terms
             .iter()
-            .filter_map(|(name, entry)| Some((ClientId::from(name.as_str()), entry.pace()?)));
+            .filter_map(|(name, entry)| Some((ClientId::from(name.as_str()), entry.rate_limit()?)));
         Some(Clients {
             identity,
             rates: rates.collect(),
@@ -230,32 +234,34 @@ impl File {
     }
 }
 
-fn is_name(name: &str) -> bool {
+fn is_client_id(name: &str) -> bool {
     (1..=255).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
-/// A mock token must lead nowhere but to simulated operators: anybody may know it.
+/// Anyone may know a mock token, so its client may use simulated operators only.
 fn mock_tokens(
-    entries: Vec<Part<MockEntry>>,
-    at: Spot<'_>,
+    entries: Vec<Section<MockTokenEntry>>,
+    at: YamlCursor<'_>,
     terms: &BTreeMap<String, TermsEntry>,
-    known: &Known<'_>,
-    faults: &mut Vec<Fault>,
+    references: &References<'_>,
+    errors: &mut Vec<Diagnostic>,
 ) -> Vec<MockToken> {
     let mut tokens: Vec<MockToken> = Vec::new();
     for (index, entry) in entries.into_iter().enumerate() {
         let at = at.item(index);
-        let Some(MockEntry { token, client, scopes }) = at.read(entry, faults) else { continue };
+        let Some(MockTokenEntry { token, client, scopes }) = at.section(entry, errors) else {
+            continue;
+        };
         let token = Secret::new(token.0.0);
         if tokens.iter().any(|other| other.token == token) {
-            faults.push(at.key("token").fault("this token stands for a client already"));
+            errors.push(at.key("token").error("duplicate token"));
         }
-        known.client(&client, at.key("client"), faults);
-        if let Some(real) = terms.get(&client).and_then(|terms| terms.real_operator(known)) {
+        references.check_client(&client, at.key("client"), errors);
+        if let Some(real) = terms.get(&client).and_then(|terms| terms.real_operator(references)) {
             let message =
-                format!("a mock token's client may reach simulated operators only, {real}");
-            faults.push(at.key("client").fault(message));
+                format!("the client of a mock token may use simulated operators only, {real}");
+            errors.push(at.key("client").error(message));
         }
         let scopes = scopes.into_iter().map(|scope| scope.0.0).collect();
         tokens.push(MockToken { token, client: client.as_str().into(), scopes });
@@ -264,53 +270,63 @@ fn mock_tokens(
 }
 
 impl TermsEntry {
-    fn judge(&self, at: Spot<'_>, known: &Known<'_>, faults: &mut Vec<Fault>) {
+    fn validate(
+        &self,
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
+    ) {
         for (index, name) in self.operators.iter().flatten().enumerate() {
-            known.operator(name, at.key("operators").item(index), faults);
+            references.check_operator(name, at.key("operators").item(index), errors);
         }
         for (index, name) in self.qos_profiles.iter().flatten().enumerate() {
-            known.profile(name, at.key("qos_profiles").item(index), faults);
+            references.check_profile(name, at.key("qos_profiles").item(index), errors);
         }
         if let Some(name) = &self.dialect {
-            known.dialect(name, at.key("dialect"), faults);
+            references.check_dialect(name, at.key("dialect"), errors);
         }
         for (index, name) in self.dialects.iter().flatten().enumerate() {
-            known.dialect(name, at.key("dialects").item(index), faults);
+            references.check_dialect(name, at.key("dialects").item(index), errors);
         }
         if self.burst.is_some() && self.rate.is_none() {
-            faults.push(at.name("burst").fault("a `burst` needs a `rate`"));
+            errors.push(at.key_name("burst").error("`burst` requires `rate`"));
         }
     }
 
-    // What holds for a client, with what the defaults say.
-    fn judge_whole(&self, at: Spot<'_>, known: &Known<'_>, faults: &mut Vec<Fault>) {
+    // Validates the terms of a client, with the defaults applied.
+    fn validate_merged(
+        &self,
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
+    ) {
         if let (Some(name), Some(all)) = (&self.dialect, &self.dialects)
             && !all.contains(name)
         {
-            let message = format!("its `dialects` do not name {}", shown(name));
-            faults.push(at.name("dialect").fault(message));
+            let message = format!("{} is not listed in `dialects`", quoted(name));
+            errors.push(at.key_name("dialect").error(message));
         }
         if self.mock == Some(true)
-            && let Some(real) = self.real_operator(known)
+            && let Some(real) = self.real_operator(references)
         {
-            let message = format!("a mock client may reach simulated operators only, {real}");
-            faults.push(at.name("mock").fault(message));
+            let message = format!("a mock client may use simulated operators only, {real}");
+            errors.push(at.key_name("mock").error(message));
         }
     }
 
-    // Who of those that it may reach is not simulated?
-    fn real_operator(&self, known: &Known<'_>) -> Option<String> {
+    // Describes an operator of these terms that is not simulated, if there is one.
+    fn real_operator(&self, references: &References<'_>) -> Option<String> {
         match &self.operators {
-            None => Some("but its terms name no operators".to_owned()),
+            None => Some("but its terms do not list `operators`".to_owned()),
             Some(names) => names
                 .iter()
-                .find(|name| !known.is_simulated(name))
-                .map(|name| format!("but its terms name {}", shown(name))),
+                .find(|name| !references.is_simulated(name))
+                .map(|name| format!("but its terms list {}", quoted(name))),
         }
     }
 
-    /// What it says, and where it says nothing what the defaults say.
-    fn over(self, defaults: &Self) -> Self {
+    /// Applies the defaults to keys that are not set.
+    fn with_defaults(self, defaults: &Self) -> Self {
         let (rate, burst) = match self.rate {
             Some(rate) => (Some(rate), self.burst),
             None => (defaults.rate.clone(), defaults.burst),
@@ -329,12 +345,12 @@ impl TermsEntry {
             creates_per_day: self.creates_per_day.or(defaults.creates_per_day),
             mock: self.mock.or(defaults.mock),
             proof_key_file: self.proof_key_file,
-            proof_everywhere: self.proof_everywhere,
+            proof_on_all_paths: self.proof_on_all_paths,
         }
     }
 
-    /// Nobody is without a limit: ten a second, and twenty at once.
-    fn pace(&self) -> Option<Rate> {
+    /// Every client has a rate limit. Default: 10 per second with a burst of 20.
+    fn rate_limit(&self) -> Option<Rate> {
         match &self.rate {
             Some(rate) => rate.0.rate(self.burst),
             None => NonZeroU32::new(10)
@@ -349,7 +365,7 @@ impl TermsEntry {
             operators: operators
                 .map(|names| names.iter().map(|name| name.as_str().into()).collect()),
             qos_profiles: self.qos_profiles.clone().map(BTreeSet::from_iter),
-            duration_s_max: self.duration_max.as_ref().map_or(24 * 3600, |time| time.0.0),
+            duration_s_max: self.duration_max.as_ref().map_or(24 * 3600, |duration| duration.0.0),
             sessions_max: self.sessions_max.unwrap_or(100),
             creates_per_day: self.creates_per_day,
             dialect: self.dialect.clone(),
@@ -370,17 +386,18 @@ impl TermsEntry {
 
 impl ScopeEntry {
     fn rule(self) -> ScopeRule {
-        let texts = |words: Vec<Said<ScopeToken>>| words.into_iter().map(|word| word.0.0).collect();
+        let texts =
+            |tokens: Vec<Scalar<ScopeToken>>| tokens.into_iter().map(|token| token.0.0).collect();
         let ScopeRule { forms, purposes, api_names } = ScopeRule::default();
         let form = |form| match form {
-            Form::PurposeApi => ScopeForm::PurposeApi,
-            Form::PurposeOperation => ScopeForm::PurposeOperation,
-            Form::PurposeAndOperation => ScopeForm::PurposeAndOperation,
-            Form::Operation => ScopeForm::Operation,
-            Form::QodSessions => ScopeForm::QodSessions,
+            ScopeFormName::PurposeApi => ScopeForm::PurposeApi,
+            ScopeFormName::PurposeOperation => ScopeForm::PurposeOperation,
+            ScopeFormName::PurposeAndOperation => ScopeForm::PurposeAndOperation,
+            ScopeFormName::Operation => ScopeForm::Operation,
+            ScopeFormName::QodSessions => ScopeForm::QodSessions,
         };
         ScopeRule {
-            forms: self.forms.map_or(forms, |said| said.into_iter().map(form).collect()),
+            forms: self.forms.map_or(forms, |forms| forms.into_iter().map(form).collect()),
             purposes: self.purposes.map_or(purposes, texts),
             api_names: self.api_names.map_or(api_names, texts),
         }

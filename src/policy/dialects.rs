@@ -1,4 +1,4 @@
-//! `dialects.yaml`: dialects like a known one but for what is said here. The file may be missing.
+//! `dialects.yaml`: custom dialects, each based on a released one. The file is optional.
 
 use std::collections::BTreeMap;
 
@@ -6,56 +6,56 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    fault::{Fault, expected_one_of, shown},
-    source::Spot,
-    words::Part,
+    diagnostic::{Diagnostic, expected_one_of, quoted},
+    scalars::Section,
+    source::YamlCursor,
 };
 use crate::{
-    dialect::{self, Descriptors, Variant, VariantFault},
-    qod::Kind,
+    dialect::{self, CustomDialect, CustomDialectError, Descriptors},
+    qod::ProblemKind,
 };
 
-/// Dialects of your own.
+/// Custom dialects.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct File {
-    /// Each by the name that paths, operators and clients have for it.
-    dialects: BTreeMap<String, Part<Entry>>,
+pub(super) struct DialectsFile {
+    /// The dialects by the name that other files refer to.
+    dialects: BTreeMap<String, Section<DialectEntry>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Entry {
-    /// The released dialect that it is like.
-    like: String,
-    /// Its document: a file of the schemas folder, without `.yaml`.
+struct DialectEntry {
+    /// The released dialect that this one is based on.
+    based_on: String,
+    /// The OpenAPI document: the name of a file of the schemas folder, without `.yaml`.
     schema: Option<String>,
-    /// The document of its API for profiles.
+    /// The OpenAPI document of the `QoS` profiles API.
     profiles_schema: Option<String>,
-    /// What the URL to notify is called (0.8).
+    /// The name of the member with the notification URL (0.8).
     sink_field: Option<String>,
-    /// Has a sink to be an https URL?
+    /// Whether a sink must be an https URL.
     https_sinks: Option<bool>,
-    /// Has a device to be named?
+    /// Whether the device is required.
     device_required: Option<bool>,
-    /// Has a phone number to have its plus?
+    /// Whether a phone number must start with `+`.
     phone_plus: Option<bool>,
-    /// The lowest port.
+    /// The minimum port.
     port_min: Option<u16>,
-    /// What a create is answered with when it succeeds.
+    /// The HTTP status of a successful create.
     created_status: Option<u16>,
-    /// The `type` of its events.
+    /// The `type` of its events (`CloudEvents`).
     event_type: Option<String>,
-    /// How an error is put.
-    error_shape: Option<ErrorShape>,
-    /// Statuses and codes of its own, by the kind of no.
+    /// The format of an error body.
+    error_shape: Option<ErrorShapeName>,
+    /// HTTP statuses and error codes by kind of rejection.
     #[serde(default)]
     codes: BTreeMap<String, CodeEntry>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum ErrorShape {
+enum ErrorShapeName {
     CodeMessage,
     StatusCodeMessage,
     Devedge,
@@ -64,68 +64,85 @@ enum ErrorShape {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CodeEntry {
-    /// The status.
+    /// The HTTP status.
     status: u16,
-    /// The code.
+    /// The error code.
     #[schemars(length(min = 1))]
     code: String,
 }
 
-impl File {
-    /// Adds what the file says to the released dialects.
-    pub(super) fn judge(self, root: Spot<'_>, faults: &mut Vec<Fault>) -> Descriptors {
+impl DialectsFile {
+    /// Adds the custom dialects to the released ones.
+    pub(super) fn validate(
+        self,
+        root: YamlCursor<'_>,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Descriptors {
         let mut descriptors = Descriptors::released();
         let all = root.key("dialects");
         for (name, entry) in self.dialects {
             let at = all.key(&name);
-            if !is_name(&name) {
+            if !is_valid_name(&name) {
                 let message = format!(
-                    "{} is no dialect's name: expected 1 to 40 small letters, digits, `.` and `-`",
-                    shown(&name)
+                    "invalid dialect name {}; expected 1 to 40 lower-case letters, digits, `.` and `-`",
+                    quoted(&name)
                 );
-                faults.push(all.name(&name).fault(message));
+                errors.push(all.key_name(&name).error(message));
             }
-            let Some(entry) = at.read(entry, faults) else { continue };
-            let variant = entry.variant(name.clone(), at, faults);
+            let Some(entry) = at.section(entry, errors) else { continue };
+            let variant = entry.variant(name.clone(), at, errors);
             match descriptors.add(&variant) {
                 Ok(()) => {}
-                Err(VariantFault { key: "name", message }) => {
-                    faults.push(all.name(&name).fault(message));
+                Err(CustomDialectError { key: "name", message }) => {
+                    errors.push(all.key_name(&name).error(message));
                 }
-                Err(VariantFault { key: "like", .. }) => {
-                    let known = Descriptors::released().names();
-                    let expected = expected_one_of(Some(&variant.like), &known);
-                    faults.push(at.key("like").fault(format!("no released dialect: {expected}")));
+                Err(CustomDialectError { key: "based_on", .. }) => {
+                    let released = Descriptors::released().names();
+                    let message = format!(
+                        "unknown released dialect {}; {}",
+                        quoted(&variant.based_on),
+                        expected_one_of(Some(&variant.based_on), &released)
+                    );
+                    errors.push(at.key("based_on").error(message));
                 }
-                Err(VariantFault { key, message }) => faults.push(at.key(key).fault(message)),
+                Err(CustomDialectError { key, message }) => errors.push(at.key(key).error(message)),
             }
         }
         descriptors
     }
 }
 
-/// A label in metrics and logs.
-fn is_name(name: &str) -> bool {
-    let sound = |byte: u8| {
+/// A dialect name is a label in metrics and logs.
+fn is_valid_name(name: &str) -> bool {
+    let allowed = |byte: u8| {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
     };
-    (1..=40).contains(&name.len()) && name.bytes().all(sound)
+    (1..=40).contains(&name.len()) && name.bytes().all(allowed)
 }
 
-impl Entry {
-    fn variant(self, name: String, at: Spot<'_>, faults: &mut Vec<Fault>) -> Variant {
+impl DialectEntry {
+    fn variant(
+        self,
+        name: String,
+        at: YamlCursor<'_>,
+        errors: &mut Vec<Diagnostic>,
+    ) -> CustomDialect {
         let mut codes = Vec::new();
         for (kind, CodeEntry { status, code }) in self.codes {
-            if let Some(kind) = Kind::named(&kind) {
+            if let Some(kind) = ProblemKind::from_name(&kind) {
                 codes.push((kind, status, code));
             } else {
-                let expected = expected_one_of(Some(&kind), &Kind::ALL.map(Kind::name));
-                faults.push(at.key("codes").name(&kind).fault(expected));
+                let message = format!(
+                    "unknown rejection kind {}; {}",
+                    quoted(&kind),
+                    expected_one_of(Some(&kind), &ProblemKind::ALL.map(ProblemKind::name))
+                );
+                errors.push(at.key("codes").key_name(&kind).error(message));
             }
         }
-        Variant {
+        CustomDialect {
             name,
-            like: self.like,
+            based_on: self.based_on,
             schema: self.schema,
             profiles_schema: self.profiles_schema,
             sink_field: self.sink_field,
@@ -135,13 +152,13 @@ impl Entry {
             port_min: self.port_min,
             created_status: self.created_status,
             event_type: self.event_type,
-            error_shape: self.error_shape.map(ErrorShape::setting),
+            error_shape: self.error_shape.map(ErrorShapeName::setting),
             codes,
         }
     }
 }
 
-impl ErrorShape {
+impl ErrorShapeName {
     const fn setting(self) -> dialect::ErrorShape {
         match self {
             Self::CodeMessage => dialect::ErrorShape::CodeMessage,

@@ -1,4 +1,4 @@
-//! `gateway.yaml`: where the gateway listens, what it serves there, what it puts up with.
+//! `gateway.yaml`: listeners, served APIs, storage and limits of the gateway.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,144 +8,147 @@ use serde::Deserialize;
 
 mod finder;
 
-use self::finder::FinderEntry;
+use self::finder::TelcoFinderEntry;
 use super::{
-    fault::Fault,
-    known::Known,
+    diagnostic::Diagnostic,
     notifications::{CallbacksEntry, NotificationsEntry},
-    secrets::{self, Whereabouts},
-    settings::{
-        ApiSetting, Bounds, Drain, Keeping, Listener, Notifications, ServerSettings, Speaks,
-        TelcoFinder,
+    references::References,
+    scalars::{
+        ApiPath, ByteSize, DurationOrZero, FilePath, PositiveDuration, Scalar, Section,
+        VariableName,
     },
-    source::Spot,
+    secrets::{self, SecretReference},
+    settings::{
+        ApiSetting, DialectSetting, DrainSettings, Listener, NotificationPolicy, ServerBounds,
+        ServerSettings, StoreConfig, TelcoFinder,
+    },
+    source::YamlCursor,
     tls::TlsEntry,
-    words::{ApiPath, FilePath, Part, Said, Size, Span, SpanOrZero, VariableName},
 };
 use crate::{
-    dialect::{self, Serves},
+    dialect::{self, ApiKind},
     ledger,
 };
 
-/// The gateway itself.
+/// Settings of the gateway.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["listeners", "admin", "apis"]))]
-pub(super) struct File {
-    /// Where clients call.
+pub(super) struct GatewayFile {
+    /// The addresses for client requests.
     #[schemars(length(min = 1))]
-    listeners: Vec<Part<ListenerEntry>>,
-    /// Where metrics and health are asked; not for the Internet.
-    admin: Option<Part<AdminEntry>>,
-    /// Proxies in front of the gateway that are believed whom they serve.
-    trusted_proxies: Vec<Said<IpNet>>,
-    /// The folder of the OpenAPI documents that bodies are checked against.
-    schemas: Option<Said<FilePath>>,
-    /// What is served on which path.
+    listeners: Vec<Section<ListenerEntry>>,
+    /// The admin listener for metrics and health. Do not expose it to the Internet.
+    admin: Option<Section<AdminEntry>>,
+    /// The networks of proxies whose `X-Forwarded-For` header is trusted.
+    trusted_proxies: Vec<Scalar<IpNet>>,
+    /// The folder of the OpenAPI documents that bodies are validated against.
+    schemas: Option<Scalar<FilePath>>,
+    /// The APIs served, by path.
     #[schemars(length(min = 1))]
-    apis: Vec<Part<ApiEntry>>,
-    /// Where others ask which operator serves a device.
-    telco_finder: Option<Part<FinderEntry>>,
-    /// Where operators tell what happens to sessions; without, they are not asked to.
-    callbacks: Option<Part<CallbacksEntry>>,
-    /// How clients are told what happens to their sessions.
-    notifications: Part<NotificationsEntry>,
-    /// Where sessions are kept, and how surely.
-    store: Part<StoreEntry>,
-    /// How strictly bodies are read.
-    strictness: Part<StrictnessEntry>,
-    /// What clients may take up.
-    bounds: Part<BoundsEntry>,
-    /// How the gateway stops.
-    drain: Part<DrainEntry>,
+    apis: Vec<Section<ApiEntry>>,
+    /// The Telco Finder API that this gateway serves.
+    telco_finder: Option<Section<TelcoFinderEntry>>,
+    /// The listener for callback events from operators. Without it, operators get no callback URL.
+    callbacks: Option<Section<CallbacksEntry>>,
+    /// The delivery of session events to clients.
+    notifications: Section<NotificationsEntry>,
+    /// The storage of sessions.
+    store: Section<StoreEntry>,
+    /// The validation of request bodies.
+    strictness: Section<StrictnessEntry>,
+    /// The resource limits for clients.
+    bounds: Section<BoundsEntry>,
+    /// The graceful shutdown.
+    drain: Section<DrainEntry>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ListenerEntry {
-    /// IP address and port.
-    address: Said<SocketAddr>,
-    /// For HTTPS and HTTP/2; plain HTTP without.
+    /// The IP address and port.
+    address: Scalar<SocketAddr>,
+    /// TLS, for HTTPS and HTTP/2. Default: plain HTTP.
     tls: Option<TlsEntry>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct AdminEntry {
-    /// IP address and port.
-    address: Said<SocketAddr>,
+    /// The IP address and port.
+    address: Scalar<SocketAddr>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ApiEntry {
-    /// Where it begins.
-    path: Said<ApiPath>,
-    /// The dialect that is spoken there.
-    speaks: Option<String>,
-    /// Or several, told apart by what requests look like.
+    /// The base path.
+    path: Scalar<ApiPath>,
+    /// The dialect of the API.
+    dialect: Option<String>,
+    /// Several dialects instead, detected from the request.
     #[schemars(length(min = 2))]
     candidates: Option<Vec<String>>,
-    /// The one of them that a request which tells nothing is taken for.
+    /// The candidate to use if the request does not identify its dialect.
     fallback: Option<String>,
-    /// Which of its APIs it is.
+    /// Which API of the dialect is served.
     #[serde(default)]
-    serves: ServesEntry,
+    serves: ServesName,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum ServesEntry {
-    /// The sessions; in 0.9 and 0.10 the profiles too.
+enum ServesName {
+    /// The sessions API. In 0.9 and 0.10 it includes `QoS` profiles.
     #[default]
     Sessions,
-    /// From 0.11 on: the profiles.
+    /// The `QoS` profiles API, from 0.11 on.
     QosProfiles,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct StoreEntry {
-    /// A directory of its own; it is made, if there is none.
-    directory: Option<Said<FilePath>>,
-    /// When a change counts as written.
-    sync: SyncEntry,
-    /// The file of the key that sessions are sealed with.
-    key_file: Option<Said<FilePath>>,
-    /// Or the environment variable.
-    key_env: Option<Said<VariableName>>,
-    /// The files of keys that were used before this one: what is sealed with them is sealed anew.
-    old_key_files: Vec<Said<FilePath>>,
+    /// The data directory, used by the ledger only. It is created if it does not exist.
+    directory: Option<Scalar<FilePath>>,
+    /// When a write counts as committed.
+    sync: SyncName,
+    /// The file of the key that encrypts sessions.
+    key_file: Option<Scalar<FilePath>>,
+    /// The environment variable of the key, instead of a file.
+    key_env: Option<Scalar<VariableName>>,
+    /// The files of previous keys. Sessions encrypted with them are re-encrypted.
+    previous_key_files: Vec<Scalar<FilePath>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum SyncEntry {
-    /// When the disk has it.
+enum SyncName {
+    /// After the data is on disk.
     #[default]
     Durable,
-    /// When the process has it, and the disk 100 ms later.
+    /// Immediately; the data is on disk within 100 ms.
     Relaxed,
-    /// At once; nothing is written, and all is forgotten when the process ends.
+    /// Immediately; sessions are stored in memory only and are lost when the process ends.
     Memory,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct StrictnessEntry {
-    /// What becomes of members that the dialect does not know.
-    unknown_members: UnknownMembers,
-    /// How deep a body may nest.
+    /// The handling of members that the dialect does not define.
+    unknown_members: UnknownMembersName,
+    /// The maximum nesting depth of a body.
     #[schemars(range(min = 8, max = 100))]
     json_depth_max: Option<usize>,
-    /// How many members an object may have.
+    /// The maximum number of members of an object.
     #[schemars(range(min = 16, max = 1024))]
     json_members_max: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum UnknownMembers {
+enum UnknownMembersName {
     #[default]
     Drop,
     Refuse,
@@ -154,44 +157,44 @@ enum UnknownMembers {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct BoundsEntry {
-    /// A request's body.
-    body_max: Said<Size>,
-    /// A request's line and header fields.
-    header_max: Said<Size>,
-    /// Connections in all.
+    /// The maximum size of a request body.
+    body_max: Scalar<ByteSize>,
+    /// The maximum size of the request line and header fields.
+    header_max: Scalar<ByteSize>,
+    /// The maximum number of connections.
     #[schemars(range(min = 1))]
     connections_max: usize,
-    /// Connections of one IP address.
+    /// The maximum number of connections per IP address.
     #[schemars(range(min = 1))]
     connections_per_source_max: usize,
-    /// Requests that are being answered.
+    /// The maximum number of concurrent requests.
     #[schemars(range(min = 1))]
     requests_in_flight_max: usize,
-    /// From a header's first byte to its last.
-    header_deadline: Said<Span>,
-    /// From the header's end to the body's.
-    body_deadline: Said<Span>,
-    /// A connection between two requests.
-    idle: Said<Span>,
-    /// From the body's end to the answer.
-    exchange_deadline: Said<Span>,
+    /// The time limit to receive the header.
+    header_deadline: Scalar<PositiveDuration>,
+    /// The time limit to receive the body.
+    body_deadline: Scalar<PositiveDuration>,
+    /// The idle time after which a connection is closed.
+    idle_timeout: Scalar<PositiveDuration>,
+    /// The time limit from the end of the request to the response.
+    exchange_deadline: Scalar<PositiveDuration>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct DrainEntry {
-    /// Not ready any more, but still serving.
-    lame_duck: Said<SpanOrZero>,
-    /// Nothing new is accepted, and what runs may end.
-    grace: Said<SpanOrZero>,
+    /// How long the gateway reports not ready but still accepts requests.
+    lame_duck: Scalar<DurationOrZero>,
+    /// How long requests in progress may take after the listeners are closed.
+    grace: Scalar<DurationOrZero>,
 }
 
-/// What the file says.
+/// The validated settings of the file.
 #[derive(Debug)]
-pub(super) struct Gateway {
+pub(super) struct GatewaySettings {
     pub(super) server: ServerSettings,
-    pub(super) keeping: Keeping,
-    pub(super) notifications: Notifications,
+    pub(super) store: StoreConfig,
+    pub(super) notifications: NotificationPolicy,
     pub(super) apis: Vec<ApiSetting>,
     pub(super) telco_finder: Option<TelcoFinder>,
     pub(super) strictness: dialect::Strictness,
@@ -200,16 +203,16 @@ pub(super) struct Gateway {
 
 impl Default for BoundsEntry {
     fn default() -> Self {
-        let seconds = |seconds| Said(Span(std::time::Duration::from_secs(seconds)));
+        let seconds = |seconds| Scalar(PositiveDuration(std::time::Duration::from_secs(seconds)));
         Self {
-            body_max: Said(Size(64 << 10)),
-            header_max: Said(Size(32 << 10)),
+            body_max: Scalar(ByteSize(64 << 10)),
+            header_max: Scalar(ByteSize(32 << 10)),
             connections_max: 10_000,
             connections_per_source_max: 1_000,
             requests_in_flight_max: 4_096,
             header_deadline: seconds(10),
             body_deadline: seconds(20),
-            idle: seconds(20),
+            idle_timeout: seconds(20),
             exchange_deadline: seconds(30),
         }
     }
@@ -217,61 +220,61 @@ impl Default for BoundsEntry {
 
 impl Default for DrainEntry {
     fn default() -> Self {
-        let seconds = |seconds| Said(SpanOrZero(std::time::Duration::from_secs(seconds)));
+        let seconds = |seconds| Scalar(DurationOrZero(std::time::Duration::from_secs(seconds)));
         Self { lame_duck: seconds(5), grace: seconds(30) }
     }
 }
 
-impl File {
-    /// Judges the file; nothing, if a part without which there is no gateway cannot be read.
-    pub(super) fn judge(
+impl GatewayFile {
+    /// Validates the file. Returns `None` if a required section cannot be read.
+    pub(super) fn validate(
         self,
-        root: Spot<'_>,
-        known: &Known<'_>,
-        faults: &mut Vec<Fault>,
-    ) -> Option<Gateway> {
-        let listeners = listeners(self.listeners, root.key("listeners"), known, faults);
-        let admin = self.admin.and_then(|admin| root.key("admin").read(admin, faults));
+        root: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Option<GatewaySettings> {
+        let listeners = listeners(self.listeners, root.key("listeners"), references, errors);
+        let admin = self.admin.and_then(|admin| root.key("admin").section(admin, errors));
         let admin_spot = root.key("admin").key("address");
         if let Some(admin) = &admin {
             let at = |address| (address, admin_spot);
             let taken = listeners.iter().map(|(listener, spot)| (listener.address, *spot));
-            apart(at(admin.address.0), taken, faults);
+            check_address(at(admin.address.0), taken, errors);
         }
         let callbacks = match self.callbacks {
             Some(callbacks) => {
                 let (spot, address) = (root.key("callbacks"), root.key("callbacks").key("address"));
-                let callbacks = spot.read(callbacks, faults)?;
+                let callbacks = spot.section(callbacks, errors)?;
                 let listeners = listeners.iter().map(|(listener, spot)| (listener.address, *spot));
                 let admin = admin.iter().map(|admin| (admin.address.0, admin_spot));
-                apart((callbacks.address.0, address), listeners.chain(admin), faults);
-                Some(callbacks.settings(spot, known, faults)?)
+                check_address((callbacks.address.0, address), listeners.chain(admin), errors);
+                Some(callbacks.settings(spot, references, errors)?)
             }
             None => None,
         };
-        let notifications = root.key("notifications").read(self.notifications, faults)?;
-        let notifications = notifications.settings(root.key("notifications"), known, faults);
-        let apis = apis(self.apis, root.key("apis"), known, faults);
+        let notifications = root.key("notifications").section(self.notifications, errors)?;
+        let notifications = notifications.settings(root.key("notifications"), references, errors);
+        let apis = apis(self.apis, root.key("apis"), references, errors);
         let finder = (self.telco_finder, root.key("telco_finder"));
-        let telco_finder = finder::judge(finder, &apis, faults);
+        let telco_finder = finder::validate(finder, &apis, errors);
         let schemas = self.schemas.map_or_else(|| "../schemas".to_owned(), |path| path.0.0);
-        let schemas = known.folder.join(schemas);
+        let schemas = references.folder.join(schemas);
         if !schemas.is_dir() {
-            let message = format!("there is no folder `{}`", schemas.display());
-            faults.push(root.key("schemas").fault(message));
+            let message = format!("folder `{}` does not exist", schemas.display());
+            errors.push(root.key("schemas").error(message));
         }
-        let store = root.key("store").read(self.store, faults)?;
-        let keeping = store.settings(root.key("store"), known, faults);
-        let strictness = root.key("strictness").read(self.strictness, faults)?.settings();
-        let bounds = root.key("bounds").read(self.bounds, faults)?.settings();
-        let drain = root.key("drain").read(self.drain, faults)?.settings();
+        let store = root.key("store").section(self.store, errors)?;
+        let store = store.settings(root.key("store"), references, errors);
+        let strictness = root.key("strictness").section(self.strictness, errors)?.settings();
+        let bounds = root.key("bounds").section(self.bounds, errors)?.settings();
+        let drain = root.key("drain").section(self.drain, errors)?.settings();
         let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
         let admin = admin?.address.0;
         let trusted_proxies = self.trusted_proxies.into_iter().map(|network| network.0).collect();
         let server = ServerSettings { listeners, admin, trusted_proxies, callbacks, bounds, drain };
-        Some(Gateway {
+        Some(GatewaySettings {
             server,
-            keeping: keeping?,
+            store: store?,
             notifications,
             apis,
             telco_finder,
@@ -282,152 +285,164 @@ impl File {
 }
 
 fn listeners<'a>(
-    entries: Vec<Part<ListenerEntry>>,
-    at: Spot<'a>,
-    known: &Known<'_>,
-    faults: &mut Vec<Fault>,
-) -> Vec<(Listener, Spot<'a>)> {
-    let mut listeners: Vec<(Listener, Spot<'a>)> = Vec::new();
+    entries: Vec<Section<ListenerEntry>>,
+    at: YamlCursor<'a>,
+    references: &References<'_>,
+    errors: &mut Vec<Diagnostic>,
+) -> Vec<(Listener, YamlCursor<'a>)> {
+    let mut listeners: Vec<(Listener, YamlCursor<'a>)> = Vec::new();
     for (index, entry) in entries.into_iter().enumerate() {
         let at = at.item(index);
-        let Some(ListenerEntry { address, tls }) = at.read(entry, faults) else { continue };
+        let Some(ListenerEntry { address, tls }) = at.section(entry, errors) else { continue };
         let spot = at.key("address");
-        apart((address.0, spot), listeners.iter().map(|(l, spot)| (l.address, *spot)), faults);
-        let tls = tls.and_then(|tls| tls.settings(at.key("tls"), known, faults));
+        check_address(
+            (address.0, spot),
+            listeners.iter().map(|(l, spot)| (l.address, *spot)),
+            errors,
+        );
+        let tls = tls.and_then(|tls| tls.settings(at.key("tls"), references, errors));
         listeners.push((Listener { address: address.0, tls }, spot));
     }
     listeners
 }
 
-/// One port of one address can be listened on once.
-fn apart<'a>(
-    (address, spot): (SocketAddr, Spot<'_>),
-    taken: impl Iterator<Item = (SocketAddr, Spot<'a>)>,
-    faults: &mut Vec<Fault>,
+/// Two listeners cannot share an address and port.
+fn check_address<'a>(
+    (address, spot): (SocketAddr, YamlCursor<'_>),
+    taken: impl Iterator<Item = (SocketAddr, YamlCursor<'a>)>,
+    errors: &mut Vec<Diagnostic>,
 ) {
-    // `[::]` takes the IPv4 side as well on most systems.
+    // On most systems `[::]` also accepts IPv4 connections.
     let covers =
         |all: IpAddr, one: IpAddr| all.is_unspecified() && (all.is_ipv6() || one.is_ipv4());
-    let clash = |(other, _): &(SocketAddr, Spot<'a>)| {
+    let clash = |(other, _): &(SocketAddr, YamlCursor<'a>)| {
         let (a, b) = (address.ip(), other.ip());
         address.port() == other.port() && (a == b || covers(a, b) || covers(b, a))
     };
     if let Some((_, other)) = { taken }.find(clash) {
         let line = other.line();
-        faults.push(spot.fault(format!("the address is taken by the listener of line {line}")));
+        errors.push(spot.error(format!("address already in use by the listener in line {line}")));
     }
 }
 
 fn apis(
-    entries: Vec<Part<ApiEntry>>,
-    at: Spot<'_>,
-    known: &Known<'_>,
-    faults: &mut Vec<Fault>,
+    entries: Vec<Section<ApiEntry>>,
+    at: YamlCursor<'_>,
+    references: &References<'_>,
+    errors: &mut Vec<Diagnostic>,
 ) -> Vec<ApiSetting> {
     let mut apis: Vec<(ApiSetting, u64)> = Vec::new();
     for (index, entry) in entries.into_iter().enumerate() {
         let at = at.item(index);
-        let Some(entry) = at.read(entry, faults) else { continue };
-        let ApiEntry { path, speaks, candidates, fallback, serves } = entry;
+        let Some(entry) = at.section(entry, errors) else { continue };
+        let ApiEntry { path, dialect, candidates, fallback, serves } = entry;
         let path = path.0.0;
         if let Some((_, line)) = apis.iter().find(|(other, _)| other.path == path) {
-            let message = format!("the path is taken by the API of line {line}");
-            faults.push(at.key("path").fault(message));
+            let message = format!("path already in use by the API in line {line}");
+            errors.push(at.key("path").error(message));
         }
-        let said = (speaks, candidates, fallback);
-        if let Some(speaks) = self::speaks(said, serves, at, known, faults) {
+        let names = (dialect, candidates, fallback);
+        if let Some(dialect) = dialect_setting(names, serves, at, references, errors) {
             let serves = match serves {
-                ServesEntry::Sessions => Serves::Sessions,
-                ServesEntry::QosProfiles => Serves::QosProfiles,
+                ServesName::Sessions => ApiKind::Sessions,
+                ServesName::QosProfiles => ApiKind::QosProfiles,
             };
-            apis.push((ApiSetting { path, speaks, serves }, at.line()));
+            apis.push((ApiSetting { path, dialect, serves }, at.line()));
         }
     }
     apis.into_iter().map(|(api, _)| api).collect()
 }
 
-fn speaks(
-    said: (Option<String>, Option<Vec<String>>, Option<String>),
-    serves: ServesEntry,
-    at: Spot<'_>,
-    known: &Known<'_>,
-    faults: &mut Vec<Fault>,
-) -> Option<Speaks> {
-    let check = |name: &str, at: Spot<'_>, faults: &mut Vec<Fault>| {
-        known.dialect(name, at, faults);
-        if serves == ServesEntry::QosProfiles
-            && known.dialects.named(name).is_some_and(|known| known.profiles.schema.is_none())
+fn dialect_setting(
+    names: (Option<String>, Option<Vec<String>>, Option<String>),
+    serves: ServesName,
+    at: YamlCursor<'_>,
+    references: &References<'_>,
+    errors: &mut Vec<Diagnostic>,
+) -> Option<DialectSetting> {
+    let check = |name: &str, at: YamlCursor<'_>, errors: &mut Vec<Diagnostic>| {
+        references.check_dialect(name, at, errors);
+        if serves == ServesName::QosProfiles
+            && references
+                .dialects
+                .get(name)
+                .is_some_and(|dialect| dialect.profiles.schema.is_none())
         {
-            let message = "this dialect has profiles beside its sessions, or none: expected one \
-                           from 0.11 on";
-            faults.push(at.fault(message));
+            let message = "this dialect has no separate QoS profiles API; expected 0.11 or later";
+            errors.push(at.error(message));
         }
     };
-    match said {
+    match names {
         (Some(name), None, None) => {
-            check(&name, at.key("speaks"), faults);
-            Some(Speaks::One(name))
+            check(&name, at.key("dialect"), errors);
+            Some(DialectSetting::Fixed(name))
         }
         (None, Some(candidates), Some(fallback)) => {
             for (index, name) in candidates.iter().enumerate() {
                 let at = at.key("candidates").item(index);
-                check(name, at, faults);
+                check(name, at, errors);
                 if candidates.iter().take(index).any(|other| other == name) {
-                    faults.push(at.fault("the dialect is a candidate already"));
+                    errors.push(at.error("duplicate candidate"));
                 }
             }
             if !candidates.contains(&fallback) {
-                faults.push(at.key("fallback").fault("expected one of the candidates"));
+                errors.push(at.key("fallback").error("expected one of `candidates`"));
             }
-            Some(Speaks::Auto { candidates, fallback })
+            Some(DialectSetting::Detected { candidates, fallback })
         }
         _ => {
-            let message = "expected `speaks`, or both `candidates` and `fallback`";
-            faults.push(at.fault(message));
+            let message = "expected `dialect`, or both `candidates` and `fallback`";
+            errors.push(at.error(message));
             None
         }
     }
 }
 
 impl StoreEntry {
-    fn settings(self, at: Spot<'_>, known: &Known<'_>, faults: &mut Vec<Fault>) -> Option<Keeping> {
+    fn settings(
+        self,
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Option<StoreConfig> {
         let sync = match self.sync {
-            SyncEntry::Durable => ledger::Sync::Durable,
-            SyncEntry::Relaxed => ledger::Sync::Relaxed,
-            SyncEntry::Memory => {
-                let idle = ["directory", "key_file", "key_env", "old_key_files"];
-                for key in idle.into_iter().filter(|key| at.keys().any(|said| said == *key)) {
-                    faults.push(at.name(key).fault("nothing is written with `sync: memory`"));
+            SyncName::Durable => ledger::SyncMode::Durable,
+            SyncName::Relaxed => ledger::SyncMode::Relaxed,
+            SyncName::Memory => {
+                let unused = ["directory", "key_file", "key_env", "previous_key_files"];
+                for key in unused.into_iter().filter(|key| at.has(key)) {
+                    errors
+                        .push(at.key_name(key).error("this key has no effect with `sync: memory`"));
                 }
-                return Some(Keeping::InMemory);
+                return Some(StoreConfig::InMemory);
             }
         };
-        let said = self.key_file.is_some() || self.key_env.is_some();
-        let key = Whereabouts { file: self.key_file, variable: self.key_env }.fetch(
+        let has_key = self.key_file.is_some() || self.key_env.is_some();
+        let key = SecretReference { file: self.key_file, variable: self.key_env }.read(
             "key",
             at,
-            known.folder,
-            faults,
+            references.folder,
+            errors,
         );
-        if said && key.is_none() {
+        if has_key && key.is_none() {
             return None;
         }
-        let old_keys = self.old_key_files.iter().enumerate().map(|(index, file)| {
-            let at = at.key("old_key_files").item(index);
-            secrets::of_file(&file.0, at, known.folder, faults)
+        let previous_keys = self.previous_key_files.iter().enumerate().map(|(index, file)| {
+            let at = at.key("previous_key_files").item(index);
+            secrets::read_secret_file(&file.0, at, references.folder, errors)
         });
-        let old_keys = old_keys.collect::<Option<_>>()?;
+        let previous_keys = previous_keys.collect::<Option<_>>()?;
         let directory = self.directory.map_or_else(|| "../ledger".to_owned(), |path| path.0.0);
-        let directory = known.folder.join(directory);
-        Some(Keeping::On(ledger::Settings { directory, sync, key, old_keys }))
+        let directory = references.folder.join(directory);
+        Some(StoreConfig::OnDisk(ledger::Settings { directory, sync, key, previous_keys }))
     }
 }
 
 impl StrictnessEntry {
     fn settings(&self) -> dialect::Strictness {
         let unknown_members = match self.unknown_members {
-            UnknownMembers::Drop => dialect::UnknownMembers::Drop,
-            UnknownMembers::Refuse => dialect::UnknownMembers::Refuse,
+            UnknownMembersName::Drop => dialect::UnknownMembers::Drop,
+            UnknownMembersName::Refuse => dialect::UnknownMembers::Reject,
         };
         let dialect::Strictness { depth_max, members_max, .. } = dialect::Strictness::default();
         dialect::Strictness {
@@ -439,8 +454,8 @@ impl StrictnessEntry {
 }
 
 impl BoundsEntry {
-    fn settings(&self) -> Bounds {
-        Bounds {
+    fn settings(&self) -> ServerBounds {
+        ServerBounds {
             body_bytes_max: self.body_max.0.0,
             header_bytes_max: self.header_max.0.0,
             connections_max: self.connections_max,
@@ -448,14 +463,14 @@ impl BoundsEntry {
             requests_in_flight_max: self.requests_in_flight_max,
             header_deadline: self.header_deadline.0.0,
             body_deadline: self.body_deadline.0.0,
-            idle: self.idle.0.0,
+            idle_timeout: self.idle_timeout.0.0,
             exchange_deadline: self.exchange_deadline.0.0,
         }
     }
 }
 
 impl DrainEntry {
-    fn settings(&self) -> Drain {
-        Drain { lame_duck: self.lame_duck.0.0, grace: self.grace.0.0 }
+    fn settings(&self) -> DrainSettings {
+        DrainSettings { lame_duck: self.lame_duck.0.0, grace: self.grace.0.0 }
     }
 }

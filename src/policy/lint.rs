@@ -1,5 +1,5 @@
-//! What is sound and yet hardly meant: routes that are never taken, limits that are never reached,
-//! certificates that are over. Only what is certain by the policies and their files is told.
+//! Lint: policies that are valid but probably unintended, such as unreachable routes, limits that are
+//! never reached and expired certificates. Every warning is certain from the policies and their files.
 
 use std::{
     fmt,
@@ -8,9 +8,9 @@ use std::{
 
 use super::{
     Policy, PolicyFile,
-    fault::Fault,
-    place_of,
-    source::{Source, Spot},
+    diagnostic::Diagnostic,
+    sort_key,
+    source::{PolicySource, YamlCursor},
 };
 use crate::{
     access::Terms,
@@ -26,87 +26,87 @@ mod operators;
 mod profiles;
 mod routes;
 
-/// Something in the policies that can be followed, but is hardly what was meant.
+/// A finding in valid policies that is probably unintended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning {
+pub struct LintWarning {
     /// The file.
     pub file: PathBuf,
-    /// Its line, from 1.
+    /// The line, counted from 1.
     pub line: u64,
-    /// Its column in characters, from 1.
+    /// The column in characters, counted from 1.
     pub column: u64,
-    /// Which rule it is by.
-    pub rule: Rule,
-    /// What was found.
+    /// The rule that reports it.
+    pub rule: LintRule,
+    /// The finding.
     pub message: String,
 }
 
-/// How much it matters.
+/// The level of a lint rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// Something ought to be changed.
+pub enum LintLevel {
+    /// The policies should be changed.
     Warning,
-    /// It may well be meant.
+    /// The policies may be intended.
     Note,
 }
 
-/// What is looked for.
+/// A lint rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rule {
-    /// A route that no device takes.
+pub enum LintRule {
+    /// A route that matches no device.
     UnreachableRoute,
-    /// A route that says what a wider one says anyway.
+    /// A route with the same target as the next wider one.
     RedundantRoute,
-    /// A route within another one, to another operator.
+    /// A route within a wider route with another target.
     OverlappingRoutes,
-    /// An operator that nothing leads to.
+    /// An operator that no route, issuer, import or finder selects.
     OperatorWithoutRoutes,
-    /// An operator that no client may reach.
+    /// An operator that no client may use.
     OperatorWithoutClients,
-    /// A profile that an operator does not have, and that may be asked for there.
+    /// A profile that clients may request at an operator that does not offer it.
     ProfileLacking,
-    /// A profile that nobody can be granted.
+    /// A profile that no client can be granted.
     ProfileWithoutClients,
-    /// A profile in a client's terms that it can never be granted.
+    /// A profile in a client's terms that can never be granted.
     ProfileNeverGranted,
-    /// A client that can be granted no profile at all.
+    /// A client that cannot be granted any profile.
     ClientWithoutProfiles,
-    /// A client that no token is of.
+    /// A client that cannot get a token.
     ClientWithoutToken,
-    /// A client that speaks nothing that is served.
+    /// A client whose dialects are not served.
     ClientWithoutDialect,
-    /// A dialect of a client's that decides nothing.
+    /// A client's `dialect` that has no effect.
     IdleDialect,
-    /// A key of a client's that no proof is asked by.
+    /// A client's proof key that is never used.
     IdleProofKey,
-    /// An issuer none of whose tokens can hold.
-    IssuerNeverBelieved,
-    /// A dialect of one's own that nobody speaks.
+    /// An issuer whose tokens are always rejected.
+    IssuerWithoutValidTokens,
+    /// A custom dialect that is not used.
     UnusedDialect,
-    /// A limit that another one is below.
+    /// A limit that cannot be reached because another one is lower.
     LimitNeverReached,
-    /// A URL that an operator is told to call, and cannot reach.
+    /// A callback URL that an operator cannot reach.
     DeadCallbacks,
-    /// Callbacks that no operator is asked for.
+    /// Callbacks that no operator uses.
     IdleCallbacks,
-    /// An operator of which nothing is heard between a session's start and end.
-    OperatorTellsNothing,
-    /// A network that is let through as private, and is public.
+    /// An operator with neither callbacks nor polling.
+    OperatorWithoutEvents,
+    /// A public network in `private_networks`.
     IdlePrivateNetwork,
-    /// A certificate that is over.
+    /// An expired certificate.
     CertificateExpired,
-    /// A certificate that is over within thirty days.
+    /// A certificate that expires within 30 days.
     CertificateExpiresSoon,
-    /// A certificate that is not good yet.
-    CertificateNotYetGood,
-    /// An authority whose own certificate is over.
+    /// A certificate that is not valid yet.
+    CertificateNotYetValid,
+    /// An expired CA certificate.
     AuthorityExpired,
-    /// A secret that everybody can read, or change.
+    /// A secret file that all local users can read or change.
     SecretReadable,
 }
 
-impl Rule {
-    /// All of them.
+impl LintRule {
+    /// All rules.
     pub const ALL: [Self; 25] = [
         Self::UnreachableRoute,
         Self::RedundantRoute,
@@ -121,21 +121,21 @@ impl Rule {
         Self::ClientWithoutDialect,
         Self::IdleDialect,
         Self::IdleProofKey,
-        Self::IssuerNeverBelieved,
+        Self::IssuerWithoutValidTokens,
         Self::UnusedDialect,
         Self::LimitNeverReached,
         Self::DeadCallbacks,
         Self::IdleCallbacks,
-        Self::OperatorTellsNothing,
+        Self::OperatorWithoutEvents,
         Self::IdlePrivateNetwork,
         Self::CertificateExpired,
         Self::CertificateExpiresSoon,
-        Self::CertificateNotYetGood,
+        Self::CertificateNotYetValid,
         Self::AuthorityExpired,
         Self::SecretReadable,
     ];
 
-    /// Its name.
+    /// The name of the rule.
     pub const fn name(self) -> &'static str {
         match self {
             Self::UnreachableRoute => "unreachable-route",
@@ -151,37 +151,37 @@ impl Rule {
             Self::ClientWithoutDialect => "client-without-dialect",
             Self::IdleDialect => "idle-dialect",
             Self::IdleProofKey => "idle-proof-key",
-            Self::IssuerNeverBelieved => "issuer-never-believed",
+            Self::IssuerWithoutValidTokens => "issuer-without-valid-tokens",
             Self::UnusedDialect => "unused-dialect",
             Self::LimitNeverReached => "limit-never-reached",
             Self::DeadCallbacks => "dead-callbacks",
             Self::IdleCallbacks => "idle-callbacks",
-            Self::OperatorTellsNothing => "operator-tells-nothing",
+            Self::OperatorWithoutEvents => "operator-without-events",
             Self::IdlePrivateNetwork => "idle-private-network",
             Self::CertificateExpired => "certificate-expired",
             Self::CertificateExpiresSoon => "certificate-expires-soon",
-            Self::CertificateNotYetGood => "certificate-not-yet-good",
+            Self::CertificateNotYetValid => "certificate-not-yet-valid",
             Self::AuthorityExpired => "authority-expired",
             Self::SecretReadable => "secret-readable",
         }
     }
 
-    /// How much it matters.
-    pub const fn level(self) -> Level {
+    /// The level of the rule.
+    pub const fn level(self) -> LintLevel {
         match self {
             Self::OverlappingRoutes
             | Self::ProfileLacking
             | Self::UnusedDialect
-            | Self::OperatorTellsNothing
+            | Self::OperatorWithoutEvents
             | Self::IdlePrivateNetwork
-            | Self::AuthorityExpired => Level::Note,
-            _ => Level::Warning,
+            | Self::AuthorityExpired => LintLevel::Note,
+            _ => LintLevel::Warning,
         }
     }
 }
 
-impl Level {
-    /// As it is told.
+impl LintLevel {
+    /// The name of the level.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Warning => "warning",
@@ -190,7 +190,7 @@ impl Level {
     }
 }
 
-impl fmt::Display for Warning {
+impl fmt::Display for LintWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, line, column, rule, message } = self;
         let (level, name) = (rule.level().name(), rule.name());
@@ -198,14 +198,17 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Looks through the policies of a folder, which are sound: what was found, in the order of the
-/// places.
+/// Lints the valid policies of a folder. Returns the warnings, sorted by position.
 ///
 /// # Errors
-/// What cannot be read any more.
-pub fn lint(folder: &Path, policy: &Policy, now: Moment) -> Result<Vec<Warning>, Vec<Fault>> {
-    let mut faults = Vec::new();
-    let read = |file: PolicyFile| file.read(folder, &mut faults);
+/// Returns the errors of files that can no longer be read.
+pub fn lint(
+    folder: &Path,
+    policy: &Policy,
+    now: Moment,
+) -> Result<Vec<LintWarning>, Vec<Diagnostic>> {
+    let mut errors = Vec::new();
+    let read = |file: PolicyFile| file.read(folder, &mut errors);
     let sources = [
         PolicyFile::Gateway,
         PolicyFile::Operators,
@@ -216,67 +219,79 @@ pub fn lint(folder: &Path, policy: &Policy, now: Moment) -> Result<Vec<Warning>,
     .map(read);
     let [Some(gateway), Some(operators), Some(routes), Some(clients), Some(profiles)] = &sources
     else {
-        return Err(faults);
+        return Err(errors);
     };
-    let parties = clients.root().key("clients").entries();
-    let parties = parties.filter_map(|(name, at)| {
+    let client_entries = clients.root().key("clients").entries();
+    let client_entries = client_entries.filter_map(|(name, at)| {
         let id = ClientId::from(name);
-        Some(Party { terms: policy.access.terms(&id)?, id, at })
+        Some(ClientEntry { terms: policy.access.terms(&id)?, id, at })
     });
-    let parties = parties.collect();
-    let seen = Seen { folder, policy, now, gateway, operators, routes, clients, profiles, parties };
-    let mut told = Vec::new();
-    for look in [
-        routes::look,
-        operators::look,
-        profiles::look,
-        clients::look,
-        dialects::look,
-        limits::look,
-        callbacks::look,
-        files::look,
+    let client_entries = client_entries.collect();
+    let context = LintContext {
+        folder,
+        policy,
+        now,
+        gateway,
+        operators,
+        routes,
+        clients,
+        profiles,
+        client_entries,
+    };
+    let mut warnings = Vec::new();
+    for lint_rules in [
+        routes::lint,
+        operators::lint,
+        profiles::lint,
+        clients::lint,
+        dialects::lint,
+        limits::lint,
+        callbacks::lint,
+        files::lint,
     ] {
-        look(&seen, &mut told);
+        lint_rules(&context, &mut warnings);
     }
-    told.sort_by_cached_key(|one| (place_of(&one.file), one.line, one.column, one.rule));
-    told.dedup();
-    Ok(told)
+    warnings.sort_by_cached_key(|warning| {
+        (sort_key(&warning.file), warning.line, warning.column, warning.rule)
+    });
+    warnings.dedup();
+    Ok(warnings)
 }
 
-/// What is looked at.
-struct Seen<'a> {
+/// The policies that are linted.
+struct LintContext<'a> {
     folder: &'a Path,
     policy: &'a Policy,
     now: Moment,
-    gateway: &'a Source,
-    operators: &'a Source,
-    routes: &'a Source,
-    clients: &'a Source,
-    profiles: &'a Source,
-    parties: Vec<Party<'a>>,
+    gateway: &'a PolicySource,
+    operators: &'a PolicySource,
+    routes: &'a PolicySource,
+    clients: &'a PolicySource,
+    profiles: &'a PolicySource,
+    client_entries: Vec<ClientEntry<'a>>,
 }
 
-/// A client, its terms, and its entry.
-struct Party<'a> {
+/// A client, with its terms and its entry.
+struct ClientEntry<'a> {
     id: ClientId,
     terms: &'a Terms,
-    at: Spot<'a>,
+    at: YamlCursor<'a>,
 }
 
-impl Spot<'_> {
-    /// What stands at a key of this, if it is said here.
-    fn said(self, key: &str) -> Option<Self> {
-        self.entries().find_map(|(said, at)| (said == key).then_some(at))
+impl YamlCursor<'_> {
+    /// Moves to the value of a key, if the key is present.
+    fn get(self, key: &str) -> Option<Self> {
+        self.entries().find_map(|(name, at)| (name == key).then_some(at))
     }
 
-    /// The item of this list that says so; if there is none, this.
-    fn item_that_says(self, text: &str) -> Self {
+    /// Moves to the item of this list with this text. Returns the list itself if there is none.
+    fn find_item(self, text: &str) -> Self {
         self.items().find(|item| item.text() == Some(text)).unwrap_or(self)
     }
 
-    /// Something is to be told of what stands here.
-    fn warning(self, rule: Rule, message: impl Into<String>) -> Warning {
-        let Fault { file, line, column, message } = self.fault(message);
-        Warning { file, line, column, rule, message }
+    /// Creates a warning at this position.
+    fn warning(self, rule: LintRule, message: impl Into<String>) -> LintWarning {
+        let Diagnostic { file, line, column, message } = self.error(message);
+        LintWarning { file, line, column, rule, message }
     }
 }

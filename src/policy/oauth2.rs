@@ -1,98 +1,99 @@
-//! How access tokens are got from somebody else's token endpoint, as the policies say it.
+//! OAuth 2.0 client settings: how the gateway gets access tokens from a token endpoint.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    fault::Fault,
-    known::Known,
-    secrets::Whereabouts,
-    source::Spot,
-    words::{FilePath, Line, Said, Url, VariableName},
+    diagnostic::Diagnostic,
+    references::References,
+    scalars::{FilePath, PeerUrl, Scalar, TextLine, VariableName},
+    secrets::SecretReference,
+    source::YamlCursor,
 };
 use crate::{
-    credentials::{Assertion, Method, OAuth2, SigningKey},
-    kept::{Kept, Read},
+    credentials::{Assertion, OAuth2Client, SigningKey, TokenAuthMethod},
     outbound::{Endpoint, Trust},
     qod::Secret,
+    reloadable::{ParseSecret, Reloadable},
     tls,
 };
 
-/// How access tokens are got from its token endpoint.
+/// How the gateway gets access tokens from a token endpoint.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OAuth2Entry {
-    /// The token endpoint.
-    token_url: Said<Url>,
-    /// What we are called there.
-    client_id: Said<Line>,
-    /// How we prove that we are. Default: as the secret or the key below has it.
-    method: Option<MethodName>,
-    /// The file of our secret there.
-    client_secret_file: Option<Said<FilePath>>,
-    /// Or the environment variable.
-    client_secret_env: Option<Said<VariableName>>,
-    /// The file of our private key, in PEM.
-    private_key_file: Option<Said<FilePath>>,
-    /// The name that the server has for the key.
-    key_id: Option<Said<Line>>,
-    /// Whom the assertion speaks of, for `jwt_bearer`. Default: the client.
-    subject: Option<Said<Line>>,
-    /// What the token is to be good for.
-    scope: Option<Said<Line>>,
-    /// Whom it is to be shown to.
-    audience: Option<Said<Line>>,
-    /// The same by RFC 8707.
-    resource: Option<Said<Line>>,
+    /// The URL of the token endpoint.
+    token_url: Scalar<PeerUrl>,
+    /// The client id of the gateway.
+    client_id: Scalar<TextLine>,
+    /// The client authentication method. Default: `private_key_jwt` with a private key, otherwise
+    /// `client_secret_basic`.
+    method: Option<OAuth2MethodName>,
+    /// The file of the client secret.
+    client_secret_file: Option<Scalar<FilePath>>,
+    /// The environment variable of the client secret, instead of a file.
+    client_secret_env: Option<Scalar<VariableName>>,
+    /// The file of the private key (PEM).
+    private_key_file: Option<Scalar<FilePath>>,
+    /// The `kid` of the private key.
+    key_id: Option<Scalar<TextLine>>,
+    /// The `sub` of the assertion, for `jwt_bearer`. Default: the client id.
+    subject: Option<Scalar<TextLine>>,
+    /// The requested scope.
+    scope: Option<Scalar<TextLine>>,
+    /// The requested audience.
+    audience: Option<Scalar<TextLine>>,
+    /// The requested resource (RFC 8707).
+    resource: Option<Scalar<TextLine>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum MethodName {
+enum OAuth2MethodName {
     ClientSecretBasic,
     ClientSecretPost,
     PrivateKeyJwt,
     JwtBearer,
 }
 
-// One call to a token endpoint is made at a time.
+// Only one request at a time is sent to a token endpoint.
 const TOKEN_CONNECTIONS_MAX: usize = 2;
 
-pub(super) fn keep_key(
-    file: &Said<FilePath>,
-    read: Read<SigningKey>,
-    at: Spot<'_>,
-    known: &Known<'_>,
-    faults: &mut Vec<Fault>,
-) -> Option<Kept<SigningKey>> {
-    let path = known.folder.join(&file.0.0);
-    tls::warn_of_readers(&path);
-    let kept = Kept::of_file(path, read);
-    kept.map_err(|message| faults.push(at.fault(message))).ok()
+pub(super) fn load_signing_key(
+    file: &Scalar<FilePath>,
+    read: ParseSecret<SigningKey>,
+    at: YamlCursor<'_>,
+    references: &References<'_>,
+    errors: &mut Vec<Diagnostic>,
+) -> Option<Reloadable<SigningKey>> {
+    let path = references.folder.join(&file.0.0);
+    tls::warn_if_world_readable(&path);
+    let key = Reloadable::from_file(path, read);
+    key.map_err(|message| errors.push(at.error(message))).ok()
 }
 
 impl OAuth2Entry {
-    /// The token endpoint.
-    pub(super) fn token_url(&self) -> &Url {
+    /// Returns the URL of the token endpoint.
+    pub(super) fn token_url(&self) -> &PeerUrl {
         &self.token_url.0
     }
 
-    /// Judges the entry; whether its URL may be called unencrypted is for who has the entry to say.
-    pub(super) fn judge(
+    /// Validates the entry. The caller checks whether the URL may be unencrypted.
+    pub(super) fn validate(
         self,
         trust: &Trust,
-        at: Spot<'_>,
-        known: &Known<'_>,
-        faults: &mut Vec<Fault>,
-    ) -> Option<OAuth2> {
-        let method = self.method(at, known, faults);
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Option<OAuth2Client> {
+        let method = self.method(at, references, errors);
         let token_url = self.token_url.0.text;
         let token_endpoint = Endpoint::parse(&token_url, TOKEN_CONNECTIONS_MAX)
-            .map(|endpoint| endpoint.trusting(trust.clone()))
-            .map_err(|error| faults.push(at.key("token_url").fault(error.to_string())))
+            .map(|endpoint| endpoint.with_trust(trust.clone()))
+            .map_err(|error| errors.push(at.key("token_url").error(error.to_string())))
             .ok();
-        let text = |line: Option<Said<Line>>| line.map(|line| line.0.0);
-        Some(OAuth2 {
+        let text = |line: Option<Scalar<TextLine>>| line.map(|line| line.0.0);
+        Some(OAuth2Client {
             token_endpoint: token_endpoint?,
             token_url,
             client_id: self.client_id.0.0,
@@ -103,72 +104,90 @@ impl OAuth2Entry {
         })
     }
 
-    fn method(&self, at: Spot<'_>, known: &Known<'_>, faults: &mut Vec<Fault>) -> Option<Method> {
-        let by_default = match self.private_key_file {
-            Some(_) => MethodName::PrivateKeyJwt,
-            None => MethodName::ClientSecretBasic,
+    fn method(
+        &self,
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Option<TokenAuthMethod> {
+        let default = match self.private_key_file {
+            Some(_) => OAuth2MethodName::PrivateKeyJwt,
+            None => OAuth2MethodName::ClientSecretBasic,
         };
-        let method = self.method.unwrap_or(by_default);
-        let with_key = matches!(method, MethodName::PrivateKeyJwt | MethodName::JwtBearer);
-        let sound = faults.len();
-        self.refuse_idle_keys(method, with_key, at, faults);
-        if with_key {
-            let assertion = self.assertion(at, known, faults)?;
+        let method = self.method.unwrap_or(default);
+        let uses_key =
+            matches!(method, OAuth2MethodName::PrivateKeyJwt | OAuth2MethodName::JwtBearer);
+        let errors_before = errors.len();
+        self.reject_unused_keys(method, uses_key, at, errors);
+        if uses_key {
+            let assertion = self.assertion(at, references, errors)?;
             return Some(match method {
-                MethodName::JwtBearer => Method::JwtBearer(assertion),
-                _ => Method::PrivateKeyJwt(assertion),
+                OAuth2MethodName::JwtBearer => TokenAuthMethod::JwtBearer(assertion),
+                _ => TokenAuthMethod::PrivateKeyJwt(assertion),
             });
         }
-        let secret = Whereabouts {
+        let secret = SecretReference {
             file: self.client_secret_file.clone(),
             variable: self.client_secret_env.clone(),
         };
-        if !secret.is_somewhere() && faults.len() == sound {
-            let message = "expected a `client_secret_file`, `client_secret_env` or \
-                           `private_key_file`";
-            faults.push(at.fault(message));
+        if !secret.is_present() && errors.len() == errors_before {
+            let message =
+                "expected `client_secret_file`, `client_secret_env` or `private_key_file`";
+            errors.push(at.error(message));
         }
-        let secret = secret.keep("client_secret", Secret::line, at, known.folder, faults)?;
+        let secret = secret.load_reloadable(
+            "client_secret",
+            Secret::single_line,
+            at,
+            references.folder,
+            errors,
+        )?;
         Some(match method {
-            MethodName::ClientSecretPost => Method::SecretPost(secret),
-            _ => Method::SecretBasic(secret),
+            OAuth2MethodName::ClientSecretPost => TokenAuthMethod::SecretPost(secret),
+            _ => TokenAuthMethod::SecretBasic(secret),
         })
     }
 
-    // What the method has no use for is a slip of the pen.
-    fn refuse_idle_keys(
+    // A key that the method does not use is probably a mistake.
+    fn reject_unused_keys(
         &self,
-        method: MethodName,
-        with_key: bool,
-        at: Spot<'_>,
-        faults: &mut Vec<Fault>,
+        method: OAuth2MethodName,
+        uses_key: bool,
+        at: YamlCursor<'_>,
+        errors: &mut Vec<Diagnostic>,
     ) {
-        let mut idle = |there: bool, key: &str, message: &str| {
-            if there {
-                faults.push(at.name(key).fault(message));
+        let mut reject = |present: bool, key: &str, message: &str| {
+            if present {
+                errors.push(at.key_name(key).error(message));
             }
         };
-        let no_key = "this `method` takes a secret, and no key";
-        let no_secret = "this `method` takes a key, and no secret";
-        idle(!with_key && self.private_key_file.is_some(), "private_key_file", no_key);
-        idle(!with_key && self.key_id.is_some(), "key_id", no_key);
-        idle(with_key && self.client_secret_file.is_some(), "client_secret_file", no_secret);
-        idle(with_key && self.client_secret_env.is_some(), "client_secret_env", no_secret);
-        let idle_subject = self.subject.is_some() && method != MethodName::JwtBearer;
-        idle(idle_subject, "subject", "only `method: jwt_bearer` has a subject of its own");
+        let no_key = "this `method` uses a secret, not a key";
+        let no_secret = "this `method` uses a key, not a secret";
+        reject(!uses_key && self.private_key_file.is_some(), "private_key_file", no_key);
+        reject(!uses_key && self.key_id.is_some(), "key_id", no_key);
+        reject(uses_key && self.client_secret_file.is_some(), "client_secret_file", no_secret);
+        reject(uses_key && self.client_secret_env.is_some(), "client_secret_env", no_secret);
+        let unused_subject = self.subject.is_some() && method != OAuth2MethodName::JwtBearer;
+        reject(unused_subject, "subject", "`subject` requires `method: jwt_bearer`");
     }
 
     fn assertion(
         &self,
-        at: Spot<'_>,
-        known: &Known<'_>,
-        faults: &mut Vec<Fault>,
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
     ) -> Option<Assertion> {
         let Some(file) = &self.private_key_file else {
-            faults.push(at.fault("expected a `private_key_file` for this `method`"));
+            errors.push(at.error("this `method` requires `private_key_file`"));
             return None;
         };
-        let key = keep_key(file, SigningKey::read, at.key("private_key_file"), known, faults)?;
+        let key = load_signing_key(
+            file,
+            SigningKey::from_pem,
+            at.key("private_key_file"),
+            references,
+            errors,
+        )?;
         let subject = self.subject.as_ref().unwrap_or(&self.client_id).0.0.clone();
         Some(Assertion { key, key_id: self.key_id.as_ref().map(|id| id.0.0.clone()), subject })
     }

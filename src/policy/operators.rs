@@ -1,4 +1,4 @@
-//! `operators.yaml`: who the operators are, how each is reached and what it can do.
+//! `operators.yaml`: the operators, how each is called, and its capabilities.
 
 use std::{collections::BTreeMap, num::NonZeroU32};
 
@@ -11,123 +11,122 @@ mod gsma;
 mod health;
 
 use self::{
-    breaker::Breaker,
-    credentials::{Beside, SecretField, Written},
-    health::Health,
+    breaker::BreakerEntry,
+    credentials::{CredentialsEntry, OperatorContext, SecretHeaderEntry},
+    health::HealthEntry,
 };
 use super::{
-    fault::{Fault, shown},
-    known::Known,
+    diagnostic::{Diagnostic, quoted},
     oauth2::OAuth2Entry,
-    secrets::Whereabouts,
-    settings::OperatorSettings,
-    source::Spot,
-    tls::Peers,
-    words::{
-        FilePath, Line, Part, PerTime, Plaintext, Said, Seconds, Span, SpanOrZero, Url,
-        VariableName,
+    references::References,
+    scalars::{
+        DurationOrZero, EventRate, FilePath, PeerUrl, Plaintext, PositiveDuration, Scalar, Section,
+        TextLine, VariableName, WholeSeconds,
     },
+    secrets::SecretReference,
+    settings::OperatorSettings,
+    source::YamlCursor,
+    tls::PeerTlsFiles,
 };
 use crate::{
-    dialect::{self, Fitting},
+    dialect::{self, TranslationSettings},
     ledger,
     qod::IdentifierKind,
 };
 
-/// Operators.
+/// The operators.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["operators"]))]
-pub(super) struct File {
-    /// Each by the name that the other files, metrics and logs have for it.
+pub(super) struct OperatorsFile {
+    /// The operators by the name that other files, metrics and logs use.
     #[schemars(extend("minProperties" = 1))]
-    operators: BTreeMap<String, Part<Entry>>,
+    operators: BTreeMap<String, Section<OperatorEntry>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Entry {
-    /// The URL that `/sessions` is appended to.
-    endpoint: Option<Said<Url>>,
-    /// Or several such: the first that can be reached is called.
+struct OperatorEntry {
+    /// The base URL of its API; `/sessions` is appended.
+    endpoint: Option<Scalar<PeerUrl>>,
+    /// Several base URLs instead: the first reachable one is called.
     #[schemars(length(min = 1, max = 8))]
-    endpoints: Option<Vec<Said<Url>>>,
+    endpoints: Option<Vec<Scalar<PeerUrl>>>,
     /// The dialect of its API.
-    speaks: String,
-    /// Is it one of our own making, for trying things out?
+    dialect: String,
+    /// Whether it is a simulated operator, for testing.
     #[serde(default)]
     simulated: bool,
-    /// May it be called without encryption, over a network?
+    /// Whether it may be called without encryption over a network.
     plaintext: Option<Plaintext>,
-    /// The file of the authorities, in PEM, of which one must have signed its certificate, and that of
-    /// its token endpoint. Default: the public ones.
-    ca_file: Option<Said<FilePath>>,
-    /// The file of the certificate, with its chain, that we show to both.
-    client_certificate_file: Option<Said<FilePath>>,
-    /// And of its private key.
-    client_key_file: Option<Said<FilePath>>,
-    /// The file of the token that we show in `Authorization`.
-    bearer_token_file: Option<Said<FilePath>>,
-    /// Or the environment variable.
-    bearer_token_env: Option<Said<VariableName>>,
-    /// Or where and how such tokens are got.
+    /// The file of the CA certificates (PEM) that its certificate and that of its token endpoint must
+    /// chain to. Default: the public CAs.
+    ca_file: Option<Scalar<FilePath>>,
+    /// The file of the client certificate with its chain (PEM), for both.
+    client_certificate_file: Option<Scalar<FilePath>>,
+    /// The file of the private key of the client certificate (PEM).
+    client_key_file: Option<Scalar<FilePath>>,
+    /// The file of the bearer token for `Authorization`.
+    bearer_token_file: Option<Scalar<FilePath>>,
+    /// The environment variable of the bearer token, instead of a file.
+    bearer_token_env: Option<Scalar<VariableName>>,
+    /// OAuth 2.0 client settings, instead of a fixed bearer token.
     oauth2: Option<OAuth2Entry>,
-    /// The file of what we show in `X-Authorization`.
-    x_authorization_file: Option<Said<FilePath>>,
-    /// Or the environment variable.
-    x_authorization_env: Option<Said<VariableName>>,
-    /// Or the file of the RSA key, in PEM, that a proof of each call is signed with there.
-    proof_key_file: Option<Said<FilePath>>,
-    /// Further header fields of each call.
+    /// The file of the value for `X-Authorization`.
+    x_authorization_file: Option<Scalar<FilePath>>,
+    /// The environment variable of the value for `X-Authorization`, instead of a file.
+    x_authorization_env: Option<Scalar<VariableName>>,
+    /// The file of the RSA private key (PEM) that signs a proof of possession for `X-Authorization`.
+    proof_key_file: Option<Scalar<FilePath>>,
+    /// Additional header fields of each request.
     #[serde(default)]
-    headers: BTreeMap<String, Said<Line>>,
-    /// And such as are secret.
+    headers: BTreeMap<String, Scalar<TextLine>>,
+    /// Additional header fields whose values are secret.
     #[serde(default)]
-    secret_headers: BTreeMap<String, SecretField>,
-    /// Is it given a URL where it tells what happens to sessions? Default: yes, if there is one.
+    secret_headers: BTreeMap<String, SecretHeaderEntry>,
+    /// Whether it gets a callback URL for session events. Default: yes, if `callbacks` is configured.
     callbacks: Option<bool>,
-    /// How often it is asked how each session stands, if it does not tell by itself.
-    poll_every: Option<Said<Span>>,
-    /// How long a call may take.
-    timeout: Option<Said<Span>>,
-    /// Connections to it.
+    /// How often the status of each session is polled. Default: no polling.
+    poll_interval: Option<Scalar<PositiveDuration>>,
+    /// The time limit of a call.
+    timeout: Option<Scalar<PositiveDuration>>,
+    /// The maximum number of connections.
     #[schemars(range(min = 1, max = 65535))]
     connections_max: Option<usize>,
-    /// And calls that wait for one.
+    /// The maximum number of calls that wait for a connection.
     #[schemars(range(max = 65535))]
-    waiting_max: Option<usize>,
-    /// When it is left alone because it fails.
+    queue_max: Option<usize>,
+    /// The circuit breaker.
     #[serde(default)]
-    breaker: Breaker,
-    /// How its endpoints are asked how they are; not at all without.
-    health: Option<Health>,
-    /// How often it may be called.
-    rate: Option<Said<PerTime>>,
-    /// So many of these at once.
+    breaker: BreakerEntry,
+    /// Health checks of its endpoints. Default: none.
+    health: Option<HealthEntry>,
+    /// The rate limit of calls.
+    rate: Option<Scalar<EventRate>>,
+    /// The maximum burst of calls.
     burst: Option<NonZeroU32>,
-    /// What it is called in GSMA's Open Gateway.
+    /// Its identity in GSMA Open Gateway.
     #[serde(default)]
-    gsma: gsma::Entry,
-    /// The longest session that it grants.
-    duration_max: Option<Said<Seconds>>,
-    /// Is a longer wish cut down to it, or refused?
+    gsma: gsma::GsmaEntry,
+    /// The maximum session duration.
+    duration_max: Option<Scalar<WholeSeconds>>,
+    /// Whether a longer requested duration is clamped to `duration_max` instead of rejected.
     #[serde(default)]
-    duration_cap: bool,
-    /// What it can look a device up by.
+    clamp_duration: bool,
+    /// The device identifiers that it accepts. Default: all.
     #[schemars(length(min = 1))]
-    identifiers: Option<Vec<Identifier>>,
-    /// How devices are told to it.
+    identifiers: Option<Vec<IdentifierName>>,
+    /// The translation of devices.
     #[serde(default)]
-    devices: Devices,
-    /// When two of its sessions conflict.
+    devices: DevicesEntry,
+    /// The conflict rules of its sessions.
     #[serde(default)]
-    conflicts: Conflicts,
+    conflicts: ConflictsEntry,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[expect(clippy::enum_variant_names, reason = "CAMARA's own names")]
-pub(super) enum Identifier {
+pub(super) enum IdentifierName {
     PhoneNumber,
     NetworkAccessIdentifier,
     ExternalId,
@@ -137,23 +136,23 @@ pub(super) enum Identifier {
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own in the file")]
-struct Devices {
-    /// Are external ids and network access identifiers the same there?
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate key in the file")]
+struct DevicesEntry {
+    /// Whether external ids and network access identifiers are equivalent.
     external_id_as_nai: bool,
-    /// What a lone IPv4 address, as before 0.9, means to an operator of a newer dialect.
-    legacy_ipv4: LegacyIpv4,
-    /// May a private IPv4 address stand alone, to an operator of an older dialect?
+    /// The meaning of a single IPv4 address (before 0.9) for an operator with a newer dialect.
+    legacy_ipv4: LegacyIpv4Name,
+    /// Whether a private IPv4 address may be sent alone to an operator with an older dialect.
     private_ipv4_as_legacy: bool,
-    /// May a device be a whole network?
-    masks: bool,
-    /// Is a /64 told by its network's address, to an operator that takes addresses only?
+    /// Whether a device may be a network prefix.
+    allow_prefixes: bool,
+    /// Whether a /64 prefix is sent as its network address to an operator that accepts addresses only.
     ipv6_prefix_as_address: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum LegacyIpv4 {
+enum LegacyIpv4Name {
     #[default]
     Refuse,
     PublicIsPrivate,
@@ -162,24 +161,24 @@ enum LegacyIpv4 {
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct Conflicts {
-    /// Which sessions of one device exclude each other.
-    mode: Mode,
-    /// What if nobody can tell whether two devices are the same?
-    unknown: Unknown,
-    /// How much longer than told a session is taken to live.
-    skew: Option<Said<SpanOrZero>>,
-    /// The shortest IPv4 prefix of a device that is a network.
+struct ConflictsEntry {
+    /// Which sessions of one device conflict.
+    mode: ConflictModeName,
+    /// The decision if it is unknown whether two devices are the same.
+    unknown: OnUnknownName,
+    /// How long a session counts as active after its end, to allow for clock differences.
+    clock_skew: Option<Scalar<DurationOrZero>>,
+    /// The minimum length of an IPv4 prefix of a device.
     #[schemars(range(min = 8, max = 32))]
     ipv4_prefix_min: Option<u8>,
-    /// The shortest IPv6 prefix of a device that is a network.
+    /// The minimum length of an IPv6 prefix of a device.
     #[schemars(range(min = 16, max = 128))]
     ipv6_prefix_min: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Mode {
+enum ConflictModeName {
     #[default]
     FlowOverlap,
     ExactFlow,
@@ -189,70 +188,74 @@ enum Mode {
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Unknown {
+enum OnUnknownName {
     #[default]
     Forward,
     Refuse,
 }
 
-impl File {
-    /// Judges the file. The names of profiles are filled in by whoever has read the catalogue.
-    pub(super) fn judge(
+impl OperatorsFile {
+    /// Validates the file. The caller fills in the profile names from the catalogue.
+    pub(super) fn validate(
         self,
-        root: Spot<'_>,
-        known: &Known<'_>,
-        faults: &mut Vec<Fault>,
+        root: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
     ) -> Vec<OperatorSettings> {
         let all = root.key("operators");
         let mut operators = Vec::new();
         for (name, entry) in self.operators {
-            if !is_name(&name) {
+            if !is_valid_name(&name) {
                 let message = format!(
-                    "{} is no operator's name: expected 1 to 40 small letters, digits and `-`",
-                    shown(&name)
+                    "invalid operator name {}; expected 1 to 40 lower-case letters, digits and `-`",
+                    quoted(&name)
                 );
-                faults.push(all.name(&name).fault(message));
+                errors.push(all.key_name(&name).error(message));
             }
             let at = all.key(&name);
-            if let Some(entry) = at.read(entry, faults) {
-                operators.push(entry.judge(&name, at, known, faults));
+            if let Some(entry) = at.section(entry, errors) {
+                operators.push(entry.validate(&name, at, references, errors));
             }
         }
-        gsma::judge(&operators, all, faults);
+        gsma::validate(&operators, all, errors);
         operators
     }
 }
 
-/// A label in metrics and logs.
-pub(super) fn is_name(name: &str) -> bool {
-    let sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=40).contains(&name.len()) && name.bytes().all(sound)
+/// An operator name is a label in metrics and logs.
+pub(super) fn is_valid_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=40).contains(&name.len()) && name.bytes().all(allowed)
 }
 
-impl Entry {
-    fn judge(
+impl OperatorEntry {
+    fn validate(
         self,
         name: &str,
-        at: Spot<'_>,
-        known: &Known<'_>,
-        faults: &mut Vec<Fault>,
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
     ) -> OperatorSettings {
-        known.dialect(&self.speaks, at.key("speaks"), faults);
+        references.check_dialect(&self.dialect, at.key("dialect"), errors);
         let plaintext = self.simulated || self.plaintext.is_some();
-        let endpoints = self.endpoints(plaintext, at, faults);
+        let endpoints = self.endpoints(plaintext, at, errors);
         if self.burst.is_some() && self.rate.is_none() {
-            faults.push(at.name("burst").fault("a `burst` needs a `rate`"));
+            errors.push(at.key_name("burst").error("`burst` requires `rate`"));
         }
-        if let Some(every) = &self.poll_every {
-            at.key("poll_every").judge_every(every.0.0, faults);
+        if let Some(interval) = &self.poll_interval {
+            at.key("poll_interval").validate_interval(interval.0.0, errors);
         }
-        let fitting = self.fitting();
-        let rules = self.conflicts.rules();
-        let trust = self.peers().trust(self.is_encrypted(), at, known, faults).unwrap_or_default();
-        let written = Written {
-            bearer: Whereabouts { file: self.bearer_token_file, variable: self.bearer_token_env },
+        let translation = self.translation();
+        let conflict_rules = self.conflicts.rules();
+        let trust =
+            self.peers().trust(self.is_encrypted(), at, references, errors).unwrap_or_default();
+        let entry = CredentialsEntry {
+            bearer: SecretReference {
+                file: self.bearer_token_file,
+                variable: self.bearer_token_env,
+            },
             oauth2: self.oauth2,
-            x_authorization: Whereabouts {
+            x_authorization: SecretReference {
                 file: self.x_authorization_file,
                 variable: self.x_authorization_env,
             },
@@ -260,31 +263,31 @@ impl Entry {
             headers: self.headers,
             secret_headers: self.secret_headers,
         };
-        let beside = Beside { dialect: &self.speaks, plaintext, trust: &trust };
-        let credentials = written.judge(beside, at, known, faults);
+        let context = OperatorContext { dialect: &self.dialect, plaintext, trust: &trust };
+        let credentials = entry.validate(context, at, references, errors);
         let connections_max = self.connections_max.unwrap_or(200);
         OperatorSettings {
             id: name.into(),
-            dialect: self.speaks,
+            dialect: self.dialect,
             endpoints,
             trust,
             simulated: self.simulated,
             credentials,
             callbacks: self.callbacks.unwrap_or(true),
-            poll_every: self.poll_every.map(|time| time.0.0),
+            poll_interval: self.poll_interval.map(|time| time.0.0),
             timeout: self.timeout.map_or(std::time::Duration::from_secs(5), |time| time.0.0),
             connections_max,
-            breaker: self.breaker.settings(connections_max + self.waiting_max.unwrap_or(200)),
-            health: self.health.map(|health| health.settings(at.key("health"), faults)),
-            fitting,
-            rules,
+            breaker: self.breaker.settings(connections_max + self.queue_max.unwrap_or(200)),
+            health: self.health.map(|health| health.settings(at.key("health"), errors)),
+            translation,
+            conflict_rules,
             rate: self.rate.and_then(|rate| rate.0.rate(self.burst)),
             gsma: self.gsma.settings(name),
         }
     }
 
-    fn peers(&self) -> Peers<'_> {
-        Peers::of(
+    fn peers(&self) -> PeerTlsFiles<'_> {
+        PeerTlsFiles::new(
             self.ca_file.as_ref(),
             self.client_certificate_file.as_ref(),
             self.client_key_file.as_ref(),
@@ -292,62 +295,66 @@ impl Entry {
     }
 
     fn is_encrypted(&self) -> bool {
-        let granted_by = self.oauth2.as_ref().map(OAuth2Entry::token_url);
-        let mut own = self.endpoint.iter().chain(self.endpoints.iter().flatten());
-        own.any(|url| url.0.encrypted) || granted_by.is_some_and(|url| url.encrypted)
+        let token_url = self.oauth2.as_ref().map(OAuth2Entry::token_url);
+        let mut urls = self.endpoint.iter().chain(self.endpoints.iter().flatten());
+        urls.any(|url| url.0.encrypted) || token_url.is_some_and(|url| url.encrypted)
     }
 
-    fn endpoints(&self, plaintext: bool, at: Spot<'_>, faults: &mut Vec<Fault>) -> Vec<String> {
+    fn endpoints(
+        &self,
+        plaintext: bool,
+        at: YamlCursor<'_>,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Vec<String> {
         let one = self.endpoint.iter().map(|url| (url, at.key("endpoint")));
         let several = self.endpoints.iter().flatten().enumerate();
-        let several = several.map(|(place, url)| (url, at.key("endpoints").item(place)));
+        let several = several.map(|(index, url)| (url, at.key("endpoints").item(index)));
         let mut urls: Vec<String> = Vec::new();
-        for (Said(url), spot) in one.chain(several) {
+        for (Scalar(url), at) in one.chain(several) {
             if url.exposed && !plaintext {
-                let message =
-                    "expected https: `plaintext: allow` makes an exception for this operator";
-                faults.push(spot.fault(message));
+                let message = "expected https, or `plaintext: allow` for this operator";
+                errors.push(at.error(message));
             }
             if urls.contains(&url.text) {
-                faults.push(spot.fault("this endpoint is named twice"));
+                errors.push(at.error("duplicate endpoint"));
             }
             urls.push(url.text.clone());
         }
         if self.endpoint.is_some() == self.endpoints.is_some() {
             let message = "expected either `endpoint` or `endpoints`";
-            faults.push(at.name("endpoints").fault(message));
+            errors.push(at.key_name("endpoints").error(message));
         }
         urls
     }
 
-    fn fitting(&self) -> Fitting {
-        let Devices {
+    fn translation(&self) -> TranslationSettings {
+        let DevicesEntry {
             external_id_as_nai,
             legacy_ipv4,
             private_ipv4_as_legacy,
-            masks,
+            allow_prefixes,
             ipv6_prefix_as_address,
         } = self.devices;
         let kinds = self.identifiers.iter().flatten().map(|kind| kind.setting());
-        Fitting {
+        TranslationSettings {
             identifiers: kinds.collect(),
             external_id_as_nai,
             legacy_ipv4: match legacy_ipv4 {
-                LegacyIpv4::Refuse => dialect::LegacyIpv4::Refuse,
-                LegacyIpv4::PublicIsPrivate => dialect::LegacyIpv4::PublicIsPrivate,
-                LegacyIpv4::PublicWithDevicePort => dialect::LegacyIpv4::PublicWithDevicePort,
+                LegacyIpv4Name::Refuse => dialect::LegacyIpv4::Reject,
+                LegacyIpv4Name::PublicIsPrivate => dialect::LegacyIpv4::PublicIsPrivate,
+                LegacyIpv4Name::PublicWithDevicePort => dialect::LegacyIpv4::PublicWithDevicePort,
             },
             private_ipv4_as_legacy,
-            device_masks: masks,
+            allow_prefixes,
             ipv6_prefix_as_address,
             qos_profiles: BTreeMap::new(),
             duration_s_max: self.duration_max.as_ref().map_or(24 * 3600, |time| time.0.0),
-            duration_cap: self.duration_cap,
+            clamp_duration: self.clamp_duration,
         }
     }
 }
 
-impl Identifier {
+impl IdentifierName {
     pub(super) const fn setting(self) -> IdentifierKind {
         match self {
             Self::PhoneNumber => IdentifierKind::PhoneNumber,
@@ -359,20 +366,23 @@ impl Identifier {
     }
 }
 
-impl Conflicts {
-    fn rules(&self) -> ledger::Rules {
-        ledger::Rules {
+impl ConflictsEntry {
+    fn rules(&self) -> ledger::ConflictRules {
+        ledger::ConflictRules {
             mode: match self.mode {
-                Mode::FlowOverlap => ledger::ConflictMode::FlowOverlap,
-                Mode::ExactFlow => ledger::ConflictMode::ExactFlow,
-                Mode::Device => ledger::ConflictMode::Device,
-                Mode::UpstreamOnly => ledger::ConflictMode::UpstreamOnly,
+                ConflictModeName::FlowOverlap => ledger::ConflictMode::FlowOverlap,
+                ConflictModeName::ExactFlow => ledger::ConflictMode::ExactFlow,
+                ConflictModeName::Device => ledger::ConflictMode::Device,
+                ConflictModeName::UpstreamOnly => ledger::ConflictMode::UpstreamOnly,
             },
             unknown: match self.unknown {
-                Unknown::Forward => ledger::OnUnknown::Forward,
-                Unknown::Refuse => ledger::OnUnknown::Refuse,
+                OnUnknownName::Forward => ledger::OnUnknown::Forward,
+                OnUnknownName::Refuse => ledger::OnUnknown::Refuse,
             },
-            skew: self.skew.as_ref().map_or(std::time::Duration::from_secs(5), |time| time.0.0),
+            clock_skew: self
+                .clock_skew
+                .as_ref()
+                .map_or(std::time::Duration::from_secs(5), |time| time.0.0),
             device_prefix_v4_min: self.ipv4_prefix_min.unwrap_or(24),
             device_prefix_v6_min: self.ipv6_prefix_min.unwrap_or(48),
         }

@@ -1,4 +1,4 @@
-//! `profiles.yaml`: the qualities that are offered, by our names and by the operators'.
+//! `profiles.yaml`: the `QoS` profiles offered, with their names at the operators.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,10 +9,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    fault::{Fault, shown},
-    known::Known,
-    source::Spot,
-    words::{Delay, Description, Part, Said, Seconds, TheirProfile},
+    diagnostic::{Diagnostic, quoted},
+    references::References,
+    scalars::{Delay, Description, OperatorProfileName, Scalar, Section, WholeSeconds},
+    source::YamlCursor,
 };
 use crate::{
     access::{Catalogue, Profile},
@@ -21,112 +21,116 @@ use crate::{
 
 mod quality;
 
-use self::quality::{Country, L4sQueue, Rates, ServiceClass};
+use self::quality::{CountryEntry, L4sQueueName, RatesEntry, ServiceClassName};
 
-/// `QoS` profiles.
+/// The `QoS` profiles.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["profiles"]))]
-pub(super) struct File {
-    /// Each by the name that clients use.
+pub(super) struct ProfilesFile {
+    /// The profiles by the name that clients use.
     #[schemars(extend("minProperties" = 1))]
-    profiles: BTreeMap<String, Part<Entry>>,
+    profiles: BTreeMap<String, Section<ProfileEntry>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Entry {
-    /// For people.
+struct ProfileEntry {
+    /// A short summary.
     #[schemars(length(min = 1))]
     summary: String,
-    /// The shortest session.
-    duration_min: Option<Said<Seconds>>,
-    /// The longest session.
-    duration_max: Said<Seconds>,
-    /// May it be asked for?
+    /// The minimum session duration.
+    duration_min: Option<Scalar<WholeSeconds>>,
+    /// The maximum session duration.
+    duration_max: Scalar<WholeSeconds>,
+    /// Whether the profile can be requested.
     #[serde(default)]
-    status: Status,
-    /// What clients are told of it.
-    description: Option<Said<Description>>,
-    /// How fast it is from the device.
+    status: ProfileStatusName,
+    /// The description for clients.
+    description: Option<Scalar<Description>>,
+    /// The rates from the device.
     #[serde(default)]
-    upstream: Rates,
-    /// How fast it is to the device.
+    upstream: RatesEntry,
+    /// The rates to the device.
     #[serde(default)]
-    downstream: Rates,
-    /// 1 goes before all others.
+    downstream: RatesEntry,
+    /// The priority; 1 is the highest.
     #[schemars(range(min = 1, max = 100))]
     priority: Option<u8>,
-    /// The longest one-way delay within the operator's network.
-    packet_delay_budget: Option<Said<Delay>>,
-    /// How much the delay varies.
-    jitter: Option<Said<Delay>>,
-    /// 3, if one of 10³ packets may be lost.
+    /// The maximum one-way delay within the operator's network.
+    packet_delay_budget: Option<Scalar<Delay>>,
+    /// The maximum variation of the delay.
+    jitter: Option<Scalar<Delay>>,
+    /// The exponent n of the packet error loss rate 10⁻ⁿ; for example, 3 for one of 1000 packets.
     #[schemars(range(min = 1, max = 10))]
     packet_error_loss_rate: Option<u8>,
-    /// What queue the traffic waits in.
-    l4s_queue_type: Option<L4sQueue>,
-    /// For what kind of traffic it is meant.
-    service_class: Option<ServiceClass>,
-    /// Where it can be had.
+    /// The type of queue for the traffic.
+    l4s_queue_type: Option<L4sQueueName>,
+    /// The class of traffic that the profile is designed for.
+    service_class: Option<ServiceClassName>,
+    /// The countries where the profile is available.
     #[schemars(length(min = 1, max = 250))]
-    country_availability: Option<Vec<Country>>,
-    /// Each operator's own name for it; an operator without one does not offer it.
+    country_availability: Option<Vec<CountryEntry>>,
+    /// The name of the profile at each operator. An operator without a name does not offer it.
     #[schemars(extend("minProperties" = 1))]
-    operators: BTreeMap<String, Said<TheirProfile>>,
+    operators: BTreeMap<String, Scalar<OperatorProfileName>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
-enum Status {
+enum ProfileStatusName {
     #[default]
     Active,
     Inactive,
     Deprecated,
 }
 
-/// What the file says.
+/// The validated settings of the file.
 #[derive(Debug, Default)]
-pub(super) struct Profiles {
+pub(super) struct OfferedProfiles {
     pub(super) catalogue: Catalogue,
-    // Operator, our name, their name.
+    // Operator, name for clients, name at the operator.
     names: BTreeMap<String, BTreeMap<String, String>>,
 }
 
-impl Profiles {
-    /// An operator's names for those of our profiles that may be asked for.
-    pub(super) fn names_at(&self, operator: &str) -> BTreeMap<String, String> {
+impl OfferedProfiles {
+    /// Returns the names of the active and deprecated profiles at an operator.
+    pub(super) fn names_for_operator(&self, operator: &str) -> BTreeMap<String, String> {
         self.names.get(operator).cloned().unwrap_or_default()
     }
 }
 
-impl File {
-    pub(super) fn judge(
+impl ProfilesFile {
+    pub(super) fn validate(
         self,
-        root: Spot<'_>,
-        known: &Known<'_>,
-        faults: &mut Vec<Fault>,
-    ) -> Profiles {
-        let mut profiles = Profiles::default();
+        root: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
+    ) -> OfferedProfiles {
+        let mut profiles = OfferedProfiles::default();
         let all = root.key("profiles");
         for (name, entry) in self.profiles {
             let at = all.key(&name);
             if !is_profile_name(&name) {
                 let message = format!(
-                    "{} is no profile's name: expected 3 to 256 letters, digits and `_.-`",
-                    shown(&name)
+                    "invalid profile name {}; expected 3 to 256 letters, digits and `_.-`",
+                    quoted(&name)
                 );
-                faults.push(all.name(&name).fault(message));
+                errors.push(all.key_name(&name).error(message));
             }
-            let Some(entry) = at.read(entry, faults) else { continue };
-            let quality = entry.judge(name.clone(), at, faults);
+            let Some(entry) = at.section(entry, errors) else { continue };
+            let quality = entry.validate(name.clone(), at, errors);
             let mut offered_by = BTreeSet::new();
-            for (operator, theirs) in entry.operators {
-                known.operator(&operator, at.key("operators").name(&operator), faults);
+            for (operator, operator_profile) in entry.operators {
+                references.check_operator(
+                    &operator,
+                    at.key("operators").key_name(&operator),
+                    errors,
+                );
                 offered_by.insert(operator.as_str().into());
                 let names = profiles.names.entry(operator).or_default();
                 if quality.status != ProfileStatus::Inactive {
-                    names.insert(name.clone(), theirs.0.0);
+                    names.insert(name.clone(), operator_profile.0.0);
                 }
             }
             let (summary, quality) = (entry.summary, Arc::new(quality));
@@ -136,33 +140,43 @@ impl File {
     }
 }
 
-impl Entry {
-    fn judge(&self, name: String, at: Spot<'_>, faults: &mut Vec<Fault>) -> QosProfile {
+impl ProfileEntry {
+    fn validate(
+        &self,
+        name: String,
+        at: YamlCursor<'_>,
+        errors: &mut Vec<Diagnostic>,
+    ) -> QosProfile {
         let duration_s_min = self.duration_min.as_ref().map_or(1, |time| time.0.0);
         let duration_s_max = self.duration_max.0.0;
         if duration_s_min > duration_s_max {
-            let message = "expected a time that is not over `duration_max`";
-            faults.push(at.key("duration_min").fault(message));
+            let message = "`duration_min` must not be greater than `duration_max`";
+            errors.push(at.key("duration_min").error(message));
         }
         QosProfile {
             name,
             description: self.description.as_ref().map(|text| text.0.0.clone()),
             status: match self.status {
-                Status::Active => ProfileStatus::Active,
-                Status::Inactive => ProfileStatus::Inactive,
-                Status::Deprecated => ProfileStatus::Deprecated,
+                ProfileStatusName::Active => ProfileStatus::Active,
+                ProfileStatusName::Inactive => ProfileStatus::Inactive,
+                ProfileStatusName::Deprecated => ProfileStatus::Deprecated,
             },
             duration_s_min,
             duration_s_max,
-            upstream: self.upstream.judge(at.key("upstream"), faults),
-            downstream: self.downstream.judge(at.key("downstream"), faults),
+            upstream: self.upstream.validate(at.key("upstream"), errors),
+            downstream: self.downstream.validate(at.key("downstream"), errors),
             priority: self.priority,
             packet_delay_budget: self.packet_delay_budget.as_ref().map(|delay| delay.0.0),
             jitter: self.jitter.as_ref().map(|delay| delay.0.0),
             packet_error_loss_rate: self.packet_error_loss_rate,
-            l4s_queue: self.l4s_queue_type.map(L4sQueue::setting),
-            service_class: self.service_class.map(ServiceClass::setting),
-            countries: self.country_availability.iter().flatten().map(Country::setting).collect(),
+            l4s_queue: self.l4s_queue_type.map(L4sQueueName::setting),
+            service_class: self.service_class.map(ServiceClassName::setting),
+            countries: self
+                .country_availability
+                .iter()
+                .flatten()
+                .map(CountryEntry::setting)
+                .collect(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `routes.yaml`: which operator serves which device.
+//! `routes.yaml`: maps devices to operators.
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
@@ -9,52 +9,52 @@ use serde::Deserialize;
 mod finders;
 mod imports;
 
-use self::{finders::Finders, imports::ImportEntry};
+use self::{finders::ValidatedFinders, imports::ImportEntry};
 use super::{
-    fault::Fault,
-    known::Known,
+    diagnostic::Diagnostic,
+    references::References,
+    scalars::{FilePath, Scalar, Section},
     settings::OperatorSettings,
-    source::Spot,
-    words::{FilePath, Part, Said},
+    source::YamlCursor,
 };
 use crate::{
     finder,
     qod::PhoneNumber,
-    route::{self, Match, NumberPrefix, Realm, Routes, Rule, Table, TableFault, Target},
+    route::{self, Match, NumberPrefix, Realm, Route, Routes, Table, TableError, Target},
 };
 
-/// Routes.
+/// The routes from devices to operators.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct File {
-    /// What is asked first.
+pub(super) struct RoutesFile {
+    /// The order of the resolvers.
     #[schemars(length(min = 1))]
-    order: Option<Vec<Resolver>>,
-    /// What to do if identifiers name different operators.
-    disagreement: Disagreement,
-    /// Who is asked when no route knows the device, in this order.
+    order: Option<Vec<ResolverName>>,
+    /// The decision if the identifiers of a device select different operators.
+    disagreement: DisagreementName,
+    /// The finders that are queried in this order if no route matches.
     #[schemars(length(max = 8))]
-    finders: Vec<Part<finders::Entry>>,
-    /// Files with more routes.
+    finders: Vec<Section<finders::FinderEntry>>,
+    /// Files with additional routes.
     #[schemars(length(max = 16))]
-    tables: Vec<Part<TableEntry>>,
-    /// What operators tell of themselves, by GSMA's Telco Routing API.
+    tables: Vec<Section<TableEntry>>,
+    /// Rules that operators publish through the GSMA Telco Routing API.
     #[schemars(length(max = 16))]
-    imports: Vec<Part<ImportEntry>>,
+    imports: Vec<Section<ImportEntry>>,
     /// The routes, in any order.
-    routes: Vec<Part<Entry>>,
+    routes: Vec<Section<RouteEntry>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TableEntry {
-    /// CSV, or what `qod-gateway compile-routes` made of it.
-    file: Said<FilePath>,
+    /// A CSV file, or the output of `qod-gateway compile-routes`.
+    file: Scalar<FilePath>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq)]
 #[serde(rename_all = "snake_case")]
-enum Resolver {
+enum ResolverName {
     Ip,
     Realm,
     Number,
@@ -62,7 +62,7 @@ enum Resolver {
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Disagreement {
+enum DisagreementName {
     #[default]
     First,
     Refuse,
@@ -70,149 +70,162 @@ enum Disagreement {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Entry {
-    /// The device of this number.
-    number: Option<Said<PhoneNumber>>,
-    /// Devices whose number starts so.
-    number_prefix: Option<Said<NumberPrefix>>,
-    /// Devices whose address lies in it.
-    network: Option<Said<IpNet>>,
-    /// Devices of this domain or one below it.
-    realm: Option<Said<Realm>>,
-    /// Who serves them.
+struct RouteEntry {
+    /// Matches the device with this phone number.
+    number: Option<Scalar<PhoneNumber>>,
+    /// Matches devices whose phone number starts with this prefix.
+    number_prefix: Option<Scalar<NumberPrefix>>,
+    /// Matches devices whose IP address is in this network.
+    network: Option<Scalar<IpNet>>,
+    /// Matches devices whose network access identifier is in this domain or a subdomain.
+    realm: Option<Scalar<Realm>>,
+    /// The operator of the devices.
     operator: Option<String>,
-    /// Or who is asked that.
+    /// The finder to query for the operator, instead of an operator.
     finder: Option<String>,
 }
 
-/// What the file says.
-pub(super) struct Judged {
+/// The validated settings of the file.
+pub(super) struct ValidatedRoutes {
     pub(super) routes: Routes,
     /// The line of each route.
     pub(super) lines: Vec<(Match, u64)>,
     pub(super) finders: Vec<finder::Settings>,
 }
 
-impl File {
-    /// The routes, each with its place, of a file that is sound.
-    pub(super) fn placed(self, root: Spot<'_>) -> impl Iterator<Item = (Rule, Spot<'_>)> {
+impl RoutesFile {
+    /// Returns the routes of a valid file, each with its position.
+    pub(super) fn rules_with_position(
+        self,
+        root: YamlCursor<'_>,
+    ) -> impl Iterator<Item = (Route, YamlCursor<'_>)> {
         let at = root.key("routes");
         self.routes.into_iter().enumerate().filter_map(move |(index, entry)| {
-            let entry = entry.read().ok()?;
+            let entry = entry.into_result().ok()?;
             let matching = entry.matching()?;
             let target = match (&entry.operator, &entry.finder) {
                 (Some(operator), _) => Target::Operator(operator.as_str().into()),
                 (None, finder) => Target::Finder(finder.as_deref()?.into()),
             };
-            Some((Rule { matching, target }, at.item(index)))
+            Some((Route { matching, target }, at.item(index)))
         })
     }
 
-    pub(super) fn judge(
+    pub(super) fn validate(
         self,
-        root: Spot<'_>,
-        known: &Known<'_>,
+        root: YamlCursor<'_>,
+        references: &References<'_>,
         operators: &[OperatorSettings],
-        faults: &mut Vec<Fault>,
-    ) -> Judged {
-        let others = [self.tables.len(), self.imports.len(), self.finders.len()];
-        if self.routes.is_empty() && others.iter().all(|count| *count == 0) {
+        errors: &mut Vec<Diagnostic>,
+    ) -> ValidatedRoutes {
+        let other_sources = [self.tables.len(), self.imports.len(), self.finders.len()];
+        if self.routes.is_empty() && other_sources.iter().all(|count| *count == 0) {
             let message =
-                "nothing leads to an operator: expected `routes`, `tables`, `imports` or `finders`";
-            faults.push(root.key("routes").fault(message));
+                "no operator is reachable; expected `routes`, `tables`, `imports` or `finders`";
+            errors.push(root.key("routes").error(message));
         }
-        let finders = Finders::judge(self.finders, root.key("finders"), known, faults);
+        let finders =
+            ValidatedFinders::validate(self.finders, root.key("finders"), references, errors);
         let mut rules = Vec::new();
         let mut lines: HashMap<Match, u64> = HashMap::new();
         for (index, entry) in self.routes.into_iter().enumerate() {
             let at = root.key("routes").item(index);
-            let Some(entry) = at.read(entry, faults) else { continue };
+            let Some(entry) = at.section(entry, errors) else { continue };
             let Some(matching) = entry.matching() else {
-                let message = "expected one of `number`, `number_prefix`, `network` and `realm`, and only one";
-                faults.push(at.fault(message));
+                let message =
+                    "expected exactly one of `number`, `number_prefix`, `network` and `realm`";
+                errors.push(at.error(message));
                 continue;
             };
             if let Some(line) = lines.insert(matching.clone(), at.line()) {
-                let message = format!("line {line} has a route for the very same devices");
-                faults.push(at.fault(message));
+                let message = format!("duplicate route; first defined in line {line}");
+                errors.push(at.error(message));
             }
-            if let Some(target) = entry.target(&matching, &finders, at, known, faults) {
-                rules.push(Rule { matching, target });
+            if let Some(target) = entry.target(&matching, &finders, at, references, errors) {
+                rules.push(Route { matching, target });
             }
         }
         let tables = self.tables.into_iter().enumerate().filter_map(|(index, entry)| {
             let at = root.key("tables").item(index);
-            let entry = at.read(entry, faults)?;
-            Some((at.key("file"), known.file(&entry.file.0, at.key("file"), faults)?))
+            let entry = at.section(entry, errors)?;
+            Some((at.key("file"), references.check_file(&entry.file.0, at.key("file"), errors)?))
         });
         let tables: Vec<_> = tables.collect();
-        let order =
-            self.order.unwrap_or_else(|| vec![Resolver::Ip, Resolver::Realm, Resolver::Number]);
+        let order = self
+            .order
+            .unwrap_or_else(|| vec![ResolverName::Ip, ResolverName::Realm, ResolverName::Number]);
         for (index, resolver) in order.iter().enumerate() {
             if order.iter().take(index).any(|other| other == resolver) {
-                faults.push(root.key("order").item(index).fault("it stands in the order already"));
+                errors.push(root.key("order").item(index).error("duplicate resolver"));
             }
         }
-        let order = order.into_iter().map(Resolver::setting).collect();
+        let order = order.into_iter().map(ResolverName::setting).collect();
         let disagreement = match self.disagreement {
-            Disagreement::First => route::Disagreement::First,
-            Disagreement::Refuse => route::Disagreement::Refuse,
+            DisagreementName::First => route::Disagreement::First,
+            DisagreementName::Refuse => route::Disagreement::Refuse,
         };
-        let mut routes = Routes::new(rules, order, disagreement).asking(finders.last);
+        let mut routes =
+            Routes::new(rules, order, disagreement).with_fallback_finders(finders.fallbacks);
         let mut names = Vec::new();
         for (at, path) in tables {
-            if let Some(table) = table_of(&path, at, known, faults) {
+            if let Some(table) = load_table(&path, at, references, errors) {
                 match routes.add(table) {
                     Ok(()) => names.push(path.display().to_string()),
                     Err((other, same)) => {
-                        let other = other.and_then(|other| names.get(other));
-                        faults.push(at.fault(contradiction(other.map(String::as_str), &same)));
+                        let other = other.and_then(|index| names.get(index));
+                        errors.push(at.error(describe_conflict(other.map(String::as_str), &same)));
                     }
                 }
             }
         }
-        let at = (root.key("imports"), known);
-        let routes =
-            imports::judge(self.imports, at, (operators, &finders.telco), (routes, names), faults);
-        Judged { routes, lines: lines.into_iter().collect(), finders: finders.settings }
+        let at = (root.key("imports"), references);
+        let routes = imports::validate(
+            self.imports,
+            at,
+            (operators, &finders.telco_finders),
+            (routes, names),
+            errors,
+        );
+        ValidatedRoutes { routes, lines: lines.into_iter().collect(), finders: finders.settings }
     }
 }
 
-fn table_of(
+fn load_table(
     path: &Path,
-    at: Spot<'_>,
-    known: &Known<'_>,
-    faults: &mut Vec<Fault>,
+    at: YamlCursor<'_>,
+    references: &References<'_>,
+    errors: &mut Vec<Diagnostic>,
 ) -> Option<Arc<Table>> {
-    match Table::open(path, known.tables) {
+    match Table::open(path, references.tables) {
         Ok(table) => {
-            let unknown = table.operators().iter().filter_map(|mention| {
-                let message = known.operator_fault(&mention.operator.0)?;
-                let fault = TableFault { file: path.to_owned(), at: mention.at, message };
-                Some(table_fault(fault, at))
+            let unknown_operators = table.operators().iter().filter_map(|mention| {
+                let message = references.describe_unknown_operator(&mention.operator.0)?;
+                let error =
+                    TableError { file: path.to_owned(), position: mention.position, message };
+                Some(table_error(error, at))
             });
-            faults.extend(unknown);
+            errors.extend(unknown_operators);
             Some(table)
         }
-        Err(wrong) => {
-            faults.extend(wrong.into_iter().map(|fault| table_fault(fault, at)));
+        Err(table_errors) => {
+            errors.extend(table_errors.into_iter().map(|error| table_error(error, at)));
             None
         }
     }
 }
 
-/// Where the file's own line is not known, the one that names it.
-fn table_fault(fault: TableFault, at: Spot<'_>) -> Fault {
-    let TableFault { file, at: place, message } = fault;
-    match place {
-        Some((line, column)) => Fault { file, line, column, message },
-        None => at.fault(format!("`{}`: {message}", file.display())),
+/// Converts an error of a table. Without a line, the error is reported where the table is named.
+fn table_error(error: TableError, at: YamlCursor<'_>) -> Diagnostic {
+    let TableError { file, position, message } = error;
+    match position {
+        Some((line, column)) => Diagnostic { file, line, column, message },
+        None => at.error(format!("`{}`: {message}", file.display())),
     }
 }
 
-/// Both here and there the same devices are told, but another operator. A number is not told in full.
-fn contradiction(other: Option<&str>, same: &Match) -> String {
-    let there = other.map_or_else(|| "`routes`".to_owned(), |path| format!("`{path}`"));
+/// Describes routes for the same devices with different operators. Phone numbers are masked.
+fn describe_conflict(other: Option<&str>, same: &Match) -> String {
+    let source = other.map_or_else(|| "`routes`".to_owned(), |path| format!("`{path}`"));
     let devices = match same {
         Match::Number(number) => format!("number {number:?}"),
         Match::NumberPrefix(prefix) => format!("number prefix {prefix}"),
@@ -220,28 +233,28 @@ fn contradiction(other: Option<&str>, same: &Match) -> String {
         Match::Ipv6(net) => format!("network {net}"),
         Match::Realm(_) => "realm".to_owned(),
     };
-    format!("{there} has another operator for the same {devices}")
+    format!("{source} has another operator for the same {devices}")
 }
 
-impl Entry {
+impl RouteEntry {
     fn target(
         &self,
         matching: &Match,
-        finders: &Finders,
-        at: Spot<'_>,
-        known: &Known<'_>,
-        faults: &mut Vec<Fault>,
+        finders: &ValidatedFinders,
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
     ) -> Option<Target> {
         match (&self.operator, &self.finder) {
             (Some(operator), None) => {
-                known.operator(operator, at.key("operator"), faults);
+                references.check_operator(operator, at.key("operator"), errors);
                 Some(Target::Operator(operator.as_str().into()))
             }
-            (None, Some(finder)) => finders.target(finder, matching, at.key("finder"), faults),
-            // One of no sound value has been told.
+            (None, Some(finder)) => finders.target(finder, matching, at.key("finder"), errors),
+            // An invalid value has already been reported.
             (None, None) if at.keys().any(|key| matches!(key, "operator" | "finder")) => None,
             _ => {
-                faults.push(at.fault("expected either `operator` or `finder`"));
+                errors.push(at.error("expected either `operator` or `finder`"));
                 None
             }
         }
@@ -251,15 +264,15 @@ impl Entry {
         match (&self.number, &self.number_prefix, &self.network, &self.realm) {
             (Some(number), None, None, None) => Some(Match::Number(number.0)),
             (None, Some(prefix), None, None) => Some(Match::NumberPrefix(prefix.0)),
-            (None, None, Some(Said(IpNet::V4(net))), None) => Some(Match::Ipv4(*net)),
-            (None, None, Some(Said(IpNet::V6(net))), None) => Some(Match::Ipv6(*net)),
+            (None, None, Some(Scalar(IpNet::V4(net))), None) => Some(Match::Ipv4(*net)),
+            (None, None, Some(Scalar(IpNet::V6(net))), None) => Some(Match::Ipv6(*net)),
             (None, None, None, Some(realm)) => Some(Match::Realm(realm.0.clone())),
             _ => None,
         }
     }
 }
 
-impl Resolver {
+impl ResolverName {
     const fn setting(self) -> route::Resolver {
         match self {
             Self::Ip => route::Resolver::Ip,

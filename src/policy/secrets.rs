@@ -1,108 +1,115 @@
-//! Secrets: in a file of their own or in the environment, never in a policy.
+//! Reads secrets from files or environment variables. A policy file never contains a secret.
 
 use std::path::{Path, PathBuf};
 
 use super::{
-    fault::Fault,
-    source::Spot,
-    words::{FilePath, Said, VariableName},
+    diagnostic::Diagnostic,
+    scalars::{FilePath, Scalar, VariableName},
+    source::YamlCursor,
 };
 use crate::{
-    kept::{Kept, Read, secret_of},
     qod::Secret,
+    reloadable::{ParseSecret, Reloadable, read_secret},
 };
 
-/// Where a secret is, by two keys of an entry.
+/// A reference to a secret, by two keys of an entry.
 #[derive(Debug)]
-pub(super) struct Whereabouts {
-    pub(super) file: Option<Said<FilePath>>,
-    pub(super) variable: Option<Said<VariableName>>,
+pub(super) struct SecretReference {
+    pub(super) file: Option<Scalar<FilePath>>,
+    pub(super) variable: Option<Scalar<VariableName>>,
 }
 
-enum Place<'a> {
+enum SecretSource<'a> {
     File(PathBuf),
     Variable(&'a str),
 }
 
-impl Whereabouts {
-    /// Is there one?
-    pub(super) const fn is_somewhere(&self) -> bool {
+impl SecretReference {
+    /// Returns whether a secret is referenced.
+    pub(super) const fn is_present(&self) -> bool {
         self.file.is_some() || self.variable.is_some()
     }
 
-    /// Fetches the secret. `name` begins both keys: `name_file` and `name_env`.
-    pub(super) fn fetch(
+    /// Reads the secret. `name` is the prefix of both keys: `name_file` and `name_env`.
+    pub(super) fn read(
         &self,
         name: &str,
-        entry: Spot<'_>,
+        entry: YamlCursor<'_>,
         folder: &Path,
-        faults: &mut Vec<Fault>,
+        errors: &mut Vec<Diagnostic>,
     ) -> Option<Secret> {
-        let (place, at) = self.place(name, entry, folder, faults)?;
-        let found = match place {
-            Place::File(path) => secret_of(&path),
-            Place::Variable(name) => of_variable(name),
+        let (source, at) = self.source(name, entry, folder, errors)?;
+        let secret = match source {
+            SecretSource::File(path) => read_secret(&path),
+            SecretSource::Variable(name) => read_variable(name),
         };
-        found.and_then(|text| text.line()).map_err(|message| faults.push(at.fault(message))).ok()
+        secret
+            .and_then(|text| text.single_line())
+            .map_err(|message| errors.push(at.error(message)))
+            .ok()
     }
 
-    /// The same, for one that is read anew when its file is changed.
-    pub(super) fn keep<T: Send + Sync + 'static>(
+    /// Loads a secret that is reloaded when its file changes.
+    pub(super) fn load_reloadable<T: Send + Sync + 'static>(
         &self,
         name: &str,
-        read: Read<T>,
-        entry: Spot<'_>,
+        read: ParseSecret<T>,
+        entry: YamlCursor<'_>,
         folder: &Path,
-        faults: &mut Vec<Fault>,
-    ) -> Option<Kept<T>> {
-        let (place, at) = self.place(name, entry, folder, faults)?;
-        let kept = match place {
-            Place::File(path) => Kept::of_file(path, read),
-            Place::Variable(name) => {
-                of_variable(name).and_then(|text| read(&text)).map(Kept::fixed)
+        errors: &mut Vec<Diagnostic>,
+    ) -> Option<Reloadable<T>> {
+        let (source, at) = self.source(name, entry, folder, errors)?;
+        let secret = match source {
+            SecretSource::File(path) => Reloadable::from_file(path, read),
+            SecretSource::Variable(name) => {
+                read_variable(name).and_then(|text| read(&text)).map(Reloadable::fixed)
             }
         };
-        kept.map_err(|message| faults.push(at.fault(message))).ok()
+        secret.map_err(|message| errors.push(at.error(message))).ok()
     }
 
-    fn place<'a>(
+    fn source<'a>(
         &'a self,
         name: &str,
-        entry: Spot<'a>,
+        entry: YamlCursor<'a>,
         folder: &Path,
-        faults: &mut Vec<Fault>,
-    ) -> Option<(Place<'a>, Spot<'a>)> {
+        errors: &mut Vec<Diagnostic>,
+    ) -> Option<(SecretSource<'a>, YamlCursor<'a>)> {
         let (file_key, variable_key) = (format!("{name}_file"), format!("{name}_env"));
         match (&self.file, &self.variable) {
             (None, None) => None,
             (Some(_), Some(_)) => {
-                let message = format!("expected `{file_key}` or `{variable_key}`, not both");
-                faults.push(entry.name(&variable_key).fault(message));
+                let message = format!("expected either `{file_key}` or `{variable_key}`, not both");
+                errors.push(entry.key_name(&variable_key).error(message));
                 None
             }
-            (Some(file), None) => Some((Place::File(folder.join(&file.0.0)), entry.key(&file_key))),
+            (Some(file), None) => {
+                Some((SecretSource::File(folder.join(&file.0.0)), entry.key(&file_key)))
+            }
             (None, Some(variable)) => {
-                Some((Place::Variable(&variable.0.0), entry.key(&variable_key)))
+                Some((SecretSource::Variable(&variable.0.0), entry.key(&variable_key)))
             }
         }
     }
 }
 
-/// Fetches the secret of a file.
-pub(super) fn of_file(
+/// Reads the secret of a file.
+pub(super) fn read_secret_file(
     file: &FilePath,
-    at: Spot<'_>,
+    at: YamlCursor<'_>,
     folder: &Path,
-    faults: &mut Vec<Fault>,
+    errors: &mut Vec<Diagnostic>,
 ) -> Option<Secret> {
-    let found = secret_of(&folder.join(&file.0)).and_then(|text| text.line());
-    found.map_err(|message| faults.push(at.fault(message))).ok()
+    let secret = read_secret(&folder.join(&file.0)).and_then(|text| text.single_line());
+    secret.map_err(|message| errors.push(at.error(message))).ok()
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that asks the environment")]
-fn of_variable(name: &str) -> Result<Secret, String> {
+#[expect(clippy::disallowed_methods, reason = "the only function that reads the environment")]
+fn read_variable(name: &str) -> Result<Secret, String> {
     std::env::var(name).map(Secret::new).map_err(|error| match error {
-        std::env::VarError::NotPresent => format!("the variable `{name}` is not set"),
-        std::env::VarError::NotUnicode(_) => format!("the variable `{name}` is not a text"),
+        std::env::VarError::NotPresent => format!("environment variable `{name}` is not set"),
+        std::env::VarError::NotUnicode(_) => {
+            format!("environment variable `{name}` is not valid UTF-8")
+        }
     })
 }

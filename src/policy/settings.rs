@@ -1,4 +1,4 @@
-//! What the policies say of the server and the operators; every other room has settings of its own.
+//! Validated settings of the server and the operators. All other modules define their own settings.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::{
     credentials,
-    dialect::{Fitting, Serves},
+    dialect::{ApiKind, TranslationSettings},
     ledger,
     limit::Rate,
     notification,
@@ -16,199 +16,198 @@ use crate::{
     tls,
 };
 
-/// Where sessions are kept.
+/// Where sessions are stored.
 #[derive(Clone, Debug)]
-pub enum Keeping {
+pub enum StoreConfig {
     /// On disk.
-    On(ledger::Settings),
-    /// Nowhere: they are forgotten when the process ends.
+    OnDisk(ledger::Settings),
+    /// In memory only: sessions are lost when the process ends.
     InMemory,
 }
 
-/// Where operators tell what happens to sessions.
+/// The listener for callback events from operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Callbacks {
-    /// Where they are listened to.
+pub struct CallbackSettings {
+    /// The listener.
     pub listener: Listener,
-    /// How they reach that; no slash at its end.
+    /// The public base URL of the listener, without a trailing slash.
     pub url: String,
 }
 
-/// How clients are told what happens to their sessions.
+/// The delivery of notifications to clients.
 #[derive(Clone, Debug)]
-pub struct Notifications {
-    /// Where, and for how long.
+pub struct NotificationPolicy {
+    /// The settings of the delivery.
     pub settings: notification::Settings,
-    /// What if a sink's token is good for less time than its session?
+    /// The handling of a sink access token that expires before its session ends.
     pub expiring_token: ExpiringToken,
 }
 
-/// What if a sink's token is good for less time than its session?
+/// The handling of a sink access token that expires before its session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpiringToken {
-    /// The session is refused.
-    Refuse,
-    /// The client hears nothing once the token is over.
+    /// The session is rejected.
+    Reject,
+    /// The session is accepted; notifications end when the token expires.
     Accept,
 }
 
-/// What must be known to look into a gateway.
+/// The settings needed to inspect a gateway.
 #[derive(Clone, Debug)]
-pub struct Place {
-    /// Where it is asked.
+pub struct AdminTarget {
+    /// The address of its admin listener.
     pub admin: SocketAddr,
-    /// Where it keeps its sessions.
-    pub keeping: Keeping,
+    /// Where its sessions are stored.
+    pub store: StoreConfig,
 }
 
-/// How the server listens and what it puts up with.
+/// The listeners and limits of the server.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
-    /// Where clients call; never empty.
+    /// The listeners for clients. Never empty.
     pub listeners: Vec<Listener>,
-    /// Where `/metrics`, `/healthz` and `/readyz` are asked.
+    /// The address of the admin listener: `/metrics`, `/healthz` and `/readyz`.
     pub admin: SocketAddr,
-    /// Proxies in front of it that are believed whom they serve.
+    /// The networks of proxies whose `X-Forwarded-For` header is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Where operators call.
-    pub callbacks: Option<Callbacks>,
-    /// How much of anything.
-    pub bounds: Bounds,
-    /// How it stops.
-    pub drain: Drain,
+    /// The listener for operators.
+    pub callbacks: Option<CallbackSettings>,
+    /// The resource limits.
+    pub bounds: ServerBounds,
+    /// The graceful shutdown.
+    pub drain: DrainSettings,
 }
 
-/// An address that clients call.
+/// A listening address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// Its address and port.
+    /// The IP address and port.
     pub address: SocketAddr,
-    /// What it proves itself with; plain HTTP without.
+    /// The TLS settings; plain HTTP without.
     pub tls: Option<tls::Settings>,
 }
 
-/// What one client, or all of them, may take up.
+/// The resource limits, per client and in total.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// A request's body; 413 above.
+pub struct ServerBounds {
+    /// The maximum size of a request body. A larger one is rejected with 413.
     pub body_bytes_max: usize,
-    /// A request's line and header fields together; 431 above.
+    /// The maximum size of the request line and header fields. Larger ones are rejected with 431.
     pub header_bytes_max: usize,
-    /// Connections in all.
+    /// The maximum number of connections.
     pub connections_max: usize,
-    /// Connections of one IP address.
+    /// The maximum number of connections per IP address.
     pub connections_per_source_max: usize,
-    /// Requests that are being answered; 503 above.
+    /// The maximum number of concurrent requests. More are rejected with 503.
     pub requests_in_flight_max: usize,
-    /// From a header's first byte to its last.
+    /// The time limit to receive the header.
     pub header_deadline: Duration,
-    /// From the header's end to the body's.
+    /// The time limit to receive the body.
     pub body_deadline: Duration,
-    /// A connection between two requests.
-    pub idle: Duration,
-    /// From the body's end to the answer.
+    /// The idle time after which a connection is closed.
+    pub idle_timeout: Duration,
+    /// The time limit from the end of the request to the response.
     pub exchange_deadline: Duration,
 }
 
-/// The two phases of an end without a lost request.
+/// The two phases of a graceful shutdown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drain {
-    /// Not ready any more, but still serving: until the balancers know.
+pub struct DrainSettings {
+    /// How long the gateway reports not ready but still accepts requests, so that load balancers notice.
     pub lame_duck: Duration,
-    /// Nothing new is accepted, and what runs may end.
+    /// How long requests in progress may take after the listeners are closed.
     pub grace: Duration,
 }
 
-/// An API that is served.
+/// A served API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiSetting {
-    /// Where it begins, as `/qod/v0`.
+    /// The base path, such as `/qod/v0`.
     pub path: String,
-    /// What is spoken there.
-    pub speaks: Speaks,
-    /// Which of its APIs it is.
-    pub serves: Serves,
+    /// The dialect of the API.
+    pub dialect: DialectSetting,
+    /// Which API of the dialect is served.
+    pub serves: ApiKind,
 }
 
-/// Where others ask which operator serves a device.
+/// The Telco Finder API that this gateway serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TelcoFinder {
-    /// Where the API begins, as `/telco-finder/v1`.
+    /// The base path, such as `/telco-finder/v1`.
     pub path: String,
-    /// The scope that it asks for.
+    /// The scope that a token must contain.
     pub scope: String,
 }
 
-/// What is spoken on a path; every name is a known dialect's.
+/// The dialects of an API. All names are valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Speaks {
-    /// This dialect.
-    One(String),
-    /// What the request looks like.
-    Auto {
-        /// One of these.
+pub enum DialectSetting {
+    /// One dialect.
+    Fixed(String),
+    /// The dialect is detected from the request.
+    Detected {
+        /// The dialects to choose from.
         candidates: Vec<String>,
-        /// This one of them, if the request tells nothing.
+        /// The candidate to use if the request does not identify its dialect.
         fallback: String,
     },
 }
 
-/// How an operator is reached, and what it can do.
+/// The settings and capabilities of an operator.
 #[derive(Debug)]
 pub struct OperatorSettings {
-    /// Its name.
+    /// The name of the operator.
     pub id: OperatorId,
-    /// What it speaks; a known dialect's name.
+    /// The name of its dialect. It is valid.
     pub dialect: String,
-    /// The URLs that `/sessions` is appended to, no slash at their ends: the first that can be reached
-    /// is called.
+    /// The base URLs of its API, without a trailing slash. The first reachable one is called.
     pub endpoints: Vec<String>,
-    /// Whom it must be known by there and at its token endpoint, and what it is shown.
+    /// The TLS trust settings and client certificate for its endpoints and its token endpoint.
     pub trust: Trust,
-    /// Is it one of ours, for trying things out?
+    /// Whether it is a simulated operator.
     pub simulated: bool,
-    /// What we show it.
+    /// The credentials for its API.
     pub credentials: credentials::Settings,
-    /// Is it given a URL where it tells what happens to sessions?
+    /// Whether it gets a callback URL for session events.
     pub callbacks: bool,
-    /// How often it is asked how each session stands.
-    pub poll_every: Option<Duration>,
-    /// How long a call may take.
+    /// How often the status of each session is polled.
+    pub poll_interval: Option<Duration>,
+    /// The time limit of a call.
     pub timeout: Duration,
-    /// Connections to each of its endpoints.
+    /// The maximum number of connections per endpoint.
     pub connections_max: usize,
-    /// When it is left alone.
+    /// The circuit breaker.
     pub breaker: breaker::Settings,
-    /// How its endpoints are asked how they are; not at all without.
+    /// The health checks of its endpoints, if any.
     pub health: Option<HealthChecks>,
-    /// What its dialect's requests must keep to.
-    pub fitting: Fitting,
-    /// When two of its sessions conflict.
-    pub rules: ledger::Rules,
-    /// How often it may be called.
+    /// How requests are translated to its dialect.
+    pub translation: TranslationSettings,
+    /// The conflict rules of its sessions.
+    pub conflict_rules: ledger::ConflictRules,
+    /// The rate limit of calls.
     pub rate: Option<Rate>,
-    /// What it is called in GSMA's Open Gateway.
+    /// Its identity in GSMA Open Gateway.
     pub gsma: Gsma,
 }
 
-/// An operator's names and places in GSMA's Open Gateway; no two operators share any of them.
+/// The identity of an operator in GSMA Open Gateway. Its id and networks are unique.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gsma {
-    /// Its `operatorId`.
+    /// The `operatorId`.
     pub operator_id: String,
-    /// Its mobile networks: MCC and MNC.
+    /// The mobile networks: MCC and MNC.
     pub networks: Vec<String>,
-    /// What others are told of where its APIs are; it is not called there.
+    /// The `apiRoot` that the Telco Finder API returns. The gateway does not call it.
     pub api_root: Option<String>,
-    /// And of where its tokens are got.
+    /// The `authProviderConfiguration` that the Telco Finder API returns.
     pub auth_provider_configuration: Option<String>,
 }
 
-/// How an operator's endpoints are asked how they are.
+/// The health checks of an operator's endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthChecks {
-    /// The path that is asked for on each endpoint's host.
+    /// The path that is requested on the host of each endpoint.
     pub path: String,
-    /// How often.
-    pub every: Duration,
+    /// The interval.
+    pub interval: Duration,
 }

@@ -1,17 +1,17 @@
-//! The shape of the files: each is checked whole against the JSON Schema of the type that it is
-//! read into, so that all that is wrong with it is told at once.
+//! Validates a whole file against the JSON Schema of its type, so that all errors are reported in one
+//! run.
 
 use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value};
 
 use super::{
-    fault::{expected_one_of, shown},
-    words,
-    yaml::{Kind, Node, Place},
+    diagnostic::{expected_one_of, quoted},
+    scalars,
+    yaml::{NodeKind, Position, YamlNode},
 };
 
-/// The JSON Schema of a file; editors can check and complete with it.
+/// Returns the JSON Schema of a file. Editors use it for validation and completion.
 pub(super) fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.inline_subschemas = true;
@@ -21,7 +21,8 @@ pub(super) fn schema_of<T: JsonSchema>() -> Value {
     schema
 }
 
-/// What is left open: a key without a value is a fault, never a default; and a number must fit.
+/// Tightens a generated schema: a key without a value is an error, never a default; numbers have a
+/// range.
 fn tighten(schema: &mut Value) {
     match schema {
         Value::Array(items) => items.iter_mut().for_each(tighten),
@@ -36,10 +37,10 @@ fn tighten(schema: &mut Value) {
             if let Some(Value::Array(of)) = object.get_mut("enum") {
                 of.retain(|value| !value.is_null());
             }
-            if let Some(words) = object.get("oneOf").and_then(words_of) {
+            if let Some(values) = object.get("oneOf").and_then(enum_values) {
                 object.remove("oneOf");
                 object.insert("type".to_owned(), "string".into());
-                object.insert("enum".to_owned(), words);
+                object.insert("enum".to_owned(), values);
             }
             if let Some(Value::Array(mut of)) = object.remove("anyOf") {
                 of.retain(|schema| schema.get("type").is_none_or(|name| name != "null"));
@@ -65,17 +66,17 @@ fn tighten(schema: &mut Value) {
     }
 }
 
-// Words that each have a description of their own are told apart one by one.
-fn words_of(one_of: &Value) -> Option<Value> {
-    let mut words = Vec::new();
+// Values with a description each are generated as one schema per value.
+fn enum_values(one_of: &Value) -> Option<Value> {
+    let mut values = Vec::new();
     for choice in one_of.as_array()? {
         match (choice.get("const"), choice.get("enum").and_then(Value::as_array)) {
-            (Some(word), _) => words.push(word.clone()),
-            (None, Some(some)) => words.extend(some.iter().cloned()),
+            (Some(value), _) => values.push(value.clone()),
+            (None, Some(some)) => values.extend(some.iter().cloned()),
             (None, None) => return None,
         }
     }
-    Some(Value::Array(words))
+    Some(Value::Array(values))
 }
 
 fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
@@ -84,109 +85,114 @@ fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
     }
 }
 
-/// What is wrong with a file's shape, each with the JSON pointer of the node that it makes
-/// unreadable.
-pub(super) fn faults(schema: &Value, tree: &Node) -> Vec<(String, Place, String)> {
+/// Returns the schema violations of a file, each with the JSON pointer of the node that cannot be
+/// deserialized.
+pub(super) fn violations(schema: &Value, tree: &YamlNode) -> Vec<(String, Position, String)> {
     let validator = match compile(schema) {
         Ok(validator) => validator,
-        Err(error) => return vec![(String::new(), Place::START, error.to_string())],
+        Err(error) => return vec![(String::new(), Position::START, error.to_string())],
     };
     let json = tree.to_json();
-    validator.iter_errors(&json).flat_map(|error| tell(&error, schema, tree)).collect()
+    validator.iter_errors(&json).flat_map(|error| describe(&error, schema, tree)).collect()
 }
 
 fn compile(schema: &Value) -> Result<Validator, ValidationError<'static>> {
     let mut options = jsonschema::draft202012::options().should_validate_formats(true);
-    for (format, _, holds) in words::ALL {
+    for (format, _, holds) in scalars::ALL {
         options = options.with_format(format, holds);
     }
     options.build(schema)
 }
 
-fn tell(error: &ValidationError<'_>, schema: &Value, tree: &Node) -> Vec<(String, Place, String)> {
+fn describe(
+    error: &ValidationError<'_>,
+    schema: &Value,
+    tree: &YamlNode,
+) -> Vec<(String, Position, String)> {
     let pointer = error.instance_path().as_str();
-    let node = tree.at(pointer);
-    let place = node.map_or(Place::START, |node| node.place);
-    // What the node's schema says; the error's own path leads to the keyword within it.
+    let node = tree.resolve(pointer);
+    let position = node.map_or(Position::START, |node| node.position);
+    // The schema of the node; the error's own path leads to the keyword within it.
     let keyword = error.schema_path().as_str();
-    let of_node = keyword.rsplit_once('/').and_then(|(path, _)| schema.pointer(path));
-    let of_node = of_node.unwrap_or(&Value::Null);
-    let one = |message: String| vec![(pointer.to_owned(), place, message)];
+    let node_schema = keyword.rsplit_once('/').and_then(|(path, _)| schema.pointer(path));
+    let node_schema = node_schema.unwrap_or(&Value::Null);
+    let one = |message: String| vec![(pointer.to_owned(), position, message)];
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => {
-            let known = keys(of_node);
-            let tell = |key: &String| {
+            let known = keys_of(node_schema);
+            let describe_key = |key: &String| {
                 let entry = node.and_then(|node| node.entry(key));
-                let place = entry.map_or(place, |entry| entry.place);
+                let position = entry.map_or(position, |entry| entry.position);
                 let message =
-                    format!("unknown key {}: {}", shown(key), expected_one_of(Some(key), &known));
-                (format!("{pointer}/{}", escape(key)), place, message)
+                    format!("unknown key {}; {}", quoted(key), expected_one_of(Some(key), &known));
+                (format!("{pointer}/{}", escape(key)), position, message)
             };
-            unexpected.iter().map(tell).collect()
+            unexpected.iter().map(describe_key).collect()
         }
         ValidationErrorKind::Required { property } => {
             let key = property.as_str().unwrap_or_default();
-            let of_key = of_node.get("properties").and_then(|keys| keys.get(key));
-            one(format!("`{key}` is missing: expected {}", expectation(of_key)))
+            let key_schema = node_schema.get("properties").and_then(|keys| keys.get(key));
+            one(format!("missing key `{key}`; expected {}", expectation(key_schema)))
         }
         ValidationErrorKind::Enum { options } => {
             let options: Vec<&str> =
                 options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            let wrong = match node.map(|node| &node.kind) {
-                Some(Kind::Text(text)) => Some(text.as_str()),
-                _ => None,
-            };
-            one(expected_one_of(wrong, &options))
+            match node.map(|node| &node.kind) {
+                Some(NodeKind::Text(text)) => one(format!(
+                    "unknown value {}; {}",
+                    quoted(text),
+                    expected_one_of(Some(text), &options)
+                )),
+                _ => one(expected_one_of(None, &options)),
+            }
         }
         ValidationErrorKind::Type { .. }
-            if matches!(node.map(|n| &n.kind), Some(Kind::Nothing)) =>
+            if matches!(node.map(|n| &n.kind), Some(NodeKind::Null)) =>
         {
-            one(format!("there is no value: expected {}", expectation(Some(of_node))))
+            one(format!("missing value; expected {}", expectation(Some(node_schema))))
         }
         ValidationErrorKind::Type { .. } | ValidationErrorKind::Format { .. } => {
-            let quotes = match (node.map(|node| &node.kind), of_node.get("type")) {
-                (Some(Kind::Number(_) | Kind::Bool(_)), Some(Value::String(of)))
+            let quotes = match (node.map(|node| &node.kind), node_schema.get("type")) {
+                (Some(NodeKind::Number(_) | NodeKind::Bool(_)), Some(Value::String(of)))
                     if of == "string" =>
                 {
-                    " (in quotes, to be a text)"
+                    " (in quotes)"
                 }
                 _ => "",
             };
-            one(format!("expected {}{quotes}", expectation(Some(of_node))))
+            one(format!("expected {}{quotes}", expectation(Some(node_schema))))
         }
         ValidationErrorKind::Minimum { limit } => one(format!("expected at least {limit}")),
         ValidationErrorKind::Maximum { limit } => one(format!("expected at most {limit}")),
         ValidationErrorKind::MinItems { .. } | ValidationErrorKind::MinProperties { .. } => {
-            one("expected one at least".to_owned())
+            one("expected at least one entry".to_owned())
         }
-        ValidationErrorKind::MinLength { .. } => {
-            one("expected a text that is not empty".to_owned())
-        }
+        ValidationErrorKind::MinLength { .. } => one("expected a non-empty string".to_owned()),
         _ => one(error.masked().to_string()),
     }
 }
 
-fn keys(schema: &Value) -> Vec<&str> {
+fn keys_of(schema: &Value) -> Vec<&str> {
     let keys = schema.get("properties").and_then(Value::as_object);
     keys.into_iter().flat_map(Map::keys).map(String::as_str).collect()
 }
 
 fn expectation(schema: Option<&Value>) -> String {
-    let word = |name: &str| schema.and_then(|schema| schema.get(name));
-    let format = word("format").and_then(Value::as_str);
-    if let Some((_, expected, _)) = words::ALL.iter().find(|(name, ..)| Some(*name) == format) {
+    let keyword = |name: &str| schema.and_then(|schema| schema.get(name));
+    let format = keyword("format").and_then(Value::as_str);
+    if let Some((_, expected, _)) = scalars::ALL.iter().find(|(name, ..)| Some(*name) == format) {
         return (*expected).to_owned();
     }
-    if let Some(Value::Array(of)) = word("enum") {
+    if let Some(Value::Array(of)) = keyword("enum") {
         let of: Vec<&str> = of.iter().filter_map(Value::as_str).collect();
         return expected_one_of(None, &of).replacen("expected ", "", 1);
     }
-    match word("type").and_then(Value::as_str) {
-        Some("object") => "keys and values",
+    match keyword("type").and_then(Value::as_str) {
+        Some("object") => "a mapping",
         Some("array") => "a list",
-        Some("integer") => "a whole number",
+        Some("integer") => "an integer",
         Some("boolean") => "`true` or `false`",
-        _ => "a text",
+        _ => "a string",
     }
     .to_owned()
 }

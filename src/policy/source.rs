@@ -1,4 +1,4 @@
-//! A file of policies, and points in it.
+//! A parsed policy file, and cursors that point into it.
 
 use std::{
     collections::HashSet,
@@ -12,99 +12,107 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    fault::Fault,
+    diagnostic::Diagnostic,
+    scalars::Section,
     shape,
-    words::Part,
-    yaml::{self, Kind, Node, Place},
+    yaml::{self, NodeKind, Position, YamlNode},
 };
 
-// A number over it is a table, which has no place in a file that people edit.
+// Larger data belongs into a route table, not into a file that is edited by hand.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-const UPKEEP_EVERY: Duration = Duration::from_secs(1);
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A file, read and checked for its shape.
+/// A policy file, parsed and validated against its schema.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct PolicySource {
     path: PathBuf,
-    tree: Node,
-    // The pointers of what cannot be read.
+    tree: YamlNode,
+    // The JSON pointers of the nodes that cannot be deserialized.
     unreadable: Vec<String>,
 }
 
-/// A point in a file: a value, or where a missing one ought to be.
+/// A point in a policy file: a value, or the position of a missing value.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Spot<'a> {
-    source: &'a Source,
-    place: Place,
-    node: Option<&'a Node>,
+pub(super) struct YamlCursor<'a> {
+    source: &'a PolicySource,
+    position: Position,
+    node: Option<&'a YamlNode>,
 }
 
-impl Source {
-    /// Reads a file; nothing, if it is not YAML at all.
-    pub(super) fn read(path: PathBuf, schema: &Value, faults: &mut Vec<Fault>) -> Option<Self> {
-        let mut fault = |Place { line, column }, message| {
-            faults.push(Fault { file: path.clone(), line, column, message });
+impl PolicySource {
+    /// Reads a file. Returns `None` if the file is not valid YAML.
+    pub(super) fn read(
+        path: PathBuf,
+        schema: &Value,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Option<Self> {
+        let mut report = |Position { line, column }, message| {
+            errors.push(Diagnostic { file: path.clone(), line, column, message });
         };
         let text = match read_text(&path) {
             Ok(text) => text,
             Err(message) => {
-                fault(Place::START, message);
+                report(Position::START, message);
                 return None;
             }
         };
-        let tree = match yaml::read(&text) {
-            Ok(Node { kind: Kind::Nothing, .. }) => {
-                fault(Place::START, "the file is empty".to_owned());
+        let tree = match yaml::parse(&text) {
+            Ok(YamlNode { kind: NodeKind::Null, .. }) => {
+                report(Position::START, "the file is empty".to_owned());
                 return None;
             }
             Ok(tree) => tree,
-            Err((place, message)) => {
-                fault(place, message);
+            Err((position, message)) => {
+                report(position, message);
                 return None;
             }
         };
         let mut unreadable = Vec::new();
-        for (pointer, place, message) in shape::faults(schema, &tree) {
-            fault(place, message);
+        for (pointer, position, message) in shape::violations(schema, &tree) {
+            report(position, message);
             unreadable.push(pointer);
         }
         Some(Self { path, tree, unreadable })
     }
 
-    /// What the file says, as far as it can be read.
-    pub(super) fn typed<T: DeserializeOwned + Default>(&self, faults: &mut Vec<Fault>) -> T {
+    /// Deserializes the file, as far as it has the right shape.
+    pub(super) fn deserialize<T: DeserializeOwned + Default>(
+        &self,
+        errors: &mut Vec<Diagnostic>,
+    ) -> T {
         let mut json = self.tree.to_json();
-        // Parts are judged by themselves; what stands at the top is left out, if it is no part.
+        // Sections are validated separately; other invalid values at the top level are left out.
         if let Value::Object(top) = &mut json {
             let pointers = self.unreadable.iter();
-            let unreadable: HashSet<_> = pointers.filter_map(|it| it.strip_prefix('/')).collect();
+            let unreadable: HashSet<_> =
+                pointers.filter_map(|pointer| pointer.strip_prefix('/')).collect();
             top.retain(|key, _| !unreadable.contains(key.as_str()));
         }
         serde_json::from_value(json).unwrap_or_else(|error| {
-            self.doubt(self.root(), error.to_string(), faults);
+            self.report_unexpected(self.root(), error.to_string(), errors);
             T::default()
         })
     }
 
-    /// The whole of it.
-    pub(super) fn root(&self) -> Spot<'_> {
-        Spot { source: self, place: self.tree.place, node: Some(&self.tree) }
+    /// Returns a cursor at the root.
+    pub(super) fn root(&self) -> YamlCursor<'_> {
+        YamlCursor { source: self, position: self.tree.position, node: Some(&self.tree) }
     }
 
-    // The shape was right, and yet it could not be read. It has then not been told before.
-    fn doubt(&self, at: Spot<'_>, message: String, faults: &mut Vec<Fault>) {
+    // The shape is valid, but deserialization failed: no other error has been reported for it.
+    fn report_unexpected(&self, at: YamlCursor<'_>, message: String, errors: &mut Vec<Diagnostic>) {
         if self.unreadable.is_empty() {
-            faults.push(at.fault(message));
+            errors.push(at.error(message));
         }
     }
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
-    let cannot = |error: std::io::Error| format!("cannot be read: {error}");
+    let describe = |error: std::io::Error| format!("failed to read the file: {error}");
     let mut text = String::new();
-    let file = File::open(path).map_err(cannot)?;
-    let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(cannot)?;
+    let file = File::open(path).map_err(describe)?;
+    let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(describe)?;
     if u64::try_from(read).is_ok_and(|read| read <= FILE_BYTES_MAX) {
         Ok(text)
     } else {
@@ -112,99 +120,105 @@ fn read_text(path: &Path) -> Result<String, String> {
     }
 }
 
-impl<'a> Spot<'a> {
-    /// The value of a key of this one; if there is none, this one.
+impl<'a> YamlCursor<'a> {
+    /// Moves to the value of a key; if there is none, the position does not change.
     pub(super) fn key(self, key: &str) -> Self {
         match self.node.and_then(|node| node.entry(key)) {
-            Some(entry) => Self { place: entry.value.place, node: Some(&entry.value), ..self },
+            Some(entry) => {
+                Self { position: entry.value.position, node: Some(&entry.value), ..self }
+            }
             None => Self { node: None, ..self },
         }
     }
 
-    /// A key of this one itself.
-    pub(super) fn name(self, key: &str) -> Self {
+    /// Moves to a key itself instead of its value.
+    pub(super) fn key_name(self, key: &str) -> Self {
         let entry = self.node.and_then(|node| node.entry(key));
-        Self { place: entry.map_or(self.place, |entry| entry.place), ..self.key(key) }
+        Self { position: entry.map_or(self.position, |entry| entry.position), ..self.key(key) }
     }
 
-    /// The value at a place of this list.
+    /// Moves to an item of this list.
     pub(super) fn item(self, index: usize) -> Self {
         match self.node.map(|node| &node.kind) {
-            Some(Kind::List(items)) => match items.get(index) {
-                Some(node) => Self { place: node.place, node: Some(node), ..self },
+            Some(NodeKind::List(items)) => match items.get(index) {
+                Some(node) => Self { position: node.position, node: Some(node), ..self },
                 None => Self { node: None, ..self },
             },
             _ => Self { node: None, ..self },
         }
     }
 
-    /// How often something is done stands here. More often than upkeep is done, it cannot be.
-    pub(super) fn judge_every(self, every: Duration, faults: &mut Vec<Fault>) {
-        if every < UPKEEP_EVERY {
-            faults.push(self.fault("expected a second at least"));
+    /// Validates an interval. It cannot be shorter than the interval of the maintenance task.
+    pub(super) fn validate_interval(self, interval: Duration, errors: &mut Vec<Diagnostic>) {
+        if interval < MAINTENANCE_INTERVAL {
+            errors.push(self.error("expected at least `1s`"));
         }
     }
 
-    /// The keys of this one.
+    /// The keys of this mapping.
     pub(super) fn keys(self) -> impl Iterator<Item = &'a str> {
         self.entries().map(|(key, _)| key)
     }
 
-    /// Its keys, each with what stands there.
+    /// The entries of this mapping: each key, with a cursor at its value.
     pub(super) fn entries(self) -> impl Iterator<Item = (&'a str, Self)> {
         let entries = match self.node.map(|node| &node.kind) {
-            Some(Kind::Map(entries)) => Some(entries.iter()),
+            Some(NodeKind::Map(entries)) => Some(entries.iter()),
             _ => None,
         };
-        let spot = move |node: &'a Node| Self { place: node.place, node: Some(node), ..self };
-        entries.into_iter().flatten().map(move |entry| (entry.key.as_str(), spot(&entry.value)))
+        let cursor =
+            move |node: &'a YamlNode| Self { position: node.position, node: Some(node), ..self };
+        entries.into_iter().flatten().map(move |entry| (entry.key.as_str(), cursor(&entry.value)))
     }
 
-    /// The values of this list.
+    /// The items of this list.
     pub(super) fn items(self) -> impl Iterator<Item = Self> {
         let items = match self.node.map(|node| &node.kind) {
-            Some(Kind::List(items)) => items.as_slice(),
+            Some(NodeKind::List(items)) => items.as_slice(),
             _ => &[],
         };
-        items.iter().map(move |node| Self { place: node.place, node: Some(node), ..self })
+        items.iter().map(move |node| Self { position: node.position, node: Some(node), ..self })
     }
 
-    /// The text that stands here, if it is one.
+    /// Returns the value, if it is a string.
     pub(super) fn text(self) -> Option<&'a str> {
         match self.node.map(|node| &node.kind) {
-            Some(Kind::Text(text)) => Some(text),
+            Some(NodeKind::Text(text)) => Some(text),
             _ => None,
         }
     }
 
-    /// Has it this key?
+    /// Returns whether this mapping has the key.
     pub(super) fn has(self, key: &str) -> bool {
         self.node.is_some_and(|node| node.entry(key).is_some())
     }
 
-    /// What it says; `null`, if it is not there.
+    /// Returns the value as JSON, or `null` if it is missing.
     pub(super) fn to_json(self) -> Value {
-        self.node.map(Node::to_json).unwrap_or_default()
+        self.node.map(YamlNode::to_json).unwrap_or_default()
     }
 
-    /// Is it `true`?
+    /// Returns whether the value is `true`.
     pub(super) fn is_true(self) -> bool {
-        matches!(self.node.map(|node| &node.kind), Some(Kind::Bool(true)))
+        matches!(self.node.map(|node| &node.kind), Some(NodeKind::Bool(true)))
     }
 
-    /// Its line.
+    /// Returns the line of this position.
     pub(super) fn line(self) -> u64 {
-        self.place.line
+        self.position.line
     }
 
-    /// Something is wrong here.
-    pub(super) fn fault(self, message: impl Into<String>) -> Fault {
-        let Place { line, column } = self.place;
-        Fault { file: self.source.path.clone(), line, column, message: message.into() }
+    /// Creates an error at this position.
+    pub(super) fn error(self, message: impl Into<String>) -> Diagnostic {
+        let Position { line, column } = self.position;
+        Diagnostic { file: self.source.path.clone(), line, column, message: message.into() }
     }
 
-    /// What a part says that stands here; nothing, if that cannot be read.
-    pub(super) fn read<T>(self, part: Part<T>, faults: &mut Vec<Fault>) -> Option<T> {
-        part.read().map_err(|message| self.source.doubt(self, message, faults)).ok()
+    /// Returns the value of a section, or `None` if it cannot be deserialized.
+    pub(super) fn section<T>(self, section: Section<T>, errors: &mut Vec<Diagnostic>) -> Option<T> {
+        section
+            .into_result()
+            .map_err(|message| self.source.report_unexpected(self, message, errors))
+            .ok()
     }
 }

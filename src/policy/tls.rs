@@ -1,136 +1,140 @@
-//! What the policies say of certificates: those that the gateway shows, and whose it believes.
+//! TLS sections of the policies: server and client certificates, and trusted CA certificates.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    fault::Fault,
-    known::Known,
-    source::Spot,
-    words::{FilePath, Said},
+    diagnostic::Diagnostic,
+    references::References,
+    scalars::{FilePath, Scalar},
+    source::YamlCursor,
 };
 use crate::{
     outbound::{Authorities, Trust},
-    tls::{self, ClientCertificates, Files, Settings},
+    tls::{self, CertificateFiles, ClientCertificates, Settings},
 };
 
-/// How a listener is reached by HTTPS.
+/// The TLS settings of a listener.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TlsEntry {
-    /// The certificate, then its chain, in PEM.
-    certificate_file: Said<FilePath>,
-    /// Its private key, in PEM.
-    key_file: Said<FilePath>,
-    /// The authorities of which one must have signed the certificate of whoever calls, in PEM.
-    client_ca_file: Option<Said<FilePath>>,
-    /// Must whoever calls show a certificate? Default: yes, with a `client_ca_file`.
-    client_certificate: Option<ClientCertificate>,
+    /// The file of the server certificate with its chain (PEM).
+    certificate_file: Scalar<FilePath>,
+    /// The file of the private key (PEM).
+    key_file: Scalar<FilePath>,
+    /// The file of the CA certificates (PEM) that client certificates must chain to.
+    client_ca_file: Option<Scalar<FilePath>>,
+    /// Whether a client certificate is required. Default: required, with a `client_ca_file`.
+    client_certificate: Option<ClientCertificateMode>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum ClientCertificate {
-    /// Who shows none, or a foreign one, is not let in.
+enum ClientCertificateMode {
+    /// Connections without a valid client certificate are rejected.
     Required,
-    /// Who shows none is let in; who shows a foreign one is not.
+    /// Connections without a client certificate are accepted; those with an invalid one are rejected.
     Optional,
 }
 
-/// The keys of an entry that are about those whom the gateway calls.
+/// The keys of an entry for TLS connections to a peer.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Peers<'a> {
-    /// `ca_file`: whom alone they must be known by.
-    pub(super) only: Option<&'a Said<FilePath>>,
-    /// `extra_ca_file`: whom they may be known by as well.
-    pub(super) also: Option<&'a Said<FilePath>>,
-    /// `client_certificate_file`: what is shown to them.
-    pub(super) certificate: Option<&'a Said<FilePath>>,
-    /// `client_key_file`: its key.
-    pub(super) key: Option<&'a Said<FilePath>>,
+#[expect(clippy::struct_field_names, reason = "the names of the policy keys")]
+pub(super) struct PeerTlsFiles<'a> {
+    /// `ca_file`: the only trusted CA certificates.
+    pub(super) ca_file: Option<&'a Scalar<FilePath>>,
+    /// `extra_ca_file`: trusted CA certificates in addition to the public CAs.
+    pub(super) extra_ca_file: Option<&'a Scalar<FilePath>>,
+    /// `client_certificate_file`: the client certificate.
+    pub(super) client_certificate_file: Option<&'a Scalar<FilePath>>,
+    /// `client_key_file`: the private key of the client certificate.
+    pub(super) client_key_file: Option<&'a Scalar<FilePath>>,
 }
 
 impl TlsEntry {
     pub(super) fn settings(
         &self,
-        at: Spot<'_>,
-        known: &Known<'_>,
-        faults: &mut Vec<Fault>,
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
     ) -> Option<Settings> {
-        let certificate = known.file(&self.certificate_file.0, at.key("certificate_file"), faults);
-        let key = known.file(&self.key_file.0, at.key("key_file"), faults);
+        let certificate =
+            references.check_file(&self.certificate_file.0, at.key("certificate_file"), errors);
+        let key = references.check_file(&self.key_file.0, at.key("key_file"), errors);
         let clients = match (&self.client_ca_file, self.client_certificate) {
-            (Some(file), asked) => {
-                let authorities = known.file(&file.0, at.key("client_ca_file"), faults)?;
-                let required = asked != Some(ClientCertificate::Optional);
+            (Some(file), mode) => {
+                let authorities =
+                    references.check_file(&file.0, at.key("client_ca_file"), errors)?;
+                let required = mode != Some(ClientCertificateMode::Optional);
                 Some(ClientCertificates { authorities, required })
             }
             (None, Some(_)) => {
-                let message = "a client's certificate is good by a `client_ca_file` only";
-                faults.push(at.name("client_certificate").fault(message));
+                let message = "`client_certificate` requires `client_ca_file`";
+                errors.push(at.key_name("client_certificate").error(message));
                 None
             }
             (None, None) => None,
         };
-        let files = Files { certificate: certificate?, key: key? };
-        tls::warn_of_readers(&files.key);
+        let files = CertificateFiles { certificate: certificate?, key: key? };
+        tls::warn_if_world_readable(&files.key);
         let settings = Settings { files, clients };
-        settings.read().map_err(|message| faults.push(at.fault(message))).ok()?;
+        settings.read().map_err(|message| errors.push(at.error(message))).ok()?;
         Some(settings)
     }
 }
 
-impl<'a> Peers<'a> {
-    /// Those of a `ca_file`, a `client_certificate_file` and a `client_key_file`.
-    pub(super) fn of(
-        only: Option<&'a Said<FilePath>>,
-        certificate: Option<&'a Said<FilePath>>,
-        key: Option<&'a Said<FilePath>>,
+impl<'a> PeerTlsFiles<'a> {
+    /// Creates the keys from `ca_file`, `client_certificate_file` and `client_key_file`.
+    pub(super) fn new(
+        ca_file: Option<&'a Scalar<FilePath>>,
+        client_certificate_file: Option<&'a Scalar<FilePath>>,
+        client_key_file: Option<&'a Scalar<FilePath>>,
     ) -> Self {
-        Self { only, certificate, key, also: None }
+        Self { ca_file, extra_ca_file: None, client_certificate_file, client_key_file }
     }
 
-    /// Reads the files; nothing, if there is a fault. `encrypted`: is any of them called by `https`?
+    /// Reads the files. Returns `None` on an error. `encrypted`: whether any URL of the peer uses https.
     pub(super) fn trust(
         self,
         encrypted: bool,
-        at: Spot<'_>,
-        known: &Known<'_>,
-        faults: &mut Vec<Fault>,
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
     ) -> Option<Trust> {
-        let said = [
-            ("ca_file", self.only),
-            ("extra_ca_file", self.also),
-            ("client_certificate_file", self.certificate),
-            ("client_key_file", self.key),
+        let files = [
+            ("ca_file", self.ca_file),
+            ("extra_ca_file", self.extra_ca_file),
+            ("client_certificate_file", self.client_certificate_file),
+            ("client_key_file", self.client_key_file),
         ];
-        let said: Vec<&str> = said.iter().filter_map(|(key, file)| file.map(|_| *key)).collect();
-        let Some(first) = said.first().copied() else { return Some(Trust::default()) };
+        let keys: Vec<&str> = files.iter().filter_map(|(key, file)| file.map(|_| *key)).collect();
+        let Some(first) = keys.first().copied() else { return Some(Trust::default()) };
         if !encrypted {
-            faults.push(at.name(first).fault("this is of use with https only"));
+            errors.push(at.key_name(first).error("this key requires an https URL"));
             return None;
         }
-        let mut file = |said: Option<&Said<FilePath>>, key: &str| {
-            said.and_then(|said| known.file(&said.0, at.key(key), faults))
+        let mut check = |path: Option<&Scalar<FilePath>>, key: &str| {
+            path.and_then(|path| references.check_file(&path.0, at.key(key), errors))
         };
-        let only = file(self.only, "ca_file").map(Authorities::Only);
-        let also = file(self.also, "extra_ca_file").map(Authorities::Also);
-        let shown = match (
-            file(self.certificate, "client_certificate_file"),
-            file(self.key, "client_key_file"),
+        let ca_file = check(self.ca_file, "ca_file").map(Authorities::Only);
+        let extra_ca_file = check(self.extra_ca_file, "extra_ca_file").map(Authorities::Also);
+        let certificate_files = match (
+            check(self.client_certificate_file, "client_certificate_file"),
+            check(self.client_key_file, "client_key_file"),
         ) {
-            (Some(certificate), Some(key)) => Some(Files { certificate, key }),
+            (Some(certificate), Some(key)) => Some(CertificateFiles { certificate, key }),
             _ => None,
         };
-        if self.certificate.is_some() != self.key.is_some() {
-            let message = "expected `client_certificate_file` and `client_key_file`, or neither";
-            faults.push(at.name(said.last().copied().unwrap_or(first)).fault(message));
+        if self.client_certificate_file.is_some() != self.client_key_file.is_some() {
+            let message =
+                "expected both `client_certificate_file` and `client_key_file`, or neither";
+            errors.push(at.key_name(keys.last().copied().unwrap_or(first)).error(message));
         }
-        if let Some(files) = &shown {
-            tls::warn_of_readers(&files.key);
+        if let Some(files) = &certificate_files {
+            tls::warn_if_world_readable(&files.key);
         }
-        let authorities = only.or(also).unwrap_or(Authorities::Public);
-        let trust = Trust::read(&authorities, shown.as_ref());
-        trust.map_err(|message| faults.push(at.name(first).fault(message))).ok()
+        let authorities = ca_file.or(extra_ca_file).unwrap_or(Authorities::Public);
+        let trust = Trust::read(&authorities, certificate_files.as_ref());
+        trust.map_err(|message| errors.push(at.key_name(first).error(message))).ok()
     }
 }

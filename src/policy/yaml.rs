@@ -1,4 +1,4 @@
-//! YAML as a tree that remembers where each of its nodes stood.
+//! Parses YAML into a tree with the source position of each node.
 
 use std::fmt;
 
@@ -9,66 +9,66 @@ use serde::{
 use serde_json::{Number, Value};
 use serde_saphyr::{Location, Spanned};
 
-use super::fault::shown;
+use super::diagnostic::quoted;
 
-// Far more than people write by hand; what aliases unfold to counts as well.
+// Far above hand-written files. Expanded aliases count as well.
 const NODES_MAX: usize = 200_000;
 const DEPTH_MAX: usize = 32;
 const MESSAGE_CHARS_MAX: usize = 500;
 
 /// A point in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct Position {
     pub(super) line: u64,
     pub(super) column: u64,
 }
 
-/// A node and where it begins.
+/// A node and its start position.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) place: Place,
-    pub(super) kind: Kind,
+pub(super) struct YamlNode {
+    pub(super) position: Position,
+    pub(super) kind: NodeKind,
 }
 
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum NodeKind {
     /// A key without a value.
-    Nothing,
+    Null,
     Bool(bool),
     Number(Number),
     Text(String),
-    List(Vec<Node>),
-    Map(Entries),
+    List(Vec<YamlNode>),
+    Map(MapEntries),
 }
 
-/// Keys and their values, in the file's order.
+/// Keys and their values, in the order of the file.
 #[derive(Debug)]
-pub(super) struct Entries {
-    all: Vec<Entry>,
-    // Their places in the order of the keys: some maps have thousands, and each is looked up.
+pub(super) struct MapEntries {
+    all: Vec<MapEntry>,
+    // The indices sorted by key: some mappings have thousands of keys, and each key is looked up.
     by_key: Vec<usize>,
 }
 
 /// A key and its value.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct MapEntry {
     pub(super) key: String,
-    pub(super) place: Place,
-    pub(super) value: Node,
+    pub(super) position: Position,
+    pub(super) value: YamlNode,
 }
 
-impl Place {
+impl Position {
     pub(super) const START: Self = Self { line: 1, column: 1 };
 }
 
-impl From<Location> for Place {
+impl From<Location> for Position {
     fn from(location: Location) -> Self {
         Self { line: location.line().max(1), column: location.column().max(1) }
     }
 }
 
-/// Reads one document. The message of a fault quotes nothing but keys.
-pub(super) fn read(text: &str) -> Result<Node, (Place, String)> {
+/// Parses one document. Error messages quote keys only, never values.
+pub(super) fn parse(text: &str) -> Result<YamlNode, (Position, String)> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_documents: 1,
@@ -84,167 +84,170 @@ pub(super) fn read(text: &str) -> Result<Node, (Place, String)> {
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let place = error.location().map_or(Place::START, Place::from);
-        (place, message(&error))
+        let position = error.location().map_or(Position::START, Position::from);
+        (position, message(&error))
     })
 }
 
-// The parser's own words, but for those that speak of its settings; without the place at the end.
+// Uses the message of the parser without its trailing position, except for messages about parser
+// settings.
 fn message(error: &serde_saphyr::Error) -> String {
     use serde_saphyr::Error;
     let error = error.without_snippet();
     match error {
         Error::DuplicateMappingKey { key: Some(key), .. } => {
-            format!("the key {} stands here twice", shown(key))
+            format!("duplicate key {}", quoted(key))
         }
-        Error::NullIntoString { .. } => "expected a text".to_owned(),
+        Error::NullIntoString { .. } => "expected a string".to_owned(),
         _ => {
             let text = error.to_string();
             let text = text.lines().next().unwrap_or_default();
             let text = text.split(" at line ").next().unwrap_or_default();
-            // The parser has more than one error for it, some with its internals in their text.
-            let too_much = ["budget", "recursion limit", "alias replay"];
-            if too_much.iter().any(|words| text.to_lowercase().contains(words)) {
+            // The parser has several errors for exceeded limits, some with internal details.
+            let limit_markers = ["budget", "recursion limit", "alias replay"];
+            if limit_markers.iter().any(|marker| text.to_lowercase().contains(marker)) {
                 return format!(
-                    "too much: a file is one document of at most {NODES_MAX} values, aliases \
-                     unfolded, in at most {DEPTH_MAX} levels"
+                    "the file exceeds a limit: expected one document of at most {NODES_MAX} values \
+                     (aliases expanded) in at most {DEPTH_MAX} levels"
                 );
             }
             if text.starts_with("non-finite") {
-                // As written it may be as long as the file.
-                return "a non-finite number".to_owned();
+                // The number itself may be as long as the file.
+                return "non-finite number".to_owned();
             }
             text.chars().take(MESSAGE_CHARS_MAX).collect()
         }
     }
 }
 
-impl Entries {
-    fn new(all: Vec<Entry>) -> Self {
+impl MapEntries {
+    fn new(all: Vec<MapEntry>) -> Self {
         let mut by_key: Vec<usize> = (0..all.len()).collect();
-        by_key.sort_by_key(|place| all.get(*place).map(|entry| &entry.key));
+        by_key.sort_by_key(|index| all.get(*index).map(|entry| &entry.key));
         Self { all, by_key }
     }
 
-    fn find(&self, key: &str) -> Option<&Entry> {
-        let key_of = |place: &usize| self.all.get(*place).map(|entry| entry.key.as_str());
-        let place = self.by_key.binary_search_by(|place| key_of(place).cmp(&Some(key))).ok()?;
-        self.all.get(*self.by_key.get(place)?)
+    fn find(&self, key: &str) -> Option<&MapEntry> {
+        let key_of = |index: &usize| self.all.get(*index).map(|entry| entry.key.as_str());
+        let found = self.by_key.binary_search_by(|index| key_of(index).cmp(&Some(key))).ok()?;
+        self.all.get(*self.by_key.get(found)?)
     }
 
-    pub(super) fn iter(&self) -> std::slice::Iter<'_, Entry> {
+    pub(super) fn iter(&self) -> std::slice::Iter<'_, MapEntry> {
         self.all.iter()
     }
 }
 
-impl Node {
-    /// The entry of this key, if this is a map that has it.
-    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+impl YamlNode {
+    /// Returns the entry of a key, if this is a mapping that has it.
+    pub(super) fn entry(&self, key: &str) -> Option<&MapEntry> {
         match &self.kind {
-            Kind::Map(entries) => entries.find(key),
+            NodeKind::Map(entries) => entries.find(key),
             _ => None,
         }
     }
 
-    /// The value that a JSON pointer leads to.
-    pub(super) fn at(&self, pointer: &str) -> Option<&Self> {
+    /// Returns the node at a JSON pointer.
+    pub(super) fn resolve(&self, pointer: &str) -> Option<&Self> {
         let mut node = self;
         for token in pointer.split('/').skip(1) {
             let token = token.replace("~1", "/").replace("~0", "~");
             node = match &node.kind {
-                Kind::Map(_) => &node.entry(&token)?.value,
-                Kind::List(items) => items.get(token.parse::<usize>().ok()?)?,
+                NodeKind::Map(_) => &node.entry(&token)?.value,
+                NodeKind::List(items) => items.get(token.parse::<usize>().ok()?)?,
                 _ => return None,
             };
         }
         Some(node)
     }
 
-    /// The same without places.
+    /// Converts to JSON, without positions.
     pub(super) fn to_json(&self) -> Value {
         match &self.kind {
-            Kind::Nothing => Value::Null,
-            Kind::Bool(value) => Value::Bool(*value),
-            Kind::Number(number) => Value::Number(number.clone()),
-            Kind::Text(text) => Value::String(text.clone()),
-            Kind::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
-            Kind::Map(entries) => {
+            NodeKind::Null => Value::Null,
+            NodeKind::Bool(value) => Value::Bool(*value),
+            NodeKind::Number(number) => Value::Number(number.clone()),
+            NodeKind::Text(text) => Value::String(text.clone()),
+            NodeKind::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
+            NodeKind::Map(entries) => {
                 entries.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect()
             }
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
+impl<'de> Deserialize<'de> for YamlNode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Spanned { value, referenced, .. } = Spanned::<Kind>::deserialize(deserializer)?;
-        Ok(Self { place: referenced.into(), kind: value })
+        let Spanned { value, referenced, .. } = Spanned::<NodeKind>::deserialize(deserializer)?;
+        Ok(Self { position: referenced.into(), kind: value })
     }
 }
 
-impl<'de> Deserialize<'de> for Kind {
+impl<'de> Deserialize<'de> for NodeKind {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(KindVisitor)
+        deserializer.deserialize_any(NodeKindVisitor)
     }
 }
 
-struct KindVisitor;
+struct NodeKindVisitor;
 
-impl<'de> Visitor<'de> for KindVisitor {
-    type Value = Kind;
+impl<'de> Visitor<'de> for NodeKindVisitor {
+    type Value = NodeKind;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("YAML with texts for keys")
+        f.write_str("YAML with string keys")
     }
 
-    fn visit_unit<E>(self) -> Result<Kind, E> {
-        Ok(Kind::Nothing)
+    fn visit_unit<E>(self) -> Result<NodeKind, E> {
+        Ok(NodeKind::Null)
     }
 
-    fn visit_none<E>(self) -> Result<Kind, E> {
-        Ok(Kind::Nothing)
+    fn visit_none<E>(self) -> Result<NodeKind, E> {
+        Ok(NodeKind::Null)
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Kind, D::Error> {
-        Kind::deserialize(deserializer)
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<NodeKind, D::Error> {
+        NodeKind::deserialize(deserializer)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Kind, E> {
-        Ok(Kind::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<NodeKind, E> {
+        Ok(NodeKind::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Kind, E> {
-        Ok(Kind::Number(value.into()))
+    fn visit_i64<E>(self, value: i64) -> Result<NodeKind, E> {
+        Ok(NodeKind::Number(value.into()))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Kind, E> {
-        Ok(Kind::Number(value.into()))
+    fn visit_u64<E>(self, value: u64) -> Result<NodeKind, E> {
+        Ok(NodeKind::Number(value.into()))
     }
 
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Kind, E> {
-        Number::from_f64(value).map(Kind::Number).ok_or_else(|| E::custom("not a finite number"))
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<NodeKind, E> {
+        Number::from_f64(value)
+            .map(NodeKind::Number)
+            .ok_or_else(|| E::custom("not a finite number"))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Kind, E> {
-        Ok(Kind::Text(value.to_owned()))
+    fn visit_str<E>(self, value: &str) -> Result<NodeKind, E> {
+        Ok(NodeKind::Text(value.to_owned()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Kind, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<NodeKind, A::Error> {
         let mut list = Vec::new();
         while let Some(item) = items.next_element()? {
             list.push(item);
         }
-        Ok(Kind::List(list))
+        Ok(NodeKind::List(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Kind, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<NodeKind, A::Error> {
         let mut map = Vec::new();
         while let Some(Spanned { value: key, referenced, .. }) =
             entries.next_key::<Spanned<String>>()?
         {
-            map.push(Entry { key, place: referenced.into(), value: entries.next_value()? });
+            map.push(MapEntry { key, position: referenced.into(), value: entries.next_value()? });
         }
-        Ok(Kind::Map(Entries::new(map)))
+        Ok(NodeKind::Map(MapEntries::new(map)))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whose traffic: an end user's equipment, known by one identifier or several.
+//! The device: an end user's equipment, identified by one or more identifiers.
 
 use std::{
     fmt,
@@ -9,24 +9,25 @@ use std::{
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use super::Written;
+use super::Verbatim;
 
-/// A device. All its identifiers are claimed to be of the same one.
+/// A device. All identifiers are claimed to belong to the same device.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Device {
     /// `phoneNumber` (`msisdn` before 0.9).
-    pub phone: Option<Written<PhoneNumber>>,
+    pub phone: Option<Verbatim<PhoneNumber>>,
     /// `networkAccessIdentifier`.
     pub nai: Option<Nai>,
-    /// `externalId` (0.8 only): a 3GPP external identifier, another name space of the same look.
+    /// `externalId` (0.8 only): a 3GPP external identifier; same syntax as a NAI, but another name
+    /// space.
     pub external_id: Option<Nai>,
     /// `ipv4Address` (`ipv4addr` before 0.9).
     pub ipv4: Option<DeviceIpv4>,
     /// `ipv6Address` (`ipv6addr` before 0.9), with the mask that 0.8 and 0.9 allow.
-    pub ipv6: Option<Written<Ipv6Net>>,
+    pub ipv6: Option<Verbatim<Ipv6Net>>,
 }
 
-/// A kind of identifier, as policies and messages name it.
+/// A kind of identifier, as named in policies and messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum IdentifierKind {
     /// `phoneNumber`
@@ -41,7 +42,8 @@ pub enum IdentifierKind {
     Ipv6Address,
 }
 
-/// An E.164 number. It prints in full; its `Debug` form shows only country and end.
+/// An E.164 number. `Display` prints it in full; `Debug` shows only the country code and the last
+/// digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PhoneNumber(u64);
 
@@ -49,25 +51,26 @@ pub struct PhoneNumber(u64);
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Nai(String);
 
-/// How a device's IPv4 address is given.
+/// The form of a device's IPv4 address.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DeviceIpv4 {
-    /// From 0.9 on: as seen from the Internet, told apart behind a NAT by one of the other two.
+    /// From 0.9 on: the public address; behind a NAT, the private address or the public port
+    /// distinguishes devices.
     Public {
         /// The address that the application server sees.
         public: Ipv4Addr,
-        /// The address that the operator gave the device.
+        /// The address that the operator assigned to the device.
         private: Option<Ipv4Addr>,
         /// The port that the application server sees.
         public_port: Option<u16>,
     },
-    /// Before 0.9: one address, or all of a network.
-    Legacy(Written<Ipv4Net>),
+    /// Before 0.9: one address or a network.
+    Legacy(Verbatim<Ipv4Net>),
 }
 
-/// A text is not the identifier that it stands for.
+/// A text is not a valid identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotAnIdentifier {
+pub enum InvalidIdentifier {
     /// See [`PhoneNumber`].
     #[error("a phone number is `+` and 5 to 15 digits, the first not 0")]
     PhoneNumber,
@@ -77,12 +80,12 @@ pub enum NotAnIdentifier {
 }
 
 impl Device {
-    /// Is it known by nothing?
+    /// Whether the device has no identifier.
     pub fn is_empty(&self) -> bool {
         self.kinds().next().is_none()
     }
 
-    /// The kinds of identifier that it is known by.
+    /// The kinds of identifier of the device.
     pub fn kinds(&self) -> impl Iterator<Item = IdentifierKind> {
         let Self { phone, nai, external_id, ipv4, ipv6 } = self;
         [
@@ -96,33 +99,34 @@ impl Device {
         .flatten()
     }
 
-    /// The device known by only those identifiers whose kind is in `kept`.
+    /// Keeps only the identifiers whose kind satisfies `retain`.
     #[must_use]
-    pub fn only(mut self, kept: impl Fn(IdentifierKind) -> bool) -> Self {
-        self.phone = self.phone.filter(|_| kept(IdentifierKind::PhoneNumber));
-        self.nai = self.nai.filter(|_| kept(IdentifierKind::NetworkAccessIdentifier));
-        self.external_id = self.external_id.filter(|_| kept(IdentifierKind::ExternalId));
-        self.ipv4 = self.ipv4.filter(|_| kept(IdentifierKind::Ipv4Address));
-        self.ipv6 = self.ipv6.filter(|_| kept(IdentifierKind::Ipv6Address));
+    pub fn with_only(mut self, retain: impl Fn(IdentifierKind) -> bool) -> Self {
+        self.phone = self.phone.filter(|_| retain(IdentifierKind::PhoneNumber));
+        self.nai = self.nai.filter(|_| retain(IdentifierKind::NetworkAccessIdentifier));
+        self.external_id = self.external_id.filter(|_| retain(IdentifierKind::ExternalId));
+        self.ipv4 = self.ipv4.filter(|_| retain(IdentifierKind::Ipv4Address));
+        self.ipv6 = self.ipv6.filter(|_| retain(IdentifierKind::Ipv6Address));
         self
     }
 }
 
-/// By one of its names: a number with its `+`, an address, or a network access identifier.
+/// Parses a device from one identifier: a phone number with `+`, an IP address, or a network access
+/// identifier.
 impl FromStr for Device {
-    type Err = NotAnIdentifier;
+    type Err = InvalidIdentifier;
 
-    fn from_str(name: &str) -> Result<Self, NotAnIdentifier> {
+    fn from_str(name: &str) -> Result<Self, InvalidIdentifier> {
         let mut device = Self::default();
         if name.starts_with('+') {
-            device.phone = Some(Written::plain(name.parse()?));
+            device.phone = Some(Verbatim::from_value(name.parse()?));
         } else if let Ok(address) = name.parse() {
             match address {
                 IpAddr::V4(public) => {
                     let (private, public_port) = (Some(public), None);
                     device.ipv4 = Some(DeviceIpv4::Public { public, private, public_port });
                 }
-                IpAddr::V6(address) => device.ipv6 = Some(Written::plain(address.into())),
+                IpAddr::V6(address) => device.ipv6 = Some(Verbatim::from_value(address.into())),
             }
         } else {
             device.nai = Some(name.parse()?);
@@ -132,7 +136,7 @@ impl FromStr for Device {
 }
 
 impl IdentifierKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 5] = [
         Self::PhoneNumber,
         Self::NetworkAccessIdentifier,
@@ -141,7 +145,7 @@ impl IdentifierKind {
         Self::Ipv6Address,
     ];
 
-    /// Its name in the newest CAMARA release that has it.
+    /// The name in the newest CAMARA release that has it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::PhoneNumber => "phoneNumber",
@@ -159,25 +163,25 @@ impl PhoneNumber {
         self.0
     }
 
-    /// Reads a number whose `+` is optional, as before 0.11: `^\+?[0-9]{5,15}$`.
-    pub fn with_optional_plus(text: &str) -> Result<Self, NotAnIdentifier> {
+    /// Parses a number whose `+` is optional, as before 0.11: `^\+?[0-9]{5,15}$`.
+    pub fn with_optional_plus(text: &str) -> Result<Self, InvalidIdentifier> {
         let digits = text.strip_prefix('+').unwrap_or(text);
-        let sound = (5..=15).contains(&digits.len())
+        let valid = (5..=15).contains(&digits.len())
             && digits.bytes().all(|byte| byte.is_ascii_digit())
             && !digits.starts_with('0');
-        if !sound {
-            return Err(NotAnIdentifier::PhoneNumber);
+        if !valid {
+            return Err(InvalidIdentifier::PhoneNumber);
         }
-        digits.parse().map(Self).map_err(|_| NotAnIdentifier::PhoneNumber)
+        digits.parse().map(Self).map_err(|_| InvalidIdentifier::PhoneNumber)
     }
 }
 
 impl FromStr for PhoneNumber {
-    type Err = NotAnIdentifier;
+    type Err = InvalidIdentifier;
 
-    fn from_str(text: &str) -> Result<Self, NotAnIdentifier> {
+    fn from_str(text: &str) -> Result<Self, InvalidIdentifier> {
         if !text.starts_with('+') {
-            return Err(NotAnIdentifier::PhoneNumber);
+            return Err(InvalidIdentifier::PhoneNumber);
         }
         Self::with_optional_plus(text)
     }
@@ -198,18 +202,19 @@ impl fmt::Debug for PhoneNumber {
 }
 
 impl Nai {
-    /// All of it.
+    /// The whole identifier.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What stands behind the last `@`.
+    /// The part after the last `@`.
     pub fn realm(&self) -> Option<&str> {
         self.0.rsplit_once('@').map(|(_, realm)| realm)
     }
 
-    /// The form to compare: the user exactly, the realm in lower case (RFC 7542 §2.4).
-    pub fn key(&self) -> String {
+    /// The normalized form for comparison: the user is case-sensitive, the realm is lower-cased
+    /// (RFC 7542 §2.4).
+    pub fn normalized(&self) -> String {
         match self.0.rsplit_once('@') {
             Some((user, realm)) => format!("{user}@{}", realm.to_ascii_lowercase()),
             None => self.0.clone(),
@@ -218,15 +223,15 @@ impl Nai {
 }
 
 impl FromStr for Nai {
-    type Err = NotAnIdentifier;
+    type Err = InvalidIdentifier;
 
-    fn from_str(text: &str) -> Result<Self, NotAnIdentifier> {
-        let sound = (1..=2048).contains(&text.len()) && !text.chars().any(char::is_control);
-        if sound { Ok(Self(text.to_owned())) } else { Err(NotAnIdentifier::Nai) }
+    fn from_str(text: &str) -> Result<Self, InvalidIdentifier> {
+        let valid = (1..=2048).contains(&text.len()) && !text.chars().any(char::is_control);
+        if valid { Ok(Self(text.to_owned())) } else { Err(InvalidIdentifier::Nai) }
     }
 }
 
-/// With no identifier whole.
+/// Masks all identifiers.
 impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { phone, nai, external_id, ipv4, ipv6 } = self;
@@ -262,7 +267,7 @@ impl fmt::Debug for DeviceIpv4 {
 }
 
 impl DeviceIpv4 {
-    /// The address to look an operator up by.
+    /// The address for operator lookup.
     pub const fn routable(&self) -> Ipv4Addr {
         match self {
             Self::Public { public, .. } => *public,

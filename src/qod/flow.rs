@@ -1,28 +1,27 @@
-//! Which traffic: the packets between a device and an application server.
+//! The flow: the packets between a device and an application server.
 
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use super::{PortSet, PortsSpec, Written};
+use super::{PortSet, PortsSpec, Verbatim};
 
-/// A backend of the client's.
+/// An application server of the client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ApplicationServer {
     /// One address or network of each family; at least one of the two.
     Subnets {
         /// `ipv4Address`, host bits as given.
-        ipv4: Option<Written<Ipv4Net>>,
+        ipv4: Option<Verbatim<Ipv4Net>>,
         /// `ipv6Address`, host bits as given.
-        ipv6: Option<Written<Ipv6Net>>,
+        ipv6: Option<Verbatim<Ipv6Net>>,
     },
-    /// From 1.2 on: a list of up to 16 single addresses.
-    Addresses(Vec<Written<IpAddr>>),
+    /// From 1.2 on: up to 16 single addresses.
+    Addresses(Vec<Verbatim<IpAddr>>),
 }
 
-/// The packets of a session, apart from its device: what two sessions of one device may share no
-/// part of.
+/// The packets of a session, without its device. Two sessions of one device must not overlap.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Flow {
     /// The servers' networks, host bits cleared.
@@ -34,7 +33,7 @@ pub struct Flow {
 }
 
 impl ApplicationServer {
-    /// The networks that it stands for, host bits cleared.
+    /// The networks of the server, host bits cleared.
     pub fn nets(&self) -> Vec<IpNet> {
         match self {
             Self::Subnets { ipv4, ipv6 } => {
@@ -48,7 +47,7 @@ impl ApplicationServer {
 }
 
 impl Flow {
-    /// The flow between a device and these servers.
+    /// Creates the flow between a device and these servers.
     pub fn new(
         server: &ApplicationServer,
         server_ports: Option<&PortsSpec>,
@@ -56,32 +55,35 @@ impl Flow {
     ) -> Self {
         Self {
             servers: server.nets().into_boxed_slice(),
-            server_ports: PortSet::of(server_ports),
-            device_ports: PortSet::of(device_ports),
+            server_ports: PortSet::from_optional_spec(server_ports),
+            device_ports: PortSet::from_optional_spec(device_ports),
         }
     }
 
-    /// Could one packet belong to both? Servers, server ports and device ports must all meet.
-    pub fn meets(&self, other: &Self) -> bool {
-        let servers =
-            self.servers.iter().any(|ours| other.servers.iter().any(|theirs| meet(ours, theirs)));
+    /// Whether a packet may belong to both flows. Servers, server ports and device ports must all
+    /// overlap.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let servers = self
+            .servers
+            .iter()
+            .any(|ours| other.servers.iter().any(|theirs| nets_overlap(ours, theirs)));
         servers
-            && self.server_ports.meets(&other.server_ports)
-            && self.device_ports.meets(&other.device_ports)
+            && self.server_ports.overlaps(&other.server_ports)
+            && self.device_ports.overlaps(&other.device_ports)
     }
 
-    /// Does every packet of ours belong to the other flow too?
-    pub fn within(&self, other: &Self) -> bool {
-        // Two neighbours are a network together.
+    /// Whether every packet of this flow belongs to the other flow.
+    pub fn is_within(&self, other: &Self) -> bool {
+        // Adjacent networks may form a larger one.
         let theirs = IpNet::aggregate(&other.servers.to_vec());
         let servers =
             self.servers.iter().all(|ours| theirs.iter().any(|theirs| theirs.contains(ours)));
         servers
-            && self.server_ports.within(&other.server_ports)
-            && self.device_ports.within(&other.device_ports)
+            && self.server_ports.is_subset(&other.server_ports)
+            && self.device_ports.is_subset(&other.device_ports)
     }
 }
 
-fn meet(a: &IpNet, b: &IpNet) -> bool {
+fn nets_overlap(a: &IpNet, b: &IpNet) -> bool {
     a.contains(b) || b.contains(a)
 }

@@ -1,4 +1,4 @@
-//! A point in time, as the ledger and the APIs count it.
+//! A point in time with millisecond precision.
 
 use std::{
     ops::{Add, Sub},
@@ -14,20 +14,20 @@ use serde::{Deserialize, Serialize};
 pub struct Moment(u64);
 
 impl Moment {
-    /// The last one that can be counted.
+    /// The latest representable time.
     pub const MAX: Self = Self(u64::MAX);
 
-    /// So many whole seconds after the epoch.
+    /// From seconds since the Unix epoch.
     pub const fn from_unix_s(seconds: u64) -> Self {
         Self(seconds.saturating_mul(1000))
     }
 
-    /// So many milliseconds after the epoch.
+    /// From milliseconds since the Unix epoch.
     pub const fn from_unix_ms(milliseconds: u64) -> Self {
         Self(milliseconds)
     }
 
-    /// Whole seconds since the epoch, cut off: never later than the moment itself.
+    /// Whole seconds since the Unix epoch, rounded down.
     pub const fn unix_s(self) -> u64 {
         self.0 / 1000
     }
@@ -37,7 +37,7 @@ impl Moment {
         self.0
     }
 
-    /// How long after `earlier` this is; nothing, if it is before.
+    /// The duration since `earlier`; zero if this is before it.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }

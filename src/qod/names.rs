@@ -1,4 +1,5 @@
-//! The parties, by name. A name proves nothing: what is proved of a party is a type of a room's.
+//! Identifiers of clients, operators, users and sessions. An identifier proves nothing; the stages
+//! define proof types.
 
 use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 
@@ -8,70 +9,70 @@ use uuid::Uuid;
 
 use super::Moment;
 
-/// An OAuth2 client: an application that asks for sessions.
+/// An OAuth2 client: an application that requests sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ClientId(pub Arc<str>);
 
-/// The address that a request was called from, as the server knows it.
+/// The source address of a request, as determined by the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CalledFrom(pub IpAddr);
+pub struct SourceAddress(pub IpAddr);
 
-/// A mobile network operator, as the policies call it.
+/// A mobile network operator, as named in the policies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct OperatorId(pub Arc<str>);
 
-/// Somebody to ask which operator serves a device, as the policies call it.
+/// A finder: a service that finds the operator of a device, as named in the policies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FinderId(pub Arc<str>);
 
-/// The end user that a three-legged token speaks for: unique within its issuer.
+/// The end user of a three-legged token: unique within its issuer.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Subject {
-    /// Who issued the token.
+pub struct TokenSubject {
+    /// The issuer of the token.
     pub issuer: Arc<str>,
     /// The token's `sub`.
     pub subject: Arc<str>,
 }
 
-/// Without the subject, who is nobody's business.
-impl fmt::Debug for Subject {
+/// Omits the subject, which is personal data.
+impl fmt::Debug for TokenSubject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Subject(… of {})", self.issuer)
     }
 }
 
-/// The gateway's own name for a session: a UUID. Operators have names of their own.
+/// The gateway's id of a session: a UUID. Operators have ids of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SessionId(pub Uuid);
 
 /// A session id must be a UUID (CAMARA `SessionId`, `format: uuid`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a session id is a UUID")]
-pub struct NotASessionId;
+#[error("a session id must be a UUID")]
+pub struct InvalidSessionId;
 
 impl SessionId {
-    /// A new one, that nobody can guess.
+    /// Creates an id that cannot be guessed.
     pub fn random() -> Self {
         Self(uuid::Builder::from_random_bytes(rand::rng().random()).into_uuid())
     }
 
-    /// A new one, that nobody can guess either, but that sorts by when it was made (a UUID of
-    /// version 7): where many are kept in order, the new ones stand together.
-    pub fn at(now: Moment) -> Self {
+    /// Creates an id that cannot be guessed and sorts by creation time (UUID version 7): recent
+    /// sessions are adjacent in ordered storage.
+    pub fn time_ordered(now: Moment) -> Self {
         let random = rand::rng().random();
         Self(uuid::Builder::from_unix_timestamp_millis(now.unix_ms(), &random).into_uuid())
     }
 }
 
 impl FromStr for SessionId {
-    type Err = NotASessionId;
+    type Err = InvalidSessionId;
 
-    /// Reads the hyphenated form only: one session has one path.
-    fn from_str(text: &str) -> Result<Self, NotASessionId> {
+    /// Parses the hyphenated form only, so that a session has one path.
+    fn from_str(text: &str) -> Result<Self, InvalidSessionId> {
         if text.len() != 36 {
-            return Err(NotASessionId);
+            return Err(InvalidSessionId);
         }
-        Uuid::try_parse(text).map(Self).map_err(|_| NotASessionId)
+        Uuid::try_parse(text).map(Self).map_err(|_| InvalidSessionId)
     }
 }
 

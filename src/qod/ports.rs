@@ -1,17 +1,17 @@
-//! Ports: as a client lists them, and as the set that the list means.
+//! Ports: the list as given by a client, and the set it denotes.
 
 use serde::{Deserialize, Serialize};
 
-/// From one port up to another, both included. `from` may be above `to` until a codec has checked.
+/// An inclusive port range. `from` may exceed `to` until a codec has checked it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PortRange {
-    /// The first.
+    /// The first port.
     pub from: u16,
-    /// The last.
+    /// The last port.
     pub to: u16,
 }
 
-/// CAMARA's `PortsSpec`, word for word: what is echoed and what an operator is sent.
+/// CAMARA's `PortsSpec`, unchanged: it is echoed to the client and sent to the operator.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PortsSpec {
     /// In the order given.
@@ -20,22 +20,22 @@ pub struct PortsSpec {
     pub ports: Vec<u16>,
 }
 
-/// The ports that a list means: sorted intervals that neither touch nor overlap.
+/// A set of ports: sorted ranges that neither touch nor overlap.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PortSet(Box<[PortRange]>);
 
 impl PortSet {
-    /// Every port there is: what leaving the ports out means.
+    /// All ports, the meaning of an absent list.
     pub fn all() -> Self {
         Self(Box::new([PortRange { from: 0, to: u16::MAX }]))
     }
 
-    /// The ports that a list names; every port, if there is no list.
-    pub fn of(spec: Option<&PortsSpec>) -> Self {
-        spec.map_or_else(Self::all, Self::named)
+    /// The ports of a list; all ports if there is no list.
+    pub fn from_optional_spec(spec: Option<&PortsSpec>) -> Self {
+        spec.map_or_else(Self::all, Self::from_spec)
     }
 
-    fn named(spec: &PortsSpec) -> Self {
+    fn from_spec(spec: &PortsSpec) -> Self {
         let single = spec.ports.iter().map(|&port| PortRange { from: port, to: port });
         let mut ranges: Vec<PortRange> = spec.ranges.iter().copied().chain(single).collect();
         ranges.sort_unstable_by_key(|range| (range.from, range.to));
@@ -51,13 +51,13 @@ impl PortSet {
         Self(merged.into_boxed_slice())
     }
 
-    /// The intervals, in order.
+    /// The ranges, in ascending order.
     pub fn ranges(&self) -> &[PortRange] {
         &self.0
     }
 
-    /// Is there a port in both? Takes one step for each interval.
-    pub fn meets(&self, other: &Self) -> bool {
+    /// Whether the sets overlap. Runs in linear time.
+    pub fn overlaps(&self, other: &Self) -> bool {
         let (mut ours, mut theirs) = (self.0.iter(), other.0.iter());
         let (mut a, mut b) = (ours.next(), theirs.next());
         while let (Some(left), Some(right)) = (a, b) {
@@ -72,8 +72,8 @@ impl PortSet {
         false
     }
 
-    /// Is every port of ours in the other set too?
-    pub fn within(&self, other: &Self) -> bool {
+    /// Whether every port of this set is in the other set.
+    pub fn is_subset(&self, other: &Self) -> bool {
         self.0
             .iter()
             .all(|own| other.0.iter().any(|range| range.from <= own.from && own.to <= range.to))

@@ -1,113 +1,114 @@
-//! What a caller is told when the answer is no.
+//! Problems: the errors reported to API clients.
 
 use std::{borrow::Cow, time::Duration};
 
-/// What kind of no it is, in no dialect's words. Rooms and operators' answers are sorted into
-/// these; the refusal table gives each its status and code in each family of dialects.
+/// The kind of a problem, independent of the dialect. Stages and operator responses map to these
+/// kinds; the refusal table maps each to a status and code per family of dialects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// The request is not of the form that the API asks for.
+pub enum ProblemKind {
+    /// The request is malformed.
     InvalidArgument,
-    /// A number lies outside its range.
+    /// A number is out of range.
     OutOfRange,
-    /// The duration lies outside what the profile, the operator or the client's terms allow.
+    /// The duration is outside the limits of the profile, the operator or the client's terms.
     DurationOutOfRange,
-    /// The sink is not a URL that may be notified.
+    /// The sink is not an allowed URL.
     InvalidSink,
-    /// The sink's credential is of a type that is not supported.
+    /// The type of the sink credential is not supported.
     InvalidCredential,
     /// The sink's access token is incomplete.
     InvalidToken,
-    /// The sink's credential would have to be fetched with a key that the gateway does not have.
+    /// The gateway has no key to obtain a token for the sink credential.
     CredentialNotConfigured,
-    /// No access token, or one that does not hold.
+    /// The access token is missing or invalid.
     Unauthenticated,
-    /// The token's scope or the client's terms do not allow it, or the session is somebody else's.
+    /// The token's scope or the client's terms do not allow the request, or the session belongs to
+    /// another client.
     PermissionDenied,
-    /// There is no such session.
+    /// The session does not exist.
     SessionNotFound,
-    /// There is no such profile.
+    /// The profile does not exist.
     ProfileNotFound,
-    /// There is no such path.
+    /// The path does not exist.
     PathNotFound,
     /// No operator serves the device.
     DeviceNotFound,
-    /// The operator cannot look the device up by any identifier given.
+    /// The operator supports none of the given device identifiers.
     UnsupportedIdentifier,
-    /// Neither the token nor the body names a device.
+    /// Neither the token nor the body identifies a device.
     MissingIdentifier,
-    /// The token names a device already.
+    /// The token already identifies a device.
     UnnecessaryIdentifier,
-    /// The token names another device.
+    /// The token identifies another device.
     OtherDevice,
-    /// The operator does not offer what was asked.
+    /// The operator does not offer the requested service.
     NotApplicable,
-    /// The profile is known, but not offered now.
+    /// The profile exists but is not offered now.
     ProfileNotApplicable,
-    /// Another session holds the device's flow.
+    /// Another session has reserved the device's flow.
     Conflict,
     /// A session that is not available cannot be extended.
     ExtensionNotAllowed,
     /// Too many requests.
     TooManyRequests,
-    /// Too many sessions at one time.
+    /// Too many concurrent sessions.
     QuotaExceeded,
-    /// The path knows no such method.
+    /// The path does not support the method.
     MethodNotAllowed,
-    /// The body is not JSON by its content type, or is encoded.
+    /// The content type is not JSON, or the body has a content encoding.
     UnsupportedMediaType,
     /// The body is too large.
     ContentTooLarge,
     /// The header is too large.
     HeaderTooLarge,
-    /// The operator has no such operation.
+    /// The operator does not support the operation.
     NotImplemented,
-    /// The operator or a part of the gateway is not there now.
+    /// The operator or a part of the gateway is unavailable.
     Unavailable,
-    /// The operator did not answer in time.
+    /// The operator did not respond in time.
     Timeout,
-    /// The operator answered what nobody can read.
+    /// The operator's response is invalid.
     BadGateway,
-    /// The gateway's own fault.
+    /// An internal error of the gateway.
     Internal,
 }
 
-/// CAMARA's `ErrorInfo`, and what goes with it into the header.
+/// CAMARA's `ErrorInfo` with its response header fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// What it is.
-    pub kind: Kind,
+    /// The kind.
+    pub kind: ProblemKind,
     /// The HTTP status.
     pub status: u16,
-    /// A code for programs.
+    /// The machine-readable code.
     pub code: Cow<'static, str>,
-    /// A sentence for people.
+    /// The human-readable message.
     pub message: String,
     /// For `Retry-After` and the `RateLimit` fields.
-    pub pace: Option<Pace>,
-    /// For `WWW-Authenticate`: how else one may ask.
+    pub rate_limit: Option<RateLimitStatus>,
+    /// For `WWW-Authenticate`: the challenge.
     pub challenge: Option<&'static str>,
-    /// For `Retry-After` alone: when to come again, where no limit was reached.
+    /// For `Retry-After` without a rate limit.
     pub retry_after: Option<Duration>,
 }
 
-/// How a limit stands (draft-ietf-httpapi-ratelimit-headers-10).
+/// The state of a rate limit (draft-ietf-httpapi-ratelimit-headers-10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
-    /// Which limit, in a word.
+pub struct RateLimitStatus {
+    /// The name of the limit.
     pub policy: &'static str,
-    /// How many requests it allows in its window.
+    /// The number of requests allowed per window.
     pub quota: u32,
     /// The window.
     pub window: Duration,
-    /// How many are left.
+    /// The number of remaining requests.
     pub remaining: u32,
-    /// When to come again.
+    /// The delay until the next request is allowed.
     pub retry_after: Duration,
 }
 
-impl Kind {
-    /// All of them.
+impl ProblemKind {
+    /// All kinds.
     pub const ALL: [Self; 32] = [
         Self::InvalidArgument,
         Self::OutOfRange,
@@ -143,12 +144,12 @@ impl Kind {
         Self::Internal,
     ];
 
-    /// The kind of this name.
-    pub fn named(name: &str) -> Option<Self> {
+    /// Finds the kind with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Its name in metrics and audit lines.
+    /// The name in metrics and audit records.
     pub const fn name(self) -> &'static str {
         match self {
             Self::InvalidArgument => "invalid_argument",

@@ -1,31 +1,31 @@
-//! A quality that is offered: what a client can be told of it, and what it may ask to be told.
+//! `QoS` profiles: their description and the queries for them.
 
 use std::time::Duration;
 
 use super::Device;
 
-/// A quality, as its provider describes it (CAMARA's `QosProfile`). What is not said is not known.
+/// A `QoS` profile, as its provider describes it (CAMARA's `QosProfile`). Absent values are unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QosProfile {
-    /// What clients call it; [`is_profile_name`] holds for it.
+    /// The name for clients; satisfies [`is_profile_name`].
     pub name: String,
-    /// For people: 1024 characters at most, no control characters among them.
+    /// A human-readable description: at most 1024 characters, without control characters.
     pub description: Option<String>,
-    /// May it be asked for?
+    /// Whether sessions may use it.
     pub status: ProfileStatus,
-    /// The shortest session, in seconds.
+    /// The minimum session duration in seconds.
     pub duration_s_min: u32,
-    /// The longest session, in seconds.
+    /// The maximum session duration in seconds.
     pub duration_s_max: u32,
-    /// From the device.
-    pub upstream: Rates,
-    /// To the device.
-    pub downstream: Rates,
-    /// From 1, the highest, to 100.
+    /// Rates from the device.
+    pub upstream: BitRates,
+    /// Rates to the device.
+    pub downstream: BitRates,
+    /// The priority, from 1 (highest) to 100.
     pub priority: Option<u8>,
-    /// The longest one-way delay within the operator's network; not nothing.
+    /// The maximum one-way delay within the operator's network; not zero.
     pub packet_delay_budget: Option<Duration>,
-    /// How much the delay of 99 of 100 packets varies; not nothing.
+    /// The delay variation of 99 % of the packets; not zero.
     pub jitter: Option<Duration>,
     /// From 1 to 10: 3 means that one of 10³ packets may be lost.
     pub packet_error_loss_rate: Option<u8>,
@@ -33,22 +33,22 @@ pub struct QosProfile {
     pub l4s_queue: Option<L4sQueue>,
     /// From 1.0 on.
     pub service_class: Option<ServiceClass>,
-    /// Where it can be had; unknown, if there is none. From 1.1 on.
-    pub countries: Vec<Country>,
+    /// Where it is available; unknown if empty. From 1.1 on.
+    pub countries: Vec<CountryAvailability>,
 }
 
-/// How fast traffic of one direction may be.
+/// The bit rates of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rates {
-    /// What the network tries not to fall below.
+pub struct BitRates {
+    /// The target minimum rate.
     pub target_min: Option<BitRate>,
-    /// What it does not exceed…
+    /// The maximum rate, except for bursts.
     pub max: Option<BitRate>,
-    /// …but for a while.
+    /// The maximum rate of a burst.
     pub max_burst: Option<BitRate>,
 }
 
-/// A rate, in the form that CAMARA has for it.
+/// A bit rate in CAMARA's form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BitRate {
     value: u16,
@@ -58,43 +58,43 @@ pub struct BitRate {
 /// CAMARA's `RateUnitEnum`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateUnit {
-    /// Bits a second.
+    /// Bits per second.
     Bps,
-    /// 10³ of them.
+    /// 10³ bits per second.
     Kbps,
-    /// 10⁶ of them.
+    /// 10⁶ bits per second.
     Mbps,
-    /// 10⁹ of them.
+    /// 10⁹ bits per second.
     Gbps,
-    /// 10¹² of them.
+    /// 10¹² bits per second.
     Tbps,
 }
 
 /// CAMARA's `QosProfileStatusEnum`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProfileStatus {
-    /// It may be asked for.
+    /// Sessions may use it.
     Active,
-    /// It is known, and refused.
+    /// It exists, but sessions that use it are rejected.
     Inactive,
-    /// It may be asked for, and will go.
+    /// Sessions may use it, but it will be removed.
     Deprecated,
 }
 
-/// What queue the traffic waits in (RFC 9330).
+/// The queue of the traffic (RFC 9330).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum L4sQueue {
-    /// One without L4S.
+    /// A queue without L4S.
     Without,
-    /// One for L4S only.
+    /// A queue for L4S only.
     Only,
-    /// One for both.
+    /// A queue for both.
     Mixed,
 }
 
-/// For what kind of traffic it is meant (RFC 4594, and two of Microsoft's).
+/// The intended kind of traffic (RFC 4594, and two Microsoft classes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
+#[expect(missing_docs, reason = "the names are self-explanatory")]
 pub enum ServiceClass {
     MicrosoftVoice,
     MicrosoftAudioVideo,
@@ -107,36 +107,36 @@ pub enum ServiceClass {
     Standard,
 }
 
-/// Where a quality can be had.
+/// A country in which a profile is available.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Country {
+pub struct CountryAvailability {
     /// Two capital letters (ISO 3166).
     pub code: String,
-    /// The networks there, by country and network code (MCC and MNC: 5 or 6 digits); the provider's
-    /// own, if there is none.
+    /// The networks in the country, by MCC and MNC (5 or 6 digits); the provider's own network if
+    /// empty.
     pub networks: Vec<String>,
 }
 
-/// Which profiles a client asks for: those that all of this holds for.
+/// A query for profiles; all conditions must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProfileQuery {
-    /// They can be had for this device.
+    /// Available for this device.
     pub device: Option<Device>,
-    /// It has this name.
+    /// With this name.
     pub name: Option<String>,
-    /// They have this status.
+    /// With this status.
     pub status: Option<ProfileStatus>,
 }
 
 /// CAMARA's `QosProfileName`: 3 to 256 letters, digits, `_`, `.` and `-`.
 pub fn is_profile_name(name: &str) -> bool {
-    let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    (3..=256).contains(&name.len()) && name.bytes().all(sound)
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    (3..=256).contains(&name.len()) && name.bytes().all(valid)
 }
 
 impl QosProfile {
-    /// Is it one that is asked for, but for the device?
-    pub fn answers(&self, query: &ProfileQuery) -> bool {
+    /// Whether the profile satisfies the query, ignoring the device.
+    pub fn matches(&self, query: &ProfileQuery) -> bool {
         let ProfileQuery { device: _, name, status } = query;
         name.as_ref().is_none_or(|name| *name == self.name)
             && status.is_none_or(|status| status == self.status)
@@ -147,7 +147,7 @@ impl BitRate {
     /// The largest value of any unit.
     pub const VALUE_MAX: u16 = 1024;
 
-    /// So many of a unit; nothing, if CAMARA has no form for it.
+    /// Creates a rate; `None` if CAMARA cannot express it.
     pub fn new(value: u16, unit: RateUnit) -> Option<Self> {
         (value <= Self::VALUE_MAX).then_some(Self { value, unit })
     }
@@ -157,12 +157,12 @@ impl BitRate {
         self.value
     }
 
-    /// Its unit.
+    /// The unit.
     pub const fn unit(self) -> RateUnit {
         self.unit
     }
 
-    /// In bits a second.
+    /// The rate in bits per second.
     pub fn bits_per_s(self) -> u64 {
         let unit = match self.unit {
             RateUnit::Bps => 1,
@@ -176,10 +176,10 @@ impl BitRate {
 }
 
 impl RateUnit {
-    /// All of them, from the smallest on.
+    /// All units, in ascending order.
     pub const ALL: [Self; 5] = [Self::Bps, Self::Kbps, Self::Mbps, Self::Gbps, Self::Tbps];
 
-    /// CAMARA's word for it.
+    /// The CAMARA name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Bps => "bps",
@@ -195,7 +195,7 @@ impl ProfileStatus {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Active, Self::Inactive, Self::Deprecated];
 
-    /// CAMARA's word for it.
+    /// The CAMARA name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Active => "ACTIVE",
@@ -204,14 +204,14 @@ impl ProfileStatus {
         }
     }
 
-    /// The status of this name.
-    pub fn named(name: &str) -> Option<Self> {
+    /// Finds the status with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.name() == name)
     }
 }
 
 impl L4sQueue {
-    /// CAMARA's word for it.
+    /// The CAMARA name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Without => "non-l4s-queue",
@@ -235,7 +235,7 @@ impl ServiceClass {
         Self::Standard,
     ];
 
-    /// CAMARA's word for it.
+    /// The CAMARA name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::MicrosoftVoice => "microsoft_voice",
@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_camaras() {
+    fn profile_names_follow_camara_syntax() {
         for name in ["QOS_E", "a.b", "voice_1.2-b", &"x".repeat(256)] {
             assert!(is_profile_name(name), "{name}");
         }
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_compared_over_units() {
+    fn rates_are_comparable_across_units() {
         let rate = |value, unit| BitRate::new(value, unit).unwrap().bits_per_s();
         assert_eq!(rate(1000, RateUnit::Kbps), rate(1, RateUnit::Mbps));
         assert!(rate(1024, RateUnit::Gbps) > rate(1, RateUnit::Tbps));

@@ -1,25 +1,25 @@
-//! Text that must never be seen: in no log, no error, no answer.
+//! Secret text that must not appear in any log, error or response.
 
 use std::fmt;
 
 use zeroize::Zeroize;
 
-/// A token or key. It prints as `***`, and is wiped from memory when nobody has it any more.
+/// A token or key. `Debug` prints `***`, and the memory is zeroed on drop.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps this text from being seen.
+    /// Wraps a text as a secret.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The one line that it is, without its end.
+    /// Returns the secret without its line terminator.
     ///
     /// # Errors
-    /// If it is none. A secret ends up in a header field: whatever else stands in it would break
-    /// out of there.
-    pub fn line(&self) -> Result<Self, String> {
+    /// If the secret is not one non-empty line of visible ASCII. A secret is sent in a header
+    /// field, where other characters could inject further fields.
+    pub fn single_line(&self) -> Result<Self, String> {
         let text = self.0.strip_suffix('\n').unwrap_or(&self.0);
         let text = text.strip_suffix('\r').unwrap_or(text);
         if text.is_empty() {
@@ -31,7 +31,7 @@ impl Secret {
         Ok(Self::new(text))
     }
 
-    /// The text itself; only for the wire that it is meant for.
+    /// The text itself, for sending it to its peer only.
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! What is asked for, and what is given: a quality for a flow, for a while.
+//! Sessions: a `QoS` profile for a flow, for a limited time.
 
 use std::{fmt, sync::Arc};
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{ApplicationServer, Device, Flow, Moment, PortsSpec, QosProfile, Secret, SessionId};
 
-/// What a client can ask.
+/// An operation of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
     /// `POST /sessions`
@@ -28,38 +28,39 @@ pub enum Operation {
     RetrieveQosProfiles,
 }
 
-/// A wish for a session.
+/// A request to create a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CreateSession {
-    /// Whose traffic; nothing, if a three-legged token says it.
+pub struct CreateRequest {
+    /// The device; `None` if a three-legged token identifies it.
     pub device: Option<Device>,
-    /// With whom.
+    /// The application server.
     pub server: ApplicationServer,
-    /// The device's ports; all, if there is no list.
+    /// The device's ports; all ports if `None`.
     pub device_ports: Option<PortsSpec>,
-    /// The servers' ports; all, if there is no list.
+    /// The servers' ports; all ports if `None`.
     pub server_ports: Option<PortsSpec>,
-    /// The profile's name: the client's on the way in, the operator's once fitted to it.
+    /// The profile name: the client's, or the operator's after translation.
     pub qos_profile: String,
-    /// For how long.
+    /// The requested duration in seconds.
     pub duration_s: u32,
-    /// Where the client wants to hear of it.
+    /// Where session notifications are sent.
     pub sink: Option<Sink>,
 }
 
-/// Where to post what happens to a session.
+/// The target of session notifications.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sink {
     /// An http or https URL. Before 0.9, `/notifications` is appended when it is called.
     pub url: String,
-    /// What to show there. Whoever writes a sink down writes this on its own, or not at all.
+    /// The access token for the sink. It is not serialized with the sink; storage handles it
+    /// separately.
     #[serde(skip)]
     pub token: Option<Secret>,
-    /// Until when the token is good; from 0.11 on a client says so.
+    /// When the token expires; given by clients from 0.11 on.
     pub token_expires_at: Option<Moment>,
 }
 
-/// Without the URL, which may say more than where it is.
+/// Omits the URL, which may contain a secret.
 impl fmt::Debug for Sink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sink").field("token", &self.token).finish_non_exhaustive()
@@ -69,110 +70,110 @@ impl fmt::Debug for Sink {
 /// A session that an operator has granted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
-    /// Our name for it; the operator has its own.
+    /// The gateway's id; the operator has its own.
     pub id: SessionId,
-    /// What its client asked for, in the client's words.
-    pub wanted: CreateSession,
-    /// What came of it.
-    pub granted: Granted,
+    /// The request, as the client made it.
+    pub wanted: CreateRequest,
+    /// What the operator granted.
+    pub granted: GrantedSession,
 }
 
-/// What an operator grants.
+/// The session as granted by an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Granted {
-    /// How long in all, with extensions.
+pub struct GrantedSession {
+    /// The total duration in seconds, including extensions.
     pub duration_s: u32,
-    /// Since when; nothing while it is only requested.
+    /// When it started; `None` while it is only requested.
     pub started_at: Option<Moment>,
-    /// Until when; nothing while it is only requested.
+    /// When it expires; `None` while it is only requested.
     pub expires_at: Option<Moment>,
-    /// How it stands.
+    /// The status.
     pub status: QosStatus,
-    /// Why it stands so.
+    /// The reason of the status, if known.
     pub status_info: Option<StatusInfo>,
-    /// Remarks; up to 0.10 clients are shown them.
-    pub messages: Vec<Message>,
+    /// Messages; shown to clients up to 0.10.
+    pub messages: Vec<SessionMessage>,
 }
 
-/// How a session stands.
+/// The status of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum QosStatus {
-    /// Asked for; the network has not answered yet.
+    /// Requested; the network has not answered yet.
     Requested,
     /// Granted.
     Available,
-    /// Over, or never granted.
+    /// Ended, or never granted.
     Unavailable,
 }
 
 /// Why a session is unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum StatusInfo {
-    /// Its time is up.
+    /// Its duration expired.
     DurationExpired,
-    /// The network ended it; it holds its flow for 360 s more, or until it is deleted.
+    /// The network ended it; it reserves its flow for 360 s more, or until it is deleted.
     NetworkTerminated,
     /// Its client deleted it.
     DeleteRequested,
 }
 
-/// A remark on a session (0.8 to 0.10).
+/// A message about a session (0.8 to 0.10).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// How much it matters.
+pub struct SessionMessage {
+    /// The severity.
     pub severity: Severity,
-    /// For people.
+    /// The human-readable text.
     pub description: String,
 }
 
-/// How much a remark matters.
+/// The severity of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Severity {
-    /// Good to know.
+    /// For information.
     Info,
-    /// Something is not as asked.
+    /// Something differs from the request.
     Warning,
 }
 
-/// What happened to a session: its status is another.
+/// A change of a session's status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Event {
-    /// Its name, the same however often it is told.
+pub struct SessionEvent {
+    /// The event id, the same in every delivery.
     pub id: Uuid,
-    /// What it happened to.
+    /// The session.
     pub session: SessionId,
-    /// How the session stands since.
+    /// The new status.
     pub status: QosStatus,
-    /// Why it stands so.
+    /// The reason of the status, if known.
     pub status_info: Option<StatusInfo>,
-    /// Since when.
+    /// When the status changed.
     pub at: Moment,
 }
 
-/// How many sessions of a device, or profiles, are told at once, at most (CAMARA 1.2).
+/// Maximum number of sessions or profiles in one response (CAMARA 1.2).
 pub const RETRIEVED_MAX: usize = 100;
 
-/// What a request was answered with.
+/// The result of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// A session was made.
+pub enum ApiResponse {
+    /// A session was created.
     Created(Session),
-    /// A session was looked up.
+    /// A session was found.
     Found(Session),
-    /// A session was made longer.
+    /// A session was extended.
     Extended(Session),
-    /// A session is gone.
+    /// A session was deleted.
     Deleted,
-    /// The sessions of a device, the newest first.
+    /// The sessions of a device, newest first.
     Retrieved(Vec<Session>),
-    /// A profile was looked up.
+    /// A profile was found.
     Profile(Arc<QosProfile>),
-    /// The profiles that were asked for.
+    /// The profiles that match a query.
     Profiles(Vec<Arc<QosProfile>>),
 }
 
 impl Operation {
-    /// All of them.
+    /// All operations.
     pub const ALL: [Self; 8] = [
         Self::CreateSession,
         Self::GetSession,
@@ -184,7 +185,7 @@ impl Operation {
         Self::RetrieveQosProfiles,
     ];
 
-    /// Its `operationId`, in the metrics too.
+    /// The `operationId`, also used in metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::CreateSession => "createSession",
@@ -199,15 +200,15 @@ impl Operation {
     }
 }
 
-impl CreateSession {
-    /// The packets that it is for.
+impl CreateRequest {
+    /// The flow of the request.
     pub fn flow(&self) -> Flow {
         Flow::new(&self.server, self.server_ports.as_ref(), self.device_ports.as_ref())
     }
 }
 
 impl QosStatus {
-    /// CAMARA's word for it.
+    /// The CAMARA name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Requested => "REQUESTED",
@@ -218,7 +219,7 @@ impl QosStatus {
 }
 
 impl StatusInfo {
-    /// CAMARA's word for it.
+    /// The CAMARA name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::DurationExpired => "DURATION_EXPIRED",
@@ -231,17 +232,18 @@ impl StatusInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::qod::Subject;
+    use crate::qod::TokenSubject;
 
     #[test]
-    fn neither_a_sink_nor_a_user_is_seen_in_a_log() {
+    fn debug_output_omits_sink_url_and_user() {
         let sink = Sink {
             url: "https://app.example/events?key=hidden-url".to_owned(),
             token: Some(Secret::new("hidden-token")),
             token_expires_at: None,
         };
-        let user = Subject { issuer: "https://i.example".into(), subject: "hidden-user".into() };
-        let shown = format!("{sink:?} {user:?}");
-        assert!(!shown.contains("hidden"), "{shown}");
+        let user =
+            TokenSubject { issuer: "https://i.example".into(), subject: "hidden-user".into() };
+        let output = format!("{sink:?} {user:?}");
+        assert!(!output.contains("hidden"), "{output}");
     }
 }

@@ -6,32 +6,32 @@ use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::{Lookup, Target};
 
-// A network is compared with so many of the routes inside it. With more it is refused: one request
-// must not walk a table of the whole Internet.
+// A network with more routes inside it than this is rejected: one request must not walk an
+// Internet-size table.
 const ROUTES_INSIDE_MAX: usize = 1024;
 
-// Every so manyth network stands in a list of its own, which is small enough to stay near the processor.
-const APART: usize = 64;
+// Every n-th network is also in a sparse index, which is small enough to stay in the CPU cache.
+const INDEX_STEP: usize = 64;
 
-// No network is there.
-const NONE: u32 = u32::MAX;
+// The network has no wider one.
+const NO_PARENT: u32 = u32::MAX;
 
-/// A network. In order, each stands before those inside it.
+/// A network. In sort order, a network comes before the networks inside it.
 pub(super) trait Network: Copy + Ord {
-    /// How many bits count.
+    /// The prefix length in bits.
     fn length(&self) -> u8;
-    /// Is all of the other one in it?
+    /// Does it contain all of the other network?
     fn covers(&self, other: &Self) -> bool;
 }
 
-/// Networks in order, and where each leads.
+/// Sorted networks with their targets.
 pub(super) struct Addresses<N> {
     nets: Vec<N>,
-    few: Vec<N>,
-    // Where the next wider network around each stands.
-    around: Vec<u32>,
-    // Which of the targets is each one's.
-    led: Vec<u32>,
+    sparse_index: Vec<N>,
+    // For each network, the index of the next wider one around it.
+    parents: Vec<u32>,
+    // For each network, the index of its target.
+    target_indexes: Vec<u32>,
     targets: Vec<Target>,
 }
 
@@ -59,9 +59,9 @@ impl<N> Default for Addresses<N> {
     fn default() -> Self {
         Self {
             nets: Vec::new(),
-            few: Vec::new(),
-            around: Vec::new(),
-            led: Vec::new(),
+            sparse_index: Vec::new(),
+            parents: Vec::new(),
+            target_indexes: Vec::new(),
             targets: Vec::new(),
         }
     }
@@ -74,99 +74,103 @@ impl<N> fmt::Debug for Addresses<N> {
 }
 
 impl<N: Network> Addresses<N> {
-    /// These networks, of which no bit is set behind the prefix; of two for the same the later.
+    /// Creates a table from networks without host bits. Of two for the same network, the later
+    /// applies.
     pub(super) fn new(mut routes: Vec<(N, Target)>) -> Self {
         routes.reverse();
         routes.sort_by_key(|(net, _)| *net);
         routes.dedup_by_key(|(net, _)| *net);
-        let mut own = Self {
+        let mut table = Self {
             nets: Vec::with_capacity(routes.len()),
-            around: Vec::with_capacity(routes.len()),
-            led: Vec::with_capacity(routes.len()),
+            parents: Vec::with_capacity(routes.len()),
+            target_indexes: Vec::with_capacity(routes.len()),
             ..Self::default()
         };
-        let mut places: HashMap<Target, u32> = HashMap::new();
-        // The networks around the next one, the narrowest last.
+        let mut indexes: HashMap<Target, u32> = HashMap::new();
+        // The networks around the next one, the narrowest one last.
         let mut open: Vec<(u32, N)> = Vec::new();
-        for ((net, target), place) in routes.into_iter().zip(0..) {
+        for ((net, target), index) in routes.into_iter().zip(0..) {
             while open.pop_if(|(_, wider)| !wider.covers(&net)).is_some() {}
-            own.around.push(open.last().map_or(NONE, |(place, _)| *place));
-            open.push((place, net));
-            own.nets.push(net);
-            let led = places.get(&target).copied().unwrap_or_else(|| {
-                let led = u32::try_from(places.len()).unwrap_or(NONE);
-                own.targets.push(target.clone());
-                places.insert(target, led);
-                led
+            table.parents.push(open.last().map_or(NO_PARENT, |(parent, _)| *parent));
+            open.push((index, net));
+            table.nets.push(net);
+            let target_index = indexes.get(&target).copied().unwrap_or_else(|| {
+                let target_index = u32::try_from(indexes.len()).unwrap_or(NO_PARENT);
+                table.targets.push(target.clone());
+                indexes.insert(target, target_index);
+                target_index
             });
-            own.led.push(led);
+            table.target_indexes.push(target_index);
         }
-        own.few = own.nets.iter().step_by(APART).copied().collect();
-        own
+        table.sparse_index = table.nets.iter().step_by(INDEX_STEP).copied().collect();
+        table
     }
 
     pub(super) const fn len(&self) -> usize {
         self.nets.len()
     }
 
-    /// The networks in order, and where each leads.
-    pub(super) fn all(&self) -> impl Iterator<Item = (N, &Target)> {
-        self.from(0)
+    /// The networks in order, with their targets.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (N, &Target)> {
+        self.iter_from(0)
     }
 
-    /// The same, but for so many of the first.
-    fn from(&self, start: usize) -> impl Iterator<Item = (N, &Target)> {
+    /// The same, from this index on.
+    fn iter_from(&self, start: usize) -> impl Iterator<Item = (N, &Target)> {
         let nets = self.nets.get(start..).unwrap_or_default();
-        nets.iter().zip(start..).filter_map(|(net, place)| Some((*net, self.target(place)?)))
+        nets.iter().zip(start..).filter_map(|(net, index)| Some((*net, self.target(index)?)))
     }
 
     /// The longest route around all of `net`.
-    pub(super) fn longest(&self, net: &N) -> Option<N> {
-        self.nets.get(self.place_around(net)?).copied()
+    pub(super) fn longest_match(&self, net: &N) -> Option<N> {
+        self.nets.get(self.index_around(net)?).copied()
     }
 
-    /// Where exactly this network leads.
-    pub(super) fn exact(&self, net: &N) -> Option<&Target> {
-        let place = self.upto(net).checked_sub(1)?;
-        self.nets.get(place).filter(|own| *own == net).and_then(|_| self.target(place))
+    /// The target of exactly this network.
+    pub(super) fn get_exact(&self, net: &N) -> Option<&Target> {
+        let index = self.count_up_to(net).checked_sub(1)?;
+        self.nets.get(index).filter(|own| *own == net).and_then(|_| self.target(index))
     }
 
-    /// A network that both have a route for, to different targets.
-    pub(super) fn clash(&self, other: &Self) -> Option<N> {
+    /// A network that both tables have, with different targets.
+    pub(super) fn find_conflict(&self, other: &Self) -> Option<N> {
         let (few, many) = if self.len() < other.len() { (self, other) } else { (other, self) };
-        let differs = |(place, net): &(usize, &N)| {
-            many.exact(net).is_some_and(|there| Some(there) != few.target(*place))
+        let differs = |(index, net): &(usize, &N)| {
+            many.get_exact(net).is_some_and(|other| Some(other) != few.target(*index))
         };
         few.nets.iter().enumerate().find(differs).map(|(_, net)| *net)
     }
 
-    /// Where the longest route around `net` leads; of two for the very same network, that
-    /// of the first table.
-    pub(super) fn around<'a>(tables: impl Iterator<Item = &'a Self>, net: &N) -> Option<&'a Target>
+    /// The target of the longest route around `net`. Of two for the same network, that of the first
+    /// table.
+    pub(super) fn target_around<'a>(
+        tables: impl Iterator<Item = &'a Self>,
+        net: &N,
+    ) -> Option<&'a Target>
     where
         N: 'a,
     {
         let around = tables.filter_map(|table| {
-            let place = table.place_around(net)?;
-            Some((table.nets.get(place)?.length(), table.target(place)?))
+            let index = table.index_around(net)?;
+            Some((table.nets.get(index)?.length(), table.target(index)?))
         });
         let longest = around.reduce(|one, other| if other.0 > one.0 { other } else { one });
         longest.map(|(_, target)| target)
     }
 
-    /// Where all of `net` leads: of the longest route around it, and of every route inside it. Of
-    /// two for the very same network, that of the first table.
+    /// The target of all of `net`: the longest route around it and every route inside it must
+    /// agree. Of two for the same network, that of the first table applies.
     pub(super) fn find<'a>(tables: &(impl Iterator<Item = &'a Self> + Clone), net: &N) -> Lookup<'a>
     where
         N: 'a,
     {
-        let around = Self::around(tables.clone(), net);
-        let first = |place, net: &N| tables.clone().take(place).all(|t| t.exact(net).is_none());
-        let mut inside = tables.clone().enumerate().flat_map(|(place, table)| {
-            table.inside(net).map(move |(net, target)| (place, net, target))
+        let around = Self::target_around(tables.clone(), net);
+        let first = |index, net: &N| tables.clone().take(index).all(|t| t.get_exact(net).is_none());
+        let mut inside = tables.clone().enumerate().flat_map(|(index, table)| {
+            table.inside(net).map(move |(net, target)| (index, net, target))
         });
-        let splits = |(place, net, target): (usize, N, &Target)| {
-            Some(target) != around && first(place, &net)
+        let splits = |(index, net, target): (usize, N, &Target)| {
+            Some(target) != around && first(index, &net)
         };
         let checked = inside.by_ref().take(ROUTES_INSIDE_MAX);
         match around {
@@ -176,33 +180,34 @@ impl<N: Network> Addresses<N> {
         }
     }
 
-    /// How many stand before the first that is above it.
-    fn upto(&self, net: &N) -> usize {
-        let start = self.few.partition_point(|own| own <= net).saturating_sub(1) * APART;
-        let end = self.len().min(start + APART);
+    /// The number of networks that sort at or before `net`.
+    fn count_up_to(&self, net: &N) -> usize {
+        let start =
+            self.sparse_index.partition_point(|own| own <= net).saturating_sub(1) * INDEX_STEP;
+        let end = self.len().min(start + INDEX_STEP);
         let nets = self.nets.get(start..end).unwrap_or_default();
         start + nets.partition_point(|own| own <= net)
     }
 
-    /// Where the longest route around it or for itself stands.
-    fn place_around(&self, net: &N) -> Option<usize> {
-        let mut place = self.upto(net).checked_sub(1)?;
+    /// The index of the longest route that covers `net`.
+    fn index_around(&self, net: &N) -> Option<usize> {
+        let mut index = self.count_up_to(net).checked_sub(1)?;
         loop {
-            if self.nets.get(place)?.covers(net) {
-                return Some(place);
+            if self.nets.get(index)?.covers(net) {
+                return Some(index);
             }
-            place = usize::try_from(*self.around.get(place)?).ok()?;
+            index = usize::try_from(*self.parents.get(index)?).ok()?;
         }
     }
 
-    /// The routes inside it.
+    /// The routes inside `net`, without one for `net` itself.
     fn inside<'a>(&'a self, net: &N) -> impl Iterator<Item = (N, &'a Target)> + use<'a, N> {
-        let (start, net) = (self.upto(net), *net);
-        self.from(start).take_while(move |(own, _)| net.covers(own))
+        let (start, net) = (self.count_up_to(net), *net);
+        self.iter_from(start).take_while(move |(own, _)| net.covers(own))
     }
 
-    fn target(&self, place: usize) -> Option<&Target> {
-        self.targets.get(usize::try_from(*self.led.get(place)?).ok()?)
+    fn target(&self, index: usize) -> Option<&Target> {
+        self.targets.get(usize::try_from(*self.target_indexes.get(index)?).ok()?)
     }
 }
 

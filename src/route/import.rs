@@ -1,124 +1,134 @@
-//! Rules that operators tell of themselves, by GSMA's Telco Routing API: from a file, or asked for now
-//! and then.
+//! Imports routing rules that operators publish by GSMA's Telco Routing API, from a file or by
+//! polling.
 //!
-//! They are routes like those of the policies, and of all the most specific is taken. For the very same
-//! devices what people wrote goes before what is imported, and of two imports the first.
+//! Imported rules are routes like those of the policies, and of all routes the most specific
+//! applies. For the same devices, routes of the policies take precedence over imports, and the
+//! first import over later ones.
 
 use std::{collections::HashMap, fmt, path::Path, sync::Arc};
 
-use super::{Routes, Table, TableFault};
+use super::{Routes, Table, TableError};
 use crate::{
     outbound::Caller,
     qod::{FinderId, OperatorId},
 };
 
 mod poll;
-mod polled;
+mod snapshot;
 mod rules;
 
-pub(super) use self::polled::Polled;
+pub(super) use self::snapshot::ImportPollers;
 pub use self::{
-    poll::{Poll, Settings},
-    rules::{RuleFault, Told, read},
+    poll::{ImportPoller, Settings},
+    rules::{ImportReport, RuleError, parse_rules},
 };
 
-/// An answer that is larger is not read.
+/// The maximum size of an import, in bytes.
 pub const BYTES_MAX: u64 = 16 << 20;
 
-/// Whom an answer may name.
+/// The operators and finders that an import may name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names {
-    /// Our operators, by their `operatorId`.
+pub struct ImportNames {
+    /// The operators by their `operatorId`.
     pub operators: HashMap<String, OperatorId>,
-    /// The Telco Finders that we ask, by their URLs.
+    /// The configured Telco Finders by their URLs.
     pub finders: HashMap<String, FinderId>,
-    /// The only one of them, if there is one: who speaks for itself alone.
-    pub only: Option<OperatorId>,
+    /// If set, the import may name only this operator and no finder.
+    pub only_operator: Option<OperatorId>,
 }
 
-impl Names {
-    /// Our operator of an `operatorId`; or else what is wrong with that.
+impl ImportNames {
+    /// The operator of an `operatorId`, or the error message.
     fn find(&self, operator_id: &str) -> Result<&OperatorId, &'static str> {
-        match (self.operators.get(operator_id), &self.only) {
-            (None, _) => Err("no operator of operators.yaml is called so"),
+        match (self.operators.get(operator_id), &self.only_operator) {
+            (None, _) => Err("no operator in operators.yaml has this `operatorId`"),
             (Some(found), Some(only)) if found != only => {
-                Err("rules from here may name one operator only, and this is another")
+                Err("this import may name one operator only, and this is another one")
             }
             (Some(found), _) => Ok(found),
         }
     }
 
-    /// The finder of a URL, also if that has its operation's path; or else what is wrong with that.
+    /// The finder of a URL, or the error message. The URL may end in the path of its operation.
     fn finder(&self, url: &str) -> Result<&FinderId, &'static str> {
         let url = url.strip_suffix("/search").unwrap_or(url).trim_end_matches('/');
-        match (self.finders.get(url), &self.only) {
-            (None, _) => Err("no finder of this URL is in the policies"),
-            // A finder may name anybody.
-            (Some(_), Some(_)) => Err("rules from here may name one operator only, and no finder"),
+        match (self.finders.get(url), &self.only_operator) {
+            (None, _) => Err("no finder in the policies has this URL"),
+            // A finder may name any operator.
+            (Some(_), Some(_)) => Err("this import may name one operator only, and no finder"),
             (Some(found), None) => Ok(found),
         }
     }
 }
 
-/// The rules of a file, as a table. It may take a second: no request may wait for it.
+/// Loads the rules of a file as a table. It may take a second, so it must not run in the request
+/// path.
 ///
 /// # Errors
-/// What is wrong with the file; of many faults the first.
-pub fn open(path: &Path, names: &Names) -> Result<(Arc<Table>, Told), Vec<TableFault>> {
-    let mut told = Told::default();
-    let table = Table::open_whole(path, BYTES_MAX, |bytes| {
-        let (table, of_rules) = read(bytes, names)?;
-        told = of_rules;
+/// The errors in the file; if there are many, only the first ones.
+pub fn open(
+    path: &Path,
+    names: &ImportNames,
+) -> Result<(Arc<Table>, ImportReport), Vec<TableError>> {
+    let mut report = ImportReport::default();
+    let table = Table::open_with(path, BYTES_MAX, |bytes| {
+        let (table, rules_report) = parse_rules(bytes, names)?;
+        report = rules_report;
         Ok(table)
     });
-    Ok((Arc::new(table?), told))
+    Ok((Arc::new(table?), report))
 }
 
 impl Routes {
-    /// The same routes, and those that these tell when they are asked. For the very same devices
-    /// all others go before.
+    /// Adds polled imports. For the same devices, all other routes take precedence.
     #[must_use]
-    pub fn polling(self, polls: Vec<Arc<Poll>>) -> Self {
-        Self { polled: Polled::new(polls), ..self }
+    pub fn with_polls(self, polls: Vec<Arc<ImportPoller>>) -> Self {
+        Self { pollers: ImportPollers::new(polls), ..self }
     }
 
-    /// Those that are asked.
-    pub fn polls(&self) -> impl Iterator<Item = &Poll> {
-        self.polled.polls.iter().map(|poll| &**poll)
+    /// The polled imports.
+    pub fn polls(&self) -> impl Iterator<Item = &ImportPoller> {
+        self.pollers.polls.iter().map(|poll| &**poll)
     }
 
-    /// The same routes. Of those who were asked before, and in the same way, what they told stays.
+    /// Takes over the rules of unchanged imports from the previous routes, so that they stay in
+    /// force after a reload.
     #[must_use]
-    pub fn following(self, before: Option<&Self>) -> Self {
-        let known = before.map(|before| before.polled.polls.as_slice()).unwrap_or_default();
-        let polls = self.polled.polls.iter().map(|poll| Arc::clone(poll).following(known));
+    pub fn with_previous(self, previous: Option<&Self>) -> Self {
+        let previous = previous.map(|routes| routes.pollers.polls.as_slice()).unwrap_or_default();
+        let polls = self.pollers.polls.iter().map(|poll| Arc::clone(poll).reuse(previous));
         let polls = polls.collect();
-        self.polling(polls)
+        self.with_polls(polls)
     }
 
-    /// Asks those whose time it is; to be called every second.
-    pub fn tend(&self, caller: &Caller) {
-        for (poll, table) in self.polled.tend(caller) {
-            let now = self.polled.now();
+    /// Polls the imports that are due. The caller calls this every second.
+    pub fn poll_due(&self, caller: &Caller) {
+        for (poll, table) in self.pollers.poll_due(caller) {
+            let now = self.pollers.snapshot();
             let others = now.tables.iter().take_while(|other| !Arc::ptr_eq(other, &table));
-            let before = self.all().chain(others.map(|other| &**other));
-            for same in before.filter_map(|other| other.clash(&table)) {
+            let existing = self.all().chain(others.map(|other| &**other));
+            for conflict in existing.filter_map(|other| other.find_conflict(&table)) {
                 let import = poll.url();
-                tracing::warn!(import, "another route for {same} goes before that of the import");
+                tracing::warn!(
+                    event = "import_route_shadowed",
+                    import,
+                    route = %conflict,
+                    "an existing route takes precedence over the import"
+                );
             }
         }
     }
 }
 
-/// What a person is told of rules that were read.
-impl fmt::Display for Told {
+/// A summary for logs and diagnostics.
+impl fmt::Display for ImportReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { prefixes, masked, twice, networks } = self;
+        let Self { prefixes, masked, duplicates: twice, networks } = self;
         write!(f, "{prefixes} prefixes")?;
         let more = [
-            (*masked, "with bits behind their length, which are left out"),
-            (*twice, "that stand there for another operator before, which is taken"),
-            (*networks, "mobile networks, which are taken from operators.yaml instead"),
+            (*masked, "with host bits set, which are ignored"),
+            (*twice, "already assigned to another operator, which takes precedence"),
+            (*networks, "mobile networks, which are ignored in favour of operators.yaml"),
         ];
         more.iter()
             .filter(|(count, _)| *count > 0)

@@ -5,70 +5,70 @@ use std::{collections::HashMap, fmt, num::ParseIntError, str::FromStr};
 use super::Target;
 use crate::qod::PhoneNumber;
 
-// E.164 numbers have at most so many digits.
+// The maximum number of digits in E.164.
 const DIGITS_MAX: usize = 15;
 
-/// How a number starts: 1 to 15 digits, the first not 0.
+/// A prefix of a phone number: 1 to 15 digits, the first not 0.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NumberPrefix {
     digits: u64,
     length: u32,
 }
 
-/// A text is not how a number starts.
+/// A text is not a valid number prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a number prefix is `+` and 1 to 15 digits, the first not 0")]
-pub struct NotANumberPrefix;
+pub struct InvalidNumberPrefix;
 
-/// Whole numbers, and prefixes by their length.
+/// Exact numbers, and prefixes by their length.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
-    whole: HashMap<u64, Target>,
-    // The longest first.
+    exact: HashMap<u64, Target>,
+    // In descending order of length.
     prefixes: Vec<(u32, HashMap<u64, Target>)>,
 }
 
 impl FromStr for NumberPrefix {
-    type Err = NotANumberPrefix;
+    type Err = InvalidNumberPrefix;
 
-    fn from_str(text: &str) -> Result<Self, NotANumberPrefix> {
-        let digits = text.strip_prefix('+').ok_or(NotANumberPrefix)?;
-        let sound = (1..=DIGITS_MAX).contains(&digits.len())
+    fn from_str(text: &str) -> Result<Self, InvalidNumberPrefix> {
+        let digits = text.strip_prefix('+').ok_or(InvalidNumberPrefix)?;
+        let valid = (1..=DIGITS_MAX).contains(&digits.len())
             && digits.bytes().all(|byte| byte.is_ascii_digit())
             && !digits.starts_with('0');
-        if !sound {
-            return Err(NotANumberPrefix);
+        if !valid {
+            return Err(InvalidNumberPrefix);
         }
-        let length = u32::try_from(digits.len()).map_err(|_| NotANumberPrefix)?;
-        let digits = digits.parse().map_err(|_: ParseIntError| NotANumberPrefix)?;
+        let length = u32::try_from(digits.len()).map_err(|_| InvalidNumberPrefix)?;
+        let digits = digits.parse().map_err(|_: ParseIntError| InvalidNumberPrefix)?;
         Ok(Self { digits, length })
     }
 }
 
 impl NumberPrefix {
-    /// Does the number start so?
-    pub fn is_of(&self, number: PhoneNumber) -> bool {
+    /// Does the number have this prefix?
+    pub fn matches(&self, number: PhoneNumber) -> bool {
         number.to_string().starts_with(&self.to_string())
     }
 
-    /// Of how many digits.
+    /// The number of digits.
     pub fn digit_count(&self) -> usize {
         usize::try_from(self.length).unwrap_or(usize::MAX)
     }
 
-    /// The prefix of these digits.
-    pub(super) fn of_digits(digits: u64) -> Option<Self> {
-        let length = length_of(digits);
+    /// Creates a prefix from its digits; `None` if there are too few or too many.
+    pub(super) fn from_digits(digits: u64) -> Option<Self> {
+        let length = digit_count_of(digits);
         let bounds = 1..=DIGITS_MAX;
         usize::try_from(length)
             .is_ok_and(|length| bounds.contains(&length))
             .then_some(Self { digits, length })
     }
 
-    /// The first digits of a number.
-    pub(super) fn of_number(number: PhoneNumber, length: u32) -> Option<Self> {
-        let behind = length_of(number.digits()).checked_sub(length)?;
-        Self::of_digits(number.digits() / 10_u64.checked_pow(behind)?)
+    /// Creates a prefix from the first `length` digits of a number.
+    pub(super) fn first_digits(number: PhoneNumber, length: u32) -> Option<Self> {
+        let dropped = digit_count_of(number.digits()).checked_sub(length)?;
+        Self::from_digits(number.digits() / 10_u64.checked_pow(dropped)?)
     }
 
     pub(super) const fn digits(self) -> u64 {
@@ -90,7 +90,7 @@ impl fmt::Debug for NumberPrefix {
 
 impl Numbers {
     pub(super) fn insert_number(&mut self, number: PhoneNumber, target: Target) {
-        self.whole.insert(number.digits(), target);
+        self.exact.insert(number.digits(), target);
     }
 
     pub(super) fn insert_prefix(&mut self, prefix: NumberPrefix, target: Target) {
@@ -107,7 +107,7 @@ impl Numbers {
         self.prefixes.iter().map(|(_, table)| table.len()).sum()
     }
 
-    /// Starts of numbers, the shortest first, and where they lead.
+    /// The prefixes in numeric order, with their targets.
     pub(super) fn prefixes(&self) -> Vec<(NumberPrefix, &Target)> {
         let all = self.prefixes.iter().flat_map(|(length, table)| {
             let prefix = |digits: &u64| NumberPrefix { digits: *digits, length: *length };
@@ -118,31 +118,31 @@ impl Numbers {
         all
     }
 
-    /// Whole numbers, and where they lead.
-    pub(super) fn whole(&self) -> impl Iterator<Item = (u64, &Target)> {
-        self.whole.iter().map(|(digits, target)| (*digits, target))
+    /// The exact numbers, with their targets.
+    pub(super) fn exact(&self) -> impl Iterator<Item = (u64, &Target)> {
+        self.exact.iter().map(|(digits, target)| (*digits, target))
     }
 
-    pub(super) fn whole_len(&self) -> usize {
-        self.whole.len()
+    pub(super) fn exact_len(&self) -> usize {
+        self.exact.len()
     }
 
-    /// Where exactly this number leads.
-    pub(super) fn find_whole(&self, digits: u64) -> Option<&Target> {
-        self.whole.get(&digits)
+    /// The target of exactly this number.
+    pub(super) fn find_exact(&self, digits: u64) -> Option<&Target> {
+        self.exact.get(&digits)
     }
 
-    /// Where the longest prefix leads, and how long that is.
+    /// The target of the longest matching prefix, and its length.
     pub(super) fn find_prefix(&self, digits: u64) -> Option<(u32, &Target)> {
-        let length = length_of(digits);
+        let length = digit_count_of(digits);
         self.prefixes.iter().find_map(|(of, table)| {
             let divisor = 10_u64.checked_pow(length.checked_sub(*of)?)?;
             Some((*of, table.get(&(digits / divisor))?))
         })
     }
 
-    /// A prefix that both have, for different targets.
-    pub(super) fn clash(&self, other: &Self) -> Option<NumberPrefix> {
+    /// A prefix that both have, with different targets.
+    pub(super) fn find_conflict(&self, other: &Self) -> Option<NumberPrefix> {
         let same_length = |length: u32| other.prefixes.iter().find(|(of, _)| *of == length);
         self.prefixes.iter().find_map(|(length, table)| {
             let (_, others) = same_length(*length)?;
@@ -152,11 +152,11 @@ impl Numbers {
                 many.get(digits).is_some_and(|own| own != *target)
             };
             let (digits, _) = few.iter().find(differs)?;
-            NumberPrefix::of_digits(*digits)
+            NumberPrefix::from_digits(*digits)
         })
     }
 }
 
-fn length_of(digits: u64) -> u32 {
+fn digit_count_of(digits: u64) -> u32 {
     digits.checked_ilog10().map_or(0, |log| log + 1)
 }

@@ -1,49 +1,49 @@
-//! Routes by realm: the domain behind the `@`.
+//! Routes by realm: the domain after the `@`.
 
 use std::{collections::HashMap, fmt, str::FromStr};
 
 use super::{Lookup, Target};
 
-// A domain name is no longer (RFC 1035 §2.3.4).
+// The maximum length of a domain name (RFC 1035 §2.3.4).
 const BYTES_MAX: usize = 255;
 
-/// A domain and all below it, in lower case.
+/// A domain and its subdomains, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Realm(Box<[u8]>);
 
-/// A text is not a realm.
+/// A text is not a valid realm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a realm is labels of letters, digits and `-`, with dots between them")]
-pub struct NotARealm;
+#[error("expected a domain name: labels of letters, digits and `-`, separated by dots")]
+pub struct InvalidRealm;
 
 #[derive(Debug, Default)]
 pub(super) struct Realms(HashMap<Realm, Target>);
 
 impl FromStr for Realm {
-    type Err = NotARealm;
+    type Err = InvalidRealm;
 
-    fn from_str(text: &str) -> Result<Self, NotARealm> {
-        let sound = |label: &str| {
+    fn from_str(text: &str) -> Result<Self, InvalidRealm> {
+        let is_label = |label: &str| {
             (1..=63).contains(&label.len())
                 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         };
-        if text.len() > BYTES_MAX || !text.split('.').all(sound) {
-            return Err(NotARealm);
+        if text.len() > BYTES_MAX || !text.split('.').all(is_label) {
+            return Err(InvalidRealm);
         }
         Ok(Self(text.to_ascii_lowercase().into_bytes().into_boxed_slice()))
     }
 }
 
 impl Realm {
-    /// Is it this domain, or one above it?
-    pub fn is_of(&self, domain: &str) -> bool {
+    /// Is `domain` this domain or a subdomain of it?
+    pub fn matches(&self, domain: &str) -> bool {
         let lower = domain.to_ascii_lowercase();
         lower
             .strip_suffix(&self.to_string())
             .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     }
 
-    /// How many bytes it has.
+    /// The length in bytes.
     pub fn byte_count(&self) -> usize {
         self.0.len()
     }
@@ -66,19 +66,19 @@ impl Realms {
         self.0.insert(realm, target);
     }
 
-    /// Where the next domain above one leads that has a route.
-    pub(super) fn above(&self, realm: &Realm) -> Option<&Target> {
-        let mut above = realm.0.split(|byte| *byte == b'.');
+    /// The target of the nearest parent domain that has a route.
+    pub(super) fn parent_target(&self, realm: &Realm) -> Option<&Target> {
+        let mut labels = realm.0.split(|byte| *byte == b'.');
         let mut rest: &[u8] = &realm.0;
         loop {
-            rest = rest.get(above.next()?.len() + 1..)?;
+            rest = rest.get(labels.next()?.len() + 1..)?;
             if let Some(target) = self.0.get(rest) {
                 return Some(target);
             }
         }
     }
 
-    /// The route of the longest of its domains: itself, then what follows each dot.
+    /// The target of the longest matching domain: the realm itself, then each parent domain.
     pub(super) fn find(&self, realm: &str) -> Lookup<'_> {
         let mut lower = [0; BYTES_MAX];
         let Some(lower) = lower.get_mut(..realm.len()) else { return Lookup::Nothing };
@@ -91,7 +91,7 @@ impl Realms {
             }
             let dot = rest.iter().position(|byte| *byte == b'.');
             match dot.and_then(|dot| rest.get(dot + 1..)) {
-                Some(behind) => rest = behind,
+                Some(parent) => rest = parent,
                 None => return Lookup::Nothing,
             }
         }

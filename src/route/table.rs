@@ -1,7 +1,7 @@
-//! Tables of routes: ported numbers by the million and prefixes of a whole Internet, from a file.
+//! Route tables loaded from files: millions of ported numbers and Internet-size sets of networks.
 //!
-//! A file is read whole into memory of our own, checked on its way. Mapping it would need `unsafe`,
-//! and a mapped file that is cut short under a running gateway ends the process.
+//! A file is read completely into memory and validated while it is read. Memory-mapping it would
+//! need `unsafe`, and truncation of a mapped file would kill the running process.
 
 use std::{
     fmt,
@@ -20,161 +20,168 @@ use crate::qod::OperatorId;
 
 mod compiled;
 mod csv;
-mod gather;
-mod places;
+mod builder;
+mod locations;
 mod rows;
-mod whole;
+mod exact_numbers;
 
-use self::whole::Whole;
+use self::exact_numbers::ExactNumbers;
 
-/// Routes that stand together, and are taken together.
+/// A set of routes that is loaded as a unit.
 #[derive(Default)]
 pub struct Table {
-    // Of a file, numbers are in `whole`; of policies, in `numbers`.
+    // Exact numbers are in `exact_numbers` if they are from a file, and in `numbers` if from
+    // policies.
     numbers: Numbers,
-    whole: Whole,
+    exact_numbers: ExactNumbers,
     ipv4: Addresses<Ipv4Net>,
     ipv6: Addresses<Ipv6Net>,
-    operators: Vec<Mention>,
-    identity: Option<Identity>,
-    content: Digest,
+    operators: Vec<NamedOperator>,
+    identity: Option<FileIdentity>,
+    content: ContentDigest,
 }
 
-/// An operator that a table names.
+/// An operator named in a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mention {
-    /// Its name.
+pub struct NamedOperator {
+    /// The name of the operator.
     pub operator: OperatorId,
-    /// Line and column of where it is named first, if the file has lines.
-    pub at: Option<(u64, u64)>,
+    /// The line and column of its first occurrence; `None` if the file is compiled.
+    pub position: Option<(u64, u64)>,
 }
 
-/// Why a file is no sound table.
+/// An error in a table file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct TableFault {
+pub struct TableError {
     /// The file.
     pub file: PathBuf,
-    /// Line and column, from 1; nothing, if all of it is meant.
-    pub at: Option<(u64, u64)>,
+    /// The line and column, from 1; `None` if the error concerns the whole file.
+    pub position: Option<(u64, u64)>,
     /// What is wrong, and what was expected.
     pub message: String,
 }
 
-/// What a compiled table has in it.
+/// The number of entries in a compiled table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Compiled {
-    /// Whole numbers.
+pub struct CompileSummary {
+    /// Exact numbers.
     pub numbers: usize,
-    /// Starts of numbers.
+    /// Number prefixes.
     pub prefixes: usize,
     /// IPv4 networks.
     pub ipv4: usize,
     /// IPv6 networks.
     pub ipv6: usize,
-    /// Operators that they lead to.
+    /// Operators named as targets.
     pub operators: usize,
 }
 
-/// What tells that a file is the same as before: it was neither replaced nor written to.
+/// Identifies a version of a file: it changes if the file is replaced or written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Identity {
+struct FileIdentity {
     path: PathBuf,
-    place: (u64, u64),
+    inode: (u64, u64),
     bytes: u64,
     modified: (i64, i64),
     changed: (i64, i64),
 }
 
-/// The SHA-256 of what is in a file.
-type Digest = [u8; 32];
+/// The SHA-256 of the content of a file.
+type ContentDigest = [u8; 32];
 
-// Parsing more takes a gateway too long; compiled, it is read in a moment.
+// Parsing a larger CSV file takes too long; a compiled file is read much faster.
 const CSV_BYTES_MAX: u64 = 64 << 20;
 const COMPILED_BYTES_MAX: u64 = 4 << 30;
 
 impl Table {
-    /// The table of a file, CSV or compiled; one of those before, if that is of the same file. It
-    /// may take seconds: no request may wait for it.
+    /// Opens the table of a file, CSV or compiled. A table in `before` is reused if its file is
+    /// unchanged. It may take seconds, so it must not run in the request path.
     ///
     /// # Errors
-    /// What is wrong with the file; of many faults the first.
-    pub fn open(path: &Path, before: &[Arc<Self>]) -> Result<Arc<Self>, Vec<TableFault>> {
-        let whole = |message| vec![TableFault { file: path.to_owned(), at: None, message }];
-        let failed = |error: io::Error| whole(format!("it cannot be read: {error}"));
+    /// The errors in the file; if there are many, only the first ones.
+    pub fn open(path: &Path, before: &[Arc<Self>]) -> Result<Arc<Self>, Vec<TableError>> {
+        let file_error =
+            |message| vec![TableError { file: path.to_owned(), position: None, message }];
+        let failed = |error: io::Error| file_error(format!("the file cannot be read: {error}"));
         let file = File::open(path).map_err(failed)?;
-        let identity = Identity::of(path, &file).map_err(failed)?;
+        let identity = FileIdentity::from_file(path, &file).map_err(failed)?;
         let same = |table: &&Arc<Self>| table.identity.as_ref() == Some(&identity);
         if let Some(table) = before.iter().find(same) {
             return Ok(Arc::clone(table));
         }
         let bytes = identity.bytes;
         let too_large = |max: u64, advice| {
-            (bytes > max).then(|| whole(format!("it is larger than {} MiB{advice}", max >> 20)))
+            (bytes > max)
+                .then(|| file_error(format!("the file is larger than {} MiB{advice}", max >> 20)))
         };
         let mut table = if is_compiled(&file).map_err(failed)? {
             too_large(COMPILED_BYTES_MAX, "").map_or(Ok(()), Err)?;
-            compiled::read(BufReader::with_capacity(1 << 16, &file), bytes).map_err(whole)?
+            compiled::read(BufReader::with_capacity(1 << 16, &file), bytes).map_err(file_error)?
         } else {
             too_large(CSV_BYTES_MAX, ": compile it (`qod-gateway compile-routes`)")
                 .map_or(Ok(()), Err)?;
             let mut content = Sha256::new();
             io::copy(&mut &file, &mut content).map_err(failed)?;
-            let table = gather::rows_of(&[path])?.table().map_err(whole)?;
+            let table = builder::read_rows(&[path])?.table().map_err(file_error)?;
             Self { content: content.finalize().into(), ..table }
         };
-        // CSV has no checksum: it must not have been written to meanwhile.
-        if Identity::of(path, &file).map_err(failed)? != identity {
-            return Err(whole("it was changed while it was read".to_owned()));
+        // CSV has no checksum, so the file must not have changed in the meantime.
+        if FileIdentity::from_file(path, &file).map_err(failed)? != identity {
+            return Err(file_error("the file changed while it was read".to_owned()));
         }
         table.identity = Some(identity);
         Ok(Arc::new(table))
     }
 
-    /// The table that `read` makes of a whole file of up to so many bytes. Its faults are placed by
-    /// what they say, not by lines.
-    pub(super) fn open_whole<F: fmt::Display>(
+    /// Opens a file of at most `bytes_max` bytes and parses it with `read`. The errors of `read`
+    /// contain their own position.
+    pub(super) fn open_with<F: fmt::Display>(
         path: &Path,
         bytes_max: u64,
         read: impl FnOnce(&[u8]) -> Result<Self, Vec<F>>,
-    ) -> Result<Self, Vec<TableFault>> {
-        let fault = |message| TableFault { file: path.to_owned(), at: None, message };
-        let failed = |error: io::Error| vec![fault(format!("it cannot be read: {error}"))];
+    ) -> Result<Self, Vec<TableError>> {
+        let file_error = |message| TableError { file: path.to_owned(), position: None, message };
+        let failed =
+            |error: io::Error| vec![file_error(format!("the file cannot be read: {error}"))];
         let file = File::open(path).map_err(failed)?;
-        let identity = Identity::of(path, &file).map_err(failed)?;
+        let identity = FileIdentity::from_file(path, &file).map_err(failed)?;
         if identity.bytes > bytes_max {
-            return Err(vec![fault(format!("it is larger than {} MiB", bytes_max >> 20))]);
+            return Err(vec![file_error(format!(
+                "the file is larger than {} MiB",
+                bytes_max >> 20
+            ))]);
         }
         let mut bytes = Vec::new();
         (&file).take(bytes_max).read_to_end(&mut bytes).map_err(failed)?;
-        if Identity::of(path, &file).map_err(failed)? != identity {
-            return Err(vec![fault("it was changed while it was read".to_owned())]);
+        if FileIdentity::from_file(path, &file).map_err(failed)? != identity {
+            return Err(vec![file_error("the file changed while it was read".to_owned())]);
         }
-        let mut table = read(&bytes).map_err(|faults| {
-            faults.iter().map(|one| fault(one.to_string())).collect::<Vec<_>>()
+        let mut table = read(&bytes).map_err(|errors| {
+            errors.iter().map(|error| file_error(error.to_string())).collect::<Vec<_>>()
         })?;
         table.identity = Some(identity);
         table.content = Sha256::digest(&bytes).into();
         Ok(table)
     }
 
-    /// The file that it was read from.
+    /// The path of the file that the table was read from.
     pub fn file(&self) -> Option<&Path> {
         self.identity.as_ref().map(|identity| identity.path.as_path())
     }
 
-    /// What tells what is in its file: the same for the same bytes, wherever they are.
+    /// The SHA-256 of the content of its file.
     pub const fn content(&self) -> &[u8; 32] {
         &self.content
     }
 
-    /// The operators that it leads to.
-    pub fn operators(&self) -> &[Mention] {
+    /// The operators that it names.
+    pub fn operators(&self) -> &[NamedOperator] {
         &self.operators
     }
 
-    /// A table of these; of two for the same devices the later. Realms are left out: they are few,
-    /// and stand beside the tables.
-    pub(super) fn of(rules: impl Iterator<Item = (Match, Target)>) -> Self {
+    /// Creates a table from routes. Of two for the same devices the later applies. Realm routes are
+    /// skipped: they are few, and stored in [`Realms`](super::realms::Realms).
+    pub(super) fn from_routes(rules: impl Iterator<Item = (Match, Target)>) -> Self {
         let mut table = Self::default();
         let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
         for (matching, target) in rules {
@@ -191,22 +198,22 @@ impl Table {
 
     fn insert_prefix(&mut self, digits: u64, operator: u8) -> Option<()> {
         let target = self.target(operator)?;
-        self.numbers.insert_prefix(NumberPrefix::of_digits(digits)?, target);
+        self.numbers.insert_prefix(NumberPrefix::from_digits(digits)?, target);
         Some(())
     }
 
-    /// The same with where they lead.
-    fn named<N>(&self, places: Vec<(N, u8)>) -> Option<Vec<(N, Target)>> {
-        let named = |(net, place)| Some((net, self.target(place)?));
-        places.into_iter().map(named).collect()
+    /// Replaces operator indexes by targets; `None` if an index is invalid.
+    fn with_targets<N>(&self, entries: Vec<(N, u8)>) -> Option<Vec<(N, Target)>> {
+        let with_target = |(net, index)| Some((net, self.target(index)?));
+        entries.into_iter().map(with_target).collect()
     }
 
-    fn operator(&self, place: u8) -> Option<&OperatorId> {
-        self.operators.get(usize::from(place)).map(|mention| &mention.operator)
+    fn operator(&self, index: u8) -> Option<&OperatorId> {
+        self.operators.get(usize::from(index)).map(|mention| &mention.operator)
     }
 
-    fn target(&self, place: u8) -> Option<Target> {
-        self.operator(place).cloned().map(Target::Operator)
+    fn target(&self, index: u8) -> Option<Target> {
+        self.operator(index).cloned().map(Target::Operator)
     }
 
     pub(super) const fn ipv4(&self) -> &Addresses<Ipv4Net> {
@@ -217,87 +224,87 @@ impl Table {
         &self.ipv6
     }
 
-    /// Where exactly this number leads.
-    pub(super) fn find_whole(&self, digits: u64) -> Option<Lookup<'_>> {
-        let of_file = || Some(Lookup::Operator(self.operator(self.whole.find(digits)?)?));
-        self.numbers.find_whole(digits).map(Lookup::from).or_else(of_file)
+    /// The target of exactly this number.
+    pub(super) fn find_number(&self, digits: u64) -> Option<Lookup<'_>> {
+        let from_file = || Some(Lookup::Operator(self.operator(self.exact_numbers.find(digits)?)?));
+        self.numbers.find_exact(digits).map(Lookup::from).or_else(from_file)
     }
 
-    /// Where the longest prefix of these digits leads, and the prefix' length.
+    /// The target of the longest prefix of these digits, and the length of the prefix.
     pub(super) fn find_prefix(&self, digits: u64) -> Option<(u32, &Target)> {
         self.numbers.find_prefix(digits)
     }
 
-    /// What both have a route for, to different targets.
-    pub(super) fn clash(&self, other: &Self) -> Option<Match> {
-        let named = |few: &Self, many: &Self| {
+    /// A match that both tables have, with different targets.
+    pub(super) fn find_conflict(&self, other: &Self) -> Option<Match> {
+        let number = |few: &Self, many: &Self| {
             let differs = |(digits, target): &(u64, &Target)| {
-                many.find_whole(*digits).is_some_and(|own| own != Lookup::from(*target))
+                many.find_number(*digits).is_some_and(|own| own != Lookup::from(*target))
             };
-            few.numbers.whole().find(differs).map(|(digits, _)| digits)
+            few.numbers.exact().find(differs).map(|(digits, _)| digits)
         };
-        named(self, other)
-            .or_else(|| named(other, self))
-            .or_else(|| self.whole_clash(other))
-            .and_then(rows::number_of)
+        number(self, other)
+            .or_else(|| number(other, self))
+            .or_else(|| self.find_number_conflict(other))
+            .and_then(rows::phone_number)
             .map(Match::Number)
-            .or_else(|| self.numbers.clash(&other.numbers).map(Match::NumberPrefix))
-            .or_else(|| self.ipv4.clash(&other.ipv4).map(Match::Ipv4))
-            .or_else(|| self.ipv6.clash(&other.ipv6).map(Match::Ipv6))
+            .or_else(|| self.numbers.find_conflict(&other.numbers).map(Match::NumberPrefix))
+            .or_else(|| self.ipv4.find_conflict(&other.ipv4).map(Match::Ipv4))
+            .or_else(|| self.ipv6.find_conflict(&other.ipv6).map(Match::Ipv6))
     }
 
-    fn whole_clash(&self, other: &Self) -> Option<u64> {
-        // Which of the other's operators each of ours is.
-        let theirs: Vec<Option<usize>> = self
+    fn find_number_conflict(&self, other: &Self) -> Option<u64> {
+        // For each operator of this table, its index in the other one.
+        let indexes: Vec<Option<usize>> = self
             .operators
             .iter()
-            .map(|own| other.operators.iter().position(|its| its.operator == own.operator))
+            .map(|own| other.operators.iter().position(|other| other.operator == own.operator))
             .collect();
-        let same = |own: u8, its: u8| {
-            theirs.get(usize::from(own)).copied().flatten() == Some(usize::from(its))
+        let same = |own: u8, other: u8| {
+            indexes.get(usize::from(own)).copied().flatten() == Some(usize::from(other))
         };
-        self.whole.clash(&other.whole, same)
+        self.exact_numbers.find_conflict(&other.exact_numbers, same)
     }
 
-    fn whole_len(&self) -> usize {
-        self.numbers.whole_len() + self.whole.len()
+    fn number_count(&self) -> usize {
+        self.numbers.exact_len() + self.exact_numbers.len()
     }
 }
 
-/// Makes one compiled table of CSV files, all of them or none: the target is another at once, or
-/// stays as it was. The same rows make the same bytes, in whatever order they come.
+/// Compiles CSV files into one table. The target file is replaced atomically, or left unchanged on
+/// an error. The output depends only on the set of rows, not on their order.
 ///
 /// # Errors
-/// What is wrong with the files; of many faults the first.
-pub fn compile(sources: &[PathBuf], target: &Path) -> Result<Compiled, Vec<TableFault>> {
-    let failed = |message| vec![TableFault { file: target.to_owned(), at: None, message }];
+/// The errors in the files; if there are many, only the first ones.
+pub fn compile(sources: &[PathBuf], target: &Path) -> Result<CompileSummary, Vec<TableError>> {
+    let failed = |message| vec![TableError { file: target.to_owned(), position: None, message }];
     let sources: Vec<&Path> = sources.iter().map(PathBuf::as_path).collect();
-    let rows = gather::rows_of(&sources)?;
-    let whole = rows.whole().map_err(failed)?;
-    let done = Compiled {
-        numbers: whole.len(),
+    let rows = builder::read_rows(&sources)?;
+    let exact_numbers = rows.exact_numbers().map_err(failed)?;
+    let summary = CompileSummary {
+        numbers: exact_numbers.len(),
         prefixes: rows.prefixes.len(),
         ipv4: rows.ipv4.len(),
         ipv6: rows.ipv6.len(),
         operators: rows.operators.len(),
     };
-    replace(target, |file| compiled::write(&rows, &whole, file))
-        .map_err(|error| failed(format!("it cannot be written: {error}")))?;
-    Ok(done)
+    replace(target, |file| compiled::write(&rows, &exact_numbers, file))
+        .map_err(|error| failed(format!("the file cannot be written: {error}")))?;
+    Ok(summary)
 }
 
-/// Writes a file beside the target, and lets it take the target's place when it is on the disk.
+/// Replaces the target atomically: writes a temporary file next to it, syncs it and renames it.
 fn replace(target: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let mut beside = target.as_os_str().to_owned();
-    beside.push(".new");
-    let written = File::create(&beside).and_then(|file| {
+    let mut temporary = target.as_os_str().to_owned();
+    temporary.push(".new");
+    let written = File::create(&temporary).and_then(|file| {
         write(&mut BufWriter::with_capacity(1 << 16, &file))?;
         file.sync_all()?;
-        fs::rename(&beside, target)
+        fs::rename(&temporary, target)
     });
     if let Err(error) = written {
-        // It may not be there; the error that counts is the first.
-        let _ = fs::remove_file(&beside);
+        // The file may not exist. The first error is the one to report.
+        let _ = fs::remove_file(&temporary);
         return Err(error);
     }
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -311,22 +318,22 @@ fn is_compiled(mut file: &File) -> io::Result<bool> {
     Ok(start == compiled::MAGIC)
 }
 
-impl Identity {
-    fn of(path: &Path, file: &File) -> io::Result<Self> {
-        let of = file.metadata()?;
+impl FileIdentity {
+    fn from_file(path: &Path, file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
         Ok(Self {
             path: path.to_owned(),
-            place: (of.dev(), of.ino()),
-            bytes: of.len(),
-            modified: (of.mtime(), of.mtime_nsec()),
-            changed: (of.ctime(), of.ctime_nsec()),
+            inode: (metadata.dev(), metadata.ino()),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
     }
 }
 
-impl fmt::Display for TableFault {
+impl fmt::Display for TableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, at, message } = self;
+        let Self { file, position: at, message } = self;
         match at {
             Some((line, column)) => write!(f, "{}:{line}:{column}: {message}", file.display()),
             None => write!(f, "{}: {message}", file.display()),
@@ -337,7 +344,7 @@ impl fmt::Display for TableFault {
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Table")
-            .field("numbers", &self.whole_len())
+            .field("numbers", &self.number_count())
             .field("prefixes", &self.numbers.prefixes_len())
             .field("ipv4", &self.ipv4)
             .field("ipv6", &self.ipv6)

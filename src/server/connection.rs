@@ -1,13 +1,12 @@
-//! One connection: whether there is room for it, and how long it may keep silent.
+//! Connections: the connection limits and the idle timeout.
 
 use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -16,80 +15,79 @@ use pingora::{
     protocols::{Stream, http::ServerSession},
     server::ShutdownWatch,
 };
-use tokio::time::sleep;
 
-use super::{Desk, Serving, drain::Leaving, entrance::Entrances, exchange::Exchanges};
-use crate::{
-    clock::{Clock, Tick},
-    metrics::Metrics,
-    policy::Bounds,
+use super::{
+    Handler, ServeOptions, accept::TlsAcceptors, activity::ConnectionActivity, drain::DrainState,
+    exchange::ExchangeService,
 };
+use crate::{clock::Clock, metrics::Metrics, policy::ServerBounds};
 
-/// Takes connections in.
-pub(super) struct Front {
-    exchanges: Arc<Exchanges>,
-    room: Arc<Room>,
-    entrances: Entrances,
+/// Accepts the connections of a group of listeners.
+pub(super) struct ListenerApp {
+    exchanges: Arc<ExchangeService>,
+    limits: Arc<ConnectionLimits>,
+    acceptors: TlsAcceptors,
     options: HttpServerOptions,
-    bounds: Bounds,
+    bounds: ServerBounds,
     clock: Clock,
 }
 
-/// How many connections there are, in all and of each address.
-struct Room {
+/// Counts the connections, in total and for each source address, against the limits.
+struct ConnectionLimits {
     total: AtomicUsize,
     by_source: Mutex<HashMap<IpAddr, usize>>,
     listener: &'static str,
     metrics: Metrics,
 }
 
-/// One connection's place.
-struct Place {
-    room: Arc<Room>,
+/// A permit for one connection; dropping it releases the permit.
+struct ConnectionPermit {
+    limits: Arc<ConnectionLimits>,
     source: Option<IpAddr>,
 }
 
-/// A connection with a watch on its silence.
-pub(super) struct Watched {
-    exchanges: Arc<Exchanges>,
+/// A connection with an idle timeout.
+pub(super) struct MonitoredConnection {
+    exchanges: Arc<ExchangeService>,
     options: HttpServerOptions,
-    source: Option<IpAddr>,
-    busy: AtomicUsize,
-    heard_ms: AtomicU64,
-    started: Tick,
-    clock: Clock,
+    activity: ConnectionActivity,
 }
 
-impl Front {
+impl ListenerApp {
     pub(super) fn new(
         listener: &'static str,
-        serving: &Serving,
-        desk: Arc<dyn Desk>,
-        leaving: Arc<Leaving>,
-        entrances: Entrances,
+        serve_options: &ServeOptions,
+        handler: Arc<dyn Handler>,
+        drain_state: Arc<DrainState>,
+        acceptors: TlsAcceptors,
     ) -> Self {
         let mut options = HttpServerOptions::default();
         options.h2c = true;
-        options.h2_idle_timeout = Some(serving.bounds.idle);
-        let room = Room {
+        options.h2_idle_timeout = Some(serve_options.bounds.idle_timeout);
+        let limits = ConnectionLimits {
             total: AtomicUsize::new(0),
             by_source: Mutex::default(),
             listener,
-            metrics: serving.metrics.clone(),
+            metrics: serve_options.metrics.clone(),
         };
         Self {
-            exchanges: Arc::new(Exchanges::new(listener, serving, desk, leaving)),
-            room: Arc::new(room),
-            entrances,
+            exchanges: Arc::new(ExchangeService::new(
+                listener,
+                serve_options,
+                handler,
+                drain_state,
+            )),
+            limits: Arc::new(limits),
+            acceptors,
             options,
-            bounds: serving.bounds.clone(),
-            clock: serving.clock.clone(),
+            bounds: serve_options.bounds.clone(),
+            clock: serve_options.clock.clone(),
         }
     }
 }
 
 #[async_trait]
-impl ServerApp for Front {
+impl ServerApp for ListenerApp {
     async fn process_new(
         self: &Arc<Self>,
         stream: Stream,
@@ -98,23 +96,19 @@ impl ServerApp for Front {
         let source = stream
             .get_socket_digest()
             .and_then(|digest| digest.peer_addr().and_then(|peer| Some(peer.as_inet()?.ip())));
-        let _place = self.room.enter(source, &self.bounds)?;
-        let stream = self.entrances.admit(stream).await?;
-        let connection = Arc::new(Watched {
+        let _permit = self.limits.acquire(source, &self.bounds)?;
+        let stream = self.acceptors.handshake(stream).await?;
+        let connection = Arc::new(MonitoredConnection {
             exchanges: Arc::clone(&self.exchanges),
             options: self.options.clone(),
-            source,
-            busy: AtomicUsize::new(0),
-            heard_ms: AtomicU64::new(0),
-            started: self.clock.tick(),
-            clock: self.clock.clone(),
+            activity: ConnectionActivity::new(source, self.clock.clone()),
         });
-        // A connection may be without a request for so long, whatever it trickles meanwhile.
-        let silence_max = self.bounds.idle + self.bounds.header_deadline;
+        // The longest time without a complete request header, however slowly bytes arrive.
+        let idle_max = self.bounds.idle_timeout + self.bounds.header_deadline;
         tokio::select! {
             _ = connection.process_new(stream, shutdown) => {}
-            () = connection.silent_for(silence_max) => {
-                self.room.metrics.malformed("silent");
+            () = connection.activity.idle_for(idle_max) => {
+                self.limits.metrics.record_http_rejection("idle_timeout");
             }
         }
         None
@@ -122,13 +116,13 @@ impl ServerApp for Front {
 }
 
 #[async_trait]
-impl HttpServerApp for Watched {
+impl HttpServerApp for MonitoredConnection {
     async fn process_new_http(
         self: &Arc<Self>,
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        self.exchanges.exchange(session, shutdown, &**self).await
+        self.exchanges.exchange(session, shutdown, &self.activity).await
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
@@ -136,73 +130,39 @@ impl HttpServerApp for Watched {
     }
 }
 
-impl Watched {
-    /// Who is at its other end.
-    pub(super) fn source(&self) -> Option<IpAddr> {
-        self.source
-    }
-
-    /// A header has been read.
-    pub(super) fn busy(&self) -> Busy<'_> {
-        self.busy.fetch_add(1, Ordering::Relaxed);
-        Busy(self)
-    }
-
-    async fn silent_for(&self, silence_max: Duration) {
-        loop {
-            let heard = Duration::from_millis(self.heard_ms.load(Ordering::Relaxed));
-            let silence = self.clock.elapsed(self.started).saturating_sub(heard);
-            if self.busy.load(Ordering::Relaxed) > 0 {
-                sleep(silence_max).await;
-            } else if silence >= silence_max {
-                return;
-            } else {
-                sleep(silence_max.saturating_sub(silence)).await;
-            }
-        }
-    }
-}
-
-/// While a request of the connection is being answered, its silence does not count.
-pub(super) struct Busy<'a>(&'a Watched);
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        let since = self.0.clock.elapsed(self.0.started).as_millis();
-        self.0.heard_ms.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.0.busy.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Room {
-    fn enter(self: &Arc<Self>, source: Option<IpAddr>, bounds: &Bounds) -> Option<Place> {
+impl ConnectionLimits {
+    fn acquire(
+        self: &Arc<Self>,
+        source: Option<IpAddr>,
+        bounds: &ServerBounds,
+    ) -> Option<ConnectionPermit> {
         let before = self.total.fetch_add(1, Ordering::Relaxed);
-        self.metrics.connections(self.listener, 1);
+        self.metrics.add_connections(self.listener, 1);
         let of_source = source.map_or(0, |source| {
             let mut counts = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
             let count = counts.entry(source).or_default();
             *count += 1;
             *count
         });
-        let place = Place { room: Arc::clone(self), source };
+        let permit = ConnectionPermit { limits: Arc::clone(self), source };
         if before >= bounds.connections_max {
-            self.metrics.connection_refused("all");
+            self.metrics.record_connection_refused("all");
             return None;
         }
         if of_source > bounds.connections_per_source_max {
-            self.metrics.connection_refused("source");
+            self.metrics.record_connection_refused("source");
             return None;
         }
-        Some(place)
+        Some(permit)
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.room.total.fetch_sub(1, Ordering::Relaxed);
-        self.room.metrics.connections(self.room.listener, -1);
+        self.limits.total.fetch_sub(1, Ordering::Relaxed);
+        self.limits.metrics.add_connections(self.limits.listener, -1);
         let Some(source) = self.source else { return };
-        let mut counts = self.room.by_source.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.limits.by_source.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&source) {
             *count -= 1;
             if *count == 0 {

@@ -1,4 +1,5 @@
-//! The end: first the balancers are told, then nothing new is taken, then what runs may finish.
+//! Graceful shutdown: first the readiness check fails so that load balancers stop sending requests, then the
+//! listeners close, then the requests in flight complete.
 
 use std::{
     sync::{
@@ -21,47 +22,52 @@ use tokio::{
     time::{interval, sleep, timeout},
 };
 
-use super::{Site, doors::Doors, entrance::Secured};
+use super::{Application, accept::TlsListener, readiness::ListenerProbe};
 use crate::metrics::Metrics;
 
-/// Is the process on its way out, and what does it still answer?
-pub(super) struct Leaving {
-    lame: AtomicBool,
+/// Whether the process is draining, and the number of requests in flight.
+pub(super) struct DrainState {
+    draining: AtomicBool,
     exchanges: AtomicUsize,
     idle: Notify,
     metrics: Metrics,
 }
 
-/// One exchange, for as long as it lasts.
-pub(super) struct InFlight {
-    leaving: Arc<Leaving>,
-    here: Arc<AtomicUsize>,
+/// A guard that counts a request as in flight until it is dropped.
+pub(super) struct InFlightGuard {
+    drain_state: Arc<DrainState>,
+    listener_count: Arc<AtomicUsize>,
     listener: &'static str,
 }
 
-impl Leaving {
+impl DrainState {
     pub(super) fn new(metrics: Metrics) -> Self {
         let (lame, exchanges) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Self { lame, exchanges, idle: Notify::new(), metrics }
+        Self { draining: lame, exchanges, idle: Notify::new(), metrics }
     }
 
-    /// Balancers are being told, and connections are closed after their next answer.
-    pub(super) fn is_lame(&self) -> bool {
-        self.lame.load(Ordering::Relaxed)
+    /// Whether the process is draining: the readiness check fails, and connections are closed after their
+    /// next response.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
-    /// Counts an exchange of a listener, unless there are too many here.
-    pub(super) fn enter(
+    /// Counts a request of a listener as in flight; `None` if the limit of the listener is reached.
+    pub(super) fn try_enter(
         self: &Arc<Self>,
         listener: &'static str,
-        here: &Arc<AtomicUsize>,
-        exchanges_max: usize,
-    ) -> Option<InFlight> {
+        listener_count: &Arc<AtomicUsize>,
+        in_flight_max: usize,
+    ) -> Option<InFlightGuard> {
         self.exchanges.fetch_add(1, Ordering::SeqCst);
-        let before = here.fetch_add(1, Ordering::Relaxed);
-        let entered = InFlight { leaving: Arc::clone(self), here: Arc::clone(here), listener };
-        self.metrics.in_flight(listener, 1);
-        (before < exchanges_max).then_some(entered)
+        let before = listener_count.fetch_add(1, Ordering::Relaxed);
+        let guard = InFlightGuard {
+            drain_state: Arc::clone(self),
+            listener_count: Arc::clone(listener_count),
+            listener,
+        };
+        self.metrics.add_in_flight(listener, 1);
+        (before < in_flight_max).then_some(guard)
     }
 
     async fn until_idle(&self) {
@@ -75,32 +81,32 @@ impl Leaving {
     }
 }
 
-impl Drop for InFlight {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.leaving.metrics.in_flight(self.listener, -1);
-        self.here.fetch_sub(1, Ordering::Relaxed);
-        if self.leaving.exchanges.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.leaving.idle.notify_waiters();
+        self.drain_state.metrics.add_in_flight(self.listener, -1);
+        self.listener_count.fetch_sub(1, Ordering::Relaxed);
+        if self.drain_state.exchanges.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.drain_state.idle.notify_waiters();
         }
     }
 }
 
-/// Turns signals into pingora's, with a lame-duck phase before: TERM ends, QUIT hands the
-/// listeners over to the process that was started with `--upgrade`, INT ends at once.
+/// Maps Unix signals to pingora's shutdown signals, after a lame-duck phase: TERM shuts down gracefully,
+/// QUIT passes the listeners to the process that was started with `--upgrade`, INT shuts down at once.
 pub(super) struct LameDuck {
-    leaving: Arc<Leaving>,
+    drain_state: Arc<DrainState>,
     phase: Duration,
 }
 
 impl LameDuck {
-    pub(super) fn new(leaving: Arc<Leaving>, phase: Duration) -> Self {
-        Self { leaving, phase }
+    pub(super) fn new(drain_state: Arc<DrainState>, phase: Duration) -> Self {
+        Self { drain_state, phase }
     }
 
     fn begin(&self) {
-        self.leaving.lame.store(true, Ordering::Relaxed);
-        self.leaving.metrics.draining();
-        tracing::info!("not ready any more; still serving");
+        self.drain_state.draining.store(true, Ordering::Relaxed);
+        self.drain_state.metrics.set_draining();
+        tracing::info!(event = "drain_started", "draining: not ready, still serving requests");
     }
 }
 
@@ -113,7 +119,10 @@ impl ShutdownSignalWatch for LameDuck {
             signal(SignalKind::interrupt()),
         );
         let (Ok(mut term), Ok(mut quit), Ok(mut int)) = signals else {
-            tracing::error!("signals cannot be heard; the process can only be killed");
+            tracing::error!(
+                event = "signal_handlers_failed",
+                "failed to install signal handlers; the process can only be killed"
+            );
             return std::future::pending().await;
         };
         tokio::select! {
@@ -125,7 +134,7 @@ impl ShutdownSignalWatch for LameDuck {
                 }
             }
             _ = quit.recv() => {
-                // Pingora hands the listeners over first, and goes on serving for 5 s.
+                // Pingora passes the listeners first, and continues to serve for 5 s.
                 self.begin();
                 ShutdownSignal::GracefulUpgrade
             }
@@ -141,41 +150,45 @@ async fn received(signal: Option<&mut Signal>) {
     }
 }
 
-/// Does the site's upkeep every second, has it read its policies anew on HUP, and says when all is done.
-pub(super) struct Upkeep {
-    pub(super) site: Arc<dyn Site>,
-    pub(super) doors: Arc<Doors>,
-    pub(super) secured: Vec<Arc<Secured>>,
-    pub(super) leaving: Arc<Leaving>,
+/// The background service: runs the periodic work every second, reloads on HUP, and signals the end of the
+/// drain.
+pub(super) struct MaintenanceService {
+    pub(super) application: Arc<dyn Application>,
+    pub(super) probe: Arc<ListenerProbe>,
+    pub(super) tls_listeners: Vec<Arc<TlsListener>>,
+    pub(super) drain_state: Arc<DrainState>,
     pub(super) grace: Duration,
-    pub(super) gone: mpsc::Sender<()>,
+    pub(super) done: mpsc::Sender<()>,
 }
 
 #[async_trait]
-impl BackgroundService for Upkeep {
+impl BackgroundService for MaintenanceService {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        // From the beginning: without, the signal would end the process.
+        // Installed first: without a handler, HUP would end the process.
         let mut hang_up = signal(SignalKind::hangup()).ok();
-        tokio::join!(self.site.warm_up(), self.doors.wait_open());
+        tokio::join!(self.application.warm_up(), self.probe.wait_ready());
         let mut every_second = interval(Duration::from_secs(1));
         while !*shutdown.borrow() {
             tokio::select! {
                 _ = every_second.tick() => {
-                    let looks = self.secured.iter().map(|secured| secured.look());
-                    tokio::join!(self.site.upkeep(), join_all(looks));
+                    let reloads = self.tls_listeners.iter().map(|listener| listener.reload());
+                    tokio::join!(self.application.run_maintenance(), join_all(reloads));
                 }
-                () = received(hang_up.as_mut()) => self.site.reread().await,
+                () = received(hang_up.as_mut()) => self.application.reload().await,
                 changed = shutdown.changed() => if changed.is_err() { break },
             }
         }
-        let all_done = async {
-            self.leaving.until_idle().await;
-            self.site.settled().await;
+        let drained = async {
+            self.drain_state.until_idle().await;
+            self.application.drain().await;
         };
-        if timeout(self.grace, all_done).await.is_err() {
-            tracing::warn!("something still runs after the grace period; it is cut off");
+        if timeout(self.grace, drained).await.is_err() {
+            tracing::warn!(
+                event = "drain_timed_out",
+                "grace period has ended; aborting the requests in flight"
+            );
         }
-        // Nobody listening means that the process is ending already.
-        let _ = self.gone.send(());
+        // An error means that the process is ending already.
+        let _ = self.done.send(());
     }
 }

@@ -1,4 +1,4 @@
-//! One exchange: a request read whole within its bounds, and its answer.
+//! One HTTP exchange: reads a complete request within its limits and writes the response.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -18,52 +18,59 @@ use pingora::{
 use tokio::time::timeout;
 
 use super::{
-    Addressed, Desk, Rejection, Serving,
-    connection::Watched,
-    drain::Leaving,
-    framing::{self, Framing},
-    source::called_from,
+    Handler, HttpRejection, ServeOptions, UnreadRequest,
+    activity::ConnectionActivity,
+    drain::DrainState,
+    framing::{self, BodyFraming},
+    peer_address::source_address,
 };
-use crate::{metrics::Metrics, policy::Bounds, qod::CalledFrom, tls::Thumbprint};
+use crate::{
+    metrics::Metrics, policy::ServerBounds, qod::SourceAddress, tls::CertificateThumbprint,
+};
 
-/// Holds exchanges with a desk.
-pub(super) struct Exchanges {
+/// Performs the exchanges of a group of listeners.
+pub(super) struct ExchangeService {
     listener: &'static str,
-    desk: Arc<dyn Desk>,
-    leaving: Arc<Leaving>,
+    handler: Arc<dyn Handler>,
+    drain_state: Arc<DrainState>,
     in_flight: Arc<AtomicUsize>,
     trusted_proxies: Vec<IpNet>,
-    bounds: Bounds,
+    bounds: ServerBounds,
     metrics: Metrics,
 }
 
-/// Why a request has no answer.
-enum Unread {
-    /// It is told so, and the connection is closed.
-    Rejected(Rejection),
-    /// Whoever sent it is gone, or too slow to be told.
-    Gone,
+/// The reason why a request was not handled.
+enum ReadFailure {
+    /// The request is rejected; the connection is closed unless it is still usable.
+    Rejected(HttpRejection),
+    /// The client disconnected, or was too slow to receive a response.
+    Disconnected,
 }
 
-impl Exchanges {
+impl ExchangeService {
     pub(super) fn new(
         listener: &'static str,
-        serving: &Serving,
-        desk: Arc<dyn Desk>,
-        leaving: Arc<Leaving>,
+        options: &ServeOptions,
+        handler: Arc<dyn Handler>,
+        drain_state: Arc<DrainState>,
     ) -> Self {
-        let (bounds, metrics) = (serving.bounds.clone(), serving.metrics.clone());
-        let trusted_proxies = serving.trusted_proxies.clone();
-        let in_flight = Arc::default();
-        Self { listener, desk, leaving, in_flight, trusted_proxies, bounds, metrics }
+        Self {
+            listener,
+            handler,
+            drain_state,
+            in_flight: Arc::default(),
+            trusted_proxies: options.trusted_proxies.clone(),
+            bounds: options.bounds.clone(),
+            metrics: options.metrics.clone(),
+        }
     }
 
-    /// Reads a request and answers it; gives the connection back if it can carry another.
+    /// Reads a request and writes its response. Returns the connection if it can be reused.
     pub(super) async fn exchange(
         &self,
         mut session: ServerSession,
         shutdown: &ShutdownWatch,
-        connection: &Watched,
+        connection: &ConnectionActivity,
     ) -> Option<ReusedHttpStream> {
         session.set_read_timeout(Some(self.bounds.header_deadline));
         session.set_write_timeout(Some(self.bounds.body_deadline));
@@ -72,26 +79,26 @@ impl Exchanges {
         }
         let _busy = connection.busy();
         let in_flight_max = self.bounds.requests_in_flight_max;
-        let in_flight = self.leaving.enter(self.listener, &self.in_flight, in_flight_max);
-        let answer = match &in_flight {
-            Some(_) => self.read_and_answer(&mut session, connection).await,
-            None => Err(Unread::Rejected(Rejection::Busy)),
+        let in_flight = self.drain_state.try_enter(self.listener, &self.in_flight, in_flight_max);
+        let outcome = match &in_flight {
+            Some(_) => self.read_and_handle(&mut session, connection).await,
+            None => Err(ReadFailure::Rejected(HttpRejection::Overloaded)),
         };
-        let (response, sound) = match answer {
+        let (response, is_reusable) = match outcome {
             Ok(response) => (response, true),
-            Err(Unread::Rejected(rejection)) => {
-                self.metrics.malformed(rejection.name());
-                (self.reject(&session, rejection), rejection.leaves_connection_sound())
+            Err(ReadFailure::Rejected(rejection)) => {
+                self.metrics.record_http_rejection(rejection.name());
+                (self.reject(&session, connection, rejection), rejection.leaves_connection_usable())
             }
-            Err(Unread::Gone) => {
+            Err(ReadFailure::Disconnected) => {
                 session.set_keepalive(None);
                 session.shutdown().await;
                 return None;
             }
         };
-        let stays = sound && !self.leaving.is_lame() && !*shutdown.borrow();
-        session.set_keepalive(stays.then_some(self.bounds.idle.as_secs()));
-        if write(&mut session, response).await.is_err() || !sound {
+        let keep_alive = is_reusable && !self.drain_state.is_draining() && !*shutdown.borrow();
+        session.set_keepalive(keep_alive.then_some(self.bounds.idle_timeout.as_secs()));
+        if write(&mut session, response).await.is_err() || !is_reusable {
             session.shutdown().await;
             return None;
         }
@@ -101,152 +108,161 @@ impl Exchanges {
     }
 
     async fn read_header(&self, session: &mut ServerSession) -> bool {
-        let within = self.bounds.header_deadline + self.bounds.idle;
-        match timeout(within, session.read_request()).await {
+        let deadline = self.bounds.header_deadline + self.bounds.idle_timeout;
+        match timeout(deadline, session.read_request()).await {
             Ok(Ok(read)) => read,
             Ok(Err(error)) => {
-                // Pingora has parsed nothing that one could answer in an API's words.
+                // Pingora could not parse the request, so the addressed API is unknown.
                 if error.etype() != &pingora::ErrorType::ConnectionClosed {
-                    self.metrics.malformed("unreadable");
-                    let body = Bytes::from_static(UNREADABLE);
+                    self.metrics.record_http_rejection("malformed");
+                    let body = Bytes::from_static(MALFORMED);
                     let _ = session.respond_error_with_body(400, body).await;
                     session.shutdown().await;
                 }
                 false
             }
             Err(_) => {
-                self.metrics.malformed("slow_header");
+                self.metrics.record_http_rejection("header_timeout");
                 session.shutdown().await;
                 false
             }
         }
     }
 
-    async fn read_and_answer(
+    async fn read_and_handle(
         &self,
         session: &mut ServerSession,
-        connection: &Watched,
-    ) -> Result<Response<Bytes>, Unread> {
-        let framing = self.judge_header(session).map_err(Unread::Rejected)?;
+        connection: &ConnectionActivity,
+    ) -> Result<Response<Bytes>, ReadFailure> {
+        let framing = self.check_header(session).map_err(ReadFailure::Rejected)?;
         let body = if let Ok(body) =
             timeout(self.bounds.body_deadline, self.read_body(session, framing)).await
         {
             body?
         } else {
-            self.metrics.malformed("slow_body");
-            return Err(Unread::Gone);
+            self.metrics.record_http_rejection("body_timeout");
+            return Err(ReadFailure::Disconnected);
         };
-        let mut request = request_of(session, body).map_err(Unread::Rejected)?;
+        let mut request = request_of(session, body).map_err(ReadFailure::Rejected)?;
         if let Some(peer) = connection.source() {
-            let from = called_from(peer, request.headers(), &self.trusted_proxies);
-            request.extensions_mut().insert(CalledFrom(from));
+            let source = source_address(peer, request.headers(), &self.trusted_proxies);
+            request.extensions_mut().insert(SourceAddress(source));
         }
-        let answer = AssertUnwindSafe(self.desk.answer(request)).catch_unwind();
-        match timeout(self.bounds.exchange_deadline, answer).await {
+        let handling = AssertUnwindSafe(self.handler.handle(request)).catch_unwind();
+        match timeout(self.bounds.exchange_deadline, handling).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(_panic)) => Err(Unread::Rejected(Rejection::Broken)),
-            Err(_) => Err(Unread::Rejected(Rejection::Late)),
+            Ok(Err(_panic)) => Err(ReadFailure::Rejected(HttpRejection::HandlerPanicked)),
+            Err(_) => Err(ReadFailure::Rejected(HttpRejection::ResponseTimeout)),
         }
     }
 
-    fn judge_header(&self, session: &ServerSession) -> Result<Framing, Rejection> {
+    fn check_header(&self, session: &ServerSession) -> Result<BodyFraming, HttpRejection> {
         let head = session.req_header();
         if session.is_http2() {
             let bytes: usize =
                 head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
             if bytes > self.bounds.header_bytes_max {
-                return Err(Rejection::HeaderTooLarge);
+                return Err(HttpRejection::HeaderTooLarge);
             }
-            return framing::judge_http2(&head.headers);
+            return framing::check_http2(&head.headers);
         }
         let raw = session.to_h1_raw();
         if raw.len() > self.bounds.header_bytes_max {
-            return Err(Rejection::HeaderTooLarge);
+            return Err(HttpRejection::HeaderTooLarge);
         }
-        framing::judge_http1(&head.headers, &raw, head.version == Version::HTTP_11)
+        framing::check_http1(&head.headers, &raw, head.version == Version::HTTP_11)
     }
 
     async fn read_body(
         &self,
         session: &mut ServerSession,
-        framing: Framing,
-    ) -> Result<Bytes, Unread> {
-        let too_large = Unread::Rejected(Rejection::BodyTooLarge);
+        framing: BodyFraming,
+    ) -> Result<Bytes, ReadFailure> {
+        let too_large = ReadFailure::Rejected(HttpRejection::BodyTooLarge);
         let bytes_max = self.bounds.body_bytes_max;
         match framing {
-            Framing::Length(0) => return Ok(Bytes::new()),
-            Framing::Length(length) if length > bytes_max as u64 => return Err(too_large),
-            Framing::Length(_) | Framing::Open => {}
+            BodyFraming::Length(0) => return Ok(Bytes::new()),
+            BodyFraming::Length(length) if length > bytes_max as u64 => return Err(too_large),
+            BodyFraming::Length(_) | BodyFraming::Unbounded => {}
         }
         let head = session.req_header();
-        let asks = head.headers.get(header::EXPECT).map(http::HeaderValue::as_bytes);
-        if asks.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue")) {
-            session.write_continue_response().await.map_err(|_| Unread::Gone)?;
+        let expect = head.headers.get(header::EXPECT).map(http::HeaderValue::as_bytes);
+        if expect.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue")) {
+            session.write_continue_response().await.map_err(|_| ReadFailure::Disconnected)?;
         }
-        let mut whole = BytesMut::new();
+        let mut body = BytesMut::new();
         loop {
             match session.read_request_body().await {
-                Ok(Some(part)) if whole.len() + part.len() > bytes_max => return Err(too_large),
-                Ok(Some(part)) => whole.extend_from_slice(&part),
-                Ok(None) => return Ok(whole.freeze()),
+                Ok(Some(part)) if body.len() + part.len() > bytes_max => return Err(too_large),
+                Ok(Some(part)) => body.extend_from_slice(&part),
+                Ok(None) => return Ok(body.freeze()),
                 Err(error) if error.etype() == &INVALID_CHUNK => {
-                    return Err(Unread::Rejected(Rejection::Framing("a broken chunk")));
+                    return Err(ReadFailure::Rejected(HttpRejection::Framing(
+                        "invalid chunk in the body",
+                    )));
                 }
-                Err(_) => return Err(Unread::Gone),
+                Err(_) => return Err(ReadFailure::Disconnected),
             }
         }
     }
 
-    fn reject(&self, session: &ServerSession, rejection: Rejection) -> Response<Bytes> {
+    fn reject(
+        &self,
+        session: &ServerSession,
+        connection: &ConnectionActivity,
+        rejection: HttpRejection,
+    ) -> Response<Bytes> {
         let head = session.req_header();
         let (method, path, headers) = (&head.method, head.uri.path(), &head.headers);
-        self.desk.reject(&Addressed { method, path, headers }, rejection)
+        let peer = connection.source();
+        let source = peer.map(|peer| source_address(peer, headers, &self.trusted_proxies));
+        self.handler.reject(&UnreadRequest { method, path, headers, source }, rejection)
     }
 }
 
-// Pingora's own, which it does not export.
+// Pingora's error type for an invalid chunk, which it does not export.
 const INVALID_CHUNK: pingora::ErrorType = pingora::ErrorType::new("InvalidChunk");
 
-const UNREADABLE: &[u8] =
-    br#"{"status":400,"code":"INVALID_ARGUMENT","message":"the request is not sound HTTP"}"#;
+const MALFORMED: &[u8] =
+    br#"{"status":400,"code":"INVALID_ARGUMENT","message":"the request is not valid HTTP"}"#;
 
-impl Rejection {
-    /// Its name in the metrics.
+impl HttpRejection {
+    /// The value of the label `reason`.
     fn name(self) -> &'static str {
         match self {
             Self::Framing(_) => "framing",
             Self::HeaderTooLarge => "header_too_large",
             Self::BodyTooLarge => "body_too_large",
-            Self::Busy => "busy",
-            Self::Late => "late",
-            Self::Broken => "broken",
+            Self::Overloaded => "overloaded",
+            Self::ResponseTimeout => "response_timeout",
+            Self::HandlerPanicked => "internal_error",
         }
     }
 
-    /// Was the request read to its end, so that the connection can carry another?
-    fn leaves_connection_sound(self) -> bool {
-        matches!(self, Self::Late | Self::Broken)
+    /// Whether the request was read completely, so that the connection can be reused.
+    fn leaves_connection_usable(self) -> bool {
+        matches!(self, Self::ResponseTimeout | Self::HandlerPanicked)
     }
 }
 
-fn request_of(session: &ServerSession, body: Bytes) -> Result<Request<Bytes>, Rejection> {
+fn request_of(session: &ServerSession, body: Bytes) -> Result<Request<Bytes>, HttpRejection> {
     let head = session.req_header();
     let mut request = Request::new(body);
     if !framing::expects_body(&head.method) && !request.body().is_empty() {
-        return Err(Rejection::Framing("this method takes no body"));
+        return Err(HttpRejection::Framing("a body is not allowed with this method"));
     }
     request.method_mut().clone_from(&head.method);
     request.uri_mut().clone_from(&head.uri);
     request.headers_mut().clone_from(&head.headers);
-    // What proves a caller stands here, and never in the header, which is the caller's.
-    if let Some(shown) = certificate_of(session) {
-        request.extensions_mut().insert(shown);
+    // An extension, not a header field: a caller can send any header field.
+    if let Some(thumbprint) = certificate_of(session) {
+        request.extensions_mut().insert(thumbprint);
     }
     Ok(request)
 }
 
-/// What its connection was opened with, where that is asked for and was verified.
-fn certificate_of(session: &ServerSession) -> Option<Thumbprint> {
+/// The thumbprint of the client certificate, if the listener requested and verified one.
+fn certificate_of(session: &ServerSession) -> Option<CertificateThumbprint> {
     let tls = session.digest()?.ssl_digest.as_ref()?;
     let sha256: [u8; 32] = tls.cert_digest.as_slice().try_into().ok()?;
     Some(sha256.into())
@@ -261,12 +277,12 @@ async fn write(
     for (name, value) in &parts.headers {
         head.append_header(name.clone(), value.clone())?;
     }
-    let bodiless = parts.status == StatusCode::NO_CONTENT;
-    if !bodiless {
+    let has_no_body = parts.status == StatusCode::NO_CONTENT;
+    if !has_no_body {
         head.insert_header(header::CONTENT_LENGTH, body.len())?;
     }
     session.write_response_header(Box::new(head)).await?;
-    if !bodiless {
+    if !has_no_body {
         session.write_response_body(body, true).await?;
     }
     Ok(())

@@ -1,5 +1,4 @@
-//! What a simulated operator tells its clients' sinks: of each session in order, and again where
-//! nobody has answered.
+//! Sends the simulated operator's events to the sinks: in order for each session, with retries.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -11,161 +10,180 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use tokio::{sync::Semaphore, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::Telling;
+use super::EventSettings;
 use crate::{
-    dialect::{Dialect, Notification},
-    outbound::{Call, Endpoint, Outbound, Sent},
-    qod::{Event, SessionId, Sink},
+    dialect::{Dialect, NotificationRequest},
+    outbound::{CallResult, Endpoint, Outbound, OutboundCall},
+    qod::{SessionEvent, SessionId, Sink},
 };
 
-/// What is still to be told.
-pub(super) struct Outbox {
-    telling: Telling,
+/// Queues events for each session and sends them.
+pub(super) struct EventOutbox {
+    events: EventSettings,
     dialect: Arc<Dialect>,
     outbound: Outbound,
-    // Of each session of which something is being told, what is to be told after that.
-    lines: Mutex<HashMap<SessionId, Line>>,
-    // By scheme and authority.
+    // One queue for each session with an event that is being sent.
+    queues: Mutex<HashMap<SessionId, EventQueue>>,
+    // Keyed by scheme and authority.
     endpoints: Mutex<HashMap<String, Arc<Endpoint>>>,
-    posts: Semaphore,
+    post_permits: Semaphore,
 }
 
 #[derive(Default)]
-struct Line {
-    next: VecDeque<Notification>,
-    told: CancellationToken,
+struct EventQueue {
+    pending: VecDeque<NotificationRequest>,
+    drained: CancellationToken,
 }
 
-/// A notification, ready to be posted.
-struct Letter {
+/// A notification with the endpoint and the header fields of its request.
+struct SinkRequest {
     endpoint: Arc<Endpoint>,
     path: String,
     headers: Vec<(HeaderName, HeaderValue)>,
-    notification: Notification,
+    notification: NotificationRequest,
 }
 
-/// What came of posting it.
-enum Heard {
-    Taken,
-    Refused(StatusCode),
-    /// It may be taken later, after so long at least.
-    Busy(Duration),
+/// The result of a request to a sink.
+enum PostResult {
+    Delivered,
+    Rejected(StatusCode),
+    /// Retry after this duration at least.
+    Retry(Duration),
 }
 
-const LINES_MAX: usize = 10_000;
-const LINE_MAX: usize = 16;
+const QUEUES_MAX: usize = 10_000;
+const QUEUE_MAX: usize = 16;
 const ENDPOINTS_MAX: usize = 64;
 const POSTS_MAX: usize = 64;
-const WITHIN: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-// How long it waits before it tells something again.
-const PAUSES: [Duration; 5] = [
+// The delays before the retries.
+const RETRY_DELAYS: [Duration; 5] = [
     Duration::from_millis(250),
     Duration::from_millis(500),
     Duration::from_secs(1),
     Duration::from_secs(2),
     Duration::from_secs(4),
 ];
-// Whoever asks for a longer pause is not heeded.
+// A longer `Retry-After` is ignored.
 const RETRY_AFTER_S_MAX: u64 = 10;
 
-impl Outbox {
-    pub(super) fn new(telling: Telling, dialect: Arc<Dialect>, outbound: Outbound) -> Self {
+impl EventOutbox {
+    pub(super) fn new(events: EventSettings, dialect: Arc<Dialect>, outbound: Outbound) -> Self {
         Self {
-            telling,
+            events,
             dialect,
             outbound,
-            lines: Mutex::default(),
+            queues: Mutex::default(),
             endpoints: Mutex::default(),
-            posts: Semaphore::new(POSTS_MAX),
+            post_permits: Semaphore::new(POSTS_MAX),
         }
     }
 
-    /// Tells an event, after all that is to be told of its session already.
-    pub(super) fn put(self: &Arc<Self>, event: &Event, sink: &Sink) {
-        let Some(notification) = self.dialect.notification(event, sink) else { return };
-        let mut lines = self.lines();
-        let lines_in_all = lines.len();
-        match lines.entry(event.session) {
-            Entry::Occupied(line) if line.get().next.len() < LINE_MAX => {
-                line.into_mut().next.push_back(notification);
+    /// Queues an event behind the other events of its session.
+    pub(super) fn enqueue(self: &Arc<Self>, event: &SessionEvent, sink: &Sink) {
+        let Some(notification) = self.dialect.notification_request(event, sink) else { return };
+        let mut queues = self.queues();
+        let count = queues.len();
+        match queues.entry(event.session) {
+            Entry::Occupied(queue) if queue.get().pending.len() < QUEUE_MAX => {
+                queue.into_mut().pending.push_back(notification);
             }
-            Entry::Vacant(line) if lines_in_all < LINES_MAX => {
-                line.insert(Line::default()).next.push_back(notification);
+            Entry::Vacant(queue) if count < QUEUES_MAX => {
+                queue.insert(EventQueue::default()).pending.push_back(notification);
                 let (outbox, session) = (Arc::clone(self), event.session);
-                tokio::spawn(async move { outbox.tell_of(session).await });
+                tokio::spawn(async move { outbox.deliver_queue(session).await });
             }
             Entry::Occupied(_) | Entry::Vacant(_) => {
-                tracing::warn!(session = %event.session, "too much is to be told; this is not");
+                tracing::warn!(
+                    event = "simulator_event_dropped",
+                    session = %event.session,
+                    "notification queue full; event dropped"
+                );
             }
         }
     }
 
-    /// Waits until all is told of a session that is to be told now.
-    pub(super) async fn until_told(&self, session: SessionId) {
-        let told = self.lines().get(&session).map(|line| line.told.clone());
-        if let Some(told) = told {
-            told.cancelled().await;
+    /// Waits until the queue of a session is empty.
+    pub(super) async fn wait_until_drained(&self, session: SessionId) {
+        let delivered = self.queues().get(&session).map(|queue| queue.drained.clone());
+        if let Some(delivered) = delivered {
+            delivered.cancelled().await;
         }
     }
 
-    async fn tell_of(&self, session: SessionId) {
-        while let Some(notification) = self.next_of(session) {
-            sleep(self.telling.delay).await;
-            let Some(letter) = self.letter(notification) else {
-                tracing::warn!(%session, "the sink cannot be called");
+    async fn deliver_queue(&self, session: SessionId) {
+        while let Some(notification) = self.next_event(session) {
+            sleep(self.events.delay).await;
+            let Some(request) = self.prepare(notification) else {
+                tracing::warn!(
+                    event = "simulator_sink_invalid",
+                    %session,
+                    "sink URL or token is not valid; event dropped"
+                );
                 continue;
             };
-            for _ in 0..if self.telling.twice { 2 } else { 1 } {
-                self.deliver(&letter, session).await;
+            for _ in 0..if self.events.duplicate { 2 } else { 1 } {
+                self.deliver(&request, session).await;
             }
         }
     }
 
-    fn next_of(&self, session: SessionId) -> Option<Notification> {
-        let mut lines = self.lines();
-        let next = lines.get_mut(&session)?.next.pop_front();
+    fn next_event(&self, session: SessionId) -> Option<NotificationRequest> {
+        let mut queues = self.queues();
+        let next = queues.get_mut(&session)?.pending.pop_front();
         if next.is_none() {
-            lines.remove(&session)?.told.cancel();
+            queues.remove(&session)?.drained.cancel();
         }
         next
     }
 
-    async fn deliver(&self, letter: &Letter, session: SessionId) {
-        let mut pauses = PAUSES.iter();
+    async fn deliver(&self, request: &SinkRequest, session: SessionId) {
+        let mut delays = RETRY_DELAYS.iter();
         loop {
-            match (self.post(letter).await, pauses.next()) {
-                (Heard::Taken, _) => return,
-                (Heard::Refused(status), _) => {
-                    return tracing::warn!(%session, %status, "the sink refuses an event");
+            match (self.post(request).await, delays.next()) {
+                (PostResult::Delivered, _) => return,
+                (PostResult::Rejected(status), _) => {
+                    return tracing::warn!(
+                        event = "simulator_event_rejected",
+                        %session,
+                        %status,
+                        "sink rejected the event; event dropped"
+                    );
                 }
-                (Heard::Busy(_), None) => {
-                    return tracing::warn!(%session, "the sink does not take an event");
+                (PostResult::Retry(_), None) => {
+                    return tracing::warn!(
+                        event = "simulator_event_retries_exhausted",
+                        %session,
+                        "failed to deliver the event; no retries left"
+                    );
                 }
-                (Heard::Busy(at_least), Some(pause)) => sleep(at_least.max(*pause)).await,
+                (PostResult::Retry(at_least), Some(delay)) => sleep(at_least.max(*delay)).await,
             }
         }
     }
 
-    async fn post(&self, letter: &Letter) -> Heard {
-        let call = Call {
+    async fn post(&self, request: &SinkRequest) -> PostResult {
+        let call = OutboundCall {
             method: Method::POST,
-            path: &letter.path,
-            headers: &letter.headers,
-            body: letter.notification.body.clone(),
-            reach_within: WITHIN,
-            within: WITHIN,
-            answer_bytes_max: ANSWER_BYTES_MAX,
+            path: &request.path,
+            headers: &request.headers,
+            body: request.notification.body.clone(),
+            connect_timeout: TIMEOUT,
+            timeout: TIMEOUT,
+            response_bytes_max: ANSWER_BYTES_MAX,
         };
-        // An error would mean that it is closed, which it never is.
-        let _place = self.posts.acquire().await;
-        match self.outbound.send(&letter.endpoint, &call).await {
-            Sent::Answered(answer) => heard(answer.status, &answer.headers),
-            Sent::NotSent(_) | Sent::NoRoom(_) | Sent::Unknown(_) => Heard::Busy(Duration::ZERO),
+        // `acquire` fails only on a closed semaphore; this one is never closed.
+        let _permit = self.post_permits.acquire().await;
+        match self.outbound.send(&request.endpoint, &call).await {
+            CallResult::Answered(answer) => classify(answer.status, &answer.headers),
+            CallResult::NotSent(_) | CallResult::PoolExhausted(_) | CallResult::Unknown(_) => {
+                PostResult::Retry(Duration::ZERO)
+            }
         }
     }
 
-    fn letter(&self, notification: Notification) -> Option<Letter> {
+    fn prepare(&self, notification: NotificationRequest) -> Option<SinkRequest> {
         let uri: Uri = notification.url.parse().ok()?;
         let origin = format!("{}://{}", uri.scheme_str()?, uri.authority()?);
         let content_type = HeaderValue::from_static(notification.content_type);
@@ -175,7 +193,7 @@ impl Outbox {
             headers.push((header::AUTHORIZATION, bearer));
         }
         let path = uri.path_and_query()?.as_str().to_owned();
-        Some(Letter { endpoint: self.endpoint(origin)?, path, headers, notification })
+        Some(SinkRequest { endpoint: self.endpoint(origin)?, path, headers, notification })
     }
 
     fn endpoint(&self, origin: String) -> Option<Arc<Endpoint>> {
@@ -191,21 +209,22 @@ impl Outbox {
         Some(endpoint)
     }
 
-    fn lines(&self) -> MutexGuard<'_, HashMap<SessionId, Line>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queues(&self) -> MutexGuard<'_, HashMap<SessionId, EventQueue>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn heard(status: StatusCode, headers: &HeaderMap) -> Heard {
+fn classify(status: StatusCode, headers: &HeaderMap) -> PostResult {
     if status.is_success() {
-        return Heard::Taken;
+        return PostResult::Delivered;
     }
     if !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS {
-        return Heard::Refused(status);
+        return PostResult::Rejected(status);
     }
-    let told = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    let seconds = told.filter(|seconds| *seconds <= RETRY_AFTER_S_MAX).unwrap_or_default();
-    Heard::Busy(Duration::from_secs(seconds))
+    let seconds =
+        headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let seconds = seconds.filter(|seconds| *seconds <= RETRY_AFTER_S_MAX).unwrap_or_default();
+    PostResult::Retry(Duration::from_secs(seconds))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! An operator as its clients meet it, with a clock that is set by hand.
+//! Tests of the simulated operator through its API, with a manual clock.
 
 pub(super) mod sink;
 
@@ -6,33 +6,33 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use self::sink::Listening;
+use self::sink::SinkFixture;
 use super::*;
 use crate::dialect::Dialects;
 
 pub(super) fn dialect(name: &str) -> Arc<Dialect> {
     let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
-    Arc::clone(Dialects::load(&schemas).unwrap().named(name).unwrap())
+    Arc::clone(Dialects::load(&schemas).unwrap().get(name).unwrap())
 }
 
-struct Operator {
+struct SimulatorFixture {
     simulator: Arc<Simulator>,
     clock: Clock,
 }
 
-impl Operator {
+impl SimulatorFixture {
     fn new(dialect_name: &str, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings {
             dialect: dialect(dialect_name),
             path: "/qod".to_owned(),
             token: None,
-            granting: None,
+            token_endpoint: None,
             proof_key: None,
             sandbox_rules: false,
             grant_all: false,
             latency: Duration::ZERO,
-            requested_for: Duration::ZERO,
-            telling: Some(Telling::default()),
+            activation_delay: Duration::ZERO,
+            events: Some(EventSettings::default()),
         };
         change(&mut settings);
         let clock = Clock::fixed(Moment::from_unix_s(1_764_590_400));
@@ -40,7 +40,7 @@ impl Operator {
         Self { simulator, clock }
     }
 
-    async fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+    async fn send(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -48,7 +48,7 @@ impl Operator {
             .header("Content-Type", "application/json")
             .body(Bytes::copy_from_slice(body.as_bytes()))
             .unwrap();
-        let response = self.simulator.answer(&request).await;
+        let response = self.simulator.handle(&request).await;
         let body = serde_json::from_slice(response.body()).unwrap_or_default();
         (response.status().as_u16(), body)
     }
@@ -72,55 +72,56 @@ impl Operator {
                 "webhook": {"notificationUrl": sink},
             }),
         };
-        self.ask("POST", "/qod/sessions", &body.to_string()).await
+        self.send("POST", "/qod/sessions", &body.to_string()).await
     }
 
-    // Of a session that is made: its id.
-    async fn created(&self, sink: &str) -> String {
+    // Creates a session and returns its ID.
+    async fn create_session(&self, sink: &str) -> String {
         let (status, body) = self.create(sink).await;
         assert_eq!(status, 201, "{body}");
         let id = if body["id"].is_string() { &body["id"] } else { &body["sessionId"] };
         id.as_str().unwrap().to_owned()
     }
 
-    async fn found(&self, id: &str) -> (u16, Value) {
-        self.ask("GET", &format!("/qod/sessions/{id}"), "").await
+    async fn get_session(&self, id: &str) -> (u16, Value) {
+        self.send("GET", &format!("/qod/sessions/{id}"), "").await
     }
 
-    async fn test(&self, id: &str, act: &str) -> u16 {
-        self.ask("POST", &format!("/books/{id}/{act}"), "").await.0
+    async fn post_action(&self, id: &str, action: &str) -> u16 {
+        self.send("POST", &format!("/simulator/sessions/{id}/{action}"), "").await.0
     }
 
-    async fn books(&self) -> Value {
-        self.ask("GET", "/books", "").await.1
+    async fn list_sessions(&self) -> Value {
+        self.send("GET", "/simulator/sessions", "").await.1
     }
 }
 
 #[tokio::test]
-async fn a_sink_hears_when_a_session_is_there_and_when_it_is_deleted() {
+async fn events_are_sent_on_create_and_on_delete() {
     for name in ["camara-0.10.1", "camara-0.11.1", "camara-1.0.0"] {
-        let (operator, mut sink) = (Operator::new(name, |_| {}), Listening::start(&[]).await);
-        let id = operator.created(&sink.url).await;
+        let (operator, mut sink) =
+            (SimulatorFixture::new(name, |_| {}), SinkFixture::start(&[]).await);
+        let id = operator.create_session(&sink.url).await;
         let post = sink.next().await;
         assert_eq!(
             (post.status(), &post.body["data"]["sessionId"]),
             (("AVAILABLE", None), &json!(id))
         );
-        let (status, _) = operator.ask("DELETE", &format!("/qod/sessions/{id}"), "").await;
+        let (status, _) = operator.send("DELETE", &format!("/qod/sessions/{id}"), "").await;
         assert_eq!(status, 204);
         assert_eq!(sink.next().await.status(), ("UNAVAILABLE", Some("DELETE_REQUESTED")));
     }
 }
 
 #[tokio::test]
-async fn in_0_8_a_sink_hears_of_the_end_alone() {
-    let requested = |settings: &mut Settings| settings.requested_for = Duration::from_hours(1);
-    let operator = Operator::new("camara-0.8.1", requested);
-    let mut sink = Listening::start(&[]).await;
-    let id = operator.created(&sink.url).await;
-    assert_eq!(operator.books().await["status"], "AVAILABLE");
+async fn release_0_8_sends_only_the_end_event() {
+    let requested = |settings: &mut Settings| settings.activation_delay = Duration::from_hours(1);
+    let operator = SimulatorFixture::new("camara-0.8.1", requested);
+    let mut sink = SinkFixture::start(&[]).await;
+    let id = operator.create_session(&sink.url).await;
+    assert_eq!(operator.list_sessions().await["status"], "AVAILABLE");
     operator.clock.advance(Duration::from_mins(1));
-    operator.books().await;
+    operator.list_sessions().await;
     let post = sink.next().await;
     assert_eq!(post.body, json!({"sessionId": id, "event": "SESSION_TERMINATED"}));
     let line = "POST /cb/notifications?apikey=c8974e592c2fa383d4a3960714 HTTP/1.1\r\n";
@@ -128,108 +129,113 @@ async fn in_0_8_a_sink_hears_of_the_end_alone() {
 }
 
 #[tokio::test]
-async fn a_session_may_be_requested_first_and_ends_when_its_time_is_up() {
+async fn session_is_requested_then_available_then_expired() {
     for name in ["camara-0.10.1", "camara-1.0.0"] {
-        let requested = |settings: &mut Settings| settings.requested_for = Duration::from_secs(9);
-        let (operator, mut sink) = (Operator::new(name, requested), Listening::start(&[]).await);
-        let id = operator.created(&sink.url).await;
-        assert_eq!(operator.found(&id).await.1["qosStatus"], "REQUESTED");
+        let requested =
+            |settings: &mut Settings| settings.activation_delay = Duration::from_secs(9);
+        let (operator, mut sink) =
+            (SimulatorFixture::new(name, requested), SinkFixture::start(&[]).await);
+        let id = operator.create_session(&sink.url).await;
+        assert_eq!(operator.get_session(&id).await.1["qosStatus"], "REQUESTED");
         assert_eq!(operator.create("http://127.0.0.1:9/").await.0, 409);
         operator.clock.advance(Duration::from_secs(9));
-        assert_eq!(operator.found(&id).await.1["qosStatus"], "AVAILABLE");
+        assert_eq!(operator.get_session(&id).await.1["qosStatus"], "AVAILABLE");
         let post = sink.next().await;
         assert_eq!(
             (post.status(), &post.body["time"]),
             (("AVAILABLE", None), &json!("2025-12-01T12:00:09Z"))
         );
         operator.clock.advance(Duration::from_millis(59_999));
-        assert_eq!(operator.found(&id).await.1["qosStatus"], "AVAILABLE");
+        assert_eq!(operator.get_session(&id).await.1["qosStatus"], "AVAILABLE");
         operator.clock.advance(Duration::from_secs(2));
-        assert_eq!(operator.found(&id).await.1["qosStatus"], "UNAVAILABLE");
+        assert_eq!(operator.get_session(&id).await.1["qosStatus"], "UNAVAILABLE");
         let post = sink.next().await;
         assert_eq!(post.status(), ("UNAVAILABLE", Some("DURATION_EXPIRED")));
         assert_eq!(post.body["time"], "2025-12-01T12:01:09Z");
-        assert_eq!(operator.books().await, Value::Null);
-        operator.created(&sink.url).await;
+        assert_eq!(operator.list_sessions().await, Value::Null);
+        operator.create_session(&sink.url).await;
     }
 }
 
 #[tokio::test]
-async fn the_network_can_end_a_session() {
-    let (operator, mut sink) = (Operator::new("camara-1.0.0", |_| {}), Listening::start(&[]).await);
-    let id = operator.created(&sink.url).await;
-    let booked = operator.books().await;
-    assert_eq!((&booked["status"], &booked["sink"]), (&json!("AVAILABLE"), &json!(sink.url)));
-    assert_eq!(operator.test(&id, "terminate").await, 204);
+async fn network_can_terminate_a_session() {
+    let (operator, mut sink) =
+        (SimulatorFixture::new("camara-1.0.0", |_| {}), SinkFixture::start(&[]).await);
+    let id = operator.create_session(&sink.url).await;
+    let listed = operator.list_sessions().await;
+    assert_eq!((&listed["status"], &listed["sink"]), (&json!("AVAILABLE"), &json!(sink.url)));
+    assert_eq!(operator.post_action(&id, "terminate").await, 204);
     assert_eq!(sink.next().await.status(), ("AVAILABLE", None));
     assert_eq!(sink.next().await.status(), ("UNAVAILABLE", Some("NETWORK_TERMINATED")));
-    let (_, told) = operator.found(&id).await;
+    let (_, found) = operator.get_session(&id).await;
     assert_eq!(
-        (&told["qosStatus"], &told["statusInfo"]),
+        (&found["qosStatus"], &found["statusInfo"]),
         (&json!("UNAVAILABLE"), &json!("NETWORK_TERMINATED"))
     );
-    assert_eq!(operator.test(&id, "terminate").await, 404, "it is over");
-    assert_eq!(operator.found(&id).await.0, 200, "and still there");
-    assert_eq!(operator.create(&sink.url).await.0, 409, "and still holds its flow");
-    assert_eq!(operator.books().await["status"], "UNAVAILABLE");
+    assert_eq!(operator.post_action(&id, "terminate").await, 404, "the session has ended");
+    assert_eq!(operator.get_session(&id).await.0, 200, "an ended session is retrievable");
+    assert_eq!(operator.create(&sink.url).await.0, 409, "an ended session holds its flow");
+    assert_eq!(operator.list_sessions().await["status"], "UNAVAILABLE");
     operator.clock.advance(Duration::from_mins(6));
-    assert_eq!(operator.found(&id).await.0, 404);
-    operator.created(&sink.url).await;
+    assert_eq!(operator.get_session(&id).await.0, 404);
+    operator.create_session(&sink.url).await;
 }
 
 #[tokio::test]
-async fn a_session_can_be_lost_without_a_word() {
-    let (operator, mut sink) = (Operator::new("camara-1.0.0", |_| {}), Listening::start(&[]).await);
-    let id = operator.created(&sink.url).await;
+async fn session_can_be_removed_without_an_event() {
+    let (operator, mut sink) =
+        (SimulatorFixture::new("camara-1.0.0", |_| {}), SinkFixture::start(&[]).await);
+    let id = operator.create_session(&sink.url).await;
     assert_eq!(sink.next().await.status(), ("AVAILABLE", None));
-    assert_eq!(operator.test(&id, "forget").await, 204);
-    assert_eq!(operator.found(&id).await.0, 404);
-    assert_eq!(operator.test(&id, "forget").await, 404);
-    operator.created(&sink.url).await;
+    assert_eq!(operator.post_action(&id, "forget").await, 204);
+    assert_eq!(operator.get_session(&id).await.0, 404);
+    assert_eq!(operator.post_action(&id, "forget").await, 404);
+    operator.create_session(&sink.url).await;
     assert_ne!(sink.next().await.body["data"]["sessionId"], json!(id));
 }
 
 #[tokio::test]
-async fn a_silent_operator_tells_nothing() {
-    let silent = Operator::new("camara-1.0.0", |settings| settings.telling = None);
-    let mut sink = Listening::start(&[]).await;
-    let id = silent.created(&sink.url).await;
-    assert_eq!(silent.test(&id, "terminate").await, 204);
-    // Whoever tells something is heard after that.
-    let other = Operator::new("camara-1.0.0", |_| {}).created(&sink.url).await;
+async fn operator_without_events_sends_nothing() {
+    let silent = SimulatorFixture::new("camara-1.0.0", |settings| settings.events = None);
+    let mut sink = SinkFixture::start(&[]).await;
+    let id = silent.create_session(&sink.url).await;
+    assert_eq!(silent.post_action(&id, "terminate").await, 204);
+    // An event of another operator arrives, so none of this one is outstanding.
+    let other = SimulatorFixture::new("camara-1.0.0", |_| {}).create_session(&sink.url).await;
     assert_eq!(sink.next().await.body["data"]["sessionId"], json!(other));
-    assert!(sink.heard().is_none());
+    assert!(sink.try_next().is_none());
 }
 
 #[tokio::test]
-async fn an_event_can_come_before_the_answer_to_its_create() {
+async fn event_can_be_delivered_before_the_create_response() {
     let first = |settings: &mut Settings| {
-        settings.telling = Some(Telling { first: true, ..Telling::default() });
+        settings.events = Some(EventSettings { before_response: true, ..EventSettings::default() });
     };
-    let (operator, mut sink) = (Operator::new("camara-1.0.0", first), Listening::start(&[]).await);
-    let id = operator.created(&sink.url).await;
-    assert_eq!(sink.heard().unwrap().body["data"]["sessionId"], json!(id));
+    let (operator, mut sink) =
+        (SimulatorFixture::new("camara-1.0.0", first), SinkFixture::start(&[]).await);
+    let id = operator.create_session(&sink.url).await;
+    assert_eq!(sink.try_next().unwrap().body["data"]["sessionId"], json!(id));
 }
 
 #[tokio::test]
-async fn time_goes_on_while_nobody_asks() {
-    let requested = |settings: &mut Settings| settings.requested_for = Duration::from_millis(20);
-    let Operator { simulator, clock } = Operator::new("camara-1.0.0", requested);
-    let mut sink = Listening::start(&[]).await;
-    let operator = Operator { simulator: Arc::clone(&simulator), clock };
-    let keeper = tokio::spawn(async move { simulator.keep_time().await });
-    operator.created(&sink.url).await;
+async fn timers_run_without_requests() {
+    let requested = |settings: &mut Settings| settings.activation_delay = Duration::from_millis(20);
+    let SimulatorFixture { simulator, clock } = SimulatorFixture::new("camara-1.0.0", requested);
+    let mut sink = SinkFixture::start(&[]).await;
+    let operator = SimulatorFixture { simulator: Arc::clone(&simulator), clock };
+    let timers = tokio::spawn(async move { simulator.run_timers().await });
+    operator.create_session(&sink.url).await;
     operator.clock.advance(Duration::from_millis(20));
     assert_eq!(sink.next().await.status(), ("AVAILABLE", None));
-    keeper.abort();
+    timers.abort();
 }
 
 #[tokio::test]
-async fn what_is_no_test_of_a_book_is_nowhere() {
-    let operator = Operator::new("camara-1.0.0", |_| {});
-    let id = operator.created("http://127.0.0.1:9/").await;
-    assert_eq!(operator.test(&id, "sell").await, 404);
-    assert_eq!(operator.test("x", "forget").await, 404);
-    assert_eq!(operator.ask("GET", &format!("/books/{id}/forget"), "").await.0, 404);
-    assert_eq!(operator.found(&id).await.0, 200);
+async fn unknown_test_endpoint_is_not_found() {
+    let operator = SimulatorFixture::new("camara-1.0.0", |_| {});
+    let id = operator.create_session("http://127.0.0.1:9/").await;
+    assert_eq!(operator.post_action(&id, "sell").await, 404);
+    assert_eq!(operator.post_action("x", "forget").await, 404);
+    assert_eq!(operator.send("GET", &format!("/simulator/sessions/{id}/forget"), "").await.0, 404);
+    assert_eq!(operator.get_session(&id).await.0, 200);
 }

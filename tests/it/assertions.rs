@@ -1,4 +1,4 @@
-//! Operators whose token endpoint knows the gateway by what it signs.
+//! Operators whose token endpoint authenticates the gateway by a signed assertion.
 
 use std::{
     collections::HashSet,
@@ -26,20 +26,20 @@ use base64::{
 use serde_json::Value;
 
 use crate::{
-    failover::nowhere,
-    http::Answer,
+    failover::unused_address,
+    http::HttpResponse,
     operators::{Fixture, answer, session},
-    world::{Setup, World, number_at, wait_for, wish},
+    world::{Setup, World, create_request, number_at, wait_for},
 };
 
-/// A private key in PEM, and how what it signs is verified.
-struct Key {
+/// A private key in PEM and the public key that verifies its signatures.
+struct AssertionKey {
     pem: String,
     name: &'static str,
     public: UnparsedPublicKey<Vec<u8>>,
 }
 
-impl Key {
+impl AssertionKey {
     fn new(name: &'static str, pkcs8: &[u8], public: &[u8]) -> Self {
         let algorithm: &'static dyn VerificationAlgorithm = match name {
             "RS256" => &RSA_PKCS1_2048_8192_SHA256,
@@ -64,9 +64,9 @@ impl Key {
     }
 }
 
-/// What a token endpoint expects of a request.
-struct Expects {
-    key: Key,
+/// The request that a token endpoint expects.
+struct ExpectedAssertion {
+    key: AssertionKey,
     token_url: String,
     fields: &'static [(&'static str, &'static str)],
     assertion: &'static str,
@@ -74,9 +74,9 @@ struct Expects {
     jtis: Mutex<HashSet<String>>,
 }
 
-impl Expects {
-    /// What is wrong with a request, if anything is.
-    fn fault_of(&self, request: &str) -> Option<String> {
+impl ExpectedAssertion {
+    /// Returns why a request is not valid.
+    fn find_error(&self, request: &str) -> Option<String> {
         let (_, body) = request.split_once("\r\n\r\n")?;
         let fields: Vec<(String, String)> =
             form_urlencoded::parse(body.as_bytes()).into_owned().collect();
@@ -102,7 +102,7 @@ impl Expects {
         let (header, claims) = (read(header), read(claims));
         let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
         let at = |name: &str| claims[name].as_u64().unwrap_or_default();
-        let holds = [
+        let checks = [
             ("alg", header["alg"] == self.key.name),
             ("kid", header["kid"] == "k-1"),
             ("iss", claims["iss"] == "gateway"),
@@ -112,31 +112,31 @@ impl Expects {
             ("exp", at("exp") > now && at("exp") <= at("iat") + 60),
             ("jti", self.jtis.lock().unwrap().insert(claims["jti"].as_str()?.to_owned())),
         ];
-        let mut wrong = holds.into_iter().filter(|(_, holds)| !holds);
+        let mut wrong = checks.into_iter().filter(|(_, passed)| !passed);
         wrong.next().map(|(name, _)| format!("{name}: {header} {claims}"))
     }
 }
 
-/// A world with one operator more, whose tokens are over in two seconds.
-struct Asking {
+/// A world with one more operator, whose access tokens expire after two seconds.
+struct AssertionFixture {
     world: World,
     api: Fixture,
     tokens: SocketAddr,
-    expects: Arc<Expects>,
-    granted: Arc<AtomicU32>,
-    faults: Arc<Mutex<Vec<String>>>,
+    expects: Arc<ExpectedAssertion>,
+    issued: Arc<AtomicU32>,
+    errors: Arc<Mutex<Vec<String>>>,
 }
 
-impl Asking {
+impl AssertionFixture {
     fn with(
-        key: Key,
+        key: AssertionKey,
         entry: &str,
         fields: &'static [(&'static str, &'static str)],
         (assertion, subject): (&'static str, &'static str),
     ) -> Self {
-        let (api, tokens) = (nowhere(), nowhere());
+        let (api, tokens) = (unused_address(), unused_address());
         let entry = format!(
-            "    endpoint: \"http://{api}/qod/v0\"\n    speaks: camara-0.10.1\n    oauth2: {{ \
+            "    endpoint: \"http://{api}/qod/v0\"\n    dialect: camara-0.10.1\n    oauth2: {{ \
              token_url: \"http://{tokens}/token\", client_id: gateway, private_key_file: key.pem, \
              key_id: k-1, {entry} }}\n"
         );
@@ -146,26 +146,29 @@ impl Asking {
         let granted = Arc::new(AtomicU32::new(0));
         let (known, number) = (Arc::clone(&granted), AtomicU32::new(0));
         let api = Fixture::start(api, move |request| {
-            let mut shown = request.lines().filter_map(|line| line.strip_prefix(AUTHORIZATION));
-            let shown = shown.next().and_then(|token| token.parse().ok()).unwrap_or(0);
-            if !(1..=known.load(Ordering::SeqCst)).contains(&shown) {
+            let mut token_number =
+                request.lines().filter_map(|line| line.strip_prefix(AUTHORIZATION));
+            let token_number =
+                token_number.next().and_then(|token| token.parse().ok()).unwrap_or(0);
+            if !(1..=known.load(Ordering::SeqCst)).contains(&token_number) {
                 return answer(401, "").into();
             }
-            // Each session has a name of its own.
+            // Each session has its own ID.
             let id = format!("{:08x}", number.fetch_add(1, Ordering::SeqCst));
             answer(201, &session("AVAILABLE").replace("3fa85f64", &id)).into()
         });
         let (token_url, jtis) = (format!("http://{tokens}/token"), Mutex::default());
-        let expects = Arc::new(Expects { key, token_url, fields, assertion, subject, jtis });
-        Self { world, api, tokens, expects, granted, faults: Arc::default() }
+        let expects =
+            Arc::new(ExpectedAssertion { key, token_url, fields, assertion, subject, jtis });
+        Self { world, api, tokens, expects, issued: granted, errors: Arc::default() }
     }
 
     /// Starts the token endpoint.
-    fn grants(&self) -> Fixture {
-        let (expects, granted) = (Arc::clone(&self.expects), Arc::clone(&self.granted));
-        let faults = Arc::clone(&self.faults);
+    fn start_token_endpoint(&self) -> Fixture {
+        let (expects, granted) = (Arc::clone(&self.expects), Arc::clone(&self.issued));
+        let faults = Arc::clone(&self.errors);
         Fixture::start(self.tokens, move |request| {
-            if let Some(fault) = expects.fault_of(request) {
+            if let Some(fault) = expects.find_error(request) {
                 faults.lock().unwrap().push(fault);
                 return answer(400, r#"{"error":"invalid_client"}"#).into();
             }
@@ -177,44 +180,46 @@ impl Asking {
     }
 
     #[track_caller]
-    fn create(&self, tail: usize) -> Answer {
+    fn create(&self, tail: usize) -> HttpResponse {
         let number = format!("+4920{tail:07}");
-        self.world.create("camara-0.10.1", "app", &wish("camara-0.10.1", &number))
+        self.world.create("camara-0.10.1", "app", &create_request("camara-0.10.1", &number))
     }
 
-    fn granted(&self) -> u32 {
-        self.granted.load(Ordering::SeqCst)
+    fn issued(&self) -> u32 {
+        self.issued.load(Ordering::SeqCst)
     }
 
-    /// Tokens come and go, the token endpoint dies, and comes back.
+    /// Tokens expire, the token endpoint stops and starts again.
     fn run(mut self) {
-        let grants = self.grants();
+        let token_endpoint = self.start_token_endpoint();
         self.world.start();
         let mut tail = 0;
-        wait_for("tokens to come and go", || {
+        wait_for("tokens to be renewed", || {
             tail += 1;
             self.create(tail).expect(201);
-            self.granted() >= 3
+            self.issued() >= 3
         });
-        assert_eq!(*self.faults.lock().unwrap(), [""; 0]);
+        assert_eq!(*self.errors.lock().unwrap(), [""; 0]);
         assert!(self.expects.jtis.lock().unwrap().len() >= 3);
 
-        grants.stop();
-        wait_for("the last token to be over", || {
+        token_endpoint.stop();
+        wait_for("the last token to expire", || {
             tail += 1;
             self.create(tail).status == 503
         });
-        let asked = self.api.requests().len();
-        let told = self.create(tail).expect(503);
-        assert_eq!(told.json()["code"], "UNAVAILABLE");
-        assert_eq!(self.api.requests().len(), asked, "nothing is sent without a token");
+        let sent = self.api.requests().len();
+        let reply = self.create(tail).expect(503);
+        assert_eq!(reply.json()["code"], "UNAVAILABLE");
+        assert_eq!(self.api.requests().len(), sent, "no request is sent without a token");
         let other = number_at("camara-1.1.0", 1);
-        self.world.create("camara-1.1.0", "app", &wish("camara-1.1.0", &other)).expect(201);
+        self.world
+            .create("camara-1.1.0", "app", &create_request("camara-1.1.0", &other))
+            .expect(201);
 
-        let _grants = self.grants();
-        // Nothing was sent, so nothing is held either.
+        let _token_endpoint = self.start_token_endpoint();
+        // No request was sent, so no flow is reserved.
         wait_for("a token", || self.create(tail).status == 201);
-        assert_eq!(*self.faults.lock().unwrap(), [""; 0]);
+        assert_eq!(*self.errors.lock().unwrap(), [""; 0]);
         let log = self.world.log();
         assert!(!log.contains("eyJ") && !log.contains("PRIVATE KEY"), "{log}");
     }
@@ -223,7 +228,7 @@ impl Asking {
 const AUTHORIZATION: &str = "authorization: Bearer t-";
 
 #[test]
-fn an_assertion_stands_for_the_gateways_secret() {
+fn private_key_jwt_authenticates_the_gateway() {
     let fields = &[
         ("grant_type", "client_credentials"),
         ("client_id", "gateway"),
@@ -231,15 +236,16 @@ fn an_assertion_stands_for_the_gateways_secret() {
         ("scope", "qod"),
     ];
     let entry = "method: private_key_jwt, scope: qod";
-    Asking::with(Key::rsa(), entry, fields, ("client_assertion", "gateway")).run();
+    AssertionFixture::with(AssertionKey::rsa(), entry, fields, ("client_assertion", "gateway"))
+        .run();
 }
 
 #[test]
-fn an_assertion_is_itself_what_a_token_is_granted_for() {
+fn jwt_bearer_assertion_is_exchanged_for_a_token() {
     let fields = &[
         ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
         ("audience", "https://api.example"),
     ];
     let entry = "method: jwt_bearer, subject: service-7, audience: \"https://api.example\"";
-    Asking::with(Key::p256(), entry, fields, ("assertion", "service-7")).run();
+    AssertionFixture::with(AssertionKey::p256(), entry, fields, ("assertion", "service-7")).run();
 }

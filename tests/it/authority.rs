@@ -1,4 +1,4 @@
-//! An authority of one's own, what it signs, and clients and servers that show it.
+//! A test certificate authority, its certificates, and TLS clients and servers that present them.
 
 use std::{
     fs,
@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     http::Connection,
-    operators::{Fixture, Says},
+    operators::{Fixture, FixtureResponse},
 };
 
 /// Signs certificates.
@@ -56,7 +56,7 @@ impl Authority {
         self.certificate.pem()
     }
 
-    /// A certificate for a host name or an address, or for whoever calls.
+    /// Issues a certificate for a host name, an address or a client.
     pub(crate) fn sign(&self, name: &str) -> Signed {
         self.sign_until(name, 2040)
     }
@@ -81,7 +81,7 @@ impl Authority {
         roots
     }
 
-    /// How a client calls that trusts nobody else.
+    /// The TLS configuration of a client that trusts only this authority.
     pub(crate) fn client(&self, shown: Option<&Signed>) -> Arc<ClientConfig> {
         self.client_of(&[&TLS13, &TLS12], shown)
     }
@@ -101,7 +101,7 @@ impl Authority {
         })
     }
 
-    /// A server that shows a certificate, and asks callers for one of an authority, if there is one.
+    /// The TLS configuration of a server; with `clients`, it requires a client certificate.
     pub(crate) fn server(shows: &Signed, asks: Option<&Self>) -> Arc<ServerConfig> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
@@ -127,7 +127,7 @@ impl Signed {
         PrivatePkcs8KeyDer::from(self.key_der.clone()).into()
     }
 
-    /// Writes both, under a name.
+    /// Writes the certificate and the key to files.
     pub(crate) fn write(&self, folder: &Path, name: &str) {
         fs::write(folder.join(format!("{name}.pem")), &self.pem).unwrap();
         fs::write(folder.join(format!("{name}.key")), &self.key_pem).unwrap();
@@ -138,18 +138,18 @@ impl Signed {
         URL_SAFE_NO_PAD.encode(Sha256::digest(&self.der))
     }
 
-    pub(crate) fn is_shown_by(&self, client: &Client) -> bool {
+    pub(crate) fn is_presented_by(&self, client: &Client) -> bool {
         client.conn.peer_certificates().is_some_and(|chain| chain[0].as_ref() == self.der)
     }
 }
 
-/// Shakes hands; nothing, if either side will not have it. Worlds have addresses of their own, and
-/// certificates are made before them: so all are for the first.
+/// Completes a TLS handshake; `None` if it fails. Each world has its own address, but
+/// certificates are issued before that is known, so all are for 127.0.0.1.
 pub(crate) fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> Option<Client> {
     connect_as("127.0.0.1", address, config)
 }
 
-/// The same with whoever has this name.
+/// As `connect`, with a server name.
 pub(crate) fn connect_as(
     name: &str,
     address: SocketAddr,
@@ -166,18 +166,18 @@ pub(crate) fn connect_as(
     Some(StreamOwned::new(connection, socket))
 }
 
-/// The same, to ask something.
+/// As `connect`, as an HTTP connection.
 pub(crate) fn open(address: SocketAddr, config: &Arc<ClientConfig>) -> Option<Connection> {
-    connect(address, config).map(Connection::over)
+    connect(address, config).map(Connection::from_stream)
 }
 
-/// A server behind TLS that answers as it is told to.
+/// Starts a TLS server that sends the given responses.
 pub(crate) fn serve(
     listener: TcpListener,
     config: Arc<ServerConfig>,
-    says: impl Fn(&str) -> Says + Send + Sync + 'static,
+    says: impl Fn(&str) -> FixtureResponse + Send + Sync + 'static,
 ) -> Fixture {
     let wrap =
         move |socket| StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), socket);
-    Fixture::behind(listener, wrap, says)
+    Fixture::start_wrapped(listener, wrap, says)
 }

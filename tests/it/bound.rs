@@ -1,4 +1,4 @@
-//! Clients that prove that their tokens are theirs, with keys that the tokens are bound to (RFC 9449).
+//! Sender-constrained tokens: clients present DPoP proofs (RFC 9449).
 
 use std::{
     fs,
@@ -18,15 +18,15 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    http::{self, Answer, Connection},
-    world::{SCOPE, Setup, World, claims, id_of, number_at, wait_for, wish},
+    http::{self, Connection, HttpResponse},
+    world::{SCOPE, Setup, World, claims, create_request, number_at, session_id, wait_for},
 };
 
 mod devedge;
 
 const DIALECT: &str = "camara-0.10.1";
 const PUBLIC: &str = "https://qod.example/telco";
-const NOBODY: &str = "/sessions/00000000-0000-4000-8000-000000000000";
+const UNKNOWN_SESSION: &str = "/sessions/00000000-0000-4000-8000-000000000000";
 const ALGS: &str = r#"algs="RS256 PS256 ES256 EdDSA""#;
 const CONNECTIONS: usize = 20;
 
@@ -47,8 +47,8 @@ fn new_id() -> String {
     format!("proof-{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A gateway whose clients call it by another name, with another path in front, and a second issuer
-/// whose tokens are all bound.
+/// A gateway with a public URL of another host and path, and a second issuer with sender-constrained
+/// tokens only.
 fn world() -> World {
     let strict = "  - { issuer: https://strict.test, audiences: [gateway], jwks_file: jwks.json, \
                   sender_constrained: required }\n";
@@ -59,13 +59,13 @@ fn world() -> World {
     })
 }
 
-/// A client with a key on P-256, and a token that is bound to it.
-struct Holder {
+/// A client with a P-256 key and a token bound to it.
+struct DpopClient {
     pair: EcdsaKeyPair,
     token: String,
 }
 
-impl Holder {
+impl DpopClient {
     fn new(world: &World) -> Self {
         Self::with(world, claims("app", SCOPE))
     }
@@ -93,15 +93,28 @@ impl Holder {
         format!("{signed}.{}", base64url(signature))
     }
 
-    /// Sends a request with a proof of its own.
-    fn ask(&self, world: &World, method: &str, path: &str, body: &str) -> Answer {
-        self.ask_with(world, &self.proof(method, path, body), method, path, body)
+    /// Sends a request with a new proof.
+    fn request(&self, world: &World, method: &str, path: &str, body: &str) -> HttpResponse {
+        self.request_with_proof(world, &self.proof(method, path, body), method, path, body)
     }
 
-    fn ask_with(&self, world: &World, proof: &str, method: &str, path: &str, body: &str) -> Answer {
+    fn request_with_proof(
+        &self,
+        world: &World,
+        proof: &str,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> HttpResponse {
         let bound = format!("DPoP {}", self.token);
         let headers = [("Authorization", &*bound), ("DPoP", proof)];
-        http::send(world.edge(), method, &format!("/{DIALECT}/qod/v0{path}"), &headers, body)
+        http::send(
+            world.gateway_address(),
+            method,
+            &format!("/{DIALECT}/qod/v0{path}"),
+            &headers,
+            body,
+        )
     }
 }
 
@@ -112,15 +125,15 @@ fn jwk_of(pair: &EcdsaKeyPair) -> Value {
 }
 
 fn create(tail: u32) -> String {
-    wish(DIALECT, &number_at(DIALECT, tail)).to_string()
+    create_request(DIALECT, &number_at(DIALECT, tail)).to_string()
 }
 
-/// One request on each of many connections, all at the same time; their statuses.
-fn all_at_once(world: &World, request: &[u8]) -> Vec<u16> {
+/// Sends one request on each of many connections at the same time and returns the statuses.
+fn send_concurrently(world: &World, request: &[u8]) -> Vec<u16> {
     let barrier = Barrier::new(CONNECTIONS);
     thread::scope(|scope| {
         let one = || {
-            let mut connection = Connection::open(world.edge());
+            let mut connection = Connection::open(world.gateway_address());
             barrier.wait();
             connection.write(request).unwrap();
             connection.read().unwrap().status
@@ -130,73 +143,74 @@ fn all_at_once(world: &World, request: &[u8]) -> Vec<u16> {
     })
 }
 
-fn assert_one_of(statuses: &[u16], taken: u16) {
+fn assert_one_accepted(statuses: &[u16], taken: u16) {
     let count = |status: u16| statuses.iter().filter(|seen| **seen == status).count();
     assert_eq!((count(taken), count(401)), (1, CONNECTIONS - 1), "{statuses:?}");
 }
 
 #[test]
-fn a_bound_token_is_good_for_its_holder_from_create_to_delete() {
+fn bound_token_is_valid_with_the_key_of_its_client() {
     let world = world();
-    let holder = Holder::new(&world);
-    let made = holder.ask(&world, "POST", "/sessions", &create(1)).expect(201);
-    let path = format!("/sessions/{}", id_of(&made));
-    holder.ask(&world, "GET", &path, "").expect(200);
-    // Another who has the token, and a key of his own.
-    let thief = Holder { token: holder.token.clone(), ..Holder::new(&world) };
-    let refused = thief.ask(&world, "GET", &path, "").expect(401);
-    assert_eq!(refused.json()["code"], "UNAUTHENTICATED");
-    let challenge = refused.header("www-authenticate");
+    let holder = DpopClient::new(&world);
+    let made = holder.request(&world, "POST", "/sessions", &create(1)).expect(201);
+    let path = format!("/sessions/{}", session_id(&made));
+    holder.request(&world, "GET", &path, "").expect(200);
+    // Another client that uses the token with another key.
+    let other_client = DpopClient { token: holder.token.clone(), ..DpopClient::new(&world) };
+    let rejected = other_client.request(&world, "GET", &path, "").expect(401);
+    assert_eq!(rejected.json()["code"], "UNAUTHENTICATED");
+    let challenge = rejected.header("www-authenticate");
     assert_eq!(challenge, Some(&*format!("DPoP error=\"invalid_dpop_proof\", {ALGS}")));
-    holder.ask(&world, "DELETE", &path, "").expect(204);
-    let counted = world.metric("qod_proofs_refused_total", &["dpop", "other_key"]);
+    holder.request(&world, "DELETE", &path, "").expect(204);
+    let counted = world.metric("qod_proofs_rejected_total", &["dpop", "key_mismatch"]);
     assert_eq!(counted, 1);
     let log = world.log();
-    assert!(!log.contains("eyJ"), "no token and no proof is logged");
+    assert!(!log.contains("eyJ"), "neither tokens nor proofs are logged");
 }
 
 #[test]
-fn what_is_shown_is_neither_more_nor_less_than_the_token_asks_for() {
+fn proof_is_required_for_bound_tokens_only() {
     let world = world();
-    let holder = Holder::new(&world);
-    let path = format!("/{DIALECT}/qod/v0{NOBODY}");
-    let ask = |headers: &[(&str, &str)]| http::send(world.edge(), "GET", &path, headers, "");
-    let proof = || holder.proof("GET", NOBODY, "");
+    let holder = DpopClient::new(&world);
+    let path = format!("/{DIALECT}/qod/v0{UNKNOWN_SESSION}");
+    let call =
+        |headers: &[(&str, &str)]| http::send(world.gateway_address(), "GET", &path, headers, "");
+    let proof = || holder.proof("GET", UNKNOWN_SESSION, "");
     let (bound, bearer) = (format!("DPoP {}", holder.token), format!("Bearer {}", holder.token));
-    ask(&[("Authorization", &bound), ("DPoP", &proof())]).expect(404);
-    let bad_token = format!("DPoP error=\"invalid_token\", {ALGS}");
-    let bad_proof = format!("DPoP error=\"invalid_dpop_proof\", {ALGS}");
+    call(&[("Authorization", &bound), ("DPoP", &proof())]).expect(404);
+    let token_challenge = format!("DPoP error=\"invalid_token\", {ALGS}");
+    let proof_challenge = format!("DPoP error=\"invalid_dpop_proof\", {ALGS}");
     let plain = world.keys.token("app", SCOPE);
     let (plain_bound, plain) = (format!("DPoP {plain}"), format!("Bearer {plain}"));
-    ask(&[("Authorization", &plain)]).expect(404);
+    call(&[("Authorization", &plain)]).expect(404);
     let (one, other) = (proof(), proof());
     let two_in_one = format!("{one}, {other}");
     for (headers, challenge) in [
         (vec![], &*format!("Bearer, {}", ["DPoP", ALGS].join(" "))),
-        (vec![("Authorization", &*bearer)], &*bad_token),
-        (vec![("Authorization", &bearer), ("DPoP", &one)], &bad_token),
-        (vec![("Authorization", &plain), ("DPoP", &one)], &bad_token),
-        (vec![("Authorization", &plain_bound), ("DPoP", &one)], &bad_token),
-        (vec![("Authorization", &bound)], &bad_proof),
-        (vec![("Authorization", &bound), ("DPoP", &one), ("DPoP", &other)], &bad_proof),
-        (vec![("Authorization", &bound), ("DPoP", &two_in_one)], &bad_proof),
-        (vec![("Authorization", &bound), ("DPoP", "")], &bad_proof),
+        (vec![("Authorization", &*bearer)], &*token_challenge),
+        (vec![("Authorization", &bearer), ("DPoP", &one)], &token_challenge),
+        (vec![("Authorization", &plain), ("DPoP", &one)], &token_challenge),
+        (vec![("Authorization", &plain_bound), ("DPoP", &one)], &token_challenge),
+        (vec![("Authorization", &bound)], &proof_challenge),
+        (vec![("Authorization", &bound), ("DPoP", &one), ("DPoP", &other)], &proof_challenge),
+        (vec![("Authorization", &bound), ("DPoP", &two_in_one)], &proof_challenge),
+        (vec![("Authorization", &bound), ("DPoP", "")], &proof_challenge),
     ] {
-        let refused = ask(&headers).expect(401);
-        assert_eq!(refused.header("www-authenticate"), Some(challenge), "{headers:?}");
+        let rejected = call(&headers).expect(401);
+        assert_eq!(rejected.header("www-authenticate"), Some(challenge), "{headers:?}");
     }
-    // A proof for what the request's own `Host` says is for nobody here.
+    // A proof for the URL of the `Host` field is rejected; the public URL is required.
     let claims = json!({
         "jti": new_id(), "htm": "GET", "htu": format!("http://gateway{path}"), "iat": now(),
         "ath": hashed(&holder.token),
     });
-    ask(&[("Authorization", &bound), ("DPoP", &holder.proof_of(&claims))]).expect(401);
-    // An issuer whose tokens have to be bound.
+    call(&[("Authorization", &bound), ("DPoP", &holder.proof_of(&claims))]).expect(401);
+    // An issuer whose tokens must be bound.
     let mut strict = claims_of_strict();
-    let loose = format!("Bearer {}", world.keys.token_of(&strict));
-    ask(&[("Authorization", &loose)]).expect(401);
+    let unbound = format!("Bearer {}", world.keys.token_of(&strict));
+    call(&[("Authorization", &unbound)]).expect(401);
     strict["jti"] = json!("another");
-    Holder::with(&world, strict).ask(&world, "GET", NOBODY, "").expect(404);
+    DpopClient::with(&world, strict).request(&world, "GET", UNKNOWN_SESSION, "").expect(404);
 }
 
 fn claims_of_strict() -> Value {
@@ -206,13 +220,13 @@ fn claims_of_strict() -> Value {
 }
 
 #[test]
-fn a_proof_is_for_one_request_and_for_once() {
+fn proof_is_valid_for_one_request_and_only_once() {
     let world = world();
-    let holder = Holder::new(&world);
+    let holder = DpopClient::new(&world);
     let body = create(2);
     let proof = holder.proof("POST", "/sessions", &body);
     let send = |method: &str, path: &str, body: &str| {
-        holder.ask_with(&world, &proof, method, path, body).status
+        holder.request_with_proof(&world, &proof, method, path, body).status
     };
     let id = "/sessions/00000000-0000-4000-8000-000000000001";
     for (method, path, body) in [
@@ -223,28 +237,28 @@ fn a_proof_is_for_one_request_and_for_once() {
     ] {
         assert_eq!(send(method, path, body), 401, "{method} {path}");
     }
-    assert_eq!(send("POST", "/sessions", &body), 201, "none of these has spent it");
+    assert_eq!(send("POST", "/sessions", &body), 201, "rejected requests do not use up the proof");
     for _ in 0..3 {
         assert_eq!(send("POST", "/sessions", &body), 401);
     }
-    assert_eq!(world.metric("qod_proofs_refused_total", &["dpop", "replayed"]), 3);
-    assert_eq!(world.metric("qod_proofs_refused_total", &["dpop", "changed"]), 4);
+    assert_eq!(world.metric("qod_proofs_rejected_total", &["dpop", "replayed"]), 3);
+    assert_eq!(world.metric("qod_proofs_rejected_total", &["dpop", "mismatch"]), 4);
 
-    // Nor does it hold again when other policies are in force.
+    // It remains used after a policy reload.
     let file = world.folder.join("clients.yaml");
     let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, format!("tokens_cached_max: 7\n{text}")).unwrap();
-    wait_for("the policies to be followed", || {
-        world.metric("qod_policy_reads_total", &["changed"]) > 0
+    fs::write(&file, format!("token_cache_max: 7\n{text}")).unwrap();
+    wait_for("the policies to be reloaded", || {
+        world.metric("qod_policy_reloads_total", &["applied"]) > 0
     });
     assert_eq!(send("POST", "/sessions", &body), 401);
-    assert_eq!(world.metric("qod_proofs_refused_total", &["dpop", "replayed"]), 4);
+    assert_eq!(world.metric("qod_proofs_rejected_total", &["dpop", "replayed"]), 4);
 }
 
 #[test]
-fn one_proof_on_many_connections_is_taken_once() {
+fn proof_on_concurrent_connections_is_accepted_once() {
     let world = world();
-    let holder = Holder::new(&world);
+    let holder = DpopClient::new(&world);
     for tail in 10..15 {
         let body = create(tail);
         let (bound, proof) =
@@ -252,23 +266,23 @@ fn one_proof_on_many_connections_is_taken_once() {
         let headers = [("Authorization", &*bound), ("DPoP", &*proof)];
         let path = format!("/{DIALECT}/qod/v0/sessions");
         let request = http::request("POST", &path, &headers, &body);
-        assert_one_of(&all_at_once(&world, &request), 201);
+        assert_one_accepted(&send_concurrently(&world, &request), 201);
     }
-    assert_eq!(world.books(DIALECT).len(), 5);
+    assert_eq!(world.operator_sessions(DIALECT).len(), 5);
 }
 
 #[test]
-fn over_http_2_it_is_the_same() {
+fn proof_over_http_2_is_accepted_once() {
     let world = world();
-    let holder = Holder::new(&world);
+    let holder = DpopClient::new(&world);
     let bound = format!("DPoP {}", holder.token);
-    let proof = holder.proof("GET", NOBODY, "");
+    let proof = holder.proof("GET", UNKNOWN_SESSION, "");
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let tcp = tokio::net::TcpStream::connect(world.edge()).await.unwrap();
+        let tcp = tokio::net::TcpStream::connect(world.gateway_address()).await.unwrap();
         let (mut client, connection) = h2::client::handshake(tcp).await.unwrap();
         tokio::spawn(connection);
         for expected in [404, 401] {
-            let url = format!("https://another.example/{DIALECT}/qod/v0{NOBODY}");
+            let url = format!("https://another.example/{DIALECT}/qod/v0{UNKNOWN_SESSION}");
             let request = http_request(&url, &[("authorization", &bound), ("dpop", &proof)]);
             let (answer, _) = client.send_request(request, true).unwrap();
             assert_eq!(answer.await.unwrap().status(), expected);

@@ -1,4 +1,4 @@
-//! `check`, as it is used by hand and by programs: what it says, and what it ends with.
+//! `check`: its text output, its JSON output and its exit code.
 
 use std::{
     fs,
@@ -39,15 +39,15 @@ fn add(file: &Path, text: &str) {
 }
 
 #[test]
-fn the_shipped_policies_have_no_warning() {
+fn shipped_policies_have_no_warnings() {
     let (code, out, err) = check(&["--strict", "policies"]);
     assert!(code == 0 && err.is_empty(), "{out}{err}");
     assert!(!out.contains(": warning: "), "{out}");
-    assert!(out.lines().rev().nth(1).unwrap().starts_with("policies: sound, 3 operators"), "{out}");
+    assert!(out.lines().rev().nth(1).unwrap().starts_with("policies: valid, 3 operators"), "{out}");
 }
 
 #[test]
-fn a_warning_is_told_where_it_stands_and_fails_if_that_is_wished() {
+fn warning_has_a_position_and_fails_with_strict() {
     let world = World::unstarted(&Setup::default());
     let folder = world.folder.display().to_string();
     let routes = world.folder.join("routes.yaml");
@@ -56,8 +56,8 @@ fn a_warning_is_told_where_it_stands_and_fails_if_that_is_wished() {
     add(&routes, "  - { number_prefix: \"+9991\", operator: op-devedge }\n");
     let line = fs::read_to_string(&routes).unwrap().lines().count();
     let expected = format!(
-        "{folder}/routes.yaml:{line}:5: warning: the route of line {} leads to `op-devedge` as well: \
-         this one changes nothing [redundant-route]\n",
+        "{folder}/routes.yaml:{line}:5: warning: this route has no effect: the route in line {} also selects \
+         `op-devedge` [redundant-route]\n",
         line - 1
     );
     for (strict, expected_code) in [(false, 0), (true, 1)] {
@@ -71,7 +71,7 @@ fn a_warning_is_told_where_it_stands_and_fails_if_that_is_wished() {
         assert_eq!(code, expected_code);
         assert_eq!(document["folder"], *folder);
         assert_eq!(
-            (&document["sound"], &document["faults"]),
+            (&document["valid"], &document["errors"]),
             (&true.into(), &Value::Array(vec![]))
         );
         let warnings = document["warnings"].as_array().unwrap();
@@ -79,7 +79,7 @@ fn a_warning_is_told_where_it_stands_and_fails_if_that_is_wished() {
         assert_eq!(warning["rule"], "redundant-route");
         assert_eq!((&warning["line"], &warning["column"]), (&line.into(), &5.into()));
         assert_eq!(PathBuf::from(warning["file"].as_str().unwrap()), routes);
-        assert!(warning["message"].as_str().unwrap().ends_with("this one changes nothing"));
+        assert!(warning["message"].as_str().unwrap().ends_with("also selects `op-devedge`"));
     }
 }
 
@@ -95,24 +95,24 @@ fn a_note_never_fails() {
 }
 
 #[test]
-fn faults_are_told_for_people_and_for_programs() {
+fn errors_are_reported_as_text_and_as_json() {
     let world = World::unstarted(&Setup::default());
     let folder = world.folder.display().to_string();
     add(&world.folder.join("routes.yaml"), "  - { number_prefix: \"+999\", operator: nobody }\n");
     let (code, out, err) = check(&[&folder]);
     assert_eq!((code, out.as_str()), (1, ""));
-    assert!(err.contains("no operator is called `nobody`"), "{err}");
+    assert!(err.contains("unknown operator `nobody`"), "{err}");
     let (code, document) = document(&[&folder]);
-    assert_eq!((code, &document["sound"]), (1, &false.into()));
-    let [fault] = document["faults"].as_array().unwrap().as_slice() else { panic!("{document}") };
-    assert_eq!((&fault["level"], &fault["rule"]), (&"fault".into(), &Value::Null));
-    assert!(fault["message"].as_str().unwrap().starts_with("no operator is called `nobody`"));
+    assert_eq!((code, &document["valid"]), (1, &false.into()));
+    let [error] = document["errors"].as_array().unwrap().as_slice() else { panic!("{document}") };
+    assert_eq!((&error["level"], &error["rule"]), (&"error".into(), &Value::Null));
+    assert!(error["message"].as_str().unwrap().starts_with("unknown operator `nobody`"));
     assert_eq!(document["warnings"], Value::Array(vec![]));
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_a_fault_too() {
+fn missing_folder_is_an_error() {
     let (code, document) = document(&["no-such-folder"]);
-    assert_eq!((code, &document["sound"]), (1, &false.into()));
-    assert!(document["faults"].as_array().unwrap().len() >= 5, "{document}");
+    assert_eq!((code, &document["valid"]), (1, &false.into()));
+    assert!(document["errors"].as_array().unwrap().len() >= 5, "{document}");
 }

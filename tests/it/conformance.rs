@@ -1,6 +1,6 @@
-//! CAMARA's own test definitions (release r4.1), each by its id, over real sockets: in the releases that
-//! they are of, and what they mean in older ones. `docs/conformance.md` is what came of it;
-//! `UPDATE_CONFORMANCE=1` writes it anew.
+//! Runs CAMARA's test definitions (release r4.1), each under its id, over real sockets: in the releases
+//! that they belong to and, translated, in older ones. The results are the table in
+//! `docs/reference/conformance.md`; `UPDATE_CONFORMANCE=1` rewrites it.
 
 use std::{
     any::Any,
@@ -12,16 +12,16 @@ use std::{
 
 use serde_json::{Value, json};
 
-use self::bench::{Ask, Bench};
-use crate::world::{SCOPE, claims, id_of, number_at, wish};
+use self::bench::{Bench, TestRequest};
+use crate::world::{SCOPE, claims, create_request, number_at, session_id};
 
 mod bench;
 mod create;
-mod follow;
+mod existing_session;
 mod profiles;
 mod retrieve;
-mod reviewed;
-mod told;
+mod reviewed_deviations;
+mod notifications;
 
 const R0_8: &str = "camara-0.8.0";
 const R0_10: &str = "camara-0.10.1";
@@ -29,89 +29,91 @@ const R1_1: &str = "camara-1.1.0";
 const R1_2: &str = "camara-1.2.0-rc.3";
 const RELEASES: [&str; 4] = [R0_8, R0_10, R1_1, R1_2];
 
-/// Whom all sessions are asked of.
+/// The dialect of the operator of all sessions.
 const OPERATOR: &str = R1_1;
 
-const INVALID: (u16, &[&str]) = (400, &["INVALID_ARGUMENT"]);
+const INVALID_ARGUMENT: (u16, &[&str]) = (400, &["INVALID_ARGUMENT"]);
 
-/// What came of a scenario, if it did not come out as it should.
-enum Other {
-    /// The release has no such thing.
-    NotThere(&'static str),
-    /// It has, and the gateway does otherwise.
+/// Why a scenario did not pass.
+enum NotPassed {
+    /// The release does not have the feature.
+    NotSupported(&'static str),
+    /// The gateway behaves differently from the scenario.
     Deviates(String),
 }
 
-type Outcome = Result<(), Other>;
-type Tries = dyn Fn(&Bench, &'static str) -> Outcome;
+type ScenarioResult = Result<(), NotPassed>;
+type ScenarioCheck = dyn Fn(&Bench, &'static str) -> ScenarioResult;
 
-/// A scenario: its id below its operation's, and how it is tried in a release.
+/// A scenario: its operation, its id within the operation, and its check.
 struct Scenario {
     operation: &'static str,
     id: &'static str,
-    tries: Box<Tries>,
+    run: Box<ScenarioCheck>,
 }
 
 fn scenario(
     operation: &'static str,
     id: &'static str,
-    tries: impl Fn(&Bench, &'static str) -> Outcome + 'static,
+    run: impl Fn(&Bench, &'static str) -> ScenarioResult + 'static,
 ) -> Scenario {
-    Scenario { operation, id, tries: Box::new(tries) }
+    Scenario { operation, id, run: Box::new(run) }
 }
 
 impl Scenario {
-    /// The same, where its release has the operation at all.
-    fn only_if(self, there: fn(&str) -> Outcome) -> Self {
-        let Self { operation, id, tries } = self;
+    /// The same scenario, restricted to releases that have the operation.
+    fn restricted_to(self, is_supported: fn(&str) -> ScenarioResult) -> Self {
+        let Self { operation, id, run } = self;
         scenario(operation, id, move |bench, release| {
-            there(release)?;
-            tries(bench, release)
+            is_supported(release)?;
+            run(bench, release)
         })
     }
 
-    /// One that falls over costs no other its row.
-    fn outcome(&self, bench: &Bench, release: &'static str) -> Outcome {
-        let tried = panic::catch_unwind(AssertUnwindSafe(|| (self.tries)(bench, release)));
-        tried.unwrap_or_else(|why| Err(Other::Deviates(format!("fell over: {}", text_of(&*why)))))
+    /// A scenario that panics does not stop the others.
+    fn run(&self, bench: &Bench, release: &'static str) -> ScenarioResult {
+        let result = panic::catch_unwind(AssertUnwindSafe(|| (self.run)(bench, release)));
+        result.unwrap_or_else(|payload| {
+            Err(NotPassed::Deviates(format!("panicked: {}", panic_message(&*payload))))
+        })
     }
 }
 
-fn text_of(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("?")
+fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("?")
 }
 
-fn must(holds: bool, otherwise: &str) -> Outcome {
-    if holds { Ok(()) } else { Err(Other::Deviates(otherwise.to_owned())) }
+fn ensure(condition: bool, deviation: &str) -> ScenarioResult {
+    if condition { Ok(()) } else { Err(NotPassed::Deviates(deviation.to_owned())) }
 }
 
-fn is_new(release: &str) -> bool {
+fn is_1_x(release: &str) -> bool {
     matches!(release, R1_1 | R1_2)
 }
 
-/// Only in the newest release.
-fn only_1_2(release: &str) -> Outcome {
-    if release == R1_2 { Ok(()) } else { Err(Other::NotThere("from 1.2 on")) }
+/// Restricts a scenario to the newest release.
+fn only_1_2(release: &str) -> ScenarioResult {
+    if release == R1_2 { Ok(()) } else { Err(NotPassed::NotSupported("from 1.2 on")) }
 }
 
-fn from_0_9(release: &str) -> Outcome {
-    if release == R0_8 { Err(Other::NotThere("from 0.9 on")) } else { Ok(()) }
+fn from_0_9(release: &str) -> ScenarioResult {
+    if release == R0_8 { Err(NotPassed::NotSupported("from 0.9 on")) } else { Ok(()) }
 }
 
-fn from_0_10(release: &str) -> Outcome {
-    if release == R0_8 { Err(Other::NotThere("from 0.10 on")) } else { Ok(()) }
+fn from_0_10(release: &str) -> ScenarioResult {
+    if release == R0_8 { Err(NotPassed::NotSupported("from 0.10 on")) } else { Ok(()) }
 }
 
-fn from_0_11(release: &str) -> Outcome {
-    if is_new(release) { Ok(()) } else { Err(Other::NotThere("from 0.11 on")) }
+fn from_0_11(release: &str) -> ScenarioResult {
+    if is_1_x(release) { Ok(()) } else { Err(NotPassed::NotSupported("from 0.11 on")) }
 }
 
-fn from_1_0(release: &str) -> Outcome {
-    if is_new(release) { Ok(()) } else { Err(Other::NotThere("from 1.0 on")) }
+fn from_1_0(release: &str) -> ScenarioResult {
+    if is_1_x(release) { Ok(()) } else { Err(NotPassed::NotSupported("from 1.0 on")) }
 }
 
-/// A name of the newest release's, as a release has it.
+/// The name in a release of a field of the newest release.
 fn field(release: &str, name: &'static str) -> &'static str {
     match (release, name) {
         (R0_8, "device") => "ueId",
@@ -127,8 +129,8 @@ fn field(release: &str, name: &'static str) -> &'static str {
     }
 }
 
-/// Devices of which one identifier is not what it should be.
-fn odd_devices(release: &str) -> [Value; 4] {
+/// Devices with an identifier that violates the schema.
+fn invalid_devices(release: &str) -> [Value; 4] {
     let with = |name: &'static str, value: Value| json!({ field(release, name): value });
     let ipv4 =
         if release == R0_8 { json!("x") } else { json!({ "publicAddress": "198.51.100.7" }) };
@@ -140,7 +142,7 @@ fn odd_devices(release: &str) -> [Value; 4] {
     ]
 }
 
-/// A device that its operator is not told by what is given.
+/// A device whose identifier its operator does not support.
 fn unsupported_device(release: &str) -> Value {
     match release {
         R0_8 => json!({ "ipv4addr": "192.0.2.7" }),
@@ -148,69 +150,79 @@ fn unsupported_device(release: &str) -> Value {
     }
 }
 
-/// What is the same for every operation: tokens, scopes, correlators, paces.
-fn common(
+/// The scenarios of every operation: tokens, scopes, correlators and rate limits.
+fn common_scenarios(
     operation: &'static str,
     ids: [&'static str; 6],
-    sound: for<'b> fn(&'b Bench, &'static str) -> Ask<'b>,
+    valid_request: for<'b> fn(&'b Bench, &'static str) -> TestRequest<'b>,
 ) -> Vec<Scenario> {
-    let [none, expired, invalid, scope, correlator, pace] = ids;
+    let [missing, expired, invalid, scope, correlator, rate] = ids;
     vec![
-        scenario(operation, none, move |bench, release| {
-            sound(bench, release).by(None).expect(401, &["UNAUTHENTICATED"])
+        scenario(operation, missing, move |bench, release| {
+            valid_request(bench, release).with_token(None).expect_error(401, &["UNAUTHENTICATED"])
         }),
         scenario(operation, expired, move |bench, release| {
             let mut claims = claims("app", SCOPE);
             claims["exp"] = 1_700_000_000.into();
             let token = bench.world.keys.token_of(&claims);
-            sound(bench, release).by(Some(token)).expect(401, &["UNAUTHENTICATED"])
+            valid_request(bench, release)
+                .with_token(Some(token))
+                .expect_error(401, &["UNAUTHENTICATED"])
         }),
         scenario(operation, invalid, move |bench, release| {
-            sound(bench, release).by(Some("x.y.z".to_owned())).expect(401, &["UNAUTHENTICATED"])
+            valid_request(bench, release)
+                .with_token(Some("x.y.z".to_owned()))
+                .expect_error(401, &["UNAUTHENTICATED"])
         }),
         scenario(operation, scope, move |bench, release| {
             let token = bench.world.keys.token("app", "openid");
-            sound(bench, release).by(Some(token)).expect(403, &["PERMISSION_DENIED"])
+            valid_request(bench, release)
+                .with_token(Some(token))
+                .expect_error(403, &["PERMISSION_DENIED"])
         }),
         scenario(operation, correlator, move |bench, release| {
             from_1_0(release)?;
-            let (status, codes) = INVALID;
-            sound(bench, release).correlated("not a correlator $").expect(status, codes)
+            let (status, codes) = INVALID_ARGUMENT;
+            valid_request(bench, release)
+                .with_correlator("not a correlator $")
+                .expect_error(status, codes)
         }),
-        scenario(operation, pace, move |bench, release| {
+        scenario(operation, rate, move |bench, release| {
             for _ in 0..2 {
-                sound(bench, release).of_client("hasty").send();
+                valid_request(bench, release).with_client_token("hasty").send();
             }
-            sound(bench, release).of_client("hasty").expect(429, &["TOO_MANY_REQUESTS"])
+            valid_request(bench, release)
+                .with_client_token("hasty")
+                .expect_error(429, &["TOO_MANY_REQUESTS"])
         }),
     ]
 }
 
 #[test]
-fn camaras_own_scenarios_come_out_as_docs_conformance_says() {
+fn camara_scenarios_match_the_documented_results() {
     let bench = Bench::new();
-    let sessions = create::all().into_iter().chain(follow::all()).chain(retrieve::all());
+    let sessions = create::all().into_iter().chain(existing_session::all()).chain(retrieve::all());
     let scenarios: Vec<_> = sessions.chain(profiles::all()).collect();
     let mut table = "| operation | scenario | 0.8.0 | 0.10.1 | 1.1.0 | 1.2.0-rc.3 |\n|---|---|---|---|---|---|\n".to_owned();
     let (mut passed, mut deviating) = ([0; 4], [0; 4]);
     let (mut deviations, mut unreviewed) = (Vec::new(), Vec::new());
-    for tried in &scenarios {
-        let Scenario { operation, id, .. } = *tried;
+    for scenario in &scenarios {
+        let Scenario { operation, id, .. } = *scenario;
         write!(table, "| {operation} | {id} |").unwrap();
-        for (place, release) in RELEASES.into_iter().enumerate() {
-            let cell = match tried.outcome(&bench, release) {
+        for (index, release) in RELEASES.into_iter().enumerate() {
+            let cell = match scenario.run(&bench, release) {
                 Ok(()) => {
-                    passed[place] += 1;
+                    passed[index] += 1;
                     "pass".to_owned()
                 }
-                Err(Other::NotThere(why)) => format!("– ({why})"),
-                Err(Other::Deviates(how)) => {
-                    deviating[place] += 1;
-                    let here = (operation, id, release);
-                    if !reviewed::covers(here) {
+                Err(NotPassed::NotSupported(reason)) => format!("– ({reason})"),
+                Err(NotPassed::Deviates(how)) => {
+                    deviating[index] += 1;
+                    let key = (operation, id, release);
+                    if !reviewed_deviations::covers(key) {
                         unreviewed.push(format!("{release} {operation} {id}: {how}"));
                     }
-                    deviations.push(here);
+                    deviations.push(key);
                     format!("**deviates**: {how}")
                 }
             };
@@ -218,21 +230,25 @@ fn camaras_own_scenarios_come_out_as_docs_conformance_says() {
         }
         table.push('\n');
     }
-    for (what, [a, b, c, d]) in [("pass", passed), ("deviate", deviating)] {
-        writeln!(table, "| | {what} | {a} | {b} | {c} | {d} |").unwrap();
+    for (result, [a, b, c, d]) in [("pass", passed), ("deviate", deviating)] {
+        writeln!(table, "| | {result} | {a} | {b} | {c} | {d} |").unwrap();
     }
-    let table = format!("{table}\n{}", reviewed::reasons());
+    let table = format!("{table}\n{}", reviewed_deviations::reasons());
     if std::env::var_os("UPDATE_CONFORMANCE").is_some() {
-        let mut text = fs::read_to_string(document()).unwrap();
+        let mut text = fs::read_to_string(document_path()).unwrap();
         text.truncate(text.find("| operation |").unwrap_or(text.len()));
-        fs::write(document(), text + &table).unwrap();
+        fs::write(document_path(), text + &table).unwrap();
     }
-    assert!(unreviewed.is_empty(), "nobody has said why: {unreviewed:#?}");
-    assert_eq!(reviewed::outdated(&deviations), [""; 0], "no longer so");
-    let written = fs::read_to_string(document()).unwrap();
+    assert!(unreviewed.is_empty(), "deviations without a reason: {unreviewed:#?}");
+    assert_eq!(
+        reviewed_deviations::outdated(&deviations),
+        [""; 0],
+        "reasons of scenarios that no longer deviate"
+    );
+    let written = fs::read_to_string(document_path()).unwrap();
     assert!(written.ends_with(&table), "{table}");
 }
 
-fn document() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/conformance.md")
+fn document_path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/conformance.md")
 }

@@ -1,5 +1,5 @@
-//! `kill -9` at every step: afterwards the operator's own books, what clients were told and the ledger
-//! must agree. Needs the feature `faults`.
+//! Kills the gateway with `kill -9` at every step. Afterwards the operator's sessions, the responses to
+//! clients and the ledger must agree. Needs the feature `faults`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,35 +10,36 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::world::{Setup, World, number_at, wait_for, wish};
+use crate::world::{Setup, World, create_request, number_at, wait_for};
 
 mod bytes;
 mod load;
 mod steps;
-mod told;
+mod notifications;
 
-/// Has extensions, and lists its sessions.
+/// A dialect that has extensions and lists sessions.
 const DIALECT: &str = "camara-1.1.0";
-// A call's time, the grace, a pause as long, and a delete that has to be repeated.
-const SETTLED_WITHIN: Duration = Duration::from_secs(150);
+// The sum of a call's timeout, the grace period, an equal backoff, and a repeated delete.
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(150);
 
-/// What a client knows of the sessions that it asked for, by number.
+/// The responses to a client about its sessions.
 #[derive(Default)]
-struct Told {
-    /// 201, and no delete was sent.
+struct ClientResponses {
+    /// The number by session id: the create was answered with 201, and no delete was sent.
     granted: BTreeMap<String, u32>,
-    /// 204.
+    /// The delete was answered with 204.
     deleted: BTreeSet<String>,
+    /// The numbers of all create requests.
     numbers: BTreeSet<u32>,
 }
 
-/// A gateway that is killed again and again, before an operator that checks nothing.
-struct Scene {
+/// A gateway that is killed repeatedly, and an operator that accepts every request.
+struct CrashFixture {
     world: World,
     gateway: Option<Child>,
 }
 
-impl Scene {
+impl CrashFixture {
     fn new(setup: &Setup<'_>) -> Self {
         let world = World::unstarted(&Setup {
             operator: "    timeout: 1s\n",
@@ -48,12 +49,12 @@ impl Scene {
         Self { world, gateway: None }
     }
 
-    /// Starts a gateway; it may die before it is ready. Is it?
+    /// Starts a gateway, which may die before it is ready. Returns whether it is ready.
     fn start(&mut self, faults: &str) -> bool {
         self.kill();
         let mut child = self.world.serve_with_faults(faults, &[]);
         let mut dead = false;
-        wait_for("the gateway to be ready, or dead", || {
+        wait_for("the gateway to be ready or dead", || {
             dead = child.try_wait().unwrap().is_some();
             dead || self.world.admin("/readyz").is_some_and(|answer| answer.status == 200)
         });
@@ -63,49 +64,51 @@ impl Scene {
 
     fn kill(&mut self) {
         if let Some(mut child) = self.gateway.take() {
-            // It may be dead already.
+            // The process may be dead already.
             let _ = child.kill();
             child.wait().unwrap();
         }
     }
 
-    fn ask(&self, method: &str, path: &str, body: &Value) -> Option<(u16, Value)> {
+    fn request(&self, method: &str, path: &str, body: &Value) -> Option<(u16, Value)> {
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        let answer = self.world.try_ask((DIALECT, "app"), method, path, &[], &body)?;
+        let answer = self.world.try_request((DIALECT, "app"), method, path, &[], &body)?;
         let body = serde_json::from_str(&answer.body).unwrap_or_default();
         Some((answer.status, body))
     }
 
-    fn create(&self, told: &mut Told, number: u32) -> Option<String> {
-        told.numbers.insert(number);
-        let body = wish(DIALECT, &number_at(DIALECT, number));
-        let answer = self.ask("POST", "/sessions", &body)?;
+    fn create(&self, responses: &mut ClientResponses, number: u32) -> Option<String> {
+        responses.numbers.insert(number);
+        let body = create_request(DIALECT, &number_at(DIALECT, number));
+        let answer = self.request("POST", "/sessions", &body)?;
         let id = answer.1["sessionId"].as_str().filter(|_| answer.0 == 201)?.to_owned();
-        told.granted.insert(id.clone(), number);
+        responses.granted.insert(id.clone(), number);
         Some(id)
     }
 
-    fn delete(&self, told: &mut Told, id: &str) {
-        told.granted.remove(id);
-        if self.ask("DELETE", &format!("/sessions/{id}"), &Value::Null).is_some_and(|a| a.0 == 204)
+    fn delete(&self, responses: &mut ClientResponses, id: &str) {
+        responses.granted.remove(id);
+        if self
+            .request("DELETE", &format!("/sessions/{id}"), &Value::Null)
+            .is_some_and(|answer| answer.0 == 204)
         {
-            told.deleted.insert(id.to_owned());
+            responses.deleted.insert(id.to_owned());
         }
     }
 
-    /// A session's whole life, as far as the gateway lives. Did it die?
-    fn live(&mut self, told: &mut Told, number: u32) -> bool {
-        let more = json!({ "requestedAdditionalDuration": 60 });
-        let extend = |id: &str| self.ask("POST", &format!("/sessions/{id}/extend"), &more);
-        if let Some(id) = self.create(told, number)
+    /// Creates, extends and deletes a session while the gateway runs. Returns whether the gateway died.
+    fn run_session_lifecycle(&mut self, responses: &mut ClientResponses, number: u32) -> bool {
+        let extension = json!({ "requestedAdditionalDuration": 60 });
+        let extend = |id: &str| self.request("POST", &format!("/sessions/{id}/extend"), &extension);
+        if let Some(id) = self.create(responses, number)
             && extend(&id).is_some()
         {
-            self.delete(told, &id);
-            if told.deleted.contains(&id) {
+            self.delete(responses, &id);
+            if responses.deleted.contains(&id) {
                 return false;
             }
         }
-        // Somebody who gets no answer may be told so before the process is quite gone.
+        // The connection may close before the process has exited.
         thread::sleep(Duration::from_millis(50));
         self.gateway.as_mut().is_none_or(|gateway| gateway.try_wait().unwrap().is_some())
     }
@@ -123,70 +126,79 @@ impl Scene {
         }
     }
 
-    fn books(&self) -> Vec<Value> {
-        self.world.books(DIALECT).iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    fn operator_sessions(&self) -> Vec<Value> {
+        self.world
+            .operator_sessions(DIALECT)
+            .iter()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
-    /// Lets recovery find out all that can be found out.
-    fn settle(&mut self) {
+    /// Starts a gateway and waits until recovery has resolved all open sessions.
+    fn recover(&mut self) {
         assert!(self.start(""), "the gateway must start after a kill");
-        let began = Instant::now();
-        let open =
+        let started = Instant::now();
+        let is_open =
             |state: &Value| ["pending", "in_doubt", "releasing"].map(Value::from).contains(state);
-        while self.ledger().iter().any(|session| open(&session["state"])) {
-            assert!(began.elapsed() < SETTLED_WITHIN, "never settled: {:#?}", self.ledger());
+        while self.ledger().iter().any(|session| is_open(&session["state"])) {
+            assert!(
+                started.elapsed() < RECOVERY_TIMEOUT,
+                "sessions still open: {:#?}",
+                self.ledger()
+            );
             thread::sleep(Duration::from_millis(100));
         }
     }
 
-    /// All that does not agree, once it is settled.
-    fn disagreements(&self, told: &mut Told) -> Vec<String> {
-        let (ledger, books) = (self.ledger(), self.books());
-        let mut wrong = double_booked(&books);
+    /// All inconsistencies between the operator, the ledger and the client's responses.
+    fn inconsistencies(&self, responses: &mut ClientResponses) -> Vec<String> {
+        let (ledger, booked) = (self.ledger(), self.operator_sessions());
+        let mut inconsistencies = double_booked(&booked);
         let available: Vec<&Value> =
             ledger.iter().filter(|session| session["state"] == "available").collect();
-        for booked in &books {
-            if !available.iter().any(|session| session["operatorSession"] == booked["id"]) {
-                wrong.push(format!("orphan: {booked}"));
+        for at_operator in &booked {
+            if !available.iter().any(|session| session["operatorSession"] == at_operator["id"]) {
+                inconsistencies.push(format!("orphan: {at_operator}"));
             }
         }
         for session in &available {
-            if !books.iter().any(|booked| booked["id"] == session["operatorSession"]) {
-                wrong.push(format!("phantom: {session}"));
+            if !booked.iter().any(|at_operator| at_operator["id"] == session["operatorSession"]) {
+                inconsistencies.push(format!("phantom: {session}"));
             }
         }
-        for (id, number) in &told.granted {
+        for (id, number) in &responses.granted {
             if !available.iter().any(|session| session["sessionId"] == **id) {
-                wrong.push(format!("lost: {id} of {number}"));
+                inconsistencies.push(format!("lost: {id} of {number}"));
             }
         }
-        for id in &told.deleted {
+        for id in &responses.deleted {
             if ledger.iter().any(|session| session["sessionId"] == **id) {
-                wrong.push(format!("not deleted: {id}"));
+                inconsistencies.push(format!("not deleted: {id}"));
             }
         }
-        let held: BTreeSet<&str> =
+        let reserved: BTreeSet<&str> =
             ledger.iter().filter_map(|session| session["device"]["phoneNumber"].as_str()).collect();
-        for number in told.numbers.clone() {
-            if held.contains(&*number_at(DIALECT, number)) {
+        for number in responses.numbers.clone() {
+            if reserved.contains(&*number_at(DIALECT, number)) {
                 continue;
             }
-            match self.create(told, number) {
-                Some(id) => self.delete(told, &id),
-                None => wrong.push(format!("wrongly refused: {number}")),
+            match self.create(responses, number) {
+                Some(id) => self.delete(responses, &id),
+                None => inconsistencies.push(format!("wrongly rejected: {number}")),
             }
         }
-        wrong
+        inconsistencies
     }
 }
 
-fn double_booked(books: &[Value]) -> Vec<String> {
+fn double_booked(booked: &[Value]) -> Vec<String> {
     let mut seen = BTreeSet::new();
-    let twice = books.iter().filter(|booked| !seen.insert(booked["phoneNumber"].to_string()));
-    twice.map(|booked| format!("double-booked: {booked}")).collect()
+    let duplicates =
+        booked.iter().filter(|session| !seen.insert(session["phoneNumber"].to_string()));
+    duplicates.map(|session| format!("double-booked: {session}")).collect()
 }
 
-impl Drop for Scene {
+impl Drop for CrashFixture {
     fn drop(&mut self) {
         self.kill();
     }

@@ -1,4 +1,4 @@
-//! How the gateway proves itself to operators that grant tokens themselves and verify proofs.
+//! The gateway's credentials at operators with a token endpoint and with proof of possession.
 
 use std::{fs, net::SocketAddr, thread};
 
@@ -11,33 +11,33 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::{
     http,
-    operators::{Fixture, Says},
-    world::{Setup, World, id_of, number_at, wait_for, wish},
+    operators::{Fixture, FixtureResponse},
+    world::{Setup, World, create_request, number_at, session_id, wait_for},
 };
 
 const SECRET: &str = "the-clients-secret";
 const PORT: u16 = 9300;
 const NUMBER: &str = "+49200000001";
 
-/// A world with one operator more, which asks for more than a fixed token. In its entry `ADDRESS` is
-/// where it is, and in its arguments `FOLDER` where the keys are.
-struct Asking {
+/// A world with one more operator that requires more than a fixed token. `ADDRESS` in its entry is
+/// replaced by its address, and `FOLDER` in its arguments by the folder of the keys.
+struct CredentialsFixture {
     world: World,
     dialect: &'static str,
 }
 
-impl Asking {
+impl CredentialsFixture {
     fn new(dialect: &'static str, entry: &str, arguments: &[&str]) -> Self {
         let entry = format!(
-            "    endpoint: \"http://ADDRESS/qod/v0\"\n    speaks: {dialect}\n    \
+            "    endpoint: \"http://ADDRESS/qod/v0\"\n    dialect: {dialect}\n    \
              simulated: true\n{entry}"
         );
         let mut world =
             World::unstarted(&Setup { operators: &[("asking", entry)], ..Setup::default() });
         let (address, folder) = (world.at(PORT).to_string(), world.folder.display().to_string());
-        let place = world.folder.join("operators.yaml");
-        let text = fs::read_to_string(&place).unwrap().replace("ADDRESS", &address);
-        fs::write(place, text).unwrap();
+        let path = world.folder.join("operators.yaml");
+        let text = fs::read_to_string(&path).unwrap().replace("ADDRESS", &address);
+        fs::write(path, text).unwrap();
         let (own, other) = (key(), key());
         for (name, text) in [
             ("secret", SECRET),
@@ -54,10 +54,10 @@ impl Asking {
             arguments.iter().map(|argument| argument.replace("FOLDER", &folder)).collect();
         simulate.extend(arguments.iter().map(String::as_str));
         let child = world.command(&simulate).spawn().unwrap();
-        world.keep(child);
-        let asking = Self { world, dialect };
-        wait_for("the operator", || std::net::TcpStream::connect(asking.operator()).is_ok());
-        asking.started()
+        world.add_process(child);
+        let fixture = Self { world, dialect };
+        wait_for("the operator", || std::net::TcpStream::connect(fixture.operator()).is_ok());
+        fixture.started()
     }
 
     fn started(mut self) -> Self {
@@ -65,8 +65,8 @@ impl Asking {
         self
     }
 
-    /// One that grants tokens.
-    fn granting(more: &[&str]) -> Self {
+    /// An operator with a token endpoint.
+    fn with_token_endpoint(more: &[&str]) -> Self {
         let arguments = [GRANTS, more].concat();
         Self::new("camara-0.10.1", &by_secret("secret"), &arguments)
     }
@@ -76,13 +76,13 @@ impl Asking {
     }
 
     #[track_caller]
-    fn create(&self, number: &str) -> http::Answer {
-        self.world.create(self.dialect, "app", &wish(self.dialect, number))
+    fn create(&self, number: &str) -> http::HttpResponse {
+        self.world.create(self.dialect, "app", &create_request(self.dialect, number))
     }
 
-    fn granted(&self) -> u64 {
-        let told = http::send(self.operator(), "GET", "/tokens", &[], "").expect(200);
-        told.json()["granted"].as_u64().unwrap()
+    fn issued_tokens(&self) -> u64 {
+        let reply = http::send(self.operator(), "GET", "/tokens", &[], "").expect(200);
+        reply.json()["issued"].as_u64().unwrap()
     }
 
     fn fetches(&self, outcome: &str) -> u64 {
@@ -91,25 +91,25 @@ impl Asking {
         self.world.metric("qod_operator_token_fetches_total", &labels)
     }
 
-    /// Creates that came out so.
+    /// The number of creates with this outcome.
     fn creates(&self, outcome: &str) -> u64 {
         let outcome = format!("outcome=\"{outcome}\"");
         let labels = ["operator=\"asking\"", "operation=\"createSession\"", &outcome];
         self.world.metric("qod_operator_request_duration_seconds_count", &labels)
     }
 
-    /// Others are served as ever.
+    /// Asserts that other operators are not affected.
     #[track_caller]
     fn assert_others_are_served(&self) {
         let number = number_at("camara-0.10.1", 77);
-        let body = wish("camara-0.10.1", &number);
+        let body = create_request("camara-0.10.1", &number);
         let made = self.world.create("camara-0.10.1", "app", &body).expect(201);
-        let path = format!("/sessions/{}", id_of(&made));
-        self.world.ask("camara-0.10.1", "app", "DELETE", &path, "").expect(204);
+        let path = format!("/sessions/{}", session_id(&made));
+        self.world.request("camara-0.10.1", "app", "DELETE", &path, "").expect(204);
     }
 
     #[track_caller]
-    fn assert_nothing_is_told(&self) {
+    fn assert_no_secret_is_logged(&self) {
         let log = self.world.log();
         for secret in [SECRET, "another-secret", "Bearer ", "Basic ", "eyJ", "PRIVATE KEY"] {
             assert!(!log.contains(secret), "`{secret}` is in the log: {log}");
@@ -126,7 +126,7 @@ fn by_secret(file: &str) -> String {
     )
 }
 
-/// A private key and its public half, in PEM.
+/// A private key and its public key, in PEM.
 fn key() -> (String, String) {
     let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
     let private: Pkcs8V1Der<'_> = pair.as_der().unwrap();
@@ -138,130 +138,131 @@ fn key() -> (String, String) {
 }
 
 #[test]
-fn one_token_serves_many_calls() {
-    let asking = Asking::granting(&[]);
+fn token_is_reused() {
+    let fixture = CredentialsFixture::with_token_endpoint(&[]);
     thread::scope(|scope| {
         for client in 0..8 {
-            let asking = &asking;
+            let fixture = &fixture;
             scope.spawn(move || {
                 for number in 0..5 {
-                    asking.create(&format!("+492000{client}000{number}")).expect(201);
+                    fixture.create(&format!("+492000{client}000{number}")).expect(201);
                 }
             });
         }
     });
-    assert_eq!((asking.granted(), asking.fetches("ok")), (1, 1));
-    assert_eq!(asking.creates("accepted"), 40);
-    asking.assert_nothing_is_told();
+    assert_eq!((fixture.issued_tokens(), fixture.fetches("ok")), (1, 1));
+    assert_eq!(fixture.creates("accepted"), 40);
+    fixture.assert_no_secret_is_logged();
 }
 
 #[test]
-fn a_short_lived_token_is_replaced_in_time() {
-    let asking = Asking::granting(&["--token-lifetime-s", "1"]);
+fn short_lived_token_is_renewed_in_time() {
+    let fixture = CredentialsFixture::with_token_endpoint(&["--token-lifetime-s", "1"]);
     let mut number = 0;
-    wait_for("tokens to come and go", || {
+    wait_for("tokens to be renewed", || {
         number += 1;
-        asking.create(&format!("+4920{number:07}")).expect(201);
-        asking.granted() >= 4
+        fixture.create(&format!("+4920{number:07}")).expect(201);
+        fixture.issued_tokens() >= 4
     });
 }
 
 #[test]
-fn a_token_that_was_taken_back_is_replaced_and_no_client_hears_of_it() {
-    let asking = Asking::granting(&[]);
-    let made = asking.create(NUMBER).expect(201);
-    http::send(asking.operator(), "POST", "/tokens/revoke", &[], "").expect(200);
-    // Even a create: what was answered 401 surely was not done.
-    asking.create("+49200000002").expect(201);
-    assert_eq!((asking.granted(), asking.creates("our_credentials")), (2, 0));
-    let books = http::send(asking.operator(), "GET", "/books", &[], "").expect(200).body;
+fn revoked_token_is_replaced_without_a_client_error() {
+    let fixture = CredentialsFixture::with_token_endpoint(&[]);
+    let made = fixture.create(NUMBER).expect(201);
+    http::send(fixture.operator(), "POST", "/tokens/revoke", &[], "").expect(200);
+    // Even a create is sent again: a request answered with 401 was not executed.
+    fixture.create("+49200000002").expect(201);
+    assert_eq!((fixture.issued_tokens(), fixture.creates("unauthorized")), (2, 0));
+    let books =
+        http::send(fixture.operator(), "GET", "/simulator/sessions", &[], "").expect(200).body;
     assert_eq!(books.lines().count(), 2, "{books}");
-    let path = format!("/sessions/{}", id_of(&made));
-    asking.world.ask(asking.dialect, "app", "DELETE", &path, "").expect(204);
-    assert_eq!(asking.granted(), 2);
+    let path = format!("/sessions/{}", session_id(&made));
+    fixture.world.request(fixture.dialect, "app", "DELETE", &path, "").expect(204);
+    assert_eq!(fixture.issued_tokens(), 2);
 }
 
 #[test]
-fn a_token_endpoint_that_is_down_costs_its_own_operator_only() {
+fn failed_token_endpoint_affects_its_operator_only() {
     let entry = "    oauth2: { token_url: \"http://127.0.0.1:9/token\", client_id: gateway, \
                  client_secret_file: secret }\n";
-    let asking = Asking::new("camara-0.10.1", entry, GRANTS);
+    let fixture = CredentialsFixture::new("camara-0.10.1", entry, GRANTS);
     for _ in 0..5 {
-        // Nothing is held: nothing was sent.
-        let told = asking.create(NUMBER).expect(503);
-        assert_eq!(told.json()["code"], "UNAVAILABLE");
-        asking.assert_others_are_served();
+        // No request was sent, so no flow is reserved.
+        let reply = fixture.create(NUMBER).expect(503);
+        assert_eq!(reply.json()["code"], "UNAVAILABLE");
+        fixture.assert_others_are_served();
     }
-    assert_eq!(asking.creates("no_token"), 5);
-    let failed = asking.fetches("failed");
+    assert_eq!(fixture.creates("no_token"), 5);
+    let failed = fixture.fetches("failed");
     assert!((1..5).contains(&failed), "{failed}");
-    assert_eq!(asking.world.log().matches("token endpoint grants no token").count(), 1);
-    asking.assert_nothing_is_told();
+    assert_eq!(fixture.world.log().matches("token endpoint grants no token").count(), 1);
+    fixture.assert_no_secret_is_logged();
 }
 
 #[test]
-fn a_secret_that_is_wrong_is_told_to_us_and_not_to_clients() {
-    let asking = Asking::new("camara-0.10.1", &by_secret("wrong"), GRANTS);
+fn wrong_secret_is_logged_but_not_disclosed_to_clients() {
+    let fixture = CredentialsFixture::new("camara-0.10.1", &by_secret("wrong"), GRANTS);
     for _ in 0..3 {
-        let told = asking.create(NUMBER).expect(503);
-        assert!(!told.body.contains("credential") && !told.body.contains("token"), "{told:?}");
+        let reply = fixture.create(NUMBER).expect(503);
+        assert!(!reply.body.contains("credential") && !reply.body.contains("token"), "{reply:?}");
     }
-    asking.assert_others_are_served();
-    assert_eq!((asking.granted(), asking.creates("no_token")), (0, 3));
-    assert!(asking.fetches("refused") >= 1);
-    let log = asking.world.log();
+    fixture.assert_others_are_served();
+    assert_eq!((fixture.issued_tokens(), fixture.creates("no_token")), (0, 3));
+    assert!(fixture.fetches("rejected") >= 1);
+    let log = fixture.world.log();
     assert_eq!(log.matches("token endpoint does not take the gateway's credentials").count(), 1);
     assert!(log.contains("invalid_client"), "{log}");
-    asking.assert_nothing_is_told();
-    // It is put right while everything runs.
-    fs::write(asking.world.folder.join("wrong"), SECRET).unwrap();
-    wait_for("the new secret", || asking.create(NUMBER).status == 201);
+    fixture.assert_no_secret_is_logged();
+    // It is corrected while the gateway runs.
+    fs::write(fixture.world.folder.join("wrong"), SECRET).unwrap();
+    wait_for("the new secret", || fixture.create(NUMBER).status == 201);
 }
 
 const VERIFIES: &[&str] = &["--proof-key-file", "FOLDER/proof.pub"];
 
 #[test]
-fn each_call_to_devedge_is_proved_anew() {
+fn each_devedge_call_has_a_new_proof() {
     let entry = format!("{}    proof_key_file: proof.pem\n", by_secret("secret"));
-    let asking = Asking::new("devedge", &entry, &[GRANTS, VERIFIES].concat());
-    let made = asking.create(NUMBER);
+    let fixture = CredentialsFixture::new("devedge", &entry, &[GRANTS, VERIFIES].concat());
+    let made = fixture.create(NUMBER);
     assert!(matches!(made.status, 200 | 201), "{made:?}");
-    asking.create("+49200000002");
-    let path = format!("/sessions/{}", id_of(&made));
-    asking.world.ask("devedge", "app", "DELETE", &path, "").expect(204);
-    assert_eq!((asking.granted(), asking.creates("accepted")), (1, 2));
-    asking.assert_nothing_is_told();
+    fixture.create("+49200000002");
+    let path = format!("/sessions/{}", session_id(&made));
+    fixture.world.request("devedge", "app", "DELETE", &path, "").expect(204);
+    assert_eq!((fixture.issued_tokens(), fixture.creates("accepted")), (1, 2));
+    fixture.assert_no_secret_is_logged();
 }
 
 #[test]
-fn a_proof_by_another_key_is_refused_and_that_is_told_to_us() {
+fn rejected_proof_is_logged() {
     let entry = "    bearer_token_file: bearer\n    proof_key_file: other.pem\n";
-    let asking = Asking::new("devedge", entry, VERIFIES);
-    asking.create(NUMBER).expect(503);
-    asking.assert_others_are_served();
-    assert_eq!(asking.creates("our_credentials"), 1);
-    let log = asking.world.log();
-    assert!(log.contains("the operator does not take the gateway's credentials"), "{log}");
+    let fixture = CredentialsFixture::new("devedge", entry, VERIFIES);
+    fixture.create(NUMBER).expect(503);
+    fixture.assert_others_are_served();
+    assert_eq!(fixture.creates("unauthorized"), 1);
+    let log = fixture.world.log();
+    assert!(log.contains("operator rejected the gateway's credentials"), "{log}");
 
     let entry = format!("{}    proof_key_file: other.pem\n", by_secret("secret"));
-    let asking = Asking::new("devedge", &entry, &[GRANTS, VERIFIES].concat());
-    asking.create(NUMBER).expect(503);
-    assert_eq!((asking.fetches("refused"), asking.creates("no_token")), (1, 1));
+    let fixture = CredentialsFixture::new("devedge", &entry, &[GRANTS, VERIFIES].concat());
+    fixture.create(NUMBER).expect(503);
+    assert_eq!((fixture.fetches("rejected"), fixture.creates("no_token")), (1, 1));
 }
 
 #[test]
-fn further_fields_reach_the_operator() {
+fn additional_header_fields_are_sent() {
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let entry = format!(
-        "    endpoint: \"http://{address}/qod/v0\"\n    speaks: camara-0.10.1\n    \
+        "    endpoint: \"http://{address}/qod/v0\"\n    dialect: camara-0.10.1\n    \
          headers: {{ X-Tenant: acme and sons }}\n    \
          secret_headers: {{ x-api-key: {{ value_file: secret }} }}\n"
     );
     let mut world = World::unstarted(&Setup { operators: &[("odd", entry)], ..Setup::default() });
     fs::write(world.folder.join("secret"), SECRET).unwrap();
-    let operator = Fixture::start(address, |_| Says::Nothing);
+    let operator = Fixture::start(address, |_| FixtureResponse::Close);
     world.start();
-    world.create("camara-0.10.1", "app", &wish("camara-0.10.1", NUMBER)).expect(503);
+    world.create("camara-0.10.1", "app", &create_request("camara-0.10.1", NUMBER)).expect(503);
     let requests = operator.requests();
     assert!(requests[0].contains("\r\nx-tenant: acme and sons\r\n"), "{requests:?}");
     assert!(requests[0].contains(&format!("\r\nx-api-key: {SECRET}\r\n")), "{requests:?}");

@@ -1,4 +1,4 @@
-//! The examples are sound, and their decisions are those that their tests expect.
+//! The examples are valid, and their policy tests pass.
 
 use std::{
     fs,
@@ -11,14 +11,14 @@ use crate::world::World;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// An example with secrets of its own, in a place of its own.
+/// A copy of an example with generated secrets.
 struct Example {
     top: PathBuf,
     folder: PathBuf,
 }
 
 impl Example {
-    /// Nothing, if the secrets cannot be made on this machine.
+    /// `None` if the secrets cannot be generated on this machine.
     fn new(name: &str) -> Option<Self> {
         if Command::new("openssl").arg("version").output().is_err() {
             eprintln!("openssl is not installed; whether `examples/{name}` is sound is not known");
@@ -29,8 +29,8 @@ impl Example {
         let folder = top.join("examples").join(name);
         copy(&Path::new(ROOT).join("examples").join(name), &folder);
         symlink(Path::new(ROOT).join("schemas"), top.join("schemas")).unwrap();
-        let made = Command::new(folder.join("make-secrets")).output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let result = Command::new(folder.join("make-secrets")).output().unwrap();
+        assert!(result.status.success(), "{}", String::from_utf8_lossy(&result.stderr));
         Some(Self { top, folder })
     }
 
@@ -67,40 +67,46 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-// All pass, and there are as many as were counted.
+// All pass, and their number is as expected.
 #[track_caller]
-fn assert_passed(said: &str, at_least: usize) {
-    let told = said.lines().last().unwrap();
-    let (passed, all) = told.strip_suffix(" tests passed").unwrap().split_once(" of ").unwrap();
-    assert_eq!(passed, all, "{said}");
-    assert!(passed.parse::<usize>().unwrap() >= at_least, "{said}");
+fn assert_passed(output: &str, at_least: usize) {
+    let counts = output.lines().last().unwrap();
+    let (passed, all) = counts.strip_suffix(" tests passed").unwrap().split_once(" of ").unwrap();
+    assert_eq!(passed, all, "{output}");
+    assert!(passed.parse::<usize>().unwrap() >= at_least, "{output}");
 }
 
 #[test]
-fn the_aggregator_decides_as_its_tests_expect() {
+fn aggregator_example_passes_its_policy_tests() {
     let Some(example) = Example::new("aggregator") else { return };
-    let (well, said) = example.check();
-    assert!(well, "{said}");
-    assert_passed(&said, 20);
-    // They notice what they are there for.
+    let (succeeded, output) = example.check();
+    assert!(succeeded, "{output}");
+    assert_passed(&output, 20);
+    // The policy tests detect a wrong policy.
     example.change("tables/ported.csv", "+34600000111,costa-es\n", "");
-    let (well, said) = example.check();
-    assert!(!well && said.contains("the number next to it was ported"), "{said}");
+    let (succeeded, output) = example.check();
+    assert!(
+        !succeeded && output.contains("a ported Spanish number leads to its new operator"),
+        "{output}"
+    );
 }
 
 #[test]
-fn the_operators_own_gateway_decides_as_its_tests_expect() {
+fn operator_example_passes_its_policy_tests() {
     let Some(example) = Example::new("operator") else { return };
-    let (well, said) = example.check();
-    assert!(well, "{said}");
-    assert_passed(&said, 20);
+    let (succeeded, output) = example.check();
+    assert!(succeeded, "{output}");
+    assert_passed(&output, 20);
     example.change("operators.yaml", "duration_max: 8h", "duration_max: 9h");
-    let (well, said) = example.check();
-    assert!(!well && said.contains("one of nine hours"), "{said}");
+    let (succeeded, output) = example.check();
+    assert!(
+        !succeeded && output.contains("a request above the operator's maximum of eight hours"),
+        "{output}"
+    );
 }
 
 #[test]
-fn the_examples_name_their_schemas_and_nothing_secret_is_with_them() {
+fn examples_name_their_schemas_and_contain_no_secrets() {
     for name in ["aggregator", "operator"] {
         let folder = Path::new(ROOT).join("examples").join(name);
         for entry in
@@ -110,7 +116,8 @@ fn the_examples_name_their_schemas_and_nothing_secret_is_with_them() {
             if path.extension().is_some_and(|extension| extension == "yaml") {
                 let text = fs::read_to_string(&path).unwrap();
                 let schema = text.lines().next().and_then(|line| line.split_once("$schema="));
-                let (_, schema) = schema.unwrap_or_else(|| panic!("{} names none", path.display()));
+                let (_, schema) =
+                    schema.unwrap_or_else(|| panic!("{} names no schema", path.display()));
                 assert!(
                     path.parent().unwrap().join(schema).is_file(),
                     "{}: {schema}",

@@ -1,25 +1,25 @@
-//! What is foreseen of a request is what comes of it.
+//! The result of `explain` matches the actual response.
 
 use std::{fs, process::Stdio};
 
 use serde_json::{Value, json};
 
 use crate::{
-    http::Answer,
-    world::{DIALECTS, Setup, World, address_at, number_at, operator_named, wish},
+    http::HttpResponse,
+    world::{DIALECTS, Setup, World, address_at, create_request, number_at, operator_named},
 };
 
 const AT: &str = "camara-1.1.0";
 
 impl World {
-    fn foresee(&self, client: &str, dialect: &str, body: &Value) -> Value {
+    fn explain(&self, client: &str, dialect: &str, body: &Value) -> Value {
         let mut path = format!("/policies/explain?client={client}&dialect={dialect}&body=");
         body.to_string().bytes().for_each(|byte| path += &format!("%{byte:02x}"));
         self.admin(&path).unwrap().expect(200).json()
     }
 
-    // The same by the folder, with or without asking the gateway that runs.
-    fn foresee_by_command(
+    // The same by the CLI, from the policy folder or from the running gateway.
+    fn explain_by_command(
         &self,
         client: &str,
         dialect: &str,
@@ -32,26 +32,26 @@ impl World {
         let arguments =
             ["explain", "--policies", &folder, "--client", client, "--dialect", dialect];
         let arguments = [&arguments[..], &["--body", &file, "--json"], more].concat();
-        let done = self.command(&arguments).stdout(Stdio::piped()).output().unwrap();
-        serde_json::from_slice::<Value>(&done.stdout).unwrap()
+        let result = self.command(&arguments).stdout(Stdio::piped()).output().unwrap();
+        serde_json::from_slice::<Value>(&result.stdout).unwrap()
     }
 }
 
 #[track_caller]
-fn assert_foreseen(told: &Value, came: &Answer, dialect: &str) {
-    let outcome = &told["outcome"];
-    let Some(refused) = outcome.get("refused") else {
-        assert!(came.status < 300, "{told:#} {came:?}");
+fn assert_matches(explanation: &Value, response: &HttpResponse, dialect: &str) {
+    let outcome = &explanation["outcome"];
+    let Some(rejected) = outcome.get("rejected") else {
+        assert!(response.status < 300, "{explanation:#} {response:?}");
         return;
     };
-    assert_eq!(refused["status"], came.status, "{dialect} {told:#} {came:?}");
-    // Some say no without a body.
-    let answer: Value = serde_json::from_str(&came.body).unwrap_or_default();
-    assert_eq!(refused["answer"], answer, "{told:#}");
+    assert_eq!(rejected["status"], response.status, "{dialect} {explanation:#} {response:?}");
+    // Some rejections have no body.
+    let answer: Value = serde_json::from_str(&response.body).unwrap_or_default();
+    assert_eq!(rejected["response"], answer, "{explanation:#}");
 }
 
 #[test]
-fn what_is_foreseen_comes_to_pass() {
+fn explanation_matches_the_response() {
     let mut world = World::unstarted(&Setup::default());
     let path = world.folder.join("clients.yaml");
     let strict = format!(
@@ -65,19 +65,22 @@ fn what_is_foreseen_comes_to_pass() {
         for client in ["app", "strict", "stranger"] {
             for operator in [DIALECTS[0], AT, "camara-0.1.0"] {
                 number += 1;
-                let mut wishes = vec![wish(dialect, &number_at(operator, number))];
-                wishes.push(wish(dialect, &address_at(operator, number.try_into().unwrap())));
-                wishes.push(wish(dialect, "+999123456"));
-                let mut odd = wish(dialect, &number_at(operator, number));
+                let mut bodies = vec![create_request(dialect, &number_at(operator, number))];
+                bodies.push(create_request(
+                    dialect,
+                    &address_at(operator, number.try_into().unwrap()),
+                ));
+                bodies.push(create_request(dialect, "+999123456"));
+                let mut odd = create_request(dialect, &number_at(operator, number));
                 odd["duration"] = json!(-1);
-                wishes.push(odd);
-                let mut long = wish(dialect, &number_at(operator, number + 500));
+                bodies.push(odd);
+                let mut long = create_request(dialect, &number_at(operator, number + 500));
                 long["duration"] = json!(3_601);
-                wishes.push(long);
-                for wish in wishes {
-                    let told = world.foresee(client, dialect, &wish);
-                    let came = world.create(dialect, client, &wish);
-                    assert_foreseen(&told, &came, dialect);
+                bodies.push(long);
+                for body in bodies {
+                    let explanation = world.explain(client, dialect, &body);
+                    let response = world.create(dialect, client, &body);
+                    assert_matches(&explanation, &response, dialect);
                 }
             }
         }
@@ -85,19 +88,19 @@ fn what_is_foreseen_comes_to_pass() {
 }
 
 #[test]
-fn each_step_says_what_decides_it_and_where_that_stands() {
+fn each_step_has_its_reason_and_position() {
     let world = World::plain();
-    let body = wish("camara-0.10.1", &number_at(AT, 1));
-    let told = world.foresee("app", "camara-0.10.1", &body);
+    let body = create_request("camara-0.10.1", &number_at(AT, 1));
+    let explanation = world.explain("app", "camara-0.10.1", &body);
     for more in [&[][..], &["--running"]] {
-        assert_eq!(world.foresee_by_command("app", "camara-0.10.1", &body, more), told);
+        assert_eq!(world.explain_by_command("app", "camara-0.10.1", &body, more), explanation);
     }
     let own = operator_named(AT);
-    assert_eq!(told["outcome"]["operator"], own.as_str());
-    let sent = &told["outcome"]["request"];
+    assert_eq!(explanation["outcome"]["operator"], own.as_str());
+    let sent = &explanation["outcome"]["request"];
     assert_eq!(sent["qosProfile"], "QOS_E");
     assert_eq!(sent["device"]["phoneNumber"], number_at(AT, 1));
-    let stages: Vec<&str> = told["steps"]
+    let stages: Vec<&str> = explanation["steps"]
         .as_array()
         .unwrap()
         .iter()
@@ -110,25 +113,26 @@ fn each_step_says_what_decides_it_and_where_that_stands() {
             "duration", "conflict", "request"
         ]
     );
-    // The line of the route, as an editor counts it.
+    // The line number of the route, from 1.
     let routes = fs::read_to_string(world.folder.join("routes.yaml")).unwrap();
     let line =
         routes.lines().position(|line| line.contains("number_prefix: \"+49107\"")).unwrap() + 1;
-    let route = &told["steps"][4];
-    assert_eq!(route["at"], format!("routes.yaml:{line}"), "{told:#}");
-    assert_eq!(route["says"], "number_prefix +49107 is its own");
-    // Nothing was asked, and nothing is held.
-    assert!(world.books(AT).is_empty());
+    let route = &explanation["steps"][4];
+    assert_eq!(route["at"], format!("routes.yaml:{line}"), "{explanation:#}");
+    assert_eq!(route["text"], "number_prefix +49107 matches");
+    // No operator was called, and no flow is reserved.
+    assert!(world.operator_sessions(AT).is_empty());
     assert_eq!(world.metric("qod_requests_total", &[]), 0);
     world.create("camara-0.10.1", "app", &body).expect(201);
 
     let folder = world.folder.display().to_string();
     let about = ["explain", "--policies", &folder, "--client", "app", "--dialect", AT];
-    let (well, said) = World::run(&[&about[..], &["--device", "198.51.100.7"]].concat());
-    assert!(well && said.contains("served by op-camara-0-8-0"), "{said}");
-    let (well, said) = World::run(&[&about[..], &["--device", "+999123456", "--running"]].concat());
-    assert!(well && said.contains("refused   404 IDENTIFIER_NOT_FOUND"), "{said}");
-    let (well, said) =
+    let (succeeded, output) = World::run(&[&about[..], &["--device", "198.51.100.7"]].concat());
+    assert!(succeeded && output.contains("served by op-camara-0-8-0"), "{output}");
+    let (succeeded, output) =
+        World::run(&[&about[..], &["--device", "+999123456", "--running"]].concat());
+    assert!(succeeded && output.contains("rejected  404 IDENTIFIER_NOT_FOUND"), "{output}");
+    let (succeeded, output) =
         World::run(&[&about[..5], &["--dialect", "camara-9", "--device", "::1"]].concat());
-    assert!(!well && said.contains("no dialect is called `camara-9`"), "{said}");
+    assert!(!succeeded && output.contains("unknown dialect `camara-9`"), "{output}");
 }

@@ -1,4 +1,4 @@
-//! Who serves a device that no route knows, as others are asked it.
+//! Telco finders: lookups for devices without a route.
 
 use std::{
     collections::HashMap,
@@ -23,9 +23,11 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
 
 use crate::{
-    http::{self, Answer},
-    operators::{Fixture, Says, answer},
-    world::{DIALECTS, Setup, World, id_of, number_at, operator_named, wait_for, wish},
+    http::{self, HttpResponse},
+    operators::{Fixture, FixtureResponse, answer},
+    world::{
+        DIALECTS, Setup, World, create_request, number_at, operator_named, session_id, wait_for,
+    },
 };
 
 const AT: &str = "camara-1.1.0";
@@ -35,23 +37,23 @@ const NETWORK_ID: &str = "POST /network-id/v0/resolve-network-id";
 const SEARCH: &str = "POST /telco-finder/v1/search";
 
 /// A world whose operator of [`AT`] has the network 21407, with a Network Id API and a Telco Finder
-/// that know each a few devices.
-struct Asking {
+/// that each have a few devices.
+struct FinderFixture {
     world: World,
     server: Fixture,
     down: Arc<AtomicBool>,
 }
 
-// `ADDRESS` is where they are.
+// `ADDRESS` is replaced by their address.
 const FINDERS: &str = "\
 finders:
   - name: ported
     kind: network_id
     url: http://ADDRESS/network-id/v0
     oauth2: { token_url: \"http://ADDRESS/token\", client_id: gateway, private_key_file: own.pem }
-    numbers: [\"+34\"]
+    number_prefixes: [\"+34\"]
     timeout: 5s
-    remember: 24h
+    cache_ttl: 24h
   - name: telco
     kind: telco_finder
     url: http://ADDRESS/telco-finder/v1
@@ -59,7 +61,7 @@ finders:
     timeout: 5s
 ";
 
-impl Asking {
+impl FinderFixture {
     fn new() -> Self {
         let mut world = World::unstarted(&Setup { routes: FINDERS, ..Setup::default() });
         let address = world.at(PORT);
@@ -89,12 +91,12 @@ impl Asking {
         Self { world, server, down }
     }
 
-    fn create(&self, number: &str) -> Answer {
-        self.world.create(AT, "app", &wish(AT, number))
+    fn create(&self, number: &str) -> HttpResponse {
+        self.world.create(AT, "app", &create_request(AT, number))
     }
 
-    /// The bodies of what was asked there.
-    fn asked(&self, what: &str) -> Vec<Value> {
+    /// The bodies of the requests to this path.
+    fn request_bodies(&self, what: &str) -> Vec<Value> {
         let requests = self.server.requests();
         let of_it = requests.iter().filter(|request| request.starts_with(what));
         of_it.map(|request| serde_json::from_str(body_of(request)).unwrap()).collect()
@@ -104,9 +106,9 @@ impl Asking {
         self.server.requests().iter().filter(|request| request.starts_with("POST /token")).count()
     }
 
-    fn questions(&self, finder: &str, outcome: &str) -> u64 {
+    fn lookups(&self, finder: &str, outcome: &str) -> u64 {
         let labels = [format!("finder=\"{finder}\""), format!("outcome=\"{outcome}\"")];
-        self.world.metric("qod_finder_questions_total", &[&labels[0], &labels[1]])
+        self.world.metric("qod_finder_lookups_total", &[&labels[0], &labels[1]])
     }
 }
 
@@ -114,7 +116,7 @@ fn body_of(request: &str) -> &str {
     request.split_once("\r\n\r\n").unwrap().1
 }
 
-/// A key in PEM, and what verifies its signatures.
+/// A private key in PEM and the public key that verifies its signatures.
 fn key() -> (String, DecodingKey) {
     let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
     let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &SystemRandom::new()).unwrap();
@@ -130,10 +132,10 @@ fn start(address: SocketAddr, public: DecodingKey, down: Arc<AtomicBool>) -> Fix
     let audience = format!("http://{address}/token");
     Fixture::start(address, move |request| {
         if request.starts_with("POST /token") {
-            return grant(body_of(request), &public, &audience).into();
+            return issue_token(body_of(request), &public, &audience).into();
         }
         if down.load(Ordering::SeqCst) {
-            return Says::Nothing;
+            return FixtureResponse::Close;
         }
         if !request
             .to_ascii_lowercase()
@@ -147,8 +149,8 @@ fn start(address: SocketAddr, public: DecodingKey, down: Arc<AtomicBool>) -> Fix
     })
 }
 
-/// Grants a token to whoever signs as `gateway` (`private_key_jwt`).
-fn grant(form: &str, public: &DecodingKey, audience: &str) -> Vec<u8> {
+/// Issues a token to the client `gateway` (`private_key_jwt`).
+fn issue_token(form: &str, public: &DecodingKey, audience: &str) -> Vec<u8> {
     let form: HashMap<String, String> =
         form_urlencoded::parse(form.as_bytes()).into_owned().collect();
     let mut validation = Validation::new(Algorithm::ES256);
@@ -175,7 +177,7 @@ fn operator_of(asked: &Value) -> Vec<u8> {
     let known = target["ipv4Address"]["publicAddress"] == "203.0.113.7"
         || target["phoneNumber"].as_str().is_some_and(|number| number.starts_with("+346"));
     if known {
-        // Nobody is to be called because an answer says so.
+        // The gateway must not call URLs from a response.
         answer(200, "{\"operatorId\":\"OURS\",\"apiRoot\":\"http://127.0.0.1:9/\"}")
     } else {
         answer(422, "{\"status\":422,\"code\":\"NOT_SUPPORTED\",\"message\":\"no rule\"}")
@@ -183,27 +185,27 @@ fn operator_of(asked: &Value) -> Vec<u8> {
 }
 
 #[test]
-fn a_number_that_no_route_knows_is_served_by_the_operator_of_its_network() {
-    let asking = Asking::new();
-    let made = asking.create("+34600000001").expect(201);
-    assert_eq!(asking.asked(NETWORK_ID), [json!({ "phoneNumber": "+34600000001" })]);
-    assert_eq!(asking.world.books(AT).len(), 1);
-    // What follows is of the session, and not of the device.
-    let path = format!("/sessions/{}", id_of(&made));
-    asking.world.ask(AT, "app", "GET", &path, "").expect(200);
-    asking.world.ask(AT, "app", "DELETE", &path, "").expect(204);
-    asking.create("+34600000001").expect(201);
-    assert_eq!((asking.asked(NETWORK_ID).len(), asking.tokens()), (1, 1));
+fn number_without_route_is_served_by_the_operator_of_its_network() {
+    let fixture = FinderFixture::new();
+    let made = fixture.create("+34600000001").expect(201);
+    assert_eq!(fixture.request_bodies(NETWORK_ID), [json!({ "phoneNumber": "+34600000001" })]);
+    assert_eq!(fixture.world.operator_sessions(AT).len(), 1);
+    // Further requests are routed by session, without a lookup.
+    let path = format!("/sessions/{}", session_id(&made));
+    fixture.world.request(AT, "app", "GET", &path, "").expect(200);
+    fixture.world.request(AT, "app", "DELETE", &path, "").expect(204);
+    fixture.create("+34600000001").expect(201);
+    assert_eq!((fixture.request_bodies(NETWORK_ID).len(), fixture.tokens()), (1, 1));
+    assert_eq!((fixture.lookups("ported", "found"), fixture.lookups("ported", "cached")), (1, 1));
+    // A ported number with a route, and a prefix of another finder.
+    fixture.create("+34600000900").expect(201);
+    assert_eq!(fixture.world.operator_sessions("camara-0.10.1").len(), 1);
+    fixture.create("+34610000001").expect(201);
     assert_eq!(
-        (asking.questions("ported", "found"), asking.questions("ported", "remembered")),
+        (fixture.request_bodies(NETWORK_ID).len(), fixture.request_bodies(SEARCH).len()),
         (1, 1)
     );
-    // Ported, by a route of ours; and a prefix that another finder knows.
-    asking.create("+34600000900").expect(201);
-    assert_eq!(asking.world.books("camara-0.10.1").len(), 1);
-    asking.create("+34610000001").expect(201);
-    assert_eq!((asking.asked(NETWORK_ID).len(), asking.asked(SEARCH).len()), (1, 1));
-    let log = asking.world.log();
+    let log = fixture.world.log();
     assert!(
         !log.contains("34600000001") && !log.contains(GRANTED) && !log.contains("eyJ"),
         "{log}"
@@ -211,133 +213,144 @@ fn a_number_that_no_route_knows_is_served_by_the_operator_of_its_network() {
 }
 
 #[test]
-fn an_address_that_leads_to_a_finder_is_asked_about_and_no_url_in_its_answer_is_called() {
-    let asking = Asking::new();
-    asking.create("203.0.113.7").expect(201);
+fn address_is_looked_up_and_no_url_of_the_response_is_called() {
+    let fixture = FinderFixture::new();
+    fixture.create("203.0.113.7").expect(201);
     let target = json!({ "ipv4Address": { "publicAddress": "203.0.113.7" } });
     let question = json!({
         "target": target, "includeApiRoot": false, "includeAuthProviderConfiguration": false,
         "portabilitySearchMode": "SHALLOW",
     });
-    assert_eq!(asking.asked(SEARCH), [question]);
-    assert_eq!(asking.world.books(AT).len(), 1);
-    asking.create("203.0.113.8").expect(404);
-    assert_eq!(asking.tokens(), 0);
+    assert_eq!(fixture.request_bodies(SEARCH), [question]);
+    assert_eq!(fixture.world.operator_sessions(AT).len(), 1);
+    fixture.create("203.0.113.8").expect(404);
+    assert_eq!(fixture.tokens(), 0);
 }
 
 #[test]
-fn whom_nobody_knows_or_somebody_else_serves_is_refused_and_that_is_remembered() {
-    let asking = Asking::new();
+fn unknown_device_or_foreign_network_is_rejected_and_cached() {
+    let fixture = FinderFixture::new();
     for _ in 0..2 {
-        // The first knows nobody, and neither does the second.
-        let told = asking.create("+34999000001").expect(404);
-        assert_eq!(told.json()["code"], "IDENTIFIER_NOT_FOUND");
-        // Its network is none of ours: nobody else is asked.
-        asking.create("+34602000001").expect(404);
+        // Neither finder has the device.
+        let reply = fixture.create("+34999000001").expect(404);
+        assert_eq!(reply.json()["code"], "IDENTIFIER_NOT_FOUND");
+        // The network has no operator here: the next finder is not called.
+        fixture.create("+34602000001").expect(404);
     }
-    assert_eq!((asking.asked(NETWORK_ID).len(), asking.asked(SEARCH).len()), (2, 1));
-    assert_eq!(asking.questions("ported", "nobody"), 1);
-    assert_eq!(asking.questions("telco", "nobody"), 1);
-    let log = asking.world.log();
-    assert!(log.contains("an operator that is none of ours") && log.contains("99999"), "{log}");
+    assert_eq!(
+        (fixture.request_bodies(NETWORK_ID).len(), fixture.request_bodies(SEARCH).len()),
+        (2, 1)
+    );
+    assert_eq!(fixture.lookups("ported", "not_found"), 1);
+    assert_eq!(fixture.lookups("telco", "not_found"), 1);
+    let log = fixture.world.log();
+    assert!(
+        log.contains("the finder named an operator that is not configured")
+            && log.contains("99999"),
+        "{log}"
+    );
     assert!(!log.contains("34602000001"), "{log}");
 }
 
 #[test]
-fn a_finder_that_is_down_costs_the_devices_that_it_knows_and_no_others() {
-    let asking = Asking::new();
-    asking.create("+34600000001").expect(201);
-    asking.down.store(true, Ordering::SeqCst);
-    for (place, dialect) in DIALECTS.iter().enumerate().filter(|(_, name)| **name != "camara-0.1.0")
+fn failed_finder_affects_only_its_devices() {
+    let fixture = FinderFixture::new();
+    fixture.create("+34600000001").expect(201);
+    fixture.down.store(true, Ordering::SeqCst);
+    for (index, dialect) in DIALECTS.iter().enumerate().filter(|(_, name)| **name != "camara-0.1.0")
     {
-        // Also by a prefix that leads to another that is down: nobody is asked in its place.
+        // Also for a prefix of another failed finder: no other finder is called instead.
         for start in ["+346000001", "+346100001"] {
-            let body = wish(dialect, &format!("{start}{place:02}"));
-            let told = asking.world.create(dialect, "app", &body).expect(503);
-            assert!(!told.body.contains("ported") && !told.body.contains("finder"), "{told:?}");
+            let body = create_request(dialect, &format!("{start}{index:02}"));
+            let reply = fixture.world.create(dialect, "app", &body).expect(503);
+            assert!(!reply.body.contains("ported") && !reply.body.contains("finder"), "{reply:?}");
         }
         let number = number_at(dialect, 77);
-        let made = asking.world.create(dialect, "app", &wish(dialect, &number));
+        let made = fixture.world.create(dialect, "app", &create_request(dialect, &number));
         assert!(matches!(made.status, 200 | 201), "{made:?}");
     }
-    asking.create("+34600000900").expect(201);
-    // What is remembered is good: the flow is held, as is known.
-    asking.create("+34600000001").expect(409);
-    assert!(asking.questions("ported", "failed") >= 5);
-    assert!(asking.questions("ported", "held_back") >= 1);
+    fixture.create("+34600000900").expect(201);
+    // Cached results are used: the flow is reserved.
+    fixture.create("+34600000001").expect(409);
+    assert!(fixture.lookups("ported", "error") >= 5);
+    assert!(fixture.lookups("ported", "suppressed") >= 1);
     let of_its_own = |asked: &Value| {
         asked["target"]["phoneNumber"].as_str().is_some_and(|number| number.starts_with("+3461"))
     };
-    assert!(asking.asked(SEARCH).iter().all(of_its_own));
-    let log = asking.world.log();
-    assert_eq!(log.matches("the finder fails, and is left alone").count(), 2, "{log}");
-    asking.down.store(false, Ordering::SeqCst);
-    wait_for("the finder to be asked again", || asking.create("+34600000002").status == 201);
-    assert!(asking.world.log().contains("the finder answers again"));
+    assert!(fixture.request_bodies(SEARCH).iter().all(of_its_own));
+    let log = fixture.world.log();
+    assert_eq!(log.matches("finder failed repeatedly; backing off").count(), 2, "{log}");
+    fixture.down.store(false, Ordering::SeqCst);
+    wait_for("the finder to be called again", || fixture.create("+34600000002").status == 201);
+    assert!(fixture.world.log().contains("finder recovered"));
 }
 
 #[test]
-fn many_requests_for_one_number_ask_once() {
-    let asking = Asking::new();
+fn concurrent_requests_for_one_number_share_a_lookup() {
+    let fixture = FinderFixture::new();
     let device = json!({ "device": { "phoneNumber": "+34600000001" } }).to_string();
     thread::scope(|scope| {
         for _ in 0..32 {
             scope.spawn(|| {
-                let told = asking.world.ask(AT, "app", "POST", "/retrieve-sessions", &device);
-                told.expect(200);
+                let reply = fixture.world.request(AT, "app", "POST", "/retrieve-sessions", &device);
+                reply.expect(200);
             });
         }
     });
-    assert_eq!((asking.asked(NETWORK_ID).len(), asking.tokens()), (1, 1));
-    assert_eq!(asking.questions("ported", "found"), 1);
+    assert_eq!((fixture.request_bodies(NETWORK_ID).len(), fixture.tokens()), (1, 1));
+    assert_eq!(fixture.lookups("ported", "found"), 1);
 }
 
 #[test]
-fn what_is_remembered_outlives_a_change_of_the_policies_unless_it_is_the_finders_own() {
-    let asking = Asking::new();
+fn finder_cache_survives_reloads_except_of_the_finder() {
+    let fixture = FinderFixture::new();
     let change = |file: &str, from: &str, to: &str| {
-        let path = asking.world.folder.join(file);
+        let path = fixture.world.folder.join(file);
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{file}: {from}");
         fs::write(path, text.replacen(from, to, 1)).unwrap();
-        http::send(asking.world.inside(), "POST", "/policies/reload", &[], "").expect(200);
+        http::send(fixture.world.admin_address(), "POST", "/policies/reload", &[], "").expect(200);
     };
-    asking.create("+34600000001").expect(201);
+    fixture.create("+34600000001").expect(201);
     change("routes.yaml", "+34600000900", "+34600000901");
-    asking.create("+34600000001").expect(409);
-    assert_eq!(asking.asked(NETWORK_ID).len(), 1);
-    // What its answer means is said elsewhere.
+    fixture.create("+34600000001").expect(409);
+    assert_eq!(fixture.request_bodies(NETWORK_ID).len(), 1);
+    // The mapping of networks to operators is in operators.yaml.
     change("operators.yaml", "\"21407\"", "\"21408\"");
-    asking.create("+34600000001").expect(404);
-    assert_eq!(asking.asked(NETWORK_ID).len(), 1);
+    fixture.create("+34600000001").expect(404);
+    assert_eq!(fixture.request_bodies(NETWORK_ID).len(), 1);
     change("operators.yaml", "\"21408\"", "\"21407\"");
-    change("routes.yaml", "remember: 24h", "remember: 23h");
-    asking.create("+34600000001").expect(409);
-    assert_eq!(asking.asked(NETWORK_ID).len(), 2);
+    change("routes.yaml", "cache_ttl: 24h", "cache_ttl: 23h");
+    fixture.create("+34600000001").expect(409);
+    assert_eq!(fixture.request_bodies(NETWORK_ID).len(), 2);
 }
 
 #[test]
-fn whoever_asks_what_would_be_is_told_who_would_be_asked() {
-    let asking = Asking::new();
-    let foresee = |number: &str| {
+fn explain_lists_the_finders_without_calling_them() {
+    let fixture = FinderFixture::new();
+    let explain = |number: &str| {
         let mut path = format!("/policies/explain?client=app&dialect={AT}&body=");
-        wish(AT, number).to_string().bytes().for_each(|byte| path += &format!("%{byte:02x}"));
-        asking.world.admin(&path).unwrap().expect(200).json()
+        create_request(AT, number)
+            .to_string()
+            .bytes()
+            .for_each(|byte| path += &format!("%{byte:02x}"));
+        fixture.world.admin(&path).unwrap().expect(200).json()
     };
-    let told = foresee("+34600000001");
-    assert_eq!(told["outcome"]["finders"], json!(["ported", "telco"]), "{told:#}");
-    let steps = told["steps"].as_array().unwrap();
+    let reply = explain("+34600000001");
+    assert_eq!(reply["outcome"]["finders"], json!(["ported", "telco"]), "{reply:#}");
+    let steps = reply["steps"].as_array().unwrap();
     let step = steps.iter().find(|step| step["stage"] == "finder").unwrap();
-    assert_eq!(step["says"], "ported would be asked by its phoneNumber");
-    let routes = fs::read_to_string(asking.world.folder.join("routes.yaml")).unwrap();
+    assert_eq!(step["text"], "ported would be called with phoneNumber");
+    let routes = fs::read_to_string(fixture.world.folder.join("routes.yaml")).unwrap();
     let line = routes.lines().position(|line| line.contains("name: ported")).unwrap() + 1;
     assert_eq!(step["at"], format!("routes.yaml:{line}"));
-    // For a trial nobody is asked.
-    let device = wish(AT, "+34610000001").to_string();
+    // No finder is called for a mock token.
+    let device = create_request(AT, "+34610000001").to_string();
     let token = "mock_sandbox_access_token";
-    let told = asking.world.try_ask_with(token, AT, ("POST", "/sessions"), &[], &device);
-    told.unwrap().expect(403);
-    assert_eq!(foresee("+34610000001")["outcome"]["finders"], json!(["telco"]));
-    assert_eq!(foresee("+34600000900")["outcome"]["operator"], operator_named("camara-0.10.1"));
-    assert!(asking.server.requests().is_empty());
+    let reply =
+        fixture.world.try_request_with_token(token, AT, ("POST", "/sessions"), &[], &device);
+    reply.unwrap().expect(403);
+    assert_eq!(explain("+34610000001")["outcome"]["finders"], json!(["telco"]));
+    assert_eq!(explain("+34600000900")["outcome"]["operator"], operator_named("camara-0.10.1"));
+    assert!(fixture.server.requests().is_empty());
 }

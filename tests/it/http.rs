@@ -1,4 +1,4 @@
-//! A client that says exactly what it is told to, and reads what comes.
+//! A minimal HTTP client that sends exact bytes.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -8,15 +8,15 @@ use std::{
 
 use serde_json::Value;
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct HttpResponse {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: String,
 }
 
-impl Answer {
+impl HttpResponse {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut found = self.headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name));
         found.next().map(|(_, value)| value.as_str())
@@ -24,7 +24,7 @@ impl Answer {
 
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
     }
 
     #[track_caller]
@@ -34,30 +34,30 @@ impl Answer {
     }
 }
 
-/// What is read from and written to.
+/// A plain or TLS stream.
 trait Stream: Read + Write + Send {}
 
 impl<T: Read + Write + Send> Stream for T {}
 
-/// One connection.
+/// A connection.
 pub(crate) struct Connection {
     stream: BufReader<Box<dyn Stream>>,
 }
 
 impl Connection {
     pub(crate) fn open(address: SocketAddr) -> Self {
-        Self::try_open(address).expect("somebody who listens")
+        Self::try_open(address).expect("a listener")
     }
 
     pub(crate) fn try_open(address: SocketAddr) -> Option<Self> {
         let stream = TcpStream::connect(address).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(40))).ok()?;
         stream.set_nodelay(true).ok()?;
-        Some(Self::over(stream))
+        Some(Self::from_stream(stream))
     }
 
-    /// One that is open already.
-    pub(crate) fn over(stream: impl Read + Write + Send + 'static) -> Self {
+    /// Uses an open stream.
+    pub(crate) fn from_stream(stream: impl Read + Write + Send + 'static) -> Self {
         Self { stream: BufReader::new(Box::new(stream)) }
     }
 
@@ -65,8 +65,8 @@ impl Connection {
         self.stream.get_mut().write_all(bytes)
     }
 
-    /// The next answer; nothing, if the connection is closed.
-    pub(crate) fn read(&mut self) -> Option<Answer> {
+    /// Reads the next response; `None` if the connection is closed.
+    pub(crate) fn read(&mut self) -> Option<HttpResponse> {
         loop {
             let answer = self.read_one()?;
             if answer.status != 100 {
@@ -83,7 +83,7 @@ impl Connection {
         }
     }
 
-    fn read_one(&mut self) -> Option<Answer> {
+    fn read_one(&mut self) -> Option<HttpResponse> {
         let status = self.line()?.split(' ').nth(1)?.parse().ok()?;
         let mut headers = Vec::new();
         loop {
@@ -91,7 +91,7 @@ impl Connection {
             let Some((name, value)) = line.split_once(':') else { break };
             headers.push((name.to_owned(), value.trim().to_owned()));
         }
-        let mut answer = Answer { status, headers, body: String::new() };
+        let mut answer = HttpResponse { status, headers, body: String::new() };
         let length = answer.header("content-length").and_then(|value| value.parse().ok());
         let mut body = vec![0; length.unwrap_or(0)];
         self.stream.read_exact(&mut body).ok()?;
@@ -99,14 +99,14 @@ impl Connection {
         Some(answer)
     }
 
-    /// Is it closed by the other side, with nothing more to read?
+    /// Returns whether the peer has closed the connection.
     pub(crate) fn is_closed(&mut self) -> bool {
         let mut byte = [0];
         matches!(self.stream.read(&mut byte), Ok(0) | Err(_))
     }
 }
 
-/// The bytes of a request.
+/// Formats a request.
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: gateway\r\n");
     for (name, value) in headers {
@@ -118,7 +118,7 @@ pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: 
     (text + "\r\n" + body).into_bytes()
 }
 
-/// One request over a connection of its own.
+/// Sends a request over a new connection.
 #[track_caller]
 pub(crate) fn send(
     address: SocketAddr,
@@ -126,18 +126,18 @@ pub(crate) fn send(
     path: &str,
     headers: &[(&str, &str)],
     body: &str,
-) -> Answer {
-    try_send(address, method, path, headers, body).expect("an answer")
+) -> HttpResponse {
+    try_send(address, method, path, headers, body).expect("a response")
 }
 
-/// The same; nothing, if nobody listens or no answer comes.
+/// As `send`; `None` without a listener or a response.
 pub(crate) fn try_send(
     address: SocketAddr,
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
     body: &str,
-) -> Option<Answer> {
+) -> Option<HttpResponse> {
     let mut connection = Connection::try_open(address)?;
     connection.write(&request(method, path, headers, body)).ok()?;
     connection.read()

@@ -1,4 +1,4 @@
-//! HTTPS towards clients: certificates that are changed while all goes on, and clients that show one.
+//! HTTPS listeners: certificate reload and client certificates.
 
 use std::{
     fs,
@@ -21,22 +21,22 @@ use serde_json::{Value, json};
 
 use crate::{
     authority::{Authority, Signed, connect, open},
-    http::{self, Answer, Connection, request},
+    http::{self, Connection, HttpResponse, request},
     world::{SCOPE, Setup, World, claims, wait_for},
 };
 
 const PORT: u16 = 8443;
 const PATH: &str = "/camara-0.10.1/qod/v0/sessions/3fa85f64-5717-4562-b3fc-2c963f66afa6";
 
-/// A gateway with one listener more, and this in its `tls`.
+/// A gateway with one more listener, with these `tls` settings.
 pub(crate) fn world_with(tls: &str, write: impl Fn(&World)) -> World {
-    let gateway = "bounds: { idle: 5m }";
+    let gateway = "bounds: { idle_timeout: 5m }";
     let mut world = World::unstarted(&Setup { gateway, ..Setup::default() });
     write(&world);
-    let place = world.folder.join("gateway.yaml");
-    let text = fs::read_to_string(&place).unwrap();
+    let path = world.folder.join("gateway.yaml");
+    let text = fs::read_to_string(&path).unwrap();
     let more = format!("listeners: [{{ address: \"{}\", tls: {{ {tls} }} }}, ", world.at(PORT));
-    fs::write(place, text.replace("listeners: [", &more)).unwrap();
+    fs::write(path, text.replace("listeners: [", &more)).unwrap();
     world.start();
     world
 }
@@ -47,12 +47,12 @@ pub(crate) fn secured(world: &World) -> SocketAddr {
 
 const OWN: &str = "certificate_file: own.pem, key_file: own.key";
 
-fn asked(world: &World) -> Vec<u8> {
+fn get_request(world: &World) -> Vec<u8> {
     let bearer = format!("Bearer {}", world.keys.token("app", SCOPE));
     request("GET", PATH, &[("Authorization", &bearer)], "")
 }
 
-fn ask(connection: &mut Connection, request: &[u8]) -> Option<Answer> {
+fn exchange(connection: &mut Connection, request: &[u8]) -> Option<HttpResponse> {
     connection.write(request).ok()?;
     connection.read()
 }
@@ -65,9 +65,9 @@ fn expires(world: &World) -> u64 {
     world.metric("qod_certificate_expires_timestamp_seconds", &["use=\"edge\""])
 }
 
-struct Stopping<'a>(&'a AtomicBool);
+struct StopOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Stopping<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -77,7 +77,7 @@ fn set_mode(file: &Path, mode: u32) {
     fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-// As Kubernetes does it: each file is a link through a link to a folder, and that one is replaced.
+// As Kubernetes does: each file is a link through a link to a folder; the latter is replaced.
 fn mount(folder: &Path, name: &str) {
     let next = folder.join("next");
     symlink(name, &next).unwrap();
@@ -85,8 +85,8 @@ fn mount(folder: &Path, name: &str) {
 }
 
 #[test]
-fn a_certificate_is_changed_under_load_and_no_request_fails() {
-    let authority = Authority::new("clients believe it");
+fn certificate_reload_under_load_fails_no_request() {
+    let authority = Authority::new("trusted by clients");
     let [old, new] = [2040, 2041].map(|year| authority.sign_until("127.0.0.1", year));
     let world = world_with(OWN, |world| {
         for (name, signed) in [("old", &old), ("new", &new)] {
@@ -99,19 +99,19 @@ fn a_certificate_is_changed_under_load_and_no_request_fails() {
             symlink(Path::new("mounted").join(file), world.folder.join(file)).unwrap();
         }
     });
-    let (config, at, asked) = (authority.client(None), secured(&world), asked(&world));
+    let (config, at, get_request) = (authority.client(None), secured(&world), get_request(&world));
     wait_for("the metric", || expires(&world) == 2_208_988_800);
     let mut before = open(at, &config).unwrap();
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
-        // However this ends.
-        let stopping = Stopping(&stop);
+        // Stops the threads also on a panic.
+        let stopping = StopOnDrop(&stop);
         for _ in 0..3 {
             scope.spawn(|| {
-                let mut kept = open(at, &config).unwrap();
+                let mut persistent = open(at, &config).unwrap();
                 while !stop.load(Ordering::Relaxed) {
-                    ask(&mut kept, &asked).unwrap().expect(404);
-                    ask(&mut open(at, &config).unwrap(), &asked).unwrap().expect(404);
+                    exchange(&mut persistent, &get_request).unwrap().expect(404);
+                    exchange(&mut open(at, &config).unwrap(), &get_request).unwrap().expect(404);
                     done.fetch_add(1, Ordering::Relaxed);
                 }
             });
@@ -123,80 +123,83 @@ fn a_certificate_is_changed_under_load_and_no_request_fails() {
         wait_for("more load", || done.load(Ordering::Relaxed) > swapped + 20);
         drop(stopping);
     });
-    // What was opened before lives on.
-    ask(&mut before, &asked).unwrap().expect(404);
-    assert!(shows(at, &config, &new));
+    // Existing connections continue.
+    exchange(&mut before, &get_request).unwrap().expect(404);
+    assert!(presents(at, &config, &new));
     assert_eq!(stale(&world), 0);
-    assert!(!world.log().contains("read a private key"));
+    assert!(!world.log().contains("private key file is world-readable"));
 }
 
-fn shows(at: SocketAddr, config: &Arc<ClientConfig>, signed: &Signed) -> bool {
-    signed.is_shown_by(&connect(at, config).unwrap())
+fn presents(at: SocketAddr, config: &Arc<ClientConfig>, signed: &Signed) -> bool {
+    signed.is_presented_by(&connect(at, config).unwrap())
 }
 
 #[test]
-fn a_pair_that_is_of_no_use_leaves_the_old_one_in_force() {
-    let authority = Authority::new("clients believe it");
+fn invalid_certificate_keeps_the_previous_one() {
+    let authority = Authority::new("trusted by clients");
     let [own, next] = ["127.0.0.1"; 2].map(|name| authority.sign(name));
     let world = world_with(OWN, |world| {
         own.write(&world.folder, "own");
         set_mode(&world.folder.join("own.key"), 0o644);
     });
-    let exposed = "everybody on this machine can read a private key";
+    let exposed = "private key file is world-readable";
     assert_eq!(world.log().matches(exposed).count(), 1);
     let (config, at, folder) = (authority.client(None), secured(&world), &world.folder);
-    // A key that is another's, then no certificate at all.
+    // A key of another certificate, then no certificate.
     for (file, text) in [("own.key", &*next.key_pem), ("own.pem", "rubbish")] {
         fs::write(folder.join(file), text).unwrap();
-        wait_for("the fault to be seen", || stale(&world) == 1);
-        assert!(shows(at, &config, &own));
+        wait_for("the error to be detected", || stale(&world) == 1);
+        assert!(presents(at, &config, &own));
     }
-    assert_eq!(world.log().matches("what was changed cannot be used").count(), 1);
+    assert_eq!(world.log().matches("failed to reload file").count(), 1);
     assert!(!world.log().contains("PRIVATE KEY"));
     next.write(folder, "own");
-    wait_for("the new pair", || shows(at, &config, &next));
-    wait_for("no fault", || stale(&world) == 0);
+    wait_for("the new pair", || presents(at, &config, &next));
+    wait_for("the error to be cleared", || stale(&world) == 0);
 }
 
 #[test]
-fn a_pair_that_is_of_no_use_is_told_before_anything_is_served() {
-    let authority = Authority::new("clients believe it");
+fn invalid_certificate_fails_the_check() {
+    let authority = Authority::new("trusted by clients");
     let world = World::unstarted(&Setup::default());
     let (one, other) = (authority.sign("localhost"), authority.sign("localhost"));
-    let place = world.folder.join("gateway.yaml");
-    let text = fs::read_to_string(&place).unwrap();
+    let path = world.folder.join("gateway.yaml");
+    let text = fs::read_to_string(&path).unwrap();
     let tls = "listeners: [{ address: \"127.0.0.1:1\", tls: { certificate_file: own.pem, key_file: \
                own.key, client_ca_file: clients.pem } }, ";
-    fs::write(&place, text.replace("listeners: [", tls)).unwrap();
+    fs::write(&path, text.replace("listeners: [", tls)).unwrap();
     one.write(&world.folder, "own");
     fs::write(world.folder.join("clients.pem"), authority.pem()).unwrap();
     let check = || World::run(&["check", &world.folder.display().to_string()]);
     assert!(check().0, "{}", check().1);
     for (file, text, fault) in [
         ("own.key", &*other.key_pem, "is not the key of the certificate"),
-        ("own.key", "rubbish", "has no private key in PEM"),
-        ("own.pem", "rubbish", "has no certificate in PEM"),
-        ("clients.pem", "", "has no certificate in PEM"),
+        ("own.key", "rubbish", "contains no private key in PEM"),
+        ("own.pem", "rubbish", "contains no certificate in PEM"),
+        ("clients.pem", "", "contains no certificate in PEM"),
     ] {
-        let place = world.folder.join(file);
-        let sound = fs::read_to_string(&place).unwrap();
-        fs::write(&place, text).unwrap();
-        let (well, told) = check();
-        assert!(!well && told.contains(fault) && told.contains("gateway.yaml:2:"), "{told}");
-        fs::write(&place, sound).unwrap();
+        let path = world.folder.join(file);
+        let original = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text).unwrap();
+        let (succeeded, output) = check();
+        assert!(
+            !succeeded && output.contains(fault) && output.contains("gateway.yaml:2:"),
+            "{output}"
+        );
+        fs::write(&path, original).unwrap();
     }
 }
 
 #[test]
-fn only_tls_1_2_and_1_3_are_spoken() {
-    let authority = Authority::new("clients believe it");
+fn only_tls_1_2_and_1_3_are_accepted() {
+    let authority = Authority::new("trusted by clients");
     let world = world_with(OWN, |world| {
         authority.sign("127.0.0.1").write(&world.folder, "own");
     });
     for version in [&TLS12, &TLS13] {
         let config = authority.client_of(&[version], None);
         let mut connection = open(secured(&world), &config).unwrap();
-        ask(&mut connection, &asked(&world)).unwrap().expect(404);
+        exchange(&mut connection, &get_request(&world)).unwrap().expect(404);
     }
     for minor in [0, 1, 2] {
         // SSL 3, TLS 1.0 and 1.1: an alert (21) that is fatal (2), for the version (70).
@@ -206,30 +209,30 @@ fn only_tls_1_2_and_1_3_are_spoken() {
         let _ = socket.read_to_end(&mut answer);
         assert_eq!((answer[0], &answer[5..]), (21, &[2, 70][..]), "{minor}");
     }
-    // Who speaks no TLS at all is not answered in another way.
+    // Plain HTTP gets no HTTP response.
     let mut socket = TcpStream::connect(secured(&world)).unwrap();
-    socket.write_all(&asked(&world)).unwrap();
+    socket.write_all(&get_request(&world)).unwrap();
     let mut answer = Vec::new();
     let _ = socket.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
-    assert_eq!(world.metric("qod_http_rejections_total", &["reason=\"tls\""]), 4);
+    assert_eq!(world.metric("qod_http_rejections_total", &["reason=\"tls_handshake\""]), 4);
 }
 
-/// The first words of a client that knows nothing newer, with a suite of that time.
+/// A `ClientHello` with this version at most and an old cipher suite.
 fn hello(minor: u8) -> Vec<u8> {
-    let mut said = vec![3, minor];
-    said.extend([7; 32]);
-    said.extend([0, 0, 4, 0xc0, 0x13, 0, 0x2f, 1, 0]);
-    // Groups, point formats and signatures, without which rustls takes no hello.
-    said.extend([0, 28, 0, 10, 0, 4, 0, 2, 0, 23, 0, 11, 0, 2, 1, 0]);
-    said.extend([0, 13, 0, 10, 0, 8, 4, 3, 4, 1, 2, 3, 2, 1]);
-    let length = u8::try_from(said.len()).unwrap();
+    let mut hello = vec![3, minor];
+    hello.extend([7; 32]);
+    hello.extend([0, 0, 4, 0xc0, 0x13, 0, 0x2f, 1, 0]);
+    // Groups, point formats and signature algorithms, which rustls requires.
+    hello.extend([0, 28, 0, 10, 0, 4, 0, 2, 0, 23, 0, 11, 0, 2, 1, 0]);
+    hello.extend([0, 13, 0, 10, 0, 8, 4, 3, 4, 1, 2, 3, 2, 1]);
+    let length = u8::try_from(hello.len()).unwrap();
     let mut bytes = vec![22, 3, minor, 0, length + 4, 1, 0, 0, length];
-    bytes.extend(said);
+    bytes.extend(hello);
     bytes
 }
 
-fn world_that_asks(how: &str, server: &Authority, clients: &Authority) -> World {
+fn world_with_client_ca(how: &str, server: &Authority, clients: &Authority) -> World {
     let tls = format!("{OWN}, client_ca_file: clients.pem, client_certificate: {how}");
     world_with(&tls, |world| {
         server.sign("127.0.0.1").write(&world.folder, "own");
@@ -237,52 +240,54 @@ fn world_that_asks(how: &str, server: &Authority, clients: &Authority) -> World 
     })
 }
 
-/// Is an answer got over a connection that is opened so? In TLS 1.3 a client learns only then.
+/// Returns whether a request is answered. In TLS 1.3 a client learns only then of a rejection.
 fn answered(world: &World, config: &Arc<ClientConfig>) -> bool {
-    open(secured(world), config).and_then(|mut one| ask(&mut one, &asked(world))).is_some()
+    open(secured(world), config)
+        .and_then(|mut one| exchange(&mut one, &get_request(world)))
+        .is_some()
 }
 
 #[test]
-fn who_shows_no_certificate_or_a_foreign_one_is_not_let_in_where_one_is_required() {
+fn required_client_certificate_must_be_present_and_trusted() {
     let [server, clients, foreign] = ["server", "clients", "foreign"].map(Authority::new);
-    let world = world_that_asks("required", &server, &clients);
+    let world = world_with_client_ca("required", &server, &clients);
     let own = clients.sign("client");
-    let (over, theirs) = (clients.sign_until("client", 2020), foreign.sign("client"));
+    let (expired, untrusted) = (clients.sign_until("client", 2020), foreign.sign("client"));
     for version in [&TLS12, &TLS13] {
-        let config = |shown| server.client_of(&[version], shown);
+        let config = |presented| server.client_of(&[version], presented);
         assert!(answered(&world, &config(Some(&own))));
         assert!(!answered(&world, &config(None)));
-        assert!(!answered(&world, &config(Some(&theirs))));
-        assert!(!answered(&world, &config(Some(&over))));
+        assert!(!answered(&world, &config(Some(&untrusted))));
+        assert!(!answered(&world, &config(Some(&expired))));
     }
-    // Nobody is let in by having been there before, and an authority may be taken back.
+    // No session is resumed, and an authority can be removed.
     let config = server.client(Some(&own));
     for _ in 0..2 {
         let mut client = connect(secured(&world), &config).unwrap();
         assert_eq!(client.conn.handshake_kind(), Some(HandshakeKind::Full));
-        client.write_all(&asked(&world)).unwrap();
+        client.write_all(&get_request(&world)).unwrap();
         let mut answer = [0; 12];
         client.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"HTTP/1.1 404");
     }
     fs::write(world.folder.join("clients.pem"), foreign.pem()).unwrap();
-    wait_for("the authority to be forgotten", || !answered(&world, &config));
-    assert!(answered(&world, &server.client(Some(&theirs))));
+    wait_for("the authority to be removed", || !answered(&world, &config));
+    assert!(answered(&world, &server.client(Some(&untrusted))));
 }
 
 #[test]
-fn where_a_certificate_is_optional_only_a_foreign_one_is_not_let_in() {
+fn optional_client_certificate_must_be_trusted_if_present() {
     let [server, clients, foreign] = ["server", "clients", "foreign"].map(Authority::new);
-    let world = world_that_asks("optional", &server, &clients);
+    let world = world_with_client_ca("optional", &server, &clients);
     assert!(answered(&world, &server.client(None)));
     assert!(answered(&world, &server.client(Some(&clients.sign("client")))));
     assert!(!answered(&world, &server.client(Some(&foreign.sign("client")))));
 }
 
 #[test]
-fn a_token_that_is_bound_is_good_only_over_a_connection_with_its_certificate() {
+fn certificate_bound_token_needs_a_connection_with_its_certificate() {
     let [server, clients] = ["server", "clients"].map(Authority::new);
-    let world = world_that_asks("optional", &server, &clients);
+    let world = world_with_client_ca("optional", &server, &clients);
     let (own, other) = (clients.sign("client"), clients.sign("client"));
     let bearer = |cnf: Value| {
         let mut claims = claims("app", SCOPE);
@@ -291,28 +296,29 @@ fn a_token_that_is_bound_is_good_only_over_a_connection_with_its_certificate() {
     };
     let bound = bearer(json!({ "x5t#S256": own.thumbprint() }));
     let both = bearer(json!({ "x5t#S256": own.thumbprint(), "jkt": "somebody's" }));
-    // What a header says of a certificate is not believed.
+    // A header field with a thumbprint is not trusted.
     let thumbprint = own.thumbprint();
     let claimed = ("Client-Cert-Thumbprint", &*thumbprint);
-    let status = |shown: Option<&Signed>, bearer: &str| {
-        let mut connection = open(secured(&world), &server.client(shown)).unwrap();
+    let status = |presented: Option<&Signed>, bearer: &str| {
+        let mut connection = open(secured(&world), &server.client(presented)).unwrap();
         let request = request("GET", PATH, &[("Authorization", bearer), claimed], "");
-        ask(&mut connection, &request).unwrap().status
+        exchange(&mut connection, &request).unwrap().status
     };
-    // Twice: what has held once is remembered.
+    // Twice, because valid tokens are cached.
     for _ in 0..2 {
         assert_eq!(status(None, &bound), 401);
         assert_eq!(status(Some(&own), &bound), 404);
         assert_eq!(status(Some(&other), &bound), 401);
         assert_eq!(status(Some(&own), &both), 401);
     }
-    for (shown, expected) in [(&own, 404), (&other, 401)] {
-        let config = server.client(Some(shown));
+    for (presented, expected) in [(&own, 404), (&other, 401)] {
+        let config = server.client(Some(presented));
         assert_eq!(status_over_http2(secured(&world), &config, &bound), expected);
     }
-    let plain = http::send(world.edge(), "GET", PATH, &[("Authorization", &bound), claimed], "");
+    let plain =
+        http::send(world.gateway_address(), "GET", PATH, &[("Authorization", &bound), claimed], "");
     assert_eq!(plain.status, 401);
-    // A token that is bound to nothing is as good over such a connection.
+    // An unbound token is valid on both connections.
     let free = format!("Bearer {}", world.keys.token("app", SCOPE));
     assert_eq!((status(Some(&own), &free), status(None, &free)), (404, 404));
 }

@@ -1,13 +1,13 @@
-//! The gateway as its users meet it: real processes, real sockets, simulated operators.
+//! Integration tests of the gateway: real processes and sockets, with simulated operators.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fall over")]
-#![expect(clippy::indexing_slicing, clippy::string_slice, reason = "tests may fall over")]
-#![expect(clippy::disallowed_methods, reason = "tests have no clock to be given")]
-#![expect(clippy::format_push_string, clippy::print_stderr, reason = "for people to read")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
+#![expect(clippy::indexing_slicing, clippy::string_slice, reason = "tests may panic")]
+#![expect(clippy::disallowed_methods, reason = "tests have no injected clock")]
+#![expect(clippy::format_push_string, clippy::print_stderr, reason = "diagnostic output of tests")]
 
 mod assertions;
 mod authority;
-mod books;
+mod operator_sessions;
 mod bound;
 mod breaker;
 mod callbacks;
@@ -17,17 +17,17 @@ mod conformance;
 mod crash;
 mod credentials;
 mod dialects;
-mod edge;
+mod http_edge;
 mod examples;
 mod explain;
-mod ending;
+mod shutdown;
 mod failover;
 mod finders;
 mod http;
 mod identity;
 mod issuers;
 mod ledger;
-mod legs;
+mod subject;
 mod listeners;
 mod notifications;
 mod operators;
@@ -46,5 +46,5 @@ mod telco_routing;
 mod terms;
 mod tidy;
 mod tokens;
-mod way;
+mod request_flow;
 mod world;

@@ -1,5 +1,4 @@
-//! Those whom the gateway calls by HTTPS: by which authority they must be known, and what they are
-//! shown.
+//! TLS of outbound connections: trusted authorities and client certificates.
 
 use std::{fs, net::TcpListener, path::Path};
 
@@ -8,13 +7,13 @@ use serde_json::json;
 use crate::{
     authority::{self, Authority, Signed},
     callbacks::{THEIRS, session},
-    failover::nowhere,
+    failover::unused_address,
     http,
-    operators::{Fixture, Says, answer},
-    world::{SCOPE, Setup, World, claims, number_at, wait_for, wish},
+    operators::{Fixture, FixtureResponse, answer},
+    world::{SCOPE, Setup, World, claims, create_request, number_at, wait_for},
 };
 
-/// Operators by name, what their entries say beside their endpoints, and what they answer with.
+/// Operators: name, further keys of the entry, and TLS configuration of the server.
 struct Operators(Vec<(&'static str, String, Fixture)>);
 
 impl Operators {
@@ -31,9 +30,10 @@ impl Operators {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
-        let fixture = authority::serve(listener, Authority::server(shows, asks), granted);
+        let fixture =
+            authority::serve(listener, Authority::server(shows, asks), issue_token_or_session);
         let entry = format!(
-            "    endpoint: \"https://{at}/qod/v0\"\n    speaks: camara-0.10.1\n    callbacks: false\n{}",
+            "    endpoint: \"https://{at}/qod/v0\"\n    dialect: camara-0.10.1\n    callbacks: false\n{}",
             entry.replace("ADDRESS", &at.to_string())
         );
         self.0.push((name, entry, fixture));
@@ -54,7 +54,7 @@ impl Operators {
     }
 }
 
-fn granted(request: &str) -> Says {
+fn issue_token_or_session(request: &str) -> FixtureResponse {
     if request.starts_with("POST /token ") {
         let token = json!({ "access_token": "t-1", "token_type": "Bearer", "expires_in": 600 });
         return answer(200, &token.to_string()).into();
@@ -63,10 +63,10 @@ fn granted(request: &str) -> Says {
     answer(201, &session("AVAILABLE").replace(THEIRS, &theirs)).into()
 }
 
-/// The status of a create at the operator of this place.
+/// The status of a create at the operator with this index.
 fn create(world: &World, place: usize, tail: u32) -> u16 {
     let number = format!("+492{place}{tail:07}");
-    world.create("camara-0.10.1", "app", &wish("camara-0.10.1", &number)).status
+    world.create("camara-0.10.1", "app", &create_request("camara-0.10.1", &number)).status
 }
 
 fn creates(world: &World, operator: &str, outcome: &str) -> u64 {
@@ -75,7 +75,7 @@ fn creates(world: &World, operator: &str, outcome: &str) -> u64 {
 }
 
 #[test]
-fn an_operator_is_called_only_if_it_proves_to_be_the_one() {
+fn operator_must_have_a_trusted_certificate_of_its_name() {
     let (private, other) = (Authority::new("private"), Authority::new("other"));
     let own = "    ca_file: private.pem\n";
     let ours = private.sign("127.0.0.1");
@@ -91,25 +91,25 @@ fn an_operator_is_called_only_if_it_proves_to_be_the_one() {
     assert_eq!(create(&world, 0, 1), 201);
     for (place, name) in [(1, "public"), (2, "foreign"), (3, "misnamed"), (4, "over")] {
         assert_eq!(create(&world, place, 1), 503, "{name}");
-        // Nothing was sent, so nothing is held.
+        // No request was sent, so no flow is reserved.
         assert_eq!(create(&world, place, 1), 503, "{name}");
-        assert_eq!(creates(&world, name, "not_reached"), 2, "{name}");
+        assert_eq!(creates(&world, name, "unreachable"), 2, "{name}");
         assert!(operators.requests(place).is_empty(), "{name}");
     }
-    // Another authority is believed as soon as its file has it, and the first no longer.
+    // A changed authority file applies to new connections.
     fs::write(world.folder.join("private.pem"), other.pem()).unwrap();
     wait_for("the other authority", || create(&world, 2, 2) == 201);
     assert_eq!(create(&world, 0, 2), 503);
     assert_eq!(world.metric("qod_certificate_stale", &["name=\"known\""]), 0);
     fs::write(world.folder.join("private.pem"), "rubbish").unwrap();
-    wait_for("the fault to be seen", || {
+    wait_for("the error to be detected", || {
         world.metric("qod_certificate_stale", &["name=\"known\""]) == 1
     });
     assert_eq!(create(&world, 2, 3), 201);
 }
 
 #[test]
-fn an_operator_and_its_token_endpoint_are_shown_a_certificate_which_may_change() {
+fn operator_and_token_endpoint_get_the_reloaded_client_certificate() {
     let [private, clients, foreign] = ["private", "clients", "foreign"].map(Authority::new);
     let entry = "    ca_file: private.pem\n    client_certificate_file: own.pem\n    \
                  client_key_file: own.key\n    oauth2: { token_url: \"https://ADDRESS/token\", \
@@ -130,8 +130,8 @@ fn an_operator_and_its_token_endpoint_are_shown_a_certificate_which_may_change()
     });
     let requests = operators.requests(0);
     assert!(requests[0].starts_with("POST /token "), "{requests:?}");
-    let shown = requests.last().unwrap().to_ascii_lowercase();
-    assert!(shown.contains("authorization: bearer t-1\r\n"), "{requests:?}");
+    let presented = requests.last().unwrap().to_ascii_lowercase();
+    assert!(presented.contains("authorization: bearer t-1\r\n"), "{requests:?}");
     let expires = || {
         let labels = ["use=\"operator\"", "name=\"asking\""];
         world.metric("qod_certificate_expires_timestamp_seconds", &labels)
@@ -141,7 +141,7 @@ fn an_operator_and_its_token_endpoint_are_shown_a_certificate_which_may_change()
 }
 
 #[test]
-fn whoever_is_asked_for_an_operator_or_for_rules_is_met_likewise() {
+fn finders_and_imports_use_the_same_tls_settings() {
     let [private, clients, foreign] = ["private", "clients", "foreign"].map(Authority::new);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = listener.local_addr().unwrap();
@@ -154,16 +154,16 @@ fn whoever_is_asked_for_an_operator_or_for_rules_is_met_likewise() {
         let tel = json!({ "apiRoot": "https://op.example", "operatorId": "OURS" });
         answer(200, &json!([{ "msisdnPrefix": ["+3469"], "static": tel }]).to_string()).into()
     });
-    let address = nowhere();
-    let _operator = Fixture::start(address, granted);
+    let address = unused_address();
+    let _operator = Fixture::start(address, issue_token_or_session);
     let entry = format!(
-        "    endpoint: \"http://{address}/qod/v0\"\n    speaks: camara-0.10.1\n    callbacks: false\n    \
+        "    endpoint: \"http://{address}/qod/v0\"\n    dialect: camara-0.10.1\n    callbacks: false\n    \
          gsma: {{ operator_id: OURS, networks: [\"21407\"] }}\n"
     );
     let files = "ca_file: private.pem, client_certificate_file: own.pem, client_key_file: own.key";
     let routes = format!(
-        "finders:\n  - {{ name: ported, kind: network_id, url: \"https://{at}/network-id\", numbers: [\"+34\"], \
-         {files} }}\nimports:\n  - {{ url: \"https://{at}/routing\", every: 1s, {files} }}\n"
+        "finders:\n  - {{ name: ported, kind: network_id, url: \"https://{at}/network-id\", number_prefixes: [\"+34\"], \
+         {files} }}\nimports:\n  - {{ url: \"https://{at}/routing\", poll_interval: 1s, {files} }}\n"
     );
     let mut world = World::unstarted(&Setup {
         operators: &[("ours", entry)],
@@ -173,19 +173,20 @@ fn whoever_is_asked_for_an_operator_or_for_rules_is_met_likewise() {
     fs::write(world.folder.join("private.pem"), private.pem()).unwrap();
     foreign.sign("gateway").write(&world.folder, "own");
     world.start();
-    let create =
-        |number: &str| world.create("camara-0.10.1", "app", &wish("camara-0.10.1", number)).status;
+    let create = |number: &str| {
+        world.create("camara-0.10.1", "app", &create_request("camara-0.10.1", number)).status
+    };
     let polled = |outcome: &str| {
         world.metric("qod_import_polls_total", &[&format!("outcome=\"{outcome}\"")])
     };
     assert_eq!(create("+34600000001"), 503);
-    wait_for("a poll in vain", || polled("failed") > 0);
+    wait_for("a failed poll", || polled("failed") > 0);
     assert!(asked.requests().is_empty());
     clients.sign_until("gateway", 2041).write(&world.folder, "own");
     wait_for("rules", || polled("ok") == 1);
     assert_eq!(create("+34690000001"), 201);
-    // The finder may be left alone for a while yet.
-    wait_for("an answer", || create("+34600000001") == 201);
+    // The finder may still be in its backoff.
+    wait_for("a response", || create("+34600000001") == 201);
     for (what, name) in
         [("finder", "ported".to_owned()), ("import", format!("https://{at}/routing"))]
     {
@@ -196,29 +197,29 @@ fn whoever_is_asked_for_an_operator_or_for_rules_is_met_likewise() {
         };
         wait_for("the metric", || expires() == 2_240_611_200);
     }
-    // Another authority is believed as soon as its file has it, and the first no longer.
+    // A changed authority file applies to new connections.
     fs::write(world.folder.join("private.pem"), foreign.pem()).unwrap();
     let mut tail = 10;
-    wait_for("the authority to be believed no longer", || {
+    wait_for("the old authority to be removed", || {
         tail += 1;
         create(&format!("+346000000{tail:02}")) == 503
     });
 }
 
 #[test]
-fn what_is_wrong_with_files_for_peers_is_told_with_its_place() {
+fn errors_in_tls_files_have_a_position() {
     let world = World::unstarted(&Setup {
         operator: "    ca_file: none.pem\n",
         operators: &[
             (
                 "half",
-                "    endpoint: \"https://127.0.0.1:1\"\n    speaks: camara-0.10.1\n    \
+                "    endpoint: \"https://127.0.0.1:1\"\n    dialect: camara-0.10.1\n    \
                  client_key_file: own.key\n"
                     .to_owned(),
             ),
             (
                 "rubbish",
-                "    endpoint: \"https://127.0.0.1:1\"\n    speaks: camara-0.10.1\n    \
+                "    endpoint: \"https://127.0.0.1:1\"\n    dialect: camara-0.10.1\n    \
                  ca_file: bearer\n"
                     .to_owned(),
             ),
@@ -226,19 +227,19 @@ fn what_is_wrong_with_files_for_peers_is_told_with_its_place() {
         ..Setup::default()
     });
     fs::write(world.folder.join("own.key"), "").unwrap();
-    let (well, told) = World::run(&["check", &world.folder.display().to_string()]);
-    assert!(!well);
+    let (succeeded, output) = World::run(&["check", &world.folder.display().to_string()]);
+    assert!(!succeeded);
     for expected in [
-        "operators.yaml:7:5: this is of use with https only",
-        "expected `client_certificate_file` and `client_key_file`, or neither",
-        "bearer` has no certificate in PEM",
+        "operators.yaml:7:5: this key requires an https URL",
+        "expected both `client_certificate_file` and `client_key_file`, or neither",
+        "bearer` contains no certificate in PEM",
     ] {
-        assert!(told.contains(expected), "{told}");
+        assert!(output.contains(expected), "{output}");
     }
 }
 
 #[test]
-fn an_issuers_keys_are_fetched_from_where_only_a_private_authority_is_known() {
+fn issuer_keys_are_fetched_with_a_private_authority() {
     let private = Authority::new("private");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let issuers = format!(
@@ -255,14 +256,15 @@ fn an_issuers_keys_are_fetched_from_where_only_a_private_authority_is_known() {
     let mut claims = claims("app", SCOPE);
     claims["iss"] = "https://private.test".into();
     let token = world.keys.token_of(&claims);
-    let body = wish("camara-0.10.1", &number_at("camara-0.10.1", 1)).to_string();
-    let made =
-        world.try_ask_with(&token, "camara-0.10.1", ("POST", "/sessions"), &[], &body).unwrap();
+    let body = create_request("camara-0.10.1", &number_at("camara-0.10.1", 1)).to_string();
+    let made = world
+        .try_request_with_token(&token, "camara-0.10.1", ("POST", "/sessions"), &[], &body)
+        .unwrap();
     assert_eq!(made.status, 201, "{made:?}");
 }
 
 #[test]
-fn a_sink_of_a_private_authority_is_told_and_one_of_a_foreign_is_not() {
+fn sink_certificate_must_be_of_a_trusted_authority() {
     let (private, foreign) = (Authority::new("private"), Authority::new("foreign"));
     let gateway = "notifications: { private_networks: [127.0.0.0/8], extra_ca_file: sinks.pem }";
     let mut world = World::unstarted(&Setup { gateway, ..Setup::default() });
@@ -270,24 +272,24 @@ fn a_sink_of_a_private_authority_is_told_and_one_of_a_foreign_is_not() {
     world.start();
     let sink = |authority: &Authority| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("https://{}/told", listener.local_addr().unwrap());
+        let url = format!("https://{}/callbacks", listener.local_addr().unwrap());
         let config = Authority::server(&authority.sign("127.0.0.1"), None);
         (url, authority::serve(listener, config, |_| answer(204, "").into()))
     };
-    let (good, bad) = (sink(&private), sink(&foreign));
-    for (tail, (url, _)) in [&bad, &good].into_iter().enumerate() {
+    let (trusted, untrusted) = (sink(&private), sink(&foreign));
+    for (tail, (url, _)) in [&untrusted, &trusted].into_iter().enumerate() {
         let number = number_at("camara-0.10.1", u32::try_from(tail).unwrap());
-        let mut body = wish("camara-0.10.1", &number);
+        let mut body = create_request("camara-0.10.1", &number);
         body["webhook"] = json!({ "notificationUrl": url });
         world.create("camara-0.10.1", "app", &body).expect(201);
     }
-    wait_for("the sink to be told", || !good.1.requests().is_empty());
-    let failed = || world.metric("qod_notification_attempts_failed_total", &["not_reached"]);
-    wait_for("the other to be tried", || failed() > 0);
-    assert!(bad.1.requests().is_empty());
+    wait_for("the notification", || !trusted.1.requests().is_empty());
+    let failed = || world.metric("qod_notification_attempts_failed_total", &["unreachable"]);
+    wait_for("a failed attempt at the other sink", || failed() > 0);
+    assert!(untrusted.1.requests().is_empty());
 }
 
-/// A world whose callbacks come by HTTPS, with this in their `tls`.
+/// A world with an HTTPS callback listener with these `tls` settings.
 fn called_back(tls: &str, operators: &[(&str, String)], write: impl Fn(&Path)) -> World {
     let mut world = World::unstarted(&Setup { operators, ..Setup::default() });
     write(&world.folder);
@@ -309,54 +311,54 @@ fn called_back(tls: &str, operators: &[(&str, String)], write: impl Fn(&Path)) -
 const OPERATOR_PORT: u16 = 9300;
 
 #[test]
-fn an_operator_that_calls_back_by_https_only_does() {
+fn operator_with_https_only_callbacks_sends_events() {
     for dialect in ["camara-1.1.0", "camara-1.2.0-rc.3"] {
         let private = Authority::new("private");
         let entry = format!(
-            "    endpoint: \"http://ADDRESS/qod/v0\"\n    speaks: {dialect}\n    simulated: true\n    \
+            "    endpoint: \"http://ADDRESS/qod/v0\"\n    dialect: {dialect}\n    simulated: true\n    \
              bearer_token_file: bearer\n"
         );
         let mut world = called_back("", &[("telling", entry)], |folder| {
             fs::write(folder.join("private.pem"), private.pem()).unwrap();
             private.sign("127.0.0.1").write(folder, "own");
         });
-        // Its certificate has the very address that it is called at.
+        // The certificate is for the address of the listener.
         let at = world.callbacks().ip().to_string();
         private.sign(&at).write(&world.folder, "own");
         let operator = world.at(OPERATOR_PORT).to_string();
         let arguments = ["simulate-operator", "--dialect", dialect, "--path", "/qod/v0"];
         let mut command = world.command(&[&arguments[..], &["--listen", &operator]].concat());
         let child = command.env("SSL_CERT_FILE", world.folder.join("private.pem")).spawn();
-        world.keep(child.unwrap());
+        world.add_process(child.unwrap());
         wait_for("the operator", || std::net::TcpStream::connect(&*operator).is_ok());
         let config = private.client(None);
         wait_for("the certificate", || {
             authority::connect_as(&at, world.callbacks(), &config).is_some()
         });
-        world.create(dialect, "app", &wish(dialect, "+49200000001")).expect(201);
-        let told = || {
-            ["applied", "known"]
+        world.create(dialect, "app", &create_request(dialect, "+49200000001")).expect(201);
+        let events = || {
+            ["applied", "duplicate"]
                 .map(|outcome| {
                     let labels = ["operator=\"telling\"", &format!("outcome=\"{outcome}\"")];
-                    world.metric("qod_notifications_received_total", &labels)
+                    world.metric("qod_callback_events_total", &labels)
                 })
                 .iter()
                 .sum::<u64>()
         };
-        wait_for("the operator to tell", || told() > 0);
+        wait_for("a callback event", || events() > 0);
     }
 }
 
 #[test]
-fn callbacks_may_have_to_show_a_certificate() {
+fn callback_listener_can_require_a_client_certificate() {
     let [private, clients] = ["private", "clients"].map(Authority::new);
     let world = called_back(", client_ca_file: clients.pem", &[], |folder| {
         fs::write(folder.join("clients.pem"), clients.pem()).unwrap();
         private.sign("127.0.0.1").write(folder, "own");
     });
-    let asked = http::request("POST", "/told/x", &[], "{}");
-    let status = |shown: Option<&Signed>| {
-        let mut connection = authority::open(world.callbacks(), &private.client(shown))?;
+    let asked = http::request("POST", "/callbacks/x", &[], "{}");
+    let status = |presented: Option<&Signed>| {
+        let mut connection = authority::open(world.callbacks(), &private.client(presented))?;
         connection.write(&asked).ok()?;
         connection.read().map(|answer| answer.status)
     };

@@ -1,8 +1,8 @@
-//! Tests that stand beside the policies: `check` runs them, and the gateway does not mind them.
+//! Policy tests: `check` runs them, and the gateway ignores them.
 
 use std::fs;
 
-use crate::world::{Setup, World, number_at, operator_named, wish};
+use crate::world::{Setup, World, create_request, number_at, operator_named};
 
 const AT: &str = "camara-1.1.0";
 
@@ -25,70 +25,71 @@ fn device(name: &str, expected: &str) -> String {
 }
 
 #[test]
-fn check_says_of_each_test_what_came_otherwise_and_how() {
+fn check_reports_the_differences_of_each_failed_test() {
     let world = World::unstarted(&Setup::default());
     let own = operator_named(AT);
-    let good = device("it is served", &format!("operator: {own}, by: phoneNumber"));
-    world.put_tests("good.yaml", &format!("tests:\n{good}"));
-    let (well, said) = world.check();
-    assert!(well && said.ends_with("1 of 1 tests passed\n"), "{said}");
+    let passing = device("it is served", &format!("operator: {own}, matched_by: phoneNumber"));
+    world.put_tests("good.yaml", &format!("tests:\n{passing}"));
+    let (succeeded, output) = world.check();
+    assert!(succeeded && output.ends_with("1 of 1 tests passed\n"), "{output}");
 
-    let body = wish("camara-0.10.1", &number_at(AT, 1));
+    let body = create_request("camara-0.10.1", &number_at(AT, 1));
     fs::write(world.folder.join("tests/body.json"), body.to_string()).unwrap();
     let create = format!(
         "  - name: a create\n    client: app\n    dialect: camara-0.10.1\n    body_file: tests/body.json\n    \
          expect: {{ operator: {own}, dialect: devedge, profile: QOS_X, duration: 9m }}\n"
     );
     let elsewhere = operator_named("devedge");
-    let refused = [
-        device("it goes elsewhere", &format!("operator: {elsewhere}, by: ipv4Address")),
-        device("it is refused", "refused: { status: 404, reason: device_not_found }"),
+    let failing = [
+        device("it goes elsewhere", &format!("operator: {elsewhere}, matched_by: ipv4Address")),
+        device("it is refused", "rejected: { status: 404, reason: device_not_found }"),
         format!(
-            "  - name: the client is known\n    client: nobody\n    dialect: {AT}\n    device: \"::1\"\n    expect: {{ refused: {{ status: 404, code: NOT_FOUND, reason: device_not_found }} }}\n"
+            "  - name: the client is known\n    client: nobody\n    dialect: {AT}\n    device: \"::1\"\n    expect: {{ rejected: {{ status: 404, code: NOT_FOUND, reason: device_not_found }} }}\n"
         ),
         create,
     ];
-    world.put_tests("wrong.yaml", &format!("tests:\n{}", refused.concat()));
-    let (well, said) = world.check();
-    assert!(!well && said.ends_with("1 of 5 tests passed\n"), "{said}");
-    assert!(!said.contains("it is served"), "who passes is not told: {said}");
-    let place = |line: u32| format!("{}:{line}: ", world.folder.join("tests/wrong.yaml").display());
+    world.put_tests("wrong.yaml", &format!("tests:\n{}", failing.concat()));
+    let (succeeded, output) = world.check();
+    assert!(!succeeded && output.ends_with("1 of 5 tests passed\n"), "{output}");
+    assert!(!output.contains("it is served"), "passed tests are not listed: {output}");
+    let position =
+        |line: u32| format!("{}:{line}: ", world.folder.join("tests/wrong.yaml").display());
     for expected in [
         format!(
-            "{}it goes elsewhere\n  expected operator {elsewhere}, came {own}\n  expected by ipv4Address, came phoneNumber\n    client    app: ",
-            place(2)
+            "{}it goes elsewhere\n  expected operator {elsewhere}, got {own}\n  expected matched_by ipv4Address, got phoneNumber\n    client    app: ",
+            position(2)
         ),
         format!(
-            "{}it is refused\n  expected refused 404 device_not_found, came operator {own}\n",
-            place(3)
+            "{}it is refused\n  expected rejected 404 device_not_found, got operator {own}\n",
+            position(3)
         ),
         format!(
-            "{}the client is known\n  expected status 404, came 403\n  expected code NOT_FOUND, came PERMISSION_DENIED\n  expected reason device_not_found, came permission_denied\n    refused   403",
-            place(4)
+            "{}the client is known\n  expected status 404, got 403\n  expected code NOT_FOUND, got PERMISSION_DENIED\n  expected reason device_not_found, got permission_denied\n    rejected  403",
+            position(4)
         ),
         format!(
-            "{}a create\n  expected dialect devedge, came {AT}\n  expected profile QOS_X, came QOS_E\n  expected duration 540s, came ",
-            place(9)
+            "{}a create\n  expected dialect devedge, got {AT}\n  expected profile QOS_X, got QOS_E\n  expected duration 540s, got ",
+            position(9)
         ),
     ] {
-        assert!(said.contains(&expected), "{expected}\n in {said}");
+        assert!(output.contains(&expected), "{expected}\n in {output}");
     }
 
     world.put_tests("unread.yaml", "tests:\n  - { nam: typo }\n");
-    let (well, said) = world.check();
-    assert!(!well && said.contains("unread.yaml:2:7: unknown key `nam`"), "{said}");
+    let (succeeded, output) = world.check();
+    assert!(!succeeded && output.contains("unread.yaml:2:7: unknown key `nam`"), "{output}");
 }
 
 #[test]
-fn the_gateway_does_not_mind_what_stands_in_the_tests() {
+fn gateway_ignores_policy_tests() {
     let mut world = World::unstarted(&Setup::default());
     world.put_tests("broken.yaml", "tests: [");
     world.start();
-    let reads = |what: &str| world.metric("qod_policy_reads_total", &[what]);
-    let before = reads("\"changed\"");
+    let reads = |what: &str| world.metric("qod_policy_reloads_total", &[what]);
+    let before = reads("\"applied\"");
     world.put_tests("broken.yaml", "tests: {");
-    let (well, said) = World::run(&["reload", &world.folder.display().to_string()]);
-    assert!(well, "{said}");
-    assert_eq!((reads("\"changed\""), reads("refused")), (before, 0));
+    let (succeeded, output) = World::run(&["reload", &world.folder.display().to_string()]);
+    assert!(succeeded, "{output}");
+    assert_eq!((reads("\"applied\""), reads("rejected")), (before, 0));
     assert_eq!(reads("unchanged"), 1);
 }

@@ -1,5 +1,5 @@
-//! The profiles over real sockets, by CAMARA's own scenarios: in each release that has them, told from
-//! the policies, and no operator is ever asked.
+//! `QoS` profiles, by the scenarios of the CAMARA test plan, in each release that has them. The responses
+//! come from the policies; no operator is called.
 
 use std::{
     fs,
@@ -9,20 +9,20 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    http::{self, Answer},
+    http::{self, HttpResponse},
     world::{SCOPE, Setup, World, claims, number_at},
 };
 
 mod early;
 
-/// Where the profiles are an API of their own.
+/// The dialects in which the profiles are a separate API.
 const APART: [&str; 4] = ["camara-0.11.1", "camara-1.0.0", "camara-1.1.0", "camara-1.2.0-rc.3"];
 
-/// What the operator speaks that has a profile for its devices alone, and what another does.
+/// The dialect of the operator that has a profile for its devices only, and that of another.
 const RESTRICTED: &str = "camara-0.8.0";
 const PLAIN: &str = "camara-1.0.0";
 
-/// One world for all of these, that ends with the last of them.
+/// One world shared by all of these tests.
 fn world() -> Arc<World> {
     static SHARED: Mutex<Weak<World>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -37,7 +37,7 @@ fn world() -> Arc<World> {
     change("gateway.yaml", &|mut text| {
         for dialect in APART {
             text += &format!(
-                "  - {{ path: /{dialect}/qos-profiles/v1, speaks: {dialect}, serves: qos_profiles }}\n"
+                "  - {{ path: /{dialect}/qos-profiles/v1, dialect: {dialect}, serves: qos_profiles }}\n"
             );
         }
         text
@@ -68,39 +68,39 @@ fn path(dialect: &str, path: &str) -> String {
 }
 
 #[track_caller]
-fn ask(world: &World, token: &str, method: &str, path: &str, body: &str) -> Answer {
+fn call(world: &World, token: &str, method: &str, path: &str, body: &str) -> HttpResponse {
     let bearer = format!("Bearer {token}");
     let headers = [("Authorization", &*bearer), ("x-correlator", "b4333c46-49c0-4f62")];
-    let answer = http::send(world.edge(), method, path, &headers, body);
+    let answer = http::send(world.gateway_address(), method, path, &headers, body);
     assert_eq!(answer.header("x-correlator"), Some("b4333c46-49c0-4f62"), "{answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/json"), "{answer:?}");
     answer
 }
 
 #[track_caller]
-fn get(world: &World, dialect: &str, client: &str, name: &str) -> Answer {
+fn get(world: &World, dialect: &str, client: &str, name: &str) -> HttpResponse {
     let token = world.keys.token(client, SCOPE);
-    ask(world, &token, "GET", &path(dialect, &format!("/qos-profiles/{name}")), "")
+    call(world, &token, "GET", &path(dialect, &format!("/qos-profiles/{name}")), "")
 }
 
 #[track_caller]
-fn retrieve(world: &World, dialect: &str, client: &str, body: &Value) -> Answer {
+fn retrieve(world: &World, dialect: &str, client: &str, body: &Value) -> HttpResponse {
     let token = world.keys.token(client, SCOPE);
-    ask(world, &token, "POST", &path(dialect, "/retrieve-qos-profiles"), &body.to_string())
+    call(world, &token, "POST", &path(dialect, "/retrieve-qos-profiles"), &body.to_string())
 }
 
-/// What a refusal says, which has to be in the release's own shape.
+/// The code of an error response, which must have the format of the release.
 #[track_caller]
-fn code(answer: Answer, status: u16) -> String {
+fn code(answer: HttpResponse, status: u16) -> String {
     let answer = answer.expect(status);
-    let told = answer.json();
-    assert_eq!(told["status"], status, "{answer:?}");
-    assert!(!told["message"].as_str().unwrap().is_empty(), "{answer:?}");
-    told["code"].as_str().unwrap().to_owned()
+    let reply = answer.json();
+    assert_eq!(reply["status"], status, "{answer:?}");
+    assert!(!reply["message"].as_str().unwrap().is_empty(), "{answer:?}");
+    reply["code"].as_str().unwrap().to_owned()
 }
 
 #[track_caller]
-fn names(answer: Answer) -> Vec<String> {
+fn names(answer: HttpResponse) -> Vec<String> {
     let list = answer.expect(200).json();
     let name = |profile: &Value| profile["name"].as_str().unwrap().to_owned();
     list.as_array().unwrap().iter().map(name).collect()
@@ -110,16 +110,16 @@ fn of(number: &str) -> Value {
     json!({ "device": { "phoneNumber": number } })
 }
 
-/// Each release's own code of two.
+/// The code of the earlier or of the later releases.
 fn early_or_late<'a>(dialect: &str, early: &'a str, late: &'a str) -> &'a str {
     if dialect == "camara-0.11.1" { early } else { late }
 }
 
-/// Both operations, with a token, however that came to be.
-fn both(world: &World, dialect: &str, token: &str) -> [Answer; 2] {
+/// Calls both operations with this token.
+fn both(world: &World, dialect: &str, token: &str) -> [HttpResponse; 2] {
     [
-        ask(world, token, "GET", &path(dialect, "/qos-profiles/QOS_E"), ""),
-        ask(world, token, "POST", &path(dialect, "/retrieve-qos-profiles"), "{}"),
+        call(world, token, "GET", &path(dialect, "/qos-profiles/QOS_E"), ""),
+        call(world, token, "POST", &path(dialect, "/retrieve-qos-profiles"), "{}"),
     ]
 }
 
@@ -127,13 +127,13 @@ fn both(world: &World, dialect: &str, token: &str) -> [Answer; 2] {
 fn qos_profiles_get_01_generic_success_scenario() {
     let world = world();
     for dialect in APART {
-        let told = get(&world, dialect, "app", "QOS_E").expect(200).json();
+        let reply = get(&world, dialect, "app", "QOS_E").expect(200).json();
         let expected = json!({
             "name": "QOS_E", "status": "ACTIVE",
             "minDuration": { "value": 1, "unit": "Seconds" },
             "maxDuration": { "value": 1, "unit": "Days" },
         });
-        assert_eq!(told, expected, "{dialect}");
+        assert_eq!(reply, expected, "{dialect}");
         let old = get(&world, dialect, "app", "OLD_1").expect(200).json();
         assert_eq!(old["status"], "DEPRECATED");
         let off = get(&world, dialect, "app", "OFF_1").expect(200).json();
@@ -169,10 +169,10 @@ fn qos_profiles_get_and_retrieve_400_03_invalid_x_correlator() {
     let headers = [("Authorization", &*bearer), ("x-correlator", "no blanks")];
     for dialect in &APART[1..] {
         let get = path(dialect, "/qos-profiles/QOS_E");
-        let get = http::send(world.edge(), "GET", &get, &headers, "");
+        let get = http::send(world.gateway_address(), "GET", &get, &headers, "");
         assert_eq!(code(get, 400), "INVALID_ARGUMENT");
         let retrieve = path(dialect, "/retrieve-qos-profiles");
-        let retrieve = http::send(world.edge(), "POST", &retrieve, &headers, "{}");
+        let retrieve = http::send(world.gateway_address(), "POST", &retrieve, &headers, "{}");
         assert_eq!(code(retrieve, 400), "INVALID_ARGUMENT");
     }
 }
@@ -182,9 +182,12 @@ fn qos_profiles_get_and_retrieve_401_01_no_authorization_header() {
     let world = world();
     for dialect in APART {
         let get = path(dialect, "/qos-profiles/QOS_E");
-        assert_eq!(code(http::send(world.edge(), "GET", &get, &[], ""), 401), "UNAUTHENTICATED");
+        assert_eq!(
+            code(http::send(world.gateway_address(), "GET", &get, &[], ""), 401),
+            "UNAUTHENTICATED"
+        );
         let retrieve = path(dialect, "/retrieve-qos-profiles");
-        let retrieve = http::send(world.edge(), "POST", &retrieve, &[], "{}");
+        let retrieve = http::send(world.gateway_address(), "POST", &retrieve, &[], "{}");
         assert_eq!(retrieve.header("www-authenticate"), Some("Bearer"));
         assert_eq!(code(retrieve, 401), "UNAUTHENTICATED");
     }
@@ -232,7 +235,7 @@ fn qos_profiles_get_404_01_not_found() {
     for dialect in APART {
         assert_eq!(code(get(&world, dialect, "app", "QOS_X"), 404), "NOT_FOUND");
         assert_eq!(code(get(&world, dialect, "app", "qos_e"), 404), "NOT_FOUND");
-        // What a client may not ask for is not there for it.
+        // A profile that the client must not use is not found.
         assert_eq!(code(get(&world, dialect, "small_only", "QOS_E"), 404), "NOT_FOUND");
         get(&world, dialect, "small_only", "QOS_S").expect(200);
     }
@@ -248,9 +251,9 @@ fn qos_profiles_get_and_retrieve_429_01_too_many_requests() {
         [(&hasty, "GET", &get, ""), (&quick, "POST", &retrieve, "{}")]
     {
         for _ in 0..2 {
-            ask(&world, token, method, path, body).expect(200);
+            call(&world, token, method, path, body).expect(200);
         }
-        let late = ask(&world, token, method, path, body);
+        let late = call(&world, token, method, path, body);
         assert!(late.header("retry-after").is_some());
         assert_eq!(code(late, 429), "TOO_MANY_REQUESTS");
     }
@@ -268,16 +271,17 @@ fn qos_profiles_retrieve_01_generic_success_scenario() {
     }
     assert!(world.metric("qod_requests_total", &["retrieveQoSProfiles", "200"]) >= 8);
     let called = world.metric("qod_operator_request_duration_seconds_count", &[]);
-    assert_eq!(called, 0, "no operator is asked");
+    assert_eq!(called, 0, "no operator is called");
 }
 
 #[test]
 fn qos_profiles_retrieve_02_filter_by_name_only() {
     let world = world();
     for dialect in APART {
-        let told = retrieve(&world, dialect, "app", &json!({ "name": "QOS_E" })).expect(200).json();
+        let reply =
+            retrieve(&world, dialect, "app", &json!({ "name": "QOS_E" })).expect(200).json();
         let one = get(&world, dialect, "app", "QOS_E").expect(200).json();
-        assert_eq!(told, json!([one]));
+        assert_eq!(reply, json!([one]));
         assert_eq!(names(retrieve(&world, dialect, "app", &json!({ "name": "none" }))), [""; 0]);
     }
 }
@@ -291,8 +295,8 @@ fn qos_profiles_retrieve_03_filter_by_status_only() {
             ("INACTIVE", &["OFF_1"]),
             ("DEPRECATED", &["OLD_1"]),
         ] {
-            let told = retrieve(&world, dialect, "app", &json!({ "status": status }));
-            assert_eq!(names(told), expected, "{dialect}");
+            let reply = retrieve(&world, dialect, "app", &json!({ "status": status }));
+            assert_eq!(names(reply), expected, "{dialect}");
         }
     }
 }
@@ -301,10 +305,10 @@ fn qos_profiles_retrieve_03_filter_by_status_only() {
 fn qos_profiles_retrieve_04_return_restricted_profiles() {
     let world = world();
     for dialect in APART {
-        let told = retrieve(&world, dialect, "app", &of(&number_at(RESTRICTED, 1)));
-        assert_eq!(names(told), ["OFF_1", "OLD_1", "QOS_E", "QOS_S"]);
-        let told = retrieve(&world, dialect, "app", &of(&number_at(PLAIN, 1)));
-        assert_eq!(names(told), ["OFF_1", "OLD_1", "QOS_E"]);
+        let reply = retrieve(&world, dialect, "app", &of(&number_at(RESTRICTED, 1)));
+        assert_eq!(names(reply), ["OFF_1", "OLD_1", "QOS_E", "QOS_S"]);
+        let reply = retrieve(&world, dialect, "app", &of(&number_at(PLAIN, 1)));
+        assert_eq!(names(reply), ["OFF_1", "OLD_1", "QOS_E"]);
     }
 }
 
@@ -315,7 +319,7 @@ fn qos_profiles_retrieve_05_not_return_restricted_profiles() {
         let all = json!({});
         assert_eq!(names(retrieve(&world, dialect, "small_only", &all)), ["QOS_S"]);
         assert_eq!(names(retrieve(&world, dialect, "narrow", &all)), ["QOS_S"]);
-        // Whoever reaches one operator only knows of what that one has.
+        // A client limited to one operator gets only the profiles of that operator.
         assert_eq!(names(retrieve(&world, dialect, "south", &all)).len(), 4);
     }
 }
@@ -324,8 +328,8 @@ fn qos_profiles_retrieve_05_not_return_restricted_profiles() {
 fn qos_profiles_retrieve_06_device_qos_profiles_not_found() {
     let world = world();
     for dialect in APART {
-        let told = retrieve(&world, dialect, "small_only", &of(&number_at(PLAIN, 1)));
-        assert_eq!(told.expect(200).body, "[]");
+        let reply = retrieve(&world, dialect, "small_only", &of(&number_at(PLAIN, 1)));
+        assert_eq!(reply.expect(200).body, "[]");
     }
 }
 
@@ -350,8 +354,8 @@ fn qos_profiles_retrieve_c01_02_device_identifiers_not_schema_compliant() {
             json!({ "networkAccessIdentifier": 7 }),
             json!({ "imsi": "262019876543210" }),
         ] {
-            let told = retrieve(&world, dialect, "app", &json!({ "device": device }));
-            assert_eq!(code(told, 400), "INVALID_ARGUMENT", "{dialect} {device}");
+            let reply = retrieve(&world, dialect, "app", &json!({ "device": device }));
+            assert_eq!(code(reply, 400), "INVALID_ARGUMENT", "{dialect} {device}");
         }
     }
 }
@@ -360,9 +364,9 @@ fn qos_profiles_retrieve_c01_02_device_identifiers_not_schema_compliant() {
 fn qos_profiles_retrieve_c01_03_device_not_found() {
     let world = world();
     for dialect in APART {
-        let nobodys = retrieve(&world, dialect, "app", &of("+8130000000"));
+        let unknown = retrieve(&world, dialect, "app", &of("+8130000000"));
         let expected = early_or_late(dialect, "DEVICE_NOT_FOUND", "IDENTIFIER_NOT_FOUND");
-        assert_eq!(code(nobodys, 404), expected);
+        assert_eq!(code(unknown, 404), expected);
     }
 }
 
@@ -375,26 +379,26 @@ fn qos_profiles_retrieve_c01_04_unnecessary_device() {
     let body = of(&number_at(PLAIN, 1)).to_string();
     for dialect in APART {
         let path = path(dialect, "/retrieve-qos-profiles");
-        let told = ask(&world, &three_legged, "POST", &path, &body);
+        let reply = call(&world, &three_legged, "POST", &path, &body);
         if dialect == "camara-0.11.1" {
-            told.expect(200);
+            reply.expect(200);
         } else {
-            assert_eq!(code(told, 422), "UNNECESSARY_IDENTIFIER");
+            assert_eq!(code(reply, 422), "UNNECESSARY_IDENTIFIER");
         }
-        ask(&world, &three_legged, "POST", &path, "{}").expect(200);
+        call(&world, &three_legged, "POST", &path, "{}").expect(200);
     }
 }
 
 #[test]
 fn qos_profiles_retrieve_c01_06_unsupported_device() {
     let world = world();
-    // Its operator speaks 0.8, and cannot be told of a public port.
+    // Its operator has dialect 0.8, which has no public port.
     let public = json!({ "publicAddress": "198.51.100.7", "publicPort": 59765 });
     let body = json!({ "device": { "ipv4Address": public } });
     for dialect in APART {
-        let told = retrieve(&world, dialect, "app", &body);
+        let reply = retrieve(&world, dialect, "app", &body);
         let expected = early_or_late(dialect, "UNIDENTIFIABLE_DEVICE", "UNSUPPORTED_IDENTIFIER");
-        assert_eq!(code(told, 422), expected);
+        assert_eq!(code(reply, 422), expected);
     }
 }
 
@@ -403,8 +407,8 @@ fn qos_profiles_retrieve_400_01_schema_not_compliant() {
     let world = world();
     for dialect in APART {
         for body in [json!([]), json!({ "name": "a b" }), json!({ "status": "GONE" }), json!(1)] {
-            let told = retrieve(&world, dialect, "app", &body);
-            assert_eq!(code(told, 400), "INVALID_ARGUMENT", "{dialect} {body}");
+            let reply = retrieve(&world, dialect, "app", &body);
+            assert_eq!(code(reply, 400), "INVALID_ARGUMENT", "{dialect} {body}");
         }
         let unknown = retrieve(&world, dialect, "app", &json!({ "nmae": "QOS_E" })).status;
         assert_eq!(unknown, if dialect == "camara-1.2.0-rc.3" { 400 } else { 200 }, "{dialect}");
@@ -416,36 +420,36 @@ fn qos_profiles_retrieve_400_02_no_request_body() {
     let world = world();
     let token = world.keys.token("app", SCOPE);
     for dialect in APART {
-        let told = ask(&world, &token, "POST", &path(dialect, "/retrieve-qos-profiles"), "");
-        assert_eq!(code(told, 400), "INVALID_ARGUMENT");
+        let reply = call(&world, &token, "POST", &path(dialect, "/retrieve-qos-profiles"), "");
+        assert_eq!(code(reply, 400), "INVALID_ARGUMENT");
     }
 }
 
 #[test]
-fn a_device_of_an_operator_that_the_terms_do_not_name_is_refused() {
+fn device_of_an_operator_outside_the_terms_is_rejected() {
     let world = world();
     for dialect in APART {
-        let told = retrieve(&world, dialect, "south", &of(&number_at(PLAIN, 1)));
-        assert_eq!(code(told, 403), "PERMISSION_DENIED");
+        let reply = retrieve(&world, dialect, "south", &of(&number_at(PLAIN, 1)));
+        assert_eq!(code(reply, 403), "PERMISSION_DENIED");
     }
 }
 
 #[test]
-fn what_the_profiles_api_does_not_have() {
+fn other_methods_and_paths_are_rejected() {
     let world = world();
     let token = world.keys.token("app", SCOPE);
     for dialect in APART {
-        let told = ask(&world, &token, "GET", &path(dialect, "/retrieve-qos-profiles"), "");
-        assert_eq!(told.header("allow"), Some("POST"));
-        assert_eq!(code(told, 405), "METHOD_NOT_ALLOWED");
+        let reply = call(&world, &token, "GET", &path(dialect, "/retrieve-qos-profiles"), "");
+        assert_eq!(reply.header("allow"), Some("POST"));
+        assert_eq!(code(reply, 405), "METHOD_NOT_ALLOWED");
         for nowhere in ["/qos-profiles", "/sessions", "/qos-profiles/", "/qos-profiles/a/b"] {
-            let told = ask(&world, &token, "GET", &path(dialect, nowhere), "");
-            assert_eq!(code(told, 404), "NOT_FOUND", "{dialect} {nowhere}");
+            let reply = call(&world, &token, "GET", &path(dialect, nowhere), "");
+            assert_eq!(code(reply, 404), "NOT_FOUND", "{dialect} {nowhere}");
         }
-        world.ask(dialect, "app", "GET", "/qos-profiles/QOS_E", "").expect(404);
-        world.ask(dialect, "app", "POST", "/retrieve-qos-profiles", "{}").expect(404);
+        world.request(dialect, "app", "GET", "/qos-profiles/QOS_E", "").expect(404);
+        world.request(dialect, "app", "POST", "/retrieve-qos-profiles", "{}").expect(404);
     }
     for dialect in ["camara-0.8.0", "camara-0.8.1", "devedge"] {
-        world.ask(dialect, "app", "GET", "/qos-profiles", "").expect(404);
+        world.request(dialect, "app", "GET", "/qos-profiles", "").expect(404);
     }
 }

@@ -1,4 +1,4 @@
-//! Policies that change while clients are served: whole or not at all, and nobody notices the moment.
+//! Policy reload while requests are served: atomic, and without failed requests.
 
 use std::{
     fs,
@@ -12,8 +12,8 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    http::{self, Answer},
-    world::{SCOPE, World, id_of, number_at, operator_named, wait_for, wish},
+    http::{self, HttpResponse},
+    world::{SCOPE, World, create_request, number_at, operator_named, session_id, wait_for},
 };
 
 const NEW: &str = "camara-1.1.0";
@@ -26,15 +26,15 @@ impl World {
         let path = self.folder.join(file);
         let before = fs::read_to_string(&path).unwrap();
         let after = change(&before);
-        assert_ne!(before, after, "nothing was changed");
+        assert_ne!(before, after, "the file was not changed");
         fs::write(path, after).unwrap();
     }
 
-    pub(crate) fn reload(&self) -> Answer {
-        http::send(self.inside(), "POST", "/policies/reload", &[], "")
+    pub(crate) fn reload(&self) -> HttpResponse {
+        http::send(self.admin_address(), "POST", "/policies/reload", &[], "")
     }
 
-    fn standing(&self) -> Value {
+    fn status(&self) -> Value {
         self.admin("/policies").unwrap().json()
     }
 
@@ -45,77 +45,80 @@ impl World {
 }
 
 #[test]
-fn a_file_that_changed_is_followed_by_itself() {
+fn changed_file_is_reloaded() {
     let world = World::plain();
-    let ask = || world.create(OLD, "late", &wish(OLD, &number_at(NEW, 1)));
-    ask().expect(403);
+    let call = || world.create(OLD, "late", &create_request(OLD, &number_at(NEW, 1)));
+    call().expect(403);
     let before = world.version();
     world.edit("clients.yaml", |text| format!("{text}  late: {{ sessions_max: 1 }}\n"));
-    wait_for("the policies to be followed", || world.version() != before);
-    let id = id_of(&ask().expect(201));
+    wait_for("the policies to be reloaded", || world.version() != before);
+    let id = session_id(&call().expect(201));
 
-    // And so when a signal says so, at once.
+    // A signal reloads at once.
     let between = world.version();
     world.edit("clients.yaml", |text| text.replace("late: { sessions_max: 1 }", "late: {}"));
     let id_of_process = world.gateway_id();
     assert!(Command::new("kill").args(["-HUP", &id_of_process]).status().unwrap().success());
-    wait_for("the policies to be followed", || world.version() != between);
+    wait_for("the policies to be reloaded", || world.version() != between);
     assert_eq!(world.metric("qod_policy_info", &[&world.version()]), 1);
-    assert_eq!(world.metric("qod_policy_info", &[]), 1, "the one before is told no longer");
-    assert_eq!(world.metric("qod_policy_reads_total", &["changed"]), 2);
+    assert_eq!(world.metric("qod_policy_info", &[]), 1, "the previous version is not exported");
+    assert_eq!(world.metric("qod_policy_reloads_total", &["applied"]), 2);
 
-    // What was made by an earlier reading is there in the later.
-    world.ask(OLD, "late", "GET", &format!("/sessions/{id}"), "").expect(200);
+    // A session created with an earlier policy is available with the later one.
+    world.request(OLD, "late", "GET", &format!("/sessions/{id}"), "").expect(200);
     let audited = world.log();
     assert!(audited.contains(&format!("\"policy\":\"{between}\"")), "{audited}");
 }
 
 #[test]
-fn what_cannot_be_followed_is_told_and_changes_nothing() {
+fn invalid_policies_are_reported_and_not_applied() {
     let world = World::plain();
     let before = world.version();
     world.edit("clients.yaml", |text| text.replace("  app: {", "  app: { rats: 1/s,"));
     world.edit("routes.yaml", |text| {
         text.replacen("operator: op-camara-0-8-0", "operator: nobody", 1)
     });
-    let told = world.reload().expect(422).body;
-    assert!(told.contains("clients.yaml:") && told.contains("`rats`"), "{told}");
-    assert!(told.contains("routes.yaml:") && told.contains("`nobody`"), "{told}");
+    let reply = world.reload().expect(422).body;
+    assert!(reply.contains("clients.yaml:") && reply.contains("`rats`"), "{reply}");
+    assert!(reply.contains("routes.yaml:") && reply.contains("`nobody`"), "{reply}");
 
-    // All goes on as before, and whoever looks can see why.
-    world.create(OLD, "app", &wish(OLD, &number_at(NEW, 1))).expect(201);
+    // The previous policies stay in use, and the status shows why.
+    world.create(OLD, "app", &create_request(OLD, &number_at(NEW, 1))).expect(201);
     assert_eq!(world.version(), before);
     let ready = world.admin("/readyz").unwrap().expect(200).body;
     assert!(ready.starts_with("ready\n") && ready.contains("`rats`"), "{ready}");
-    let standing = world.standing();
-    assert_eq!(standing["version"], before.as_str());
-    assert_eq!(standing["refused"]["faults"].as_array().unwrap().len(), 2, "{standing}");
-    assert!(world.metric("qod_policy_reads_total", &["refused"]) > 0);
+    let status = world.status();
+    assert_eq!(status["version"], before.as_str());
+    assert_eq!(status["rejected"]["errors"].as_array().unwrap().len(), 2, "{status}");
+    assert!(world.metric("qod_policy_reloads_total", &["rejected"]) > 0);
     let folder = world.folder.display().to_string();
-    let (well, said) = World::run(&["reload", &folder]);
-    assert!(!well && said.contains("`rats`"), "{said}");
+    let (succeeded, output) = World::run(&["reload", &folder]);
+    assert!(!succeeded && output.contains("`rats`"), "{output}");
 
-    // Put back as it was, it is what is in force.
+    // After the change is reverted, the policies are unchanged.
     world.edit("clients.yaml", |text| text.replace(" rats: 1/s,", ""));
     world.edit("routes.yaml", |text| text.replace("nobody", "op-camara-0-8-0"));
-    let (well, said) = World::run(&["reload", &folder]);
-    assert!(well && said.contains("was in force already"), "{said}");
+    let (succeeded, output) = World::run(&["reload", &folder]);
+    assert!(succeeded && output.contains("unchanged"), "{output}");
     assert_eq!(world.admin("/readyz").unwrap().body, "ready\n");
-    assert_eq!(world.standing().get("refused"), None);
-    // Not by a page that somebody looks at.
+    assert_eq!(world.status().get("rejected"), None);
+    // Not by a cross-origin request from a browser.
     let origin = [("Origin", "https://evil.example")];
-    http::send(world.inside(), "POST", "/policies/reload", &origin, "").expect(403);
+    http::send(world.admin_address(), "POST", "/policies/reload", &origin, "").expect(403);
 }
 
 #[test]
-fn what_a_process_is_started_with_and_who_has_sessions_must_stay() {
+fn startup_settings_and_operators_with_sessions_cannot_be_removed() {
     let world = World::plain();
     world.edit("gateway.yaml", |text| text.replace("ledger }", "elsewhere }"));
-    let told = world.reload().expect(422).body;
-    assert!(told.contains("gateway.yaml:") && told.contains("`store` cannot be changed"), "{told}");
+    let reply = world.reload().expect(422).body;
+    assert!(
+        reply.contains("gateway.yaml:") && reply.contains("`store` cannot change at runtime"),
+        "{reply}"
+    );
     world.edit("gateway.yaml", |text| text.replace("elsewhere }", "ledger }"));
 
-    let made = world.create(OLD, "app", &wish(OLD, &number_at(OLD, 1))).expect(201);
+    let made = world.create(OLD, "app", &create_request(OLD, &number_at(OLD, 1))).expect(201);
     let own = operator_named(OLD);
     let saved: Vec<String> =
         FILES.map(|file| fs::read_to_string(world.folder.join(file)).unwrap()).into();
@@ -126,46 +129,48 @@ fn what_a_process_is_started_with_and_who_has_sessions_must_stay() {
         });
     };
     ["operators.yaml", "routes.yaml", "profiles.yaml"].into_iter().for_each(without);
-    let told = world.reload().expect(422).body;
-    assert!(told.contains(&format!("{own} cannot be left out: it has 1 session")), "{told}");
+    let reply = world.reload().expect(422).body;
+    assert!(reply.contains(&format!("{own} cannot be removed: it has 1 session")), "{reply}");
 
-    // When its sessions are over, it can go.
+    // After its sessions have ended it can be removed.
     for (file, text) in FILES.iter().zip(saved) {
         fs::write(world.folder.join(file), text).unwrap();
     }
     world.reload().expect(200);
-    world.ask(OLD, "app", "DELETE", &format!("/sessions/{}", id_of(&made)), "").expect(204);
+    world
+        .request(OLD, "app", "DELETE", &format!("/sessions/{}", session_id(&made)), "")
+        .expect(204);
     let breakers = |name: &str| {
         let text = world.admin("/metrics").unwrap().body;
         text.matches(&format!("qod_operator_breaker_state{{operator=\"{name}\"}}")).count()
     };
-    wait_for("an upkeep", || breakers(&own) == 1);
+    wait_for("the gauge", || breakers(&own) == 1);
     ["operators.yaml", "routes.yaml", "profiles.yaml"].into_iter().for_each(without);
-    let told = world.reload().expect(200).json();
-    assert_eq!(told["changed"], true);
-    wait_for("the other to be told of", || breakers("another") == 1);
-    assert_eq!(breakers(&own), 0, "what is told of an operator goes with it");
-    world.create(OLD, "app", &wish(OLD, &number_at(OLD, 1))).expect(201);
+    let reply = world.reload().expect(200).json();
+    assert_eq!(reply["changed"], true);
+    wait_for("the gauge of the other operator", || breakers("another") == 1);
+    assert_eq!(breakers(&own), 0, "gauges of a removed operator are dropped");
+    world.create(OLD, "app", &create_request(OLD, &number_at(OLD, 1))).expect(201);
 }
 
 #[test]
-fn whoever_has_used_up_its_pace_has_used_it_up_after_a_change_of_something_else() {
+fn rate_limits_survive_a_reload() {
     let world = World::plain();
-    let look =
-        || world.ask(NEW, "hasty", "GET", "/sessions/0190163d-8694-739b-aea5-966c26f8ad90", "");
-    look().expect(404);
-    look().expect(404);
-    look().expect(429);
+    let get =
+        || world.request(NEW, "hasty", "GET", "/sessions/0190163d-8694-739b-aea5-966c26f8ad90", "");
+    get().expect(404);
+    get().expect(404);
+    get().expect(429);
     world.edit("clients.yaml", |text| format!("{text}  late: {{}}\n"));
     assert_eq!(world.reload().expect(200).json()["changed"], true);
-    look().expect(429);
+    get().expect(429);
     world.edit("clients.yaml", |text| text.replace("hasty: { rate: 1/m", "hasty: { rate: 2/m"));
     world.reload().expect(200);
-    look().expect(404);
+    get().expect(404);
 }
 
-/// A folder whose files are links into another folder, which a link leads to: so do orchestrators mount
-/// what they configure, and they change it by changing that link.
+/// A folder of links through a link to another folder, as orchestrators mount configuration; they change
+/// it by replacing that link.
 struct Mounted<'w> {
     world: &'w World,
     count: AtomicUsize,
@@ -195,14 +200,14 @@ impl<'w> Mounted<'w> {
         symlink(&name, &next).unwrap();
         fs::rename(next, self.world.folder.join("..data")).unwrap();
         if number > 0 {
-            // Whoever is still reading the one before has to begin again.
+            // A load that is reading the previous folder must start again.
             fs::remove_dir_all(self.world.folder.join(format!("..v{}", number - 1))).unwrap();
         }
     }
 }
 
-/// Two readings that must not be mixed: each sends one number to another operator, which has a name of
-/// its own for the profile, and none for the profile of the other reading.
+/// Two policies that must not be mixed: each routes the number to another operator, which has only the
+/// profile of that policy.
 fn readings(plain: &[String; 5]) -> [[String; 5]; 2] {
     [OLD, NEW].map(|dialect| {
         let own = operator_named(dialect);
@@ -216,19 +221,19 @@ fn readings(plain: &[String; 5]) -> [[String; 5]; 2] {
 }
 
 fn of_x(number: u32) -> Value {
-    let mut body = wish(NEW, &format!("+4999{number:08}"));
+    let mut body = create_request(NEW, &format!("+4999{number:08}"));
     body["qosProfile"] = json!("QOS_X");
     body
 }
 
 #[test]
-fn a_storm_of_readings_fails_no_request_and_mixes_none() {
+fn frequent_reloads_fail_no_request_and_mix_no_policies() {
     const READINGS: usize = 300;
     let world = World::plain();
     let mounted = Mounted::new(&world);
     let plain = FILES.map(|file| fs::read_to_string(world.folder.join(file)).unwrap());
-    let sound = readings(&plain);
-    mounted.put(&sound[0]);
+    let valid = readings(&plain);
+    mounted.put(&valid[0]);
     world.reload().expect(200);
 
     let (over, served) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -240,19 +245,21 @@ fn a_storm_of_readings_fails_no_request_and_mixes_none() {
                 let mut number = client * 1_000_000;
                 while !over.load(Ordering::Relaxed) {
                     number += 1;
-                    let ask = |method, path: &str, body: &str| {
-                        world.try_ask_with(&token, NEW, (method, path), &[], body).unwrap()
+                    let call = |method, path: &str, body: &str| {
+                        world
+                            .try_request_with_token(&token, NEW, (method, path), &[], body)
+                            .unwrap()
                     };
-                    let made = ask("POST", "/sessions", &of_x(number).to_string()).expect(201);
-                    ask("DELETE", &format!("/sessions/{}", id_of(&made)), "").expect(204);
+                    let made = call("POST", "/sessions", &of_x(number).to_string()).expect(201);
+                    call("DELETE", &format!("/sessions/{}", session_id(&made)), "").expect(204);
                     served.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
         let storm = scope.spawn(|| {
-            let mut refused = 0;
+            let mut rejected = 0;
             for reading in 0..READINGS {
-                let mut texts = sound[reading % 2].clone();
+                let mut texts = valid[reading % 2].clone();
                 let faulty = reading % 3 == 2;
                 if faulty {
                     let file = reading % FILES.len();
@@ -264,31 +271,31 @@ fn a_storm_of_readings_fails_no_request_and_mixes_none() {
                         .clone();
                 }
                 mounted.put(&texts);
-                let told = world.reload();
-                assert_eq!(told.status, if faulty { 422 } else { 200 }, "{told:?}");
-                refused += usize::from(faulty);
+                let reply = world.reload();
+                assert_eq!(reply.status, if faulty { 422 } else { 200 }, "{reply:?}");
+                rejected += usize::from(faulty);
             }
-            refused
+            rejected
         });
-        let refused = storm.join();
+        let rejected = storm.join();
         over.store(true, Ordering::Relaxed);
-        assert_eq!(refused.unwrap(), READINGS / 3);
+        assert_eq!(rejected.unwrap(), READINGS / 3);
     });
     let served = served.into_inner();
-    assert!(served > 50, "{served} sessions in the storm are too few to tell");
-    assert!(world.metric("qod_policy_reads_total", &["changed"]) > 100);
-    // Each operator was asked for the profile by its own name for it, or it would have been refused.
+    assert!(served > 50, "too few sessions: {served}");
+    assert!(world.metric("qod_policy_reloads_total", &["applied"]) > 100);
+    // Each operator received its own profile name, or it would have rejected the request.
     for dialect in [OLD, NEW] {
         let calls = world.metric(
             "qod_operator_request_duration_seconds_count",
             &[&format!("\"{}\"", operator_named(dialect)), "create"],
         );
-        assert!(calls > 0, "{dialect} was never asked");
+        assert!(calls > 0, "{dialect} was never called");
     }
 }
 
 #[test]
-fn a_folder_that_is_exchanged_by_a_link_is_followed_by_itself() {
+fn folder_replaced_by_a_link_is_reloaded() {
     let world = World::plain();
     let mounted = Mounted::new(&world);
     let plain = FILES.map(|file| fs::read_to_string(world.folder.join(file)).unwrap());
@@ -296,8 +303,8 @@ fn a_folder_that_is_exchanged_by_a_link_is_followed_by_itself() {
     for (number, (reading, dialect)) in (1..).zip(readings(&plain).iter().zip([OLD, NEW])) {
         let before = world.version();
         mounted.put(reading);
-        wait_for("the policies to be followed", || world.version() != before);
+        wait_for("the policies to be reloaded", || world.version() != before);
         world.create(NEW, "app", &of_x(number)).expect(201);
-        assert_eq!(world.books(dialect).len(), 1, "{dialect}");
+        assert_eq!(world.operator_sessions(dialect).len(), 1, "{dialect}");
     }
 }

@@ -1,5 +1,5 @@
-//! Whatever goes wrong, no secret and nobody's number is seen: not in what a process says of itself,
-//! not in an answer that is for others, not on disk.
+//! Secrets and phone numbers are not disclosed in failures: not in logs and metrics, not in responses to
+//! other clients, not on disk.
 
 use std::{
     fs,
@@ -15,9 +15,9 @@ use base64::{
 use serde_json::json;
 
 use crate::{
-    http::{self, Answer},
-    operators::{Fixture, Says, answer},
-    world::{Keys, SCOPE, Setup, World, claims, id_of, number_at, wait_for, wish},
+    http::{self, HttpResponse},
+    operators::{Fixture, FixtureResponse, answer},
+    world::{Keys, SCOPE, Setup, World, claims, create_request, number_at, session_id, wait_for},
 };
 
 const BEARER: &str = "bearer/of~the+operator";
@@ -30,45 +30,45 @@ const SINK_TOKEN: &str = "token+of/the~sink+0123456789";
 const OWN: [&str; 6] = [BEARER, API_KEY, CLIENT_SECRET, GRANTED, SEALING, MOCK];
 const USER: &str = "somebody-private";
 
-// Of the operators `odd`, `granting` and `down`, and of one that is simulated.
+// Numbers of the operators `odd`, `granting` and `down`, and of a simulated one.
 const NUMBERS: [&str; 4] =
     ["+49207778889991", "+49217778889992", "+49227778889993", "+4910377788899"];
 
-/// A world with a simulated operator and three that misbehave.
-struct Leaky {
+/// A world with a simulated operator and three that fail.
+struct FailingOperators {
     world: World,
     _odd: Fixture,
     _granting: Fixture,
 }
 
-/// One that answers in a new way each time, and always with what it was sent.
+/// An operator with a different response each time, which always includes the request.
 fn echo(address: SocketAddr) -> Fixture {
     static TURN: AtomicUsize = AtomicUsize::new(0);
-    Fixture::start(address, |asked| {
-        let told = json!({ "status": 400, "code": "X", "message": asked }).to_string();
+    Fixture::start(address, |request| {
+        let reply = json!({ "status": 400, "code": "X", "message": request }).to_string();
         match TURN.fetch_add(1, Ordering::Relaxed) % 7 {
-            0 => answer(401, &told).into(),
-            1 => answer(400, &told).into(),
-            2 => answer(500, &told).into(),
-            3 => answer(201, &told).into(),
-            4 => answer(201, asked).into(),
-            5 => Says::Bytes(asked.as_bytes().to_vec()),
-            _ => Says::Nothing,
+            0 => answer(401, &reply).into(),
+            1 => answer(400, &reply).into(),
+            2 => answer(500, &reply).into(),
+            3 => answer(201, &reply).into(),
+            4 => answer(201, request).into(),
+            5 => FixtureResponse::Bytes(request.as_bytes().to_vec()),
+            _ => FixtureResponse::Close,
         }
     })
 }
 
-/// A token endpoint that says no, in the words that it was asked in, every other time.
-fn grants(address: SocketAddr) -> Fixture {
+/// A token endpoint that rejects every other request and includes the request in its response.
+fn token_endpoint(address: SocketAddr) -> Fixture {
     static TURN: AtomicUsize = AtomicUsize::new(0);
-    Fixture::start(address, |asked| {
-        if !asked.starts_with("POST /token") {
-            return answer(401, &json!({ "code": "X", "message": asked }).to_string()).into();
+    Fixture::start(address, |request| {
+        if !request.starts_with("POST /token") {
+            return answer(401, &json!({ "code": "X", "message": request }).to_string()).into();
         }
         let token = json!({ "access_token": GRANTED, "token_type": "Bearer", "expires_in": 60 });
         match TURN.fetch_add(1, Ordering::Relaxed) % 2 {
             0 => answer(200, &token.to_string()).into(),
-            _ => answer(401, &json!({ "error": "no", "error_description": asked }).to_string())
+            _ => answer(401, &json!({ "error": "no", "error_description": request }).to_string())
                 .into(),
         }
     })
@@ -78,12 +78,12 @@ fn unused() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-impl Leaky {
+impl FailingOperators {
     fn new() -> Self {
         let (odd, granting, down) = (unused(), unused(), unused());
         let entry = |address: SocketAddr, shows: &str| {
             format!(
-                "    endpoint: \"http://{address}/qod/v0\"\n    speaks: camara-0.10.1\n    \
+                "    endpoint: \"http://{address}/qod/v0\"\n    dialect: camara-0.10.1\n    \
                  timeout: 1s\n    secret_headers: {{ x-api-key: {{ value_file: api.key }} }}\n    {shows}\n"
             )
         };
@@ -120,26 +120,32 @@ impl Leaky {
         }
         let folder = world.folder.display().to_string();
         let mut serve = world.command(&["serve", "--policies", &folder]);
-        // All that it can say of itself.
+        // All log levels and all admin endpoints.
         let child = serve.env("RUST_LOG", "trace").spawn().unwrap();
-        world.keep(child);
+        world.add_process(child);
         world.wait_ready();
-        Self { world, _odd: echo(odd), _granting: grants(granting) }
+        Self { world, _odd: echo(odd), _granting: token_endpoint(granting) }
     }
 
-    fn ask(&self, token: &str, dialect: &str, (method, path): (&str, &str), body: &str) -> Answer {
-        self.world.try_ask_with(token, dialect, (method, path), &[], body).unwrap()
+    fn request(
+        &self,
+        token: &str,
+        dialect: &str,
+        (method, path): (&str, &str),
+        body: &str,
+    ) -> HttpResponse {
+        self.world.try_request_with_token(token, dialect, (method, path), &[], body).unwrap()
     }
 }
 
-/// A text and what it may be dressed up as: in base64 wherever it stands there, and percent-encoded.
+/// A text and its encoded forms: base64 at each offset, and percent-encoded.
 fn forms(text: &str) -> Vec<String> {
     let mut forms = vec![text.to_owned()];
     for before in 0..3 {
         let padded = [&vec![b'x'; before], text.as_bytes()].concat();
         for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
             let encoded = engine.encode(&padded);
-            // The characters at both ends have bits of their neighbours.
+            // The first and last characters also encode bits of the adjacent bytes.
             let from = if before == 0 { 0 } else { before + 1 };
             let to = encoded.len() - usize::from(padded.len() % 3 != 0);
             forms.push(encoded[from..to].to_owned());
@@ -157,53 +163,53 @@ fn forms(text: &str) -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_hidden(place: &str, bytes: &[u8], secrets: &[String]) {
+fn assert_hidden(location: &str, bytes: &[u8], secrets: &[String]) {
     let text = String::from_utf8_lossy(bytes);
     for secret in secrets {
         for form in forms(secret) {
             let line = text.lines().find(|line| line.contains(&form));
-            assert!(line.is_none(), "`{secret}` in {place}, as `{form}`: {}", line.unwrap());
+            assert!(line.is_none(), "`{secret}` in {location}, as `{form}`: {}", line.unwrap());
         }
     }
 }
 
-fn each_file(folder: &Path, look: &mut dyn FnMut(&Path, &[u8])) {
+fn each_file(folder: &Path, visit: &mut dyn FnMut(&Path, &[u8])) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            each_file(&path, look);
+            each_file(&path, visit);
         } else {
-            look(&path, &fs::read(&path).unwrap());
+            visit(&path, &fs::read(&path).unwrap());
         }
     }
 }
 
-/// Tokens that hold, and such that do not.
+/// Valid and invalid tokens.
 fn tokens(world: &World) -> Vec<String> {
-    let good = world.keys.token("app", SCOPE);
+    let valid = world.keys.token("app", SCOPE);
     let mut user = claims("app", SCOPE);
     user["sub"] = json!(USER);
     let (mut late, mut other) = (claims("app", SCOPE), claims("app", SCOPE));
     late["exp"] = json!(1);
     other["iss"] = json!("https://other.test");
     vec![
-        good.clone(),
+        valid.clone(),
         world.keys.token_of(&user),
         world.keys.token_of(&late),
         world.keys.token_of(&other),
         Keys::new().token("app", SCOPE),
         world.keys.token("app", "openid"),
         world.keys.token("nobody", SCOPE),
-        format!("{good}x"),
+        format!("{valid}x"),
         "opaque+token/that~nobody+knows".to_owned(),
     ]
 }
 
-/// Good and bad requests of every kind with these tokens, the first of which holds.
-fn drive(leaky: &Leaky, tokens: &[String], sink: SocketAddr) -> Vec<Answer> {
-    let (world, good) = (&leaky.world, &tokens[0]);
+/// Valid and invalid requests with these tokens; the first token is valid.
+fn drive(leaky: &FailingOperators, tokens: &[String], sink: SocketAddr) -> Vec<HttpResponse> {
+    let (world, valid) = (&leaky.world, &tokens[0]);
     let mut answers = Vec::new();
-    let mut hear = |answer: Answer| answers.push(answer);
+    let mut record = |answer: HttpResponse| answers.push(answer);
     let webhook = json!({
         "notificationUrl": format!("http://{sink}"), "notificationAuthToken": SINK_TOKEN,
     });
@@ -213,66 +219,80 @@ fn drive(leaky: &Leaky, tokens: &[String], sink: SocketAddr) -> Vec<Answer> {
     });
     for number in NUMBERS {
         for turn in 0..8 {
-            let mut body = wish("camara-0.10.1", number);
+            let mut body = create_request("camara-0.10.1", number);
             body["webhook"] = webhook.clone();
-            // Another flow each time, for the ones before may be held in doubt.
+            // Another flow each time, because earlier ones may be in doubt.
             body["applicationServer"]["ipv4Address"] = json!(format!("203.0.113.{turn}"));
-            hear(leaky.ask(good, "camara-0.10.1", ("POST", "/sessions"), &body.to_string()));
+            record(leaky.request(valid, "camara-0.10.1", ("POST", "/sessions"), &body.to_string()));
         }
-        let body = wish("camara-0.10.1", number).to_string();
+        let body = create_request("camara-0.10.1", number).to_string();
         for token in tokens {
-            hear(leaky.ask(token, "camara-0.10.1", ("POST", "/sessions"), &body));
+            record(leaky.request(token, "camara-0.10.1", ("POST", "/sessions"), &body));
         }
-        hear(leaky.ask(MOCK, "camara-0.10.1", ("POST", "/sessions"), &body));
+        record(leaky.request(MOCK, "camara-0.10.1", ("POST", "/sessions"), &body));
         for broken in
             [&body[..body.len() - 1], &body.replace('+', "+x"), &body.replace("device", number)]
         {
-            hear(leaky.ask(good, "camara-0.10.1", ("POST", "/sessions"), broken));
+            record(leaky.request(valid, "camara-0.10.1", ("POST", "/sessions"), broken));
         }
-        hear(leaky.ask(good, "camara-0.10.1", ("GET", &format!("/sessions/{number}")), ""));
-        hear(leaky.ask(good, "camara-0.10.1", ("GET", &format!("/sessions?of={number}")), ""));
-        hear(leaky.ask(good, "camara-0.10.1", ("PUT", "/sessions"), &body));
+        record(leaky.request(valid, "camara-0.10.1", ("GET", &format!("/sessions/{number}")), ""));
+        record(leaky.request(
+            valid,
+            "camara-0.10.1",
+            ("GET", &format!("/sessions?of={number}")),
+            "",
+        ));
+        record(leaky.request(valid, "camara-0.10.1", ("PUT", "/sessions"), &body));
         let device = json!({ "device": { "phoneNumber": number } }).to_string();
         for dialect in ["camara-0.11.1", "camara-1.1.0"] {
-            hear(leaky.ask(good, dialect, ("POST", "/retrieve-sessions"), &device));
+            record(leaky.request(valid, dialect, ("POST", "/retrieve-sessions"), &device));
         }
     }
     let number = number_at("camara-1.1.0", 7);
-    let mut body = wish("camara-1.1.0", &number);
+    let mut body = create_request("camara-1.1.0", &number);
     body["sink"] = json!(format!("https://{sink}"));
     body["sinkCredential"] = credential;
     let made =
-        leaky.ask(good, "camara-1.1.0", ("POST", "/sessions"), &body.to_string()).expect(201);
-    let path = format!("/sessions/{}", id_of(&made));
+        leaky.request(valid, "camara-1.1.0", ("POST", "/sessions"), &body.to_string()).expect(201);
+    let path = format!("/sessions/{}", session_id(&made));
     for token in tokens {
-        hear(leaky.ask(token, "camara-1.1.0", ("GET", &path), ""));
-        hear(leaky.ask(token, "camara-1.1.0", ("POST", &format!("{path}/extend")), "{}"));
+        record(leaky.request(token, "camara-1.1.0", ("GET", &path), ""));
+        record(leaky.request(token, "camara-1.1.0", ("POST", &format!("{path}/extend")), "{}"));
     }
-    // Fields that come twice, or are no bearer's, or are cut off.
-    let bearer = format!("Bearer {good}");
+    // Duplicate, non-bearer or truncated header fields.
+    let bearer = format!("Bearer {valid}");
     for fields in [
         vec![("Authorization", &*bearer), ("Authorization", &*bearer)],
-        vec![("Authorization", good.as_str())],
+        vec![("Authorization", valid.as_str())],
         vec![("Proxy-Authorization", &*bearer)],
         vec![("Authorization", &*bearer), ("Transfer-Encoding", "x"), ("Content-Length", "1")],
     ] {
-        hear(http::send(world.edge(), "GET", &format!("/camara-1.1.0/qod/v0{path}"), &fields, ""));
+        record(http::send(
+            world.gateway_address(),
+            "GET",
+            &format!("/camara-1.1.0/qod/v0{path}"),
+            &fields,
+            "",
+        ));
     }
     answers
 }
 
 #[test]
-fn no_secret_and_nobodys_number_is_seen_whatever_goes_wrong() {
-    let leaky = Leaky::new();
+fn secrets_and_numbers_are_not_disclosed_in_failures() {
+    let leaky = FailingOperators::new();
     let world = &leaky.world;
     let sink_at = unused();
-    let sink = Fixture::start(sink_at, |asked| answer(401, asked).into());
+    let sink = Fixture::start(sink_at, |request| answer(401, request).into());
     let tokens = tokens(world);
     let answers = drive(&leaky, &tokens, sink_at);
     wait_for("the sink to be called", || !sink.requests().is_empty());
-    assert!(sink.requests().iter().any(|asked| asked.contains(SINK_TOKEN)));
+    assert!(sink.requests().iter().any(|request| request.contains(SINK_TOKEN)));
     for status in [201, 400, 401, 403, 404, 405, 503] {
-        assert!(answers.iter().any(|answer| answer.status == status), "none ended as {status}");
+        assert!(
+            answers.iter().any(|answer| answer.status == status),
+            "no response with status {status}"
+        );
     }
 
     let own: Vec<String> = OWN.map(str::to_owned).into();
@@ -290,39 +310,39 @@ fn no_secret_and_nobodys_number_is_seen_whatever_goes_wrong() {
     let one = format!("/sessions/{}", first["sessionId"].as_str().unwrap());
     for path in ["/metrics", "/sessions", &one, "/notifications", "/healthz", "/readyz", "/nothing"]
     {
-        let told = world.admin(path).unwrap();
-        assert_hidden(path, format!("{told:?}").as_bytes(), &all);
+        let reply = world.admin(path).unwrap();
+        assert_hidden(path, format!("{reply:?}").as_bytes(), &all);
     }
     assert_hidden("the log", world.log().as_bytes(), &all);
-    assert!(world.log().contains("\"level\":\"TRACE\""), "it was said all that can be said");
+    assert!(world.log().contains("\"level\":\"TRACE\""), "all log levels are written");
     each_file(&world.folder.join("ledger"), &mut |path, bytes| {
         assert_hidden(&path.display().to_string(), bytes, &all);
     });
 }
 
 #[test]
-fn what_is_wrong_with_a_secret_is_told_without_it() {
-    let leaky = Leaky::new();
+fn errors_in_secret_files_do_not_disclose_the_secret() {
+    let leaky = FailingOperators::new();
     let folder = leaky.world.folder.display().to_string();
     let broken = "broken+secret/of two words";
     for name in ["bearer.secret", "api.key", "client.secret", "sealing.key"] {
-        let place = leaky.world.folder.join(name);
-        let before = fs::read_to_string(&place).unwrap();
-        fs::write(&place, broken).unwrap();
-        let (well, told) = World::run(&["check", &folder]);
-        assert!(name == "sealing.key" || !well, "{name}: {told}");
-        assert_hidden(name, told.as_bytes(), &[broken.to_owned(), before.clone()]);
-        fs::write(place, before).unwrap();
+        let path = leaky.world.folder.join(name);
+        let before = fs::read_to_string(&path).unwrap();
+        fs::write(&path, broken).unwrap();
+        let (succeeded, output) = World::run(&["check", &folder]);
+        assert!(name == "sealing.key" || !succeeded, "{name}: {output}");
+        assert_hidden(name, output.as_bytes(), &[broken.to_owned(), before.clone()]);
+        fs::write(path, before).unwrap();
     }
-    let place = leaky.world.folder.join("clients.yaml");
-    let text = fs::read_to_string(&place).unwrap();
+    let path = leaky.world.folder.join("clients.yaml");
+    let text = fs::read_to_string(&path).unwrap();
     for put in
         [broken, &format!("{MOCK}\", client: sandbox, scopes: [a] }}\n  - {{ token: \"{MOCK}")]
     {
-        fs::write(&place, text.replace(&format!("token: {MOCK}"), &format!("token: \"{put}\"")))
+        fs::write(&path, text.replace(&format!("token: {MOCK}"), &format!("token: \"{put}\"")))
             .unwrap();
-        let (well, told) = World::run(&["check", &folder]);
-        assert!(!well);
-        assert_hidden("check", told.as_bytes(), &[broken.to_owned(), MOCK.to_owned()]);
+        let (succeeded, output) = World::run(&["check", &folder]);
+        assert!(!succeeded);
+        assert_hidden("check", output.as_bytes(), &[broken.to_owned(), MOCK.to_owned()]);
     }
 }

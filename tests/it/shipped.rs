@@ -1,4 +1,4 @@
-//! What is shipped works as it says: the demo, the policies, the documents, the metrics.
+//! The shipped demo, policies, documents and metrics are consistent.
 
 use std::{
     collections::BTreeSet,
@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::world::{Setup, World, number_at, wish};
+use crate::world::{Setup, World, create_request, number_at};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -25,22 +25,22 @@ fn gateway(arguments: &[&str]) -> (bool, String) {
 }
 
 #[test]
-fn the_demo_comes_out_as_told() {
+fn demo_passes() {
     let id = std::process::id();
     let address = format!("127.77.{}.{}", id / 256 % 256, id % 256);
-    let (good, text) = gateway(&["demo", "--once", "--address", &address]);
-    assert!(good && text.contains("Every step came out as told."), "{text}");
-    assert!(!text.contains('\u{1b}'), "plain when piped");
+    let (succeeded, text) = gateway(&["demo", "--once", "--address", &address]);
+    assert!(succeeded && text.contains("All checks passed."), "{text}");
+    assert!(!text.contains('\u{1b}'), "no colours in a pipe");
 }
 
 #[test]
-fn the_shipped_policies_are_sound() {
-    let (good, text) = gateway(&["check", "policies"]);
-    assert!(good && text.ends_with("6 of 6 tests passed\n"), "{text}");
+fn shipped_policies_are_valid() {
+    let (succeeded, text) = gateway(&["check", "policies"]);
+    assert!(succeeded && text.ends_with("6 of 6 tests passed\n"), "{text}");
 }
 
 #[test]
-fn the_policies_that_the_readme_makes_are_sound_and_do_what_their_tests_say() {
+fn policies_of_the_readme_are_valid_and_pass_their_tests() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let mut blocks = readme.split("```").skip(1).step_by(2);
     let block = blocks.find(|block| block.contains("cp -r policies my-policies")).unwrap();
@@ -56,18 +56,18 @@ fn the_policies_that_the_readme_makes_are_sound_and_do_what_their_tests_say() {
     let made = Command::new("bash").args(["-ec", &script]).current_dir(&folder).status();
     assert!(made.unwrap().success());
     let own = folder.join("my-policies");
-    let (good, text) = gateway(&["check", "--strict", own.to_str().unwrap()]);
-    assert!(good && text.ends_with("7 of 7 tests passed\n"), "{text}");
+    let (succeeded, text) = gateway(&["check", "--strict", own.to_str().unwrap()]);
+    assert!(succeeded && text.ends_with("7 of 7 tests passed\n"), "{text}");
 }
 
 #[test]
-fn a_faulty_folder_is_told_whole_and_not_served() {
+fn all_errors_of_an_invalid_folder_are_reported_and_it_is_not_served() {
     let world = World::unstarted(&Setup::default());
-    let place = |name: &str| world.folder.join(name);
+    let path = |name: &str| world.folder.join(name);
     let change = |name: &str, from: &str, to: &str| {
-        let text = fs::read_to_string(place(name)).unwrap();
+        let text = fs::read_to_string(path(name)).unwrap();
         assert!(text.contains(from), "{name}: {text}");
-        fs::write(place(name), text.replacen(from, to, 1)).unwrap();
+        fs::write(path(name), text.replacen(from, to, 1)).unwrap();
     };
     change("operators.yaml", "simulated: true", "simulatd: true");
     change("routes.yaml", "operator: op-devedge", "operator: op-devedg");
@@ -75,40 +75,40 @@ fn a_faulty_folder_is_told_whole_and_not_served() {
     change("profiles.yaml", "duration_max: 24h", "duration_max: 24x");
     let folder = world.folder.display().to_string();
     for command in [&["check", &folder][..], &["serve", "--policies", &folder]] {
-        let (good, text) = gateway(command);
-        assert!(!good);
+        let (succeeded, text) = gateway(command);
+        assert!(!succeeded);
         for expected in ["operators.yaml:", "routes.yaml:", "clients.yaml:", "profiles.yaml:"] {
             assert!(text.contains(expected), "{expected} in {text}");
         }
-        assert!(text.contains("simulated"), "what was meant: {text}");
+        assert!(text.contains("simulated"), "the suggestion: {text}");
     }
 }
 
 #[test]
-fn every_metric_is_in_the_documents_and_promtool_likes_them() {
+fn every_metric_is_documented_and_promtool_accepts_them() {
     let world = World::plain();
     let number = number_at("camara-0.8.0", 1);
-    world.create("camara-0.10.1", "app", &wish("camara-0.10.1", &number)).expect(201);
-    world.create("camara-0.10.1", "app", &wish("camara-0.10.1", &number)).expect(409);
+    world.create("camara-0.10.1", "app", &create_request("camara-0.10.1", &number)).expect(201);
+    world.create("camara-0.10.1", "app", &create_request("camara-0.10.1", &number)).expect(409);
     let text = world.admin("/metrics").unwrap().expect(200).body;
-    let documents = fs::read_to_string(root().join("docs/metrics.md")).unwrap();
-    let told: BTreeSet<&str> =
+    let documents = fs::read_to_string(root().join("docs/reference/metrics.md")).unwrap();
+    let reply: BTreeSet<&str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    for name in &told {
-        assert!(documents.contains(&format!("`{name}`")), "docs/metrics.md lacks {name}");
+    for name in &reply {
+        assert!(documents.contains(&format!("`{name}`")), "docs/reference/metrics.md lacks {name}");
     }
     let mut source = fs::read_to_string(root().join("src/metrics.rs")).unwrap();
     for part in fs::read_dir(root().join("src/metrics")).unwrap() {
         source += &fs::read_to_string(part.unwrap().path()).unwrap();
     }
     for name in documents.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()) {
-        assert!(source.contains(&format!("\"{name}\"")), "docs/metrics.md has {name}");
+        assert!(source.contains(&format!("\"{name}\"")), "docs/reference/metrics.md has {name}");
     }
     let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     let names: BTreeSet<&str> =
         source.split('"').filter(|part| part.starts_with("qod_") && is_name(part)).collect();
     for name in names {
-        assert!(documents.contains(&format!("`{name}`")), "docs/metrics.md lacks {name}");
+        assert!(documents.contains(&format!("`{name}`")), "docs/reference/metrics.md lacks {name}");
     }
     assert!(!text.contains("4910"), "no phone number in a label");
 
@@ -126,11 +126,11 @@ fn every_metric_is_in_the_documents_and_promtool_likes_them() {
 fn nothing_private_is_logged() {
     let world = World::plain();
     let number = number_at("camara-0.8.0", 7_654_321);
-    let mut body = wish("camara-0.10.1", &number);
+    let mut body = create_request("camara-0.10.1", &number);
     body["device"]["ipv6Address"] = "2001:db8:aaaa:bbbb::1".into();
     world.create("camara-0.10.1", "app", &body).expect(201);
     world.create("camara-0.10.1", "other", &body).expect(409);
-    world.create("camara-0.8.0", "app", &wish("camara-0.8.0", "08123456789")).expect(400);
+    world.create("camara-0.8.0", "app", &create_request("camara-0.8.0", "08123456789")).expect(400);
     let log = world.log();
     assert!(log.contains("createSession") && log.contains("\"client\":\"app\""), "{log}");
     for private in ["7654321", "aaaa:bbbb", "08123456789", "operator-token"] {

@@ -1,4 +1,4 @@
-//! Tables of routes in files of their own: read, compiled, and exchanged under a gateway that runs.
+//! Routing tables: CSV, compiled, and replaced while the gateway runs.
 
 use std::{
     fmt::Write as _,
@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use crate::world::{SCOPE, Setup, World, id_of, operator_named, wait_for, wish};
+use crate::world::{SCOPE, Setup, World, create_request, operator_named, session_id, wait_for};
 
 const OLD: &str = "camara-0.10.1";
 const NEW: &str = "camara-1.1.0";
@@ -33,56 +33,59 @@ fn ported(to: &str) -> String {
 }
 
 #[test]
-fn numbers_from_a_table_are_served_and_follow_it_when_it_is_exchanged() {
+fn routing_table_is_used_and_reloaded() {
     let mut world =
         World::unstarted(&Setup { routes: "tables: [{ file: ported.csv }]", ..Setup::default() });
     world.put("ported.csv", &ported(OLD));
     world.start();
-    let create = |number: &str| world.create(NEW, "app", &wish(NEW, number));
+    let create = |number: &str| world.create(NEW, "app", &create_request(NEW, number));
     create("+4930123456").expect(201);
     create("+4931000001").expect(201);
     create("+4930123457").expect(404);
-    assert_eq!((world.books(OLD).len(), world.books(NEW).len()), (2, 0));
+    assert_eq!((world.operator_sessions(OLD).len(), world.operator_sessions(NEW).len()), (2, 0));
 
-    // Which row decides is told; without reading the file again, which file.
+    // `explain` names the row, and with `--running` only the file.
     let folder = world.folder.display().to_string();
     let about = ["explain", "--policies", &folder, "--client", "app", "--dialect", NEW];
     let about = [&about[..], &["--device", "+4930123456"]].concat();
-    let (well, said) = World::run(&about);
-    assert!(well && said.contains("number +4930123456 is its own  (ported.csv:2)"), "{said}");
-    let (well, said) = World::run(&[&about[..], &["--running"]].concat());
-    assert!(well && said.contains("number +4930123456 is its own  (ported.csv)"), "{said}");
+    let (succeeded, output) = World::run(&about);
+    assert!(succeeded && output.contains("number +4930123456 matches  (ported.csv:2)"), "{output}");
+    let (succeeded, output) = World::run(&[&about[..], &["--running"]].concat());
+    assert!(succeeded && output.contains("number +4930123456 matches  (ported.csv)"), "{output}");
 
-    // Compiled it is the same to whoever asks, and is taken at a rename.
+    // The compiled table has the same result and is loaded on a rename.
     let before = world.policy();
     let source = world.put("next.csv", &ported(NEW)).display().to_string();
     let target = world.folder.join("next.table").display().to_string();
-    let (well, said) = World::run(&["compile-routes", &source, "--output", &target]);
-    assert!(well, "{said}");
+    let (succeeded, output) = World::run(&["compile-routes", &source, "--output", &target]);
+    assert!(succeeded, "{output}");
     fs::rename(&target, world.folder.join("ported.csv")).unwrap();
-    wait_for("the table to be followed", || world.policy() != before);
+    wait_for("the table to be reloaded", || world.policy() != before);
     create("+4931000002").expect(201);
     create("+4930123457").expect(404);
-    assert_eq!((world.books(OLD).len(), world.books(NEW).len()), (2, 1));
+    assert_eq!((world.operator_sessions(OLD).len(), world.operator_sessions(NEW).len()), (2, 1));
 
-    // One that is spoilt is told, and the one before stays.
+    // A damaged table is reported, and the previous one stays in use.
     let whole = fs::read(world.folder.join("ported.csv")).unwrap();
     let next = world.folder.join("cut.table");
     fs::write(&next, &whole[..whole.len() - 1]).unwrap();
     fs::rename(&next, world.folder.join("ported.csv")).unwrap();
-    wait_for("the table to be refused", || {
-        world.metric("qod_policy_reads_total", &["refused"]) > 0
+    wait_for("the table to be rejected", || {
+        world.metric("qod_policy_reloads_total", &["rejected"]) > 0
     });
-    let told = world.admin("/readyz").unwrap().expect(200).body;
-    assert!(told.contains("ported.csv"), "{told}");
+    let reply = world.admin("/readyz").unwrap().expect(200).body;
+    assert!(reply.contains("ported.csv"), "{reply}");
     create("+4931000003").expect(201);
-    let nobody = world.put("nobody.csv", "number,operator\n+4930123456,nobody\n");
-    fs::rename(nobody, world.folder.join("ported.csv")).unwrap();
-    let (well, said) = World::run(&["check", &world.folder.display().to_string()]);
-    assert!(!well && said.contains("ported.csv:2:") && said.contains("`nobody`"), "{said}");
+    let invalid = world.put("nobody.csv", "number,operator\n+4930123456,nobody\n");
+    fs::rename(invalid, world.folder.join("ported.csv")).unwrap();
+    let (succeeded, output) = World::run(&["check", &world.folder.display().to_string()]);
+    assert!(
+        !succeeded && output.contains("ported.csv:2:") && output.contains("`nobody`"),
+        "{output}"
+    );
 }
 
-/// Bytes of memory that a process has taken.
+/// The memory of a process, in bytes.
 fn resident(id: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -90,7 +93,7 @@ fn resident(id: &str) -> u64 {
 }
 
 #[test]
-fn a_table_that_is_exchanged_under_load_fails_no_request_and_leaves_no_memory_behind() {
+fn table_reload_under_load_fails_no_request_and_leaks_no_memory() {
     const NUMBERS: u64 = 1_000_000;
     const EXCHANGES: usize = 24;
     let mut world =
@@ -102,8 +105,8 @@ fn a_table_that_is_exchanged_under_load_fails_no_request_and_leaves_no_memory_be
         (0..NUMBERS).for_each(|number| writeln!(csv, "+4930{number:07},{own}").unwrap());
         let source = world.put("big.csv", &csv).display().to_string();
         let target = target.display().to_string();
-        let (well, said) = World::run(&["compile-routes", &source, "--output", &target]);
-        assert!(well, "{said}");
+        let (succeeded, output) = World::run(&["compile-routes", &source, "--output", &target]);
+        assert!(succeeded, "{output}");
         fs::read(&target).unwrap()
     });
     world.start();
@@ -113,38 +116,40 @@ fn a_table_that_is_exchanged_under_load_fails_no_request_and_leaves_no_memory_be
         fs::rename(&next, &target).unwrap();
         world.reload().expect(200);
     };
-    let (over, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (stopped, served) = (AtomicBool::new(false), AtomicUsize::new(0));
     let id = world.gateway_id();
     thread::scope(|scope| {
         for client in 0..2_u64 {
-            let (world, over, served) = (&world, &over, &served);
+            let (world, stopped, served) = (&world, &stopped, &served);
             scope.spawn(move || {
                 let token = world.keys.token("app", SCOPE);
                 let numbers = (client..NUMBERS).step_by(2).map(|number| number * 7 % NUMBERS);
-                for number in numbers.take_while(|_| !over.load(Ordering::Relaxed)) {
-                    let ask = |method, path: &str, body: &str| {
-                        world.try_ask_with(&token, NEW, (method, path), &[], body).unwrap()
+                for number in numbers.take_while(|_| !stopped.load(Ordering::Relaxed)) {
+                    let call = |method, path: &str, body: &str| {
+                        world
+                            .try_request_with_token(&token, NEW, (method, path), &[], body)
+                            .unwrap()
                     };
-                    let body = wish(NEW, &format!("+4930{number:07}")).to_string();
-                    let made = ask("POST", "/sessions", &body).expect(201);
-                    ask("DELETE", &format!("/sessions/{}", id_of(&made)), "").expect(204);
+                    let body = create_request(NEW, &format!("+4930{number:07}")).to_string();
+                    let made = call("POST", "/sessions", &body).expect(201);
+                    call("DELETE", &format!("/sessions/{}", session_id(&made)), "").expect(204);
                     served.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
         let storm = scope.spawn(|| {
-            // What a gateway needs at most, it has needed after some.
+            // After a few reloads the memory is at its maximum.
             (0..4).for_each(exchange);
             let before = resident(&id);
             (0..EXCHANGES).for_each(exchange);
             (before, resident(&id))
         });
         let grown = storm.join();
-        over.store(true, Ordering::Relaxed);
+        stopped.store(true, Ordering::Relaxed);
         let (before, after) = grown.unwrap();
-        // All of them together have more than twice as much.
+        // All tables together need more than twice as much.
         let enough = 12 * NUMBERS * 3;
         assert!(after < before + enough, "it grew from {before} to {after} bytes");
     });
-    assert!(served.into_inner() > 10, "too few to tell");
+    assert!(served.into_inner() > 10, "too few requests");
 }

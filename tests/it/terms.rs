@@ -1,17 +1,17 @@
-//! What a client's terms forbid, as it is told in the releases.
+//! Terms of clients: rejections in each release.
 
 use std::{fs, thread};
 
 use serde_json::Value;
 
 use crate::{
-    http::Answer,
-    world::{SCOPE, Setup, World, claims, id_of, number_at, operator_named, wish},
+    http::HttpResponse,
+    world::{SCOPE, Setup, World, claims, create_request, number_at, operator_named, session_id},
 };
 
 const AT: &str = "camara-1.1.0";
 
-// What a refusal is in each generation: status, and code where there is one.
+// The rejection in each release: status, and code if there is one.
 const FORBIDDEN: [(&str, u16, &str); 4] = [
     ("camara-0.8.0", 403, "FORBIDDEN"),
     ("devedge", 403, ""),
@@ -28,72 +28,73 @@ fn world(clients: &[&str], gateway: &str) -> World {
     world
 }
 
-fn code(answer: &Answer) -> String {
+fn code(answer: &HttpResponse) -> String {
     answer.json()["code"].as_str().unwrap_or_default().to_owned()
 }
 
-fn create(world: &World, dialect: &str, client: &str, tail: u32) -> Answer {
-    world.create(dialect, client, &wish(dialect, &number_at(AT, tail)))
+fn create(world: &World, dialect: &str, client: &str, tail: u32) -> HttpResponse {
+    world.create(dialect, client, &create_request(dialect, &number_at(AT, tail)))
 }
 
 #[test]
-fn a_client_speaks_what_its_terms_name() {
+fn client_is_limited_to_the_dialects_of_its_terms() {
     let one = "  one: { dialects: [camara-0.9.0, camara-0.8.1], dialect: camara-0.8.1 }\n";
     let world = world(&[one], "");
     for (number, (dialect, status, expected)) in (1..).zip(FORBIDDEN) {
-        let refused = create(&world, dialect, "one", number).expect(status);
-        assert_eq!(code(&refused), expected, "{refused:?}");
+        let rejected = create(&world, dialect, "one", number).expect(status);
+        assert_eq!(code(&rejected), expected, "{rejected:?}");
         assert!(create(&world, dialect, "app", number).status < 300);
     }
     let made = create(&world, "camara-0.9.0", "one", 10).expect(201);
-    // Also for what it looks at, and where a path leaves open what is spoken.
-    let path = format!("/sessions/{}", id_of(&made));
-    world.ask("camara-0.9.0", "one", "GET", &path, "").expect(200);
-    world.ask("camara-1.1.0", "one", "GET", &path, "").expect(403);
+    // Also for reads, and on a path shared by several dialects.
+    let path = format!("/sessions/{}", session_id(&made));
+    world.request("camara-0.9.0", "one", "GET", &path, "").expect(200);
+    world.request("camara-1.1.0", "one", "GET", &path, "").expect(403);
     let token = format!("Bearer {}", world.keys.token("one", SCOPE));
-    let body = wish("camara-0.8.1", &number_at(AT, 11)).to_string();
+    let body = create_request("camara-0.8.1", &number_at(AT, 11)).to_string();
     let headers = [("Authorization", &*token)];
-    crate::http::send(world.edge(), "POST", "/qod/v0/sessions", &headers, &body).expect(201);
+    crate::http::send(world.gateway_address(), "POST", "/qod/v0/sessions", &headers, &body)
+        .expect(201);
 }
 
 #[test]
-fn a_client_calls_from_where_its_terms_say() {
+fn client_is_limited_to_the_networks_of_its_terms() {
     let near = "  near: { source_networks: [127.0.0.0/8] }\n";
     let far = "  far: { source_networks: [192.0.2.0/24, \"2001:db8::/32\"] }\n";
     let world = world(&[near, far], "trusted_proxies: [127.0.0.0/8]\n");
-    let ask = |client: &str, dialect: &str, tail: u32, from: &[(&str, &str)]| {
-        let body = wish(dialect, &number_at(AT, tail)).to_string();
-        world.try_ask((dialect, client), "POST", "/sessions", from, &body).unwrap()
+    let call = |client: &str, dialect: &str, tail: u32, from: &[(&str, &str)]| {
+        let body = create_request(dialect, &number_at(AT, tail)).to_string();
+        world.try_request((dialect, client), "POST", "/sessions", from, &body).unwrap()
     };
-    ask("near", AT, 1, &[]).expect(201);
+    call("near", AT, 1, &[]).expect(201);
     for (number, (dialect, status, expected)) in (2..).zip(FORBIDDEN) {
-        let refused = ask("far", dialect, number, &[]).expect(status);
-        assert_eq!(code(&refused), expected, "{refused:?}");
-        let told = ask("far", dialect, number, &[("X-Forwarded-For", "198.51.100.7, 192.0.2.9")]);
-        assert!(told.status < 300, "{told:?}");
+        let rejected = call("far", dialect, number, &[]).expect(status);
+        assert_eq!(code(&rejected), expected, "{rejected:?}");
+        let reply = call("far", dialect, number, &[("X-Forwarded-For", "198.51.100.7, 192.0.2.9")]);
+        assert!(reply.status < 300, "{reply:?}");
     }
-    ask("far", AT, 20, &[("X-Forwarded-For", "2001:db8::7")]).expect(201);
-    // What its proxy did not append is what the client says itself.
-    ask("far", AT, 21, &[("X-Forwarded-For", "192.0.2.9, 198.51.100.7")]).expect(403);
-    ask("near", AT, 22, &[("X-Forwarded-For", "198.51.100.7")]).expect(403);
+    call("far", AT, 20, &[("X-Forwarded-For", "2001:db8::7")]).expect(201);
+    // Values not appended by the trusted proxy are from the client.
+    call("far", AT, 21, &[("X-Forwarded-For", "192.0.2.9, 198.51.100.7")]).expect(403);
+    call("near", AT, 22, &[("X-Forwarded-For", "198.51.100.7")]).expect(403);
 }
 
 #[test]
-fn nobody_is_believed_whom_it_serves_unless_the_policies_say_so() {
+fn forwarded_addresses_are_trusted_from_trusted_proxies_only() {
     let world = world(&["  far: { source_networks: [192.0.2.0/24] }\n"], "");
-    let body = wish(AT, &number_at(AT, 1)).to_string();
+    let body = create_request(AT, &number_at(AT, 1)).to_string();
     let forged = [("X-Forwarded-For", "192.0.2.9"), ("Forwarded", "for=192.0.2.9")];
-    world.try_ask((AT, "far"), "POST", "/sessions", &forged, &body).unwrap().expect(403);
+    world.try_request((AT, "far"), "POST", "/sessions", &forged, &body).unwrap().expect(403);
 }
 
 #[test]
-fn a_client_makes_so_many_sessions_a_day() {
+fn creates_per_day_limits_a_client() {
     let mut world = world(&["  few: { rate: 1000/s, burst: 1000, creates_per_day: 12 }\n"], "");
-    // What is refused before is not counted.
-    let mut odd = wish(AT, &number_at(AT, 1));
+    // Requests rejected earlier are not counted.
+    let mut odd = create_request(AT, &number_at(AT, 1));
     odd["qosProfile"] = Value::from("QOS_NONE");
     world.create(AT, "few", &odd).expect(400);
-    // As many as there are, however many ask at once.
+    // The limit is exact with concurrent requests.
     let granted: usize = thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
             .map(|thread| {
@@ -109,12 +110,12 @@ fn a_client_makes_so_many_sessions_a_day() {
     assert_eq!(granted, 12);
     let codes = ["TOO_MANY_REQUESTS", "", "TOO_MANY_REQUESTS", "QUOTA_EXCEEDED"];
     for (number, ((dialect, ..), expected)) in (200..).zip(FORBIDDEN.into_iter().zip(codes)) {
-        let refused = create(&world, dialect, "few", number).expect(429);
-        assert_eq!(code(&refused), expected, "{refused:?}");
-        let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        let rejected = create(&world, dialect, "few", number).expect(429);
+        assert_eq!(code(&rejected), expected, "{rejected:?}");
+        let wait: u64 = rejected.header("retry-after").unwrap().parse().unwrap();
         assert!((1..=3_600).contains(&wait), "{wait}");
     }
-    // Also after a restart.
+    // The count survives a restart.
     world.gateway().kill().unwrap();
     world.gateway().wait().unwrap();
     world.start();
@@ -123,7 +124,7 @@ fn a_client_makes_so_many_sessions_a_day() {
 }
 
 #[test]
-fn a_mock_client_reaches_simulated_operators_only_whatever_its_token() {
+fn mock_client_reaches_simulated_operators_only() {
     let own = operator_named(AT);
     let entry = format!("  mock: {{ mock: true, operators: [{own}] }}\n");
     let mut world = World::unstarted(&Setup::default());
@@ -135,26 +136,29 @@ fn a_mock_client_reaches_simulated_operators_only_whatever_its_token() {
     };
     change("clients.yaml", "clients:\n", &format!("clients:\n{entry}"));
     let (folder, simulated) =
-        (world.folder.display().to_string(), "speaks: camara-1.1.0\n    simulated: true\n");
-    change("operators.yaml", simulated, "speaks: camara-1.1.0\n");
-    let (well, said) = World::run(&["check", &folder]);
-    assert!(!well && said.contains("a mock client may reach simulated operators only"), "{said}");
-    change("operators.yaml", "speaks: camara-1.1.0\n", simulated);
+        (world.folder.display().to_string(), "dialect: camara-1.1.0\n    simulated: true\n");
+    change("operators.yaml", simulated, "dialect: camara-1.1.0\n");
+    let (succeeded, output) = World::run(&["check", &folder]);
+    assert!(
+        !succeeded && output.contains("a mock client may use simulated operators only"),
+        "{output}"
+    );
+    change("operators.yaml", "dialect: camara-1.1.0\n", simulated);
     world.start();
     create(&world, AT, "mock", 1).expect(201);
 }
 
 #[test]
-fn a_clients_tokens_are_for_the_purposes_that_its_terms_name() {
+fn client_is_limited_to_the_purposes_of_its_terms() {
     let world = world(&["  fraud: { purposes: [FraudPreventionAndDetection] }\n"], "");
     let fraud = "dpv:FraudPreventionAndDetection#qod";
-    let ask = |client: &str, scope: &str, tail: u32| {
+    let call = |client: &str, scope: &str, tail: u32| {
         let token = world.keys.token_of(&claims(client, scope));
-        let body = wish(AT, &number_at(AT, tail)).to_string();
-        world.try_ask_with(&token, AT, ("POST", "/sessions"), &[], &body).unwrap()
+        let body = create_request(AT, &number_at(AT, tail)).to_string();
+        world.try_request_with_token(&token, AT, ("POST", "/sessions"), &[], &body).unwrap()
     };
-    ask("fraud", fraud, 1).expect(201);
-    ask("fraud", SCOPE, 2).expect(403);
-    ask("app", fraud, 3).expect(403);
-    ask("app", SCOPE, 4).expect(201);
+    call("fraud", fraud, 1).expect(201);
+    call("fraud", SCOPE, 2).expect(403);
+    call("app", fraud, 3).expect(403);
+    call("app", SCOPE, 4).expect(201);
 }

@@ -1,18 +1,25 @@
-//! The laws of the house, kept by a test.
+//! Rules for the source tree that the compiler does not check: import order, import cycles, unique type
+//! names, plain language, documented log events.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
-/// The rooms, from the ground up. A room may import only what stands before it.
-const FLOORS: &[&str] = &[
+/// The top-level modules, from the foundation up. A module may import only modules before it.
+const IMPORT_ORDER: &[&str] = &[
+    // foundation
     "qod",
     "clock",
     "faults",
-    "kept",
+    "reloadable",
     "json",
     "metrics",
     "audit",
     "tls",
-    "outbound", // the ground
+    "outbound",
+    // request path
     "dialect",
     "identity",
     "credentials",
@@ -21,8 +28,9 @@ const FLOORS: &[&str] = &[
     "route",
     "finder",
     "ledger",
-    "operator", // the way
+    "operator",
     "notification",
+    // above the request path
     "refusal",
     "policy",
     "simulator",
@@ -31,105 +39,409 @@ const FLOORS: &[&str] = &[
     "cli",
 ];
 
-/// Where pingora may be named.
+/// The modules that may name pingora.
 const PINGORA: &[&str] = &["outbound", "server"];
 
 const FILE_LINES_MAX: usize = 500;
 
+/// Type names that may exist in several modules. They are used qualified by their module.
+const SHARED_TYPE_NAMES: &[&str] = &["Settings", "Error", "Kind"];
+
+/// Words that may not be used in comments, texts and documentation, each with the reason.
+const BANNED: &[(&str, &str)] = &[
+    ("told", "say: reported, returned, notified, described"),
+    ("tell", "say: report, return, notify, describe"),
+    ("tells", "say: reports, returns, notifies, describes"),
+    ("heard", "say: received"),
+    ("hears", "say: receives"),
+    ("kept", "say: stored, cached, retained"),
+    ("stands", "say: is, is stored, is located"),
+    ("whoever", "name the actor: the caller, the client, the operator"),
+    ("whomever", "name the actor"),
+    ("nobody", "name the actor: no client, no operator"),
+    ("somebody", "name the actor"),
+    ("anybody", "name the actor"),
+    ("wish", "say: request, create request"),
+    ("wishes", "say: requests"),
+    ("he", "no gendered pronouns"),
+    ("his", "no gendered pronouns"),
+    ("him", "no gendered pronouns"),
+    ("she", "no gendered pronouns"),
+    ("her", "no gendered pronouns"),
+    ("desk", "say: handler, queue"),
+    ("lap", "say: stage"),
+    ("legs", "say: two-legged or three-legged token, subject"),
+    ("stamp", "say: proof type"),
+    ("stamps", "say: proof types"),
+    ("anew", "say: again"),
+    ("letter by letter", "say: exactly"),
+    ("is over", "say: has expired, has ended"),
+    ("says no", "say: rejects"),
+    ("what is told", "no inversions"),
+    ("of which it is", "no inversions"),
+];
+
+/// Places where a banned word is right: the file's path ends with the first, the line contains the second.
+const BANNED_EXCEPT: &[(&str, &str)] = &[("tests/it/tidy.rs", "")];
+
 #[test]
-fn a_room_imports_only_rooms_that_the_request_has_passed() {
-    let floor: BTreeMap<&str, usize> = FLOORS.iter().enumerate().map(|(i, r)| (*r, i)).collect();
-    let mut broken = Vec::new();
+fn imports_follow_the_request_path() {
+    let order: BTreeMap<&str, usize> =
+        IMPORT_ORDER.iter().enumerate().map(|(index, name)| (*name, index)).collect();
+    let mut violations = Vec::new();
     for (path, text) in sources() {
-        let Some(&own) = floor.get(room(&path)) else { continue };
-        for name in imports(&text) {
-            match floor.get(name.as_str()) {
-                Some(&other) if other > own => broken.push(format!("{path} imports {name}")),
+        let Some(&own) = order.get(top_level_module(&path)) else { continue };
+        for import in imports(&path, &text) {
+            match order.get(import[0].as_str()) {
+                Some(&other) if other > own => {
+                    violations.push(format!("{path} imports {}", import[0]));
+                }
                 Some(_) => (),
-                None => broken.push(format!("{path} imports {name}, which stands on no floor")),
+                None => violations.push(format!("{path} imports {}: not in the order", import[0])),
             }
         }
-        if text.contains("pingora::") && !PINGORA.contains(&room(&path)) {
-            broken.push(format!("{path} knows pingora"));
+        if text.contains("pingora::") && !PINGORA.contains(&top_level_module(&path)) {
+            violations.push(format!("{path} names pingora"));
         }
     }
-    assert!(broken.is_empty(), "{broken:#?}");
+    assert!(violations.is_empty(), "{violations:#?}");
 }
 
 #[test]
-fn every_room_has_a_floor() {
+fn every_top_level_module_is_in_the_import_order() {
     for (path, _) in sources() {
-        let name = room(&path);
-        assert!(FLOORS.contains(&name) || ["lib", "main"].contains(&name), "{path}");
+        let name = top_level_module(&path);
+        assert!(IMPORT_ORDER.contains(&name) || ["lib", "main"].contains(&name), "{path}");
     }
 }
 
+/// An import between a module and its own ancestor is not counted: they are one unit.
 #[test]
-fn every_file_is_short_and_says_what_it_is() {
+fn files_do_not_import_each_other_in_cycles() {
+    let sources = sources();
+    let modules: BTreeMap<String, &str> =
+        sources.iter().map(|(path, _)| (module_path(path).join("::"), path.as_str())).collect();
+    let mut edges: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (path, text) in &sources {
+        if is_test(path) {
+            continue;
+        }
+        for import in imports(path, text) {
+            let target = (1..=import.len())
+                .rev()
+                .find_map(|length| modules.get(&import[..length].join("::")).copied());
+            let Some(target) = target else { continue };
+            let (from, to) = (module_path(path), module_path(target));
+            if !from.starts_with(&to) && !to.starts_with(&from) && !is_test(target) {
+                edges.entry(path).or_default().insert(target);
+            }
+        }
+    }
+    let mut cycles = Vec::new();
+    for &start in edges.keys() {
+        let (mut reached, mut pending) = (BTreeSet::new(), vec![start]);
+        while let Some(file) = pending.pop() {
+            for &next in edges.get(file).into_iter().flatten() {
+                if reached.insert(next) {
+                    pending.push(next);
+                }
+            }
+        }
+        if reached.contains(start) {
+            cycles.push(start);
+        }
+    }
+    assert!(cycles.is_empty(), "these files are parts of import cycles: {cycles:#?}");
+}
+
+#[test]
+fn every_file_is_short_and_states_its_purpose() {
     for (path, text) in sources() {
         let lines = text.lines().count();
         assert!(lines <= FILE_LINES_MAX, "{path} has {lines} lines");
-        let test = path.ends_with("tests.rs") || path.contains("/tests/");
-        assert!(test || text.starts_with("//!"), "{path} says nothing of itself");
+        assert!(is_test(&path) || text.starts_with("//!"), "{path} has no `//!` line");
     }
 }
 
-/// The names after `crate::`, also those in braces.
-fn imports(text: &str) -> Vec<String> {
-    let code: String = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect::<Vec<_>>()
-        .join("\n");
-    let mut names = Vec::new();
-    for (at, _) in code.match_indices("crate::") {
-        let rest = &code[at + "crate::".len()..];
-        let Some(list) = rest.strip_prefix('{') else {
-            names.push(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+#[test]
+fn a_type_name_exists_once() {
+    let mut files_of: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (path, text) in sources() {
+        if is_test(&path) {
             continue;
-        };
-        // The first name of each path is a room; what follows it is not.
-        let (mut depth, mut word, mut in_path) = (1, String::new(), false);
-        for c in list.chars() {
-            match c {
-                '{' => depth += 1,
-                '}' => depth -= 1,
-                _ => {}
+        }
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for line in code.lines() {
+            // Private types and associated types are indented or have no `pub`.
+            let Some(rest) = line.strip_prefix("pub") else { continue };
+            let rest = match rest.strip_prefix('(') {
+                Some(restricted) => restricted.split_once(')').map_or("", |(_, rest)| rest),
+                None => rest,
+            };
+            let mut words = rest.split_whitespace();
+            if !matches!(words.next(), Some("struct" | "enum" | "trait" | "type")) {
+                continue;
             }
-            if depth == 1 && (c.is_alphanumeric() || c == '_') {
-                word.push(c);
-            } else if depth <= 1 {
-                if !word.is_empty() && !in_path {
-                    names.push(word.clone());
-                }
-                in_path = c == ':' || (in_path && c != ',');
-                word.clear();
-            }
-            if depth == 0 {
-                break;
+            let name: String = words
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
+            if !SHARED_TYPE_NAMES.contains(&name.as_str()) {
+                files_of.entry(name).or_default().push(path.clone());
             }
         }
     }
-    names
+    files_of.retain(|_, files| files.len() > 1);
+    assert!(files_of.is_empty(), "types with the same name: {files_of:#?}");
 }
 
-fn room(path: &str) -> &str {
+#[test]
+fn comments_texts_and_documentation_use_plain_words() {
+    let mut texts = Vec::new();
+    for (path, text) in sources() {
+        for (index, line) in prose_of(&text) {
+            texts.push((path.clone(), index, line));
+        }
+    }
+    for (path, text) in documents() {
+        for (index, line) in text.lines().enumerate() {
+            texts.push((path.clone(), index + 1, line.to_owned()));
+        }
+    }
+    let mut found = Vec::new();
+    for (path, line_number, line) in &texts {
+        if BANNED_EXCEPT.iter().any(|(file, part)| path.ends_with(file) && line.contains(part)) {
+            continue;
+        }
+        let lower = line.to_lowercase();
+        for (word, reason) in BANNED {
+            if contains_word(&lower, word) {
+                found.push(format!("{path}:{line_number}: `{word}` ({reason}): {}", line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{} uses of banned words:\n{}", found.len(), found.join("\n"));
+}
+
+/// Each log line has an `event`; each event is described in the documentation, and exists.
+#[test]
+fn every_log_event_is_documented() {
+    let documentation = fs::read_to_string("docs/reference/logs.md").unwrap();
+    let documented: BTreeSet<String> = documentation
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    let (mut events, mut problems) = (BTreeMap::<String, String>::new(), Vec::new());
+    for (path, text) in sources() {
+        if is_test(&path) {
+            continue;
+        }
+        for (line_number, call) in log_calls(&text) {
+            let Some(event) = event_of(&call) else {
+                problems.push(format!("{path}:{line_number}: a log line without an event"));
+                continue;
+            };
+            if call.contains(":?}") || call.contains(" ?") {
+                problems.push(format!("{path}:{line_number}: a log line with Debug output"));
+            }
+            if !documented.contains(&event) {
+                problems.push(format!("{path}:{line_number}: `{event}` is not documented"));
+            }
+            events.entry(event).or_insert_with(|| path.clone());
+        }
+    }
+    let listed: Vec<&str> = documentation
+        .split("\n## ")
+        .find(|section| section.starts_with("Events"))
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    for name in listed {
+        if !events.contains_key(name) {
+            problems.push(format!("docs/reference/logs.md lists `{name}`, which no code logs"));
+        }
+    }
+    assert!(problems.is_empty(), "{problems:#?}");
+}
+
+fn is_test(path: &str) -> bool {
+    path.ends_with("tests.rs") || path.contains("/tests/")
+}
+
+fn top_level_module(path: &str) -> &str {
     let name = path.trim_start_matches("src/");
     name.split('/').next().unwrap().trim_end_matches(".rs")
 }
 
-fn sources() -> Vec<(String, String)> {
-    fn walk(folder: &Path, found: &mut Vec<(String, String)>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path, found);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push((path.display().to_string(), fs::read_to_string(&path).unwrap()));
+/// `src/a/b.rs` is the module `a::b`.
+fn module_path(path: &str) -> Vec<String> {
+    let name = path.trim_start_matches("src/").trim_end_matches(".rs");
+    name.split('/').map(str::to_owned).collect()
+}
+
+/// The paths that a file names from `crate`, `super` or `self`, as paths from the crate's root.
+fn imports(path: &str, text: &str) -> Vec<Vec<String>> {
+    let code = without_comments(text);
+    let own = module_path(path);
+    let mut found = Vec::new();
+    for root in ["crate::", "super::", "self::"] {
+        for (at, _) in code.match_indices(root) {
+            let before = code[..at].chars().next_back();
+            if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':' || c == '$') {
+                continue;
             }
+            let mut base = match root {
+                "crate::" => Vec::new(),
+                "self::" => own.clone(),
+                _ => own[..own.len() - 1].to_vec(),
+            };
+            let mut rest = &code[at + root.len()..];
+            while let Some(shorter) = rest.strip_prefix("super::") {
+                base.pop();
+                rest = shorter;
+            }
+            expand(&base, rest, &mut found);
         }
     }
-    let mut found = Vec::new();
-    walk(Path::new("src"), &mut found);
+    found.retain(|path| !path.is_empty());
     found
+}
+
+/// Expands a use tree such as `a::{b, c::d}` into its paths. Returns the rest behind it.
+fn expand<'a>(base: &[String], tree: &'a str, found: &mut Vec<Vec<String>>) -> &'a str {
+    let mut path = base.to_vec();
+    let mut rest = tree.trim_start();
+    loop {
+        if let Some(inner) = rest.strip_prefix('{') {
+            rest = inner.trim_start();
+            while !rest.is_empty() && !rest.starts_with('}') {
+                let before = rest.len();
+                rest = expand(&path, rest, found).trim_start();
+                rest = rest.trim_start_matches([',', '*']).trim_start();
+                if rest.len() == before {
+                    return rest;
+                }
+            }
+            return rest.strip_prefix('}').unwrap_or(rest);
+        }
+        let length = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        if length == 0 {
+            found.push(path);
+            return rest;
+        }
+        let name = &rest[..length];
+        rest = &rest[length..];
+        if name != "self" {
+            path.push(name.to_owned());
+        }
+        let Some(deeper) = rest.strip_prefix("::") else {
+            found.push(path);
+            let renamed = rest.trim_start().strip_prefix("as ");
+            return renamed.map_or(rest, |alias| {
+                alias.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_')
+            });
+        };
+        rest = deeper;
+    }
+}
+
+fn without_comments(text: &str) -> String {
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The comments and string literals of a source file, with their line numbers.
+fn prose_of(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let trimmed = line.trim_start();
+        if trimmed.starts_with("//") {
+            found.push((index + 1, trimmed.to_owned()));
+            continue;
+        }
+        let mut parts = line.split('"');
+        parts.next();
+        for literal in parts.step_by(2).filter(|literal| literal.contains(' ')) {
+            found.push((index + 1, literal.to_owned()));
+        }
+        if let Some((_, comment)) = line.split_once("; // ") {
+            found.push((index + 1, comment.to_owned()));
+        }
+    }
+    found
+}
+
+fn contains_word(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(at, _)| {
+        let letter = |c: char| c.is_alphanumeric() || c == '_';
+        !text[..at].chars().next_back().is_some_and(letter)
+            && !text[at + word.len()..].chars().next().is_some_and(letter)
+    })
+}
+
+/// The calls of log macros, with their line numbers.
+fn log_calls(text: &str) -> Vec<(usize, String)> {
+    let mut calls = Vec::new();
+    for name in ["trace!(", "debug!(", "info!(", "warn!(", "error!("] {
+        for (at, _) in text.match_indices(name) {
+            if text[..at].chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '_') {
+                continue;
+            }
+            let mut depth = 0_u32;
+            let mut end = text.len();
+            for (offset, c) in text[at..].char_indices() {
+                match c {
+                    '(' => depth += 1,
+                    ')' => depth -= 1,
+                    _ => continue,
+                }
+                if depth == 0 {
+                    end = at + offset;
+                    break;
+                }
+            }
+            calls.push((text[..at].lines().count(), text[at..end].to_owned()));
+        }
+    }
+    calls
+}
+
+fn event_of(call: &str) -> Option<String> {
+    let (_, rest) = call.split_once("event = \"")?;
+    rest.split('"').next().map(str::to_owned)
+}
+
+fn sources() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    collect(Path::new("src"), "rs", &mut found);
+    found
+}
+
+/// Documentation, policies and everything else that people read.
+fn documents() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    collect(Path::new("docs"), "md", &mut found);
+    for folder in ["policies", "examples"] {
+        for extension in ["yaml", "md", "json"] {
+            collect(Path::new(folder), extension, &mut found);
+        }
+    }
+    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"] {
+        found.push((name.to_owned(), fs::read_to_string(name).unwrap()));
+    }
+    found
+}
+
+fn collect(folder: &Path, extension: &str, found: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, extension, found);
+        } else if path.extension().is_some_and(|own| own == extension) {
+            found.push((path.display().to_string(), fs::read_to_string(&path).unwrap()));
+        }
+    }
 }

@@ -1,19 +1,26 @@
-//! Tokens over the wire; what the identity room refuses is tested there, one by one.
+//! Access tokens over HTTP. The unit tests of `identity` cover each rejection.
 
 use serde_json::{Value, json};
 
 use crate::world::{Keys, SCOPE, World, claims};
 
-const NOBODY: &str = "/camara-0.10.1/qod/v0/sessions/00000000-0000-4000-8000-000000000000";
+const UNKNOWN_SESSION: &str = "/camara-0.10.1/qod/v0/sessions/00000000-0000-4000-8000-000000000000";
 
-/// What a get of a session that nobody has is answered with: 404 if the token holds.
+/// The status of a GET of a session that does not exist: 404 if the token is valid.
 fn status(world: &World, token: &str) -> u16 {
     let bearer = format!("Bearer {token}");
-    crate::http::send(world.edge(), "GET", NOBODY, &[("Authorization", &bearer)], "").status
+    crate::http::send(
+        world.gateway_address(),
+        "GET",
+        UNKNOWN_SESSION,
+        &[("Authorization", &bearer)],
+        "",
+    )
+    .status
 }
 
 #[test]
-fn a_token_holds_only_if_all_of_it_does() {
+fn token_is_rejected_if_any_part_is_invalid() {
     let world = World::plain();
     let with = |name: &str, value: Value| {
         let mut claims = claims("app", SCOPE);
@@ -38,9 +45,9 @@ fn a_token_holds_only_if_all_of_it_does() {
         assert_eq!(status(&world, &with(name, value.clone())), 401, "{name}: {value}");
     }
     let foreign = Keys::new().token("app", SCOPE);
-    assert_eq!(status(&world, &foreign), 401, "another's key");
-    let sound = world.keys.token("app", SCOPE);
-    let (head, signature) = sound.rsplit_once('.').unwrap();
+    assert_eq!(status(&world, &foreign), 401, "a key of another issuer");
+    let valid = world.keys.token("app", SCOPE);
+    let (head, signature) = valid.rsplit_once('.').unwrap();
     assert_eq!(status(&world, &format!("{head}.")), 401, "no signature");
     let (header, payload) = head.split_once('.').unwrap();
     assert_eq!(status(&world, &format!("eyJhbGciOiJub25lIn0.{payload}.")), 401, "alg none");
@@ -53,23 +60,26 @@ fn a_token_holds_only_if_all_of_it_does() {
 }
 
 #[test]
-fn there_is_one_place_for_a_token() {
+fn token_is_accepted_in_one_authorization_field_only() {
     let world = World::plain();
     let token = world.keys.token("app", SCOPE);
     let bearer = format!("Bearer {token}");
     let get = |path: &str, headers: &[(&str, &str)]| {
-        crate::http::send(world.edge(), "GET", path, headers, "").status
+        crate::http::send(world.gateway_address(), "GET", path, headers, "").status
     };
-    assert_eq!(get(&format!("{NOBODY}?access_token={token}"), &[]), 401);
-    assert_eq!(get(NOBODY, &[("Authorization", &bearer), ("Authorization", &bearer)]), 401);
-    assert_eq!(get(NOBODY, &[("Authorization", &format!("Basic {token}"))]), 401);
-    assert_eq!(get(NOBODY, &[("Authorization", &format!("bearer {token}"))]), 404);
+    assert_eq!(get(&format!("{UNKNOWN_SESSION}?access_token={token}"), &[]), 401);
+    assert_eq!(
+        get(UNKNOWN_SESSION, &[("Authorization", &bearer), ("Authorization", &bearer)]),
+        401
+    );
+    assert_eq!(get(UNKNOWN_SESSION, &[("Authorization", &format!("Basic {token}"))]), 401);
+    assert_eq!(get(UNKNOWN_SESSION, &[("Authorization", &format!("bearer {token}"))]), 404);
     let log = world.log();
     assert!(!log.contains(token.rsplit('.').next().unwrap()), "no token in the log");
 }
 
 #[test]
-fn keys_from_a_url_are_there_before_the_first_request() {
+fn keys_from_a_url_are_fetched_before_the_first_request() {
     use crate::operators::Fixture;
     let mut world = World::unstarted(&crate::world::Setup::default());
     let jwks = world.keys.jwks.clone();

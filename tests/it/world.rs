@@ -1,4 +1,4 @@
-//! A gateway with simulated operators around it, each a process, on a loopback address of its own.
+//! A gateway and simulated operators as processes, on a loopback address of their own.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-use crate::http::{self, Answer};
+use crate::http::{self, HttpResponse};
 
 pub(crate) const SCOPE: &str = "dpv:RequestedServiceProvision#qod";
 pub(crate) const DIALECTS: [&str; 13] = [
@@ -38,27 +38,27 @@ pub(crate) const DIALECTS: [&str; 13] = [
     "camara-0.1.0",
 ];
 
-/// The number prefixes of the operators, in the dialects' order: from `+49100` on.
+/// A phone number of the operator of a dialect; the prefixes start at `+49100`, in the order of `DIALECTS`.
 pub(crate) fn number_at(dialect: &str, tail: u32) -> String {
-    format!("+491{:02}{tail:07}", place_of(dialect))
+    format!("+491{:02}{tail:07}", index_of(dialect))
 }
 
-/// The addresses of the operators, likewise: from `10.0.0.0/16` on.
+/// An address of the operator of a dialect; the networks start at `10.0.0.0/16`.
 pub(crate) fn address_at(dialect: &str, tail: u16) -> String {
     let [high, low] = tail.to_be_bytes();
-    format!("10.{}.{high}.{low}", place_of(dialect))
+    format!("10.{}.{high}.{low}", index_of(dialect))
 }
 
-fn place_of(dialect: &str) -> usize {
+fn index_of(dialect: &str) -> usize {
     DIALECTS.iter().position(|name| *name == dialect).unwrap()
 }
 
-/// What the policies call the operator that speaks a dialect.
+/// The name of the operator of a dialect in the policies.
 pub(crate) fn operator_named(dialect: &str) -> String {
     format!("op-{dialect}").replace('.', "-")
 }
 
-/// All of it. What was started ends with it.
+/// The test environment. Its processes are stopped when it is dropped.
 pub(crate) struct World {
     pub address: IpAddr,
     pub folder: PathBuf,
@@ -66,14 +66,14 @@ pub(crate) struct World {
     children: Vec<Child>,
 }
 
-/// How a world differs from the plain one.
+/// Differences from the default world.
 #[derive(Default)]
 pub(crate) struct Setup<'a> {
     /// Appended to `gateway.yaml`.
     pub gateway: &'a str,
-    /// Further operators, as entries of `operators.yaml`, each reached by `+492<place>`.
+    /// Further operators, as entries of `operators.yaml`, with the prefix `+492<index>`.
     pub operators: &'a [(&'a str, String)],
-    /// Text put into each operator's entry.
+    /// Text added to the entry of each operator.
     pub operator: &'a str,
     /// Arguments of every simulated operator.
     pub simulated: &'a [&'a str],
@@ -97,7 +97,7 @@ pub(crate) const GATEWAY_PORT: u16 = 8080;
 const CALLBACK_PORT: u16 = 8081;
 const ADMIN_PORT: u16 = 9090;
 const OPERATOR_PORT: u16 = 9100;
-const READY_WITHIN: Duration = Duration::from_mins(1);
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl World {
     pub(crate) fn plain() -> Self {
@@ -110,15 +110,15 @@ impl World {
         world
     }
 
-    /// The folder and the operators, but no gateway yet.
+    /// Writes the folder and starts the operators, but not the gateway.
     pub(crate) fn unstarted(setup: &Setup<'_>) -> Self {
         let (address, folder) = unused_loopback();
         let keys = Keys::new();
         let world = Self { address, folder, keys, children: Vec::new() };
         world.write_policies(setup);
         let mut world = world;
-        for (place, dialect) in DIALECTS.iter().enumerate() {
-            let listen = world.at(OPERATOR_PORT + u16::try_from(place).unwrap()).to_string();
+        for (index, dialect) in DIALECTS.iter().enumerate() {
+            let listen = world.at(OPERATOR_PORT + u16::try_from(index).unwrap()).to_string();
             let mut arguments = vec!["simulate-operator", "--dialect", dialect];
             arguments.extend(["--listen", &listen, "--path", "/qod/v0"]);
             arguments.extend(setup.simulated);
@@ -128,7 +128,7 @@ impl World {
         world
     }
 
-    /// Starts the gateway, and waits until it and its operators answer.
+    /// Starts the gateway and waits until it and its operators are ready.
     pub(crate) fn start(&mut self) {
         let child = self.serve(&[]);
         self.children.push(child);
@@ -139,7 +139,7 @@ impl World {
         self.serve_with_faults("", more)
     }
 
-    /// A gateway that dies or misbehaves as told; only if it was built to (feature `faults`).
+    /// Starts a gateway with injected faults (feature `faults`).
     pub(crate) fn serve_with_faults(&self, faults: &str, more: &[&str]) -> Child {
         let folder = self.folder.display().to_string();
         let socket = self.folder.join("upgrade.sock").display().to_string();
@@ -152,23 +152,23 @@ impl World {
         wait_for("the gateway to be ready", || {
             self.admin("/readyz").is_some_and(|a| a.status == 200)
         });
-        for place in 0..DIALECTS.len() {
-            let operator = self.operator(place);
+        for index in 0..DIALECTS.len() {
+            let operator = self.operator_address_at(index);
             wait_for("an operator", || std::net::TcpStream::connect(operator).is_ok());
         }
     }
 
-    /// The gateway's process, started last.
+    /// The process of the gateway, which was started last.
     pub(crate) fn gateway(&mut self) -> &mut Child {
         self.children.last_mut().unwrap()
     }
 
-    /// Its process id.
+    /// The process ID of the gateway.
     pub(crate) fn gateway_id(&self) -> String {
         self.children.last().unwrap().id().to_string()
     }
 
-    pub(crate) fn keep(&mut self, child: Child) {
+    pub(crate) fn add_process(&mut self, child: Child) {
         self.children.push(child);
     }
 
@@ -184,7 +184,7 @@ impl World {
         command
     }
 
-    /// Runs a command to its end. Tells whether it went well, and what it said.
+    /// Runs a command; returns whether it succeeded, and its output.
     pub(crate) fn run(arguments: &[&str]) -> (bool, String) {
         let done = Command::new(env!("CARGO_BIN_EXE_qod-gateway"))
             .args(arguments)
@@ -203,34 +203,34 @@ impl World {
         SocketAddr::new(self.address, port)
     }
 
-    pub(crate) fn edge(&self) -> SocketAddr {
+    pub(crate) fn gateway_address(&self) -> SocketAddr {
         self.at(GATEWAY_PORT)
     }
 
-    /// Where operators tell what happens.
+    /// The address of the callback listener.
     pub(crate) fn callbacks(&self) -> SocketAddr {
         self.at(CALLBACK_PORT)
     }
 
-    pub(crate) fn operator(&self, place: usize) -> SocketAddr {
-        self.at(OPERATOR_PORT + u16::try_from(place).unwrap())
+    pub(crate) fn operator_address_at(&self, index: usize) -> SocketAddr {
+        self.at(OPERATOR_PORT + u16::try_from(index).unwrap())
     }
 
-    /// Where whoever runs it asks.
-    pub(crate) fn inside(&self) -> SocketAddr {
+    /// The address of the admin listener.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
         self.at(ADMIN_PORT)
     }
 
-    /// Asks the admin listener; nothing, if nobody listens there.
-    pub(crate) fn admin(&self, path: &str) -> Option<Answer> {
-        http::try_send(self.inside(), "GET", path, &[], "")
+    /// Sends a GET to the admin listener; `None` if it does not listen.
+    pub(crate) fn admin(&self, path: &str) -> Option<HttpResponse> {
+        http::try_send(self.admin_address(), "GET", path, &[], "")
     }
 
-    pub(crate) fn operator_of(&self, dialect: &str) -> SocketAddr {
-        self.operator(place_of(dialect))
+    pub(crate) fn operator_address(&self, dialect: &str) -> SocketAddr {
+        self.operator_address_at(index_of(dialect))
     }
 
-    /// The count that a metric tells, all its series with these parts together.
+    /// The value of a metric: the sum of all series with these parts.
     pub(crate) fn metric(&self, name: &str, parts: &[&str]) -> u64 {
         let text = self.admin("/metrics").unwrap().body;
         text.lines()
@@ -240,46 +240,53 @@ impl World {
             .sum()
     }
 
-    /// What the operator that speaks a dialect has on its books.
-    pub(crate) fn books(&self, dialect: &str) -> Vec<String> {
-        let answer = http::send(self.operator_of(dialect), "GET", "/books", &[], "");
+    /// The sessions of the operator of a dialect, as JSON lines.
+    pub(crate) fn operator_sessions(&self, dialect: &str) -> Vec<String> {
+        let answer =
+            http::send(self.operator_address(dialect), "GET", "/simulator/sessions", &[], "");
         answer.body.lines().map(str::to_owned).collect()
     }
 
-    /// A request in a dialect, by a client.
+    /// Sends a request of a client in a dialect.
     #[track_caller]
-    pub(crate) fn ask(
+    pub(crate) fn request(
         &self,
         dialect: &str,
         client: &str,
         method: &str,
         path: &str,
         body: &str,
-    ) -> Answer {
-        self.try_ask((dialect, client), method, path, &[], body).expect("an answer")
+    ) -> HttpResponse {
+        self.try_request((dialect, client), method, path, &[], body).expect("a response")
     }
 
-    /// The same; nothing, if no answer comes.
-    pub(crate) fn try_ask(
+    /// As `request`; `None` without a response.
+    pub(crate) fn try_request(
         &self,
         (dialect, client): (&str, &str),
         method: &str,
         path: &str,
         more: &[(&str, &str)],
         body: &str,
-    ) -> Option<Answer> {
-        self.try_ask_with(&self.keys.token(client, SCOPE), dialect, (method, path), more, body)
+    ) -> Option<HttpResponse> {
+        self.try_request_with_token(
+            &self.keys.token(client, SCOPE),
+            dialect,
+            (method, path),
+            more,
+            body,
+        )
     }
 
-    /// The same, with a token of one's own.
-    pub(crate) fn try_ask_with(
+    /// As `try_request`, with a token.
+    pub(crate) fn try_request_with_token(
         &self,
         token: &str,
         dialect: &str,
         (method, path): (&str, &str),
         more: &[(&str, &str)],
         body: &str,
-    ) -> Option<Answer> {
+    ) -> Option<HttpResponse> {
         let bearer = format!("Bearer {token}");
         let mut headers = vec![
             ("Authorization", &*bearer),
@@ -287,12 +294,18 @@ impl World {
             ("x-transaction-id", "t-1"),
         ];
         headers.extend(more);
-        http::try_send(self.edge(), method, &format!("/{dialect}/qod/v0{path}"), &headers, body)
+        http::try_send(
+            self.gateway_address(),
+            method,
+            &format!("/{dialect}/qod/v0{path}"),
+            &headers,
+            body,
+        )
     }
 
     #[track_caller]
-    pub(crate) fn create(&self, dialect: &str, client: &str, body: &Value) -> Answer {
-        self.ask(dialect, client, "POST", "/sessions", &body.to_string())
+    pub(crate) fn create(&self, dialect: &str, client: &str, body: &Value) -> HttpResponse {
+        self.request(dialect, client, "POST", "/sessions", &body.to_string())
     }
 
     fn gateway_policy(&self, setup: &Setup<'_>) -> String {
@@ -301,7 +314,7 @@ impl World {
         let gateway = format!(
             "listeners: [{{ address: \"{ip}:{GATEWAY_PORT}\" }}]\n\
              admin: {{ address: \"{ip}:{ADMIN_PORT}\" }}\n\
-             callbacks: {{ address: \"{ip}:{CALLBACK_PORT}\", url: \"http://{ip}:{CALLBACK_PORT}/told\" }}\n\
+             callbacks: {{ address: \"{ip}:{CALLBACK_PORT}\", url: \"http://{ip}:{CALLBACK_PORT}/callbacks\" }}\n\
              schemas: \"{}\"\nstore: {{ directory: ledger }}\n{}\napis:\n",
             schemas.display(),
             setup.gateway
@@ -317,29 +330,29 @@ impl World {
         let mut gateway = self.gateway_policy(setup);
         let (mut operators, mut routes, mut names) =
             ("operators:\n".to_owned(), format!("{}\nroutes:\n", setup.routes), Vec::new());
-        for (place, dialect) in DIALECTS.iter().enumerate() {
-            gateway += &format!("  - {{ path: /{dialect}/qod/v0, speaks: {dialect} }}\n");
-            let port = OPERATOR_PORT + u16::try_from(place).unwrap();
+        for (index, dialect) in DIALECTS.iter().enumerate() {
+            gateway += &format!("  - {{ path: /{dialect}/qod/v0, dialect: {dialect} }}\n");
+            let port = OPERATOR_PORT + u16::try_from(index).unwrap();
             let name = operator_named(dialect);
             operators += &format!(
-                "  {name}:\n    endpoint: \"http://{ip}:{port}/qod/v0\"\n    speaks: {dialect}\n    \
+                "  {name}:\n    endpoint: \"http://{ip}:{port}/qod/v0\"\n    dialect: {dialect}\n    \
                  simulated: true\n    bearer_token_file: bearer\n"
             );
             if *dialect == "devedge" {
                 operators += "    x_authorization_file: bearer\n";
             }
             if matches!(*dialect, "camara-1.1.0" | "camara-1.2.0-rc.3") {
-                // It calls back https URLs only.
+                // It sends events to https URLs only.
                 operators += "    callbacks: false\n";
             }
             operators += setup.operator;
-            routes += &format!("  - {{ number_prefix: \"+491{place:02}\", operator: {name} }}\n");
-            routes += &format!("  - {{ network: 10.{place}.0.0/16, operator: {name} }}\n");
+            routes += &format!("  - {{ number_prefix: \"+491{index:02}\", operator: {name} }}\n");
+            routes += &format!("  - {{ network: 10.{index}.0.0/16, operator: {name} }}\n");
             names.push(name);
         }
-        for (place, (name, entry)) in setup.operators.iter().enumerate() {
+        for (index, (name, entry)) in setup.operators.iter().enumerate() {
             operators += &format!("  {name}:\n{entry}");
-            routes += &format!("  - {{ number_prefix: \"+492{place}\", operator: {name} }}\n");
+            routes += &format!("  - {{ number_prefix: \"+492{index}\", operator: {name} }}\n");
             names.push((*name).to_owned());
         }
         routes += &format!("  - {{ network: 198.51.100.0/24, operator: {} }}\n", names[0]);
@@ -350,14 +363,14 @@ impl World {
             "  - {{ path: /qod/v0, candidates: [{}], fallback: camara-0.10.1 }}\n",
             DIALECTS.join(", ")
         );
-        // The profiles of 0.1 have names of their own.
+        // The profiles of 0.1 have other names.
         let early = operator_named("camara-0.1.0");
         let own = |name: &String| if *name == early { "LOW_LATENCY" } else { "QOS_E" };
-        let theirs: Vec<String> =
+        let profile_names: Vec<String> =
             names.iter().map(|name| format!("{name}: {}", own(name))).collect();
-        let theirs = theirs.join(", ");
+        let profile_names = profile_names.join(", ");
         let profiles = format!(
-            "profiles:\n  QOS_E: {{ summary: low latency, duration_max: 24h, operators: {{ {theirs} }} }}\n  \
+            "profiles:\n  QOS_E: {{ summary: low latency, duration_max: 24h, operators: {{ {profile_names} }} }}\n  \
              QOS_S: {{ summary: small, duration_max: 1h, operators: {{ {}: QOS_S }} }}\n{}",
             names[0], setup.profiles
         );
@@ -424,14 +437,14 @@ impl Keys {
         self.token_named("k1", claims)
     }
 
-    /// A token that says that its key is called so.
+    /// A token with this `kid`.
     pub(crate) fn token_named(&self, kid: &str, claims: &Value) -> String {
         let header = Header { kid: Some(kid.to_owned()), ..Header::new(Algorithm::ES256) };
         jsonwebtoken::encode(&header, claims, &EncodingKey::from_ec_der(&self.pkcs8)).unwrap()
     }
 }
 
-/// The claims of a token that holds.
+/// The claims of a valid token.
 pub(crate) fn claims(client: &str, scope: &str) -> Value {
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
     json!({
@@ -440,11 +453,11 @@ pub(crate) fn claims(client: &str, scope: &str) -> Value {
     })
 }
 
-/// What a client wants to see shown at its sink.
+/// The access token for the sink.
 pub(crate) const SINK_TOKEN: &str = "c8974e592c2fa383d4a3960714";
 
-/// Names a sink and the token for it in a wish.
-pub(crate) fn name_sink(dialect: &str, url: &str, body: &mut Value) {
+/// Adds a sink and its token to a create request.
+pub(crate) fn set_sink(dialect: &str, url: &str, body: &mut Value) {
     match dialect {
         "camara-0.8.0" => {
             body["notificationUri"] = url.into();
@@ -468,20 +481,20 @@ pub(crate) fn name_sink(dialect: &str, url: &str, body: &mut Value) {
     }
 }
 
-/// A create in the words of a dialect, for a device by its number, or by its address. In 0.1 a device
-/// with a number only is nowhere.
-pub(crate) fn wish(dialect: &str, who: &str) -> Value {
-    let by_address = who.parse::<Ipv4Addr>().is_ok();
+/// A create request in a dialect, for a device by phone number or address. 0.1 has no phone numbers; there
+/// a number becomes an address without a route.
+pub(crate) fn create_request(dialect: &str, device: &str) -> Value {
+    let by_address = device.parse::<Ipv4Addr>().is_ok();
     match dialect {
         "camara-0.1.0" => json!({
-            "duration": 600, "ueAddr": if by_address { who } else { "192.0.2.1" },
+            "duration": 600, "ueAddr": if by_address { device } else { "192.0.2.1" },
             "asAddr": "203.0.113.5", "protocolIn": "ANY", "protocolOut": "ANY",
             "qos": "LOW_LATENCY",
         }),
         "camara-0.8.0" | "camara-0.8.1" | "devedge" | "telefonica-0.8" => {
             let name = if by_address { "ipv4addr" } else { "msisdn" };
             let mut body = json!({
-                "duration": 600, "ueId": { name: who }, "qos": "QOS_E",
+                "duration": 600, "ueId": { name: device }, "qos": "QOS_E",
                 "asId": { "ipv4addr": "203.0.113.5" },
             });
             if by_address && dialect == "telefonica-0.8" {
@@ -491,9 +504,9 @@ pub(crate) fn wish(dialect: &str, who: &str) -> Value {
         }
         _ => {
             let device = if by_address {
-                json!({ "ipv4Address": { "publicAddress": who, "privateAddress": who } })
+                json!({ "ipv4Address": { "publicAddress": device, "privateAddress": device } })
             } else {
-                json!({ "phoneNumber": who })
+                json!({ "phoneNumber": device })
             };
             json!({
                 "duration": 600, "device": device, "qosProfile": "QOS_E",
@@ -503,24 +516,24 @@ pub(crate) fn wish(dialect: &str, who: &str) -> Value {
     }
 }
 
-/// The id in an answer of whatever dialect.
+/// The session ID of a response, in any dialect.
 #[track_caller]
-pub(crate) fn id_of(answer: &Answer) -> String {
+pub(crate) fn session_id(answer: &HttpResponse) -> String {
     let body = answer.json();
     let id = body.get("sessionId").or_else(|| body.get("id"));
-    id.and_then(Value::as_str).unwrap_or_else(|| panic!("no id: {answer:?}")).to_owned()
+    id.and_then(Value::as_str).unwrap_or_else(|| panic!("no session ID: {answer:?}")).to_owned()
 }
 
 #[track_caller]
 pub(crate) fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
-    let began = Instant::now();
+    let started = Instant::now();
     while !there() {
-        assert!(began.elapsed() < READY_WITHIN, "waited in vain for {what}");
+        assert!(started.elapsed() < READY_TIMEOUT, "timed out waiting for {what}");
         thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// Nobody else's: whoever could make its folder has it, until the folder is gone.
+/// An unused loopback address: it belongs to the test that could create its folder.
 fn unused_loopback() -> (IpAddr, PathBuf) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     loop {
@@ -530,8 +543,8 @@ fn unused_loopback() -> (IpAddr, PathBuf) {
         let folder = std::env::temp_dir().join(format!("qod-gateway-test-{address}"));
         match fs::create_dir(&folder) {
             Ok(()) => return (address, folder),
-            Err(fault) if fault.kind() == ErrorKind::AlreadyExists => {}
-            Err(fault) => panic!("{}: {fault}", folder.display()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => panic!("{}: {error}", folder.display()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The demo's own token issuer: a key made on the spot, and tokens that live as long as the demo.
+//! The token issuer of the demo: a new signing key for each run, and tokens valid for 24 hours.
 
 use std::time::Duration;
 
@@ -16,33 +16,36 @@ pub(super) const SCOPE: &str = "dpv:RequestedServiceProvision#qod";
 
 const ISSUER: &str = "https://issuer.demo.example";
 const AUDIENCE: &str = "qod-gateway-demo";
-const LIFE: Duration = Duration::from_hours(24);
+const TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 
-/// Issues tokens that the demo's gateway trusts.
-pub(super) struct Issuer {
+/// Issues access tokens that the demo's gateway accepts.
+pub(super) struct DemoIssuer {
     key: EncodingKey,
     public: (String, String),
 }
 
-impl Issuer {
-    /// A new key.
+impl DemoIssuer {
+    /// Generates a signing key.
     pub(super) fn new() -> Result<Self, String> {
-        let failed = |_| "no key could be made".to_owned();
+        let failed = |_| "failed to generate a signing key".to_owned();
         let pkcs8 =
             EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
                 .map_err(failed)?;
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref())
-            .map_err(|_| "no key could be read".to_owned())?;
-        // An uncompressed point: one byte that says so, then 32 of each coordinate.
+            .map_err(|_| "failed to read the generated key".to_owned())?;
+        // An uncompressed point: one format byte, then 32 bytes for each coordinate.
         let point = pair.public_key().as_ref();
         let coordinate = |range: std::ops::Range<usize>| {
-            point.get(range).map(base64_url).ok_or_else(|| "the key is no point".to_owned())
+            point
+                .get(range)
+                .map(base64_url)
+                .ok_or_else(|| "the public key is not an uncompressed point".to_owned())
         };
         let public = (coordinate(1..33)?, coordinate(33..65)?);
         Ok(Self { key: EncodingKey::from_ec_der(pkcs8.as_ref()), public })
     }
 
-    /// The public key, as a JWKS.
+    /// Returns the public key as a JWKS.
     pub(super) fn jwks(&self) -> String {
         let (x, y) = &self.public;
         let key = json!({
@@ -51,12 +54,12 @@ impl Issuer {
         json!({ "keys": [key] }).to_string()
     }
 
-    /// An access token (RFC 9068) for a client.
+    /// Issues an access token (RFC 9068) to a client.
     pub(super) fn token(&self, client: &str, scope: &str) -> Result<String, String> {
         let now = Clock::system().now().unix_s();
         let claims = json!({
             "iss": ISSUER, "aud": AUDIENCE, "sub": client, "client_id": client, "scope": scope,
-            "iat": now, "nbf": now, "exp": now + LIFE.as_secs(),
+            "iat": now, "nbf": now, "exp": now + TOKEN_LIFETIME.as_secs(),
             "jti": uuid::Uuid::new_v4().to_string(),
         });
         let header = Header {

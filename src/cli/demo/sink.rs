@@ -1,4 +1,4 @@
-//! A client's own server, as small as may be: it takes what it is told, and shows it.
+//! The notification sink of the demo: a minimal HTTP server that accepts notifications.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -9,51 +9,51 @@ use tokio::{
     time::timeout,
 };
 
-/// Hears what clients are told.
-pub(super) struct Sink {
-    heard: Receiver<Heard>,
+/// Receives the notifications sent to the demo's client.
+pub(super) struct DemoSink {
+    received: Receiver<DemoNotification>,
 }
 
-/// One notification.
-pub(super) struct Heard {
-    /// The first line of the request.
+/// A notification received by the sink.
+pub(super) struct DemoNotification {
+    /// The request line.
     pub(super) line: String,
     pub(super) body: String,
 }
 
-const WAITING_MAX: usize = 64;
-const WITHIN: Duration = Duration::from_secs(10);
+const QUEUE_MAX: usize = 64;
+const TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
-impl Sink {
+impl DemoSink {
     pub(super) async fn listen(at: SocketAddr) -> Result<Self, String> {
         let listener = TcpListener::bind(at).await.map_err(|error| format!("{at}: {error}"))?;
-        let (tells, heard) = mpsc::channel(WAITING_MAX);
+        let (sender, received) = mpsc::channel(QUEUE_MAX);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(timeout(WITHIN, take(stream, tells.clone())));
+                tokio::spawn(timeout(TIMEOUT, receive(stream, sender.clone())));
             }
         });
-        Ok(Self { heard })
+        Ok(Self { received })
     }
 
-    /// The next notification with this text in it; nothing, if none comes in time.
-    pub(super) async fn next_with(&mut self, text: &str) -> Option<Heard> {
+    /// Waits for the next notification whose body contains the text. `None` after 10 s.
+    pub(super) async fn next_containing(&mut self, text: &str) -> Option<DemoNotification> {
         let search = async {
             loop {
-                let heard = self.heard.recv().await?;
-                if heard.body.contains(text) {
-                    return Some(heard);
+                let notification = self.received.recv().await?;
+                if notification.body.contains(text) {
+                    return Some(notification);
                 }
             }
         };
-        timeout(WITHIN, search).await.unwrap_or_default()
+        timeout(TIMEOUT, search).await.unwrap_or_default()
     }
 }
 
-async fn take(mut stream: TcpStream, tells: Sender<Heard>) {
+async fn receive(mut stream: TcpStream, sender: Sender<DemoNotification>) {
     let (mut text, mut part) = (String::new(), [0; 4096]);
-    let heard = loop {
+    let notification = loop {
         let read = stream.read(&mut part).await.unwrap_or_default();
         if read == 0 || text.len() > REQUEST_BYTES_MAX {
             return;
@@ -66,11 +66,11 @@ async fn take(mut stream: TcpStream, tells: Sender<Heard>) {
         });
         if body.len() >= length.unwrap_or(0) {
             let line = head.lines().next().unwrap_or_default().to_owned();
-            break Heard { line, body: body.to_owned() };
+            break DemoNotification { line, body: body.to_owned() };
         }
     };
-    // Whoever does not listen any more misses it.
-    _ = tells.try_send(heard);
+    // An error is ignored: the tour has finished or its queue is full.
+    _ = sender.try_send(notification);
     let answer = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
     _ = stream.write_all(answer).await;
 }

@@ -1,4 +1,4 @@
-//! When a token is fetched, and when not, over real connections.
+//! Tests when tokens are fetched, over real connections.
 
 use std::{
     sync::{
@@ -12,14 +12,14 @@ use tokio::sync::Notify;
 
 use super::{
     super::{
-        tokens::{PAUSE, fresh_for},
+        tokens::{FETCH_BACKOFF, refresh_after},
         *,
     },
     caller, keys,
 };
 use crate::outbound::{
     Endpoint,
-    tests::peer::{Peer as Server, Reply, status},
+    tests::peer::{PeerReply, TestPeer as Server, status},
 };
 
 const WITHIN: Duration = Duration::from_secs(10);
@@ -28,42 +28,45 @@ fn json(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
-fn granted(token: &str, lasts_s: u64) -> String {
+fn token_response(token: &str, lifetime_s: u64) -> String {
     json(&format!(
-        "{{\"access_token\":\"{token}\",\"token_type\":\"Bearer\",\"expires_in\":{lasts_s}}}"
+        "{{\"access_token\":\"{token}\",\"token_type\":\"Bearer\",\"expires_in\":{lifetime_s}}}"
     ))
 }
 
-/// Grants `t-1`, `t-2`… for 100 s each.
-async fn granting() -> Server {
+/// A server that grants `t-1`, `t-2`… with a lifetime of 100 s each.
+async fn token_server() -> Server {
     let number = AtomicUsize::new(0);
     let next = move || format!("t-{}", number.fetch_add(1, Ordering::SeqCst) + 1);
-    Server::with(move |_| Reply::Bytes(granted(&next(), 100))).await
+    Server::start(move |_| PeerReply::Bytes(token_response(&next(), 100))).await
 }
 
 fn credentials(peer: &Server, within: Duration) -> Credentials {
     let token_url = format!("http://{}/token", peer.address);
-    let oauth2 = OAuth2 {
+    let oauth2 = OAuth2Client {
         token_endpoint: Endpoint::parse(&token_url, 2).unwrap(),
         token_url,
         client_id: "gateway".to_owned(),
-        method: Method::SecretPost(Kept::fixed(Secret::new("hush"))),
+        method: TokenAuthMethod::SecretPost(Reloadable::fixed(Secret::new("hush"))),
         scope: None,
         audience: None,
         resource: None,
     };
-    let key = SigningKey::read_rsa(&Secret::new(&*keys::RSA.private)).unwrap();
+    let key = SigningKey::rsa_from_pem(&Secret::new(&*keys::RSA.private)).unwrap();
     let settings = Settings {
         authorization: Authorization::OAuth2(Box::new(oauth2)),
-        proof: Proof::Signed(Arc::new(Kept::fixed(key))),
+        proof: ProofSource::Signed(Arc::new(Reloadable::fixed(key))),
         headers: Vec::new(),
     };
-    Credentials::new(settings, Peer::Operator("one".into()), Some("x-authorization"), within)
+    Credentials::new(settings, PeerId::Operator("one".into()), Some("x-authorization"), within)
 }
 
-async fn shown(credentials: &Credentials, caller: &Caller) -> Result<String, NoToken> {
-    let shown = credentials.authorize(caller, WITHIN).await?;
-    Ok(shown.value().unwrap().to_str().unwrap().to_owned())
+async fn authorization(
+    credentials: &Credentials,
+    caller: &Caller,
+) -> Result<String, TokenUnavailable> {
+    let authorization = credentials.authorize(caller, WITHIN).await?;
+    Ok(authorization.value().unwrap().to_str().unwrap().to_owned())
 }
 
 fn fetches(caller: &Caller, outcome: &str) -> bool {
@@ -72,12 +75,15 @@ fn fetches(caller: &Caller, outcome: &str) -> bool {
 }
 
 #[tokio::test]
-async fn many_calls_at_one_time_wait_for_one_fetch() {
+async fn concurrent_calls_share_one_fetch() {
     let go = Arc::new(Notify::new());
     let held = Arc::clone(&go);
-    let peer = Server::with(move |_| Reply::Held(Arc::clone(&held), granted("t", 100))).await;
+    let peer = Server::start(move |_| {
+        PeerReply::WhenNotified(Arc::clone(&held), token_response("t", 100))
+    })
+    .await;
     let (credentials, caller) = (credentials(&peer, WITHIN), caller());
-    let calls = (0..50).map(|_| shown(&credentials, &caller));
+    let calls = (0..50).map(|_| authorization(&credentials, &caller));
     let release = async {
         while peer.requests().is_empty() {
             tokio::task::yield_now().await;
@@ -86,139 +92,142 @@ async fn many_calls_at_one_time_wait_for_one_fetch() {
     };
     let (all, ()) = tokio::join!(futures_util::future::join_all(calls), release);
     assert!(all.into_iter().all(|one| one.as_deref() == Ok("Bearer t")));
-    assert_eq!(shown(&credentials, &caller).await.unwrap(), "Bearer t");
+    assert_eq!(authorization(&credentials, &caller).await.unwrap(), "Bearer t");
     assert_eq!(peer.requests().len(), 1);
     assert!(fetches(&caller, "ok\"} 1"));
 }
 
 #[tokio::test]
-async fn the_call_to_the_token_endpoint_is_proved_too() {
-    let peer = granting().await;
+async fn token_request_has_a_proof_of_possession() {
+    let peer = token_server().await;
     let (credentials, caller) = (credentials(&peer, WITHIN), caller());
-    shown(&credentials, &caller).await.unwrap();
+    authorization(&credentials, &caller).await.unwrap();
     let request = peer.requests().pop().unwrap();
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("POST /token HTTP/1.1\r\n"), "{head}");
     let proof = head.lines().find_map(|line| line.strip_prefix("x-authorization: ")).unwrap();
     let (headers, method) = (http::HeaderMap::new(), http::Method::POST);
-    let asked = crate::identity::pop::Request {
+    let asked = crate::identity::pop::PopRequest {
         method: &method,
         target: "/token",
         headers: &headers,
         body: body.as_bytes(),
     };
-    let key = crate::identity::pop::ProofKey::read(keys::RSA.public.as_bytes()).unwrap();
+    let key = crate::identity::pop::ProofKey::from_pem(keys::RSA.public.as_bytes()).unwrap();
     crate::identity::pop::verify(proof, &key, &asked, caller.clock.now()).unwrap();
 }
 
 #[test]
-fn a_token_is_replaced_a_little_before_its_end() {
-    for (lasts_ms, fresh_ms) in [(1000, 900), (100_000, 90_000), (3_600_000, 3_570_000)] {
-        let fresh = fresh_for(Duration::from_millis(lasts_ms));
+fn token_is_refreshed_shortly_before_it_expires() {
+    for (lifetime_ms, fresh_ms) in [(1000, 900), (100_000, 90_000), (3_600_000, 3_570_000)] {
+        let fresh = refresh_after(Duration::from_millis(lifetime_ms));
         assert_eq!(fresh, Duration::from_millis(fresh_ms));
     }
 }
 
 #[tokio::test]
-async fn a_token_that_is_nearly_over_is_replaced_behind_the_calls() {
-    let peer = granting().await;
+async fn expiring_token_is_refreshed_in_the_background() {
+    let peer = token_server().await;
     let (credentials, caller) = (credentials(&peer, WITHIN), caller());
-    assert_eq!(shown(&credentials, &caller).await.unwrap(), "Bearer t-1");
+    assert_eq!(authorization(&credentials, &caller).await.unwrap(), "Bearer t-1");
     caller.clock.advance(Duration::from_secs(89));
-    assert_eq!(shown(&credentials, &caller).await.unwrap(), "Bearer t-1");
+    assert_eq!(authorization(&credentials, &caller).await.unwrap(), "Bearer t-1");
     assert_eq!(peer.requests().len(), 1);
     caller.clock.advance(Duration::from_secs(1));
-    assert_eq!(shown(&credentials, &caller).await.unwrap(), "Bearer t-1", "still good");
-    while shown(&credentials, &caller).await.unwrap() == "Bearer t-1" {
+    assert_eq!(authorization(&credentials, &caller).await.unwrap(), "Bearer t-1", "still valid");
+    while authorization(&credentials, &caller).await.unwrap() == "Bearer t-1" {
         tokio::task::yield_now().await;
     }
-    assert_eq!(shown(&credentials, &caller).await.unwrap(), "Bearer t-2");
+    assert_eq!(authorization(&credentials, &caller).await.unwrap(), "Bearer t-2");
     assert_eq!(peer.requests().len(), 2);
     caller.clock.advance(Duration::from_secs(100));
-    assert_eq!(shown(&credentials, &caller).await.unwrap(), "Bearer t-3", "it was over");
+    assert_eq!(authorization(&credentials, &caller).await.unwrap(), "Bearer t-3", "it has expired");
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_fails_is_left_in_peace_for_a_while() {
-    let says = Arc::new(AtomicU16::new(503));
-    let told = Arc::clone(&says);
-    let peer = Server::with(move |_| match told.load(Ordering::SeqCst) {
-        200 => Reply::Bytes(granted("t", 100)),
+async fn failed_fetch_is_retried_only_after_the_backoff() {
+    let status_code = Arc::new(AtomicU16::new(503));
+    let served = Arc::clone(&status_code);
+    let peer = Server::start(move |_| match served.load(Ordering::SeqCst) {
+        200 => PeerReply::Bytes(token_response("t", 100)),
         other => status(other),
     })
     .await;
     let (credentials, caller) = (credentials(&peer, WITHIN), caller());
     for _ in 0..3 {
-        assert_eq!(shown(&credentials, &caller).await, Err(NoToken::Failed));
+        assert_eq!(authorization(&credentials, &caller).await, Err(TokenUnavailable::Failed));
     }
     assert_eq!(peer.requests().len(), 1);
-    caller.clock.advance(PAUSE);
-    says.store(401, Ordering::SeqCst);
+    caller.clock.advance(FETCH_BACKOFF);
+    status_code.store(401, Ordering::SeqCst);
     for _ in 0..3 {
-        assert_eq!(shown(&credentials, &caller).await, Err(NoToken::Refused));
+        assert_eq!(authorization(&credentials, &caller).await, Err(TokenUnavailable::Rejected));
     }
     assert_eq!(peer.requests().len(), 2);
-    caller.clock.advance(PAUSE);
-    says.store(200, Ordering::SeqCst);
-    assert_eq!(shown(&credentials, &caller).await.unwrap(), "Bearer t");
-    assert!(fetches(&caller, "failed\"} 1") && fetches(&caller, "refused\"} 1"));
-    // A good token outlives a failure to replace it.
-    says.store(503, Ordering::SeqCst);
+    caller.clock.advance(FETCH_BACKOFF);
+    status_code.store(200, Ordering::SeqCst);
+    assert_eq!(authorization(&credentials, &caller).await.unwrap(), "Bearer t");
+    assert!(fetches(&caller, "failed\"} 1") && fetches(&caller, "rejected\"} 1"));
+    // A valid token remains in use after a failed refresh.
+    status_code.store(503, Ordering::SeqCst);
     caller.clock.advance(Duration::from_secs(95));
-    assert_eq!(shown(&credentials, &caller).await.unwrap(), "Bearer t");
+    assert_eq!(authorization(&credentials, &caller).await.unwrap(), "Bearer t");
     while !fetches(&caller, "failed\"} 2") {
         tokio::task::yield_now().await;
     }
-    assert_eq!(shown(&credentials, &caller).await.unwrap(), "Bearer t");
+    assert_eq!(authorization(&credentials, &caller).await.unwrap(), "Bearer t");
     assert_eq!(peer.requests().len(), 4);
 }
 
 #[tokio::test]
-async fn who_cannot_wait_any_longer_goes_without_and_breaks_nothing_off() {
+async fn timed_out_call_does_not_cancel_the_fetch() {
     let go = Arc::new(Notify::new());
     let held = Arc::clone(&go);
-    let peer = Server::with(move |_| Reply::Held(Arc::clone(&held), granted("t", 100))).await;
+    let peer = Server::start(move |_| {
+        PeerReply::WhenNotified(Arc::clone(&held), token_response("t", 100))
+    })
+    .await;
     let (credentials, caller) = (credentials(&peer, WITHIN), caller());
-    let hurried = credentials.authorize(&caller, Duration::from_millis(50)).await;
-    assert!(matches!(hurried, Err(NoToken::Late)));
+    let timed_out = credentials.authorize(&caller, Duration::from_millis(50)).await;
+    assert!(matches!(timed_out, Err(TokenUnavailable::Timeout)));
     while peer.requests().is_empty() {
         tokio::task::yield_now().await;
     }
     go.notify_one();
-    assert_eq!(shown(&credentials, &caller).await.unwrap(), "Bearer t");
+    assert_eq!(authorization(&credentials, &caller).await.unwrap(), "Bearer t");
     assert_eq!(peer.requests().len(), 1);
 }
 
 #[tokio::test]
-async fn a_connection_that_was_just_closed_costs_no_token() {
-    let turn = AtomicUsize::new(0);
-    let peer = Server::with(move |_| match turn.fetch_add(1, Ordering::SeqCst) {
-        0 => Reply::Close,
-        _ => Reply::Bytes(granted("t", 100)),
+async fn closed_connection_is_retried() {
+    let attempts = AtomicUsize::new(0);
+    let peer = Server::start(move |_| match attempts.fetch_add(1, Ordering::SeqCst) {
+        0 => PeerReply::Close,
+        _ => PeerReply::Bytes(token_response("t", 100)),
     })
     .await;
     let (credentials, caller) = (credentials(&peer, WITHIN), caller());
-    assert_eq!(shown(&credentials, &caller).await.unwrap(), "Bearer t");
+    assert_eq!(authorization(&credentials, &caller).await.unwrap(), "Bearer t");
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_taken_is_replaced_once_in_a_while() {
-    let peer = granting().await;
+async fn rejected_token_is_replaced_at_most_once_per_interval() {
+    let peer = token_server().await;
     let (credentials, caller) = (credentials(&peer, WITHIN), caller());
     let authorize = async || credentials.authorize(&caller, WITHIN).await.ok().unwrap();
     let first = authorize().await;
     let also_first = authorize().await;
-    assert!(credentials.reject(&first, &caller));
+    assert!(credentials.invalidate(&first, &caller));
     let second = authorize().await;
     assert_eq!(second.value().unwrap(), "Bearer t-2");
-    // Whoever was refused with the old one takes the new one.
-    assert!(credentials.reject(&also_first, &caller));
+    // A call that was rejected with the old token uses the new one.
+    assert!(credentials.invalidate(&also_first, &caller));
     assert_eq!(authorize().await.value().unwrap(), "Bearer t-2");
-    // The new one is not taken either: that is not cured by asking again and again.
-    assert!(!credentials.reject(&second, &caller));
+    // The new token is rejected too: do not request another immediately.
+    assert!(!credentials.invalidate(&second, &caller));
     assert_eq!(authorize().await.value().unwrap(), "Bearer t-2");
     assert_eq!(peer.requests().len(), 2);
-    caller.clock.advance(PAUSE);
-    assert!(credentials.reject(&second, &caller));
+    caller.clock.advance(FETCH_BACKOFF);
+    assert!(credentials.invalidate(&second, &caller));
     assert_eq!(authorize().await.value().unwrap(), "Bearer t-3");
 }

@@ -1,4 +1,4 @@
-//! Keys made at run time, in PEM.
+//! PEM keys generated at run time.
 
 use std::sync::LazyLock;
 
@@ -33,7 +33,7 @@ fn rsa() -> Pem {
 }
 
 impl Pem {
-    /// An RSA key as PKCS#1, which PKCS#8 wraps in 26 bytes.
+    /// The RSA key as PKCS#1. PKCS#8 adds a 26-byte header.
     pub(super) fn pkcs1(&self) -> String {
         let der: String = self.private.lines().filter(|line| !line.starts_with('-')).collect();
         block("RSA PRIVATE KEY", &STANDARD.decode(der).unwrap()[26..])

@@ -1,22 +1,22 @@
-//! The released dialects, each by what it varies of one before it.
+//! Descriptors of the released dialects, each based on an earlier one.
 
 use super::{
-    Correlator, DAY_S, Descriptor, DeviceRule, DurationRule, ErrorShape, Errors, EventShape,
-    Family, Ipv4Form, Profiles, Rule, Servers, SinkRule,
+    CorrelatorFormat, DAY_S, Descriptor, DeviceRule, DurationRule, ErrorFormat, ErrorShape,
+    EventShape, Family, Ipv4Form, ProfilesApi, RequestRule, ServerForm, SinkRule,
 };
 use crate::qod::{IdentifierKind, Operation};
 
 const CREATE_TO_DELETE: &[Operation] =
     &[Operation::CreateSession, Operation::GetSession, Operation::DeleteSession];
 
-// What CAMARA 0.8.1 is, and what the other dialects of its family vary.
+// CAMARA 0.8.1, the base of the other dialects of its family.
 const CAMARA_0_8_1: Descriptor = Descriptor {
     name: "camara-0.8.1",
     family: Family::V08,
     schema: "camara-0.8.1",
     default_path: "/qod/v0",
     operations: CREATE_TO_DELETE,
-    rule: Rule {
+    rule: RequestRule {
         strict: false,
         device: DeviceRule {
             required: true,
@@ -26,30 +26,30 @@ const CAMARA_0_8_1: Descriptor = Descriptor {
                 IdentifierKind::Ipv4Address,
                 IdentifierKind::Ipv6Address,
             ],
-            plus: false,
+            plus_required: false,
             ipv4: Ipv4Form::Net,
-            ipv6_masks: true,
+            ipv6_prefixes: true,
         },
-        servers: Servers::Subnets,
+        servers: ServerForm::Subnets,
         profiles: &["QOS_E", "QOS_S", "QOS_M", "QOS_L"],
         port_min: 0,
-        one_port: false,
+        single_port: false,
         duration: DurationRule { required: false, s_max: DAY_S, extension_s_max: 0 },
         sink: SinkRule { field: "notificationUrl", https: false, key_credentials: false },
     },
-    event_shape: EventShape::End,
-    profiles: Profiles { schema: None, classes: false, countries: false },
+    event_shape: EventShape::Termination,
+    profiles: ProfilesApi { schema: None, has_traffic_classes: false, has_countries: false },
     created_status: 201,
-    one_identifier: false,
-    errors: Errors {
+    single_identifier: false,
+    errors: ErrorFormat {
         shape: ErrorShape::CodeMessage,
-        codes: Family::V08,
-        unavailable: "SERVICE_UNAVAILABLE",
-        sink: "INVALID_INPUT",
+        code_family: Family::V08,
+        unavailable_code: "SERVICE_UNAVAILABLE",
+        sink_code: "INVALID_INPUT",
         private_key_jwt: (400, "INVALID_INPUT"),
         profile_not_applicable: (400, "INVALID_INPUT"),
         message_chars_max: None,
-        own: &[],
+        overrides: &[],
     },
     proof_header: None,
     transaction_header: None,
@@ -68,7 +68,7 @@ const CAMARA_0_10_1: Descriptor = Descriptor {
         Operation::GetQosProfile,
         Operation::ListQosProfiles,
     ],
-    rule: Rule {
+    rule: RequestRule {
         device: DeviceRule {
             kinds: &[
                 IdentifierKind::PhoneNumber,
@@ -77,7 +77,7 @@ const CAMARA_0_10_1: Descriptor = Descriptor {
                 IdentifierKind::Ipv6Address,
             ],
             ipv4: Ipv4Form::Public,
-            ipv6_masks: false,
+            ipv6_prefixes: false,
             ..CAMARA_0_8_1.rule.device
         },
         duration: DurationRule { extension_s_max: DAY_S - 1, ..CAMARA_0_8_1.rule.duration },
@@ -87,11 +87,11 @@ const CAMARA_0_10_1: Descriptor = Descriptor {
     event_shape: EventShape::CloudEvent {
         event_type: "org.camaraproject.qod.v0.qos-status-changed",
     },
-    errors: Errors {
+    errors: ErrorFormat {
         shape: ErrorShape::StatusCodeMessage,
-        codes: Family::V010,
-        unavailable: "UNAVAILABLE",
-        sink: "INVALID_ARGUMENT",
+        code_family: Family::V010,
+        unavailable_code: "UNAVAILABLE",
+        sink_code: "INVALID_ARGUMENT",
         private_key_jwt: (400, "INVALID_ARGUMENT"),
         profile_not_applicable: (400, "INVALID_ARGUMENT"),
         ..CAMARA_0_8_1.errors
@@ -99,7 +99,7 @@ const CAMARA_0_10_1: Descriptor = Descriptor {
     ..CAMARA_0_8_1
 };
 
-// Durations are of 32 bits with a sign, and there is no other bound.
+// Durations are signed 32-bit integers without another bound.
 const S_MAX: u32 = i32::MAX.unsigned_abs();
 
 const CAMARA_1_0_0: Descriptor = Descriptor {
@@ -116,13 +116,13 @@ const CAMARA_1_0_0: Descriptor = Descriptor {
         Operation::GetQosProfile,
         Operation::RetrieveQosProfiles,
     ],
-    profiles: Profiles {
+    profiles: ProfilesApi {
         schema: Some("qos-profiles-1.0.0"),
-        classes: true,
+        has_traffic_classes: true,
         ..CAMARA_0_10_1.profiles
     },
-    rule: Rule {
-        device: DeviceRule { required: false, plus: true, ..CAMARA_0_10_1.rule.device },
+    rule: RequestRule {
+        device: DeviceRule { required: false, plus_required: true, ..CAMARA_0_10_1.rule.device },
         duration: DurationRule { required: true, s_max: S_MAX, extension_s_max: S_MAX },
         sink: SinkRule { field: "sink", ..CAMARA_0_10_1.rule.sink },
         ..CAMARA_0_10_1.rule
@@ -130,31 +130,34 @@ const CAMARA_1_0_0: Descriptor = Descriptor {
     event_shape: EventShape::CloudEvent {
         event_type: "org.camaraproject.quality-on-demand.v1.qos-status-changed",
     },
-    errors: Errors {
-        codes: Family::V1,
+    errors: ErrorFormat {
+        code_family: Family::V1,
         private_key_jwt: (400, "INVALID_CREDENTIAL"),
         ..CAMARA_0_10_1.errors
     },
-    correlator: Some(Correlator { punctuation: "-", length_max: 55 }),
+    correlator: Some(CorrelatorFormat { punctuation: "-", length_max: 55 }),
     ..CAMARA_0_10_1
 };
 
 const CAMARA_1_1_0: Descriptor = Descriptor {
     name: "camara-1.1.0",
     schema: "camara-1.1.0",
-    profiles: Profiles {
+    profiles: ProfilesApi {
         schema: Some("qos-profiles-1.1.0"),
-        countries: true,
+        has_countries: true,
         ..CAMARA_1_0_0.profiles
     },
-    rule: Rule { sink: SinkRule { https: true, ..CAMARA_1_0_0.rule.sink }, ..CAMARA_1_0_0.rule },
-    one_identifier: true,
-    errors: Errors {
-        sink: "INVALID_SINK",
+    rule: RequestRule {
+        sink: SinkRule { https: true, ..CAMARA_1_0_0.rule.sink },
+        ..CAMARA_1_0_0.rule
+    },
+    single_identifier: true,
+    errors: ErrorFormat {
+        sink_code: "INVALID_SINK",
         profile_not_applicable: (422, "QUALITY_ON_DEMAND.QOS_PROFILE_NOT_APPLICABLE"),
         ..CAMARA_1_0_0.errors
     },
-    correlator: Some(Correlator { punctuation: "-_:;./<>{}", length_max: 256 }),
+    correlator: Some(CorrelatorFormat { punctuation: "-_:;./<>{}", length_max: 256 }),
     ..CAMARA_1_0_0
 };
 
@@ -165,36 +168,36 @@ pub(in crate::dialect) static ALL: [Descriptor; 13] = [
         family: Family::V01,
         schema: "camara-0.1.0",
         default_path: "/qod-api/v0",
-        rule: Rule {
+        rule: RequestRule {
             device: DeviceRule {
                 kinds: &[IdentifierKind::Ipv4Address],
-                ipv6_masks: false,
+                ipv6_prefixes: false,
                 ..CAMARA_0_8_1.rule.device
             },
-            servers: Servers::Ipv4,
-            // What each of its own four is, is agreed with each operator.
+            servers: ServerForm::Ipv4,
+            // The meaning of its four profiles is agreed with each operator.
             profiles: &[],
             sink: SinkRule { field: "notificationUri", ..CAMARA_0_8_1.rule.sink },
             ..CAMARA_0_8_1.rule
         },
-        errors: Errors { shape: ErrorShape::Message, ..CAMARA_0_8_1.errors },
+        errors: ErrorFormat { shape: ErrorShape::Message, ..CAMARA_0_8_1.errors },
         ..CAMARA_0_8_1
     },
     Descriptor {
         name: "camara-0.8.0",
         schema: "camara-0.8.0",
-        rule: Rule {
+        rule: RequestRule {
             sink: SinkRule { field: "notificationUri", ..CAMARA_0_8_1.rule.sink },
             ..CAMARA_0_8_1.rule
         },
-        errors: Errors { unavailable: "SERVICE_UNAVALIBLE", ..CAMARA_0_8_1.errors },
+        errors: ErrorFormat { unavailable_code: "SERVICE_UNAVALIBLE", ..CAMARA_0_8_1.errors },
         ..CAMARA_0_8_1
     },
     CAMARA_0_8_1,
     Descriptor {
         name: "devedge",
         created_status: 200,
-        errors: Errors { shape: ErrorShape::DevEdge, ..CAMARA_0_8_1.errors },
+        errors: ErrorFormat { shape: ErrorShape::DevEdge, ..CAMARA_0_8_1.errors },
         proof_header: Some("x-authorization"),
         transaction_header: Some("x-transaction-id"),
         ..CAMARA_0_8_1
@@ -209,17 +212,17 @@ pub(in crate::dialect) static ALL: [Descriptor; 13] = [
             Operation::GetQosProfile,
             Operation::ListQosProfiles,
         ],
-        rule: Rule {
-            device: DeviceRule { ipv6_masks: true, ..CAMARA_0_10_1.rule.device },
+        rule: RequestRule {
+            device: DeviceRule { ipv6_prefixes: true, ..CAMARA_0_10_1.rule.device },
             ..CAMARA_0_10_1.rule
         },
-        event_shape: EventShape::Change,
+        event_shape: EventShape::StatusChange,
         ..CAMARA_0_10_1
     },
     CAMARA_0_10_1,
     Descriptor {
         name: "telefonica-0.10",
-        errors: Errors { shape: ErrorShape::CodeMessage, ..CAMARA_0_10_1.errors },
+        errors: ErrorFormat { shape: ErrorShape::CodeMessage, ..CAMARA_0_10_1.errors },
         ..CAMARA_0_10_1
     },
     Descriptor {
@@ -227,15 +230,15 @@ pub(in crate::dialect) static ALL: [Descriptor; 13] = [
         family: Family::V011,
         schema: "camara-0.11.1",
         default_path: "/quality-on-demand/v0.11",
-        profiles: Profiles {
+        profiles: ProfilesApi {
             schema: Some("qos-profiles-0.11.1"),
-            classes: false,
+            has_traffic_classes: false,
             ..CAMARA_1_0_0.profiles
         },
         event_shape: EventShape::CloudEvent {
             event_type: "org.camaraproject.quality-on-demand.v0.qos-status-changed",
         },
-        errors: Errors { codes: Family::V011, ..CAMARA_1_0_0.errors },
+        errors: ErrorFormat { code_family: Family::V011, ..CAMARA_1_0_0.errors },
         correlator: None,
         ..CAMARA_1_0_0
     },
@@ -245,15 +248,15 @@ pub(in crate::dialect) static ALL: [Descriptor; 13] = [
         name: "camara-1.2.0-rc.3",
         schema: "camara-1.2.0-rc.3",
         default_path: "/quality-on-demand/v1rc3",
-        profiles: Profiles { schema: Some("qos-profiles-1.2.0-rc.3"), ..CAMARA_1_1_0.profiles },
-        rule: Rule {
+        profiles: ProfilesApi { schema: Some("qos-profiles-1.2.0-rc.3"), ..CAMARA_1_1_0.profiles },
+        rule: RequestRule {
             strict: true,
-            servers: Servers::SubnetsOrList,
+            servers: ServerForm::SubnetsOrList,
             port_min: 1,
             sink: SinkRule { key_credentials: true, ..CAMARA_1_1_0.rule.sink },
             ..CAMARA_1_1_0.rule
         },
-        errors: Errors {
+        errors: ErrorFormat {
             private_key_jwt: (422, "PRIVATE_KEY_JWT_NOT_CONFIGURED"),
             message_chars_max: Some(512),
             ..CAMARA_1_1_0.errors
@@ -263,18 +266,18 @@ pub(in crate::dialect) static ALL: [Descriptor; 13] = [
     Descriptor {
         name: "telefonica-0.8",
         schema: "telefonica-0.8",
-        rule: Rule {
+        rule: RequestRule {
             device: DeviceRule {
                 ipv4: Ipv4Form::WithDevicePort,
-                ipv6_masks: false,
+                ipv6_prefixes: false,
                 ..CAMARA_0_8_1.rule.device
             },
-            one_port: true,
+            single_port: true,
             ..CAMARA_0_8_1.rule
         },
         ..CAMARA_0_8_1
     },
-    // Answers of 1.1, to wishes as before 0.11, with errors as before 0.9.
+    // Responses of 1.1, requests as before 0.11, errors as before 0.9.
     Descriptor {
         name: "telefonica-1.1",
         schema: "telefonica-1.1",
@@ -285,9 +288,9 @@ pub(in crate::dialect) static ALL: [Descriptor; 13] = [
             Operation::ExtendSession,
             Operation::RetrieveSessions,
         ],
-        profiles: Profiles { schema: None, classes: false, countries: false },
-        rule: Rule {
-            device: DeviceRule { required: true, plus: false, ..CAMARA_1_1_0.rule.device },
+        profiles: ProfilesApi { schema: None, has_traffic_classes: false, has_countries: false },
+        rule: RequestRule {
+            device: DeviceRule { required: true, plus_required: false, ..CAMARA_1_1_0.rule.device },
             sink: SinkRule { field: "webhook", https: false, ..CAMARA_1_1_0.rule.sink },
             ..CAMARA_1_1_0.rule
         },

@@ -1,4 +1,5 @@
-//! From the schemas of `OpenAPI` 3.0, a dialect of their own, to JSON Schema 2020-12.
+//! Converts schemas of `OpenAPI` 3.0, which is a JSON Schema dialect of its own, to JSON Schema
+//! 2020-12.
 
 use std::cmp::Ordering;
 
@@ -6,15 +7,15 @@ use serde_json::{Map, Value, json};
 
 use super::Direction;
 
-// Where a document keeps its schemas, and where JSON Schema does.
+// The location of schemas in an OpenAPI document and in JSON Schema.
 const COMPONENTS: &str = "#/components/schemas/";
 const DEFINITIONS: &str = "#/$defs/";
 
-// A base class without its discriminator. No component can be named so.
+// Suffix of a base schema without its discriminator. Component names cannot contain a colon.
 const BASE: &str = ":base";
 
-// Mean the same in both.
-const KEPT: [&str; 16] = [
+// Keywords with the same meaning in both.
+const SAME_KEYWORDS: [&str; 16] = [
     "default",
     "description",
     "enum",
@@ -33,8 +34,8 @@ const KEPT: [&str; 16] = [
     "x-expected",
 ];
 
-// Say nothing of what is valid, or are read together with another keyword.
-const PASSED_OVER: [&str; 12] = [
+// Keywords that do not affect validation, or that are processed together with another keyword.
+const IGNORED_KEYWORDS: [&str; 12] = [
     "deprecated",
     "discriminator",
     "example",
@@ -49,10 +50,10 @@ const PASSED_OVER: [&str; 12] = [
     "xml",
 ];
 
-// Formats of numbers, which become bounds, and formats that the codecs check themselves.
+// Number formats, which become bounds, and formats that the codecs validate.
 const UNCHECKED_FORMATS: [&str; 6] = ["double", "float", "int32", "int64", "ipv4", "ipv6"];
 
-/// The schema of one component, with all of the document's schemas beside it.
+/// Converts the schema of one component, with all schemas of the document as definitions.
 pub(super) fn component(
     document: &Value,
     component: &str,
@@ -86,7 +87,7 @@ impl Converter<'_> {
                 definitions.insert(name.clone(), converted);
             } else {
                 let base = json!({ "$ref": format!("{DEFINITIONS}{name}{BASE}") });
-                definitions.insert(name.clone(), chosen(base, choices));
+                definitions.insert(name.clone(), with_choices(base, choices));
                 definitions.insert(format!("{name}{BASE}"), converted);
             }
         }
@@ -96,14 +97,14 @@ impl Converter<'_> {
     fn schema(&self, schema: &Value, at: &str) -> Result<Value, String> {
         let converted = self.keywords(schema, at)?;
         let choices = self.choices(schema, at)?;
-        Ok(if choices.is_empty() { converted } else { chosen(converted, choices) })
+        Ok(if choices.is_empty() { converted } else { with_choices(converted, choices) })
     }
 
-    // All but the discriminator.
+    // Converts all keywords except the discriminator.
     fn keywords(&self, schema: &Value, at: &str) -> Result<Value, String> {
         let keywords = schema.as_object().ok_or_else(|| format!("{at}: expected a schema"))?;
         if let Some(target) = keywords.get("$ref") {
-            // In 3.0 nothing beside a reference counts.
+            // OpenAPI 3.0 ignores keywords beside a reference.
             return Ok(json!({ "$ref": self.target(target, at)? }));
         }
         let mut converted = Map::new();
@@ -116,13 +117,13 @@ impl Converter<'_> {
                 "additionalProperties" | "items" | "not" => self.schema(value, &below)?,
                 "required" => self.required(value, keywords),
                 "format" if is_one_of(value, &UNCHECKED_FORMATS) => continue,
-                kept if KEPT.contains(&kept) => value.clone(),
-                other if PASSED_OVER.contains(&other) || other.starts_with("x-") => continue,
-                _ => return Err(format!("{below}: there is no such keyword in OpenAPI 3.0")),
+                same if SAME_KEYWORDS.contains(&same) => value.clone(),
+                other if IGNORED_KEYWORDS.contains(&other) || other.starts_with("x-") => continue,
+                _ => return Err(format!("{below}: not a keyword of OpenAPI 3.0")),
             };
             converted.insert(keyword.clone(), value);
         }
-        bound(keywords, &mut converted);
+        convert_bounds(keywords, &mut converted);
         allow_null(keywords, &mut converted);
         Ok(Value::Object(converted))
     }
@@ -146,28 +147,28 @@ impl Converter<'_> {
     }
 
     fn target(&self, target: &Value, at: &str) -> Result<String, String> {
-        let place = target.as_str().and_then(|target| target.strip_prefix(COMPONENTS));
-        let known = |place: &&str| {
-            place.split('/').next().is_some_and(|name| self.schemas.contains_key(name))
+        let path = target.as_str().and_then(|target| target.strip_prefix(COMPONENTS));
+        let is_known = |path: &&str| {
+            path.split('/').next().is_some_and(|name| self.schemas.contains_key(name))
         };
-        match place.filter(known) {
-            Some(place) => Ok(format!("{DEFINITIONS}{place}")),
-            None => Err(format!("{at}/$ref: refers to no schema in `components.schemas`")),
+        match path.filter(is_known) {
+            Some(path) => Ok(format!("{DEFINITIONS}{path}")),
+            None => Err(format!("{at}/$ref: does not refer to a schema in `components.schemas`")),
         }
     }
 
-    // A property that goes the other way only cannot be required of this one.
+    // A property of the other direction is not required in this one.
     fn required(&self, names: &Value, keywords: &Map<String, Value>) -> Value {
         let Value::Array(names) = names else { return names.clone() };
         let properties = keywords.get("properties");
-        let stays = |name: &&Value| {
+        let applies = |name: &&Value| {
             let property = name.as_str().and_then(|name| properties?.get(name));
-            !property.is_some_and(|property| self.goes_the_other_way(property))
+            !property.is_some_and(|property| self.is_other_direction(property))
         };
-        names.iter().filter(stays).cloned().collect()
+        names.iter().filter(applies).cloned().collect()
     }
 
-    fn goes_the_other_way(&self, property: &Value) -> bool {
+    fn is_other_direction(&self, property: &Value) -> bool {
         let target = property.get("$ref").and_then(Value::as_str);
         let property = target
             .and_then(|target| self.schemas.get(target.strip_prefix(COMPONENTS)?))
@@ -179,7 +180,7 @@ impl Converter<'_> {
         property.get(keyword) == Some(&Value::Bool(true))
     }
 
-    // The classes that a base class sends a value on to, by the value of its discriminator.
+    // The derived schemas of a base schema, each conditional on the value of the discriminator.
     fn choices(&self, schema: &Value, at: &str) -> Result<Vec<Value>, String> {
         let Some(discriminator) = schema.get("discriminator") else { return Ok(Vec::new()) };
         let Some(mapping) = discriminator.get("mapping").and_then(Value::as_object) else {
@@ -210,7 +211,7 @@ impl Converter<'_> {
             .collect()
     }
 
-    // A derived class takes its base class without the discriminator, which leads back to it.
+    // A derived schema includes its base without the discriminator, which would refer back to it.
     fn inherit(&self, schema: &mut Value) {
         let Some(Value::Array(parents)) = schema.get_mut("allOf") else { return };
         for parent in parents {
@@ -223,7 +224,7 @@ impl Converter<'_> {
     }
 }
 
-fn chosen(base: Value, choices: Vec<Value>) -> Value {
+fn with_choices(base: Value, choices: Vec<Value>) -> Value {
     let mut all = vec![base];
     all.extend(choices);
     json!({ "allOf": all })
@@ -237,16 +238,17 @@ fn is_true(keywords: &Map<String, Value>, keyword: &str) -> bool {
     keywords.get(keyword) == Some(&Value::Bool(true))
 }
 
-// In 3.0 `exclusiveMinimum` says how `minimum` is meant; and formats of numbers have bounds.
-fn bound(keywords: &Map<String, Value>, converted: &mut Map<String, Value>) {
-    let (least, most) = match keywords.get("format").and_then(Value::as_str) {
+// In OpenAPI 3.0 `exclusiveMinimum` is a boolean that modifies `minimum`. Number formats imply
+// bounds.
+fn convert_bounds(keywords: &Map<String, Value>, converted: &mut Map<String, Value>) {
+    let (format_min, format_max) = match keywords.get("format").and_then(Value::as_str) {
         Some("int32") => (Some(i32::MIN.into()), Some(i32::MAX.into())),
         Some("int64") => (Some(i64::MIN), Some(i64::MAX)),
         _ => (None, None),
     };
-    for (keyword, exclusive, of_format, tighter) in [
-        ("minimum", "exclusiveMinimum", least, Ordering::Greater),
-        ("maximum", "exclusiveMaximum", most, Ordering::Less),
+    for (keyword, exclusive, format_bound, tighter) in [
+        ("minimum", "exclusiveMinimum", format_min, Ordering::Greater),
+        ("maximum", "exclusiveMaximum", format_max, Ordering::Less),
     ] {
         let mut limit = keywords.get(keyword).cloned();
         if is_true(keywords, exclusive)
@@ -254,9 +256,9 @@ fn bound(keywords: &Map<String, Value>, converted: &mut Map<String, Value>) {
         {
             converted.insert(exclusive.to_owned(), limit);
         }
-        if let Some(of_format) = of_format.map(Value::from) {
-            let order = limit.as_ref().and_then(|limit| order(limit, &of_format));
-            limit = limit.filter(|_| order == Some(tighter)).or(Some(of_format));
+        if let Some(format_bound) = format_bound.map(Value::from) {
+            let order = limit.as_ref().and_then(|limit| order(limit, &format_bound));
+            limit = limit.filter(|_| order == Some(tighter)).or(Some(format_bound));
         }
         if let Some(limit) = limit {
             converted.insert(keyword.to_owned(), limit);
@@ -272,7 +274,7 @@ fn allow_null(keywords: &Map<String, Value>, converted: &mut Map<String, Value>)
     if !is_true(keywords, "nullable") {
         return;
     }
-    // Without a type, `null` is not excluded in the first place.
+    // Without a type, `null` is already allowed.
     let Some(kind) = converted.get_mut("type") else { return };
     *kind = json!([kind.take(), "null"]);
     if let Some(Value::Array(values)) = converted.get_mut("enum")

@@ -1,4 +1,4 @@
-//! The shipped documents take and refuse what their releases do, and say so in plain words.
+//! The shipped documents accept and reject the same bodies as their releases, with plain messages.
 
 mod profiles;
 mod rules;
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Direction, Document, Validator};
-use crate::json::{Bounds, Json};
+use super::{Direction, OpenApiDocument, SchemaValidator};
+use crate::json::{Json, JsonLimits};
 
 const FILES: [&str; 9] = [
     "camara-0.8.0.yaml",
@@ -27,23 +27,24 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas")
 }
 
-fn document(file: &str) -> Document {
-    Document::read(&folder().join(file)).unwrap()
+fn document(file: &str) -> OpenApiDocument {
+    OpenApiDocument::read(&folder().join(file)).unwrap()
 }
 
-fn validator(file: &str, component: &str) -> Validator {
+fn validator(file: &str, component: &str) -> SchemaValidator {
     document(file).validator(component, Direction::Request).unwrap()
 }
 
-// Pointer and reason of each fault, in a line each.
-fn faults(validator: &Validator, body: &Value) -> Vec<String> {
+// One line per violation: pointer and reason.
+fn violations(validator: &SchemaValidator, body: &Value) -> Vec<String> {
     let text = body.to_string();
-    let body = Json::parse(text.as_bytes(), &Bounds::default()).unwrap();
-    let line = |fault: super::Violation| format!("{}: {}", fault.pointer, fault.reason);
-    validator.faults(&body).into_iter().map(line).collect()
+    let body = Json::parse(text.as_bytes(), &JsonLimits::default()).unwrap();
+    let line =
+        |violation: super::SchemaViolation| format!("{}: {}", violation.pointer, violation.reason);
+    validator.violations(&body).into_iter().map(line).collect()
 }
 
-// `base` with one value set, or taken away by `null`.
+// `base` with one value set, or removed if it is `null`.
 fn with(base: &Value, pointer: &str, value: &Value) -> Value {
     let mut body = base.clone();
     let (parent, name) = pointer.rsplit_once('/').unwrap();
@@ -56,18 +57,18 @@ fn with(base: &Value, pointer: &str, value: &Value) -> Value {
     body
 }
 
-fn accepts(validator: &Validator, base: &Value, changes: &[(&str, Value)]) {
-    assert_eq!(faults(validator, base), [""; 0]);
+fn accepts(validator: &SchemaValidator, base: &Value, changes: &[(&str, Value)]) {
+    assert_eq!(violations(validator, base), [""; 0]);
     for (pointer, value) in changes {
-        let told = faults(validator, &with(base, pointer, value));
-        assert!(told.is_empty(), "{pointer} {value}: {told:?}");
+        let actual = violations(validator, &with(base, pointer, value));
+        assert!(actual.is_empty(), "{pointer} {value}: {actual:?}");
     }
 }
 
-fn refuses(validator: &Validator, base: &Value, changes: &[(&str, Value, &str)]) {
+fn refuses(validator: &SchemaValidator, base: &Value, changes: &[(&str, Value, &str)]) {
     for (pointer, value, expected) in changes {
-        let told = faults(validator, &with(base, pointer, value));
-        assert_eq!(told, [*expected], "{pointer} {value}");
+        let actual = violations(validator, &with(base, pointer, value));
+        assert_eq!(actual, [*expected], "{pointer} {value}");
     }
 }
 
@@ -110,7 +111,7 @@ fn create_0_10() -> Value {
 }
 
 #[test]
-fn every_schema_compiles_both_ways() {
+fn every_schema_compiles_in_both_directions() {
     for file in FILES {
         let document = document(file);
         for name in document.content["components"]["schemas"].as_object().unwrap().keys() {
@@ -127,7 +128,7 @@ fn every_example_is_valid() {
         let document = document(file);
         let mut checked = |component: &str, example: &Value| {
             let validator = document.validator(component, Direction::Response).unwrap();
-            assert_eq!(faults(&validator, example), [""; 0], "{file} {component} {example}");
+            assert_eq!(violations(&validator, example), [""; 0], "{file} {component} {example}");
             seen += 1;
         };
         let components = &document.content["components"];
@@ -149,7 +150,7 @@ fn every_example_is_valid() {
 }
 
 #[test]
-fn takes_the_creates_of_0_8() {
+fn accepts_creates_of_0_8() {
     for (file, notify) in [(FILES[0], "notificationUri"), (FILES[1], "notificationUrl")] {
         let create = validator(file, "CreateSession");
         accepts(
@@ -169,17 +170,17 @@ fn takes_the_creates_of_0_8() {
             ],
         );
     }
-    // The other release's name is one that nobody knows.
+    // The sink member of the other release is an unknown member.
     assert_eq!(
-        faults(&validator(FILES[0], "CreateSession"), &create_0_8("notificationUrl")),
+        violations(&validator(FILES[0], "CreateSession"), &create_0_8("notificationUrl")),
         [""; 0]
     );
     let wrong = with(&create_0_8("notificationUri"), "/notificationUrl", &json!("no URL"));
-    assert_eq!(faults(&validator(FILES[0], "CreateSession"), &wrong), [""; 0]);
+    assert_eq!(violations(&validator(FILES[0], "CreateSession"), &wrong), [""; 0]);
 }
 
 #[test]
-fn refuses_other_creates_in_0_8() {
+fn rejects_invalid_creates_of_0_8() {
     let phone =
         "expected a phone number of 5 to 15 digits, with or without a plus sign before them";
     let v4 = "expected an IPv4 address, or a network such as 198.51.100.0/24";
@@ -202,7 +203,7 @@ fn refuses_other_creates_in_0_8() {
                 ),
                 ("/asId", json!({}), "/asId: expected at least one of ipv4addr, ipv6addr"),
                 ("/ueId", json!("x"), "/ueId: expected an object"),
-                ("/ueId/externalId", json!(1), "/ueId/externalId: expected a text"),
+                ("/ueId/externalId", json!(1), "/ueId/externalId: expected a string"),
                 ("/ueId/msisdn", json!("1234"), &format!("/ueId/msisdn: {phone}")),
                 ("/ueId/msisdn", json!("+1 234 567"), &format!("/ueId/msisdn: {phone}")),
                 ("/ueId/msisdn", json!("+441632960123\n"), &format!("/ueId/msisdn: {phone}")),
@@ -233,14 +234,14 @@ fn refuses_other_creates_in_0_8() {
                     "/uePorts/ranges/0: expected property is missing: to",
                 ),
                 (&url, json!("client.example.com"), &format!("{url}: expected an absolute URI")),
-                ("/notificationAuthToken", json!(1), "/notificationAuthToken: expected a text"),
+                ("/notificationAuthToken", json!(1), "/notificationAuthToken: expected a string"),
             ],
         );
     }
 }
 
 #[test]
-fn judges_the_answers_of_0_8() {
+fn validates_responses_of_0_8() {
     let notify = "notificationUrl";
     let mut session = create_0_8(notify);
     let id = json!("5f0c8a52-3c1e-4c80-9d0c-0c5f8a7a1b11");
@@ -279,11 +280,11 @@ fn judges_the_answers_of_0_8() {
     let error = validator(FILES[0], "ErrorInfo");
     accepts(&error, &json!({ "code": "CONFLICT", "message": "" }), &[]);
     let code_only = json!({ "code": "CONFLICT" });
-    assert_eq!(faults(&error, &code_only), [": expected property is missing: message"]);
+    assert_eq!(violations(&error, &code_only), [": expected property is missing: message"]);
 }
 
 #[test]
-fn takes_the_creates_of_0_10() {
+fn accepts_creates_of_0_10() {
     accepts(
         &validator(FILES[2], "CreateSession"),
         &create_0_10(),
@@ -303,11 +304,11 @@ fn takes_the_creates_of_0_10() {
 }
 
 #[test]
-fn refuses_other_creates_in_0_10() {
+fn rejects_invalid_creates_of_0_10() {
     let profile = "/qosProfile: expected a profile's name of 3 to 256 letters, digits, dots, \
                    hyphens or underscores";
     let ipv4 = "/device/ipv4Address: expected property is missing:";
-    let token = "/webhook/notificationAuthToken: expected a text of 20 to 256 characters";
+    let token = "/webhook/notificationAuthToken: expected a string of 20 to 256 characters";
     refuses(
         &validator(FILES[2], "CreateSession"),
         &create_0_10(),
@@ -347,11 +348,11 @@ fn refuses_other_creates_in_0_10() {
 }
 
 #[test]
-fn judges_extensions_and_events_of_0_10() {
+fn validates_extensions_and_events_of_0_10() {
     let extend = validator(FILES[2], "ExtendSessionDuration");
     accepts(&extend, &json!({ "requestedAdditionalDuration": 86_399 }), &[]);
-    let told = faults(&extend, &json!({ "requestedAdditionalDuration": 86_400 }));
-    assert_eq!(told, ["/requestedAdditionalDuration: expected a whole number from 1 to 86399"]);
+    let actual = violations(&extend, &json!({ "requestedAdditionalDuration": 86_400 }));
+    assert_eq!(actual, ["/requestedAdditionalDuration: expected a whole number from 1 to 86399"]);
 
     let event = json!({
         "id": "1",
@@ -362,7 +363,7 @@ fn judges_extensions_and_events_of_0_10() {
         "datacontenttype": "application/json",
         "data": { "sessionId": "5f0c8a52-3c1e-4c80-9d0c-0c5f8a7a1b11", "qosStatus": "AVAILABLE" },
     });
-    // Its type says what its data must be.
+    // Its type determines the schema of its data.
     let any_event = validator(FILES[2], "CloudEvent");
     accepts(&any_event, &event, &[("/data/statusInfo", json!("DELETE_REQUESTED"))]);
     let status = "/data/qosStatus: expected one of AVAILABLE, UNAVAILABLE";
@@ -372,42 +373,42 @@ fn judges_extensions_and_events_of_0_10() {
         &[
             ("/data", json!(null), ": expected property is missing: data"),
             ("/data/qosStatus", json!("REQUESTED"), status),
-            ("/time", json!("now"), "/time: expected a date and time as in RFC 3339"),
+            ("/time", json!("now"), "/time: expected a date and time (RFC 3339)"),
         ],
     );
 }
 
 #[test]
-fn tells_at_most_64_faults() {
+fn reports_at_most_64_violations() {
     let ports: Vec<&str> = vec!["private"; 500];
-    let told = faults(&validator(FILES[2], "PortsSpec"), &json!({ "ports": ports }));
-    assert_eq!(told.len(), 64);
-    assert!(told.iter().all(|line| !line.contains("private")));
+    let actual = violations(&validator(FILES[2], "PortsSpec"), &json!({ "ports": ports }));
+    assert_eq!(actual.len(), 64);
+    assert!(actual.iter().all(|line| !line.contains("private")));
 }
 
 #[test]
-fn refuses_files_that_are_no_document() {
-    let missing = Document::read(Path::new("nowhere.yaml")).unwrap_err();
+fn rejects_files_that_are_not_documents() {
+    let missing = OpenApiDocument::read(Path::new("nowhere.yaml")).unwrap_err();
     assert!(missing.starts_with("nowhere.yaml: "), "{missing}");
-    let fault = |text: &str| Document::parse("x.yaml".to_owned(), text).unwrap_err();
-    assert!(fault("openapi: 3.0.3\na: [").contains("line 2"));
-    assert!(fault("openapi: 3.0.3\na: 1\na: 2").contains("line 3"));
+    let parse_error = |text: &str| OpenApiDocument::parse("x.yaml".to_owned(), text).unwrap_err();
+    assert!(parse_error("openapi: 3.0.3\na: [").contains("line 2"));
+    assert!(parse_error("openapi: 3.0.3\na: 1\na: 2").contains("line 3"));
     let expected = "x.yaml: expected an OpenAPI 3.0 document (`openapi: 3.0.3`)";
-    assert_eq!(fault("openapi: 3.1.0"), expected);
-    assert_eq!(fault("{}"), expected);
+    assert_eq!(parse_error("openapi: 3.1.0"), expected);
+    assert_eq!(parse_error("{}"), expected);
 }
 
 #[test]
-fn refuses_schemas_that_do_not_compile() {
-    let fault = |schema: &str| {
+fn rejects_schemas_that_do_not_compile() {
+    let parse_error = |schema: &str| {
         let text = format!("openapi: 3.0.3\ncomponents: {{schemas: {{X: {schema}}}}}");
-        let document = Document::parse("x.yaml".to_owned(), &text).unwrap();
+        let document = OpenApiDocument::parse("x.yaml".to_owned(), &text).unwrap();
         document.validator("X", Direction::Request).unwrap_err()
     };
     for schema in
         ["{type: strng}", "{pattern: '('}", "{pattern: '(?=a)'}", "{minimum: a}", "{anything: 1}"]
     {
-        let told = fault(schema);
-        assert!(told.starts_with("x.yaml: "), "{told}");
+        let actual = parse_error(schema);
+        assert!(actual.starts_with("x.yaml: "), "{actual}");
     }
 }

@@ -1,16 +1,17 @@
-//! What a schema expects, in plain words. What it found instead is never said: it may be private.
+//! Describes schema violations in plain English. A message never contains the invalid value,
+//! because it may be confidential.
 
 use jsonschema::{ValidationError, error::ValidationErrorKind as Kind};
 use serde_json::Value;
 
-use super::Violation;
+use super::SchemaViolation;
 use crate::json::pointer_token;
 
-// Values that an `enum` is told by.
+// Maximum number of `enum` values listed in a message.
 const VALUES_MAX: usize = 16;
 
-/// The places that one error of a validator means: several, if it is one of a choice of schemas.
-pub(super) fn violations(root: &Value, error: &ValidationError<'_>) -> Vec<Violation> {
+/// Converts a validator error to violations; an error in a choice of schemas may yield several.
+pub(super) fn violations(root: &Value, error: &ValidationError<'_>) -> Vec<SchemaViolation> {
     let pointer = error.instance_path().as_str();
     let kind = error.kind();
     if let Kind::AnyOf { context } | Kind::OneOfNotValid { context } = kind {
@@ -19,18 +20,18 @@ pub(super) fn violations(root: &Value, error: &ValidationError<'_>) -> Vec<Viola
     if let Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } =
         kind
     {
-        return unexpected.iter().map(|name| unknown(pointer, name)).collect();
+        return unexpected.iter().map(|name| unexpected_property(pointer, name)).collect();
     }
     let reason = match missing_property(error) {
         Some(name) => missing(&name),
         None => expectation(root, error, kind.keyword()),
     };
     let out_of_range = is_bound(kind.keyword());
-    vec![Violation { pointer: pointer.to_owned(), reason, out_of_range }]
+    vec![SchemaViolation { pointer: pointer.to_owned(), reason, out_of_range }]
 }
 
 fn missing_property(error: &ValidationError<'_>) -> Option<String> {
-    if let Kind::Required { property } = error.kind() { Some(plain(property)) } else { None }
+    if let Kind::Required { property } = error.kind() { Some(to_text(property)) } else { None }
 }
 
 fn is_bound(keyword: &str) -> bool {
@@ -41,42 +42,43 @@ fn missing(names: &str) -> String {
     format!("expected property is missing: {names}")
 }
 
-fn unknown(pointer: &str, name: &str) -> Violation {
-    Violation {
+fn unexpected_property(pointer: &str, name: &str) -> SchemaViolation {
+    SchemaViolation {
         pointer: format!("{pointer}/{}", pointer_token(name)),
-        reason: "expected no property of this name".to_owned(),
+        reason: "unexpected property".to_owned(),
         out_of_range: false,
     }
 }
 
-// The violations of those branches of a choice that the value comes nearest to.
+// The violations of the branches of a choice that match the value most closely.
 fn nearest(
     root: &Value,
     error: &ValidationError<'_>,
     branches: &[Vec<ValidationError<'static>>],
-) -> Vec<Violation> {
+) -> Vec<SchemaViolation> {
     let distance = |branch: &[ValidationError<'static>]| {
-        let here = || branch.iter().filter(|each| each.instance_path() == error.instance_path());
-        let other_type = here().any(|each| each.kind().keyword() == "type");
-        (other_type, here().count(), branch.len())
+        let at_instance =
+            || branch.iter().filter(|each| each.instance_path() == error.instance_path());
+        let other_type = at_instance().any(|each| each.kind().keyword() == "type");
+        (other_type, at_instance().count(), branch.len())
     };
     let Some(least) = branches.iter().map(|branch| distance(branch)).min() else {
         return Vec::new();
     };
-    let mut near = branches.iter().filter(|branch| distance(branch) == least);
-    // The properties that each of them misses, if it complains of nothing else.
+    let mut closest = branches.iter().filter(|branch| distance(branch) == least);
+    // The missing properties of each branch, if no branch has another error.
     let missing_of_each: Option<Vec<Vec<String>>> =
-        near.clone().map(|branch| branch.iter().map(missing_property).collect()).collect();
+        closest.clone().map(|branch| branch.iter().map(missing_property).collect()).collect();
     match missing_of_each {
-        Some(each) if each.len() > 1 => any_missing(error.instance_path().as_str(), &each),
-        _ => near.next().into_iter().flatten().flat_map(|each| violations(root, each)).collect(),
+        Some(each) if each.len() > 1 => missing_in_branches(error.instance_path().as_str(), &each),
+        _ => closest.next().into_iter().flatten().flat_map(|each| violations(root, each)).collect(),
     }
 }
 
-// What all branches miss, and then what each misses besides.
-fn any_missing(pointer: &str, branches: &[Vec<String>]) -> Vec<Violation> {
-    let in_all = |name: &&String| branches.iter().all(|branch| branch.contains(name));
-    let common: Vec<&String> = branches.iter().take(1).flatten().filter(in_all).collect();
+// The properties missing in all branches, then those missing in single branches.
+fn missing_in_branches(pointer: &str, branches: &[Vec<String>]) -> Vec<SchemaViolation> {
+    let is_common = |name: &&String| branches.iter().all(|branch| branch.contains(name));
+    let common: Vec<&String> = branches.iter().take(1).flatten().filter(is_common).collect();
     let rest: Vec<String> = branches
         .iter()
         .map(|branch| branch.iter().filter(|name| !common.contains(name)))
@@ -88,7 +90,7 @@ fn any_missing(pointer: &str, branches: &[Vec<String>]) -> Vec<Violation> {
         .into_iter()
         .cloned()
         .chain(either)
-        .map(|names| Violation {
+        .map(|names| SchemaViolation {
             pointer: pointer.to_owned(),
             reason: missing(&names),
             out_of_range: false,
@@ -99,7 +101,7 @@ fn any_missing(pointer: &str, branches: &[Vec<String>]) -> Vec<Violation> {
 fn expectation(root: &Value, error: &ValidationError<'_>, keyword: &str) -> String {
     let path = error.schema_path().as_str();
     let path = path.strip_suffix(keyword).and_then(|path| path.strip_suffix('/')).unwrap_or(path);
-    let Some(schema) = root.pointer(path) else { return generic(keyword) };
+    let Some(schema) = root.pointer(path) else { return generic_expectation(keyword) };
     let words = match keyword {
         "minProperties" => members(schema),
         "maxProperties" => count(schema, "maxProperties", "at most", "member"),
@@ -107,49 +109,50 @@ fn expectation(root: &Value, error: &ValidationError<'_>, keyword: &str) -> Stri
         "maxItems" => count(schema, "maxItems", "a list of at most", "element"),
         "uniqueItems" => Some("a list without two equal elements".to_owned()),
         "multipleOf" => schema.get("multipleOf").map(|of| format!("a multiple of {of}")),
-        _ => hint(root, path).or_else(|| kind_of_value(schema)),
+        _ => hint(root, path).or_else(|| describe_value(schema)),
     };
-    words.map_or_else(|| generic(keyword), |words| format!("expected {words}"))
+    words.map_or_else(|| generic_expectation(keyword), |words| format!("expected {words}"))
 }
 
-fn generic(keyword: &str) -> String {
-    format!("expected what the schema's `{keyword}` says")
+fn generic_expectation(keyword: &str) -> String {
+    format!("expected a value that satisfies `{keyword}` of the schema")
 }
 
-// The words that the document itself has for it: there, or around it in an `allOf` and its like.
+// The text of `x-expected` in the document: of the schema itself, or of the schema around its
+// `allOf`, `anyOf` or `oneOf`.
 fn hint(root: &Value, path: &str) -> Option<String> {
     if let Some(words) = root.pointer(path)?.get("x-expected").and_then(Value::as_str) {
         return Some(words.to_owned());
     }
     let (list, index) = path.rsplit_once('/')?;
-    let (around, keyword) = list.rsplit_once('/')?;
+    let (parent, keyword) = list.rsplit_once('/')?;
     let is_part = matches!(keyword, "allOf" | "anyOf" | "oneOf") && index.parse::<usize>().is_ok();
-    if is_part { hint(root, around) } else { None }
+    if is_part { hint(root, parent) } else { None }
 }
 
-fn kind_of_value(schema: &Value) -> Option<String> {
+fn describe_value(schema: &Value) -> Option<String> {
     if let Some(constant) = schema.get("const") {
-        return Some(plain(constant));
+        return Some(to_text(constant));
     }
     if let Some(values) = schema.get("enum").and_then(Value::as_array) {
-        let mut names: Vec<String> = values.iter().take(VALUES_MAX).map(plain).collect();
+        let mut names: Vec<String> = values.iter().take(VALUES_MAX).map(to_text).collect();
         if values.len() > VALUES_MAX {
             names.push("…".to_owned());
         }
         return Some(format!("one of {}", names.join(", ")));
     }
     match schema.get("type") {
-        Some(Value::String(kind)) => Some(of_type(kind, schema)),
+        Some(Value::String(kind)) => Some(describe_type(kind, schema)),
         Some(Value::Array(kinds)) => {
             let kinds = kinds.iter().filter_map(Value::as_str);
-            Some(kinds.map(|kind| of_type(kind, schema)).collect::<Vec<_>>().join(" or "))
+            Some(kinds.map(|kind| describe_type(kind, schema)).collect::<Vec<_>>().join(" or "))
         }
-        _ if schema.get("pattern").is_some() => Some(of_type("string", schema)),
+        _ if schema.get("pattern").is_some() => Some(describe_type("string", schema)),
         _ => None,
     }
 }
 
-fn of_type(kind: &str, schema: &Value) -> String {
+fn describe_type(kind: &str, schema: &Value) -> String {
     match kind {
         "integer" => format!("a whole number{}", range(schema)),
         "number" => format!("a number{}", range(schema)),
@@ -175,20 +178,22 @@ fn range(schema: &Value) -> String {
             let and = if from == "from" && to == "to" { "" } else { " and" };
             format!(" {from} {least}{and} {to} {most}")
         }
-        (Some((from, least)), None) => format!(" {from} {least} on"),
-        (None, Some((to, most))) => format!(" up {to} {most}"),
+        (Some(("from", least)), None) => format!(" of at least {least}"),
+        (Some((above, least)), None) => format!(" {above} {least}"),
+        (None, Some(("to", most))) => format!(" up to {most}"),
+        (None, Some((below, most))) => format!(" {below} {most}"),
         (None, None) => String::new(),
     }
 }
 
 fn text(schema: &Value) -> String {
     let words = match schema.get("format").and_then(Value::as_str) {
-        Some("date-time") => "a date and time as in RFC 3339",
-        Some("date") => "a date as in RFC 3339",
+        Some("date-time") => "a date and time (RFC 3339)",
+        Some("date") => "a date (RFC 3339)",
         Some("uri") => "an absolute URI",
         Some("uri-reference") => "a URI reference",
         Some("uuid") => "a UUID",
-        _ => "a text",
+        _ => "a string",
     };
     let length = match (schema.get("minLength"), schema.get("maxLength")) {
         (Some(least), Some(most)) => format!(" of {least} to {most} characters"),
@@ -220,7 +225,7 @@ fn count(schema: &Value, keyword: &str, words: &str, one: &str) -> Option<String
     Some(format!("{words} {limit} {one}{many}"))
 }
 
-fn plain(value: &Value) -> String {
+fn to_text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 

@@ -1,4 +1,4 @@
-//! Our verdict on a body, and that of the release's own document.
+//! Compares the validation of bodies with the release's own document.
 
 use std::collections::BTreeSet;
 
@@ -11,23 +11,23 @@ use proptest::{
 };
 
 use super::{
-    documents::{LIKE, folder},
+    documents::{DOCUMENTS, folder},
     *,
 };
-use crate::json::{Bounds, Json};
+use crate::json::{Json, JsonLimits};
 
 const CASES: u32 = 2_000;
 
-/// What a client sends a body for.
+/// The operation that a body is for.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum For {
+enum BodyOperation {
     Session,
     Extension,
     Retrieval,
     Profiles,
 }
 
-impl For {
+impl BodyOperation {
     const ALL: [Self; 4] = [Self::Session, Self::Extension, Self::Retrieval, Self::Profiles];
 
     fn component(self) -> &'static str {
@@ -48,7 +48,7 @@ impl For {
         }
     }
 
-    fn ours(self, dialect: &Dialect, body: &[u8]) -> Result<(), Malformed> {
+    fn validate(self, dialect: &Dialect, body: &[u8]) -> Result<(), MalformedRequest> {
         let strictness = &Strictness::default();
         match self {
             Self::Session => dialect.parse_create_session(body, strictness).map(drop),
@@ -58,59 +58,59 @@ impl For {
         }
     }
 
-    // A body that its release takes.
-    fn sound(self, dialect: &Dialect, wanted: &CreateSession) -> Value {
-        let wish = || {
+    // A body that is valid in the release.
+    fn valid_body(self, dialect: &Dialect, wanted: &CreateRequest) -> Value {
+        let create = || {
             let body = dialect.create_session_request(wanted, wanted.sink.as_ref());
             serde_json::from_slice::<Value>(&body).unwrap()
         };
         match self {
-            Self::Session => wish(),
+            Self::Session => create(),
             Self::Extension => {
                 json!({ "requestedAdditionalDuration": wanted.duration_s.min(86_399) })
             }
-            Self::Retrieval => json!({ "device": wish()["device"] }),
+            Self::Retrieval => json!({ "device": create()["device"] }),
             Self::Profiles => json!({
-                "device": wish()["device"], "name": wanted.qos_profile, "status": "ACTIVE",
+                "device": create()["device"], "name": wanted.qos_profile, "status": "ACTIVE",
             }),
         }
     }
 }
 
-/// One thing done to a body.
+/// A single change of a body.
 #[derive(Clone, Debug)]
-enum Change {
+enum BodyChange {
     Replace(Value),
     Remove,
     Add(&'static str, Value),
     Double,
 }
 
-fn changes() -> impl Strategy<Value = Vec<(Vec<Index>, Change)>> {
+fn changes() -> impl Strategy<Value = Vec<(Vec<Index>, BodyChange)>> {
     let change = prop_oneof![
-        4 => odd().prop_map(Change::Replace),
-        2 => Just(Change::Remove),
-        2 => (select(arbitrary::NAMES.to_vec()), odd()).prop_map(|(name, odd)| Change::Add(name, odd)),
-        1 => Just(Change::Double),
+        4 => unusual_value().prop_map(BodyChange::Replace),
+        2 => Just(BodyChange::Remove),
+        2 => (select(arbitrary::NAMES.to_vec()), unusual_value()).prop_map(|(name, value)| BodyChange::Add(name, value)),
+        1 => Just(BodyChange::Double),
     ];
     vec((vec(any::<Index>(), 1..5), change), 0..3)
 }
 
-// The value that a walk down a body ends at, with as many steps as there are levels.
-fn changed(body: &mut Value, at: &[Index], change: &Change) {
+// Changes the value at the end of a path; the path has one index per level.
+fn changed(body: &mut Value, at: &[Index], change: &BodyChange) {
     let count = match body {
         Value::Object(members) => members.len(),
         Value::Array(elements) => elements.len(),
         _ => 0,
     };
     let Some((index, below)) = at.split_first().filter(|_| count > 0) else {
-        return here(body, change);
+        return apply(body, change);
     };
-    let place = index.index(count);
-    let last = below.is_empty() && matches!(change, Change::Remove | Change::Double);
+    let position = index.index(count);
+    let last = below.is_empty() && matches!(change, BodyChange::Remove | BodyChange::Double);
     match body {
         Value::Object(members) => {
-            let name = members.keys().nth(place).unwrap().clone();
+            let name = members.keys().nth(position).unwrap().clone();
             if last {
                 members.remove(&name);
             } else {
@@ -118,25 +118,25 @@ fn changed(body: &mut Value, at: &[Index], change: &Change) {
             }
         }
         Value::Array(elements) if last => match change {
-            Change::Double => elements.push(elements[place].clone()),
-            _ => drop(elements.remove(place)),
+            BodyChange::Double => elements.push(elements[position].clone()),
+            _ => drop(elements.remove(position)),
         },
-        Value::Array(elements) => changed(&mut elements[place], below, change),
+        Value::Array(elements) => changed(&mut elements[position], below, change),
         _ => {}
     }
 }
 
-fn here(value: &mut Value, change: &Change) {
+fn apply(value: &mut Value, change: &BodyChange) {
     match (change, value) {
-        (Change::Add(name, odd), Value::Object(members)) => {
-            members.insert((*name).to_owned(), odd.clone());
+        (BodyChange::Add(name, new), Value::Object(members)) => {
+            members.insert((*name).to_owned(), new.clone());
         }
-        (Change::Replace(odd) | Change::Add(_, odd), value) => *value = odd.clone(),
+        (BodyChange::Replace(new) | BodyChange::Add(_, new), value) => *value = new.clone(),
         _ => {}
     }
 }
 
-fn odd() -> impl Strategy<Value = Value> {
+fn unusual_value() -> impl Strategy<Value = Value> {
     let texts = [
         "",
         "x",
@@ -194,94 +194,96 @@ fn odd() -> impl Strategy<Value = Value> {
     ]
 }
 
-// Why a body is refused that the release's document has nothing against. Each is what a schema cannot tell,
-// or what its release says in its text only; all others are differences that nobody has thought of.
+// Reasons to reject a body that is valid according to the release's document. A schema cannot
+// express them, or the release states them in its text only. Any other difference fails the test.
 const BEYOND_THE_DOCUMENT: [&str; 19] = [
-    // Ports are any text in 0.1, and its protocols cannot be told from one another by anybody else.
+    // In 0.1 ports are any text, and other releases cannot represent its protocols.
     "expected ports such as ",
     "expected `ANY`",
-    // Whoever passes these on has an operator apply another filter than was asked for, or none.
-    "expected no property but ",
+    // If these were forwarded, the operator would apply another filter than requested, or none.
+    "unexpected property; expected only ",
     "expected property is missing: ",
     "expected `from` not to be above `to`",
-    // Addresses are strings there, or formats that the release's own examples contradict.
+    // Documents define addresses as strings, or by formats that their own examples violate.
     "expected an IPv4 address or network such as ",
     "expected an IPv4 address such as ",
     "expected an IPv6 address or network such as ",
     "expected an IPv6 address such as ",
-    "expected an address such as ",
-    // A number without its country is another device's elsewhere.
+    "expected an IPv4 or IPv6 address such as ",
+    // A phone number without a country code is ambiguous.
     "expected an international phone number: ",
-    // What is called, shown or logged has bounds.
+    // URLs, identifiers and tokens have bounds.
     "expected an absolute http or https URL with a host",
     "expected 1 to 2048 printable characters",
-    "expected 1 to 4096 characters, none of them a control",
-    "expected 1 to 2048 characters, none of them a control",
-    "expected 20 to 256 characters, none of them a control",
-    // A sink's token is one that can be shown, and until a time that is to come.
+    "expected 1 to 4096 characters without control characters",
+    "expected 1 to 2048 characters without control characters",
+    "expected 20 to 256 characters without control characters",
+    // The credential of a sink is an access token with an expiry.
     "expected `ACCESSTOKEN`",
     "expected a time such as ",
     "expected `bearer`",
 ];
 
-// What is taken although the document is against it: its enum says `bearer`, and its text `Bearer`.
+// Violations that are accepted: the enum has `bearer`, but the text has `Bearer`.
 const AGAINST_THE_DOCUMENT: [(&str, &str); 1] =
     [("/sinkCredential/accessTokenType", "expected one of bearer")];
 
 #[test]
-fn our_verdict_on_a_body_is_the_documents_but_for_reviewed_reasons() {
+fn validation_agrees_with_the_document_except_for_reviewed_reasons() {
     let Some(folder) = folder() else { return };
-    // Bodies that both refuse, we take, the document takes, both take.
+    // Bodies rejected by both, accepted by the gateway only, by the document only, by both.
     let mut met = [0; 4];
-    let mut unthought_of = BTreeSet::new();
-    for (schema, like) in LIKE {
+    let mut unreviewed = BTreeSet::new();
+    for (schema, like) in DOCUMENTS {
         let ours = dialect(like);
-        for what in For::ALL.into_iter().filter(|what| ours.has(what.operation())) {
+        for what in BodyOperation::ALL.into_iter().filter(|what| ours.has(what.operation())) {
             let document = match what {
-                For::Profiles => schema.replace("quality-on-demand", "qos-profiles"),
+                BodyOperation::Profiles => schema.replace("quality-on-demand", "qos-profiles"),
                 _ => schema.to_owned(),
             };
-            let document = Document::read(&folder.join(format!("{document}.yaml"))).unwrap();
+            let document = OpenApiDocument::read(&folder.join(format!("{document}.yaml"))).unwrap();
             let official = document.validator(what.component(), Direction::Request).unwrap();
-            let cases = (arbitrary::wanted(like), changes());
+            let cases = (arbitrary::create_request(like), changes());
             let mut runner = TestRunner::default();
             for _ in 0..CASES {
                 let (wanted, changes) = cases.new_tree(&mut runner).unwrap().current();
-                let mut body = what.sound(ours, &wanted);
+                let mut body = what.valid_body(ours, &wanted);
                 for (at, change) in &changes {
                     changed(&mut body, at, change);
                 }
                 let text = body.to_string();
-                let Ok(json) = Json::parse(text.as_bytes(), &Bounds::default()) else { continue };
-                let theirs = official.faults(&json);
-                let told = what.ours(ours, text.as_bytes());
-                met[usize::from(theirs.is_empty()) * 2 + usize::from(told.is_ok())] += 1;
-                let differ: Vec<String> = match told {
+                let Ok(json) = Json::parse(text.as_bytes(), &JsonLimits::default()) else {
+                    continue;
+                };
+                let theirs = official.violations(&json);
+                let result = what.validate(ours, text.as_bytes());
+                met[usize::from(theirs.is_empty()) * 2 + usize::from(result.is_ok())] += 1;
+                let differ: Vec<String> = match result {
                     Ok(()) => theirs
                         .iter()
                         .filter(|theirs| {
                             !AGAINST_THE_DOCUMENT
                                 .contains(&(theirs.pointer.as_str(), theirs.reason.as_str()))
                         })
-                        .map(|theirs| format!("taken against {theirs:?}"))
+                        .map(|theirs| format!("accepted against {theirs:?}"))
                         .collect(),
-                    Err(told) if theirs.is_empty() => told
-                        .faults
+                    Err(result) if theirs.is_empty() => result
+                        .errors
                         .iter()
-                        .filter(|fault| {
-                            !BEYOND_THE_DOCUMENT.iter().any(|known| fault.reason.starts_with(known))
+                        .filter(|error| {
+                            !BEYOND_THE_DOCUMENT.iter().any(|known| error.reason.starts_with(known))
                         })
-                        .map(|fault| format!("refused: {} {}", fault.pointer, fault.reason))
+                        .map(|error| format!("rejected: {} {}", error.pointer, error.reason))
                         .collect(),
                     Err(_) => Vec::new(),
                 };
-                unthought_of.extend(
+                unreviewed.extend(
                     differ.into_iter().map(|differ| format!("{like} {what:?} {differ}: {text}")),
                 );
             }
         }
     }
-    let some: Vec<&String> = unthought_of.iter().take(20).collect();
-    assert!(unthought_of.is_empty(), "{}: {some:#?}", unthought_of.len());
-    assert!(met[0].min(met[2]).min(met[3]) > 1_000, "seldom met: {met:?}");
+    let some: Vec<&String> = unreviewed.iter().take(20).collect();
+    assert!(unreviewed.is_empty(), "{}: {some:#?}", unreviewed.len());
+    assert!(met[0].min(met[2]).min(met[3]) > 1_000, "too few cases: {met:?}");
 }

@@ -1,4 +1,4 @@
-//! What clients are told, and what operators tell.
+//! Responses to clients and responses of operators.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -6,11 +6,12 @@ use http::header;
 
 use super::*;
 use crate::qod::{
-    Kind, Message, Moment, Pace, QosStatus, Secret, Session, SessionId, Severity, StatusInfo,
+    Moment, ProblemKind, QosStatus, RateLimitStatus, Secret, Session, SessionId, SessionMessage,
+    Severity, StatusInfo,
 };
 
-fn granted(status: QosStatus) -> Granted {
-    Granted {
+fn granted(status: QosStatus) -> GrantedSession {
+    GrantedSession {
         duration_s: 600,
         started_at: Some(Moment::from_unix_ms(1_700_000_000_999)),
         expires_at: Some(Moment::from_unix_ms(1_700_000_600_999)),
@@ -20,7 +21,7 @@ fn granted(status: QosStatus) -> Granted {
     }
 }
 
-fn session(name: &str, granted: Granted) -> Session {
+fn session(name: &str, granted: GrantedSession) -> Session {
     let mut wanted = parse(name, &body(name)).unwrap();
     let token = Some(Secret::new("keep-this-to-yourself"));
     let url = "https://a.example/cb".to_owned();
@@ -33,44 +34,44 @@ fn json_of(response: &Response<Bytes>) -> Value {
 }
 
 #[test]
-fn answers_have_the_status_and_the_bytes_of_their_operation() {
+fn responses_have_the_status_and_body_of_their_operation() {
     for name in DIALECTS.names() {
         let session = session(name, granted(QosStatus::Available));
-        let render = |answer| dialect(name).render_answer(&answer);
-        let created = render(Answer::Created(session.clone()));
+        let render = |answer| dialect(name).render_response(&answer);
+        let created = render(ApiResponse::Created(session.clone()));
         assert_eq!(created.status(), if name == "devedge" { 200 } else { 201 });
         assert_eq!(created.headers()[header::CONTENT_TYPE], "application/json");
-        let found = render(Answer::Found(session.clone()));
+        let found = render(ApiResponse::Found(session.clone()));
         assert_eq!((found.status().as_u16(), found.body()), (200, created.body()));
-        assert_eq!(render(Answer::Extended(session)).status(), 200);
-        let deleted = render(Answer::Deleted);
+        assert_eq!(render(ApiResponse::Extended(session)).status(), 200);
+        let deleted = render(ApiResponse::Deleted);
         assert_eq!((deleted.status().as_u16(), deleted.body().len()), (204, 0));
         assert!(deleted.headers().is_empty());
     }
 }
 
 #[test]
-fn a_client_is_shown_its_sink_and_not_its_token() {
+fn session_contains_the_sink_without_its_token() {
     for name in DIALECTS.names() {
         let session = session(name, granted(QosStatus::Available));
-        let response = dialect(name).render_answer(&Answer::Found(session));
+        let response = dialect(name).render_response(&ApiResponse::Found(session));
         let text = String::from_utf8_lossy(response.body());
         assert!(text.contains("https://a.example/cb") && !text.contains("keep-this"), "{text}");
     }
 }
 
 #[test]
-fn times_are_cut_to_seconds_and_completed_by_the_duration() {
+fn times_are_truncated_to_seconds_and_completed_from_the_duration() {
     let times = |name, started_at, expires_at| {
-        let granted = Granted { started_at, expires_at, ..granted(QosStatus::Available) };
+        let granted = GrantedSession { started_at, expires_at, ..granted(QosStatus::Available) };
         let session = session(name, granted);
-        let json = json_of(&dialect(name).render_answer(&Answer::Found(session)));
+        let json = json_of(&dialect(name).render_response(&ApiResponse::Found(session)));
         (json["startedAt"].as_u64().unwrap(), json["expiresAt"].as_u64().unwrap())
     };
     let (start, end) = (1_700_000_000, 1_700_000_600);
     let early = |name: &&str| !dialect(name).has(Operation::RetrieveSessions);
     for name in DIALECTS.names().filter(early) {
-        let Granted { started_at, expires_at, .. } = granted(QosStatus::Available);
+        let GrantedSession { started_at, expires_at, .. } = granted(QosStatus::Available);
         assert_eq!(times(name, started_at, expires_at), (start, end));
         assert_eq!(times(name, started_at, None), (start, end));
         assert_eq!(times(name, None, expires_at), (start, end));
@@ -78,50 +79,56 @@ fn times_are_cut_to_seconds_and_completed_by_the_duration() {
 }
 
 #[test]
-fn what_a_family_has_no_field_for_it_says_in_words() {
-    let remark = |name, status, status_info| {
-        let granted = Granted { status_info, ..granted(status) };
-        let json = json_of(&dialect(name).render_answer(&Answer::Found(session(name, granted))));
+fn status_without_a_field_is_rendered_as_a_message() {
+    let message = |name, status, status_info| {
+        let granted = GrantedSession { status_info, ..granted(status) };
+        let json =
+            json_of(&dialect(name).render_response(&ApiResponse::Found(session(name, granted))));
         (json["qosStatus"].clone(), json["messages"][0]["severity"].clone())
     };
     let (old, new) = ("camara-0.8.1", "camara-0.10.1");
-    assert_eq!(remark(old, QosStatus::Requested, None), (Value::Null, json!("INFO")));
-    assert_eq!(remark(new, QosStatus::Requested, None), (json!("REQUESTED"), json!("INFO")));
-    assert_eq!(remark(old, QosStatus::Available, None), (Value::Null, Value::Null));
+    assert_eq!(message(old, QosStatus::Requested, None), (Value::Null, json!("INFO")));
+    assert_eq!(message(new, QosStatus::Requested, None), (json!("REQUESTED"), json!("INFO")));
+    assert_eq!(message(old, QosStatus::Available, None), (Value::Null, Value::Null));
     let ended = Some(StatusInfo::NetworkTerminated);
-    assert_eq!(remark(old, QosStatus::Unavailable, ended), (Value::Null, json!("WARNING")));
+    assert_eq!(message(old, QosStatus::Unavailable, ended), (Value::Null, json!("WARNING")));
     let expired = Some(StatusInfo::DurationExpired);
-    assert_eq!(remark(new, QosStatus::Unavailable, expired), (json!("UNAVAILABLE"), json!("INFO")));
+    assert_eq!(
+        message(new, QosStatus::Unavailable, expired),
+        (json!("UNAVAILABLE"), json!("INFO"))
+    );
 }
 
 #[test]
-fn an_operators_messages_come_first_and_none_comes_twice() {
+fn operator_messages_come_first_without_duplicates() {
     let name = "camara-0.10.1";
-    let own =
-        Message { severity: Severity::Warning, description: "Session unavailable".to_owned() };
-    let other = Message { severity: Severity::Info, description: "Cell is busy".to_owned() };
+    let own = SessionMessage {
+        severity: Severity::Warning,
+        description: "Session unavailable".to_owned(),
+    };
+    let other = SessionMessage { severity: Severity::Info, description: "Cell is busy".to_owned() };
     let messages = vec![other, own];
-    let granted = Granted { messages, ..granted(QosStatus::Unavailable) };
-    let json = json_of(&dialect(name).render_answer(&Answer::Found(session(name, granted))));
+    let granted = GrantedSession { messages, ..granted(QosStatus::Unavailable) };
+    let json = json_of(&dialect(name).render_response(&ApiResponse::Found(session(name, granted))));
     assert_eq!(json["messages"].as_array().unwrap().len(), 2);
     assert_eq!(json["messages"][0], json!({"severity": "INFO", "description": "Cell is busy"}));
 }
 
 fn problem(status: u16, code: &'static str) -> Problem {
-    let (kind, code) = (Kind::TooManyRequests, Cow::Borrowed(code));
+    let (kind, code) = (ProblemKind::TooManyRequests, Cow::Borrowed(code));
     Problem {
         kind,
         status,
         code,
         message: "too many".to_owned(),
-        pace: None,
+        rate_limit: None,
         challenge: None,
         retry_after: None,
     }
 }
 
 #[test]
-fn every_dialect_says_no_in_its_own_shape() {
+fn every_dialect_renders_problems_in_its_own_shape() {
     let problem = problem(429, "TOO_MANY_REQUESTS");
     for (name, body) in [
         ("camara-0.8.0", json!({"code": "TOO_MANY_REQUESTS", "message": "too many"})),
@@ -150,22 +157,22 @@ fn every_dialect_says_no_in_its_own_shape() {
 }
 
 #[test]
-fn without_a_token_there_is_a_challenge() {
+fn missing_token_is_answered_with_a_challenge() {
     let response = dialect("devedge").render_problem(&problem(401, "UNAUTHORIZED"));
     assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
     assert_eq!(json_of(&response)["reasonCode"], "ERR-1091");
 }
 
 #[test]
-fn a_limit_tells_how_it_stands() {
-    let pace = Pace {
+fn rate_limit_state_is_rendered_in_header_fields() {
+    let pace = RateLimitStatus {
         policy: "client",
         quota: 100,
         window: Duration::from_mins(1),
         remaining: 0,
         retry_after: Duration::from_millis(1200),
     };
-    let problem = Problem { pace: Some(pace), ..problem(429, "TOO_MANY_REQUESTS") };
+    let problem = Problem { rate_limit: Some(pace), ..problem(429, "TOO_MANY_REQUESTS") };
     let response = dialect("camara-0.8.1").render_problem(&problem);
     assert_eq!(response.headers()["retry-after"], "2");
     assert_eq!(response.headers()["ratelimit-policy"], "\"client\";q=100;w=60");
@@ -173,7 +180,7 @@ fn a_limit_tells_how_it_stands() {
 }
 
 #[test]
-fn operators_sessions() {
+fn operator_sessions_are_parsed() {
     let old = json!({"id": "7", "duration": 60, "startedAt": 1_700_000_000,
     "expiresAt": 1_700_000_060, "messages": [
         {"severity": "WARNING", "description": "slow"}, {"severity": "LOUD", "description": ""},
@@ -182,7 +189,7 @@ fn operators_sessions() {
     assert_eq!(id, "7");
     assert_eq!(granted.status, QosStatus::Available);
     assert_eq!(granted.expires_at, Some(Moment::from_unix_s(1_700_000_060)));
-    let slow = Message { severity: Severity::Warning, description: "slow".to_owned() };
+    let slow = SessionMessage { severity: Severity::Warning, description: "slow".to_owned() };
     assert_eq!(granted.messages, [slow]);
 
     let new = json!({"sessionId": "7", "duration": 60, "startedAt": null, "messages": null,
@@ -192,10 +199,10 @@ fn operators_sessions() {
 }
 
 #[test]
-fn an_answer_that_does_not_tell_enough() {
-    let sound = json!({"sessionId": "7", "duration": 60, "qosStatus": "AVAILABLE"});
+fn incomplete_operator_session_is_rejected() {
+    let valid = json!({"sessionId": "7", "duration": 60, "qosStatus": "AVAILABLE"});
     let read = |body: &Value| dialect("camara-0.10.1").read_session(body.to_string().as_bytes());
-    assert!(read(&sound).is_ok());
+    assert!(read(&valid).is_ok());
     for (field, value) in [
         ("duration", json!("60")),
         ("duration", json!(0)),
@@ -206,58 +213,58 @@ fn an_answer_that_does_not_tell_enough() {
         ("qosStatus", json!("BEST")),
         ("qosStatus", json!(1)),
     ] {
-        let mut body = sound.clone();
+        let mut body = valid.clone();
         body[field] = value;
-        let unreadable = read(&body).unwrap_err();
-        assert_eq!(unreadable.operator_session.as_deref(), Some("7"), "{body}");
+        let error = read(&body).unwrap_err();
+        assert_eq!(error.operator_session.as_deref(), Some("7"), "{body}");
     }
-    let mut backwards = sound.clone();
+    let mut backwards = valid.clone();
     backwards["startedAt"] = json!(2);
     backwards["expiresAt"] = json!(1);
     assert!(read(&backwards).is_err());
     for id in [json!(null), json!(7), json!(""), json!(".."), json!("a\nb"), json!("x".repeat(257))]
     {
-        let mut body = sound.clone();
+        let mut body = valid.clone();
         body["sessionId"] = id;
         assert_eq!(read(&body).unwrap_err().operator_session, None, "{body}");
     }
     for body in ["", "<html>", "[]", r#"{"sessionId":"1","sessionId":"2"}"#] {
-        let unreadable = dialect("camara-0.10.1").read_session(body.as_bytes()).unwrap_err();
-        assert_eq!(unreadable.operator_session, None, "{body}");
+        let error = dialect("camara-0.10.1").read_session(body.as_bytes()).unwrap_err();
+        assert_eq!(error.operator_session, None, "{body}");
     }
 }
 
 #[test]
-fn an_operators_no_is_sorted_by_status_and_code() {
+fn operator_problem_is_classified_by_status_and_code() {
     let read = |status, body: &str| dialect("camara-0.10.1").read_problem(status, body.as_bytes());
     for (status, code, kind) in [
-        (400, "INVALID_INPUT", Kind::InvalidArgument),
-        (400, "OUT_OF_RANGE", Kind::OutOfRange),
-        (400, "QUALITY_ON_DEMAND.DURATION_OUT_OF_RANGE", Kind::DurationOutOfRange),
-        (400, "INVALID_SINK", Kind::BadGateway),
-        (404, "IDENTIFIER_NOT_FOUND", Kind::DeviceNotFound),
-        (404, "DEVICE_NOT_FOUND", Kind::DeviceNotFound),
-        (409, "QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED", Kind::ExtensionNotAllowed),
-        (422, "UNSUPPORTED_IDENTIFIER", Kind::UnsupportedIdentifier),
-        (422, "UNIDENTIFIABLE_DEVICE", Kind::UnsupportedIdentifier),
-        (422, "IDENTIFIER_MISMATCH", Kind::InvalidArgument),
-        (422, "UNNECESSARY_IDENTIFIER", Kind::BadGateway),
-        (422, "SERVICE_NOT_APPLICABLE", Kind::NotApplicable),
-        (422, "QUALITY_ON_DEMAND.QOS_PROFILE_NOT_APPLICABLE", Kind::ProfileNotApplicable),
-        (401, "UNAUTHORIZED", Kind::Unauthenticated),
-        (403, "FORBIDDEN", Kind::PermissionDenied),
-        (404, "NOT_FOUND", Kind::SessionNotFound),
-        (409, "CONFLICT", Kind::Conflict),
-        (429, "TOO_MANY_REQUESTS", Kind::TooManyRequests),
-        (429, "QUOTA_EXCEEDED", Kind::QuotaExceeded),
-        (418, "TEAPOT", Kind::InvalidArgument),
-        (405, "METHOD_NOT_ALLOWED", Kind::BadGateway),
-        (500, "INTERNAL", Kind::BadGateway),
-        (501, "NOT_IMPLEMENTED", Kind::NotImplemented),
-        (503, "SERVICE_UNAVALIBLE", Kind::Unavailable),
-        (504, "TIMEOUT", Kind::Timeout),
-        (302, "FOUND", Kind::BadGateway),
-        (999, "X", Kind::BadGateway),
+        (400, "INVALID_INPUT", ProblemKind::InvalidArgument),
+        (400, "OUT_OF_RANGE", ProblemKind::OutOfRange),
+        (400, "QUALITY_ON_DEMAND.DURATION_OUT_OF_RANGE", ProblemKind::DurationOutOfRange),
+        (400, "INVALID_SINK", ProblemKind::BadGateway),
+        (404, "IDENTIFIER_NOT_FOUND", ProblemKind::DeviceNotFound),
+        (404, "DEVICE_NOT_FOUND", ProblemKind::DeviceNotFound),
+        (409, "QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED", ProblemKind::ExtensionNotAllowed),
+        (422, "UNSUPPORTED_IDENTIFIER", ProblemKind::UnsupportedIdentifier),
+        (422, "UNIDENTIFIABLE_DEVICE", ProblemKind::UnsupportedIdentifier),
+        (422, "IDENTIFIER_MISMATCH", ProblemKind::InvalidArgument),
+        (422, "UNNECESSARY_IDENTIFIER", ProblemKind::BadGateway),
+        (422, "SERVICE_NOT_APPLICABLE", ProblemKind::NotApplicable),
+        (422, "QUALITY_ON_DEMAND.QOS_PROFILE_NOT_APPLICABLE", ProblemKind::ProfileNotApplicable),
+        (401, "UNAUTHORIZED", ProblemKind::Unauthenticated),
+        (403, "FORBIDDEN", ProblemKind::PermissionDenied),
+        (404, "NOT_FOUND", ProblemKind::SessionNotFound),
+        (409, "CONFLICT", ProblemKind::Conflict),
+        (429, "TOO_MANY_REQUESTS", ProblemKind::TooManyRequests),
+        (429, "QUOTA_EXCEEDED", ProblemKind::QuotaExceeded),
+        (418, "TEAPOT", ProblemKind::InvalidArgument),
+        (405, "METHOD_NOT_ALLOWED", ProblemKind::BadGateway),
+        (500, "INTERNAL", ProblemKind::BadGateway),
+        (501, "NOT_IMPLEMENTED", ProblemKind::NotImplemented),
+        (503, "SERVICE_UNAVALIBLE", ProblemKind::Unavailable),
+        (504, "TIMEOUT", ProblemKind::Timeout),
+        (302, "FOUND", ProblemKind::BadGateway),
+        (999, "X", ProblemKind::BadGateway),
     ] {
         let body = json!({"code": code, "message": "CONFLICT"}).to_string();
         let problem = read(status, &body);
@@ -267,6 +274,6 @@ fn an_operators_no_is_sorted_by_status_and_code() {
     assert_eq!(read(401, devedge).code.as_deref(), Some("UNAUTHORIZED"));
     let prose = r#"{"reasonCode":"ERR-1","systemMessage":"no such thing here"}"#;
     assert_eq!(read(404, prose).code.as_deref(), Some("ERR-1"));
-    let bare = RemoteProblem { kind: Kind::Conflict, code: None };
+    let bare = RemoteProblem { kind: ProblemKind::Conflict, code: None };
     assert_eq!(read(409, "<html>"), bare);
 }

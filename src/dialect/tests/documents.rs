@@ -1,12 +1,12 @@
-//! CAMARA's own documents, dropped in as they are. They are not ours to ship: the folder that has them
-//! is named by `QOD_CAMARA_DOCUMENTS`; without, this is left out, and says so.
+//! CAMARA's own documents, used unmodified. Their licence does not allow shipping them:
+//! `QOD_CAMARA_DOCUMENTS` names their folder; without it the tests are skipped with a message.
 
 use std::fs;
 
 use super::*;
 
-// Which dialect the session document of a release is put under.
-pub(super) const LIKE: [(&str, &str); 9] = [
+// The session document of a release, and the dialect based on which it is tested.
+pub(super) const DOCUMENTS: [(&str, &str); 9] = [
     ("qod-combined-0.1.0", "camara-0.1.0"),
     ("quality-on-demand-0.8.0", "camara-0.8.0"),
     ("quality-on-demand-0.8.1", "camara-0.8.1"),
@@ -18,20 +18,17 @@ pub(super) const LIKE: [(&str, &str); 9] = [
     ("quality-on-demand-1.2.0-rc.3", "camara-1.2.0-rc.3"),
 ];
 
-/// Where they are.
-#[expect(
-    clippy::print_stderr,
-    reason = "a test that is left out must not look like one that passed"
-)]
+/// The folder with CAMARA's documents, if configured.
+#[expect(clippy::print_stderr, reason = "a skipped test must be distinguishable from a passed one")]
 pub(super) fn folder() -> Option<PathBuf> {
     let folder = std::env::var_os("QOD_CAMARA_DOCUMENTS").map(PathBuf::from);
     if folder.is_none() {
-        eprintln!("left out: QOD_CAMARA_DOCUMENTS names no folder with CAMARA's own documents");
+        eprintln!("skipped: QOD_CAMARA_DOCUMENTS does not name a folder with CAMARA's documents");
     }
     folder
 }
 
-// All request bodies that a document shows for `POST /sessions`.
+// All example request bodies of `POST /sessions` in a document.
 fn examples(document: &Value) -> Vec<Value> {
     let media = &document["paths"]["/sessions"]["post"]["requestBody"]["content"];
     let media = &media["application/json"];
@@ -46,36 +43,36 @@ fn examples(document: &Value) -> Vec<Value> {
 }
 
 #[test]
-fn the_releases_own_documents_are_taken_as_they_are_with_their_examples() {
+fn official_documents_compile_and_their_examples_are_accepted() {
     let Some(folder) = folder() else { return };
     let mut all = Descriptors::released();
-    for (schema, like) in LIKE {
+    for (schema, like) in DOCUMENTS {
         let profiles = schema.replace("quality-on-demand", "qos-profiles");
-        let has_profiles = all.named(like).unwrap().profiles.schema.is_some();
-        let variant = Variant {
+        let has_profiles = all.get(like).unwrap().profiles.schema.is_some();
+        let variant = CustomDialect {
             name: format!("own-{like}"),
-            like: like.to_owned(),
+            based_on: like.to_owned(),
             schema: Some(schema.to_owned()),
             profiles_schema: has_profiles.then_some(profiles),
-            ..Variant::default()
+            ..CustomDialect::default()
         };
         all.add(&variant).unwrap();
     }
-    let mut shown = 0;
-    for (schema, like) in LIKE {
+    let mut count = 0;
+    for (schema, like) in DOCUMENTS {
         let name = format!("own-{like}");
-        let dialects = Dialects::load_only(&folder, &all, &name).unwrap_or_else(|faults| {
-            panic!("{faults:?}");
+        let dialects = Dialects::load_only(&folder, &all, &name).unwrap_or_else(|errors| {
+            panic!("{errors:?}");
         });
-        let dialect = dialects.named(&name).unwrap();
+        let dialect = dialects.get(&name).unwrap();
         let text = fs::read_to_string(folder.join(format!("{schema}.yaml"))).unwrap();
         let document: Value = serde_saphyr::from_str(&text).unwrap();
         for example in examples(&document) {
             let body = example.to_string();
             let read = dialect.parse_create_session(body.as_bytes(), &Strictness::default());
             assert!(read.is_ok(), "{schema}: {read:?}\n{example:#}");
-            shown += 1;
+            count += 1;
         }
     }
-    assert!(shown > 3, "{shown} examples");
+    assert!(count > 3, "{count} examples");
 }

@@ -1,5 +1,5 @@
-//! One and the same event in every dialect: `tests/golden/<dialect>.event-{available,unavailable}.json`;
-//! and what operators may tell instead.
+//! Notifications in every dialect, compared with
+//! `tests/golden/<dialect>.event-{available,unavailable}.json`, and callback events of operators.
 
 use http::Uri;
 use proptest::{option, prelude::*, sample::select};
@@ -10,26 +10,27 @@ use super::{
     golden::{golden, pairs},
     *,
 };
+use crate::json::JsonLimits;
 use crate::qod::{Moment, QosStatus, Secret, SessionId, StatusInfo};
 
 const SESSION: &str = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
 
-static SCHEMAS: LazyLock<BTreeMap<&str, Validator>> = LazyLock::new(|| {
+static SCHEMAS: LazyLock<BTreeMap<&str, SchemaValidator>> = LazyLock::new(|| {
     let compile = |name| {
         let descriptor = dialect(name).descriptor();
         let file = schemas().join(format!("{}.yaml", descriptor.schema));
         let component = match descriptor.event_shape {
-            EventShape::End => "Notification",
-            EventShape::Change => "EventNotification",
+            EventShape::Termination => "Notification",
+            EventShape::StatusChange => "EventNotification",
             EventShape::CloudEvent { .. } => "EventQosStatusChanged",
         };
-        Document::read(&file).unwrap().validator(component, Direction::Request).unwrap()
+        OpenApiDocument::read(&file).unwrap().validator(component, Direction::Request).unwrap()
     };
     DIALECTS.names().map(|name| (name, compile(name))).collect()
 });
 
-fn event(status: QosStatus, status_info: Option<StatusInfo>) -> Event {
-    Event {
+fn event(status: QosStatus, status_info: Option<StatusInfo>) -> SessionEvent {
+    SessionEvent {
         id: "5698d710-9b1b-4695-a958-7b228f08128c".parse().unwrap(),
         session: SESSION.parse().unwrap(),
         status,
@@ -43,17 +44,19 @@ fn sink_at(url: &str) -> Sink {
     Sink { url: url.to_owned(), token, token_expires_at: None }
 }
 
-fn cases() -> [(&'static str, Event); 2] {
+fn cases() -> [(&'static str, SessionEvent); 2] {
     [
         ("event-available", event(QosStatus::Available, None)),
         ("event-unavailable", event(QosStatus::Unavailable, Some(StatusInfo::DurationExpired))),
     ]
 }
 
-// As a file has it: nothing, where the dialect has no word.
-fn told(name: &str, event: &Event) -> Value {
+// The notification in the form of its golden file; empty if the dialect cannot represent the event.
+fn rendered(name: &str, event: &SessionEvent) -> Value {
     let sink = sink_at("https://app.example.com/cb/?for=qod");
-    let Some(notification) = dialect(name).notification(event, &sink) else { return Value::Null };
+    let Some(notification) = dialect(name).notification_request(event, &sink) else {
+        return Value::Null;
+    };
     json!({
         "url": notification.url,
         "contentType": notification.content_type,
@@ -62,19 +65,19 @@ fn told(name: &str, event: &Event) -> Value {
     })
 }
 
-fn read(body: &Value) -> Result<RemoteEvent, Unreadable> {
+fn read(body: &Value) -> Result<RemoteEvent, InvalidOperatorMessage> {
     read_event(body.to_string().as_bytes())
 }
 
-// Up to 0.8 there is the end only, and nothing is told of it.
-fn tells_changes(name: &str) -> bool {
-    dialect(name).descriptor().event_shape != EventShape::End
+// Up to 0.8 the only event is the termination, without details.
+fn reports_status_changes(name: &str) -> bool {
+    dialect(name).descriptor().event_shape != EventShape::Termination
 }
 
-fn knows(name: &str, info: StatusInfo) -> bool {
+fn supports(name: &str, info: StatusInfo) -> bool {
     match dialect(name).descriptor().event_shape {
-        EventShape::End => false,
-        EventShape::Change => info != StatusInfo::DeleteRequested,
+        EventShape::Termination => false,
+        EventShape::StatusChange => info != StatusInfo::DeleteRequested,
         EventShape::CloudEvent { .. } => true,
     }
 }
@@ -105,34 +108,35 @@ fn end() -> Value {
 }
 
 #[test]
-fn events_are_written_as_their_golden_files_and_as_their_schemas_say() {
+fn notifications_match_their_golden_files_and_schemas() {
     for name in DIALECTS.names() {
-        for (way, event) in cases() {
-            let file = golden(name, way, told(name, &event).to_string().as_bytes());
+        for (kind, event) in cases() {
+            let file = golden(name, kind, rendered(name, &event).to_string().as_bytes());
             let body = file["body"].to_string();
             if !file.is_null() {
-                let body = Json::parse(body.as_bytes(), &Bounds::default()).unwrap();
-                assert_eq!(SCHEMAS[name].faults(&body), [], "{name}");
+                let body = Json::parse(body.as_bytes(), &JsonLimits::default()).unwrap();
+                assert_eq!(SCHEMAS[name].violations(&body), [], "{name}");
             }
         }
     }
 }
 
 #[test]
-fn each_operators_event_becomes_each_clients() {
+fn every_operator_event_is_rendered_in_every_client_dialect() {
     for (operator, client) in pairs() {
-        for (way, event) in cases() {
-            let theirs = told(operator, &event);
+        for (kind, event) in cases() {
+            let theirs = rendered(operator, &event);
             if theirs.is_null() {
                 continue;
             }
             let read = read_event(theirs["body"].to_string().as_bytes()).unwrap();
             assert_eq!(read.operator_session, SESSION);
             let RemoteEvent { status, status_info, at, .. } = read;
-            assert_eq!(at, tells_changes(operator).then_some(event.at));
-            let ours = told(client, &Event { status, status_info, ..event.clone() });
-            let mut expected = golden(client, way, told(client, &event).to_string().as_bytes());
-            if !tells_changes(operator) {
+            assert_eq!(at, reports_status_changes(operator).then_some(event.at));
+            let ours = rendered(client, &SessionEvent { status, status_info, ..event.clone() });
+            let mut expected =
+                golden(client, kind, rendered(client, &event).to_string().as_bytes());
+            if !reports_status_changes(operator) {
                 for change in ["/body/data", "/body/event/eventDetail"] {
                     let change = expected.pointer_mut(change).and_then(Value::as_object_mut);
                     _ = change.map(|change| change.remove("statusInfo"));
@@ -144,23 +148,23 @@ fn each_operators_event_becomes_each_clients() {
 }
 
 #[test]
-fn what_is_only_requested_is_told_to_nobody() {
+fn requested_status_is_not_notified() {
     for name in DIALECTS.names() {
-        assert_eq!(told(name, &event(QosStatus::Requested, None)), Value::Null);
+        assert_eq!(rendered(name, &event(QosStatus::Requested, None)), Value::Null);
     }
 }
 
 #[test]
-fn only_what_is_unavailable_has_a_reason() {
+fn only_unavailable_sessions_have_a_reason() {
     let event = event(QosStatus::Available, Some(StatusInfo::NetworkTerminated));
-    assert_eq!(told("camara-1.1.0", &event).pointer("/body/data/statusInfo"), None);
+    assert_eq!(rendered("camara-1.1.0", &event).pointer("/body/data/statusInfo"), None);
     let mut theirs = cloud_event();
     theirs["data"]["qosStatus"] = json!("AVAILABLE");
     assert_eq!(read(&theirs).unwrap().status_info, None);
 }
 
 #[test]
-fn up_to_0_8_an_event_goes_below_the_url_with_its_token_in_the_query() {
+fn up_to_0_8_the_event_is_posted_below_the_sink_url_with_the_token_in_the_query() {
     let end = event(QosStatus::Unavailable, None);
     for (sink, url) in [
         ("https://a.example", "https://a.example/notifications"),
@@ -172,18 +176,18 @@ fn up_to_0_8_an_event_goes_below_the_url_with_its_token_in_the_query() {
         ("https://a.example/cb?x=1?y", "https://a.example/cb/notifications?x=1?y"),
     ] {
         for name in ["camara-0.8.0", "camara-0.8.1", "devedge"] {
-            let with_token = dialect(name).notification(&end, &sink_at(sink)).unwrap();
+            let with_token = dialect(name).notification_request(&end, &sink_at(sink)).unwrap();
             let mark = if url.contains('?') { '&' } else { '?' };
             let expected = format!("{url}{mark}apikey=c8974e592c2fa383d4a3960714%2B%2F%3D");
             assert_eq!((with_token.url, with_token.bearer), (expected, None));
             let without_token = Sink { token: None, ..sink_at(sink) };
-            assert_eq!(dialect(name).notification(&end, &without_token).unwrap().url, url);
+            assert_eq!(dialect(name).notification_request(&end, &without_token).unwrap().url, url);
         }
     }
 }
 
 #[test]
-fn an_event_is_read_in_every_shape() {
+fn event_is_parsed_in_every_format() {
     let changed = RemoteEvent {
         operator_session: SESSION.to_owned(),
         status: QosStatus::Unavailable,
@@ -204,13 +208,13 @@ fn an_event_is_read_in_every_shape() {
 }
 
 #[test]
-fn a_reason_or_a_time_that_is_none_costs_no_event() {
-    for odd in [json!("PLMN_GONE"), json!(7), json!({}), json!(null), json!("2025-12-01")] {
+fn invalid_reason_or_time_does_not_invalidate_an_event() {
+    for invalid in [json!("PLMN_GONE"), json!(7), json!({}), json!(null), json!("2025-12-01")] {
         let mut body = cloud_event();
-        body["data"]["statusInfo"] = odd.clone();
+        body["data"]["statusInfo"] = invalid.clone();
         assert_eq!(read(&body).unwrap().status_info, None);
         let mut body = change_of_0_9();
-        body["eventTime"] = odd;
+        body["eventTime"] = invalid;
         assert_eq!(read(&body).unwrap().at, None);
     }
     let mut before_the_epoch = cloud_event();
@@ -219,12 +223,12 @@ fn a_reason_or_a_time_that_is_none_costs_no_event() {
 }
 
 #[test]
-fn what_is_no_event_is_not_taken_for_one() {
-    let spoilt = |mut body: Value, pointer: &str, value: Value| {
+fn unknown_events_are_rejected() {
+    let with_value = |mut body: Value, pointer: &str, value: Value| {
         *body.pointer_mut(pointer).unwrap() = value;
         body
     };
-    let odd = [
+    let invalid = [
         json!(null),
         json!(7),
         json!([]),
@@ -236,7 +240,7 @@ fn what_is_no_event_is_not_taken_for_one() {
         json!(".."),
         json!("x".repeat(257)),
     ];
-    for odd in odd {
+    for invalid in invalid {
         for (body, pointers) in [
             (cloud_event(), ["/type", "/data", "/data/qosStatus"].as_slice()),
             (change_of_0_9(), &["/eventType", "/eventDetail", "/eventDetail/qosStatus"]),
@@ -244,36 +248,36 @@ fn what_is_no_event_is_not_taken_for_one() {
             (end(), &["/event"]),
         ] {
             for pointer in pointers {
-                let body = spoilt(body.clone(), pointer, odd.clone());
+                let body = with_value(body.clone(), pointer, invalid.clone());
                 assert!(read(&body).is_err(), "{body}");
             }
         }
-        if !matches!(odd.as_str(), Some("available" | "REQUESTED")) {
+        if !matches!(invalid.as_str(), Some("available" | "REQUESTED")) {
             for (body, pointer) in [
                 (cloud_event(), "/data/sessionId"),
                 (change_of_0_9(), "/eventDetail/sessionId"),
                 (end(), "/sessionId"),
             ] {
-                let body = spoilt(body, pointer, odd.clone());
+                let body = with_value(body, pointer, invalid.clone());
                 assert_eq!(read(&body).unwrap_err().operator_session, None, "{body}");
             }
         }
     }
     let foreign = "org.camaraproject.device-status.v0.roaming-on";
-    assert!(read(&spoilt(cloud_event(), "/type", json!(foreign))).is_err());
+    assert!(read(&with_value(cloud_event(), "/type", json!(foreign))).is_err());
     let listed = json!([cloud_event()]);
     assert!(read(&listed).is_err());
 }
 
 #[test]
-fn a_session_that_is_named_without_a_status_is_told() {
+fn error_without_status_contains_the_session_id() {
     let mut body = cloud_event();
     body["data"].as_object_mut().unwrap().remove("qosStatus");
     assert_eq!(read(&body).unwrap_err().operator_session.as_deref(), Some(SESSION));
 }
 
 #[test]
-fn bodies_that_others_could_read_differently_are_refused() {
+fn ambiguous_bodies_are_rejected() {
     let read = |body: &str| read_event(body.as_bytes());
     let twice =
         format!(r#"{{"sessionId":"x","event":"SESSION_TERMINATED","sessionId":"{SESSION}"}}"#);
@@ -288,14 +292,14 @@ fn bodies_that_others_could_read_differently_are_refused() {
     assert!(read_event(b"\xff\xfe{}").is_err());
 }
 
-fn happening() -> impl Strategy<Value = Event> {
+fn any_event() -> impl Strategy<Value = SessionEvent> {
     let info = select(vec![
         StatusInfo::DurationExpired,
         StatusInfo::NetworkTerminated,
         StatusInfo::DeleteRequested,
     ]);
     (any::<[u128; 2]>(), option::of(option::of(info)), 0..=253_402_207_200_999_u64).prop_map(
-        |([id, session], unavailable, at)| Event {
+        |([id, session], unavailable, at)| SessionEvent {
             id: Uuid::from_u128(id),
             session: SessionId(Uuid::from_u128(session)),
             status: unavailable.map_or(QosStatus::Available, |_| QosStatus::Unavailable),
@@ -307,22 +311,22 @@ fn happening() -> impl Strategy<Value = Event> {
 
 proptest! {
     #[test]
-    fn an_event_that_is_written_is_as_its_schema_says_and_read_as_it_was(
+    fn rendered_event_matches_its_schema_and_parses_back(
         (name, sink) in name().prop_flat_map(|name| (Just(name), sink(dialect(name).rule()))),
-        event in happening(),
+        event in any_event(),
     ) {
-        let Some(notification) = dialect(name).notification(&event, &sink) else {
-            prop_assert!(event.status == QosStatus::Available && !tells_changes(name));
+        let Some(notification) = dialect(name).notification_request(&event, &sink) else {
+            prop_assert!(event.status == QosStatus::Available && !reports_status_changes(name));
             return Ok(());
         };
-        let json = Json::parse(&notification.body, &Bounds::default()).unwrap();
-        prop_assert_eq!(SCHEMAS[name].faults(&json), []);
+        let json = Json::parse(&notification.body, &JsonLimits::default()).unwrap();
+        prop_assert_eq!(SCHEMAS[name].violations(&json), []);
         let read = read_event(&notification.body).unwrap();
-        let whole = tells_changes(name);
+        let whole = reports_status_changes(name);
         prop_assert_eq!(read, RemoteEvent {
             operator_session: event.session.to_string(),
             status: event.status,
-            status_info: event.status_info.filter(|info| knows(name, *info)),
+            status_info: event.status_info.filter(|info| supports(name, *info)),
             at: Some(event.at).filter(|_| whole),
         });
         let (ours, theirs): (Uri, Uri) =

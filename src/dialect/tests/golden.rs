@@ -1,20 +1,20 @@
-//! One and the same session in every dialect: `tests/golden/<dialect>.{request,response}.json`.
-//! `UPDATE_GOLDEN=1` writes the files anew.
+//! The same session in every dialect, compared with
+//! `tests/golden/<dialect>.{request,response}.json`. `UPDATE_GOLDEN=1` rewrites the files.
 
 use std::fs;
 
 use super::*;
 use crate::qod::{
     ApplicationServer, Device, DeviceIpv4, Moment, PortRange, PortsSpec, QosStatus, Secret,
-    Session, Written,
+    Session, Verbatim,
 };
 
-fn wanted() -> CreateSession {
+fn wanted() -> CreateRequest {
     let number = "+4915112345678".parse().unwrap();
     let net = "198.51.100.0/24".parse().unwrap();
-    CreateSession {
-        device: Some(Device { phone: Some(Written::plain(number)), ..Device::default() }),
-        server: ApplicationServer::Subnets { ipv4: Some(Written::plain(net)), ipv6: None },
+    CreateRequest {
+        device: Some(Device { phone: Some(Verbatim::from_value(number)), ..Device::default() }),
+        server: ApplicationServer::Subnets { ipv4: Some(Verbatim::from_value(net)), ipv6: None },
         device_ports: Some(PortsSpec {
             ranges: vec![PortRange { from: 5010, to: 5020 }],
             ports: vec![5060],
@@ -30,28 +30,28 @@ fn wanted() -> CreateSession {
     }
 }
 
-// The same, with one port of the device where a dialect has no more, and in 0.1 with an address and a
-// profile of its own.
-fn said_in(name: &str) -> CreateSession {
+// The same request within the limits of the dialect: a single device port, and in 0.1 an address
+// and a profile of that release.
+fn request_in(name: &str) -> CreateRequest {
     let mut wanted = wanted();
-    if dialect(name).rule().one_port {
+    if dialect(name).rule().single_port {
         wanted.device_ports = Some(PortsSpec { ranges: Vec::new(), ports: vec![5060] });
     }
-    if is_0_1(name) {
-        let net = Written::from_text("203.0.113.9/32".parse().unwrap(), "203.0.113.9");
+    if is_v01(name) {
+        let net = Verbatim::from_text("203.0.113.9/32".parse().unwrap(), "203.0.113.9");
         wanted.device = Some(Device { ipv4: Some(DeviceIpv4::Legacy(net)), ..Device::default() });
         wanted.qos_profile = "LOW_LATENCY".to_owned();
     }
     wanted
 }
 
-fn is_0_1(name: &str) -> bool {
+fn is_v01(name: &str) -> bool {
     dialect(name).family() == Family::V01
 }
 
-// What is left of it by a dialect that has no word for the end of a token.
-fn wanted_by(name: &str) -> CreateSession {
-    let mut wanted = said_in(name);
+// The request as parsed by dialects that cannot represent the expiry of a token.
+fn request_without_expiry_in(name: &str) -> CreateRequest {
+    let mut wanted = request_in(name);
     if dialect(name).rule().sink.field != "sink" {
         wanted.sink.as_mut().unwrap().token_expires_at = None;
     }
@@ -59,11 +59,11 @@ fn wanted_by(name: &str) -> CreateSession {
 }
 
 fn session_in(name: &str) -> Session {
-    Session { wanted: said_in(name), ..session() }
+    Session { wanted: request_in(name), ..session() }
 }
 
 fn session() -> Session {
-    let granted = Granted {
+    let granted = GrantedSession {
         duration_s: 3600,
         started_at: Some(Moment::from_unix_s(1_764_590_400)),
         expires_at: Some(Moment::from_unix_s(1_764_594_000)),
@@ -75,11 +75,11 @@ fn session() -> Session {
     Session { id, wanted: wanted(), granted }
 }
 
-// The file's content, which has to be this.
+// Compares a body with the golden file and returns the file's content.
 #[track_caller]
-pub(super) fn golden(name: &str, way: &str, ours: &[u8]) -> Value {
+pub(super) fn golden(name: &str, direction: &str, ours: &[u8]) -> Value {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let file = folder.join(format!("{name}.{way}.json"));
+    let file = folder.join(format!("{name}.{direction}.json"));
     let ours: Value = serde_json::from_slice(ours).unwrap();
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&file, format!("{ours:#}\n")).unwrap();
@@ -90,19 +90,19 @@ pub(super) fn golden(name: &str, way: &str, ours: &[u8]) -> Value {
 }
 
 #[test]
-fn requests() {
+fn requests_match_their_golden_files() {
     for name in DIALECTS.names() {
-        let wanted = said_in(name);
+        let wanted = request_in(name);
         let ours = dialect(name).create_session_request(&wanted, wanted.sink.as_ref());
         let file = golden(name, "request", &ours);
-        assert_eq!(parse(name, &file).unwrap(), wanted_by(name), "{name}");
+        assert_eq!(parse(name, &file).unwrap(), request_without_expiry_in(name), "{name}");
     }
 }
 
 #[test]
-fn responses() {
+fn responses_match_their_golden_files() {
     for name in DIALECTS.names() {
-        let response = dialect(name).render_answer(&Answer::Created(session_in(name)));
+        let response = dialect(name).render_response(&ApiResponse::Created(session_in(name)));
         let file = golden(name, "response", response.body());
         let (id, granted) = dialect(name).read_session(file.to_string().as_bytes()).unwrap();
         assert_eq!((id, granted), (session().id.to_string(), session().granted), "{name}");
@@ -110,25 +110,25 @@ fn responses() {
 }
 
 #[test]
-fn each_clients_request_becomes_each_operators() {
+fn every_client_request_is_translated_to_every_operator_dialect() {
     for (client, operator) in pairs() {
-        let wanted = said_in(client);
+        let wanted = request_in(client);
         let ours = dialect(client).create_session_request(&wanted, wanted.sink.as_ref());
         let wanted = parse(client, &serde_json::from_slice(&ours).unwrap()).unwrap();
-        let fitted = dialect(operator).fit(&wanted, &Fitting::default());
-        // What its profiles are no other dialect knows.
-        if is_0_1(client) || is_0_1(operator) {
-            assert_eq!(fitted, Err(Unfit::Profile), "{client} to {operator}");
+        let translated = dialect(operator).translate(&wanted, &TranslationSettings::default());
+        // No other dialect has the profiles of 0.1.
+        if is_v01(client) || is_v01(operator) {
+            assert_eq!(translated, Err(Untranslatable::UnknownProfile), "{client} to {operator}");
             continue;
         }
-        let one_port = |name| dialect(name).rule().one_port;
+        let one_port = |name| dialect(name).rule().single_port;
         if one_port(operator) && !one_port(client) {
-            assert_eq!(fitted, Err(Unfit::ManyPorts), "{client}");
+            assert_eq!(translated, Err(Untranslatable::SinglePortOnly), "{client}");
             continue;
         }
-        let fitted = fitted.unwrap();
-        let sent = dialect(operator).create_session_request(&fitted, None);
-        let full = CreateSession { device_ports: wanted.device_ports, ..self::wanted() };
+        let translated = translated.unwrap();
+        let sent = dialect(operator).create_session_request(&translated, None);
+        let full = CreateRequest { device_ports: wanted.device_ports, ..self::wanted() };
         let theirs = dialect(operator).create_session_request(&full, full.sink.as_ref());
         let mut expected = serde_json::from_slice::<Value>(&theirs).unwrap();
         if one_port(client) == one_port(operator) {
@@ -149,12 +149,12 @@ fn each_clients_request_becomes_each_operators() {
 }
 
 #[test]
-fn each_operators_response_becomes_each_clients() {
+fn every_operator_response_is_rendered_in_every_client_dialect() {
     for (operator, client) in pairs() {
-        let theirs = dialect(operator).render_answer(&Answer::Created(session()));
+        let theirs = dialect(operator).render_response(&ApiResponse::Created(session()));
         let (_, granted) = dialect(operator).read_session(theirs.body()).unwrap();
-        let answer = Answer::Created(Session { granted, ..session_in(client) });
-        golden(client, "response", dialect(client).render_answer(&answer).body());
+        let answer = ApiResponse::Created(Session { granted, ..session_in(client) });
+        golden(client, "response", dialect(client).render_response(&answer).body());
     }
 }
 

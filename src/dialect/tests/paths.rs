@@ -1,4 +1,4 @@
-//! Which request is for what, and in which dialect.
+//! Detection of a request's operation and dialect.
 
 use http::{HeaderMap, HeaderValue, Method, header};
 
@@ -7,23 +7,23 @@ use super::*;
 const ID: &str = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
 
 fn apis() -> Apis {
-    let sniffed = Speaks::Sniffed {
+    let detected = DialectSelection::Detected {
         candidates: ["camara-0.8.0", "camara-0.8.1", "devedge", "camara-0.10.1"]
             .map(|name| Arc::clone(dialect(name)))
             .into(),
         fallback: Arc::clone(dialect("camara-0.10.1")),
     };
-    let one = |name| Speaks::One(Arc::clone(dialect(name)));
+    let one = |name| DialectSelection::Fixed(Arc::clone(dialect(name)));
     Apis::new(vec![
         api("/qod", one("camara-0.8.0")),
-        api("/qod/v0", sniffed),
+        api("/qod/v0", detected),
         api("/telefonica/qod/v0", one("telefonica-0.10")),
         api("/quality-on-demand/v1", one("camara-1.1.0")),
     ])
 }
 
-fn recognise(method: &Method, path: &str, body: &str) -> Result<Call, Unrecognised> {
-    apis().recognise(method, path, &HeaderMap::new(), body.as_bytes())
+fn detect(method: &Method, path: &str, body: &str) -> Result<ApiRequest, UnmatchedRequest> {
+    apis().detect(method, path, &HeaderMap::new(), body.as_bytes())
 }
 
 fn proof() -> HeaderMap {
@@ -34,7 +34,7 @@ fn proof() -> HeaderMap {
 }
 
 #[test]
-fn operations() {
+fn operations_are_detected_by_method_and_path() {
     let session = format!("/telefonica/qod/v0/sessions/{ID}");
     for (method, path, operation) in [
         (Method::POST, "/telefonica/qod/v0/sessions", Operation::CreateSession),
@@ -42,10 +42,10 @@ fn operations() {
         (Method::DELETE, session.as_str(), Operation::DeleteSession),
         (Method::POST, &format!("{session}/extend"), Operation::ExtendSession),
     ] {
-        let call = recognise(&method, path, "").unwrap();
+        let call = detect(&method, path, "").unwrap();
         assert_eq!(call.operation(), operation);
         assert_eq!(call.dialect().name(), "telefonica-0.10");
-        assert!(!call.is_sniffed());
+        assert!(!call.is_detected());
         let id = call.session_id().map(|id| id.to_string());
         assert_eq!(id.is_ok(), operation != Operation::CreateSession);
         assert_eq!(id.unwrap_or_else(|_| ID.to_owned()), ID);
@@ -53,7 +53,7 @@ fn operations() {
 }
 
 #[test]
-fn a_path_is_what_it_says() {
+fn paths_are_matched_literally() {
     for path in [
         "",
         "/",
@@ -82,16 +82,16 @@ fn a_path_is_what_it_says() {
         "/qod/v0/retrieve-qos-profiles",
         "/quality-on-demand/v1/qos-profiles",
     ] {
-        let refused = recognise(&Method::POST, path, "").unwrap_err();
-        assert_eq!(refused.reason, UnrecognisedReason::NoSuchPath, "{path}");
+        let rejected = detect(&Method::POST, path, "").unwrap_err();
+        assert_eq!(rejected.reason, UnmatchedReason::PathNotFound, "{path}");
     }
-    assert!(recognise(&Method::POST, "/nothing", "").unwrap_err().dialect.is_none());
-    let below = recognise(&Method::POST, "/telefonica/qod/v0/x", "").unwrap_err();
+    assert!(detect(&Method::POST, "/nothing", "").unwrap_err().dialect.is_none());
+    let below = detect(&Method::POST, "/telefonica/qod/v0/x", "").unwrap_err();
     assert_eq!(below.dialect.unwrap().name(), "telefonica-0.10");
 }
 
 #[test]
-fn a_method_that_a_path_does_not_take() {
+fn unsupported_method_is_rejected_with_the_allowed_ones() {
     let session = format!("/qod/v0/sessions/{ID}");
     for (path, allow) in [
         ("/qod/v0/sessions", "POST"),
@@ -99,31 +99,31 @@ fn a_method_that_a_path_does_not_take() {
         (&format!("{session}/extend"), "POST"),
     ] {
         for method in [Method::PUT, Method::HEAD, Method::OPTIONS, Method::PATCH] {
-            let refused = recognise(&method, path, "").unwrap_err();
-            assert_eq!(refused.reason, UnrecognisedReason::NoSuchMethod { allow });
+            let rejected = detect(&method, path, "").unwrap_err();
+            assert_eq!(rejected.reason, UnmatchedReason::MethodNotAllowed { allow });
         }
     }
 }
 
 #[test]
-fn an_extension_is_nowhere_where_no_dialect_has_it() {
-    let refused = recognise(&Method::POST, &format!("/qod/sessions/{ID}/extend"), "").unwrap_err();
-    assert_eq!(refused.reason, UnrecognisedReason::NoSuchPath);
+fn extension_path_does_not_exist_if_no_dialect_has_it() {
+    let rejected = detect(&Method::POST, &format!("/qod/sessions/{ID}/extend"), "").unwrap_err();
+    assert_eq!(rejected.reason, UnmatchedReason::PathNotFound);
 }
 
 #[test]
-fn an_id_that_is_no_uuid_is_malformed() {
+fn invalid_session_id_is_rejected() {
     for id in ["1", "3fa85f6457174562b3fc2c963f66afa6", "urn:uuid"] {
         let path = format!("/telefonica/qod/v0/sessions/{id}");
-        match recognise(&Method::GET, &path, "") {
-            Ok(call) => assert_eq!(call.session_id().unwrap_err().faults.len(), 1),
-            Err(refused) => assert_eq!(refused.reason, UnrecognisedReason::NoSuchPath),
+        match detect(&Method::GET, &path, "") {
+            Ok(call) => assert_eq!(call.session_id().unwrap_err().errors.len(), 1),
+            Err(rejected) => assert_eq!(rejected.reason, UnmatchedReason::PathNotFound),
         }
     }
 }
 
 #[test]
-fn bodies_tell_their_dialect() {
+fn dialect_is_detected_from_the_body() {
     for (body, name) in [
         (r#"{"ueId":{},"notificationUri":"u"}"#, "camara-0.8.0"),
         (r#"{"ueId":{},"notificationUrl":"u"}"#, "camara-0.8.1"),
@@ -136,43 +136,43 @@ fn bodies_tell_their_dialect() {
         ("{\"ueId", "camara-0.10.1"),
         (r#"{"ueId":"#, "camara-0.8.1"),
     ] {
-        let call = recognise(&Method::POST, "/qod/v0/sessions", body).unwrap();
-        assert!(call.is_sniffed());
+        let call = detect(&Method::POST, "/qod/v0/sessions", body).unwrap();
+        assert!(call.is_detected());
         assert_eq!(call.dialect().name(), name, "{body}");
     }
 }
 
 #[test]
-fn a_proof_of_possession_tells_devedge() {
+fn proof_of_possession_selects_devedge() {
     for (body, name) in [
         (r#"{"ueId":{},"notificationUrl":"u"}"#, "devedge"),
         ("nonsense", "devedge"),
         (r#"{"device":{}}"#, "camara-0.10.1"),
     ] {
-        let call = apis().recognise(&Method::POST, "/qod/v0/sessions", &proof(), body.as_bytes());
+        let call = apis().detect(&Method::POST, "/qod/v0/sessions", &proof(), body.as_bytes());
         assert_eq!(call.unwrap().dialect().name(), name, "{body}");
     }
     let path = format!("/qod/v0/sessions/{ID}");
-    let call = apis().recognise(&Method::GET, &path, &proof(), b"").unwrap();
+    let call = apis().detect(&Method::GET, &path, &proof(), b"").unwrap();
     assert_eq!(call.dialect().name(), "devedge");
 }
 
 #[test]
-fn a_proof_is_asked_for_wherever_its_dialect_may_be_spoken() {
-    let header = |path: &str| recognise(&Method::POST, path, "{}").unwrap().proof_header();
+fn proof_header_is_required_on_every_path_of_its_dialect() {
+    let header = |path: &str| detect(&Method::POST, path, "{}").unwrap().proof_header();
     assert_eq!(header("/qod/v0/sessions"), Some("x-authorization"));
     assert_eq!(header("/telefonica/qod/v0/sessions"), None);
 }
 
 #[test]
-fn releases_that_share_a_path_of_any_kind_are_told_apart() {
-    let speaks = |names: &[&str]| Speaks::Sniffed {
+fn releases_that_share_a_path_are_distinguished() {
+    let detected = |names: &[&str]| DialectSelection::Detected {
         candidates: names.iter().map(|name| Arc::clone(dialect(name))).collect(),
         fallback: Arc::clone(dialect(names[0])),
     };
     let early = ["camara-0.10.1", "camara-0.1.0", "telefonica-0.8", "camara-0.8.0"];
     let late = ["camara-1.1.0", "camara-1.0.0", "telefonica-1.1", "camara-1.2.0-rc.3"];
-    let apis = Apis::new(vec![api("/early", speaks(&early)), api("/late", speaks(&late))]);
+    let apis = Apis::new(vec![api("/early", detected(&early)), api("/late", detected(&late))]);
     for (path, body, name) in [
         ("early", r#"{"ueAddr":"1.2.3.4","notificationUri":"u"}"#, "camara-0.1.0"),
         ("early", r#"{"protocolIn":"ANY"}"#, "camara-0.1.0"),
@@ -188,31 +188,31 @@ fn releases_that_share_a_path_of_any_kind_are_told_apart() {
         ("late", r#"{"ueAddr":"1.2.3.4"}"#, "camara-1.1.0"),
     ] {
         let path = format!("/{path}/sessions");
-        let call = apis.recognise(&Method::POST, &path, &HeaderMap::new(), body.as_bytes());
+        let call = apis.detect(&Method::POST, &path, &HeaderMap::new(), body.as_bytes());
         assert_eq!(call.unwrap().dialect().name(), name, "{body}");
     }
 }
 
 #[test]
-fn a_sniffed_call_takes_the_dialect_that_is_known_better() {
+fn preferred_dialect_replaces_a_detected_one() {
     let path = format!("/qod/v0/sessions/{ID}");
-    let mut call = recognise(&Method::GET, &path, "").unwrap();
+    let mut call = detect(&Method::GET, &path, "").unwrap();
     assert_eq!(call.dialect().name(), "camara-0.10.1");
     call.prefer(dialect("telefonica-0.10"));
     assert_eq!(call.dialect().name(), "camara-0.10.1");
     call.prefer(dialect("camara-0.8.0"));
     assert_eq!(call.dialect().name(), "camara-0.8.0");
-    let mut extension = recognise(&Method::POST, &format!("{path}/extend"), "").unwrap();
+    let mut extension = detect(&Method::POST, &format!("{path}/extend"), "").unwrap();
     extension.prefer(dialect("camara-0.8.0"));
     assert_eq!(extension.dialect().name(), "camara-0.10.1");
-    let mut fixed = recognise(&Method::POST, "/telefonica/qod/v0/sessions", "").unwrap();
+    let mut fixed = detect(&Method::POST, "/telefonica/qod/v0/sessions", "").unwrap();
     fixed.prefer(dialect("camara-0.10.1"));
     assert_eq!(fixed.dialect().name(), "telefonica-0.10");
 }
 
 #[test]
-fn content_types() {
-    let create = recognise(&Method::POST, "/qod/v0/sessions", "").unwrap();
+fn only_unencoded_json_is_accepted() {
+    let create = detect(&Method::POST, "/qod/v0/sessions", "").unwrap();
     let check = |types: &[&str], coding: Option<&str>| {
         let mut headers = HeaderMap::new();
         for kind in types {
@@ -221,7 +221,7 @@ fn content_types() {
         if let Some(coding) = coding {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_str(coding).unwrap());
         }
-        create.check_media(&headers)
+        create.check_media_type(&headers)
     };
     for kind in [
         "application/json",
@@ -244,21 +244,24 @@ fn content_types() {
         "application/json; boundary=x",
         "application/json; charset=\"utf-8",
     ] {
-        assert_eq!(check(&[kind], None), Err(WrongMedia::ContentType), "{kind}");
+        assert_eq!(check(&[kind], None), Err(UnsupportedMediaType::ContentType), "{kind}");
     }
-    assert_eq!(check(&[], None), Err(WrongMedia::ContentType));
+    assert_eq!(check(&[], None), Err(UnsupportedMediaType::ContentType));
     let twice = ["application/json", "application/json"];
-    assert_eq!(check(&twice, None), Err(WrongMedia::ContentType));
+    assert_eq!(check(&twice, None), Err(UnsupportedMediaType::ContentType));
     assert_eq!(check(&["application/json"], Some("Identity")), Ok(()));
-    assert_eq!(check(&["application/json"], Some("gzip")), Err(WrongMedia::ContentEncoding));
-    let read = recognise(&Method::GET, &format!("/qod/v0/sessions/{ID}"), "").unwrap();
-    assert_eq!(read.check_media(&HeaderMap::new()), Ok(()));
+    assert_eq!(
+        check(&["application/json"], Some("gzip")),
+        Err(UnsupportedMediaType::ContentEncoding)
+    );
+    let read = detect(&Method::GET, &format!("/qod/v0/sessions/{ID}"), "").unwrap();
+    assert_eq!(read.check_media_type(&HeaderMap::new()), Ok(()));
 }
 
 #[test]
-fn paths_at_operators() {
+fn operator_paths_are_built_from_valid_session_ids() {
     let (old, new) = (dialect("camara-0.8.1"), dialect("camara-0.10.1"));
-    let path = |operation, id| new.path_of(operation, id);
+    let path = |operation, id| new.operation_path(operation, id);
     assert_eq!(path(Operation::CreateSession, None).unwrap(), "/sessions");
     assert_eq!(path(Operation::GetSession, Some("a-1")).unwrap(), "/sessions/a-1");
     assert_eq!(
@@ -266,7 +269,7 @@ fn paths_at_operators() {
         "/sessions/a%2F..%2Fb%3Fc"
     );
     assert_eq!(path(Operation::ExtendSession, Some("é")).unwrap(), "/sessions/%C3%A9/extend");
-    assert_eq!(old.path_of(Operation::ExtendSession, Some("1")), None);
+    assert_eq!(old.operation_path(Operation::ExtendSession, Some("1")), None);
     assert_eq!(path(Operation::GetSession, None), None);
     for id in ["", ".", "..", "a\nb", &"x".repeat(257)] {
         assert_eq!(path(Operation::GetSession, Some(id)), None, "{id:?}");

@@ -1,4 +1,4 @@
-//! The profiles: how they are asked for, and how they are told in each release that has them.
+//! Profile queries and rendered profiles, in every release that has them.
 
 use std::time::Duration;
 
@@ -6,25 +6,27 @@ use http::{HeaderMap, Method};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use super::{golden::golden, *};
+use crate::json::JsonLimits;
 use crate::qod::{
-    BitRate, Country, Kind, L4sQueue, ProfileQuery, ProfileStatus, QosProfile, RateUnit, Rates,
-    ServiceClass,
+    BitRate, BitRates, CountryAvailability, L4sQueue, ProblemKind, ProfileQuery, ProfileStatus,
+    QosProfile, RateUnit, ServiceClass,
 };
 
-static QOS_PROFILE: LazyLock<BTreeMap<&str, Validator>> = LazyLock::new(|| {
+static QOS_PROFILE: LazyLock<BTreeMap<&str, SchemaValidator>> = LazyLock::new(|| {
     let compile = |name| {
         let Descriptor { schema, profiles, .. } = dialect(name).descriptor();
         let file = schemas().join(format!("{}.yaml", profiles.schema.unwrap_or(schema)));
-        Document::read(&file).unwrap().validator("QosProfile", Direction::Response).unwrap()
+        OpenApiDocument::read(&file).unwrap().validator("QosProfile", Direction::Response).unwrap()
     };
     with_profiles().map(|name| (name, compile(name))).collect()
 });
 
-const BESIDE_SESSIONS: [&str; 3] = ["camara-0.9.0", "camara-0.10.1", "telefonica-0.10"];
-const APART: [&str; 4] = ["camara-0.11.1", "camara-1.0.0", "camara-1.1.0", "camara-1.2.0-rc.3"];
+const IN_SESSIONS_API: [&str; 3] = ["camara-0.9.0", "camara-0.10.1", "telefonica-0.10"];
+const SEPARATE_API: [&str; 4] =
+    ["camara-0.11.1", "camara-1.0.0", "camara-1.1.0", "camara-1.2.0-rc.3"];
 
 fn with_profiles() -> impl Iterator<Item = &'static str> {
-    BESIDE_SESSIONS.into_iter().chain(APART)
+    IN_SESSIONS_API.into_iter().chain(SEPARATE_API)
 }
 
 fn full() -> QosProfile {
@@ -35,12 +37,12 @@ fn full() -> QosProfile {
         status: ProfileStatus::Deprecated,
         duration_s_min: 90,
         duration_s_max: 86_400,
-        upstream: Rates {
+        upstream: BitRates {
             target_min: rate(500, RateUnit::Kbps),
             max: rate(2, RateUnit::Mbps),
             max_burst: rate(4, RateUnit::Mbps),
         },
-        downstream: Rates {
+        downstream: BitRates {
             target_min: rate(0, RateUnit::Bps),
             max: rate(1024, RateUnit::Gbps),
             max_burst: rate(2, RateUnit::Tbps),
@@ -52,23 +54,23 @@ fn full() -> QosProfile {
         l4s_queue: Some(L4sQueue::Mixed),
         service_class: Some(ServiceClass::RealTimeInteractive),
         countries: vec![
-            Country { code: "DE".to_owned(), networks: vec!["26299".to_owned()] },
-            Country { code: "NO".to_owned(), networks: Vec::new() },
+            CountryAvailability { code: "DE".to_owned(), networks: vec!["26299".to_owned()] },
+            CountryAvailability { code: "NO".to_owned(), networks: Vec::new() },
         ],
     }
 }
 
-// What is told of it: an answer that its release's document allows.
-fn told(name: &str, profile: QosProfile) -> Value {
-    let response = dialect(name).render_answer(&Answer::Profile(Arc::new(profile)));
+// The rendered profile, after validation against the document of the release.
+fn rendered(name: &str, profile: QosProfile) -> Value {
+    let response = dialect(name).render_response(&ApiResponse::Profile(Arc::new(profile)));
     assert_eq!(response.status(), 200);
-    let json = Json::parse(response.body(), &Bounds::default()).unwrap();
-    assert_eq!(QOS_PROFILE[name].faults(&json), [], "{name}");
+    let json = Json::parse(response.body(), &JsonLimits::default()).unwrap();
+    assert_eq!(QOS_PROFILE[name].violations(&json), [], "{name}");
     serde_json::from_slice(response.body()).unwrap()
 }
 
 #[test]
-fn releases_before_0_9_and_one_variant_have_none() {
+fn releases_before_0_9_and_one_variant_have_no_profiles() {
     let operations =
         [Operation::GetQosProfile, Operation::ListQosProfiles, Operation::RetrieveQosProfiles];
     for name in DIALECTS.names().filter(|name| with_profiles().all(|known| known != *name)) {
@@ -79,29 +81,33 @@ fn releases_before_0_9_and_one_variant_have_none() {
 }
 
 #[test]
-fn each_release_tells_what_it_has_words_for() {
+fn every_release_renders_the_members_it_defines() {
     let late = ["l4sQueueType", "serviceClass", "countryAvailability"];
     for (name, missing) in
         with_profiles().zip([&late[..], &late, &late, &late, &late[2..], &[], &[]])
     {
-        let told = told(name, full());
-        assert_eq!(golden(name, "profile", told.to_string().as_bytes()), told);
+        let rendered = rendered(name, full());
+        assert_eq!(golden(name, "profile", rendered.to_string().as_bytes()), rendered);
         for member in late {
-            assert_eq!(told.get(member).is_none(), missing.contains(&member), "{name} {member}");
+            assert_eq!(
+                rendered.get(member).is_none(),
+                missing.contains(&member),
+                "{name} {member}"
+            );
         }
     }
 }
 
 #[test]
-fn what_is_not_known_is_left_out() {
+fn unset_members_are_omitted() {
     let bare = QosProfile {
         name: "a.b-c".to_owned(),
         description: None,
         status: ProfileStatus::Active,
         duration_s_min: 1,
         duration_s_max: 5_400,
-        upstream: Rates::default(),
-        downstream: Rates::default(),
+        upstream: BitRates::default(),
+        downstream: BitRates::default(),
         priority: None,
         packet_delay_budget: None,
         jitter: None,
@@ -117,30 +123,30 @@ fn what_is_not_known_is_left_out() {
             "minDuration": {"value": 1, "unit": "Seconds"},
             "maxDuration": {"value": 90, "unit": "Minutes"},
         });
-        assert_eq!(told(name, bare.clone()), expected);
+        assert_eq!(rendered(name, bare.clone()), expected);
     }
 }
 
 #[test]
-fn a_list_is_of_a_hundred_profiles_at_most() {
+fn list_contains_at_most_a_hundred_profiles() {
     for name in with_profiles() {
         let list = |count| {
             let profiles = std::iter::repeat_n(Arc::new(full()), count).collect();
-            let response = dialect(name).render_answer(&Answer::Profiles(profiles));
+            let response = dialect(name).render_response(&ApiResponse::Profiles(profiles));
             serde_json::from_slice::<Vec<Value>>(response.body()).unwrap()
         };
         assert_eq!(list(101).len(), 100);
-        assert_eq!(list(2), [told(name, full()), told(name, full())]);
+        assert_eq!(list(2), [rendered(name, full()), rendered(name, full())]);
         assert!(list(0).is_empty());
     }
 }
 
 #[test]
-fn a_search_by_all_that_there_is() {
+fn query_with_every_member_is_parsed() {
     let read = |name: &str, body: &str| {
         dialect(name).parse_retrieve_profiles(body.as_bytes(), &Strictness::default())
     };
-    for name in APART {
+    for name in SEPARATE_API {
         assert_eq!(read(name, "{}").unwrap(), ProfileQuery::default());
         let body =
             r#"{"device":{"phoneNumber":"+441632960123"},"name":"QOS_E","status":"INACTIVE"}"#;
@@ -163,20 +169,28 @@ fn a_search_by_all_that_there_is() {
             r#"{"status":"active"}"#,
             r#"{"status":"ACTIVE","status":"ACTIVE"}"#,
         ] {
-            assert_eq!(read(name, body).unwrap_err().kind(), Kind::InvalidArgument, "{body}");
+            assert_eq!(
+                read(name, body).unwrap_err().kind(),
+                ProblemKind::InvalidArgument,
+                "{body}"
+            );
         }
         let unknown = br#"{"more":1}"#;
         let strict =
-            Strictness { unknown_members: UnknownMembers::Refuse, ..Strictness::default() };
+            Strictness { unknown_members: UnknownMembers::Reject, ..Strictness::default() };
         assert!(dialect(name).parse_retrieve_profiles(unknown, &strict).is_err());
-        let refused =
+        let rejected =
             dialect(name).parse_retrieve_profiles(unknown, &Strictness::default()).is_err();
-        assert_eq!(refused, name == "camara-1.2.0-rc.3", "it refuses them by itself");
+        assert_eq!(
+            rejected,
+            name == "camara-1.2.0-rc.3",
+            "the release itself rejects unknown members"
+        );
     }
 }
 
 #[test]
-fn a_search_in_a_url() {
+fn query_in_a_url_is_parsed() {
     let (lax, name) = (Strictness::default(), "camara-0.10.1");
     let read = |query: &str| dialect(name).parse_list_profiles(query, &lax);
     let query = |name: Option<&str>, status| ProfileQuery {
@@ -191,81 +205,81 @@ fn a_search_in_a_url() {
     assert_eq!(read("&x=1&name=QOS%5FE&").unwrap(), query(Some("QOS%5FE"), None));
     assert_eq!(read("name").unwrap(), query(Some(""), None));
     for wrong in ["status=", "status=active", "name=a&name=a", "status=ACTIVE&status=ACTIVE"] {
-        assert_eq!(read(wrong).unwrap_err().kind(), Kind::InvalidArgument, "{wrong}");
+        assert_eq!(read(wrong).unwrap_err().kind(), ProblemKind::InvalidArgument, "{wrong}");
     }
-    let strict = Strictness { unknown_members: UnknownMembers::Refuse, ..lax };
+    let strict = Strictness { unknown_members: UnknownMembers::Reject, ..lax };
     assert!(dialect(name).parse_list_profiles("x=1", &strict).is_err());
     assert!(dialect(name).parse_list_profiles("name=abc", &strict).is_ok());
 }
 
-fn recognise(
+fn detect(
     name: &str,
-    serves: Serves,
+    kind: ApiKind,
     method: &Method,
     path: &str,
-) -> Result<Call, UnrecognisedReason> {
-    let speaks = Speaks::One(Arc::clone(dialect(name)));
-    let apis = Apis::new(vec![Api { path: "/x/v1".to_owned(), speaks, serves }]);
-    let call = apis.recognise(method, &format!("/x/v1{path}"), &HeaderMap::new(), b"");
-    call.map_err(|unrecognised| unrecognised.reason)
+) -> Result<ApiRequest, UnmatchedReason> {
+    let dialects = DialectSelection::Fixed(Arc::clone(dialect(name)));
+    let apis = Apis::new(vec![Api { path: "/x/v1".to_owned(), dialects, kind }]);
+    let call = apis.detect(method, &format!("/x/v1{path}"), &HeaderMap::new(), b"");
+    call.map_err(|unmatched| unmatched.reason)
 }
 
 #[test]
-fn up_to_0_10_profiles_are_beside_the_sessions() {
-    for name in BESIDE_SESSIONS {
-        let get = |path: &str| recognise(name, Serves::Sessions, &Method::GET, path);
+fn up_to_0_10_profiles_are_part_of_the_sessions_api() {
+    for name in IN_SESSIONS_API {
+        let get = |path: &str| detect(name, ApiKind::Sessions, &Method::GET, path);
         let call = get("/qos-profiles").unwrap();
         assert_eq!(call.operation(), Operation::ListQosProfiles);
-        assert!(call.check_media(&HeaderMap::new()).is_ok());
+        assert!(call.check_media_type(&HeaderMap::new()).is_ok());
         let call = get("/qos-profiles/QOS_E").unwrap();
         assert_eq!(call.operation(), Operation::GetQosProfile);
         assert_eq!(call.profile_name().unwrap(), "QOS_E");
-        let post = |path: &str| recognise(name, Serves::Sessions, &Method::POST, path).unwrap_err();
-        let allow = UnrecognisedReason::NoSuchMethod { allow: "GET" };
+        let post = |path: &str| detect(name, ApiKind::Sessions, &Method::POST, path).unwrap_err();
+        let allow = UnmatchedReason::MethodNotAllowed { allow: "GET" };
         assert_eq!(post("/qos-profiles"), allow);
         assert_eq!(post("/qos-profiles/QOS_E"), allow);
         for nowhere in ["/retrieve-qos-profiles", "/qos-profiles/", "/qos-profiles/QOS_E/x"] {
-            assert_eq!(post(nowhere), UnrecognisedReason::NoSuchPath, "{nowhere}");
+            assert_eq!(post(nowhere), UnmatchedReason::PathNotFound, "{nowhere}");
         }
     }
 }
 
 #[test]
-fn from_0_11_on_profiles_are_an_api_of_their_own() {
-    for name in APART {
-        let get = |serves, path: &str| recognise(name, serves, &Method::GET, path);
-        let post = |serves, path: &str| recognise(name, serves, &Method::POST, path);
-        let call = post(Serves::QosProfiles, "/retrieve-qos-profiles").unwrap();
+fn from_0_11_on_profiles_are_a_separate_api() {
+    for name in SEPARATE_API {
+        let get = |kind, path: &str| detect(name, kind, &Method::GET, path);
+        let post = |kind, path: &str| detect(name, kind, &Method::POST, path);
+        let call = post(ApiKind::QosProfiles, "/retrieve-qos-profiles").unwrap();
         assert_eq!(call.operation(), Operation::RetrieveQosProfiles);
-        assert!(call.check_media(&HeaderMap::new()).is_err());
-        let call = get(Serves::QosProfiles, "/qos-profiles/QOS_E").unwrap();
+        assert!(call.check_media_type(&HeaderMap::new()).is_err());
+        let call = get(ApiKind::QosProfiles, "/qos-profiles/QOS_E").unwrap();
         assert_eq!(call.operation(), Operation::GetQosProfile);
-        let nowhere = UnrecognisedReason::NoSuchPath;
-        assert_eq!(get(Serves::QosProfiles, "/qos-profiles").unwrap_err(), nowhere);
-        assert_eq!(post(Serves::QosProfiles, "/sessions").unwrap_err(), nowhere);
-        assert_eq!(post(Serves::Sessions, "/retrieve-qos-profiles").unwrap_err(), nowhere);
-        assert_eq!(get(Serves::Sessions, "/qos-profiles/QOS_E").unwrap_err(), nowhere);
+        let nowhere = UnmatchedReason::PathNotFound;
+        assert_eq!(get(ApiKind::QosProfiles, "/qos-profiles").unwrap_err(), nowhere);
+        assert_eq!(post(ApiKind::QosProfiles, "/sessions").unwrap_err(), nowhere);
+        assert_eq!(post(ApiKind::Sessions, "/retrieve-qos-profiles").unwrap_err(), nowhere);
+        assert_eq!(get(ApiKind::Sessions, "/qos-profiles/QOS_E").unwrap_err(), nowhere);
     }
 }
 
 #[test]
-fn what_cannot_be_a_name_is_told_so() {
+fn invalid_profile_name_is_rejected() {
     let long = "x".repeat(257);
     for name in ["ab", ".", "..", "QOS%20E", "QOS~E", "a;b;c", &long] {
         let path = format!("/qos-profiles/{name}");
-        let call = recognise(APART[0], Serves::QosProfiles, &Method::GET, &path).unwrap();
-        assert_eq!(call.profile_name().unwrap_err().kind(), Kind::InvalidArgument, "{name}");
+        let call = detect(SEPARATE_API[0], ApiKind::QosProfiles, &Method::GET, &path).unwrap();
+        assert_eq!(call.profile_name().unwrap_err().kind(), ProblemKind::InvalidArgument, "{name}");
     }
 }
 
 #[test]
-fn on_a_shared_path_a_clients_own_release_is_taken_if_it_is_served_there() {
+fn clients_own_release_is_preferred_if_served_at_the_path() {
     let candidates = ["camara-1.0.0", "camara-0.10.1"].map(|name| Arc::clone(dialect(name)));
     let fallback = Arc::clone(dialect("camara-1.1.0"));
-    let speaks = Speaks::Sniffed { candidates: candidates.into(), fallback };
-    let apis = Apis::new(vec![Api { path: String::new(), speaks, serves: Serves::QosProfiles }]);
+    let dialects = DialectSelection::Detected { candidates: candidates.into(), fallback };
+    let apis = Apis::new(vec![Api { path: String::new(), dialects, kind: ApiKind::QosProfiles }]);
     let path = "/qos-profiles/QOS_E";
-    let mut call = apis.recognise(&Method::GET, path, &HeaderMap::new(), b"").unwrap();
+    let mut call = apis.detect(&Method::GET, path, &HeaderMap::new(), b"").unwrap();
     assert_eq!(call.dialect().name(), "camara-1.1.0");
     call.prefer(dialect("camara-0.10.1"));
     assert_eq!(call.dialect().name(), "camara-1.1.0", "it has them elsewhere");
@@ -274,15 +288,15 @@ fn on_a_shared_path_a_clients_own_release_is_taken_if_it_is_served_there() {
 }
 
 #[test]
-fn operators_are_not_asked_for_profiles() {
+fn operators_have_no_profile_paths() {
     for name in with_profiles() {
-        assert_eq!(dialect(name).path_of(Operation::GetQosProfile, None), None);
-        assert_eq!(dialect(name).path_of(Operation::ListQosProfiles, None), None);
-        assert_eq!(dialect(name).path_of(Operation::RetrieveQosProfiles, None), None);
+        assert_eq!(dialect(name).operation_path(Operation::GetQosProfile, None), None);
+        assert_eq!(dialect(name).operation_path(Operation::ListQosProfiles, None), None);
+        assert_eq!(dialect(name).operation_path(Operation::RetrieveQosProfiles, None), None);
     }
 }
 
-fn rates() -> impl Strategy<Value = Rates> {
+fn rates() -> impl Strategy<Value = BitRates> {
     let rate = || {
         let unit = select(RateUnit::ALL.to_vec());
         option::of(
@@ -290,22 +304,23 @@ fn rates() -> impl Strategy<Value = Rates> {
                 .prop_map(|(value, unit)| BitRate::new(value, unit).unwrap()),
         )
     };
-    [rate(), rate(), rate()].prop_map(|[target_min, max, max_burst]| Rates {
+    [rate(), rate(), rate()].prop_map(|[target_min, max, max_burst]| BitRates {
         target_min,
         max,
         max_burst,
     })
 }
 
-// Longer and shorter than any policy has them.
+// Longer and shorter than policies allow.
 fn delay() -> impl Strategy<Value = Option<Duration>> {
     option::of((any::<u32>(), 0..12_u32).prop_map(|(value, zeros)| {
         Duration::from_nanos(u64::from(value)).saturating_mul(10_u32.saturating_pow(zeros))
     }))
 }
 
-fn country() -> impl Strategy<Value = Country> {
-    ("[A-Z]{2}", vec("[0-9]{5,6}", 0..3)).prop_map(|(code, networks)| Country { code, networks })
+fn country() -> impl Strategy<Value = CountryAvailability> {
+    ("[A-Z]{2}", vec("[0-9]{5,6}", 0..3))
+        .prop_map(|(code, networks)| CountryAvailability { code, networks })
 }
 
 prop_compose! {
@@ -330,7 +345,7 @@ prop_compose! {
     }
 }
 
-// What a time that is told comes to, in nanoseconds.
+// A rendered duration in nanoseconds.
 fn nanos(time: &Value) -> u128 {
     let unit = match time["unit"].as_str().unwrap() {
         "Days" => 86_400_000_000_000,
@@ -347,28 +362,28 @@ fn nanos(time: &Value) -> u128 {
 
 proptest! {
     #[test]
-    fn whatever_a_profile_is_it_is_told_as_its_schema_says(profile in profile()) {
+    fn rendered_profile_matches_its_schema(profile in profile()) {
         for name in with_profiles() {
-            let told = told(name, profile.clone());
-            prop_assert_eq!(&told["name"], &json!(profile.name));
-            prop_assert_eq!(&told["status"], &json!(profile.status.name()));
+            let rendered = rendered(name, profile.clone());
+            prop_assert_eq!(&rendered["name"], &json!(profile.name));
+            prop_assert_eq!(&rendered["status"], &json!(profile.status.name()));
             for (member, time) in [
                 ("jitter", profile.jitter),
                 ("packetDelayBudget", profile.packet_delay_budget),
                 ("minDuration", Some(Duration::from_secs(profile.duration_s_min.into()))),
                 ("maxDuration", Some(Duration::from_secs(profile.duration_s_max.into()))),
             ] {
-                // What there is no number for is left out, and never rounded.
-                if let Some(told) = told.get(member) {
-                    prop_assert_eq!(Some(nanos(told)), time.map(|time| time.as_nanos()));
+                // Durations that cannot be represented exactly are omitted, never rounded.
+                if let Some(rendered) = rendered.get(member) {
+                    prop_assert_eq!(Some(nanos(rendered)), time.map(|time| time.as_nanos()));
                 }
             }
             for (member, rate) in [
                 ("maxUpstreamRate", profile.upstream.max),
                 ("targetMinDownstreamRate", profile.downstream.target_min),
             ] {
-                let told = told.get(member).map(|told| told["value"].as_u64().unwrap());
-                prop_assert_eq!(told, rate.map(|rate| rate.value().into()));
+                let rendered = rendered.get(member).map(|value| value["value"].as_u64().unwrap());
+                prop_assert_eq!(rendered, rate.map(|rate| rate.value().into()));
             }
         }
     }

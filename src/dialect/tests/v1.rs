@@ -1,10 +1,10 @@
-//! What CAMARA 0.11 to 1.1 have of their own: sinks and their credentials, times in words, one identifier, lists.
+//! CAMARA 0.11 to 1.1: sinks and credentials, RFC 3339 times, one identifier, lists.
 
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::*;
 use crate::qod::{
-    Device, DeviceIpv4, Kind, Moment, QosStatus, Session, SessionId, StatusInfo, Written,
+    Device, DeviceIpv4, Moment, ProblemKind, QosStatus, Session, SessionId, StatusInfo, Verbatim,
 };
 
 const NAME: &str = "camara-1.1.0";
@@ -16,14 +16,14 @@ fn with(pointer: &str, value: Value) -> Value {
 }
 
 #[track_caller]
-fn fault(body: &Value) -> (String, Kind) {
+fn single_error(body: &Value) -> (String, ProblemKind) {
     let malformed = parse(NAME, body).expect_err(&body.to_string());
-    assert_eq!(malformed.faults.len(), 1, "{malformed}");
-    (malformed.faults[0].pointer.clone(), malformed.kind())
+    assert_eq!(malformed.errors.len(), 1, "{malformed}");
+    (malformed.errors[0].pointer.clone(), malformed.kind())
 }
 
-fn granted(status: QosStatus) -> Granted {
-    Granted {
+fn granted(status: QosStatus) -> GrantedSession {
+    GrantedSession {
         duration_s: 600,
         started_at: Some(Moment::from_unix_ms(1_764_590_400_999)),
         expires_at: Some(Moment::from_unix_ms(1_764_590_460_999)),
@@ -33,12 +33,12 @@ fn granted(status: QosStatus) -> Granted {
     }
 }
 
-fn session(granted: Granted) -> Session {
+fn session(granted: GrantedSession) -> Session {
     Session { id: SessionId::random(), wanted: parse(NAME, &body(NAME)).unwrap(), granted }
 }
 
-fn shown(session: Session) -> Value {
-    let response = dialect(NAME).render_answer(&Answer::Found(session));
+fn rendered_session(session: Session) -> Value {
+    let response = dialect(NAME).render_response(&ApiResponse::Found(session));
     serde_json::from_slice(response.body()).unwrap()
 }
 
@@ -56,95 +56,111 @@ fn credential(more: &Value) -> Value {
 }
 
 #[test]
-fn a_duration_is_told_and_may_be_long() {
+fn duration_is_required_and_may_be_long() {
     let mut none = body(NAME);
     none.as_object_mut().unwrap().remove("duration");
-    assert_eq!(fault(&none), (String::new(), Kind::InvalidArgument));
+    assert_eq!(single_error(&none), (String::new(), ProblemKind::InvalidArgument));
     for (value, kind) in [
-        (json!(0), Kind::DurationOutOfRange),
-        (json!(2_147_483_648_u32), Kind::DurationOutOfRange),
-        (json!("60"), Kind::InvalidArgument),
+        (json!(0), ProblemKind::DurationOutOfRange),
+        (json!(2_147_483_648_u32), ProblemKind::DurationOutOfRange),
+        (json!("60"), ProblemKind::InvalidArgument),
     ] {
-        assert_eq!(fault(&with("duration", value)), ("/duration".to_owned(), kind));
+        assert_eq!(single_error(&with("duration", value)), ("/duration".to_owned(), kind));
     }
     let longest = parse(NAME, &with("duration", json!(i32::MAX))).unwrap();
-    let generous = Fitting { duration_s_max: u32::MAX, ..Fitting::default() };
-    let fitted = dialect(NAME).fit(&longest, &generous).unwrap();
-    assert_eq!(fitted.duration_s, i32::MAX.unsigned_abs());
-    let early = dialect("camara-0.10.1").fit(&longest, &generous);
-    assert_eq!(early, Err(Unfit::Duration { max_s: 86_400 }));
+    let generous =
+        TranslationSettings { duration_s_max: u32::MAX, ..TranslationSettings::default() };
+    let translated = dialect(NAME).translate(&longest, &generous).unwrap();
+    assert_eq!(translated.duration_s, i32::MAX.unsigned_abs());
+    let early = dialect("camara-0.10.1").translate(&longest, &generous);
+    assert_eq!(early, Err(Untranslatable::DurationTooLong { max_s: 86_400 }));
 }
 
 #[test]
-fn a_device_may_be_left_out_but_not_be_empty() {
+fn device_is_optional_but_not_empty() {
     let mut none = body(NAME);
     none.as_object_mut().unwrap().remove("device");
     assert_eq!(parse(NAME, &none).unwrap().device, None);
-    let refused = |device| fault(&with("device", device));
-    let at = |pointer: &str| (pointer.to_owned(), Kind::InvalidArgument);
-    assert_eq!(refused(json!({})), at("/device"));
-    assert_eq!(refused(json!({"phoneNumber": "441632960123"})), at("/device/phoneNumber"));
-    assert_eq!(refused(json!({"phoneNumber": "+0441632960"})), at("/device/phoneNumber"));
+    let rejected = |device| single_error(&with("device", device));
+    let at = |pointer: &str| (pointer.to_owned(), ProblemKind::InvalidArgument);
+    assert_eq!(rejected(json!({})), at("/device"));
+    assert_eq!(rejected(json!({"phoneNumber": "441632960123"})), at("/device/phoneNumber"));
+    assert_eq!(rejected(json!({"phoneNumber": "+0441632960"})), at("/device/phoneNumber"));
 }
 
 #[test]
-fn a_sink_is_https() {
+fn sink_must_be_https() {
     for url in ["http://a.example/", "HTTPS://a.example/", "ftp://a.example/", "https://", ""] {
-        assert_eq!(fault(&with("sink", json!(url))), ("/sink".to_owned(), Kind::InvalidSink));
+        assert_eq!(
+            single_error(&with("sink", json!(url))),
+            ("/sink".to_owned(), ProblemKind::InvalidSink)
+        );
     }
     let sink = parse(NAME, &with("sink", json!("https://a.example/cb"))).unwrap().sink.unwrap();
     assert_eq!((sink.url.as_str(), sink.token), ("https://a.example/cb", None));
 }
 
 #[test]
-fn a_sinks_credential_is_an_access_token_and_whole() {
+fn sink_credential_must_be_a_complete_access_token() {
     let sink = parse(NAME, &credential(&json!({}))).unwrap().sink.unwrap();
     assert_eq!(sink.token.unwrap().reveal(), "t");
     assert_eq!(sink.token_expires_at, Some(Moment::from_unix_ms(1_893_456_000_500)));
     let below = |name: &str| format!("/sinkCredential{name}");
     for (more, at, kind) in [
-        (json!({"credentialType": "PLAIN"}), "/credentialType", Kind::InvalidCredential),
-        (json!({"credentialType": "REFRESHTOKEN"}), "/credentialType", Kind::InvalidCredential),
-        (json!({"credentialType": "PRIVATE_KEY_JWT"}), "/credentialType", Kind::InvalidCredential),
-        (json!({"accessTokenType": "mac"}), "/accessTokenType", Kind::InvalidToken),
-        (json!({"accessTokenExpiresUtc": "soon"}), "/accessTokenExpiresUtc", Kind::InvalidArgument),
-        (json!({"accessToken": "a\nb"}), "/accessToken", Kind::InvalidArgument),
+        (json!({"credentialType": "PLAIN"}), "/credentialType", ProblemKind::InvalidCredential),
+        (
+            json!({"credentialType": "REFRESHTOKEN"}),
+            "/credentialType",
+            ProblemKind::InvalidCredential,
+        ),
+        (
+            json!({"credentialType": "PRIVATE_KEY_JWT"}),
+            "/credentialType",
+            ProblemKind::InvalidCredential,
+        ),
+        (json!({"accessTokenType": "mac"}), "/accessTokenType", ProblemKind::InvalidToken),
+        (
+            json!({"accessTokenExpiresUtc": "soon"}),
+            "/accessTokenExpiresUtc",
+            ProblemKind::InvalidArgument,
+        ),
+        (json!({"accessToken": "a\nb"}), "/accessToken", ProblemKind::InvalidArgument),
     ] {
-        assert_eq!(fault(&credential(&more)), (below(at), kind), "{more}");
+        assert_eq!(single_error(&credential(&more)), (below(at), kind), "{more}");
     }
     let mut alone = credential(&json!({}));
     alone["sinkCredential"] = json!({"credentialType": "ACCESSTOKEN"});
     let malformed = parse(NAME, &alone).unwrap_err();
-    assert!(malformed.faults.iter().all(|fault| fault.pointer == below("")), "{malformed}");
+    assert!(malformed.errors.iter().all(|error| error.pointer == below("")), "{malformed}");
 }
 
 #[test]
-fn a_gateways_own_sink_is_told_with_an_end() {
+fn gateway_sink_has_an_expiry() {
     let wanted = parse(NAME, &body(NAME)).unwrap();
     let token = Some(crate::qod::Secret::new("t"));
     let sink = Sink { url: "https://g.example/".to_owned(), token, token_expires_at: None };
-    let told = dialect(NAME).create_session_request(&wanted, Some(&sink));
-    let told: Value = serde_json::from_slice(&told).unwrap();
-    assert_eq!(told["sinkCredential"]["accessTokenExpiresUtc"], "9999-12-30T22:00:00Z");
-    assert!(parse(NAME, &told).is_ok());
+    let rendered = dialect(NAME).create_session_request(&wanted, Some(&sink));
+    let rendered: Value = serde_json::from_slice(&rendered).unwrap();
+    assert_eq!(rendered["sinkCredential"]["accessTokenExpiresUtc"], "9999-12-30T22:00:00Z");
+    assert!(parse(NAME, &rendered).is_ok());
 }
 
 #[test]
-fn times_are_in_words_and_only_where_there_are_some() {
-    let running = shown(session(granted(QosStatus::Available)));
+fn times_are_rfc_3339_and_omitted_if_unknown() {
+    let running = rendered_session(session(granted(QosStatus::Available)));
     assert_eq!(running["startedAt"], "2025-12-01T12:00:00Z");
     assert_eq!(
         (&running["expiresAt"], &running["duration"]),
         (&json!("2025-12-01T12:01:00Z"), &json!(600))
     );
     assert!(running.get("statusInfo").is_none() && running.get("messages").is_none());
-    let asked = shown(session(granted(QosStatus::Requested)));
+    let asked = rendered_session(session(granted(QosStatus::Requested)));
     assert!(asked.get("startedAt").is_none() && asked.get("expiresAt").is_none(), "{asked}");
-    let over = Granted {
+    let over = GrantedSession {
         status_info: Some(StatusInfo::NetworkTerminated),
         ..granted(QosStatus::Unavailable)
     };
-    let over = shown(session(over));
+    let over = rendered_session(session(over));
     assert_eq!(
         (&over["statusInfo"], &over["duration"]),
         (&json!("NETWORK_TERMINATED"), &json!(60))
@@ -152,24 +168,24 @@ fn times_are_in_words_and_only_where_there_are_some() {
 }
 
 #[test]
-fn a_device_is_shown_by_one_identifier_and_a_number_with_its_plus() {
-    let mut told = session(granted(QosStatus::Available));
+fn device_is_rendered_with_one_identifier_and_a_plus_sign() {
+    let mut rendered = session(granted(QosStatus::Available));
     let ipv4 = DeviceIpv4::Public {
         public: "203.0.113.9".parse().unwrap(),
         private: None,
         public_port: Some(1),
     };
-    let number = Written::from_text("+441632960123".parse().unwrap(), "441632960123");
+    let number = Verbatim::from_text("+441632960123".parse().unwrap(), "441632960123");
     let all = Device {
         phone: Some(number),
         nai: Some("a@b".parse().unwrap()),
         external_id: None,
         ipv4: Some(ipv4),
-        ipv6: Some(Written::plain("2001:db8::1/128".parse().unwrap())),
+        ipv6: Some(Verbatim::from_value("2001:db8::1/128".parse().unwrap())),
     };
     let mut device = |device: Device| {
-        told.wanted.device = Some(device);
-        shown(told.clone())["device"].clone()
+        rendered.wanted.device = Some(device);
+        rendered_session(rendered.clone())["device"].clone()
     };
     assert_eq!(device(all.clone()), json!({"phoneNumber": "+441632960123"}));
     let nameless = Device { phone: None, ..all };
@@ -178,28 +194,28 @@ fn a_device_is_shown_by_one_identifier_and_a_number_with_its_plus() {
     let public = json!({"ipv4Address": {"publicAddress": "203.0.113.9", "publicPort": 1}});
     assert_eq!(device(addressed.clone()), public);
     assert_eq!(device(Device { ipv4: None, ..addressed }).as_object().unwrap().len(), 1);
-    told.wanted.device = None;
-    assert!(shown(told).get("device").is_none());
+    rendered.wanted.device = None;
+    assert!(rendered_session(rendered).get("device").is_none());
 }
 
 #[test]
-fn operators_times_and_reasons() {
-    let told = json!({"sessionId": "7", "duration": 60, "qosStatus": "UNAVAILABLE",
+fn operator_times_and_reasons_are_parsed() {
+    let rendered = json!({"sessionId": "7", "duration": 60, "qosStatus": "UNAVAILABLE",
         "startedAt": "2025-12-01T13:00:00.25+01:00", "expiresAt": "2025-12-01T12:01:00Z",
         "statusInfo": "DELETE_REQUESTED"});
-    let read = |told: &Value| dialect(NAME).read_session(told.to_string().as_bytes());
-    let (id, granted) = read(&told).unwrap();
+    let read = |rendered: &Value| dialect(NAME).read_session(rendered.to_string().as_bytes());
+    let (id, granted) = read(&rendered).unwrap();
     assert_eq!((id.as_str(), granted.status_info), ("7", Some(StatusInfo::DeleteRequested)));
     assert_eq!(granted.started_at, Some(Moment::from_unix_ms(1_764_590_400_250)));
     for time in [json!(1_764_590_400), json!("today"), json!("1969-12-31T23:59:59Z"), json!("")] {
-        let mut odd = told.clone();
-        odd["startedAt"] = time;
-        assert_eq!(read(&odd).unwrap_err().operator_session.as_deref(), Some("7"), "{odd}");
+        let mut invalid = rendered.clone();
+        invalid["startedAt"] = time;
+        assert_eq!(read(&invalid).unwrap_err().operator_session.as_deref(), Some("7"), "{invalid}");
     }
 }
 
 #[test]
-fn whose_sessions_a_client_asks_for() {
+fn retrieval_request_is_parsed() {
     let read =
         |body: &str| dialect(NAME).parse_retrieve_sessions(body.as_bytes(), &Strictness::default());
     let device = read(r#"{"device":{"phoneNumber":"+441632960123"}}"#).unwrap().unwrap();
@@ -208,70 +224,70 @@ fn whose_sessions_a_client_asks_for() {
     for body in ["", "[]", r#"{"device":{}}"#, r#"{"device":{"imsi":"1"}}"#, r#"{"device":1}"#] {
         assert!(read(body).is_err(), "{body}");
     }
-    let strict = Strictness { unknown_members: UnknownMembers::Refuse, ..Strictness::default() };
+    let strict = Strictness { unknown_members: UnknownMembers::Reject, ..Strictness::default() };
     assert!(dialect(NAME).parse_retrieve_sessions(br#"{"x":1}"#, &strict).is_err());
 }
 
 #[test]
-fn whose_sessions_an_operator_is_asked_for() {
+fn retrieval_request_is_serialized() {
     let device = parse(NAME, &body(NAME)).unwrap().device.unwrap();
     let asked = dialect(NAME).retrieve_sessions_request(&device).unwrap();
     assert_eq!(&asked[..], br#"{"device":{"phoneNumber":"+441632960123"}}"#);
     assert_eq!(dialect("camara-0.10.1").retrieve_sessions_request(&device), None);
-    let path = dialect(NAME).path_of(Operation::RetrieveSessions, None);
+    let path = dialect(NAME).operation_path(Operation::RetrieveSessions, None);
     assert_eq!(path.as_deref(), Some("/retrieve-sessions"));
-    assert_eq!(dialect("camara-0.10.1").path_of(Operation::RetrieveSessions, None), None);
+    assert_eq!(dialect("camara-0.10.1").operation_path(Operation::RetrieveSessions, None), None);
 }
 
 #[test]
-fn of_an_operators_list_what_can_be_read_is_told_and_whether_it_is_all() {
+fn operator_list_yields_valid_entries_and_completeness() {
     let mut one = session(granted(QosStatus::Available));
     one.granted.duration_s = one.wanted.duration_s;
     let url = "https://g.example/1".to_owned();
     one.wanted.sink = Some(Sink { url, token: None, token_expires_at: None });
-    let sound = shown(one.clone());
+    let valid = rendered_session(one.clone());
     let read = |list: &Value| dialect(NAME).read_sessions(list.to_string().as_bytes());
-    let told = read(&json!([sound])).unwrap();
-    assert!(told.complete);
-    assert_eq!(told.sessions[0].operator_session, one.id.to_string());
-    assert_eq!(told.sessions[0].wanted, one.wanted);
+    let rendered = read(&json!([valid])).unwrap();
+    assert!(rendered.complete);
+    assert_eq!(rendered.sessions[0].operator_session, one.id.to_string());
+    assert_eq!(rendered.sessions[0].wanted, one.wanted);
     assert_eq!(read(&json!([])).unwrap(), RemoteSessions { sessions: vec![], complete: true });
 
-    // A server that is not understood is not no server.
-    let mut odd = sound.clone();
-    odd["applicationServer"] = json!({"ipAddresses": ["198.51.100.7"]});
-    for odd in [odd, json!(1), json!({"sessionId": "8"})] {
-        let told = read(&json!([odd, sound])).unwrap();
-        assert!(told.sessions.len() == 1 && !told.complete, "{odd}");
+    // An invalid server must not count as no server.
+    let mut invalid = valid.clone();
+    invalid["applicationServer"] = json!({"ipAddresses": ["198.51.100.7"]});
+    for invalid in [invalid, json!(1), json!({"sessionId": "8"})] {
+        let rendered = read(&json!([invalid, valid])).unwrap();
+        assert!(rendered.sessions.len() == 1 && !rendered.complete, "{invalid}");
     }
-    let many = read(&Value::from(vec![sound.clone(); 101])).unwrap();
+    let many = read(&Value::from(vec![valid.clone(); 101])).unwrap();
     assert!(many.sessions.len() == 100 && !many.complete);
-    assert!(!read(&Value::from(vec![sound; 100])).unwrap().complete);
+    assert!(!read(&Value::from(vec![valid; 100])).unwrap().complete);
     for body in ["", "{}", "null", "[", "[]]"] {
         assert!(dialect(NAME).read_sessions(body.as_bytes()).is_err(), "{body}");
     }
 }
 
 #[test]
-fn a_list_is_of_a_hundred_sessions_at_most() {
+fn list_contains_at_most_a_hundred_sessions() {
     let sessions = vec![session(granted(QosStatus::Available)); 101];
-    let response = dialect(NAME).render_answer(&Answer::Retrieved(sessions));
+    let response = dialect(NAME).render_response(&ApiResponse::Retrieved(sessions));
     let list: Vec<Value> = serde_json::from_slice(response.body()).unwrap();
     assert_eq!((response.status().as_u16(), list.len()), (200, 100));
-    let none = dialect(NAME).render_answer(&Answer::Retrieved(Vec::new()));
+    let none = dialect(NAME).render_response(&ApiResponse::Retrieved(Vec::new()));
     assert_eq!(&none.body()[..], b"[]");
 }
 
 #[test]
-fn a_correlator_is_as_the_release_says() {
+fn correlator_must_have_the_format_of_the_release() {
     let check = |name: &str, values: &[&str]| {
-        let speaks = Speaks::One(Arc::clone(dialect(name)));
+        let speaks = DialectSelection::Fixed(Arc::clone(dialect(name)));
         let apis = Apis::new(vec![api("", speaks)]);
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append("x-correlator", HeaderValue::from_str(value).unwrap());
         }
-        let call = apis.recognise(&Method::POST, "/sessions", &headers, b"").unwrap();
+        let call = apis.detect(&Method::POST, "/sessions", &headers, b"").unwrap();
         call.check_correlator(&headers).is_ok()
     };
     let (longest, long) = ("a".repeat(256), "a".repeat(257));
@@ -287,7 +303,7 @@ fn a_correlator_is_as_the_release_says() {
 }
 
 #[test]
-fn before_1_1_sinks_may_be_plain_and_devices_are_shown_whole() {
+fn before_1_1_http_sinks_are_accepted_and_all_identifiers_rendered() {
     for name in ["camara-0.11.1", "camara-1.0.0"] {
         let mut body = with("sink", json!("http://a.example/cb"));
         body["device"]["networkAccessIdentifier"] = json!("a@b");
@@ -295,33 +311,33 @@ fn before_1_1_sinks_may_be_plain_and_devices_are_shown_whole() {
         assert_eq!(wanted.sink.as_ref().unwrap().url, "http://a.example/cb");
         let granted = granted(QosStatus::Available);
         let session = Session { id: SessionId::random(), wanted, granted };
-        let response = dialect(name).render_answer(&Answer::Found(session));
-        let told: Value = serde_json::from_slice(response.body()).unwrap();
-        assert_eq!((&told["device"], &told["sink"]), (&body["device"], &body["sink"]));
+        let response = dialect(name).render_response(&ApiResponse::Found(session));
+        let rendered: Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!((&rendered["device"], &rendered["sink"]), (&body["device"], &body["sink"]));
         body["sink"] = json!("http://");
-        assert_eq!(parse(name, &body).unwrap_err().kind(), Kind::InvalidSink);
+        assert_eq!(parse(name, &body).unwrap_err().kind(), ProblemKind::InvalidSink);
     }
 }
 
 #[test]
-fn where_sessions_are_asked_for() {
-    let recognise = |name: &str, method: &Method, path: &str| {
-        let speaks = Speaks::One(Arc::clone(dialect(name)));
+fn retrieval_path_exists_from_0_11_on() {
+    let detect = |name: &str, method: &Method, path: &str| {
+        let speaks = DialectSelection::Fixed(Arc::clone(dialect(name)));
         let path = format!("/quality-on-demand/v1{path}");
-        Apis::new(vec![api("/quality-on-demand/v1", speaks)]).recognise(
+        Apis::new(vec![api("/quality-on-demand/v1", speaks)]).detect(
             method,
             &path,
             &HeaderMap::new(),
             b"",
         )
     };
-    let call = recognise(NAME, &Method::POST, "/retrieve-sessions").unwrap();
+    let call = detect(NAME, &Method::POST, "/retrieve-sessions").unwrap();
     assert_eq!(call.operation(), Operation::RetrieveSessions);
-    assert!(call.check_media(&HeaderMap::new()).is_err());
-    let reason = |name, method, path| recognise(name, &method, path).unwrap_err().reason;
-    let allow = UnrecognisedReason::NoSuchMethod { allow: "POST" };
+    assert!(call.check_media_type(&HeaderMap::new()).is_err());
+    let reason = |name, method, path| detect(name, &method, path).unwrap_err().reason;
+    let allow = UnmatchedReason::MethodNotAllowed { allow: "POST" };
     assert_eq!(reason(NAME, Method::GET, "/retrieve-sessions"), allow);
-    let nowhere = UnrecognisedReason::NoSuchPath;
+    let nowhere = UnmatchedReason::PathNotFound;
     assert_eq!(reason(NAME, Method::POST, "/retrieve-sessions/"), nowhere);
     assert_eq!(reason(NAME, Method::POST, "/retrieve-sessions/1"), nowhere);
     assert_eq!(reason("camara-0.10.1", Method::POST, "/retrieve-sessions"), nowhere);

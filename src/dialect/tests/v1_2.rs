@@ -1,7 +1,7 @@
-//! What CAMARA 1.2 has of its own: lists of servers, strictness, bounds, credentials by a key.
+//! CAMARA 1.2: lists of servers, strictness, bounds, `PRIVATE_KEY_JWT` credentials.
 
 use super::*;
-use crate::qod::{ApplicationServer, Device, DeviceIpv4, Kind, PortRange, PortsSpec};
+use crate::qod::{ApplicationServer, Device, DeviceIpv4, PortRange, PortsSpec, ProblemKind};
 
 const NAME: &str = "camara-1.2.0-rc.3";
 const EARLY: &str = "camara-1.1.0";
@@ -18,23 +18,23 @@ fn servers(list: &[&str]) -> Value {
 }
 
 #[track_caller]
-fn faults(body: &Value) -> Vec<(String, Kind)> {
+fn errors(body: &Value) -> Vec<(String, ProblemKind)> {
     let malformed = parse(NAME, body).expect_err(&body.to_string());
-    malformed.faults.into_iter().map(|fault| (fault.pointer, fault.kind)).collect()
+    malformed.errors.into_iter().map(|error| (error.pointer, error.kind)).collect()
 }
 
 #[track_caller]
-fn refused(body: &Value, at: &str, kind: Kind) {
-    assert_eq!(faults(body), [(at.to_owned(), kind)], "{body}");
+fn rejected(body: &Value, at: &str, kind: ProblemKind) {
+    assert_eq!(errors(body), [(at.to_owned(), kind)], "{body}");
 }
 
 #[test]
-fn a_list_of_servers_is_kept_as_it_was_written() {
+fn server_list_keeps_its_notation() {
     let list = ["198.51.100.7", "2001:DB8::7", "203.0.113.20"];
     let wanted = parse(NAME, &servers(&list)).unwrap();
     assert_eq!(wanted.flow().servers.len(), 3);
-    let fitted = dialect(NAME).fit(&wanted, &Fitting::default()).unwrap();
-    let sent = dialect(NAME).create_session_request(&fitted, None);
+    let translated = dialect(NAME).translate(&wanted, &TranslationSettings::default()).unwrap();
+    let sent = dialect(NAME).create_session_request(&translated, None);
     let sent: Value = serde_json::from_slice(&sent).unwrap();
     assert_eq!(sent["applicationServer"], json!({ "ipAddresses": list }));
     let sixteen: Vec<String> = (0..16).map(|last| format!("198.51.100.{last}")).collect();
@@ -43,30 +43,30 @@ fn a_list_of_servers_is_kept_as_it_was_written() {
 }
 
 #[test]
-fn a_list_of_servers_that_is_none() {
-    let (list, bad) = ("/applicationServer/ipAddresses", Kind::InvalidArgument);
+fn invalid_server_lists_are_rejected() {
+    let (list, bad) = ("/applicationServer/ipAddresses", ProblemKind::InvalidArgument);
     let many: Vec<String> = (0..17).map(|last| format!("198.51.100.{last}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    refused(&servers(&many), list, bad);
-    refused(&servers(&[]), list, bad);
-    refused(&servers(&["198.51.100.7", "198.51.100.7"]), list, bad);
-    refused(&servers(&["2001:db8::7", "2001:DB8:0::7"]), list, bad);
+    rejected(&servers(&many), list, bad);
+    rejected(&servers(&[]), list, bad);
+    rejected(&servers(&["198.51.100.7", "198.51.100.7"]), list, bad);
+    rejected(&servers(&["2001:db8::7", "2001:DB8:0::7"]), list, bad);
     let second = format!("{list}/1");
     for text in ["198.51.100.0/24", "198.51.100.7/32", "2001:db8::/64", "a.example", "010.0.0.1"] {
-        refused(&servers(&["198.51.100.7", text]), &second, bad);
+        rejected(&servers(&["198.51.100.7", text]), &second, bad);
     }
-    refused(&servers(&["198.51.100.7", "::ffff:198.51.100.8"]), &second, bad);
+    rejected(&servers(&["198.51.100.7", "::ffff:198.51.100.8"]), &second, bad);
     for value in [json!("198.51.100.7"), json!({}), json!(null), json!([1])] {
         let body = with("/applicationServer", json!({ "ipAddresses": value }));
-        assert!(faults(&body).iter().all(|(at, _)| at.starts_with("/applicationServer")), "{body}");
+        assert!(errors(&body).iter().all(|(at, _)| at.starts_with("/applicationServer")), "{body}");
     }
     let both = json!({ "ipAddresses": ["198.51.100.7"], "ipv4Address": "198.51.100.7" });
     let expected = [("/applicationServer/ipv4Address".to_owned(), bad)];
-    assert!(faults(&with("/applicationServer", both)).contains(&expected[0]));
+    assert!(errors(&with("/applicationServer", both)).contains(&expected[0]));
 }
 
 #[test]
-fn networks_of_servers_have_the_form_that_the_release_asks_for() {
+fn server_networks_must_have_the_format_of_the_release() {
     for (name, text) in [
         ("ipv4Address", "198.51.100.0/33"),
         ("ipv4Address", "198.51.100"),
@@ -74,58 +74,65 @@ fn networks_of_servers_have_the_form_that_the_release_asks_for() {
         ("ipv6Address", "2001:db8::g"),
     ] {
         let at = format!("/applicationServer/{name}");
-        refused(&with("/applicationServer", json!({ name: text })), &at, Kind::InvalidArgument);
+        rejected(
+            &with("/applicationServer", json!({ name: text })),
+            &at,
+            ProblemKind::InvalidArgument,
+        );
     }
     let both = json!({ "ipv4Address": "198.51.100.7/24", "ipv6Address": "2001:db8::/64" });
     assert!(parse(NAME, &with("/applicationServer", both)).is_ok());
 }
 
 #[test]
-fn an_older_operator_is_told_a_list_only_if_it_is_one_network() {
-    let told = |list: &[&str]| {
+fn older_operator_receives_a_list_only_as_one_network() {
+    let rendered = |list: &[&str]| {
         let wanted = parse(NAME, &servers(list)).unwrap();
-        let fitted = dialect(EARLY).fit(&wanted, &Fitting::default())?;
-        assert!(fitted.flow().within(&wanted.flow()) && wanted.flow().within(&fitted.flow()));
-        let sent = dialect(EARLY).create_session_request(&fitted, None);
+        let translated = dialect(EARLY).translate(&wanted, &TranslationSettings::default())?;
+        assert!(
+            translated.flow().is_within(&wanted.flow())
+                && wanted.flow().is_within(&translated.flow())
+        );
+        let sent = dialect(EARLY).create_session_request(&translated, None);
         let sent: Value = serde_json::from_slice(&sent).unwrap();
         Ok(sent["applicationServer"].clone())
     };
     let one = json!({ "ipv4Address": "198.51.100.7" });
-    assert_eq!(told(&["198.51.100.7"]).unwrap(), one);
+    assert_eq!(rendered(&["198.51.100.7"]).unwrap(), one);
     let four = ["198.51.100.6", "198.51.100.4", "198.51.100.7", "198.51.100.5"];
-    assert_eq!(told(&four).unwrap(), json!({ "ipv4Address": "198.51.100.4/30" }));
+    assert_eq!(rendered(&four).unwrap(), json!({ "ipv4Address": "198.51.100.4/30" }));
     let each = json!({ "ipv4Address": "198.51.100.7", "ipv6Address": "2001:db8::/127" });
-    assert_eq!(told(&["2001:db8::1", "198.51.100.7", "2001:db8::"]).unwrap(), each);
+    assert_eq!(rendered(&["2001:db8::1", "198.51.100.7", "2001:db8::"]).unwrap(), each);
     for list in [
         &["198.51.100.5", "198.51.100.6"][..],
         &["198.51.100.4", "198.51.100.5", "198.51.100.6"],
         &["2001:db8::1", "2001:db8::2"],
     ] {
-        assert_eq!(told(list), Err(Unfit::Servers), "{list:?}");
+        assert_eq!(rendered(list), Err(Untranslatable::UnsupportedServers), "{list:?}");
     }
 }
 
 #[test]
-fn a_list_is_shown_in_older_words_by_its_first_addresses() {
+fn older_dialects_render_the_first_address_of_each_family() {
     let wanted = parse(NAME, &servers(&["198.51.100.5", "198.51.100.9", "2001:db8::1"])).unwrap();
-    let shown = dialect(EARLY).create_session_request(&wanted, None);
-    let shown: Value = serde_json::from_slice(&shown).unwrap();
+    let rendered = dialect(EARLY).create_session_request(&wanted, None);
+    let rendered: Value = serde_json::from_slice(&rendered).unwrap();
     let first = json!({ "ipv4Address": "198.51.100.5", "ipv6Address": "2001:db8::1" });
-    assert_eq!(shown["applicationServer"], first);
+    assert_eq!(rendered["applicationServer"], first);
 }
 
 #[test]
-fn what_nobody_knows_is_refused_whatever_the_policies_say() {
+fn unknown_members_are_rejected_regardless_of_policies() {
     let lenient = Strictness::default();
     assert_eq!(lenient.unknown_members, UnknownMembers::Drop);
-    let mut sound = with("/sink", json!("https://a.example/"));
-    sound["sinkCredential"] = json!({
+    let mut valid = with("/sink", json!("https://a.example/"));
+    valid["sinkCredential"] = json!({
         "credentialType": "ACCESSTOKEN", "accessToken": "t",
         "accessTokenExpiresUtc": "2030-01-01T00:00:00Z", "accessTokenType": "bearer",
     });
-    sound["device"]["ipv4Address"] = json!({ "publicAddress": "203.0.113.9", "publicPort": 1 });
-    sound["devicePorts"] = json!({ "ranges": [{ "from": 1, "to": 2 }] });
-    assert!(parse(NAME, &sound).is_ok());
+    valid["device"]["ipv4Address"] = json!({ "publicAddress": "203.0.113.9", "publicPort": 1 });
+    valid["devicePorts"] = json!({ "ranges": [{ "from": 1, "to": 2 }] });
+    assert!(parse(NAME, &valid).is_ok());
     for place in [
         "",
         "/device",
@@ -135,9 +142,9 @@ fn what_nobody_knows_is_refused_whatever_the_policies_say() {
         "/devicePorts/ranges/0",
         "/sinkCredential",
     ] {
-        let mut body = sound.clone();
+        let mut body = valid.clone();
         body.pointer_mut(place).unwrap()["colour"] = json!("green");
-        refused(&body, &format!("{place}/colour"), Kind::InvalidArgument);
+        rejected(&body, &format!("{place}/colour"), ProblemKind::InvalidArgument);
     }
     let extend = br#"{"requestedAdditionalDuration": 1, "x": 1}"#;
     assert!(dialect(NAME).parse_extend_session(extend, &lenient).is_err());
@@ -146,34 +153,37 @@ fn what_nobody_knows_is_refused_whatever_the_policies_say() {
 }
 
 #[test]
-fn ports_begin_with_1() {
+fn port_0_is_rejected() {
     for ports in [json!({ "ports": [0] }), json!({ "ranges": [{ "from": 0, "to": 9 }] })] {
         let body = with("/applicationServerPorts", ports);
-        let below = faults(&body);
-        assert!(below.len() == 1 && below[0].1 == Kind::OutOfRange, "{below:?}");
+        let below = errors(&body);
+        assert!(below.len() == 1 && below[0].1 == ProblemKind::OutOfRange, "{below:?}");
     }
     let public = json!({ "publicAddress": "203.0.113.9", "publicPort": 0 });
     let at = "/device/ipv4Address/publicPort";
-    refused(&with("/device/ipv4Address", public), at, Kind::OutOfRange);
+    rejected(&with("/device/ipv4Address", public), at, ProblemKind::OutOfRange);
 }
 
 #[test]
-fn port_0_of_an_older_client_is_left_out_of_a_range_and_otherwise_refused() {
+fn port_0_is_removed_from_ranges_and_otherwise_rejected() {
     let wanted = |ranges: &[(u16, u16)], ports: &[u16]| {
         let ranges = ranges.iter().map(|&(from, to)| PortRange { from, to }).collect();
         let spec = PortsSpec { ranges, ports: ports.to_vec() };
-        CreateSession { server_ports: Some(spec), ..parse(EARLY, &body(EARLY)).unwrap() }
+        CreateRequest { server_ports: Some(spec), ..parse(EARLY, &body(EARLY)).unwrap() }
     };
-    let fit = |wanted| dialect(NAME).fit(&wanted, &Fitting::default());
-    let fitted = fit(wanted(&[(0, 9), (20, 30)], &[443])).unwrap();
-    assert!(fitted.flow().within(&wanted(&[(0, 9), (20, 30)], &[443]).flow()));
+    let translate = |wanted| dialect(NAME).translate(&wanted, &TranslationSettings::default());
+    let translated = translate(wanted(&[(0, 9), (20, 30)], &[443])).unwrap();
+    assert!(translated.flow().is_within(&wanted(&[(0, 9), (20, 30)], &[443]).flow()));
     let ranges = [PortRange { from: 1, to: 9 }, PortRange { from: 20, to: 30 }];
-    assert_eq!(fitted.server_ports.unwrap().ranges, ranges);
-    let low = Err(Unfit::PortTooLow { min: 1 });
-    assert_eq!(fit(wanted(&[], &[0, 443])), low);
-    assert_eq!(fit(wanted(&[(0, 0)], &[443])), low);
+    assert_eq!(translated.server_ports.unwrap().ranges, ranges);
+    let low = Err(Untranslatable::PortTooLow { min: 1 });
+    assert_eq!(translate(wanted(&[], &[0, 443])), low);
+    assert_eq!(translate(wanted(&[(0, 0)], &[443])), low);
     assert_eq!(
-        dialect(EARLY).fit(&wanted(&[], &[0]), &Fitting::default()).unwrap().device_ports,
+        dialect(EARLY)
+            .translate(&wanted(&[], &[0]), &TranslationSettings::default())
+            .unwrap()
+            .device_ports,
         None
     );
 
@@ -181,22 +191,26 @@ fn port_0_of_an_older_client_is_left_out_of_a_range_and_otherwise_refused() {
     let public = "203.0.113.9".parse().unwrap();
     let ipv4 = DeviceIpv4::Public { public, private: None, public_port: Some(0) };
     hidden.device = Some(Device { ipv4: Some(ipv4), ..Device::default() });
-    assert_eq!(fit(hidden), Err(Unfit::Ipv4NotExpressible));
+    assert_eq!(translate(hidden), Err(Untranslatable::Ipv4NotExpressible));
 }
 
 #[test]
-fn texts_have_bounds() {
+fn text_lengths_are_bounded() {
     let long = |length: usize| format!("https://a.example/{}", "x".repeat(length - 18));
     assert!(parse(NAME, &with("/sink", json!(long(2048)))).is_ok());
-    refused(&with("/sink", json!(long(2049))), "/sink", Kind::InvalidSink);
-    refused(&with("/duration", json!(2_147_483_648_u32)), "/duration", Kind::DurationOutOfRange);
+    rejected(&with("/sink", json!(long(2049))), "/sink", ProblemKind::InvalidSink);
+    rejected(
+        &with("/duration", json!(2_147_483_648_u32)),
+        "/duration",
+        ProblemKind::DurationOutOfRange,
+    );
     let nai = "/device/networkAccessIdentifier";
     assert!(parse(NAME, &with(nai, json!("x".repeat(2048)))).is_ok());
-    refused(&with(nai, json!("x".repeat(2049))), nai, Kind::InvalidArgument);
+    rejected(&with(nai, json!("x".repeat(2049))), nai, ProblemKind::InvalidArgument);
 }
 
 #[test]
-fn a_credential_by_a_key_is_understood_and_not_to_be_had() {
+fn private_key_jwt_credential_is_valid_but_unsupported() {
     let credential = |credential| {
         let mut body = with("/sink", json!("https://a.example/"));
         body["sinkCredential"] = credential;
@@ -206,17 +220,17 @@ fn a_credential_by_a_key_is_understood_and_not_to_be_had() {
         "credentialType": "PRIVATE_KEY_JWT", "clientId": "a", "tokenUri": "https://a.example/token",
     });
     let at = "/sinkCredential/credentialType";
-    refused(&credential(key.clone()), at, Kind::CredentialNotConfigured);
+    rejected(&credential(key.clone()), at, ProblemKind::CredentialNotConfigured);
     let bare = json!({ "credentialType": "PRIVATE_KEY_JWT" });
-    refused(&credential(bare), at, Kind::CredentialNotConfigured);
+    rejected(&credential(bare), at, ProblemKind::CredentialNotConfigured);
     for other in ["PLAIN", "REFRESHTOKEN", "OTHER"] {
-        refused(&credential(json!({ "credentialType": other })), at, Kind::InvalidArgument);
+        rejected(&credential(json!({ "credentialType": other })), at, ProblemKind::InvalidArgument);
     }
-    // Whatever else is wrong is told first.
-    let mut odd = key;
-    odd["tokenUri"] = json!("http://a.example/token");
-    let malformed = parse(NAME, &credential(odd)).unwrap_err();
-    assert_eq!((malformed.faults.len(), malformed.kind()), (2, Kind::InvalidArgument));
+    // Other errors take precedence.
+    let mut invalid = key;
+    invalid["tokenUri"] = json!("http://a.example/token");
+    let malformed = parse(NAME, &credential(invalid)).unwrap_err();
+    assert_eq!((malformed.errors.len(), malformed.kind()), (2, ProblemKind::InvalidArgument));
     let token = |length: usize| {
         credential(json!({
             "credentialType": "ACCESSTOKEN", "accessToken": "t".repeat(length),
@@ -224,33 +238,41 @@ fn a_credential_by_a_key_is_understood_and_not_to_be_had() {
         }))
     };
     assert!(parse(NAME, &token(4096)).is_ok());
-    refused(&token(4097), "/sinkCredential/accessToken", Kind::InvalidArgument);
+    rejected(&token(4097), "/sinkCredential/accessToken", ProblemKind::InvalidArgument);
 }
 
 #[test]
-fn a_message_is_cut_where_the_release_bounds_it() {
+fn long_message_is_truncated() {
     let problem = |message: String| {
-        let (kind, code) = (Kind::InvalidArgument, "INVALID_ARGUMENT".into());
-        Problem { kind, status: 400, code, message, pace: None, challenge: None, retry_after: None }
+        let (kind, code) = (ProblemKind::InvalidArgument, "INVALID_ARGUMENT".into());
+        Problem {
+            kind,
+            status: 400,
+            code,
+            message,
+            rate_limit: None,
+            challenge: None,
+            retry_after: None,
+        }
     };
-    let told = |name: &str, length: usize| {
+    let rendered = |name: &str, length: usize| {
         let response = dialect(name).render_problem(&problem("é".repeat(length)));
         let body: Value = serde_json::from_slice(response.body()).unwrap();
         body["message"].as_str().unwrap().chars().count()
     };
-    assert_eq!((told(NAME, 512), told(NAME, 513), told(NAME, 9000)), (512, 512, 512));
-    assert_eq!(told(EARLY, 9000), 9000);
+    assert_eq!((rendered(NAME, 512), rendered(NAME, 513), rendered(NAME, 9000)), (512, 512, 512));
+    assert_eq!(rendered(EARLY, 9000), 9000);
 }
 
 #[test]
-fn an_operators_session_with_a_list_is_read() {
+fn operator_session_with_a_server_list_is_parsed() {
     let listed = json!([{
         "sessionId": "7", "duration": 60, "qosStatus": "UNAVAILABLE",
         "statusInfo": "NETWORK_TERMINATED", "qosProfile": "QOS_E",
         "applicationServer": { "ipAddresses": ["198.51.100.7", "198.51.100.9"] },
     }]);
-    let told = dialect(NAME).read_sessions(listed.to_string().as_bytes()).unwrap();
-    assert!(told.complete);
-    let ApplicationServer::Addresses(list) = &told.sessions[0].wanted.server else { panic!() };
+    let rendered = dialect(NAME).read_sessions(listed.to_string().as_bytes()).unwrap();
+    assert!(rendered.complete);
+    let ApplicationServer::Addresses(list) = &rendered.sessions[0].wanted.server else { panic!() };
     assert_eq!(list.len(), 2);
 }

@@ -1,6 +1,6 @@
 use super::*;
 
-fn told(fields: &[&str]) -> Result<String, Unauthenticated> {
+fn parsed_token(fields: &[&str]) -> Result<String, Unauthenticated> {
     let mut headers = HeaderMap::new();
     for field in fields {
         headers.append(AUTHORIZATION, field.parse().unwrap());
@@ -9,7 +9,7 @@ fn told(fields: &[&str]) -> Result<String, Unauthenticated> {
 }
 
 #[test]
-fn the_scheme_tells_whether_a_proof_goes_with_it() {
+fn scheme_is_matched_case_insensitively() {
     for (field, expected) in [
         ("Bearer abc", Scheme::Bearer),
         ("DPoP abc", Scheme::Dpop),
@@ -23,7 +23,7 @@ fn the_scheme_tells_whether_a_proof_goes_with_it() {
 }
 
 #[test]
-fn one_bearer_token_is_taken() {
+fn single_bearer_token_is_accepted() {
     let long = "x".repeat(TOKEN_BYTES_MAX);
     for (field, expected) in [
         ("Bearer abc", "abc"),
@@ -31,12 +31,12 @@ fn one_bearer_token_is_taken() {
         ("BEARER   a.b-c_d~e+f/g==", "a.b-c_d~e+f/g=="),
         (&format!("Bearer {long}"), &long),
     ] {
-        assert_eq!(told(&[field]).as_deref(), Ok(expected));
+        assert_eq!(parsed_token(&[field]).as_deref(), Ok(expected));
     }
 }
 
 #[test]
-fn anything_else_is_refused() {
+fn malformed_and_missing_tokens_are_rejected() {
     let long = format!("Bearer {}", "x".repeat(TOKEN_BYTES_MAX + 1));
     for field in [
         "Bearer",
@@ -54,14 +54,14 @@ fn anything_else_is_refused() {
         "DPoP a b",
         &long,
     ] {
-        assert_eq!(told(&[field]), Err(Unauthenticated::Malformed), "{field:.40}");
+        assert_eq!(parsed_token(&[field]), Err(Unauthenticated::Malformed), "{field:.40}");
     }
     for field in ["", "Basic YTpi", "DPoPabc", "Bearerabc", "abc", "Bearer\tabc", " Bearer abc"] {
-        assert_eq!(told(&[field]), Err(Unauthenticated::Missing), "{field}");
+        assert_eq!(parsed_token(&[field]), Err(Unauthenticated::Missing), "{field}");
     }
-    assert_eq!(told(&[]), Err(Unauthenticated::Missing));
-    assert_eq!(told(&["Bearer a", "Bearer a"]), Err(Unauthenticated::Malformed));
-    assert_eq!(told(&["Bearer a", "Basic a"]), Err(Unauthenticated::Malformed));
-    assert_eq!(told(&["DPoP a", "Bearer a"]), Err(Unauthenticated::Malformed));
-    assert_eq!(told(&["Basic a", "Bearer a"]), Err(Unauthenticated::Malformed));
+    assert_eq!(parsed_token(&[]), Err(Unauthenticated::Missing));
+    assert_eq!(parsed_token(&["Bearer a", "Bearer a"]), Err(Unauthenticated::Malformed));
+    assert_eq!(parsed_token(&["Bearer a", "Basic a"]), Err(Unauthenticated::Malformed));
+    assert_eq!(parsed_token(&["DPoP a", "Bearer a"]), Err(Unauthenticated::Malformed));
+    assert_eq!(parsed_token(&["Basic a", "Bearer a"]), Err(Unauthenticated::Malformed));
 }

@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 
 #[test]
-fn the_document_stands_where_its_standard_says() {
+fn document_urls_follow_the_specifications() {
     for (issuer, open_id, oauth) in [
         (
             "https://a.example",
@@ -21,19 +21,19 @@ fn the_document_stands_where_its_standard_says() {
             "http://127.0.0.1:1/.well-known/oauth-authorization-server/x",
         ),
     ] {
-        assert_eq!(Discovery::OpenId.document(issuer).as_deref(), Ok(open_id));
-        assert_eq!(Discovery::OAuth.document(issuer).as_deref(), Ok(oauth));
+        assert_eq!(Discovery::OpenId.document_url(issuer).as_deref(), Ok(open_id));
+        assert_eq!(Discovery::OAuth.document_url(issuer).as_deref(), Ok(oauth));
     }
     for issuer in ["a.example", "http://a.example", "https://a.example?x", "https://u@a.example"] {
-        assert!(Discovery::OpenId.document(issuer).is_err(), "{issuer}");
+        assert!(Discovery::OpenId.document_url(issuer).is_err(), "{issuer}");
     }
 }
 
 #[test]
-fn only_the_issuers_own_document_leads_to_its_keys_and_only_in_the_open_where_nobody_listens() {
+fn jwks_uri_requires_a_matching_issuer_and_https_except_on_loopback() {
     let keys = |issuer: &str, url: &str| {
         let document = json!({"issuer": issuer, "jwks_uri": url, "scopes_supported": ["x"]});
-        keys_url(document.to_string().as_bytes(), "https://a.example")
+        jwks_uri(document.to_string().as_bytes(), "https://a.example")
     };
     for url in ["https://a.example/keys", "https://keys.example/x?y=z"] {
         assert_eq!(keys("https://a.example", url).as_deref(), Ok(url));
@@ -45,8 +45,8 @@ fn only_the_issuers_own_document_leads_to_its_keys_and_only_in_the_open_where_no
     {
         assert!(keys("https://a.example", url).is_err(), "{url}");
     }
-    let here = json!({"issuer": "http://127.0.0.1:1", "jwks_uri": "http://127.0.0.1:1/k"});
-    assert!(keys_url(here.to_string().as_bytes(), "http://127.0.0.1:1").is_ok());
+    let loopback = json!({"issuer": "http://127.0.0.1:1", "jwks_uri": "http://127.0.0.1:1/k"});
+    assert!(jwks_uri(loopback.to_string().as_bytes(), "http://127.0.0.1:1").is_ok());
     for odd in [
         "",
         "[]",
@@ -54,6 +54,6 @@ fn only_the_issuers_own_document_leads_to_its_keys_and_only_in_the_open_where_no
         r#"{"issuer":"x","issuer":"https://a.example","jwks_uri":"https://a.example/k"}"#,
         r#"{"issuer":["https://a.example"],"jwks_uri":"https://a.example/k"}"#,
     ] {
-        assert!(keys_url(odd.as_bytes(), "https://a.example").is_err(), "{odd}");
+        assert!(jwks_uri(odd.as_bytes(), "https://a.example").is_err(), "{odd}");
     }
 }

@@ -1,17 +1,17 @@
-//! The URL that a client knows a request by, and whether a proof names the same one (RFC 9449 §4.3):
-//! compared after the normalisation of RFC 3986 §6.2.2 and §6.2.3.
+//! The target URI of a request, compared with `htu` of a proof (RFC 9449 §4.3) after normalisation
+//! (RFC 3986 §6.2.2 and §6.2.3).
 
 use http::Uri;
 
-/// A URL without its query and fragment, normalised.
+/// A normalised URL without query and fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::identity) struct Target {
+pub(in crate::identity) struct TargetUri {
     origin: String,
     path: String,
 }
 
-impl Target {
-    /// Reads a URL; nothing, if it is none of `https` or `http`.
+impl TargetUri {
+    /// Parses a URL. Returns `None` if it is not a valid `https` or `http` URL.
     pub(in crate::identity) fn parse(text: &str) -> Option<Self> {
         let uri: Uri = text.parse().ok()?;
         let scheme = uri.scheme_str()?.to_ascii_lowercase();
@@ -22,7 +22,7 @@ impl Target {
         };
         let authority = uri.authority()?;
         let host = authority.host().to_ascii_lowercase();
-        // Whatever stands there is a port, or nothing: no user, and no number that is none.
+        // The rest must be empty or a valid port. User information is rejected.
         let rest = authority.as_str().get(host.len()..)?;
         let port = match authority.port_u16() {
             Some(port) if port != default_port => format!(":{port}"),
@@ -33,20 +33,20 @@ impl Target {
         if host.is_empty() || authority.as_str().contains('@') {
             return None;
         }
-        let path = without_dots(&with_plain_escapes(uri.path())?);
+        let path = remove_dot_segments(&normalise_escapes(uri.path())?);
         Some(Self { origin: format!("{scheme}://{host}{port}"), path })
     }
 
-    /// What is at this path, as it stands in a request, below this URL.
-    pub(super) fn below(&self, path: &str) -> Option<Self> {
+    /// Appends the path of a request to this URL.
+    pub(super) fn join(&self, path: &str) -> Option<Self> {
         let path = format!("{}{path}", self.path.trim_end_matches('/'));
-        let path = without_dots(&with_plain_escapes(&path)?);
+        let path = remove_dot_segments(&normalise_escapes(&path)?);
         Some(Self { origin: self.origin.clone(), path })
     }
 }
 
-/// Escapes that need not be are undone, and the others are written in capitals.
-fn with_plain_escapes(path: &str) -> Option<String> {
+/// Decodes unnecessary percent-escapes and converts the others to upper case.
+fn normalise_escapes(path: &str) -> Option<String> {
     let mut parts = path.split('%');
     let mut plain = parts.next()?.to_owned();
     for part in parts {
@@ -64,25 +64,25 @@ fn with_plain_escapes(path: &str) -> Option<String> {
     Some(plain)
 }
 
-/// RFC 3986 §5.2.4, of a path that begins with a slash.
-fn without_dots(path: &str) -> String {
-    let mut kept = Vec::new();
+/// Removes dot segments (RFC 3986 §5.2.4) from a path that begins with a slash.
+fn remove_dot_segments(path: &str) -> String {
+    let mut result = Vec::new();
     let mut segments = path.split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
         let is_last = segments.peek().is_none();
         match segment {
             "." => {}
-            ".." => _ = kept.pop(),
+            ".." => _ = result.pop(),
             segment => {
-                kept.push(segment);
+                result.push(segment);
                 continue;
             }
         }
         if is_last {
-            kept.push("");
+            result.push("");
         }
     }
-    format!("/{}", kept.join("/"))
+    format!("/{}", result.join("/"))
 }
 
 #[cfg(test)]
@@ -91,12 +91,12 @@ mod tests {
 
     use super::*;
 
-    fn parse(text: &str) -> Target {
-        Target::parse(text).unwrap_or_else(|| panic!("{text}"))
+    fn parse(text: &str) -> TargetUri {
+        TargetUri::parse(text).unwrap_or_else(|| panic!("{text}"))
     }
 
     #[test]
-    fn ways_to_write_one_url() {
+    fn equivalent_urls_are_equal() {
         let one = parse("https://gateway.example/qod/v0/sessions");
         for same in [
             "HTTPS://gateway.example/qod/v0/sessions",
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_another_url_stays_one() {
+    fn different_urls_are_not_equal() {
         let one = parse("https://gateway.example/qod/v0/sessions");
         for other in [
             "http://gateway.example/qod/v0/sessions",
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url() {
+    fn invalid_urls_are_rejected() {
         for text in [
             "",
             "/qod/v0/sessions",
@@ -156,33 +156,33 @@ mod tests {
             "https://gateway.example/%+1",
             "https://gateway.example/a b",
         ] {
-            assert_eq!(Target::parse(text), None, "{text}");
+            assert_eq!(TargetUri::parse(text), None, "{text}");
         }
     }
 
     #[test]
-    fn a_request_is_below_its_public_url() {
+    fn request_path_is_appended_to_the_public_url() {
         for public in ["https://api.example/telco", "https://API.example:443/telco/"] {
-            let below = parse(public).below("/qod/v0/sessions").unwrap();
+            let below = parse(public).join("/qod/v0/sessions").unwrap();
             assert_eq!(below, parse("https://api.example/telco/qod/v0/sessions"));
         }
-        let root = parse("https://api.example").below("/qod").unwrap();
+        let root = parse("https://api.example").join("/qod").unwrap();
         assert_eq!(root, parse("https://api.example/qod"));
     }
 
     proptest! {
         #[test]
-        fn normalising_is_done_once(path in "(/[a-zA-Z0-9.~%/-]{0,4}){0,6}") {
-            if let Some(once) = Target::parse(&format!("https://a.example{path}")) {
-                let again = Target::parse(&format!("{}{}", once.origin, once.path));
-                // What an escape has hidden may look like one afterwards, but never is undone twice.
+        fn normalisation_is_idempotent(path in "(/[a-zA-Z0-9.~%/-]{0,4}){0,6}") {
+            if let Some(once) = TargetUri::parse(&format!("https://a.example{path}")) {
+                let again = TargetUri::parse(&format!("{}{}", once.origin, once.path));
+                // A decoded escape may look like another escape, but is never decoded twice.
                 prop_assert_eq!(again, Some(once));
             }
         }
 
         #[test]
-        fn rubbish_is_read_without_harm(text in ".{0,60}") {
-            _ = Target::parse(&text);
+        fn parse_never_panics(text in ".{0,60}") {
+            _ = TargetUri::parse(&text);
         }
     }
 }

@@ -3,23 +3,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::json;
 
 use super::{
-    pace::{APART, BURST, FAILED_APART, REFILL},
+    refresh_limit::{BURST, FAILURE_BACKOFF, INTERVAL_MIN, REFILL},
     *,
 };
 use crate::identity::{
-    Discovery, Identity,
+    Authenticator, Discovery,
     tests::{
         self,
         authority::Authority,
-        bearing, claims, claims_with, clock, outcome, refused, set,
+        bearing, claims, claims_with, clock, outcome, rejected, set,
         signer::{ED25519, P256, RSA},
     },
 };
 
 const REFRESH: Duration = Duration::from_mins(5);
 
-async fn served_by(authority: &Authority, clock: &Clock) -> Arc<Identity> {
-    let keys = Keys::Url { url: authority.url.clone(), refresh: REFRESH };
+async fn authenticator_for(authority: &Authority, clock: &Clock) -> Arc<Authenticator> {
+    let keys = IssuerKeys::Url { url: authority.url.clone(), refresh: REFRESH };
     let settings = tests::settings(tests::issuer(keys));
     let identity = Arc::new(tests::identity(settings, clock).unwrap());
     identity.warm_up().await;
@@ -27,10 +27,10 @@ async fn served_by(authority: &Authority, clock: &Clock) -> Arc<Identity> {
 }
 
 #[tokio::test]
-async fn keys_are_fetched_before_they_are_needed_and_when_due() {
+async fn keys_are_fetched_at_startup_and_when_due() {
     let (authority, clock) = (Authority::start().await, clock());
-    authority.serves(&set(&[P256.jwk()]));
-    let identity = served_by(&authority, &clock).await;
+    authority.respond_with(&set(&[P256.jwk()]));
+    let identity = authenticator_for(&authority, &clock).await;
     assert!(identity.ready());
     assert_eq!(outcome(&identity, &P256.token(&claims())).await, Ok("verified"));
     assert_eq!(authority.fetches(), 1);
@@ -43,64 +43,65 @@ async fn keys_are_fetched_before_they_are_needed_and_when_due() {
 }
 
 #[tokio::test]
-async fn a_new_key_is_found_by_its_name_and_an_old_one_forgotten() {
+async fn new_key_is_fetched_by_kid_and_removed_key_is_dropped() {
     let (authority, clock) = (Authority::start().await, clock());
-    authority.serves(&set(&[P256.jwk(), RSA.jwk()]));
-    let identity = served_by(&authority, &clock).await;
-    let (old, kept) = (P256.token(&claims()), RSA.token(&claims()));
-    for token in [&old, &kept] {
+    authority.respond_with(&set(&[P256.jwk(), RSA.jwk()]));
+    let identity = authenticator_for(&authority, &clock).await;
+    let (old, unchanged) = (P256.token(&claims()), RSA.token(&claims()));
+    for token in [&old, &unchanged] {
         assert_eq!(outcome(&identity, token).await, Ok("verified"));
     }
-    clock.advance(FAILED_APART);
-    authority.serves(&set(&[ED25519.jwk(), RSA.jwk()]));
-    assert_eq!(outcome(&identity, &old).await, Ok("hit"));
+    clock.advance(FAILURE_BACKOFF);
+    authority.respond_with(&set(&[ED25519.jwk(), RSA.jwk()]));
+    assert_eq!(outcome(&identity, &old).await, Ok("cached"));
     assert_eq!(outcome(&identity, &ED25519.token(&claims())).await, Ok("verified"));
     assert_eq!(authority.fetches(), 2);
-    // What was verified with the old set is not believed on the strength of it any more.
-    assert_eq!(outcome(&identity, &kept).await, Ok("verified"));
-    assert_eq!(outcome(&identity, &old).await, refused(Reason::Key));
+    // Tokens verified with the old set are verified again.
+    assert_eq!(outcome(&identity, &unchanged).await, Ok("verified"));
+    assert_eq!(outcome(&identity, &old).await, rejected(InvalidToken::Key));
 }
 
 #[tokio::test]
-async fn the_same_set_again_keeps_what_was_verified() {
+async fn unchanged_set_preserves_cached_tokens() {
     let (authority, clock) = (Authority::start().await, clock());
-    authority.serves(&set(&[P256.jwk()]));
-    let identity = served_by(&authority, &clock).await;
+    authority.respond_with(&set(&[P256.jwk()]));
+    let identity = authenticator_for(&authority, &clock).await;
     let token = P256.token(&claims());
     assert_eq!(outcome(&identity, &token).await, Ok("verified"));
     clock.advance(REFRESH);
     identity.refresh().await;
     assert_eq!(authority.fetches(), 2);
-    assert_eq!(outcome(&identity, &token).await, Ok("hit"));
+    assert_eq!(outcome(&identity, &token).await, Ok("cached"));
 }
 
-fn made_up(number: usize) -> String {
-    let header = json!({"alg": "ES256", "kid": format!("made-up-{number}")});
+fn token_with_unknown_kid(number: usize) -> String {
+    let header = json!({"alg": "ES256", "kid": format!("unknown-{number}")});
     P256.token_of(&header.to_string(), &claims().to_string())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn made_up_key_names_cost_the_issuer_little() {
+async fn fetches_for_unknown_kids_are_rate_limited() {
     let (authority, clock) = (Authority::start().await, clock());
-    authority.serves(&set(&[P256.jwk()]));
-    let identity = served_by(&authority, &clock).await;
+    authority.respond_with(&set(&[P256.jwk()]));
+    let identity = authenticator_for(&authority, &clock).await;
     let flood = async |round: usize| {
         let mut flood = Vec::new();
         for number in 0..100 {
-            let (identity, token) = (Arc::clone(&identity), made_up(round * 100 + number));
+            let (identity, token) =
+                (Arc::clone(&identity), token_with_unknown_kid(round * 100 + number));
             flood.push(tokio::spawn(async move { outcome(&identity, &token).await }));
         }
         for one in flood {
-            assert_eq!(one.await.unwrap(), refused(Reason::Key));
+            assert_eq!(one.await.unwrap(), rejected(InvalidToken::Key));
         }
-        let good = P256.token(&claims_with("jti", json!(round)));
-        assert_eq!(outcome(&identity, &good).await, Ok("verified"));
+        let valid = P256.token(&claims_with("jti", json!(round)));
+        assert_eq!(outcome(&identity, &valid).await, Ok("verified"));
     };
-    // A burst, one in each second, then one in each five.
+    // A burst at one fetch per second, then one fetch per refill interval.
     flood(0).await;
     let seconds = 60;
     for second in 1..=seconds {
-        clock.advance(APART);
+        clock.advance(INTERVAL_MIN);
         flood(second).await;
     }
     let refills = seconds / usize::try_from(REFILL.as_secs()).unwrap();
@@ -108,34 +109,37 @@ async fn made_up_key_names_cost_the_issuer_little() {
 }
 
 #[tokio::test]
-async fn a_flood_of_made_up_names_keeps_no_new_key_out_for_long() {
+async fn flood_of_unknown_kids_does_not_block_a_new_key_for_long() {
     let (authority, clock) = (Authority::start().await, clock());
-    authority.serves(&set(&[P256.jwk()]));
-    let identity = served_by(&authority, &clock).await;
-    clock.advance(APART);
+    authority.respond_with(&set(&[P256.jwk()]));
+    let identity = authenticator_for(&authority, &clock).await;
+    clock.advance(INTERVAL_MIN);
     let flood = async |names: std::ops::Range<usize>| {
         for number in names {
-            assert_eq!(outcome(&identity, &made_up(number)).await, refused(Reason::Key));
+            assert_eq!(
+                outcome(&identity, &token_with_unknown_kid(number)).await,
+                rejected(InvalidToken::Key)
+            );
         }
     };
-    // One after the other, none of them waiting for another's fetch.
+    // Sequential, so that no request waits for the fetch of another.
     flood(0..100).await;
     assert_eq!(authority.fetches(), 2);
-    authority.serves(&set(&[RSA.jwk()]));
-    clock.advance(APART);
+    authority.respond_with(&set(&[RSA.jwk()]));
+    clock.advance(INTERVAL_MIN);
     assert_eq!(outcome(&identity, &RSA.token(&claims())).await, Ok("verified"));
     assert_eq!(authority.fetches(), 3);
 
-    // However long it lasts, the key is there with the next fetch, whoever caused it.
+    // During a longer flood, any next fetch brings the new key.
     for second in 0..20 {
-        clock.advance(APART);
+        clock.advance(INTERVAL_MIN);
         flood(second * 100 + 100..second * 100 + 110).await;
     }
-    authority.serves(&set(&[ED25519.jwk()]));
+    authority.respond_with(&set(&[ED25519.jwk()]));
     let new = ED25519.token(&claims());
     let mut waited = 0;
     while outcome(&identity, &new).await != Ok("verified") {
-        clock.advance(APART);
+        clock.advance(INTERVAL_MIN);
         waited += 1;
         flood(10_000 + waited * 10..10_010 + waited * 10).await;
     }
@@ -143,58 +147,58 @@ async fn a_flood_of_made_up_names_keeps_no_new_key_out_for_long() {
 }
 
 #[tokio::test]
-async fn a_name_that_was_just_looked_for_in_vain_costs_nothing_for_a_while() {
+async fn unknown_kid_is_cached_for_a_short_time() {
     let (authority, clock) = (Authority::start().await, clock());
-    authority.serves(&set(&[P256.jwk()]));
-    let identity = served_by(&authority, &clock).await;
-    clock.advance(APART);
+    authority.respond_with(&set(&[P256.jwk()]));
+    let identity = authenticator_for(&authority, &clock).await;
+    clock.advance(INTERVAL_MIN);
     let new = RSA.token(&claims());
     for _ in 0..4 {
-        assert_eq!(outcome(&identity, &new).await, refused(Reason::Key));
-        clock.advance(APART);
+        assert_eq!(outcome(&identity, &new).await, rejected(InvalidToken::Key));
+        clock.advance(INTERVAL_MIN);
     }
     assert_eq!(authority.fetches(), 2);
-    // Another name may be new nonetheless, and what it brings in is known at once.
-    authority.serves(&set(&[RSA.jwk()]));
-    assert_eq!(outcome(&identity, &made_up(0)).await, refused(Reason::Key));
+    // Another unknown `kid` causes a fetch, and the fetched keys are used immediately.
+    authority.respond_with(&set(&[RSA.jwk()]));
+    assert_eq!(outcome(&identity, &token_with_unknown_kid(0)).await, rejected(InvalidToken::Key));
     assert_eq!(outcome(&identity, &new).await, Ok("verified"));
     assert_eq!(authority.fetches(), 3);
 
-    // It is looked for again after that time.
+    // The `kid` is fetched again after that time.
     let newer = ED25519.token(&claims());
-    clock.advance(APART);
-    assert_eq!(outcome(&identity, &newer).await, refused(Reason::Key));
-    authority.serves(&set(&[ED25519.jwk()]));
-    clock.advance(UNKNOWN_FOR.saturating_sub(Duration::from_millis(1)));
-    assert_eq!(outcome(&identity, &newer).await, refused(Reason::Key));
+    clock.advance(INTERVAL_MIN);
+    assert_eq!(outcome(&identity, &newer).await, rejected(InvalidToken::Key));
+    authority.respond_with(&set(&[ED25519.jwk()]));
+    clock.advance(UNKNOWN_KEY_TTL.saturating_sub(Duration::from_millis(1)));
+    assert_eq!(outcome(&identity, &newer).await, rejected(InvalidToken::Key));
     clock.advance(Duration::from_millis(1));
     assert_eq!(outcome(&identity, &newer).await, Ok("verified"));
     assert_eq!(authority.fetches(), 5);
 }
 
 #[tokio::test]
-async fn only_a_name_of_a_trusted_issuer_is_looked_up() {
+async fn keys_are_fetched_for_trusted_issuers_only() {
     let (authority, clock) = (Authority::start().await, clock());
-    authority.serves(&set(&[P256.jwk()]));
-    let identity = served_by(&authority, &clock).await;
-    clock.advance(FAILED_APART);
-    let stranger = claims_with("iss", json!(authority.url.clone()));
-    assert_eq!(outcome(&identity, &P256.token(&stranger)).await, refused(Reason::Issuer));
+    authority.respond_with(&set(&[P256.jwk()]));
+    let identity = authenticator_for(&authority, &clock).await;
+    clock.advance(FAILURE_BACKOFF);
+    let untrusted = claims_with("iss", json!(authority.url.clone()));
+    assert_eq!(outcome(&identity, &P256.token(&untrusted)).await, rejected(InvalidToken::Issuer));
     for member in ["jku", "x5u"] {
         let header = json!({"alg": "ES256", "kid": "x", member: authority.url.clone()});
         let token = P256.token_of(&header.to_string(), &claims().to_string());
-        assert_eq!(outcome(&identity, &token).await, refused(Reason::Critical));
+        assert_eq!(outcome(&identity, &token).await, rejected(InvalidToken::CriticalHeader));
     }
-    let unfit = P256.token_of(r#"{"alg":"RS256","kid":"ec-1"}"#, &claims().to_string());
-    assert_eq!(outcome(&identity, &unfit).await, refused(Reason::Algorithm));
+    let mismatched = P256.token_of(r#"{"alg":"RS256","kid":"ec-1"}"#, &claims().to_string());
+    assert_eq!(outcome(&identity, &mismatched).await, rejected(InvalidToken::Algorithm));
     assert_eq!(authority.fetches(), 1);
 }
 
 #[tokio::test]
-async fn an_outage_leaves_known_keys_good_for_a_day() {
+async fn cached_keys_are_valid_for_a_day_during_an_outage() {
     let (authority, clock) = (Authority::start().await, clock());
-    authority.serves(&set(&[P256.jwk()]));
-    let identity = served_by(&authority, &clock).await;
+    authority.respond_with(&set(&[P256.jwk()]));
+    let identity = authenticator_for(&authority, &clock).await;
     let forever = claims_with("exp", json!(tests::NOW + 1_000_000));
     let jti = |number| {
         let mut claims = forever.clone();
@@ -204,13 +208,13 @@ async fn an_outage_leaves_known_keys_good_for_a_day() {
     let (token, new) = (P256.token(&forever), RSA.token(&forever));
     let huge = format!(r#"{{"keys":[],"x":"{}"}}"#, "x".repeat(jwks::BODY_BYTES_MAX));
     let outages: [&dyn Fn(); 7] = [
-        &|| authority.hangs_up(),
-        &|| authority.answers(500, &set(&[RSA.jwk()])),
-        &|| authority.answers(302, &set(&[RSA.jwk()])),
-        &|| authority.serves("<html>down</html>"),
-        &|| authority.serves(""),
-        &|| authority.serves(&set(&[])),
-        &|| authority.serves(&huge),
+        &|| authority.close_connections(),
+        &|| authority.respond_with_status(500, &set(&[RSA.jwk()])),
+        &|| authority.respond_with_status(302, &set(&[RSA.jwk()])),
+        &|| authority.respond_with("<html>down</html>"),
+        &|| authority.respond_with(""),
+        &|| authority.respond_with(&set(&[])),
+        &|| authority.respond_with(&huge),
     ];
     for (number, outage) in outages.iter().enumerate() {
         outage();
@@ -220,24 +224,24 @@ async fn an_outage_leaves_known_keys_good_for_a_day() {
         assert!(identity.ready());
         let known = P256.token(&jti(number));
         assert_eq!(outcome(&identity, &known).await, Ok("verified"), "{number}");
-        assert_eq!(outcome(&identity, &new).await, refused(Reason::Key), "{number}");
+        assert_eq!(outcome(&identity, &new).await, rejected(InvalidToken::Key), "{number}");
     }
-    authority.hangs_up();
+    authority.close_connections();
     assert_eq!(outcome(&identity, &token).await, Ok("verified"));
     clock.advance(STALE_MAX.saturating_sub(REFRESH * 7 + Duration::from_millis(1)));
-    assert_eq!(outcome(&identity, &token).await, Ok("hit"));
+    assert_eq!(outcome(&identity, &token).await, Ok("cached"));
     clock.advance(Duration::from_millis(1));
     assert!(!identity.ready());
     assert_eq!(outcome(&identity, &token).await, Err(Unauthenticated::KeysUnavailable));
-    clock.advance(FAILED_APART);
-    authority.serves(&set(&[P256.jwk()]));
+    clock.advance(FAILURE_BACKOFF);
+    authority.respond_with(&set(&[P256.jwk()]));
     assert_eq!(outcome(&identity, &token).await, Ok("verified"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cold_start_with_a_dead_issuer_recovers_by_itself() {
+async fn startup_with_an_unreachable_issuer_recovers() {
     let (authority, clock) = (Authority::start().await, clock());
-    let identity = served_by(&authority, &clock).await;
+    let identity = authenticator_for(&authority, &clock).await;
     assert!(!identity.ready());
     let token = P256.token(&claims());
     let stampede = async |expected: Result<(), Unauthenticated>| {
@@ -246,9 +250,9 @@ async fn a_cold_start_with_a_dead_issuer_recovers_by_itself() {
             let (identity, token) = (Arc::clone(&identity), token.clone());
             let agreed = Arc::clone(&agreed);
             all.push(tokio::spawn(async move {
-                let answer = identity.authenticate(&bearing(&token), None).await;
-                let answer = answer.map(|_| ()).map_err(|refused| refused.why);
-                agreed.fetch_add(usize::from(answer == expected), Ordering::SeqCst);
+                let result = identity.authenticate(&bearing(&token), None).await;
+                let result = result.map(|_| ()).map_err(|rejection| rejection.why);
+                agreed.fetch_add(usize::from(result == expected), Ordering::SeqCst);
             }));
         }
         for one in all {
@@ -259,26 +263,26 @@ async fn a_cold_start_with_a_dead_issuer_recovers_by_itself() {
     stampede(Err(Unauthenticated::KeysUnavailable)).await;
     let before = authority.fetches();
     assert!(before <= 2);
-    authority.serves(&set(&[P256.jwk()]));
-    clock.advance(FAILED_APART);
+    authority.respond_with(&set(&[P256.jwk()]));
+    clock.advance(FAILURE_BACKOFF);
     stampede(Ok(())).await;
     assert_eq!(authority.fetches(), before + 1);
     assert!(identity.ready());
 }
 
 #[tokio::test]
-async fn a_caller_who_hangs_up_does_not_break_off_the_fetch() {
+async fn cancelled_request_does_not_cancel_the_fetch() {
     let (authority, clock) = (Authority::start().await, clock());
-    authority.serves(&set(&[P256.jwk()]));
-    let identity = served_by(&authority, &clock).await;
-    clock.advance(FAILED_APART);
-    authority.serves(&set(&[RSA.jwk()]));
+    authority.respond_with(&set(&[P256.jwk()]));
+    let identity = authenticator_for(&authority, &clock).await;
+    clock.advance(FAILURE_BACKOFF);
+    authority.respond_with(&set(&[RSA.jwk()]));
     let token = RSA.token(&claims());
     {
         let request = bearing(&token);
-        let mut asking = std::pin::pin!(identity.authenticate(&request, None));
+        let mut pending = std::pin::pin!(identity.authenticate(&request, None));
         let once = std::future::poll_fn(|context| {
-            std::task::Poll::Ready(asking.as_mut().poll(context).is_pending())
+            std::task::Poll::Ready(pending.as_mut().poll(context).is_pending())
         });
         assert!(once.await, "it waits for the fetch");
     }
@@ -290,21 +294,21 @@ async fn a_caller_who_hangs_up_does_not_break_off_the_fetch() {
 }
 
 #[tokio::test]
-async fn keys_are_found_by_what_their_issuer_publishes() {
+async fn keys_are_discovered_from_the_metadata_document() {
     let (authority, clock) = (Authority::start().await, clock());
     let issuer = authority.url.trim_end_matches("/jwks").to_owned();
     let document = |named: &str| json!({"issuer": named, "jwks_uri": authority.url}).to_string();
     for by in [Discovery::OpenId, Discovery::OAuth] {
         let mut settings =
-            tests::settings(tests::issuer(Keys::Discovered { by, refresh: REFRESH }));
+            tests::settings(tests::issuer(IssuerKeys::Discovered { by, refresh: REFRESH }));
         settings.issuers[0].issuer.clone_from(&issuer);
         let identity = tests::identity(settings, &clock).unwrap();
-        authority.serves_at("/.well-known/", &document(&format!("{issuer}/")));
-        authority.serves(&set(&[P256.jwk()]));
+        authority.respond_at("/.well-known/", &document(&format!("{issuer}/")));
+        authority.respond_with(&set(&[P256.jwk()]));
         identity.warm_up().await;
-        assert!(!identity.ready(), "it is of another issuer");
-        clock.advance(FAILED_APART);
-        authority.serves_at("/.well-known/", &document(&issuer));
+        assert!(!identity.ready(), "the document has a different issuer");
+        clock.advance(FAILURE_BACKOFF);
+        authority.respond_at("/.well-known/", &document(&issuer));
         identity.refresh().await;
         assert!(identity.ready());
         let token = P256.token(&claims_with("iss", json!(issuer)));
@@ -313,22 +317,22 @@ async fn keys_are_found_by_what_their_issuer_publishes() {
 }
 
 #[tokio::test]
-async fn a_file_is_read_anew_when_it_changes_and_kept_when_it_is_spoilt() {
+async fn changed_file_is_reloaded_and_invalid_file_is_ignored() {
     let clock = clock();
     let path = std::env::temp_dir().join(format!("jwks-{}.json", uuid::Uuid::new_v4()));
     std::fs::write(&path, set(&[P256.jwk()])).unwrap();
-    let settings = tests::settings(tests::issuer(Keys::File(path.clone())));
+    let settings = tests::settings(tests::issuer(IssuerKeys::File(path.clone())));
     let identity = tests::identity(settings, &clock).unwrap();
     let (old, new) = (P256.token(&claims()), RSA.token(&claims()));
     assert_eq!(outcome(&identity, &old).await, Ok("verified"));
     std::fs::write(&path, "{").unwrap();
     identity.refresh().await;
-    assert_eq!(outcome(&identity, &old).await, Ok("hit"));
+    assert_eq!(outcome(&identity, &old).await, Ok("cached"));
     std::fs::write(&path, set(&[RSA.jwk()])).unwrap();
     identity.refresh().await;
     assert_eq!(outcome(&identity, &new).await, Ok("verified"));
-    assert_eq!(outcome(&identity, &old).await, refused(Reason::Key));
+    assert_eq!(outcome(&identity, &old).await, rejected(InvalidToken::Key));
     std::fs::remove_file(&path).unwrap();
     identity.refresh().await;
-    assert_eq!(outcome(&identity, &new).await, Ok("hit"));
+    assert_eq!(outcome(&identity, &new).await, Ok("cached"));
 }

@@ -1,6 +1,6 @@
-//! A builder of proofs written after T-Mobile's description alone: what it builds holds, and holds for
-//! that one request. (That what *we* sign is what the description asks for is tried beside the signing,
-//! in `credentials`.)
+//! Tests verification with an independent proof builder that follows T-Mobile's description: its
+//! proofs are valid for exactly one request. (The proofs that the gateway signs are tested in
+//! `credentials`.)
 
 use std::fmt::Write as _;
 
@@ -13,22 +13,22 @@ use crate::identity::tests::{
     signer::{P256, RSA, RSA_2, Signer},
 };
 
-/// A request, with its fields in the order of the wire.
+/// A request with its header fields in wire order.
 #[derive(Clone, Debug, PartialEq)]
-struct Sent {
+struct PopTestRequest {
     method: String,
     target: String,
     fields: Vec<(String, String)>,
     body: Vec<u8>,
 }
 
-fn create() -> Sent {
+fn create() -> PopTestRequest {
     let fields = [
         ("Content-Type", "application/json"),
         ("Authorization", "Bearer abc"),
         ("x-transaction-id", "t-1"),
     ];
-    Sent {
+    PopTestRequest {
         method: "POST".to_owned(),
         target: "/devedge/qod/v0/sessions?a=b c".replace(' ', "%20"),
         fields: fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
@@ -36,9 +36,10 @@ fn create() -> Sent {
     }
 }
 
-/// The description: `ehts` names the fields, then `uri`, `http-method` and `body`, joined by `;`; `edts`
-/// is the base64url of SHA-256 over their values in that order, one behind the other.
-fn built_by(signer: &Signer, sent: &Sent, id: &str) -> String {
+/// Builds a proof by the description: `ehts` lists the fields, then `uri`, `http-method` and
+/// `body`, joined by `;`. `edts` is the base64url SHA-256 of their concatenated values in that
+/// order.
+fn built_by(signer: &Signer, sent: &PopTestRequest, id: &str) -> String {
     let (mut names, mut values) = (String::new(), Vec::new());
     for (name, value) in &sent.fields {
         write!(names, "{name};").unwrap();
@@ -60,17 +61,17 @@ fn built_by(signer: &Signer, sent: &Sent, id: &str) -> String {
     signer.token_of(r#"{"alg":"RS256","typ":"JWT"}"#, &claims.to_string())
 }
 
-fn built(sent: &Sent) -> String {
+fn built(sent: &PopTestRequest) -> String {
     built_by(&RSA, sent, "1d4b6a2e")
 }
 
 fn key_of(signer: &Signer) -> Result<ProofKey, &'static str> {
     let text = base64::engine::general_purpose::STANDARD.encode(signer.public_der());
     let pem = format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n");
-    ProofKey::read(pem.as_bytes())
+    ProofKey::from_pem(pem.as_bytes())
 }
 
-fn judged_at(proof: &str, sent: &Sent, at: u64) -> Result<Proof, NotProved> {
+fn verified_at(proof: &str, sent: &PopTestRequest, at: u64) -> Result<VerifiedProof, ProofError> {
     let mut headers = HeaderMap::new();
     for (name, value) in &sent.fields {
         let name: header::HeaderName = name.parse().unwrap();
@@ -78,43 +79,43 @@ fn judged_at(proof: &str, sent: &Sent, at: u64) -> Result<Proof, NotProved> {
     }
     let method: Method = sent.method.parse().unwrap();
     let request =
-        Request { method: &method, target: &sent.target, headers: &headers, body: &sent.body };
+        PopRequest { method: &method, target: &sent.target, headers: &headers, body: &sent.body };
     verify(proof, &key_of(&RSA).unwrap(), &request, Moment::from_unix_s(at))
 }
 
-fn judged(proof: &str, sent: &Sent) -> Result<Proof, NotProved> {
-    judged_at(proof, sent, NOW)
+fn verified(proof: &str, sent: &PopTestRequest) -> Result<VerifiedProof, ProofError> {
+    verified_at(proof, sent, NOW)
 }
 
 #[test]
-fn a_key_is_an_rsa_key_in_pem() {
+fn key_must_be_an_rsa_key_in_pem() {
     for text in ["", "key", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
-        assert!(ProofKey::read(text.as_bytes()).is_err(), "{text}");
+        assert!(ProofKey::from_pem(text.as_bytes()).is_err(), "{text}");
     }
     assert!(key_of(&RSA).is_ok());
     assert!(key_of(&P256).is_err());
 }
 
 #[test]
-fn what_the_description_has_built_holds() {
+fn proof_built_by_the_description_is_valid() {
     let sent = create();
-    let proof = judged(&built(&sent), &sent).unwrap();
+    let proof = verified(&built(&sent), &sent).unwrap();
     assert_eq!(&*proof.id, "1d4b6a2e");
     assert_eq!(proof.until, Moment::from_unix_s(NOW + 130));
-    let get = Sent { method: "GET".to_owned(), body: Vec::new(), ..create() };
-    assert!(judged(&built(&get), &get).is_ok());
+    let get = PopTestRequest { method: "GET".to_owned(), body: Vec::new(), ..create() };
+    assert!(verified(&built(&get), &get).is_ok());
     for (at, expected) in
         [(NOW - 10, true), (NOW + 129, true), (NOW - 11, false), (NOW + 130, false)]
     {
-        assert_eq!(judged_at(&built(&sent), &sent, at).is_ok(), expected, "{at}");
+        assert_eq!(verified_at(&built(&sent), &sent, at).is_ok(), expected, "{at}");
     }
-    assert_eq!(judged(&built_by(&RSA_2, &sent, "a"), &sent), Err(NotProved::Signature));
+    assert_eq!(verified(&built_by(&RSA_2, &sent, "a"), &sent), Err(ProofError::Signature));
 }
 
 #[test]
-fn every_single_change_of_the_request_is_refused() {
-    type Change = fn(&mut Sent);
-    let changes: [(&str, Change); 13] = [
+fn any_change_of_the_request_is_rejected() {
+    type RequestChange = fn(&mut PopTestRequest);
+    let changes: [(&str, RequestChange); 13] = [
         ("method", |sent| sent.method = "PUT".to_owned()),
         ("path", |sent| sent.target = sent.target.replace("sessions", "session")),
         ("slash", |sent| sent.target = sent.target.replace('?', "/?")),
@@ -134,61 +135,61 @@ fn every_single_change_of_the_request_is_refused() {
         let mut sent = create();
         change(&mut sent);
         assert_ne!(sent, create(), "{name}");
-        assert!(judged(&proof, &sent).is_err(), "{name}");
+        assert!(verified(&proof, &sent).is_err(), "{name}");
     }
-    // A covered field that came twice has no one value.
-    for place in 0..3 {
+    // A covered field that occurs twice is ambiguous.
+    for index in 0..3 {
         let mut sent = create();
-        sent.fields.push(sent.fields[place].clone());
-        assert_eq!(judged(&proof, &sent), Err(NotProved::Parts), "{place}");
-        assert_eq!(judged(&built(&sent), &sent), Err(NotProved::Parts), "{place}");
+        sent.fields.push(sent.fields[index].clone());
+        assert_eq!(verified(&proof, &sent), Err(ProofError::Incomplete), "{index}");
+        assert_eq!(verified(&built(&sent), &sent), Err(ProofError::Incomplete), "{index}");
     }
-    // What is not covered may come and go.
+    // Uncovered fields may be added or removed.
     let mut more = create();
     more.fields.push(("Accept".to_owned(), "*/*".to_owned()));
-    assert!(judged(&proof, &more).is_ok());
+    assert!(verified(&proof, &more).is_ok());
     let mut bare = create();
     bare.fields.remove(1);
-    assert_eq!(judged(&built(&bare), &create()), Err(NotProved::Parts));
+    assert_eq!(verified(&built(&bare), &create()), Err(ProofError::Incomplete));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn what_is_built_holds_for_that_request_alone(
+    fn proof_is_valid_for_its_request_only(
         target in "/[a-z0-9/]{0,20}(\\?[a-z0-9=%&]{0,20})?",
         token in "[A-Za-z0-9._-]{1,40}",
         more in proptest::collection::btree_map("x-[a-z]{1,8}", "[!-~]{1,12}", 0..4),
         body in proptest::collection::vec(any::<u8>(), 0..60),
-        place in any::<usize>(),
+        index in any::<usize>(),
         letter in b'a'..=b'z',
     ) {
         let authorization = ("Authorization".to_owned(), format!("Bearer {token}"));
         let fields = more.into_iter().chain([authorization]).collect();
-        let sent = Sent { target, fields, body, ..create() };
+        let sent = PopTestRequest { target, fields, body, ..create() };
         let proof = built(&sent);
-        prop_assert!(judged(&proof, &sent).is_ok());
+        prop_assert!(verified(&proof, &sent).is_ok());
 
         let mut changed = sent.clone();
-        let field = place % sent.fields.len();
+        let field = index % sent.fields.len();
         let (target, value) = (&mut changed.target, &mut changed.fields[field].1);
-        match place % 4 {
+        match index % 4 {
             0 => target.push(char::from(letter)),
             1 => value.push(char::from(letter)),
             2 => changed.body.push(letter),
             _ => changed.method.push('X'),
         }
-        prop_assert!(judged(&proof, &changed).is_err());
+        prop_assert!(verified(&proof, &changed).is_err());
         let mut twice = sent.clone();
         twice.fields.push(twice.fields[field].clone());
-        prop_assert_eq!(judged(&proof, &twice), Err(NotProved::Parts));
+        prop_assert_eq!(verified(&proof, &twice), Err(ProofError::Incomplete));
     }
 
     #[test]
-    fn rubbish_is_no_proof(token in "[A-Za-z0-9._-]{0,200}") {
+    fn arbitrary_text_is_rejected(token in "[A-Za-z0-9._-]{0,200}") {
         let (headers, method) = (HeaderMap::new(), Method::GET);
-        let request = Request { method: &method, target: "/", headers: &headers, body: b"" };
+        let request = PopRequest { method: &method, target: "/", headers: &headers, body: b"" };
         let proof = verify(&token, &ProofKey(Vec::new()), &request, Moment::from_unix_s(0));
         prop_assert!(proof.is_err());
     }

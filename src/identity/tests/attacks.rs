@@ -1,4 +1,4 @@
-//! Tokens that must not be believed, each with a good token's everything but one thing.
+//! Invalid tokens, each of which differs from a valid token in one property.
 
 use aws_lc_rs::hmac;
 use base64::engine::{Engine, general_purpose::STANDARD};
@@ -11,21 +11,21 @@ use super::{
 mod claimed;
 mod kinds;
 
-async fn assert_refused(identity: &Identity, token: &str, reason: Reason, why: &str) {
-    assert_eq!(outcome(identity, token).await, refused(reason), "{why}");
-    assert!(identity.verified.find(&Digest::of(token)).is_none(), "{why}");
+async fn assert_rejected(identity: &Authenticator, token: &str, reason: InvalidToken, why: &str) {
+    assert_eq!(outcome(identity, token).await, rejected(reason), "{why}");
+    assert!(identity.token_cache.get(&TokenDigest::from_token(token)).is_none(), "{why}");
 }
 
-async fn assert_headers_refused(cases: &[&str], reason: Reason) {
+async fn assert_headers_rejected(cases: &[&str], reason: InvalidToken) {
     let identity = trusting_all(&clock());
     for header in cases {
         let token = RSA.token_of(header, &claims().to_string());
-        assert_refused(&identity, &token, reason, header).await;
+        assert_rejected(&identity, &token, reason, header).await;
     }
 }
 
 #[tokio::test]
-async fn unsigned_tokens() {
+async fn unsigned_tokens_are_rejected() {
     let identity = trusting_all(&clock());
     for alg in [
         r#""none""#,
@@ -51,20 +51,20 @@ async fn unsigned_tokens() {
     ] {
         let header = format!(r#"{{"alg":{alg},"kid":"rsa-1"}}"#);
         let unsigned = Signer::token_with(&header, &claims().to_string(), |_| Vec::new());
-        assert_refused(&identity, &unsigned, Reason::Algorithm, &header).await;
+        assert_rejected(&identity, &unsigned, InvalidToken::Algorithm, &header).await;
         let signed = RSA.token_of(&header, &claims().to_string());
-        assert_refused(&identity, &signed, Reason::Algorithm, &header).await;
+        assert_rejected(&identity, &signed, InvalidToken::Algorithm, &header).await;
     }
     let missing = RSA.token_of(r#"{"kid":"rsa-1"}"#, &claims().to_string());
-    assert_refused(&identity, &missing, Reason::Algorithm, "no alg").await;
+    assert_rejected(&identity, &missing, InvalidToken::Algorithm, "no alg").await;
     for signer in [&*RSA, &*P256, &*ED25519] {
         let header = signer.header().to_string();
         let empty = Signer::token_with(&header, &claims().to_string(), |_| Vec::new());
-        assert_refused(&identity, &empty, Reason::Signature, signer.kid).await;
+        assert_rejected(&identity, &empty, InvalidToken::Signature, signer.kid).await;
     }
 }
 
-/// Every text that a library may have taken for an HMAC key when given a public key.
+/// All encodings of a public key that a library might use as an HMAC key.
 fn renderings(signer: &Signer) -> Vec<Vec<u8>> {
     let der = signer.public_der();
     let lines: Vec<_> = STANDARD.encode(&der).into_bytes().chunks(64).map(<[u8]>::to_vec).collect();
@@ -92,7 +92,7 @@ fn renderings(signer: &Signer) -> Vec<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn macs_keyed_with_what_everybody_knows() {
+async fn macs_with_public_keys_are_rejected() {
     let mut keys = vec![RSA.jwk(), P256.jwk(), ED25519.jwk()];
     keys.push(json!({"kty": "oct", "kid": "oct-1", "alg": "HS256", "k": base64("secret")}));
     let identity = trusting(&keys, &clock());
@@ -111,62 +111,62 @@ async fn macs_keyed_with_what_everybody_knows() {
                 ("HS512", hmac::HMAC_SHA512),
             ] {
                 let token = mac(alg, signer.kid, algorithm, &key);
-                assert_refused(&identity, &token, Reason::Algorithm, alg).await;
+                assert_rejected(&identity, &token, InvalidToken::Algorithm, alg).await;
             }
-            // Under the key's own algorithm a MAC is no signature either.
+            // A MAC is not a valid signature for the key's own algorithm either.
             let token = mac(signer.algorithm(), signer.kid, hmac::HMAC_SHA256, &key);
-            assert_refused(&identity, &token, Reason::Signature, signer.kid).await;
+            assert_rejected(&identity, &token, InvalidToken::Signature, signer.kid).await;
         }
     }
     for alg in ["HS256", "RS256", "ES256"] {
         let token = mac(alg, "oct-1", hmac::HMAC_SHA256, b"secret");
-        let reason = if alg == "HS256" { Reason::Algorithm } else { Reason::Key };
-        assert_refused(&identity, &token, reason, alg).await;
+        let reason = if alg == "HS256" { InvalidToken::Algorithm } else { InvalidToken::Key };
+        assert_rejected(&identity, &token, reason, alg).await;
     }
 }
 
 #[tokio::test]
-async fn keys_and_algorithms_mixed_up() {
+async fn mismatched_keys_and_algorithms_are_rejected() {
     let mut pinned = RSA_2.jwk();
     pinned["alg"] = json!("RS256");
     let identity = trusting(&[RSA.jwk(), pinned, P256.jwk(), ED25519.jwk()], &clock());
     let body = claims().to_string();
     for (signer, header, reason) in [
-        (&*P256, r#"{"alg":"ES256","kid":"rsa-1"}"#, Reason::Algorithm),
-        (&*RSA, r#"{"alg":"RS256","kid":"ec-1"}"#, Reason::Algorithm),
-        (&*RSA, r#"{"alg":"ES256","kid":"rsa-1"}"#, Reason::Algorithm),
-        (&*P256, r#"{"alg":"EdDSA","kid":"ec-1"}"#, Reason::Algorithm),
-        (&*RSA_2, r#"{"alg":"PS256","kid":"rsa-2"}"#, Reason::Algorithm),
-        (&*RSA, r#"{"alg":"RS256","kid":"rsa-2"}"#, Reason::Signature),
-        (&*RSA_2, r#"{"alg":"RS256","kid":"rsa-1"}"#, Reason::Signature),
-        (&*RSA, r#"{"alg":"RS256"}"#, Reason::Key),
+        (&*P256, r#"{"alg":"ES256","kid":"rsa-1"}"#, InvalidToken::Algorithm),
+        (&*RSA, r#"{"alg":"RS256","kid":"ec-1"}"#, InvalidToken::Algorithm),
+        (&*RSA, r#"{"alg":"ES256","kid":"rsa-1"}"#, InvalidToken::Algorithm),
+        (&*P256, r#"{"alg":"EdDSA","kid":"ec-1"}"#, InvalidToken::Algorithm),
+        (&*RSA_2, r#"{"alg":"PS256","kid":"rsa-2"}"#, InvalidToken::Algorithm),
+        (&*RSA, r#"{"alg":"RS256","kid":"rsa-2"}"#, InvalidToken::Signature),
+        (&*RSA_2, r#"{"alg":"RS256","kid":"rsa-1"}"#, InvalidToken::Signature),
+        (&*RSA, r#"{"alg":"RS256"}"#, InvalidToken::Key),
     ] {
-        assert_refused(&identity, &signer.token_of(header, &body), reason, header).await;
+        assert_rejected(&identity, &signer.token_of(header, &body), reason, header).await;
     }
-    // PKCS #1 under the name of PSS, and the other way round.
+    // PKCS #1 declared as PSS, and vice versa.
     for (alg, signed) in [("PS256", "RS256"), ("RS256", "PS256")] {
         let header = json!({"alg": alg, "kid": "rsa-1"}).to_string();
         let token = Signer::token_with(&header, &body, |message| RSA.sign(signed, message));
-        assert_refused(&identity, &token, Reason::Signature, alg).await;
+        assert_rejected(&identity, &token, InvalidToken::Signature, alg).await;
     }
     // An algorithm that this issuer may not use.
     let clock = clock();
     let narrow = with_file(&set(&[RSA.jwk(), P256.jwk()]), |file| {
         let mut narrow = issuer(file);
-        narrow.algorithms = vec![Algorithm::ES256];
+        narrow.algorithms = vec![SignatureAlgorithm::ES256];
         super::identity(settings(narrow), &clock)
     })
     .unwrap();
-    assert_refused(&narrow, &RSA.token(&claims()), Reason::Algorithm, "not allowed").await;
+    assert_rejected(&narrow, &RSA.token(&claims()), InvalidToken::Algorithm, "not allowed").await;
     assert_eq!(outcome(&narrow, &P256.token(&claims())).await, Ok("verified"));
 }
 
 #[tokio::test]
-async fn odd_key_names() {
+async fn unknown_and_malformed_kids_are_rejected() {
     let long = json!({"alg": "RS256", "kid": "k".repeat(257)}).to_string();
-    assert_headers_refused(
+    assert_headers_rejected(
         &[
-            r#"{"alg":"RS256","kid":"nobody"}"#,
+            r#"{"alg":"RS256","kid":"unknown"}"#,
             r#"{"alg":"RS256","kid":"RSA-1"}"#,
             r#"{"alg":"RS256","kid":"rsa-1 "}"#,
             r#"{"alg":"RS256","kid":""}"#,
@@ -179,16 +179,16 @@ async fn odd_key_names() {
             r#"{"alg":"RS256","kid":"rsa-1\r\nX: y"}"#,
             &long,
         ],
-        Reason::Key,
+        InvalidToken::Key,
     )
     .await;
 }
 
 #[tokio::test]
-async fn headers_that_ask_for_more() {
+async fn critical_headers_and_other_types_are_rejected() {
     let mut own_key = json!({"alg": "RS256", "kid": "rsa-1"});
     own_key["jwk"] = json!({"kty": "oct", "k": "AAAA"});
-    assert_headers_refused(
+    assert_headers_rejected(
         &[
             r#"{"alg":"RS256","kid":"rsa-1","crit":["exp"],"exp":1}"#,
             r#"{"alg":"RS256","kid":"rsa-1","crit":["b64"],"b64":false}"#,
@@ -201,10 +201,10 @@ async fn headers_that_ask_for_more() {
             r#"{"alg":"RS256","kid":"rsa-1","x5c":["MIIB"]}"#,
             &own_key.to_string(),
         ],
-        Reason::Critical,
+        InvalidToken::CriticalHeader,
     )
     .await;
-    assert_headers_refused(
+    assert_headers_rejected(
         &[
             r#"{"alg":"RS256","kid":"rsa-1","typ":"dpop+jwt"}"#,
             r#"{"alg":"RS256","kid":"rsa-1","typ":"logout+jwt"}"#,
@@ -215,17 +215,17 @@ async fn headers_that_ask_for_more() {
             r#"{"alg":"RS256","kid":"rsa-1","typ":null}"#,
             r#"{"alg":"RS256","kid":"rsa-1","typ":["JWT"]}"#,
         ],
-        Reason::Type,
+        InvalidToken::Type,
     )
     .await;
 }
 
 #[tokio::test]
-async fn headers_of_two_meanings() {
+async fn ambiguous_and_oversized_headers_are_rejected() {
     let deep =
         format!(r#"{{"alg":"RS256","kid":"rsa-1","x":{}1{}}}"#, "[".repeat(50), "]".repeat(50));
     let huge = format!(r#"{{"alg":"RS256","kid":"rsa-1","x":"{}"}}"#, "x".repeat(1000));
-    assert_headers_refused(
+    assert_headers_rejected(
         &[
             r#"{"alg":"none","alg":"RS256","kid":"rsa-1"}"#,
             r#"{"alg":"RS256","kid":"x","kid":"rsa-1"}"#,
@@ -240,25 +240,25 @@ async fn headers_of_two_meanings() {
             &deep,
             &huge,
         ],
-        Reason::Form,
+        InvalidToken::Format,
     )
     .await;
 }
 
 #[tokio::test]
-async fn tokens_of_another_form() {
+async fn malformed_tokens_are_rejected() {
     let identity = trusting_all(&clock());
-    let good = RSA.token(&claims());
-    let parts: Vec<_> = good.split('.').collect();
+    let valid = RSA.token(&claims());
+    let parts: Vec<_> = valid.split('.').collect();
     let [header, payload, signature] = parts[..] else { panic!("three parts") };
     let mut json = json!({"payload": payload, "protected": header, "signature": signature});
     json["header"] = json!({});
     for token in [
         format!("{header}.{payload}"),
         format!("{header}.{payload}."),
-        format!("{good}."),
-        format!(".{good}"),
-        format!("{good}.{signature}"),
+        format!("{valid}."),
+        format!(".{valid}"),
+        format!("{valid}.{signature}"),
         format!("{header}.{payload}.{payload}.{payload}.{signature}"),
         format!("{header}..{payload}.{signature}"),
         format!("{header}=.{payload}.{signature}"),
@@ -269,19 +269,22 @@ async fn tokens_of_another_form() {
         ".".repeat(8192),
         base64(json.to_string()),
     ] {
-        let told = outcome(&identity, &token).await;
-        let expected =
-            [Err(Unauthenticated::Malformed), refused(Reason::Form), refused(Reason::Signature)];
-        assert!(expected.contains(&told), "{token:.60}: {told:?}");
+        let result = outcome(&identity, &token).await;
+        let expected = [
+            Err(Unauthenticated::Malformed),
+            rejected(InvalidToken::Format),
+            rejected(InvalidToken::Signature),
+        ];
+        assert!(expected.contains(&result), "{token:.60}: {result:?}");
     }
     for payload in ["", "{", "[]", "null", "\"x\"", r#"{"iss":"a","iss":"b"}"#] {
         let token = RSA.token_of(&RSA.header().to_string(), payload);
-        assert_refused(&identity, &token, Reason::Form, payload).await;
+        assert_rejected(&identity, &token, InvalidToken::Format, payload).await;
     }
 }
 
 #[tokio::test]
-async fn signatures_that_are_none() {
+async fn invalid_signatures_are_rejected() {
     let identity = trusting_all(&clock());
     let body = claims().to_string();
     // The order of P-256's group (SEC 2).
@@ -305,7 +308,7 @@ async fn signatures_that_are_none() {
     let header = P256.header().to_string();
     for signature in forged {
         let token = Signer::token_with(&header, &body, |_| signature.clone());
-        assert_refused(&identity, &token, Reason::Signature, &base64(&signature)).await;
+        assert_rejected(&identity, &token, InvalidToken::Signature, &base64(&signature)).await;
     }
     let changes: [fn(Vec<u8>) -> Vec<u8>; 7] = [
         |fixed| [&[0x30, 0x44, 0x02, 0x20], &fixed[..32], &[0x02, 0x20], &fixed[32..]].concat(),
@@ -321,36 +324,36 @@ async fn signatures_that_are_none() {
     ];
     for signer in [&*RSA, &*P256, &*ED25519] {
         let header = signer.header().to_string();
-        for (place, change) in changes.iter().enumerate() {
+        for (index, change) in changes.iter().enumerate() {
             let token = Signer::token_with(&header, &body, |message| {
                 change(signer.sign(signer.algorithm(), message))
             });
-            let why = format!("{} {place}", signer.kid);
-            assert_refused(&identity, &token, Reason::Signature, &why).await;
+            let why = format!("{} {index}", signer.kid);
+            assert_rejected(&identity, &token, InvalidToken::Signature, &why).await;
         }
-        // One signature for other claims.
-        let good = signer.token(&claims());
+        // A valid signature of other claims.
+        let valid = signer.token(&claims());
         let other = signer.token(&claims_with("client_id", json!("admin")));
         let (message, _) = other.rsplit_once('.').unwrap();
-        let (_, signature) = good.rsplit_once('.').unwrap();
+        let (_, signature) = valid.rsplit_once('.').unwrap();
         let token = format!("{message}.{signature}");
-        assert_refused(&identity, &token, Reason::Signature, "other claims").await;
-        // Remembering one token does not make a look-alike good.
-        assert_eq!(outcome(&identity, &good).await, Ok("verified"));
-        assert_refused(&identity, &format!("{good}="), Reason::Signature, "padded").await;
+        assert_rejected(&identity, &token, InvalidToken::Signature, "other claims").await;
+        // A cached token does not make a similar token valid.
+        assert_eq!(outcome(&identity, &valid).await, Ok("verified"));
+        assert_rejected(&identity, &format!("{valid}="), InvalidToken::Signature, "padded").await;
     }
 }
 
 #[tokio::test]
-async fn every_letter_counts() {
+async fn token_with_a_changed_letter_is_rejected() {
     let identity = trusting_all(&clock());
     for signer in [&*RSA, &*P256, &*ED25519] {
-        let good = signer.token(&claims());
-        assert_eq!(outcome(&identity, &good).await, Ok("verified"));
-        for place in 0..good.len() {
-            let mut letters = good.clone().into_bytes();
+        let valid = signer.token(&claims());
+        assert_eq!(outcome(&identity, &valid).await, Ok("verified"));
+        for index in 0..valid.len() {
+            let mut letters = valid.clone().into_bytes();
             // The letter whose value in base64url differs in the lowest bit.
-            letters[place] = match letters[place] {
+            letters[index] = match letters[index] {
                 b'Z' => b'Y',
                 b'z' => b'y',
                 b'9' => b'8',
@@ -363,8 +366,8 @@ async fn every_letter_counts() {
                 letter => letter - 1,
             };
             let token = String::from_utf8(letters).unwrap();
-            let told = outcome(&identity, &token).await;
-            assert!(matches!(told, Err(Unauthenticated::Invalid(_))), "{place}: {told:?}");
+            let result = outcome(&identity, &token).await;
+            assert!(matches!(result, Err(Unauthenticated::Invalid(_))), "{index}: {result:?}");
         }
     }
 }

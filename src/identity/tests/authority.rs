@@ -1,4 +1,4 @@
-//! An authorization server over real HTTP: it counts, and answers as it is told.
+//! A test authorization server over real HTTP: counts requests and sends configured responses.
 
 use std::sync::{
     Arc, Mutex,
@@ -10,65 +10,71 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// The beginning of a request, and what it is answered with.
-type Apart = (String, Vec<u8>);
+/// The prefix of a request, and the response to matching requests.
+type PathResponse = (String, Vec<u8>);
 
 pub(in crate::identity) struct Authority {
     pub(in crate::identity) url: String,
     fetches: Arc<AtomicUsize>,
-    heard: Arc<Mutex<Vec<String>>>,
-    answer: Arc<Mutex<Vec<u8>>>,
-    apart: Arc<Mutex<Option<Apart>>>,
+    requests: Arc<Mutex<Vec<String>>>,
+    response: Arc<Mutex<Vec<u8>>>,
+    path_response: Arc<Mutex<Option<PathResponse>>>,
 }
 
 impl Authority {
-    /// One that hangs up on everybody until it is told what to answer.
+    /// Starts a server that closes every connection until a response is configured.
     pub(in crate::identity) async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}/jwks", listener.local_addr().unwrap());
         let fetches = Arc::new(AtomicUsize::new(0));
-        let answer = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::new(Mutex::new(Vec::new()));
+        let response = Arc::new(Mutex::new(Vec::new()));
+        let requests = Arc::new(Mutex::new(Vec::new()));
         let authority = Self {
             url,
             fetches: Arc::clone(&fetches),
-            heard: Arc::clone(&heard),
-            answer: Arc::clone(&answer),
-            apart: Arc::default(),
+            requests: Arc::clone(&requests),
+            response: Arc::clone(&response),
+            path_response: Arc::default(),
         };
-        let apart = Arc::clone(&authority.apart);
+        let path_response = Arc::clone(&authority.path_response);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 fetches.fetch_add(1, Ordering::SeqCst);
-                let answer = answer.lock().unwrap().clone();
-                tokio::spawn(serve(stream, answer, Arc::clone(&heard), Arc::clone(&apart)));
+                let response = response.lock().unwrap().clone();
+                tokio::spawn(serve(
+                    stream,
+                    response,
+                    Arc::clone(&requests),
+                    Arc::clone(&path_response),
+                ));
             }
         });
         authority
     }
 
-    /// From now on: 200, and this.
-    pub(in crate::identity) fn serves(&self, body: &str) {
-        self.answers(200, body);
+    /// Responds with status 200 and this body.
+    pub(in crate::identity) fn respond_with(&self, body: &str) {
+        self.respond_with_status(200, body);
     }
 
-    pub(in crate::identity) fn answers(&self, status: u16, body: &str) {
-        *self.answer.lock().unwrap() = answer(status, body);
+    /// Responds with this status and body.
+    pub(in crate::identity) fn respond_with_status(&self, status: u16, body: &str) {
+        *self.response.lock().unwrap() = response(status, body);
     }
 
-    /// From now on, below this path: 200, and this.
-    pub(in crate::identity) fn serves_at(&self, path: &str, body: &str) {
-        *self.apart.lock().unwrap() = Some((format!("GET {path}"), answer(200, body)));
+    /// Responds to requests below this path with status 200 and this body.
+    pub(in crate::identity) fn respond_at(&self, path: &str, body: &str) {
+        *self.path_response.lock().unwrap() = Some((format!("GET {path}"), response(200, body)));
     }
 
-    /// From now on it hangs up without a word.
-    pub(in crate::identity) fn hangs_up(&self) {
-        self.answer.lock().unwrap().clear();
+    /// Closes connections without a response.
+    pub(in crate::identity) fn close_connections(&self) {
+        self.response.lock().unwrap().clear();
     }
 
-    /// The last request, whole.
-    pub(in crate::identity) fn last_heard(&self) -> String {
-        self.heard.lock().unwrap().last().cloned().unwrap_or_default()
+    /// Returns the last complete request.
+    pub(in crate::identity) fn last_request(&self) -> String {
+        self.requests.lock().unwrap().last().cloned().unwrap_or_default()
     }
 
     pub(in crate::identity) fn fetches(&self) -> usize {
@@ -76,7 +82,7 @@ impl Authority {
     }
 }
 
-fn answer(status: u16, body: &str) -> Vec<u8> {
+fn response(status: u16, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
         "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n\
@@ -87,29 +93,29 @@ fn answer(status: u16, body: &str) -> Vec<u8> {
 
 async fn serve(
     mut stream: TcpStream,
-    mut answer: Vec<u8>,
-    heard: Arc<Mutex<Vec<String>>>,
-    apart: Arc<Mutex<Option<Apart>>>,
+    mut response: Vec<u8>,
+    requests: Arc<Mutex<Vec<String>>>,
+    path_response: Arc<Mutex<Option<PathResponse>>>,
 ) {
     let mut request = Vec::new();
-    let mut piece = [0; 1024];
-    while !is_whole(&request) {
-        match stream.read(&mut piece).await {
+    let mut chunk = [0; 1024];
+    while !is_complete(&request) {
+        match stream.read(&mut chunk).await {
             Ok(0) | Err(_) => return,
-            Ok(length) => request.extend_from_slice(&piece[..length]),
+            Ok(length) => request.extend_from_slice(&chunk[..length]),
         }
     }
     let request = String::from_utf8(request).unwrap();
-    if let Some((path, other)) = &*apart.lock().unwrap()
+    if let Some((path, other)) = &*path_response.lock().unwrap()
         && request.starts_with(path)
     {
-        answer.clone_from(other);
+        response.clone_from(other);
     }
-    heard.lock().unwrap().push(request);
-    let _: std::io::Result<()> = stream.write_all(&answer).await;
+    requests.lock().unwrap().push(request);
+    let _: std::io::Result<()> = stream.write_all(&response).await;
 }
 
-fn is_whole(request: &[u8]) -> bool {
+fn is_complete(request: &[u8]) -> bool {
     let text = String::from_utf8_lossy(request);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
     let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok());

@@ -1,60 +1,63 @@
 use super::{
-    super::sample::{asked, booking, device, party, phone, user},
+    super::sample::{booking, create_request, device, party, phone, user},
     *,
 };
-use crate::qod::Written;
+use crate::qod::Verbatim;
 
 fn keys(device: &Device) -> DeviceKeys {
     DeviceKeys::new(&KeyHasher { secret: [7; 32] }, Some(device), None)
 }
 
 #[test]
-fn nothing_of_a_person_is_in_a_claim() {
-    let mut wanted = asked(phone(42), "192.0.2.1");
-    wanted.device.as_mut().unwrap().nai = Some("somebody@domain.example".parse().unwrap());
-    let claim = Claim::new(&KeyHasher::random(), &user("c1", "s-17"), &booking(wanted));
-    let shown = format!("{claim:?}");
+fn claim_contains_no_personal_identifiers() {
+    let mut request = create_request(phone(42), "192.0.2.1");
+    request.device.as_mut().unwrap().nai = Some("somebody@domain.example".parse().unwrap());
+    let claim = Claim::new(&KeyHasher::random(), &user("c1", "s-17"), &booking(request));
+    let debug = format!("{claim:?}");
     for private in ["000042", "somebody", "domain", "s-17"] {
-        assert!(!shown.contains(private), "{shown}");
+        assert!(!debug.contains(private), "{debug}");
     }
 }
 
 #[test]
-fn hashes_depend_on_the_secret_and_on_the_kind() {
+fn hash_depends_on_secret_and_kind() {
     let text = "a@x.example";
     let nai = device(|device| device.nai = Some(text.parse().unwrap()));
     let external = device(|device| device.external_id = Some(text.parse().unwrap()));
     assert_eq!(keys(&nai), keys(&nai));
     assert_ne!(keys(&nai).permanent[0].hash, keys(&external).permanent[0].hash);
-    let others = DeviceKeys::new(&KeyHasher::random(), Some(&nai), None);
-    assert_ne!(others, keys(&nai));
+    let other_secret = DeviceKeys::new(&KeyHasher::random(), Some(&nai), None);
+    assert_ne!(other_secret, keys(&nai));
 }
 
 #[test]
-fn parts_do_not_run_together() {
+fn hash_keeps_part_boundaries() {
     let hasher = KeyHasher::random();
-    let subject =
-        |issuer: &str, subject: &str| Subject { issuer: issuer.into(), subject: subject.into() };
+    let subject = |issuer: &str, subject: &str| TokenSubject {
+        issuer: issuer.into(),
+        subject: subject.into(),
+    };
     assert_ne!(hasher.subject(&subject("ab", "c")), hasher.subject(&subject("a", "bc")));
 }
 
 #[test]
-fn an_ipv6_address_is_its_64() {
+fn ipv6_address_is_truncated_to_its_64() {
     let with =
-        |net: &str| device(|device| device.ipv6 = Some(Written::plain(net.parse().unwrap())));
+        |net: &str| device(|device| device.ipv6 = Some(Verbatim::from_value(net.parse().unwrap())));
     assert_eq!(keys(&with("2001:db8::1:2:3:4/128")), keys(&with("2001:db8::/64")));
     assert_eq!(keys(&with("2001:db8::1:2:3:4/56")), keys(&with("2001:db8::/56")));
 }
 
 #[test]
-fn networks_wider_than_the_rules_allow_are_too_broad() {
-    let v6 = |net: &str| device(|device| device.ipv6 = Some(Written::plain(net.parse().unwrap())));
+fn network_wider_than_allowed_is_too_broad() {
+    let v6 =
+        |net: &str| device(|device| device.ipv6 = Some(Verbatim::from_value(net.parse().unwrap())));
     let v4 = |net: &str| {
         device(|device| {
-            device.ipv4 = Some(DeviceIpv4::Legacy(Written::plain(net.parse().unwrap())));
+            device.ipv4 = Some(DeviceIpv4::Legacy(Verbatim::from_value(net.parse().unwrap())));
         })
     };
-    let rules = Rules::default();
+    let rules = ConflictRules::default();
     for (device, broad) in [
         (v6("2001:db8::/47"), true),
         (v6("2001:db8::/48"), false),
@@ -66,15 +69,18 @@ fn networks_wider_than_the_rules_allow_are_too_broad() {
     ] {
         assert_eq!(keys(&device).is_too_broad(&rules), broad, "{device:?}");
     }
-    let strict = Rules { device_prefix_v6_min: 128, ..rules };
+    let strict = ConflictRules { device_prefix_v6_min: 128, ..rules };
     assert!(!keys(&v6("2001:db8::1/128")).is_too_broad(&strict));
 }
 
 #[test]
-fn kinds_are_told_apart() {
-    let claim =
-        Claim::new(&KeyHasher::random(), &party("c1"), &booking(asked(phone(1), "192.0.2.1")));
-    assert_eq!(claim.keys.kinds(), 1);
+fn kinds_are_distinguished() {
+    let claim = Claim::new(
+        &KeyHasher::random(),
+        &party("c1"),
+        &booking(create_request(phone(1), "192.0.2.1")),
+    );
+    assert_eq!(claim.keys.kind_bits(), 1);
     assert_eq!(claim.keys.subject(), None);
-    assert_eq!(DeviceKeys::new(&KeyHasher::random(), None, None).kinds(), 0);
+    assert_eq!(DeviceKeys::new(&KeyHasher::random(), None, None).kind_bits(), 0);
 }

@@ -1,9 +1,9 @@
-//! Where the file stands, and how little is done to it before it is known to be sound.
+//! Access to the ledger file. The file is not changed until it is known to be valid.
 //!
-//! A file is opened through [`Held`]: what redb writes while it repairs is kept in memory, and
-//! reaches the disk only when all rows have been read and understood ([`Held::settle`]). So a file
-//! that is damaged, foreign or of another version stays as it is, and one on a full disk can still be
-//! read.
+//! A file is opened through a [`WriteBuffer`]: writes of redb's repair stay in memory and reach the
+//! disk only after all rows have been read and validated ([`WriteBuffer::persist`]). So a file that
+//! is damaged, foreign or of another version is not changed, and a ledger on a full disk can still
+//! be read.
 
 use std::{
     collections::BTreeMap,
@@ -19,90 +19,98 @@ use std::{
 
 use redb::StorageBackend;
 
-use super::{CannotOpen, Seal, keys::Names};
+use super::{
+    OpenError,
+    seal::{HashSecret, Seal},
+};
 
 pub(super) const LEDGER: &str = "ledger.redb";
-const FRESH: &str = "ledger.redb.new";
+const NEW_LEDGER: &str = "ledger.redb.new";
 const LOCK: &str = "ledger.lock";
 const BLOCK: usize = 4096;
-const COPIED_AT_ONCE: usize = 1 << 20;
+const COPY_BYTES: usize = 1 << 20;
 
-/// Where a ledger's file stands.
-pub(super) trait Place: Send {
-    /// Is it ours now, if it was another process' before?
-    fn is_free(&self) -> io::Result<bool>;
-    /// The file; nothing, if there is none yet.
+/// The location of a ledger's file.
+pub(super) trait LedgerFile: Send {
+    /// Tries to acquire the right to write. Returns `false` while another process has it.
+    fn try_acquire(&self) -> io::Result<bool>;
+    /// Opens the current file; `None` if there is none yet.
     fn current(&self) -> io::Result<Option<Box<dyn StorageBackend>>>;
-    /// A new, empty file beside it.
-    fn fresh(&self) -> io::Result<Box<dyn StorageBackend>>;
-    /// Puts the new file in the other's place, for good.
-    fn put_in_place(&self) -> io::Result<()>;
-    /// What to call it.
+    /// Creates a new, empty file beside the current one.
+    fn create_new(&self) -> io::Result<Box<dyn StorageBackend>>;
+    /// Replaces the current file with the new one, durably.
+    fn replace_current(&self) -> io::Result<()>;
+    /// The path, for messages.
     fn path(&self) -> PathBuf;
-    /// All rows are sealed with this one now: so must be what stands beside them.
-    fn sealed_anew(&self, seal: &Seal) -> io::Result<()>;
+    /// Reseals the files beside the ledger; all rows are sealed with this key now.
+    fn reseal_files(&self, seal: &Seal) -> io::Result<()>;
 }
 
-/// A directory, and the right to write in it.
+/// A ledger directory and its write lock.
 #[derive(Debug)]
 pub(super) struct Directory {
     pub(super) path: PathBuf,
     lock: File,
-    pub(super) names: OnceLock<Names>,
+    pub(super) hash_secret: OnceLock<HashSecret>,
 }
 
-/// A file.
+/// A file that is read and written directly.
 #[derive(Debug)]
-struct Whole(File);
+struct PlainFile(File);
 
-/// A file that nothing is written to until [`Held::settle`], nor after [`Held::give_up`].
+/// A file whose writes are buffered until [`WriteBuffer::persist`] and fail after
+/// [`WriteBuffer::detach`].
 #[derive(Clone, Debug)]
-pub(super) struct Held(Arc<HeldFile>);
+pub(super) struct WriteBuffer(Arc<WriteBufferInner>);
 
 #[derive(Debug)]
-struct HeldFile {
-    stand: RwLock<Stand>,
-    gone: AtomicBool,
+struct WriteBufferInner {
+    state: RwLock<BufferState>,
+    detached: AtomicBool,
 }
 
 #[derive(Debug)]
-struct Stand {
+struct BufferState {
     file: Box<dyn StorageBackend>,
-    // Nothing, once settled.
-    kept: Option<Kept>,
+    // `None` after [`WriteBuffer::persist`].
+    buffered: Option<BufferedWrites>,
 }
 
-// What is written over a file, in blocks.
+// Buffered writes to a file, in blocks.
 #[derive(Debug)]
-struct Kept {
+struct BufferedWrites {
     length: u64,
-    // What the file holds beyond this is not read any more.
+    // Content of the file beyond this length is ignored.
     file_length: u64,
     blocks: BTreeMap<u64, Box<[u8; BLOCK]>>,
 }
 
 impl Directory {
-    /// Makes it, if need be, readable for its owner only.
-    pub(super) fn new(path: &Path) -> Result<Self, CannotOpen> {
-        let failed = |error| CannotOpen::Io(path.to_owned(), error);
+    /// Creates the directory if needed, accessible by its owner only.
+    pub(super) fn new(path: &Path) -> Result<Self, OpenError> {
+        let failed = |error| OpenError::Io(path.to_owned(), error);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-        let lock = own().create(true).truncate(false).open(path.join(LOCK)).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), lock, names: OnceLock::new() })
+        let lock = private_file_options()
+            .create(true)
+            .truncate(false)
+            .open(path.join(LOCK))
+            .map_err(failed)?;
+        Ok(Self { path: path.to_owned(), lock, hash_secret: OnceLock::new() })
     }
 
-    /// One that exists.
-    pub(super) fn existing(path: &Path) -> Result<Self, CannotOpen> {
+    /// Opens an existing ledger directory.
+    pub(super) fn existing(path: &Path) -> Result<Self, OpenError> {
         if !path.join(LEDGER).is_file() {
-            return Err(CannotOpen::Nothing(path.to_owned()));
+            return Err(OpenError::NotFound(path.to_owned()));
         }
-        let failed = |error| CannotOpen::Io(path.to_owned(), error);
+        let failed = |error| OpenError::Io(path.to_owned(), error);
         let lock = File::open(path.join(LOCK)).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), lock, names: OnceLock::new() })
+        Ok(Self { path: path.to_owned(), lock, hash_secret: OnceLock::new() })
     }
 
-    /// Takes the right to write; the system takes it back when the process is gone.
-    pub(super) fn try_lock(&self) -> Result<bool, CannotOpen> {
-        self.is_free().map_err(|error| CannotOpen::Io(self.path.clone(), error))
+    /// Tries to take the write lock; the operating system releases it when the process ends.
+    pub(super) fn try_lock(&self) -> Result<bool, OpenError> {
+        self.try_acquire().map_err(|error| OpenError::Io(self.path.clone(), error))
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {
@@ -110,8 +118,8 @@ impl Directory {
     }
 }
 
-impl Place for Directory {
-    fn is_free(&self) -> io::Result<bool> {
+impl LedgerFile for Directory {
+    fn try_acquire(&self) -> io::Result<bool> {
         match self.lock.try_lock() {
             Ok(()) => Ok(true),
             Err(TryLockError::WouldBlock) => Ok(false),
@@ -121,19 +129,20 @@ impl Place for Directory {
 
     fn current(&self) -> io::Result<Option<Box<dyn StorageBackend>>> {
         match OpenOptions::new().read(true).write(true).open(self.path.join(LEDGER)) {
-            Ok(file) => Ok(Some(Box::new(Whole(file)))),
+            Ok(file) => Ok(Some(Box::new(PlainFile(file)))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    fn fresh(&self) -> io::Result<Box<dyn StorageBackend>> {
-        let file = own().create(true).truncate(true).open(self.path.join(FRESH))?;
-        Ok(Box::new(Whole(file)))
+    fn create_new(&self) -> io::Result<Box<dyn StorageBackend>> {
+        let file =
+            private_file_options().create(true).truncate(true).open(self.path.join(NEW_LEDGER))?;
+        Ok(Box::new(PlainFile(file)))
     }
 
-    fn put_in_place(&self) -> io::Result<()> {
-        fs::rename(self.path.join(FRESH), self.path.join(LEDGER))?;
+    fn replace_current(&self) -> io::Result<()> {
+        fs::rename(self.path.join(NEW_LEDGER), self.path.join(LEDGER))?;
         self.sync()
     }
 
@@ -141,18 +150,20 @@ impl Place for Directory {
         self.path.clone()
     }
 
-    fn sealed_anew(&self, seal: &Seal) -> io::Result<()> {
-        self.names.get().map_or(Ok(()), |names| self.write_names(names, seal))
+    fn reseal_files(&self, seal: &Seal) -> io::Result<()> {
+        self.hash_secret
+            .get()
+            .map_or(Ok(()), |hash_secret| self.write_hash_secret(hash_secret, seal))
     }
 }
 
-pub(super) fn own() -> OpenOptions {
+pub(super) fn private_file_options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
     options
 }
 
-impl StorageBackend for Whole {
+impl StorageBackend for PlainFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
@@ -174,96 +185,97 @@ impl StorageBackend for Whole {
     }
 }
 
-impl Held {
+impl WriteBuffer {
     pub(super) fn new(file: Box<dyn StorageBackend>) -> io::Result<Self> {
         let length = file.len()?;
-        let kept = Some(Kept { length, file_length: length, blocks: BTreeMap::new() });
-        Ok(Self(Arc::new(HeldFile {
-            stand: RwLock::new(Stand { file, kept }),
-            gone: AtomicBool::new(false),
+        let buffered =
+            Some(BufferedWrites { length, file_length: length, blocks: BTreeMap::new() });
+        Ok(Self(Arc::new(WriteBufferInner {
+            state: RwLock::new(BufferState { file, buffered }),
+            detached: AtomicBool::new(false),
         })))
     }
 
-    /// Lets what was written reach the disk, and whatever is written from now on.
+    /// Writes the buffered content to disk; later writes go to the file directly.
     ///
-    /// All of it is written into a new file that then takes the other's place, so that there is no
-    /// moment at which neither is whole; and nothing is left to stand on that a disk which failed
-    /// to sync may not have. (Linux takes a page that it could not write for written.)
-    pub(super) fn settle(&self, place: &dyn Place) -> io::Result<()> {
-        let mut stand = self.0.stand.write().unwrap_or_else(PoisonError::into_inner);
-        let Stand { file, kept } = &mut *stand;
-        let Some(written) = kept else { return Ok(()) };
-        let fresh = place.fresh()?;
+    /// The whole content is written to a new file that then replaces the old one, so that one of
+    /// the two is complete at every moment. A new file also avoids relying on pages whose fsync
+    /// failed before: Linux marks them as clean although they were not written.
+    pub(super) fn persist(&self, location: &dyn LedgerFile) -> io::Result<()> {
+        let mut state = self.0.state.write().unwrap_or_else(PoisonError::into_inner);
+        let BufferState { file, buffered } = &mut *state;
+        let Some(written) = buffered else { return Ok(()) };
+        let fresh = location.create_new()?;
         fresh.set_len(written.length)?;
-        let mut part = vec![0; COPIED_AT_ONCE];
+        let mut chunk = vec![0; COPY_BYTES];
         let mut at = 0;
         while at < written.length {
-            let left = usize::try_from(written.length - at).unwrap_or(COPIED_AT_ONCE);
-            let part = part.get_mut(..left.min(COPIED_AT_ONCE)).unwrap_or_default();
-            written.read(&**file, at, part)?;
-            fresh.write(at, part)?;
-            at += part.len() as u64;
+            let left = usize::try_from(written.length - at).unwrap_or(COPY_BYTES);
+            let chunk = chunk.get_mut(..left.min(COPY_BYTES)).unwrap_or_default();
+            written.read(&**file, at, chunk)?;
+            fresh.write(at, chunk)?;
+            at += chunk.len() as u64;
         }
         fresh.sync_data()?;
-        place.put_in_place()?;
+        location.replace_current()?;
         *file = fresh;
-        *kept = None;
+        *buffered = None;
         Ok(())
     }
 
-    /// Lets nothing more reach the file, whoever still has it.
-    pub(super) fn give_up(&self) {
-        self.0.gone.store(true, Ordering::SeqCst);
+    /// Makes all later access to the file fail, for every clone.
+    pub(super) fn detach(&self) {
+        self.0.detached.store(true, Ordering::SeqCst);
     }
 }
 
-impl HeldFile {
-    fn stand(&self) -> io::Result<RwLockReadGuard<'_, Stand>> {
-        if self.gone.load(Ordering::SeqCst) {
-            return Err(io::Error::other("the file was given up"));
+impl WriteBufferInner {
+    fn state(&self) -> io::Result<RwLockReadGuard<'_, BufferState>> {
+        if self.detached.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the file was detached"));
         }
-        Ok(self.stand.read().unwrap_or_else(PoisonError::into_inner))
+        Ok(self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    // Changes what is kept; if nothing is any more, the file.
+    // Changes the buffer, or the file if nothing is buffered any more.
     fn change(
         &self,
         in_file: impl FnOnce(&dyn StorageBackend) -> io::Result<()>,
-        in_kept: impl FnOnce(&mut Kept, &dyn StorageBackend) -> io::Result<()>,
+        in_buffer: impl FnOnce(&mut BufferedWrites, &dyn StorageBackend) -> io::Result<()>,
     ) -> io::Result<()> {
-        let stand = self.stand()?;
-        if stand.kept.is_none() {
-            return in_file(&*stand.file);
+        let state = self.state()?;
+        if state.buffered.is_none() {
+            return in_file(&*state.file);
         }
-        drop(stand);
-        let mut stand = self.stand.write().unwrap_or_else(PoisonError::into_inner);
-        match &mut *stand {
-            Stand { file, kept: Some(kept) } => in_kept(kept, &**file),
-            Stand { file, kept: None } => in_file(&**file),
+        drop(state);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        match &mut *state {
+            BufferState { file, buffered: Some(buffered) } => in_buffer(buffered, &**file),
+            BufferState { file, buffered: None } => in_file(&**file),
         }
     }
 }
 
-impl StorageBackend for Held {
+impl StorageBackend for WriteBuffer {
     fn len(&self) -> io::Result<u64> {
-        let stand = self.0.stand()?;
-        stand.kept.as_ref().map_or_else(|| stand.file.len(), |kept| Ok(kept.length))
+        let state = self.0.state()?;
+        state.buffered.as_ref().map_or_else(|| state.file.len(), |buffered| Ok(buffered.length))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let stand = self.0.stand()?;
-        match &stand.kept {
-            Some(kept) => kept.read(&*stand.file, offset, out),
-            None => stand.file.read(offset, out),
+        let state = self.0.state()?;
+        match &state.buffered {
+            Some(buffered) => buffered.read(&*state.file, offset, out),
+            None => state.file.read(offset, out),
         }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let in_kept = |kept: &mut Kept, _: &dyn StorageBackend| {
-            kept.cut(len);
+        let in_buffer = |buffered: &mut BufferedWrites, _: &dyn StorageBackend| {
+            buffered.cut(len);
             Ok(())
         };
-        self.0.change(|file| file.set_len(len), in_kept)
+        self.0.change(|file| file.set_len(len), in_buffer)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -271,11 +283,14 @@ impl StorageBackend for Held {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.change(|file| file.write(offset, data), |kept, file| kept.write(file, offset, data))
+        self.0.change(
+            |file| file.write(offset, data),
+            |buffered, file| buffered.write(file, offset, data),
+        )
     }
 }
 
-impl Kept {
+impl BufferedWrites {
     fn cut(&mut self, length: u64) {
         self.length = length;
         self.file_length = self.file_length.min(length);
@@ -330,14 +345,14 @@ impl Kept {
     }
 }
 
-// Where a part of a stretch stands.
-struct At {
+// A byte range within one block.
+struct BlockRange {
     block: u64,
     inside: std::ops::Range<usize>,
 }
 
-// A stretch of a file, block by block.
-fn parts(offset: u64, length: usize) -> impl Iterator<Item = (std::ops::Range<usize>, At)> {
+// Splits a byte range of a file into blocks.
+fn parts(offset: u64, length: usize) -> impl Iterator<Item = (std::ops::Range<usize>, BlockRange)> {
     let mut done = 0;
     std::iter::from_fn(move || {
         if done >= length {
@@ -348,7 +363,7 @@ fn parts(offset: u64, length: usize) -> impl Iterator<Item = (std::ops::Range<us
         let count = (BLOCK - begin).min(length - done);
         let part = done..done + count;
         done += count;
-        Some((part, At { block: at / BLOCK as u64, inside: begin..begin + count }))
+        Some((part, BlockRange { block: at / BLOCK as u64, inside: begin..begin + count }))
     })
 }
 

@@ -1,71 +1,59 @@
-//! The keys of a directory: the one that rows are sealed with, and the secret that names are hashed
-//! with, which stays the same when that key is another.
+//! The keys of a ledger directory: the key that seals rows, and the secret that hashes names. The
+//! secret stays the same when the key changes.
 
 use std::{
-    fmt, fs,
+    fs,
     io::{self, Write},
 };
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{
-    CannotOpen, Settings,
-    disk::{Directory, LEDGER, own},
-    seal::{Seal, Seals},
+    OpenError, Settings,
+    disk::{Directory, LEDGER, private_file_options},
+    seal::{HashSecret, Seal, SealKeys},
 };
 use crate::qod::Secret;
 
 pub(super) const KEY: &str = "ledger.key";
-const NAMES: &str = "ledger.names";
-
-/// The secret that names are hashed with.
-#[derive(Clone)]
-pub(super) struct Names([u8; 32]);
-
-impl Names {
-    pub(super) const fn secret(&self) -> [u8; 32] {
-        self.0
-    }
-}
-
-impl fmt::Debug for Names {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
+const HASH_SECRET: &str = "ledger.names";
 
 impl Directory {
-    /// What rows are sealed with, and may have been before.
-    pub(super) fn seals(&self, settings: &Settings) -> Result<Seals, CannotOpen> {
+    /// The current and previous keys that seal rows.
+    pub(super) fn seals(&self, settings: &Settings) -> Result<SealKeys, OpenError> {
         let key = match &settings.key {
             Some(key) => key.clone(),
-            None => self.own_key()?,
+            None => self.stored_key()?,
         };
-        Seals::new(&key, &settings.old_keys)
+        SealKeys::new(&key, &settings.previous_keys)
     }
 
-    /// What names are hashed with; a new secret, if there is no ledger to have been written with one.
-    pub(super) fn names(&self, seals: &Seals) -> Result<Names, CannotOpen> {
-        let failed = |error| CannotOpen::Io(self.path.join(NAMES), error);
-        let Some(sealed) = self.read(NAMES)? else {
-            let names = Names(StdRng::from_os_rng().random());
-            self.write_names(&names, &seals.current).map_err(failed)?;
-            return Ok(self.names.get_or_init(|| names).clone());
+    /// Reads the secret that hashes names; creates one if there is no ledger yet.
+    pub(super) fn hash_secret(&self, seal_keys: &SealKeys) -> Result<HashSecret, OpenError> {
+        let failed = |error| OpenError::Io(self.path.join(HASH_SECRET), error);
+        let Some(sealed) = self.read(HASH_SECRET)? else {
+            let hash_secret = HashSecret::new(StdRng::from_os_rng().random());
+            self.write_hash_secret(&hash_secret, &seal_keys.current).map_err(failed)?;
+            return Ok(self.hash_secret.get_or_init(|| hash_secret).clone());
         };
-        let mut all = std::iter::once(&seals.current).chain(&seals.old);
-        let opened = all.find_map(|seal| seal.open(NAMES, 0, &sealed).ok());
-        let secret = opened.ok_or_else(|| CannotOpen::WrongKey(self.path.clone()))?;
-        Ok(self.names.get_or_init(|| Names(secret)).clone())
+        let mut seals = std::iter::once(&seal_keys.current).chain(&seal_keys.previous);
+        let secret = seals.find_map(|seal| seal.open(HASH_SECRET, 0, &sealed).ok());
+        let secret = secret.ok_or_else(|| OpenError::WrongKey(self.path.clone()))?;
+        Ok(self.hash_secret.get_or_init(|| HashSecret::new(secret)).clone())
     }
 
-    pub(super) fn write_names(&self, names: &Names, seal: &Seal) -> io::Result<()> {
-        let sealed = seal.seal(NAMES, 0, &names.0).map_err(io::Error::other)?;
-        self.write(NAMES, &sealed)
+    pub(super) fn write_hash_secret(
+        &self,
+        hash_secret: &HashSecret,
+        seal: &Seal,
+    ) -> io::Result<()> {
+        let sealed = seal.seal(HASH_SECRET, 0, &hash_secret.secret()).map_err(io::Error::other)?;
+        self.write(HASH_SECRET, &sealed)
     }
 
-    // The key that is kept here; a new one, if there is no ledger to have been sealed with one.
-    pub(super) fn own_key(&self) -> Result<Secret, CannotOpen> {
-        let failed = |error| CannotOpen::Io(self.path.join(KEY), error);
+    // Reads the key stored in the directory; creates one if there is no ledger yet.
+    pub(super) fn stored_key(&self) -> Result<Secret, OpenError> {
+        let failed = |error| OpenError::Io(self.path.join(KEY), error);
         if let Some(text) = self.read(KEY)? {
             let text = String::from_utf8(text).map_err(|error| failed(io::Error::other(error)))?;
             return Ok(Secret::new(text));
@@ -77,26 +65,26 @@ impl Directory {
         Ok(Secret::new(text))
     }
 
-    // Nothing, if it is not there and need not be.
-    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, CannotOpen> {
-        let failed = |error| CannotOpen::Io(self.path.join(name), error);
+    // Returns `None` if the file does not exist and there is no ledger that needs it.
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, OpenError> {
+        let failed = |error| OpenError::Io(self.path.join(name), error);
         match fs::read(self.path.join(name)) {
             Ok(content) => Ok(Some(content)),
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
             Err(_) if self.path.join(LEDGER).exists() => {
-                let lost = "the ledger is here, and this is not";
-                Err(failed(io::Error::new(io::ErrorKind::NotFound, lost)))
+                let message = "file is missing although the ledger exists";
+                Err(failed(io::Error::new(io::ErrorKind::NotFound, message)))
             }
             Err(_) => Ok(None),
         }
     }
 
     fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        let beside = self.path.join(format!("{name}.new"));
-        let mut file = own().create(true).truncate(true).open(&beside)?;
+        let temporary = self.path.join(format!("{name}.new"));
+        let mut file = private_file_options().create(true).truncate(true).open(&temporary)?;
         file.write_all(content)?;
         file.sync_all()?;
-        fs::rename(&beside, self.path.join(name))?;
+        fs::rename(&temporary, self.path.join(name))?;
         self.sync()
     }
 }

@@ -1,8 +1,8 @@
-//! How records are sealed: whoever has the disk, or a copy of it, reads no phone number and no token
-//! without the key, and cannot change or swap a record without being noticed.
+//! Encrypts records: without the key, a copy of the disk reveals no phone number and no token, and
+//! changed or swapped records are detected.
 //!
-//! AES-256-GCM-SIV (RFC 8452): nonces are random, and one that came twice would only tell that two
-//! records are equal. What is sealed is bound to the row that it stands in.
+//! AES-256-GCM-SIV (RFC 8452): nonces are random, and a repeated nonce reveals only whether two
+//! records are equal. Each ciphertext is bound to its table and row.
 
 use std::fmt;
 
@@ -12,51 +12,71 @@ use aws_lc_rs::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::CannotOpen;
+use super::OpenError;
 use crate::qod::Secret;
 
 const KEY_CHARS_MIN: usize = 32;
 const KEY_BYTES: usize = 32;
 const SALT: &[u8] = b"qod-gateway ledger";
 
-/// Seals and opens.
-pub(super) struct Seal(RandomizedNonceKey);
+/// The secret that hashes names.
+#[derive(Clone)]
+pub(super) struct HashSecret([u8; 32]);
 
-/// The seal of today's key, and those of keys that were used before.
-#[derive(Debug)]
-pub(super) struct Seals {
-    pub(super) current: Seal,
-    pub(super) old: Vec<Seal>,
+impl HashSecret {
+    pub(super) const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) const fn secret(&self) -> [u8; 32] {
+        self.0
+    }
 }
 
-/// What is sealed was sealed with another key, or is not as it was.
+impl fmt::Debug for HashSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Encrypts and decrypts rows with one key.
+pub(super) struct Seal(RandomizedNonceKey);
+
+/// The seals of the current key and of previous keys.
+#[derive(Debug)]
+pub(super) struct SealKeys {
+    pub(super) current: Seal,
+    pub(super) previous: Vec<Seal>,
+}
+
+/// The row was sealed with another key, or it was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a row is not as it was written")]
-pub(super) struct Broken;
+#[error("row failed authentication (AEAD tag mismatch)")]
+pub(super) struct SealError;
 
-struct Length;
+struct KeyLength;
 
-impl KeyType for Length {
+impl KeyType for KeyLength {
     fn len(&self) -> usize {
         KEY_BYTES
     }
 }
 
 impl Seal {
-    /// The seal of a key.
-    pub(super) fn new(key: &Secret) -> Result<Self, CannotOpen> {
+    /// Derives a seal from a key.
+    pub(super) fn new(key: &Secret) -> Result<Self, OpenError> {
         let text = key.reveal().trim();
         if text.chars().count() < KEY_CHARS_MIN {
-            return Err(CannotOpen::ShortKey);
+            return Err(OpenError::ShortKey);
         }
         let extracted = Salt::new(HKDF_SHA256, SALT).extract(text.as_bytes());
         let mut bytes = [0; KEY_BYTES];
-        let expanded = extracted.expand(&[b"records"], Length);
-        // Of 32 bytes, none of this can fail.
+        let expanded = extracted.expand(&[b"records"], KeyLength);
+        // These calls cannot fail for 32 bytes.
         let seal = expanded
             .and_then(|key| key.fill(&mut bytes))
             .and_then(|()| RandomizedNonceKey::new(&AES_256_GCM_SIV, &bytes));
-        seal.map(Self).map_err(|_| CannotOpen::ShortKey)
+        seal.map(Self).map_err(|_| OpenError::ShortKey)
     }
 
     /// Seals a value for the row of a table.
@@ -65,66 +85,71 @@ impl Seal {
         table: &str,
         row: u128,
         value: &impl Serialize,
-    ) -> Result<Vec<u8>, Broken> {
-        self.seal_bytes(table, row, postcard::to_stdvec(value).map_err(|_| Broken)?)
+    ) -> Result<Vec<u8>, SealError> {
+        self.seal_bytes(table, row, postcard::to_stdvec(value).map_err(|_| SealError)?)
     }
 
-    /// Seals what another seal has sealed.
+    /// Reseals a row that was sealed with another key.
     pub(super) fn reseal(
         &self,
         old: &Self,
         table: &str,
         row: u128,
         sealed: &[u8],
-    ) -> Result<Vec<u8>, Broken> {
+    ) -> Result<Vec<u8>, SealError> {
         self.seal_bytes(table, row, old.open_bytes(table, row, sealed)?)
     }
 
-    fn seal_bytes(&self, table: &str, row: u128, mut sealed: Vec<u8>) -> Result<Vec<u8>, Broken> {
-        let bound = bound_to(table, row);
-        let nonce = self.0.seal_in_place_append_tag(Aad::from(&bound), &mut sealed);
-        sealed.extend_from_slice(nonce.map_err(|_| Broken)?.as_ref());
+    fn seal_bytes(
+        &self,
+        table: &str,
+        row: u128,
+        mut sealed: Vec<u8>,
+    ) -> Result<Vec<u8>, SealError> {
+        let data = associated_data(table, row);
+        let nonce = self.0.seal_in_place_append_tag(Aad::from(&data), &mut sealed);
+        sealed.extend_from_slice(nonce.map_err(|_| SealError)?.as_ref());
         Ok(sealed)
     }
 
-    /// Opens what was sealed for this row of this table.
+    /// Opens a value that was sealed for this row of this table.
     pub(super) fn open<T: DeserializeOwned>(
         &self,
         table: &str,
         row: u128,
         sealed: &[u8],
-    ) -> Result<T, Broken> {
-        postcard::from_bytes(&self.open_bytes(table, row, sealed)?).map_err(|_| Broken)
+    ) -> Result<T, SealError> {
+        postcard::from_bytes(&self.open_bytes(table, row, sealed)?).map_err(|_| SealError)
     }
 
-    fn open_bytes(&self, table: &str, row: u128, sealed: &[u8]) -> Result<Vec<u8>, Broken> {
-        let at = sealed.len().checked_sub(NONCE_LEN).ok_or(Broken)?;
-        let (body, nonce) = sealed.split_at_checked(at).ok_or(Broken)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Broken)?;
+    fn open_bytes(&self, table: &str, row: u128, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        let at = sealed.len().checked_sub(NONCE_LEN).ok_or(SealError)?;
+        let (body, nonce) = sealed.split_at_checked(at).ok_or(SealError)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError)?;
         let mut body = body.to_vec();
-        let bound = bound_to(table, row);
-        let opened = self.0.open_in_place(nonce, Aad::from(&bound), &mut body);
-        let length = opened.map_err(|_| Broken)?.len();
+        let data = associated_data(table, row);
+        let opened = self.0.open_in_place(nonce, Aad::from(&data), &mut body);
+        let length = opened.map_err(|_| SealError)?.len();
         body.truncate(length);
         Ok(body)
     }
 }
 
-impl Seals {
-    /// Of a key, and those that were used before it.
-    pub(super) fn new(current: &Secret, old: &[Secret]) -> Result<Self, CannotOpen> {
+impl SealKeys {
+    /// Derives the seals of the current and previous keys.
+    pub(super) fn new(current: &Secret, old: &[Secret]) -> Result<Self, OpenError> {
         let old = old.iter().map(Seal::new).collect::<Result<_, _>>()?;
-        Ok(Self { current: Seal::new(current)?, old })
+        Ok(Self { current: Seal::new(current)?, previous: old })
     }
 
-    /// Of one key only.
+    /// The seals of one key.
     #[cfg(test)]
-    pub(super) const fn of(current: Seal) -> Self {
-        Self { current, old: Vec::new() }
+    pub(super) const fn single(current: Seal) -> Self {
+        Self { current, previous: Vec::new() }
     }
 }
 
-fn bound_to(table: &str, row: u128) -> Vec<u8> {
+fn associated_data(table: &str, row: u128) -> Vec<u8> {
     [table.as_bytes(), &row.to_be_bytes()].concat()
 }
 
@@ -143,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_opens_in_its_own_row_with_its_own_key_only() {
+    fn sealed_value_opens_only_in_its_row_with_its_key() {
         let (ours, theirs) = (seal(&"a".repeat(32)), seal(&"b".repeat(32)));
         let sealed = ours.seal("records", 7, &"text").unwrap();
         assert_eq!(ours.open::<String>("records", 7, &sealed), Ok("text".to_owned()));
@@ -161,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_thirty_two_characters_at_least() {
-        assert!(matches!(Seal::new(&Secret::new("a".repeat(31))), Err(CannotOpen::ShortKey)));
+    fn key_shorter_than_32_characters_is_rejected() {
+        assert!(matches!(Seal::new(&Secret::new("a".repeat(31))), Err(OpenError::ShortKey)));
     }
 }

@@ -3,19 +3,19 @@ use std::{fs, time::Duration};
 use proptest::prelude::*;
 
 use super::{
-    disk::tests::{Disk, Folder},
+    disk::tests::{Disk, LedgerTempDir},
     *,
 };
 use crate::{
     ledger::{
-        Again, Booking, Ledger, Reservation, Reserved,
-        sample::{START, asked, booking, granted, party, phone},
-        store::tests::{Kind, keeps_the_contract},
+        IdempotencyRequest, Ledger, Reservation, ReservationRequest, ReserveOutcome,
+        sample::{START, booking, create_request, granted, party, phone},
+        store::tests::{StoreKind, assert_store_contract},
     },
     qod::{QosStatus, Sink},
 };
 
-mod costs;
+mod benchmarks;
 mod faults;
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -28,115 +28,133 @@ fn hasher() -> KeyHasher {
     KeyHasher::new([7; 32])
 }
 
-// As a process that finds what the one before, now dead, has left.
-fn on(disk: &Disk, sync: Sync, clock: &Clock) -> Embedded {
-    let place = Box::new(disk.next_process());
+// Opens the store as a new process after the previous one died.
+fn store_on(disk: &Disk, sync: SyncMode, clock: &Clock) -> EmbeddedStore {
+    let file = Box::new(disk.next_process());
     let metrics = Metrics::new().unwrap();
-    Embedded::over(place, sync, Seals::of(seal()), clock.clone(), metrics).begun().unwrap()
+    EmbeddedStore::with_file(file, sync, SealKeys::single(seal()), clock.clone(), metrics)
+        .open()
+        .unwrap()
 }
 
-fn ledger_on(disk: &Disk, sync: Sync, clock: &Clock) -> Ledger {
-    Ledger::over(Arc::new(on(disk, sync, clock)), hasher(), clock.clone())
+fn ledger_on(disk: &Disk, sync: SyncMode, clock: &Clock) -> Ledger {
+    Ledger::with_store(Arc::new(store_on(disk, sync, clock)), hasher(), clock.clone())
 }
 
 async fn reserve(ledger: &Ledger, digits: u32) -> Result<Reservation, Error> {
-    match ledger.reserve_for(party("c1"), booking(asked(phone(digits), "192.0.2.1"))).await? {
-        Reserved::New(reservation) => Ok(reservation),
-        Reserved::Repeated { .. } => panic!("nothing was sent again"),
+    match ledger
+        .reserve_for(party("c1"), booking(create_request(phone(digits), "192.0.2.1")))
+        .await?
+    {
+        ReserveOutcome::New(reservation) => Ok(reservation),
+        ReserveOutcome::Replayed { .. } => panic!("the create is not an idempotent replay"),
     }
 }
 
-async fn session(ledger: &Ledger, digits: u32) -> Result<Record, Error> {
+async fn session(ledger: &Ledger, digits: u32) -> Result<SessionRecord, Error> {
     let reservation = reserve(ledger, digits).await?;
-    let told = granted(QosStatus::Available, START, 3600);
-    ledger.confirm(reservation, format!("their {digits}"), told).await
+    let granted = granted(QosStatus::Available, START, 3600);
+    ledger.confirm(reservation, format!("operator-session-{digits}"), granted).await
 }
 
-fn settings(folder: &Folder) -> Settings {
-    Settings { directory: folder.0.clone(), sync: Sync::Durable, key: None, old_keys: Vec::new() }
+fn settings(folder: &LedgerTempDir) -> Settings {
+    Settings {
+        directory: folder.0.clone(),
+        sync: SyncMode::Durable,
+        key: None,
+        previous_keys: Vec::new(),
+    }
 }
 
-fn open(folder: &Folder) -> Result<Ledger, CannotOpen> {
+fn open(folder: &LedgerTempDir) -> Result<Ledger, OpenError> {
     let metrics = Metrics::new().unwrap();
-    Ledger::open(&settings(folder), Opening::Now, Clock::fixed(START), metrics)
+    Ledger::open(&settings(folder), OpenMode::FailIfLocked, Clock::fixed(START), metrics)
 }
 
 #[test]
-fn it_keeps_the_contract() {
-    // Whose disk a store is on, for the one that comes after it.
+fn durable_store_satisfies_the_contract() {
+    // The disk of each store, for its successor.
     let disks = std::sync::Mutex::new(Vec::<(Arc<dyn Store>, Disk)>::new());
-    let begin = |disk: Disk, clock: &Clock| {
-        let store: Arc<dyn Store> = Arc::new(on(&disk, Sync::Durable, clock));
+    let open_store = |disk: Disk, clock: &Clock| {
+        let store: Arc<dyn Store> = Arc::new(store_on(&disk, SyncMode::Durable, clock));
         let mut disks = disks.lock().unwrap();
         disks.clear();
         disks.push((Arc::clone(&store), disk));
         store
     };
-    let kind = Kind {
-        make: &|clock| begin(Disk::default(), clock),
+    let kind = StoreKind {
+        make: &|clock| open_store(Disk::default(), clock),
         restart: Some(&|_, clock| {
             let disk = disks.lock().unwrap().last().unwrap().1.clone();
-            begin(disk, clock)
+            open_store(disk, clock)
         }),
         histories: 128,
     };
-    keeps_the_contract(&kind);
+    assert_store_contract(&kind);
 }
 
 #[test]
-fn it_keeps_the_contract_when_it_is_relaxed() {
-    let kind = Kind {
-        make: &|clock| Arc::new(on(&Disk::default(), Sync::Relaxed, clock)),
+fn relaxed_store_satisfies_the_contract() {
+    let kind = StoreKind {
+        make: &|clock| Arc::new(store_on(&Disk::default(), SyncMode::Relaxed, clock)),
         restart: None,
         histories: 32,
     };
-    keeps_the_contract(&kind);
+    assert_store_contract(&kind);
 }
 
 #[tokio::test]
-async fn another_process_finds_all_that_was_written() {
+async fn written_state_survives_a_crash() {
     let (disk, clock) = (Disk::default(), Clock::fixed(START));
-    let ledger = ledger_on(&disk, Sync::Durable, &clock);
-    let mut wanted = booking(asked(phone(1), "192.0.2.1"));
-    wanted.wanted.sink = Some(Sink {
+    let ledger = ledger_on(&disk, SyncMode::Durable, &clock);
+    let mut wanted = booking(create_request(phone(1), "192.0.2.1"));
+    wanted.client_request.sink = Some(Sink {
         url: "https://sink.example/".to_owned(),
         token: Some(Secret::new("token of the sink")),
         token_expires_at: Some(START),
     });
-    wanted.again = Some(Again { key: "k".to_owned(), asked: bytes::Bytes::new() });
+    wanted.idempotency =
+        Some(IdempotencyRequest { key: "k".to_owned(), body: bytes::Bytes::new() });
     let reserved = ledger.reserve_for(party("c1"), wanted.clone()).await.unwrap();
-    let Reserved::New(reservation) = reserved else { panic!("{reserved:?}") };
-    let told = granted(QosStatus::Available, START, 3600);
-    let record = ledger.confirm(reservation, "theirs".to_owned(), told).await.unwrap();
+    let ReserveOutcome::New(reservation) = reserved else { panic!("{reserved:?}") };
+    let granted = granted(QosStatus::Available, START, 3600);
+    let record = ledger.confirm(reservation, "operator-session".to_owned(), granted).await.unwrap();
     let asked_at_last = reserve(&ledger, 2).await.unwrap();
 
-    // No word of farewell: as after a kill.
-    let after = ledger_on(&disk, Sync::Durable, &clock);
+    // Without a close: as after a kill.
+    let after = ledger_on(&disk, SyncMode::Durable, &clock);
     let found = after.find_for(&party("c1"), &record.session.id).await.unwrap();
     assert_eq!(found, record);
-    assert_eq!(found.session.wanted.sink, wanted.wanted.sink);
-    let held = reserve(&after, 1).await.unwrap_err();
-    assert_eq!(held, Error::Taken { own: Some(record.session.id), device_unknown: false });
-    let named = after.named_by(&record.operator, "theirs").await;
+    assert_eq!(found.session.wanted.sink, wanted.client_request.sink);
+    let conflict = reserve(&after, 1).await.unwrap_err();
+    assert_eq!(
+        conflict,
+        Error::Conflict { own_session: Some(record.session.id), device_ambiguous: false }
+    );
+    let named = after.find_by_operator_session(&record.operator, "operator-session").await;
     assert_eq!(named, Ok(Some(record.session.id)));
-    let doubted = after.look(&asked_at_last.id()).await.unwrap();
-    assert_eq!(doubted.state(), State::InDoubt, "nobody is asking any more");
+    let in_doubt = after.get(&asked_at_last.id()).await.unwrap();
+    assert_eq!(
+        in_doubt.state(),
+        SessionState::InDoubt,
+        "the operator call is no longer in progress"
+    );
     let repeated = after.reserve_for(party("c1"), wanted).await.unwrap();
     assert!(
-        matches!(repeated, Reserved::Repeated { session, .. } if session.id == found.session.id)
+        matches!(repeated, ReserveOutcome::Replayed { session, .. } if session.id == found.session.id)
     );
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_frees_nothing_and_holds_nothing_for_longer() {
+async fn clock_change_does_not_change_hold_durations() {
     let hours = Duration::from_hours(5);
     for set_to in [START + hours, START - hours] {
         let (disk, clock) = (Disk::default(), Clock::fixed(START));
-        let ledger = ledger_on(&disk, Sync::Durable, &clock);
+        let ledger = ledger_on(&disk, SyncMode::Durable, &clock);
         session(&ledger, 1).await.unwrap();
         clock.set(set_to);
         assert!(reserve(&ledger, 1).await.is_err(), "in the same process");
-        let after = ledger_on(&disk, Sync::Durable, &clock);
+        let after = ledger_on(&disk, SyncMode::Durable, &clock);
         assert!(reserve(&after, 1).await.is_err(), "in the next one");
         clock.advance(Duration::from_secs(3604));
         assert!(reserve(&after, 1).await.is_err(), "not before its time");
@@ -146,13 +164,13 @@ async fn a_clock_that_is_set_frees_nothing_and_holds_nothing_for_longer() {
 }
 
 #[tokio::test]
-async fn nothing_readable_stands_in_the_directory() {
-    let folder = Folder::new("sealed");
+async fn directory_contains_no_plaintext() {
+    let folder = LedgerTempDir::new("sealed");
     let ledger = open(&folder).unwrap();
     session(&ledger, 7).await.unwrap();
     ledger.close().await;
     for (path, bytes) in folder.contents() {
-        for readable in ["49151000000007", "their 7", "QOS_E"] {
+        for readable in ["49151000000007", "operator-session-7", "QOS_E"] {
             let found = bytes.windows(readable.len()).any(|part| part == readable.as_bytes());
             assert!(!found, "{readable} in {}", path.display());
         }
@@ -160,36 +178,36 @@ async fn nothing_readable_stands_in_the_directory() {
 }
 
 #[tokio::test]
-async fn a_second_process_is_refused_and_a_successor_waits() {
-    let folder = Folder::new("second");
+async fn second_process_is_rejected_and_successor_waits() {
+    let folder = LedgerTempDir::new("second");
     let ledger = open(&folder).unwrap();
     let record = session(&ledger, 1).await.unwrap();
-    assert!(matches!(open(&folder), Err(CannotOpen::InUse(_))));
-    assert!(matches!(Peek::open(&settings(&folder)), Err(CannotOpen::InUse(_))));
+    assert!(matches!(open(&folder), Err(OpenError::InUse(_))));
+    assert!(matches!(OfflineReader::open(&settings(&folder)), Err(OpenError::InUse(_))));
     let metrics = Metrics::new().unwrap();
     let clock = Clock::fixed(START);
-    let next = Ledger::open(&settings(&folder), Opening::WhenFree, clock, metrics).unwrap();
+    let next = Ledger::open(&settings(&folder), OpenMode::WaitForLock, clock, metrics).unwrap();
     assert!(next.health().is_err());
-    let waits = tokio::spawn({
+    let reserve_task = tokio::spawn({
         let next = next.clone();
         async move { reserve(&next, 2).await }
     });
-    let reads = tokio::spawn({
+    let find_task = tokio::spawn({
         let (next, id) = (next.clone(), record.session.id);
-        async move { next.look(&id).await }
+        async move { next.get(&id).await }
     });
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(!waits.is_finished() && !reads.is_finished());
+    assert!(!reserve_task.is_finished() && !find_task.is_finished());
     ledger.close().await;
     drop(ledger);
-    assert!(waits.await.unwrap().is_ok());
-    assert_eq!(reads.await.unwrap(), Ok(record));
+    assert!(reserve_task.await.unwrap().is_ok());
+    assert_eq!(find_task.await.unwrap(), Ok(record));
     assert_eq!(next.health(), Ok(()));
 }
 
 #[tokio::test]
-async fn what_is_closed_says_no() {
-    let folder = Folder::new("closed");
+async fn closed_ledger_rejects_changes() {
+    let folder = LedgerTempDir::new("closed");
     let ledger = open(&folder).unwrap();
     session(&ledger, 1).await.unwrap();
     ledger.close().await;
@@ -199,9 +217,9 @@ async fn what_is_closed_says_no() {
 }
 
 #[tokio::test]
-async fn a_peek_sees_all_and_changes_nothing() {
-    let folder = Folder::new("peek");
-    assert!(matches!(Peek::open(&settings(&folder)), Err(CannotOpen::Nothing(_))));
+async fn offline_reader_reads_all_and_changes_nothing() {
+    let folder = LedgerTempDir::new("peek");
+    assert!(matches!(OfflineReader::open(&settings(&folder)), Err(OpenError::NotFound(_))));
     let ledger = open(&folder).unwrap();
     let mut expected = Vec::new();
     for digits in 0..5 {
@@ -210,100 +228,104 @@ async fn a_peek_sees_all_and_changes_nothing() {
     ledger.close().await;
     drop(ledger);
     let before = folder.contents();
-    let peek = Peek::open(&settings(&folder)).unwrap();
-    let first = peek.page(None, 3).unwrap();
-    let rest = peek.page(Some(first[2].session.id), 3).unwrap();
+    let reader = OfflineReader::open(&settings(&folder)).unwrap();
+    let first = reader.page(None, 3).unwrap();
+    let rest = reader.page(Some(first[2].session.id), 3).unwrap();
     let mut found = [first, rest].concat();
     found.sort_by_key(|record| record.session.id);
     expected.sort_by_key(|record| record.session.id);
     assert_eq!(found, expected);
-    assert_eq!(peek.find(&expected[0].session.id).unwrap().as_ref(), Some(&expected[0]));
-    drop(peek);
+    assert_eq!(reader.find(&expected[0].session.id).unwrap().as_ref(), Some(&expected[0]));
+    drop(reader);
     assert!(folder.contents() == before, "a byte was changed");
 }
 
 #[tokio::test]
-async fn what_is_foreign_or_of_another_format_is_left_as_it_is() {
-    let refused = |folder: &Folder, says: &str| {
+async fn foreign_file_and_other_format_are_not_changed() {
+    let rejected = |folder: &LedgerTempDir, message: &str| {
         let before = folder.contents();
         let error = open(folder).unwrap_err().to_string();
-        assert!(error.contains(says), "{error}");
-        assert!(folder.contents() == before, "{says}: a byte was changed");
+        assert!(error.contains(message), "{error}");
+        assert!(folder.contents() == before, "{message}: a byte was changed");
     };
-    let folder = Folder::new("foreign");
+    let folder = LedgerTempDir::new("foreign");
     open(&folder).unwrap().close().await;
     let file = folder.0.join("ledger.redb");
-    let sound = fs::read(&file).unwrap();
+    let valid = fs::read(&file).unwrap();
 
     fs::write(&file, b"").unwrap();
-    refused(&folder, "is no ledger, or it is damaged");
+    rejected(&folder, "not a ledger file, or damaged");
     fs::write(&file, vec![7; 100_000]).unwrap();
-    refused(&folder, "is no ledger, or it is damaged");
+    rejected(&folder, "not a ledger file, or damaged");
 
-    fs::write(&file, &sound).unwrap();
+    fs::write(&file, &valid).unwrap();
     let database = Database::open(&file).unwrap();
     let write = database.begin_write().unwrap();
     write.open_table(rows::META).unwrap().insert("format", b"1".as_slice()).unwrap();
     write.commit().unwrap();
     drop(database);
-    refused(&folder, "its format is 1");
+    rejected(&folder, "unsupported ledger format 1");
 
-    fs::write(&file, &sound).unwrap();
+    fs::write(&file, &valid).unwrap();
     fs::write(folder.0.join("ledger.key"), "f".repeat(64)).unwrap();
-    refused(&folder, "the key is not the one");
+    rejected(&folder, "sealed with another key");
 }
 
 #[tokio::test]
-async fn a_new_key_takes_the_place_of_the_old_one_and_nothing_else_changes() {
-    let folder = Folder::new("rotated");
-    let keyed = |key: &str, old: &[&str]| Settings {
+async fn key_rotation_reseals_and_changes_nothing_else() {
+    let folder = LedgerTempDir::new("rotated");
+    let with_key = |key: &str, old: &[&str]| Settings {
         key: Some(Secret::new(key.repeat(32))),
-        old_keys: old.iter().map(|key| Secret::new(key.repeat(32))).collect(),
+        previous_keys: old.iter().map(|key| Secret::new(key.repeat(32))).collect(),
         ..settings(&folder)
     };
     let open = |settings: &Settings| {
-        Ledger::open(settings, Opening::Now, Clock::fixed(START), Metrics::new().unwrap())
+        Ledger::open(settings, OpenMode::FailIfLocked, Clock::fixed(START), Metrics::new().unwrap())
     };
-    let ledger = open(&keyed("a", &[])).unwrap();
-    let mut wanted = booking(asked(phone(1), "192.0.2.1"));
-    wanted.wanted.sink = Some(Sink {
+    let ledger = open(&with_key("a", &[])).unwrap();
+    let mut wanted = booking(create_request(phone(1), "192.0.2.1"));
+    wanted.client_request.sink = Some(Sink {
         url: "https://sink.example/".to_owned(),
         token: Some(Secret::new("token of the sink")),
         token_expires_at: None,
     });
-    wanted.again = Some(Again { key: "k".to_owned(), asked: bytes::Bytes::new() });
+    wanted.idempotency =
+        Some(IdempotencyRequest { key: "k".to_owned(), body: bytes::Bytes::new() });
     let reserved = ledger.reserve_for(party("c1"), wanted.clone()).await.unwrap();
-    let Reserved::New(reservation) = reserved else { panic!("{reserved:?}") };
+    let ReserveOutcome::New(reservation) = reserved else { panic!("{reserved:?}") };
     let callback = reservation.sink_token();
-    let told = granted(QosStatus::Available, START, 3600);
-    let record = ledger.confirm(reservation, "theirs".to_owned(), told).await.unwrap();
-    let queued = ledger.queued(None, 10).await.unwrap();
+    let granted = granted(QosStatus::Available, START, 3600);
+    let record = ledger.confirm(reservation, "operator-session".to_owned(), granted).await.unwrap();
+    let queued = ledger.outbox_entries(None, 10).await.unwrap();
     assert_eq!(queued.len(), 1);
-    let notice = ledger.notice(queued[0].number).await.unwrap();
+    let notice = ledger.notification(queued[0].number).await.unwrap();
     ledger.close().await;
     drop(ledger);
 
-    assert!(matches!(open(&keyed("b", &[])).unwrap_err(), CannotOpen::WrongKey(_)));
-    assert!(matches!(open(&keyed("b", &["c"])).unwrap_err(), CannotOpen::WrongKey(_)));
-    assert!(Peek::open(&keyed("b", &["c", "a"])).unwrap().find(&record.session.id).is_ok());
-    for settings in [keyed("b", &["c", "a"]), keyed("b", &[])] {
+    assert!(matches!(open(&with_key("b", &[])).unwrap_err(), OpenError::WrongKey(_)));
+    assert!(matches!(open(&with_key("b", &["c"])).unwrap_err(), OpenError::WrongKey(_)));
+    assert!(
+        OfflineReader::open(&with_key("b", &["c", "a"])).unwrap().find(&record.session.id).is_ok()
+    );
+    for settings in [with_key("b", &["c", "a"]), with_key("b", &[])] {
         let ledger = open(&settings).unwrap();
         let id = record.session.id;
-        assert_eq!(ledger.look(&id).await, Ok(record.clone()));
-        assert_eq!(ledger.notice(queued[0].number).await.unwrap(), notice);
-        assert!(ledger.is_sink_token(&id, callback.reveal()));
-        let taken = ledger.reserve_for(party("c2"), booking(asked(phone(1), "192.0.2.1"))).await;
-        assert!(matches!(taken, Err(Error::Taken { .. })), "names compare as before");
-        let again = ledger.reserve_for(party("c1"), wanted.clone()).await;
-        assert!(matches!(again, Ok(Reserved::Repeated { .. })));
+        assert_eq!(ledger.get(&id).await, Ok(record.clone()));
+        assert_eq!(ledger.notification(queued[0].number).await.unwrap(), notice);
+        assert!(ledger.verify_sink_token(&id, callback.reveal()));
+        let taken =
+            ledger.reserve_for(party("c2"), booking(create_request(phone(1), "192.0.2.1"))).await;
+        assert!(matches!(taken, Err(Error::Conflict { .. })), "name hashes are unchanged");
+        let replay = ledger.reserve_for(party("c1"), wanted.clone()).await;
+        assert!(matches!(replay, Ok(ReserveOutcome::Replayed { .. })));
         ledger.close().await;
     }
-    assert!(matches!(open(&keyed("a", &[])).unwrap_err(), CannotOpen::WrongKey(_)));
+    assert!(matches!(open(&with_key("a", &[])).unwrap_err(), OpenError::WrongKey(_)));
 }
 
 #[tokio::test]
-async fn a_damaged_file_is_told_or_whole_and_never_half_believed() {
-    let folder = Folder::new("damaged");
+async fn damaged_file_is_detected_or_read_completely() {
+    let folder = LedgerTempDir::new("damaged");
     let ledger = open(&folder).unwrap();
     let mut written = Vec::new();
     for digits in 0..40 {
@@ -313,42 +335,44 @@ async fn a_damaged_file_is_told_or_whole_and_never_half_believed() {
     ledger.close().await;
     drop(ledger);
     let file = folder.0.join("ledger.redb");
-    let sound = fs::read(&file).unwrap();
-    let mut told = 0;
-    // A byte changed here and there, a stretch lost, an end torn off.
+    let valid = fs::read(&file).unwrap();
+    let mut detected = 0;
+    // Single changed bytes, lost blocks and truncated ends.
     let mut damages: Vec<Vec<u8>> = Vec::new();
-    for at in (0..sound.len()).step_by(sound.len() / 150) {
-        let mut changed = sound.clone();
+    for at in (0..valid.len()).step_by(valid.len() / 150) {
+        let mut changed = valid.clone();
         changed[at] ^= 0x10;
         damages.push(changed);
     }
-    for at in (0..sound.len()).step_by(sound.len() / 20) {
-        let mut lost = sound.clone();
-        lost[at..(at + 4096).min(sound.len())].fill(0);
+    for at in (0..valid.len()).step_by(valid.len() / 20) {
+        let mut lost = valid.clone();
+        lost[at..(at + 4096).min(valid.len())].fill(0);
         damages.push(lost);
-        damages.push(sound[..at].to_vec());
+        damages.push(valid[..at].to_vec());
     }
     for damaged in damages {
         fs::write(&file, &damaged).unwrap();
-        match Peek::open(&settings(&folder)) {
-            Ok(peek) => assert!(peek.page(None, 100).unwrap() == written, "something else is told"),
-            Err(CannotOpen::Damaged(..)) => told += 1,
+        match OfflineReader::open(&settings(&folder)) {
+            Ok(reader) => {
+                assert!(reader.page(None, 100).unwrap() == written, "the content differs");
+            }
+            Err(OpenError::Damaged(..)) => detected += 1,
             Err(other) => panic!("{other}"),
         }
         assert!(fs::read(&file).unwrap() == damaged, "a byte was changed");
     }
-    assert!(told > 20, "{told}");
+    assert!(detected > 20, "{detected}");
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn a_record_is_read_as_it_was_written(seed in crate::ledger::sample::any_asked()) {
+    fn record_survives_a_round_trip(seed in crate::ledger::sample::any_create_request()) {
         let seal = seal();
-        let wanted = Booking { wanted: seed.clone(), ..booking(seed) };
+        let wanted = ReservationRequest { client_request: seed.clone(), ..booking(seed) };
         let claim = crate::ledger::Claim::new(&hasher(), &party("c1"), &wanted);
-        let record = Record::reserved(&party("c1"), &wanted, claim, None, START);
-        let sealed = seal.seal("records", 1, &rows::written(&record)).unwrap();
+        let record = SessionRecord::new_pending(&party("c1"), &wanted, claim, None, START);
+        let sealed = seal.seal("records", 1, &rows::sealable(&record)).unwrap();
         prop_assert_eq!(rows::open_record(&seal, 1, &sealed).unwrap(), record);
     }
 }

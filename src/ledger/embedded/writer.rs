@@ -1,14 +1,14 @@
-//! The one thread that changes anything.
+//! The writer thread, which makes all changes.
 //!
 //! ```text
-//!   wait for the directory ─▶ read it ─▶ settle ─▶ serve ─▶ close
-//!                               ▲          ▲          │
-//!                               └──────────┴──────────┘ the disk does not take a commit
+//!   wait for the lock ─▶ recover ─▶ persist ─▶ serve ─▶ close
+//!                          ▲          ▲          │
+//!                          └──────────┴──────────┘ a commit fails
 //! ```
 //!
-//! A commit that fails ends all writing: what it held is told to nobody, the book is forgotten, and
-//! the file is read anew, as after a crash. From then on it can be read, and every second it is tried
-//! whether it can be written. So a full disk costs refusals, and nothing else.
+//! A failed commit stops all writing: its callers get an error, the engine is discarded, and the
+//! file is recovered as after a crash. From then on it can be read, and writing is retried every
+//! second. So a full disk causes rejections and no other harm.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -23,110 +23,126 @@ use redb::{Database, Durability};
 use tokio::sync::oneshot;
 
 use super::{
-    BATCH_MAX, CannotOpen, Order, Shared, Sync,
-    disk::Place,
-    opened::{Fault, Opened},
-    rows::{self, Rows},
+    BATCH_MAX, OpenError, StoreShared, SyncMode, WriterCommand,
+    disk::LedgerFile,
+    recovery::{RecoveredLedger, RecoveryError},
+    rows::{self, RedbRows},
     seal::Seal,
 };
 use crate::{
     clock::Tick,
     faults,
-    ledger::{Error, book::Shelf, hand::Hand},
+    ledger::{Error, engine::RowStore, ledger_clock::LedgerClock},
     qod::SessionId,
 };
 
-/// How long a change may be with the process alone, if that is allowed.
-const RELAXED: Duration = Duration::from_millis(100);
-const TRY_AGAIN: Duration = Duration::from_secs(1);
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
-// How often it is written down what time it is, if anything is written.
-const TIME_EVERY: Duration = Duration::from_secs(1);
+/// In relaxed mode, how long a change may be in memory only.
+const RELAXED_SYNC_INTERVAL: Duration = Duration::from_millis(100);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(20);
+// The interval at which the ledger clock is written, if anything is written.
+const CLOCK_WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) struct Writer {
-    place: Box<dyn Place>,
-    sync: Sync,
-    orders: Receiver<Order>,
-    shared: Arc<Shared>,
-    // Of keys that rows may still be sealed with.
-    old: Vec<Seal>,
+    file: Box<dyn LedgerFile>,
+    sync: SyncMode,
+    commands: Receiver<WriterCommand>,
+    shared: Arc<StoreShared>,
+    // Seals of keys that rows may still be sealed with.
+    previous_seals: Vec<Seal>,
     time_written: Option<Tick>,
-    // Since when something is with the process alone.
+    // Since when a change is in memory only.
     unsynced: Option<Tick>,
     closed: bool,
 }
 
-// What is to be done after a batch.
-enum After {
-    GoOn,
+// What to do after a batch.
+enum AfterBatch {
+    Continue,
     Close(Option<oneshot::Sender<()>>),
 }
 
-enum Ended {
+enum WriterExit {
     Closed(Option<oneshot::Sender<()>>),
     Failed(String),
 }
 
 impl Writer {
     pub(super) fn new(
-        place: Box<dyn Place>,
-        sync: Sync,
-        orders: Receiver<Order>,
-        shared: Arc<Shared>,
-        old: Vec<Seal>,
+        file: Box<dyn LedgerFile>,
+        sync: SyncMode,
+        commands: Receiver<WriterCommand>,
+        shared: Arc<StoreShared>,
+        previous_seals: Vec<Seal>,
     ) -> Self {
-        Self { place, sync, orders, shared, old, time_written: None, unsynced: None, closed: false }
+        Self {
+            file,
+            sync,
+            commands,
+            shared,
+            previous_seals,
+            time_written: None,
+            unsynced: None,
+            closed: false,
+        }
     }
 
-    pub(super) const fn shared(&self) -> &Arc<Shared> {
+    pub(super) const fn shared(&self) -> &Arc<StoreShared> {
         &self.shared
     }
 
-    /// Reads what is there, as a process that has just begun: nobody is being asked any more.
-    pub(super) fn open(&mut self) -> Result<Opened, CannotOpen> {
-        self.begin().map_err(|fault| fault.at(self.place.path()))
+    /// Recovers the ledger at the start of the process: operator calls of an earlier process are no
+    /// longer in progress.
+    pub(super) fn open(&mut self) -> Result<RecoveredLedger, OpenError> {
+        self.recover().map_err(|error| error.at_path(self.file.path()))
     }
 
-    fn begin(&mut self) -> Result<Opened, Fault> {
-        let (mut opened, resealed_from) = self.read()?;
-        if let Some(reading) = &opened.reading {
-            let clock = self.shared.hand.load().clock().clone();
-            self.shared.hand.store(Arc::new(Hand::resumed(clock, reading)));
+    fn recover(&mut self) -> Result<RecoveredLedger, RecoveryError> {
+        let (mut recovered, resealed_from) = self.read()?;
+        if let Some(reading) = &recovered.reading {
+            let clock = self.shared.ledger_clock.load().clock().clone();
+            self.shared.ledger_clock.store(Arc::new(LedgerClock::resume(clock, reading)));
         }
-        opened.held.settle(&*self.place).map_err(Fault::Io)?;
+        recovered.buffer.persist(&*self.file).map_err(RecoveryError::Io)?;
         if let Some(old) = resealed_from {
-            rows::reseal(&opened.database, old, &self.shared.seal).map_err(Fault::from)?;
-            self.place.sealed_anew(&self.shared.seal).map_err(Fault::Io)?;
-            tracing::info!("all sessions are sealed with the new key");
+            rows::reseal(&recovered.database, old, &self.shared.seal)
+                .map_err(RecoveryError::from)?;
+            self.file.reseal_files(&self.shared.seal).map_err(RecoveryError::Io)?;
+            tracing::info!(event = "ledger_resealed", "all rows are sealed with the current key");
         }
-        let pending = std::mem::take(&mut opened.pending);
-        self.doubt(&mut opened, &pending)?;
-        Ok(opened)
+        let pending = std::mem::take(&mut recovered.pending);
+        self.mark_in_doubt(&mut recovered, &pending)?;
+        Ok(recovered)
     }
 
-    // With the key of today; else with one from before, by which it is to be sealed anew.
-    fn read(&self) -> Result<(Opened, Option<&Seal>), Fault> {
-        match Opened::read(&*self.place, &self.shared.seal) {
-            Err(Fault::WrongKey) => {}
+    // Recovers with the current key, else with a previous one; the rows are then to be resealed.
+    fn read(&self) -> Result<(RecoveredLedger, Option<&Seal>), RecoveryError> {
+        match RecoveredLedger::read(&*self.file, &self.shared.seal) {
+            Err(RecoveryError::WrongKey) => {}
             read => return Ok((read?, None)),
         }
-        for old in &self.old {
-            match Opened::read(&*self.place, old) {
-                Err(Fault::WrongKey) => {}
+        for old in &self.previous_seals {
+            match RecoveredLedger::read(&*self.file, old) {
+                Err(RecoveryError::WrongKey) => {}
                 read => return Ok((read?, Some(old))),
             }
         }
-        Err(Fault::WrongKey)
+        Err(RecoveryError::WrongKey)
     }
 
-    fn doubt(&mut self, opened: &mut Opened, pending: &[SessionId]) -> Result<(), Fault> {
-        let now = self.shared.hand.load().now();
-        for some in pending.chunks(BATCH_MAX) {
-            self.change(&opened.database, |rows| {
-                for id in some {
-                    let doubted = rows.record(id)?.map(|record| record.doubted()).transpose()?;
-                    if let Some(record) = doubted {
-                        opened.book.replace(rows, &record, now)?;
+    fn mark_in_doubt(
+        &mut self,
+        recovered: &mut RecoveredLedger,
+        pending: &[SessionId],
+    ) -> Result<(), RecoveryError> {
+        let now = self.shared.ledger_clock.load().now();
+        for chunk in pending.chunks(BATCH_MAX) {
+            self.commit(&recovered.database, |rows| {
+                for id in chunk {
+                    let in_doubt =
+                        rows.get_record(id)?.map(|record| record.in_doubt()).transpose()?;
+                    if let Some(record) = in_doubt {
+                        recovered.engine.replace(rows, &record, now)?;
                     }
                 }
                 Ok(())
@@ -135,23 +151,23 @@ impl Writer {
         Ok(())
     }
 
-    /// Serves until it is closed, or nobody can order anything any more.
-    pub(super) fn run(mut self, mut opened: Option<Opened>) {
-        if opened.is_none() && !self.wait_free() {
+    /// Runs until the store is closed or dropped.
+    pub(super) fn run(mut self, mut recovered: Option<RecoveredLedger>) {
+        if recovered.is_none() && !self.wait_for_lock() {
             return;
         }
-        let mut begun = opened.is_some();
+        let mut begun = recovered.is_some();
         loop {
-            let Some(mut open) = opened.take() else {
-                let read = if begun { self.begin_again() } else { self.begin() };
+            let Some(mut open) = recovered.take() else {
+                let read = if begun { self.recover_after_failure() } else { self.recover() };
                 match read {
                     Ok(read) => {
                         begun = true;
-                        opened = Some(read);
+                        recovered = Some(read);
                     }
-                    Err(fault) => {
-                        self.fail(&fault.at(self.place.path()).to_string());
-                        if self.closed || !self.pause() {
+                    Err(error) => {
+                        self.report_failure(&error.at_path(self.file.path()).to_string());
+                        if self.closed || !self.wait_before_retry() {
                             return;
                         }
                     }
@@ -159,82 +175,91 @@ impl Writer {
                 continue;
             };
             self.shared.database.store(Some(Arc::clone(&open.database)));
-            self.well();
+            self.report_recovery();
             let served = catch_unwind(AssertUnwindSafe(|| self.serve(&mut open)));
-            let ended = served.unwrap_or_else(|_| Ended::Failed("the writer fell over".to_owned()));
+            let ended = served
+                .unwrap_or_else(|_| WriterExit::Failed("the writer thread panicked".to_owned()));
             self.shared.database.store(None);
             match ended {
-                Ended::Closed(told) => {
-                    self.shared.trouble.store(Some(Arc::new("it is closed".to_owned())));
-                    // Who still reads has it closed when they are done.
+                WriterExit::Closed(closed) => {
+                    self.shared
+                        .write_error
+                        .store(Some(Arc::new("the ledger is closed".to_owned())));
+                    // The last reader closes the file.
                     drop(open);
-                    drop(self.place);
-                    // Nobody may be left to hear it.
-                    _ = told.map(|told| told.send(()));
+                    drop(self.file);
+                    // The caller may have disconnected.
+                    _ = closed.map(|closed| closed.send(()));
                     return;
                 }
-                Ended::Failed(cause) => {
-                    self.fail(&cause);
+                WriterExit::Failed(cause) => {
+                    self.report_failure(&cause);
                     self.unsynced = None;
-                    open.held.give_up();
+                    open.buffer.detach();
                 }
             }
         }
     }
 
-    // After a failure: what is being asked is still being asked. It can be read at once, and is
-    // written to as soon as the disk takes it.
-    fn begin_again(&mut self) -> Result<Opened, Fault> {
-        let opened = Opened::read(&*self.place, &self.shared.seal)?;
-        self.shared.database.store(Some(Arc::clone(&opened.database)));
-        while let Err(error) = opened.held.settle(&*self.place) {
-            self.fail(&error.to_string());
-            if !self.pause() {
+    // Recovers after a failure. Operator calls in progress stay in progress. The ledger can be read
+    // at once, and written when the disk accepts writes again.
+    fn recover_after_failure(&mut self) -> Result<RecoveredLedger, RecoveryError> {
+        let recovered = RecoveredLedger::read(&*self.file, &self.shared.seal)?;
+        self.shared.database.store(Some(Arc::clone(&recovered.database)));
+        while let Err(error) = recovered.buffer.persist(&*self.file) {
+            self.report_failure(&error.to_string());
+            if !self.wait_before_retry() {
                 self.closed = true;
-                opened.held.give_up();
-                return Err(Fault::Damaged("it is closed".to_owned()));
+                recovered.buffer.detach();
+                return Err(RecoveryError::Damaged("the ledger is closed".to_owned()));
             }
         }
-        Ok(opened)
+        Ok(recovered)
     }
 
-    fn serve(&mut self, open: &mut Opened) -> Ended {
+    fn serve(&mut self, open: &mut RecoveredLedger) -> WriterExit {
         loop {
             let first = match self.unsynced {
-                None => self.orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                None => self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(since) => {
-                    let waited = self.shared.hand.load().clock().elapsed(since);
-                    self.orders.recv_timeout(RELAXED.saturating_sub(waited))
+                    let waited = self.shared.ledger_clock.load().clock().elapsed(since);
+                    self.commands.recv_timeout(RELAXED_SYNC_INTERVAL.saturating_sub(waited))
                 }
             };
             let done = match first {
-                Ok(first) => self.batch(open, first),
-                Err(RecvTimeoutError::Timeout) => self.flush(&open.database).map(|()| After::GoOn),
-                Err(RecvTimeoutError::Disconnected) => Ok(After::Close(None)),
+                Ok(first) => self.commit_batch(open, first),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.flush(&open.database).map(|()| AfterBatch::Continue)
+                }
+                Err(RecvTimeoutError::Disconnected) => Ok(AfterBatch::Close(None)),
             };
             match done {
-                Ok(After::GoOn) => {}
-                Ok(After::Close(told)) => {
+                Ok(AfterBatch::Continue) => {}
+                Ok(AfterBatch::Close(closed)) => {
                     return match self.flush(&open.database) {
-                        Ok(()) => Ended::Closed(told),
-                        Err(error) => Ended::Failed(error.to_string()),
+                        Ok(()) => WriterExit::Closed(closed),
+                        Err(error) => WriterExit::Failed(error.to_string()),
                     };
                 }
-                Err(error) => return Ended::Failed(error.to_string()),
+                Err(error) => return WriterExit::Failed(error.to_string()),
             }
         }
     }
 
-    // Whatever waits, in one commit.
-    fn batch(&mut self, open: &mut Opened, first: Order) -> Result<After, Error> {
-        let (mut acks, mut after) = (Vec::new(), After::GoOn);
-        let Opened { database, book, .. } = open;
-        let waiting = self.orders.try_iter().take(BATCH_MAX).collect::<Vec<_>>();
-        self.change(database, |rows| {
-            for order in std::iter::once(first).chain(waiting) {
-                match order {
-                    Order::Step(step) => acks.extend(step(book, rows)?),
-                    Order::Close(told) => after = After::Close(Some(told)),
+    // Runs all queued steps in one commit.
+    fn commit_batch(
+        &mut self,
+        open: &mut RecoveredLedger,
+        first: WriterCommand,
+    ) -> Result<AfterBatch, Error> {
+        let (mut acks, mut after) = (Vec::new(), AfterBatch::Continue);
+        let RecoveredLedger { database, engine, .. } = open;
+        let waiting = self.commands.try_iter().take(BATCH_MAX).collect::<Vec<_>>();
+        self.commit(database, |rows| {
+            for command in std::iter::once(first).chain(waiting) {
+                match command {
+                    WriterCommand::Step(step) => acks.extend(step(engine, rows)?),
+                    WriterCommand::Close(closed) => after = AfterBatch::Close(Some(closed)),
                 }
             }
             Ok(())
@@ -246,95 +271,100 @@ impl Writer {
     }
 
     // One transaction, as durable as promised when this returns.
-    fn change(
+    fn commit(
         &mut self,
         database: &Database,
-        steps: impl FnOnce(&mut Rows<'_>) -> Result<(), Error>,
+        steps: impl FnOnce(&mut RedbRows<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let hand = Arc::clone(&self.shared.hand.load());
-        let began = hand.clock().tick();
-        let mut write = database.begin_write().map_err(|error| unwritten(&error))?;
+        let ledger_clock = Arc::clone(&self.shared.ledger_clock.load());
+        let began = ledger_clock.clock().tick();
+        let mut write = database.begin_write().map_err(|error| unavailable(&error))?;
         let durability = match self.sync {
-            Sync::Durable => Durability::Immediate,
-            Sync::Relaxed => Durability::None,
+            SyncMode::Durable => Durability::Immediate,
+            SyncMode::Relaxed => Durability::None,
         };
-        write.set_durability(durability).map_err(|error| unwritten(&error))?;
+        write.set_durability(durability).map_err(|error| unavailable(&error))?;
         {
             let mut rows =
-                Rows::new(&write, &self.shared.seal).map_err(|error| unwritten(&error))?;
+                RedbRows::new(&write, &self.shared.seal).map_err(|error| unavailable(&error))?;
             steps(&mut rows)?;
             if !rows.changed() {
                 drop(rows);
-                return write.abort().map_err(|error| unwritten(&error));
+                return write.abort().map_err(|error| unavailable(&error));
             }
-            let due = |written: Tick| hand.clock().elapsed(written) >= TIME_EVERY;
+            let due = |written: Tick| ledger_clock.clock().elapsed(written) >= CLOCK_WRITE_INTERVAL;
             if self.time_written.is_none_or(due) {
-                rows.put_time(&hand.reading())?;
+                rows.write_clock(&ledger_clock.reading())?;
                 self.time_written = Some(began);
             }
         }
         faults::point("before-commit");
-        write.commit().map_err(|error| unwritten(&error))?;
+        write.commit().map_err(|error| unavailable(&error))?;
         faults::point("after-commit");
-        if self.sync == Sync::Relaxed {
+        if self.sync == SyncMode::Relaxed {
             self.unsynced.get_or_insert(began);
         }
-        self.shared.metrics.store_committed(hand.clock().elapsed(began));
+        self.shared.metrics.record_store_commit(ledger_clock.clock().elapsed(began));
         Ok(())
     }
 
-    // Lets the disk have what is with the process alone.
+    // Syncs changes that are in memory only.
     fn flush(&mut self, database: &Database) -> Result<(), Error> {
         if self.unsynced.take().is_none() {
             return Ok(());
         }
-        let write = database.begin_write().map_err(|error| unwritten(&error))?;
-        write.commit().map_err(|error| unwritten(&error))
+        let write = database.begin_write().map_err(|error| unavailable(&error))?;
+        write.commit().map_err(|error| unavailable(&error))
     }
 
-    fn wait_free(&self) -> bool {
+    fn wait_for_lock(&self) -> bool {
         loop {
-            match self.place.is_free() {
+            match self.file.try_acquire() {
                 Ok(true) => return true,
                 Ok(false) => {}
-                Err(error) => self.fail(&error.to_string()),
+                Err(error) => self.report_failure(&error.to_string()),
             }
-            // Orders wait in their queue meanwhile.
-            std::thread::sleep(LOOK_AGAIN);
+            // Commands stay queued in the meantime.
+            std::thread::sleep(LOCK_POLL_INTERVAL);
         }
     }
 
-    // Waits a little, and refuses whoever slipped in. May it go on?
-    fn pause(&self) -> bool {
-        let began = self.shared.hand.load().clock().tick();
+    // Waits before a retry and rejects steps queued in the meantime. Returns `false` if the store
+    // is closed.
+    fn wait_before_retry(&self) -> bool {
+        let began = self.shared.ledger_clock.load().clock().tick();
         loop {
-            let waited = self.shared.hand.load().clock().elapsed(began);
-            match self.orders.recv_timeout(TRY_AGAIN.saturating_sub(waited)) {
-                // Dropped unasked, which its sender takes for a no.
-                Ok(Order::Step(_)) => {}
-                Ok(Order::Close(_)) | Err(RecvTimeoutError::Disconnected) => return false,
+            let waited = self.shared.ledger_clock.load().clock().elapsed(began);
+            match self.commands.recv_timeout(RETRY_INTERVAL.saturating_sub(waited)) {
+                // Dropping the step reports an error to its caller.
+                Ok(WriterCommand::Step(_)) => {}
+                Ok(WriterCommand::Close(_)) | Err(RecvTimeoutError::Disconnected) => return false,
                 Err(RecvTimeoutError::Timeout) => return true,
             }
         }
     }
 
-    fn fail(&self, cause: &str) {
-        if self.shared.trouble.load().is_none() {
-            tracing::error!(cause, "sessions cannot be written down; creates are refused");
+    fn report_failure(&self, cause: &str) {
+        if self.shared.write_error.load().is_none() {
+            tracing::error!(
+                event = "ledger_write_failed",
+                error = cause,
+                "ledger is not writable; creates are rejected"
+            );
         }
-        // First the metric: who is told of the trouble finds it there.
-        self.shared.metrics.store_writable(false);
-        self.shared.trouble.store(Some(Arc::new(cause.to_owned())));
+        // The metric is updated first, so that a caller that sees the error also sees the metric.
+        self.shared.metrics.set_store_writable(false);
+        self.shared.write_error.store(Some(Arc::new(cause.to_owned())));
     }
 
-    fn well(&self) {
-        self.shared.metrics.store_writable(true);
-        if self.shared.trouble.swap(None).is_some() {
-            tracing::info!("sessions can be written down again");
+    fn report_recovery(&self) {
+        self.shared.metrics.set_store_writable(true);
+        if self.shared.write_error.swap(None).is_some() {
+            tracing::info!(event = "ledger_write_recovered", "ledger is writable again");
         }
     }
 }
 
-fn unwritten(error: &dyn ToString) -> Error {
+fn unavailable(error: &dyn ToString) -> Error {
     Error::Unavailable(error.to_string())
 }

@@ -1,51 +1,50 @@
-//! Sessions by the kinds of key that their devices have: to find those of devices that cannot be
-//! compared.
+//! Groups sessions by the kinds of keys of their devices, to find sessions of incomparable devices.
 
 use std::collections::HashMap;
 
 use super::{OperatorNumber, Slot};
 
-/// Each operator's sessions, one list for each set of kinds that there is: a few.
+/// The sessions of each operator, one list for each set of kinds in use. There are few sets.
 #[derive(Debug, Default)]
-pub(super) struct Groups(HashMap<OperatorNumber, Vec<Group>>);
+pub(super) struct KindGroups(HashMap<OperatorNumber, Vec<KindGroup>>);
 
 #[derive(Debug)]
-struct Group {
+struct KindGroup {
     kinds: u8,
     slots: Vec<Slot>,
 }
 
-impl Groups {
-    /// Adds a session and tells its place.
+impl KindGroups {
+    /// Adds a session and returns its position in its group.
     pub(super) fn add(&mut self, operator: OperatorNumber, kinds: u8, slot: Slot) -> u32 {
         let groups = self.0.entry(operator).or_default();
-        let known = groups.iter_mut().find(|group| group.kinds == kinds);
-        let place = if let Some(group) = known {
+        let existing = groups.iter_mut().find(|group| group.kinds == kinds);
+        let position = if let Some(group) = existing {
             group.slots.push(slot);
             group.slots.len() - 1
         } else {
-            groups.push(Group { kinds, slots: vec![slot] });
+            groups.push(KindGroup { kinds, slots: vec![slot] });
             0
         };
-        u32::try_from(place).unwrap_or(u32::MAX)
+        u32::try_from(position).unwrap_or(u32::MAX)
     }
 
-    /// Removes the session at this place, and tells which one stands there now.
+    /// Removes the session at this position, and returns the session that has moved there.
     pub(super) fn remove(
         &mut self,
         operator: OperatorNumber,
         kinds: u8,
-        place: u32,
+        position: u32,
     ) -> Option<Slot> {
         let group = self.0.get_mut(&operator)?.iter_mut().find(|group| group.kinds == kinds)?;
-        let at = usize::try_from(place).ok()?;
-        if at < group.slots.len() {
-            group.slots.swap_remove(at);
+        let position = usize::try_from(position).ok()?;
+        if position < group.slots.len() {
+            group.slots.swap_remove(position);
         }
-        group.slots.get(at).copied()
+        group.slots.get(position).copied()
     }
 
-    /// The sessions whose devices share no kind of key with these.
+    /// The sessions whose devices have no kind of key in common with `kinds`.
     pub(super) fn incomparable(
         &self,
         operator: OperatorNumber,

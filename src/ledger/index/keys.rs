@@ -1,14 +1,14 @@
-//! From a device's keys to the sessions that hold something of it: mostly one, seldom more.
+//! Maps the keys of a device to the sessions that hold a flow of it: usually one, rarely more.
 
 use std::collections::{HashMap, hash_map::Entry};
 
 use super::{
-    super::claim::{DeviceKeys, PublicV4, V4Key},
+    super::claim::{DeviceKeys, PublicAddress, V4Key},
     OperatorNumber, Slot,
-    spread::Spread,
+    sharded_map::ShardedMap,
 };
 
-/// One key of a device at an operator: equal or not, and nothing else.
+/// One key of a device at an operator, compared by equality only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct IndexKey {
     operator: OperatorNumber,
@@ -16,45 +16,45 @@ pub(super) struct IndexKey {
     value: [u8; 15],
 }
 
-/// A table of lists, most of which have one element: the others are kept apart.
+/// A multimap optimised for one slot per key; further slots are in a separate map.
 #[derive(Debug, Default)]
 pub(super) struct KeyTable {
-    first: Spread<IndexKey, Slot>,
-    /// What came after the first.
+    first: ShardedMap<IndexKey, Slot>,
+    /// The slots after the first.
     more: HashMap<IndexKey, Vec<Slot>>,
 }
 
-// Above those of the permanent kinds.
+// Above the values of `PermanentKind`.
 const PUBLIC_AND_PORT: u8 = 0x80;
 const PUBLIC_AND_PRIVATE: u8 = 0x81;
 const PUBLIC: u8 = 0x82;
 
 impl IndexKey {
-    /// The keys of which one in common makes two devices the same, or belies them.
+    /// The keys of which a common one means that two devices are the same, or contradictory.
     pub(super) fn exact(operator: OperatorNumber, keys: &DeviceKeys) -> impl Iterator<Item = Self> {
         let permanent = keys.permanent.iter().map(move |key| Self {
             operator,
             kind: key.kind as u8,
             value: *key.hash(),
         });
-        let port = public(keys).and_then(|of| {
-            let [high, low] = of.port?.to_be_bytes();
-            Some(Self::address(operator, PUBLIC_AND_PORT, of, [high, low, 0, 0]))
+        let port = public(keys).and_then(|address| {
+            let [high, low] = address.port?.to_be_bytes();
+            Some(Self::address(operator, PUBLIC_AND_PORT, address, [high, low, 0, 0]))
         });
-        let private = public(keys).and_then(|of| {
-            Some(Self::address(operator, PUBLIC_AND_PRIVATE, of, of.private?.octets()))
+        let private = public(keys).and_then(|address| {
+            Some(Self::address(operator, PUBLIC_AND_PRIVATE, address, address.private?.octets()))
         });
         permanent.chain(port).chain(private)
     }
 
-    /// The key that only raises the question.
+    /// The key of which a common one means that two devices may be the same.
     pub(super) fn public(operator: OperatorNumber, keys: &DeviceKeys) -> Option<Self> {
-        public(keys).map(|of| Self::address(operator, PUBLIC, of, [0; 4]))
+        public(keys).map(|address| Self::address(operator, PUBLIC, address, [0; 4]))
     }
 
-    fn address(operator: OperatorNumber, kind: u8, of: PublicV4, rest: [u8; 4]) -> Self {
+    fn address(operator: OperatorNumber, kind: u8, address: PublicAddress, rest: [u8; 4]) -> Self {
         let mut value = [0; 15];
-        for (to, from) in value.iter_mut().zip(of.public.octets().into_iter().chain(rest)) {
+        for (to, from) in value.iter_mut().zip(address.public.octets().into_iter().chain(rest)) {
             *to = from;
         }
         Self { operator, kind, value }
@@ -69,7 +69,7 @@ impl KeyTable {
 
     pub(super) fn slots(&self, key: &IndexKey) -> impl Iterator<Item = Slot> {
         let first = self.first.get(key).copied();
-        // Two look-ups only where there may be a second.
+        // A second lookup only if the first found a slot.
         let more = first.and_then(|_| self.more.get(key)).into_iter().flatten().copied();
         first.into_iter().chain(more)
     }
@@ -103,7 +103,7 @@ impl KeyTable {
     }
 }
 
-const fn public(keys: &DeviceKeys) -> Option<PublicV4> {
+const fn public(keys: &DeviceKeys) -> Option<PublicAddress> {
     match keys.v4 {
         Some(V4Key::Public(address)) => Some(address),
         Some(V4Key::Legacy(_)) | None => None,

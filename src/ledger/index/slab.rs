@@ -1,13 +1,13 @@
-//! Entries that stay where they are, found by number; a number that is free is given again.
+//! A slab: entries found by number; the numbers of removed entries are reused.
 //!
-//! They stand in blocks: one that is full is followed by another, and nothing is moved, for as long as
-//! that takes nobody could be served.
+//! Entries are allocated in blocks and never moved, because moving all entries would block requests
+//! for the time that it takes.
 
 use super::Slot;
 
 const BLOCK: usize = 1024;
 
-/// See the module.
+/// A slab of entries in blocks.
 #[derive(Debug)]
 pub(super) struct Slab<T> {
     blocks: Vec<Vec<Option<T>>>,
@@ -23,13 +23,13 @@ impl<T> Default for Slab<T> {
 impl<T> Slab<T> {
     pub(super) fn insert(&mut self, entry: T) -> Slot {
         while let Some(slot) = self.free.pop() {
-            if let Some(place) = self.place(slot) {
-                *place = Some(entry);
+            if let Some(free) = self.entry_mut(slot) {
+                *free = Some(entry);
                 return slot;
             }
         }
         let full = self.blocks.len().saturating_sub(1) * BLOCK;
-        let place = match self.blocks.last_mut() {
+        let number = match self.blocks.last_mut() {
             Some(last) if last.len() < BLOCK => {
                 last.push(Some(entry));
                 full + last.len() - 1
@@ -41,32 +41,32 @@ impl<T> Slab<T> {
                 (self.blocks.len() - 1) * BLOCK
             }
         };
-        // Four thousand million entries need more memory than there is.
-        Slot::try_from(place).unwrap_or(Slot::MAX)
+        // 2³² entries exceed the memory.
+        Slot::try_from(number).unwrap_or(Slot::MAX)
     }
 
     pub(super) fn get(&self, slot: Slot) -> Option<&T> {
-        let (block, place) = parts(slot)?;
-        self.blocks.get(block)?.get(place)?.as_ref()
+        let (block, offset) = locate(slot)?;
+        self.blocks.get(block)?.get(offset)?.as_ref()
     }
 
     pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        self.place(slot)?.as_mut()
+        self.entry_mut(slot)?.as_mut()
     }
 
     pub(super) fn remove(&mut self, slot: Slot) -> Option<T> {
-        let entry = self.place(slot)?.take()?;
+        let entry = self.entry_mut(slot)?.take()?;
         self.free.push(slot);
         Some(entry)
     }
 
-    fn place(&mut self, slot: Slot) -> Option<&mut Option<T>> {
-        let (block, place) = parts(slot)?;
-        self.blocks.get_mut(block)?.get_mut(place)
+    fn entry_mut(&mut self, slot: Slot) -> Option<&mut Option<T>> {
+        let (block, offset) = locate(slot)?;
+        self.blocks.get_mut(block)?.get_mut(offset)
     }
 }
 
-fn parts(slot: Slot) -> Option<(usize, usize)> {
+fn locate(slot: Slot) -> Option<(usize, usize)> {
     let slot = usize::try_from(slot).ok()?;
     Some((slot / BLOCK, slot % BLOCK))
 }
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_keep_their_numbers_over_the_ends_of_blocks_and_free_ones_are_given_again() {
+    fn entries_keep_their_numbers_and_free_numbers_are_reused() {
         let mut slab = Slab::default();
         let count = BLOCK * 2 + 3;
         for entry in 0..count {

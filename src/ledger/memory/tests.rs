@@ -1,16 +1,16 @@
 use std::sync::Arc;
 
 use super::{
-    super::store::tests::{Kind, keeps_the_contract},
+    super::store::tests::{StoreKind, assert_store_contract},
     *,
 };
 
 #[test]
-fn it_keeps_the_contract() {
-    let kind = Kind {
-        make: &|clock| Arc::new(Memory::new(Hand::new(clock.clone()))),
+fn memory_store_fulfils_contract() {
+    let kind = StoreKind {
+        make: &|clock| Arc::new(MemoryStore::new(LedgerClock::new(clock.clone()))),
         restart: None,
         histories: 256,
     };
-    keeps_the_contract(&kind);
+    assert_store_contract(&kind);
 }

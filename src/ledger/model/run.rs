@@ -1,57 +1,58 @@
-//! Random calls, made of the ledger and of the model at once.
+//! Makes random calls to the ledger and the model and compares the results.
 
 use std::{sync::Arc, time::Duration};
 
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
 
-use super::book::{Book, Judged, Phase, Told, may_see};
+use super::reference::{ExpectedOutcome, ModelLedger, ModelPhase, ModelReport, may_see};
 use crate::{
     clock::Clock,
     ledger::{
-        Booking, ConflictMode, Error, Ledger, OnUnknown, Party, Record, Reservation, Reserved,
-        Rules, State, Todo,
+        ConflictMode, ConflictRules, Error, Ledger, OnUnknown, OperatorAction, Requester,
+        Reservation, ReservationRequest, ReserveOutcome, SessionRecord, SessionState,
         claim::KeyHasher,
-        sample::{START, any_asked, booking, granted, party, user},
-        store::tests::{Kind, Restart},
+        sample::{START, any_create_request, booking, granted, party, user},
+        store::tests::{Restart, StoreKind},
     },
-    qod::{CreateSession, Granted, Moment, QosStatus, SessionId, StatusInfo},
+    qod::{CreateRequest, GrantedSession, Moment, QosStatus, SessionId, StatusInfo},
 };
 
 #[derive(Clone, Debug)]
-enum Step {
+enum ModelStep {
     Reserve {
         who: usize,
-        booking: Box<Booking>,
+        booking: Box<ReservationRequest>,
     },
-    Confirm(usize, Told),
+    Confirm(usize, ModelReport),
     Release(usize),
     Doubt(usize),
     Drop(usize),
     Find(usize, usize),
-    Observe(usize, Told),
+    Observe(usize, ModelReport),
     BeginExtend(usize, u32),
     Extend(usize, Option<u32>),
     Delete(usize),
     End(usize),
-    /// With a record from before.
-    Late(usize, Told),
+    /// A call with an outdated record.
+    StaleRecord(usize, ModelReport),
     Advance(u32),
     Sweep,
-    /// Of the process. Its reservations are gone with it.
+    /// A restart of the process, which loses its reservations.
     Restart,
 }
 
-struct Run {
+struct ModelRun {
     ledger: Ledger,
     clock: Clock,
-    book: Book,
-    open: Vec<Reservation>,
-    /// All records that were ever given out.
-    old: Vec<Record>,
+    model: ModelLedger,
+    reservations: Vec<Reservation>,
+    /// All records that were ever returned.
+    records: Vec<SessionRecord>,
 }
 
-/// Makes many random calls of a new ledger over such a store; after each the two must agree.
-pub(in super::super) fn agrees_with_the_model(kind: &Kind<'_>) {
+/// Makes many random calls to a new ledger on a store of this kind and compares it with the model
+/// after each.
+pub(in super::super) fn check_against_model(kind: &StoreKind<'_>) {
     let mut runner = TestRunner::new(ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::with_cases(kind.histories)
@@ -60,13 +61,15 @@ pub(in super::super) fn agrees_with_the_model(kind: &Kind<'_>) {
     runner
         .run(&vec(any_step(), 1..80), |steps| {
             let clock = Clock::fixed(START);
-            let ledger = Ledger::over((kind.make)(&clock), KeyHasher::random(), clock.clone());
-            let book = Book { now: START, kept: Vec::new(), begun: Vec::new() };
-            let mut run = Run { ledger, clock, book, open: Vec::new(), old: Vec::new() };
+            let ledger =
+                Ledger::with_store((kind.make)(&clock), KeyHasher::random(), clock.clone());
+            let model = ModelLedger { now: START, sessions: Vec::new(), created: Vec::new() };
+            let mut run =
+                ModelRun { ledger, clock, model, reservations: Vec::new(), records: Vec::new() };
             runtime.block_on(async {
                 for step in steps {
                     match (&step, kind.restart) {
-                        (Step::Restart, Some(restart)) => run.restart(restart),
+                        (ModelStep::Restart, Some(restart)) => run.restart(restart),
                         _ => run.step(step).await,
                     }
                     run.compare().await;
@@ -77,38 +80,38 @@ pub(in super::super) fn agrees_with_the_model(kind: &Kind<'_>) {
         .unwrap();
 }
 
-fn any_step() -> impl Strategy<Value = Step> {
+fn any_step() -> impl Strategy<Value = ModelStep> {
     let n = 0..16_usize;
-    let told = || {
+    let report = || {
         prop_oneof![
-            Just(Told::Requested(60)),
-            (1..600_u32).prop_map(Told::Available),
-            Just(Told::Terminated),
-            Just(Told::Expired),
+            Just(ModelReport::Requested(60)),
+            (1..600_u32).prop_map(ModelReport::Available),
+            Just(ModelReport::Terminated),
+            Just(ModelReport::Expired),
         ]
     };
     prop_oneof![
         8 => (0..4_usize, any_booking()).prop_map(|(who, booking)| {
-            Step::Reserve { who, booking: Box::new(booking) }
+            ModelStep::Reserve { who, booking: Box::new(booking) }
         }),
-        6 => (n.clone(), told()).prop_map(|(n, told)| Step::Confirm(n, told)),
-        1 => n.clone().prop_map(Step::Release),
-        1 => n.clone().prop_map(Step::Doubt),
-        1 => n.clone().prop_map(Step::Drop),
-        2 => (n.clone(), 0..4_usize).prop_map(|(n, who)| Step::Find(n, who)),
-        3 => (n.clone(), told()).prop_map(|(n, told)| Step::Observe(n, told)),
-        2 => (n.clone(), 1..300_u32).prop_map(|(n, s)| Step::BeginExtend(n, s)),
-        2 => (n.clone(), proptest::option::of(1..900_u32)).prop_map(|(n, s)| Step::Extend(n, s)),
-        2 => n.clone().prop_map(Step::Delete),
-        2 => n.clone().prop_map(Step::End),
-        2 => (0..256_usize, told()).prop_map(|(n, told)| Step::Late(n, told)),
-        5 => select(vec![1, 4, 10, 31, 41, 120, 359, 361, 1000, 9000]).prop_map(Step::Advance),
-        2 => Just(Step::Sweep),
-        2 => Just(Step::Restart),
+        6 => (n.clone(), report()).prop_map(|(n, report)| ModelStep::Confirm(n, report)),
+        1 => n.clone().prop_map(ModelStep::Release),
+        1 => n.clone().prop_map(ModelStep::Doubt),
+        1 => n.clone().prop_map(ModelStep::Drop),
+        2 => (n.clone(), 0..4_usize).prop_map(|(n, who)| ModelStep::Find(n, who)),
+        3 => (n.clone(), report()).prop_map(|(n, report)| ModelStep::Observe(n, report)),
+        2 => (n.clone(), 1..300_u32).prop_map(|(n, s)| ModelStep::BeginExtend(n, s)),
+        2 => (n.clone(), proptest::option::of(1..900_u32)).prop_map(|(n, s)| ModelStep::Extend(n, s)),
+        2 => n.clone().prop_map(ModelStep::Delete),
+        2 => n.clone().prop_map(ModelStep::End),
+        2 => (0..256_usize, report()).prop_map(|(n, report)| ModelStep::StaleRecord(n, report)),
+        5 => select(vec![1, 4, 10, 31, 41, 120, 359, 361, 1000, 9000]).prop_map(ModelStep::Advance),
+        2 => Just(ModelStep::Sweep),
+        2 => Just(ModelStep::Restart),
     ]
 }
 
-fn any_booking() -> impl Strategy<Value = Booking> {
+fn any_booking() -> impl Strategy<Value = ReservationRequest> {
     let mode = prop_oneof![
         8 => Just(ConflictMode::FlowOverlap),
         1 => Just(ConflictMode::ExactFlow),
@@ -117,286 +120,294 @@ fn any_booking() -> impl Strategy<Value = Booking> {
     ];
     let unknown = select(vec![OnUnknown::Forward, OnUnknown::Refuse]);
     let widths = select(vec![(24, 48), (31, 63)]);
-    (any_asked(), 10..500_u32, any::<bool>(), mode, unknown, widths, 1..8_u32, 1..24_u32).prop_map(
-        |(asked, duration_s, north, mode, unknown, widths, sessions_max, a_day)| Booking {
-            operator: if north { "north" } else { "south" }.into(),
-            rules: Rules {
-                mode,
-                unknown,
-                device_prefix_v4_min: widths.0,
-                device_prefix_v6_min: widths.1,
-                ..Rules::default()
+    (any_create_request(), 10..500_u32, any::<bool>(), mode, unknown, widths, 1..8_u32, 1..24_u32)
+        .prop_map(
+            |(asked, duration_s, north, mode, unknown, widths, sessions_max, creates_per_day)| {
+                ReservationRequest {
+                    operator: if north { "north" } else { "south" }.into(),
+                    rules: ConflictRules {
+                        mode,
+                        unknown,
+                        device_prefix_v4_min: widths.0,
+                        device_prefix_v6_min: widths.1,
+                        ..ConflictRules::default()
+                    },
+                    sessions_max,
+                    creates_per_day: Some(creates_per_day),
+                    ..booking(CreateRequest { duration_s, ..asked })
+                }
             },
-            sessions_max,
-            creates_per_day: Some(a_day),
-            ..booking(CreateSession { duration_s, ..asked })
-        },
-    )
+        )
 }
 
-fn asker(who: usize) -> Party {
+fn caller(who: usize) -> Requester {
     [party("c1"), user("c1", "s1"), user("c1", "s2"), party("c2")][who % 4].clone()
 }
 
-fn told(told: Told, now: Moment) -> Granted {
-    match told {
-        Told::Requested(seconds) => granted(QosStatus::Requested, now, seconds),
-        Told::Available(seconds) => granted(QosStatus::Available, now, seconds),
-        Told::Terminated => granted(QosStatus::Unavailable, now, 60),
-        Told::Expired => Granted {
+fn granted_by(report: ModelReport, now: Moment) -> GrantedSession {
+    match report {
+        ModelReport::Requested(seconds) => granted(QosStatus::Requested, now, seconds),
+        ModelReport::Available(seconds) => granted(QosStatus::Available, now, seconds),
+        ModelReport::Terminated => granted(QosStatus::Unavailable, now, 60),
+        ModelReport::Expired => GrantedSession {
             status_info: Some(StatusInfo::DurationExpired),
             ..granted(QosStatus::Unavailable, now, 60)
         },
     }
 }
 
-impl Run {
+impl ModelRun {
     fn restart(&mut self, restart: &Restart<'_>) {
-        self.open.clear();
+        self.reservations.clear();
         self.ledger.store = restart(Arc::clone(&self.ledger.store), &self.clock);
-        self.book.restart();
+        self.model.restart();
     }
 
-    async fn step(&mut self, step: Step) {
+    async fn step(&mut self, step: ModelStep) {
         match step {
-            Step::Reserve { who, booking } => self.reserve(asker(who), *booking).await,
-            Step::Confirm(n, what) => {
+            ModelStep::Reserve { who, booking } => self.reserve(caller(who), *booking).await,
+            ModelStep::Confirm(n, what) => {
                 let Some(reservation) = self.take(n) else { return };
-                let (id, fresh) = (reservation.id(), self.is_pending(&reservation));
-                let granted = told(what, self.book.now);
-                let done = self.ledger.confirm(reservation, format!("their {id}"), granted).await;
-                assert_eq!(done.is_ok(), fresh, "{done:?}");
+                let (id, pending) = (reservation.id(), self.is_pending(&reservation));
+                let granted = granted_by(what, self.model.now);
+                let done = self
+                    .ledger
+                    .confirm(reservation, format!("operator-session-{id}"), granted)
+                    .await;
+                assert_eq!(done.is_ok(), pending, "{done:?}");
                 if let Ok(record) = done {
-                    self.old.push(record);
-                    self.book.set(id, |phase, now| phase.told(what, now));
+                    self.records.push(record);
+                    self.model.set(id, |phase, now| phase.apply_report(what, now));
                 }
             }
-            Step::Release(n) => {
+            ModelStep::Release(n) => {
                 let Some(reservation) = self.take(n) else { return };
-                let (id, fresh) = (reservation.id(), self.is_pending(&reservation));
+                let (id, pending) = (reservation.id(), self.is_pending(&reservation));
                 let done = self.ledger.release(reservation).await;
-                if fresh {
+                if pending {
                     assert_eq!(done, Ok(()));
-                    self.book.release(id);
+                    self.model.release(id);
                 } else if done == Ok(()) {
-                    // Its life is over, or the sweep has put it in doubt.
-                    self.book.release(id);
+                    // Its life has ended, or the sweep has marked it in doubt.
+                    self.model.release(id);
                 }
             }
-            Step::Doubt(n) => {
+            ModelStep::Doubt(n) => {
                 let Some(reservation) = self.take(n) else { return };
-                let (id, fresh) = (reservation.id(), self.is_pending(&reservation));
-                let done = self.ledger.leave_in_doubt(reservation).await;
-                if fresh {
-                    assert_eq!(done.map(|record| record.state()), Ok(State::InDoubt));
-                    self.book.set(id, |phase, _| match phase {
-                        Phase::Pending { life_ends, .. } => Phase::InDoubt { life_ends },
+                let (id, pending) = (reservation.id(), self.is_pending(&reservation));
+                let done = self.ledger.mark_in_doubt(reservation).await;
+                if pending {
+                    assert_eq!(done.map(|record| record.state()), Ok(SessionState::InDoubt));
+                    self.model.set(id, |phase, _| match phase {
+                        ModelPhase::Pending { life_ends, .. } => ModelPhase::InDoubt { life_ends },
                         other => panic!("{other:?}"),
                     });
                 } else if let Ok(record) = done {
-                    // The sweep was first, or its life is over.
-                    let kept = self.book.find(id).map(|kept| kept.phase.state());
-                    assert!(kept.is_none_or(|state| state == record.state()));
+                    // The sweep ran first, or its life has ended.
+                    let session = self.model.find(id).map(|session| session.phase.state());
+                    assert!(session.is_none_or(|state| state == record.state()));
                 }
             }
-            Step::Drop(n) => drop(self.take(n)),
-            Step::Find(n, who) => self.find(n, asker(who)).await,
-            Step::Late(n, what) => self.late(n, what).await,
-            Step::Advance(seconds) => {
+            ModelStep::Drop(n) => drop(self.take(n)),
+            ModelStep::Find(n, who) => self.find(n, caller(who)).await,
+            ModelStep::StaleRecord(n, what) => self.stale_record(n, what).await,
+            ModelStep::Advance(seconds) => {
                 let by = Duration::from_secs(seconds.into());
                 self.clock.advance(by);
-                self.book.now = self.clock.now();
-                self.book.settle(false);
+                self.model.now = self.clock.now();
+                self.model.apply_time(false);
             }
-            Step::Sweep => self.sweep().await,
-            Step::Restart => {}
+            ModelStep::Sweep => self.sweep().await,
+            ModelStep::Restart => {}
             other => self.change(other).await,
         }
     }
 
-    async fn reserve(&mut self, party: Party, booking: Booking) {
-        let judged = self.book.judge(&party, &booking);
+    async fn reserve(&mut self, party: Requester, booking: ReservationRequest) {
+        let expected = self.model.expected_outcome(&party, &booking);
         let done = self.ledger.reserve_for(party.clone(), booking.clone()).await;
-        let Judged { conflicts, unknown, own, .. } = &judged;
+        let ExpectedOutcome { conflicts, unknown, own, .. } = &expected;
         match done {
-            Ok(Reserved::Repeated { .. }) => panic!("nothing was sent again"),
-            Ok(Reserved::New(reservation)) => {
-                assert!(judged.day.is_none() && !judged.quota, "{judged:?}");
-                assert!(!judged.broad && conflicts.is_empty(), "{judged:?}");
-                assert!(!judged.refuse_unknown || unknown.is_empty(), "{judged:?}");
-                // Only a few are looked at, where nothing depends on it.
-                if self.book.kept.len() <= 8 || unknown.is_empty() {
-                    assert_eq!(reservation.same_device_unknown(), !unknown.is_empty());
+            Ok(ReserveOutcome::Replayed { .. }) => panic!("the create is not an idempotent replay"),
+            Ok(ReserveOutcome::New(reservation)) => {
+                assert!(expected.day.is_none() && !expected.quota, "{expected:?}");
+                assert!(!expected.broad && conflicts.is_empty(), "{expected:?}");
+                assert!(!expected.refuse_unknown || unknown.is_empty(), "{expected:?}");
+                // The ledger compares only a few sessions where the result does not depend on it.
+                if self.model.sessions.len() <= 8 || unknown.is_empty() {
+                    assert_eq!(reservation.device_ambiguous(), !unknown.is_empty());
                 }
-                self.book.reserve(reservation.id(), party, booking);
-                self.open.push(reservation);
+                self.model.reserve(reservation.id(), party, booking);
+                self.reservations.push(reservation);
             }
-            Err(Error::DayQuotaExceeded { max, .. }) => {
-                assert_eq!(judged.day, Some(max));
+            Err(Error::DailyQuotaExceeded { max, .. }) => {
+                assert_eq!(expected.day, Some(max));
             }
             Err(Error::QuotaExceeded { max }) => {
-                assert!(judged.day.is_none() && judged.quota);
+                assert!(expected.day.is_none() && expected.quota);
                 assert_eq!(max, booking.sessions_max);
             }
-            Err(Error::TooBroad) => assert!(judged.broad && !judged.quota),
-            Err(Error::Taken { own: told, device_unknown: false }) => {
-                assert!(!judged.quota && !judged.broad);
+            Err(Error::DeviceTooBroad) => assert!(expected.broad && !expected.quota),
+            Err(Error::Conflict { own_session: reported, device_ambiguous: false }) => {
+                assert!(!expected.quota && !expected.broad);
                 let named = |id: &SessionId| conflicts.contains(id) && own.contains(id);
                 assert!(!conflicts.is_empty());
-                match told {
+                match reported {
                     Some(id) => assert!(named(&id)),
                     None => assert!(!conflicts.iter().any(named)),
                 }
             }
-            Err(Error::Taken { own: told, device_unknown: true }) => {
-                assert!(judged.refuse_unknown && conflicts.is_empty());
-                assert!(!judged.quota && !judged.broad && !unknown.is_empty());
-                assert!(told.is_none_or(|id| unknown.contains(&id) && own.contains(&id)));
+            Err(Error::Conflict { own_session: reported, device_ambiguous: true }) => {
+                assert!(expected.refuse_unknown && conflicts.is_empty());
+                assert!(!expected.quota && !expected.broad && !unknown.is_empty());
+                assert!(reported.is_none_or(|id| unknown.contains(&id) && own.contains(&id)));
             }
             Err(other) => panic!("{other}"),
         }
     }
 
-    async fn change(&mut self, step: Step) {
-        let (Step::Observe(n, _)
-        | Step::BeginExtend(n, _)
-        | Step::Extend(n, _)
-        | Step::Delete(n)
-        | Step::End(n)) = step
+    async fn change(&mut self, step: ModelStep) {
+        let (ModelStep::Observe(n, _)
+        | ModelStep::BeginExtend(n, _)
+        | ModelStep::Extend(n, _)
+        | ModelStep::Delete(n)
+        | ModelStep::End(n)) = step
         else {
             panic!("{step:?}")
         };
-        let now = self.book.now;
+        let now = self.model.now;
         let Some((id, record)) = self.nth(n).await else { return };
-        let phase = self.book.find(id).unwrap().phase;
-        let unconfirmed = matches!(phase, Phase::Pending { .. } | Phase::InDoubt { .. });
+        let phase = self.model.find(id).unwrap().phase;
+        let unconfirmed = matches!(phase, ModelPhase::Pending { .. } | ModelPhase::InDoubt { .. });
         let extending = match phase {
-            Phase::Available { extending, .. } => extending,
+            ModelPhase::Available { extending, .. } => extending,
             _ => None,
         };
-        let available = phase.state() == State::Available;
+        let available = phase.state() == SessionState::Available;
         let (done, next) = match step {
-            Step::Observe(_, what) => {
-                let done = self.ledger.observe(&record, told(what, now), now).await;
-                (done, (!unconfirmed).then(|| phase.observed(what, now)).ok_or(Error::NotActive))
+            ModelStep::Observe(_, what) => {
+                let done = self.ledger.observe(&record, granted_by(what, now), now).await;
+                (done, (!unconfirmed).then(|| phase.observed(what, now)).ok_or(Error::InvalidState))
             }
-            Step::BeginExtend(_, seconds) => {
+            ModelStep::BeginExtend(_, seconds) => {
                 let done = self.ledger.begin_extend(&record, seconds).await;
                 let next = match extending {
-                    _ if !available => Err(Error::NotActive),
-                    Some(until) if now < until => Err(Error::Lost),
+                    _ if !available => Err(Error::InvalidState),
+                    Some(until) if now < until => Err(Error::Superseded),
                     _ => Ok(phase.extending(seconds, now)),
                 };
                 (done, next)
             }
-            Step::Extend(_, seconds) => {
-                let what = Told::Available(seconds.unwrap_or(1));
-                let done = self.ledger.extend(&record, told(what, now)).await;
-                (done, extending.map(|_| phase.told(what, now)).ok_or(Error::NotActive))
+            ModelStep::Extend(_, seconds) => {
+                let what = ModelReport::Available(seconds.unwrap_or(1));
+                let done = self.ledger.finish_extend(&record, granted_by(what, now)).await;
+                (done, extending.map(|_| phase.apply_report(what, now)).ok_or(Error::InvalidState))
             }
-            Step::Delete(_) => {
+            ModelStep::Delete(_) => {
                 let done = self.ledger.begin_delete(&record).await;
-                (done, (!unconfirmed).then(|| phase.deleted(now)).ok_or(Error::NotActive))
+                (done, (!unconfirmed).then(|| phase.deleted(now)).ok_or(Error::InvalidState))
             }
             _ => {
-                let done = self.ledger.end(&record).await;
-                let deleting = phase.state() == State::Releasing;
-                assert_eq!(done, if deleting { Ok(()) } else { Err(Error::NotActive) });
+                let done = self.ledger.finish_delete(&record).await;
+                let deleting = phase.state() == SessionState::Releasing;
+                assert_eq!(done, if deleting { Ok(()) } else { Err(Error::InvalidState) });
                 if deleting {
-                    self.book.forget(id);
+                    self.model.remove(id);
                 }
                 return;
             }
         };
         match (done, next) {
             (Ok(record), Ok(next)) => {
-                self.old.push(record);
-                self.book.set(id, |_, _| next);
+                self.records.push(record);
+                self.model.set(id, |_, _| next);
             }
             (done, next) => assert_eq!(done.err(), next.err(), "{phase:?}"),
         }
     }
 
-    // Whoever comes with an old record changes nothing.
-    async fn late(&mut self, n: usize, what: Told) {
-        let Some(old) = self.old.get(n).cloned() else { return };
-        let now = self.book.now;
-        let current = self.ledger.store.find(&old.session.id).await.unwrap();
-        if current.as_ref().is_some_and(|record| record.generation() == old.generation()) {
+    // A call with an outdated record changes nothing.
+    async fn stale_record(&mut self, n: usize, what: ModelReport) {
+        let Some(stale) = self.records.get(n).cloned() else { return };
+        let now = self.model.now;
+        let current = self.ledger.store.find(&stale.session.id).await.unwrap();
+        if current.as_ref().is_some_and(|record| record.generation() == stale.generation()) {
             return;
         }
-        let _ = self.ledger.observe(&old, told(what, now), now).await;
-        assert!(self.ledger.begin_extend(&old, 60).await.is_err());
-        assert!(self.ledger.extend(&old, told(what, now)).await.is_err());
-        let ended = self.ledger.end(&old).await;
+        let _ = self.ledger.observe(&stale, granted_by(what, now), now).await;
+        assert!(self.ledger.begin_extend(&stale, 60).await.is_err());
+        assert!(self.ledger.finish_extend(&stale, granted_by(what, now)).await.is_err());
+        let ended = self.ledger.finish_delete(&stale).await;
         assert_eq!(
             ended,
-            match (old.state(), &current) {
-                (State::Releasing, None) => Ok(()),
-                (State::Releasing, Some(_)) => Err(Error::Lost),
-                _ => Err(Error::NotActive),
+            match (stale.state(), &current) {
+                (SessionState::Releasing, None) => Ok(()),
+                (SessionState::Releasing, Some(_)) => Err(Error::Superseded),
+                _ => Err(Error::InvalidState),
             }
         );
-        assert_eq!(self.ledger.store.find(&old.session.id).await.unwrap(), current);
+        assert_eq!(self.ledger.store.find(&stale.session.id).await.unwrap(), current);
     }
 
-    async fn find(&mut self, n: usize, asker: Party) {
-        if self.book.kept.is_empty() {
+    async fn find(&mut self, n: usize, caller: Requester) {
+        if self.model.sessions.is_empty() {
             return;
         }
-        let kept = &self.book.kept[n % self.book.kept.len()];
-        let found = self.ledger.find_for(&asker, &kept.id).await;
-        if may_see(&asker, &kept.party) {
-            assert_eq!(found.unwrap().state(), kept.phase.state());
+        let session = &self.model.sessions[n % self.model.sessions.len()];
+        let found = self.ledger.find_for(&caller, &session.id).await;
+        if may_see(&caller, &session.party) {
+            assert_eq!(found.unwrap().state(), session.phase.state());
         } else {
-            assert_eq!(found, Err(Error::NotYours));
+            assert_eq!(found, Err(Error::NotOwner));
         }
     }
 
     async fn sweep(&mut self) {
         let due = self.ledger.sweep().await.unwrap();
-        self.book.settle(true);
+        self.model.apply_time(true);
         for (record, todo) in due {
-            let kept = self.book.find(record.session.id).unwrap();
+            let session = self.model.find(record.session.id).unwrap();
             let expected = match todo {
-                Todo::Delete => State::Releasing,
-                Todo::LookFor => State::InDoubt,
-                Todo::Ask => State::Available,
+                OperatorAction::Delete => SessionState::Releasing,
+                OperatorAction::Lookup => SessionState::InDoubt,
+                OperatorAction::Poll => SessionState::Available,
             };
-            assert_eq!(kept.phase.state(), expected);
-            self.old.push(record);
+            assert_eq!(session.phase.state(), expected);
+            self.records.push(record);
         }
         for (operator, state, count) in self.ledger.counts().await.unwrap() {
-            assert_eq!(count, self.book.count(&operator, state), "{operator} {state:?}");
+            assert_eq!(count, self.model.count(&operator, state), "{operator} {state:?}");
         }
     }
 
     async fn compare(&mut self) {
-        for kept in &self.book.kept {
-            let found = self.ledger.find_for(&kept.party, &kept.id).await.unwrap();
-            assert_eq!(found.state(), kept.phase.state());
+        for session in &self.model.sessions {
+            let found = self.ledger.find_for(&session.party, &session.id).await.unwrap();
+            assert_eq!(found.state(), session.phase.state());
         }
-        for old in &self.old {
-            if self.book.find(old.session.id).is_none() {
-                let owner = Party { client: old.client.clone(), subject: old.subject.clone() };
-                let found = self.ledger.find_for(&owner, &old.session.id).await;
+        for record in &self.records {
+            if self.model.find(record.session.id).is_none() {
+                let owner =
+                    Requester { client: record.client.clone(), subject: record.subject.clone() };
+                let found = self.ledger.find_for(&owner, &record.session.id).await;
                 assert_eq!(found, Err(Error::NotFound));
             }
         }
     }
 
-    async fn nth(&self, n: usize) -> Option<(SessionId, Record)> {
-        let kept = self.book.kept.get(n % self.book.kept.len().max(1))?;
-        Some((kept.id, self.ledger.find_for(&kept.party, &kept.id).await.unwrap()))
+    async fn nth(&self, n: usize) -> Option<(SessionId, SessionRecord)> {
+        let session = self.model.sessions.get(n % self.model.sessions.len().max(1))?;
+        Some((session.id, self.ledger.find_for(&session.party, &session.id).await.unwrap()))
     }
 
     fn take(&mut self, n: usize) -> Option<Reservation> {
-        (!self.open.is_empty()).then(|| self.open.swap_remove(n % self.open.len()))
+        (!self.reservations.is_empty())
+            .then(|| self.reservations.swap_remove(n % self.reservations.len()))
     }
 
-    // Is it the reservation's still?
+    // Whether the reservation is still pending.
     fn is_pending(&self, reservation: &Reservation) -> bool {
         let id = reservation.id();
-        self.book.find(id).is_some_and(|kept| kept.phase.state() == State::Pending)
+        self.model.find(id).is_some_and(|session| session.phase.state() == SessionState::Pending)
     }
 }

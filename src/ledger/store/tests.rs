@@ -1,13 +1,13 @@
-//! The contract that every store must keep: a store's own tests run these over it.
+//! The contract of all stores; the tests of each store run it.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{
     super::{
-        Again, Booking, Claim, Ledger, Reserved,
+        Claim, IdempotencyRequest, Ledger, ReservationRequest, ReserveOutcome,
         claim::KeyHasher,
-        model::agrees_with_the_model,
-        sample::{START, asked, booking, granted, party, phone},
+        model::check_against_model,
+        sample::{START, booking, create_request, granted, party, phone},
     },
     *,
 };
@@ -16,148 +16,152 @@ use crate::{
     qod::{QosStatus, Secret, Sink},
 };
 
-/// Gives the store of a new process, in the place of one that is gone.
+/// Opens the store as a new process, after the previous process has ended.
 pub(in super::super) type Restart<'a> = dyn Fn(Arc<dyn Store>, &Clock) -> Arc<dyn Store> + 'a;
 
-/// A kind of store, to be tried.
+/// A kind of store under test.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Kind<'a> {
+pub(in super::super) struct StoreKind<'a> {
     pub(in super::super) make: &'a dyn Fn(&Clock) -> Arc<dyn Store>,
-    /// The store as a new process finds it; nothing, if it forgets.
+    /// Reopens the store in a new process; `None` for a volatile store.
     pub(in super::super) restart: Option<&'a Restart<'a>>,
-    /// How many random histories to try.
+    /// The number of random histories to run.
     pub(in super::super) histories: u32,
 }
 
-/// All of the contract.
-pub(in super::super) fn keeps_the_contract(kind: &Kind<'_>) {
+/// Runs the whole contract.
+pub(in super::super) fn assert_store_contract(kind: &StoreKind<'_>) {
     let make = || (kind.make)(&Clock::fixed(START));
-    let alone = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    alone.block_on(async {
+    let single_threaded = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    single_threaded.block_on(async {
         writes_are_compare_and_set(&*make()).await;
-        what_lapsed_stays_lapsed(&*make()).await;
-        a_refused_wish_leaves_nothing(&*make()).await;
-        a_sweep_looks_at_no_more_than_it_is_told(&*make()).await;
-        a_name_of_the_operators_is_one_sessions(&*make()).await;
-        all_records_come_page_by_page(&*make()).await;
-        what_comes_again_is_answered_again(make()).await;
-        what_is_to_be_told_waits_until_it_is_heard(make(), kind.restart).await;
+        expired_hold_stays_expired(&*make()).await;
+        rejected_insert_leaves_no_record(&*make()).await;
+        sweep_is_bounded(&*make()).await;
+        operator_session_id_is_unique(&*make()).await;
+        all_records_are_listed_in_pages(&*make()).await;
+        idempotent_replay_gets_first_response(make()).await;
+        notifications_are_queued_until_acknowledged(make(), kind.restart).await;
     });
-    agrees_with_the_model(kind);
-    let together =
+    check_against_model(kind);
+    let multi_threaded =
         tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
-    together.block_on(async {
+    multi_threaded.block_on(async {
         for _ in 0..50 {
-            of_forty_at_once_one_wins(make()).await;
+            one_of_forty_concurrent_reservations_succeeds(make()).await;
         }
-        no_flow_is_held_twice(make()).await;
+        no_flow_is_reserved_twice(make()).await;
     });
 }
 
-fn wish(digits: u32) -> Wish {
-    // One secret for all: the keys of two wishes must compare.
+fn request(digits: u32) -> InsertRequest {
+    // One secret for all requests, so that their keys are comparable.
     static HASHER: std::sync::LazyLock<KeyHasher> = std::sync::LazyLock::new(KeyHasher::random);
-    let booking = booking(asked(phone(digits), "192.0.2.1"));
-    let claim = Claim::new(&HASHER, &party("c1"), &booking);
-    Wish {
-        record: Record::reserved(&party("c1"), &booking, claim, None, START),
-        rules: booking.rules,
-        sessions_max: booking.sessions_max,
+    let reservation = booking(create_request(phone(digits), "192.0.2.1"));
+    let claim = Claim::new(&HASHER, &party("c1"), &reservation);
+    InsertRequest {
+        record: SessionRecord::new_pending(&party("c1"), &reservation, claim, None, START),
+        rules: reservation.rules,
+        sessions_max: reservation.sessions_max,
         creates_per_day: None,
-        repeat: None,
+        fingerprint: None,
     }
 }
 
-const NEW: Inserted = Inserted::New { same_device_unknown: false, waited: Duration::ZERO };
+const NEW: InsertOutcome =
+    InsertOutcome::New { device_ambiguous: false, queue_time: Duration::ZERO };
 
 async fn writes_are_compare_and_set(store: &dyn Store) {
-    let wish = wish(1);
-    let first = wish.record.clone();
+    let request = request(1);
+    let first = request.record.clone();
     let id = first.session.id;
     let available = granted(QosStatus::Available, START, 60);
-    let second = first.clone().confirmed("theirs".to_owned(), available, START).unwrap();
+    let second = first.clone().confirmed("operator-1".to_owned(), available, START).unwrap();
     assert_eq!(store.replace(second.clone(), START).await, Err(Error::NotFound));
     assert_eq!(store.remove(id, 0, START).await, Err(Error::NotFound));
-    assert_eq!(store.insert(wish, START).await, Ok(NEW));
+    assert_eq!(store.insert(request, START).await, Ok(NEW));
     assert_eq!(store.find(&id).await, Ok(Some(first.clone())));
-    assert_eq!(store.replace(first.clone(), START).await, Err(Error::Lost));
+    assert_eq!(store.replace(first.clone(), START).await, Err(Error::Superseded));
     assert_eq!(store.replace(second.clone(), START).await.map(drop), Ok(()));
-    assert_eq!(store.replace(second.clone(), START).await, Err(Error::Lost));
-    assert_eq!(store.replace(first.doubted().unwrap(), START).await, Err(Error::Lost));
-    assert_eq!(store.remove(id, 0, START).await, Err(Error::Lost));
+    assert_eq!(store.replace(second.clone(), START).await, Err(Error::Superseded));
+    assert_eq!(store.replace(first.in_doubt().unwrap(), START).await, Err(Error::Superseded));
+    assert_eq!(store.remove(id, 0, START).await, Err(Error::Superseded));
     assert_eq!(store.find(&id).await, Ok(Some(second)));
     assert_eq!(store.remove(id, 1, START).await.map(drop), Ok(()));
     assert_eq!(store.find(&id).await, Ok(None));
 }
 
-async fn what_lapsed_stays_lapsed(store: &dyn Store) {
-    let (first, second) = (wish(1), wish(1));
+async fn expired_hold_stays_expired(store: &dyn Store) {
+    let (first, second) = (request(1), request(1));
     let reserved = first.record.clone();
     store.insert(first, START).await.unwrap();
     let much_later = START + Duration::from_secs(1_000_000);
     assert_eq!(store.insert(second, much_later).await, Ok(NEW));
-    // The first comes with a time from before, and finds its flow gone.
+    // A change with an earlier time cannot restore the hold.
     let available = granted(QosStatus::Available, START, 60);
-    let late = reserved.confirmed("theirs".to_owned(), available, START).unwrap();
-    assert_eq!(store.replace(late, START).await, Err(Error::Lost));
+    let late = reserved.confirmed("operator-1".to_owned(), available, START).unwrap();
+    assert_eq!(store.replace(late, START).await, Err(Error::Superseded));
 }
 
-async fn a_refused_wish_leaves_nothing(store: &dyn Store) {
-    let (first, second) = (wish(1), wish(1));
-    let (held, refused) = (first.record.session.id, second.record.session.id);
+async fn rejected_insert_leaves_no_record(store: &dyn Store) {
+    let (first, second) = (request(1), request(1));
+    let (held, rejected) = (first.record.session.id, second.record.session.id);
     store.insert(first, START).await.unwrap();
-    let taken = Error::Taken { own: Some(held), device_unknown: false };
-    assert_eq!(store.insert(second, START).await, Err(taken));
-    assert_eq!(store.find(&refused).await, Ok(None));
-    let full = Wish { sessions_max: 1, ..wish(2) };
+    let conflict = Error::Conflict { own_session: Some(held), device_ambiguous: false };
+    assert_eq!(store.insert(second, START).await, Err(conflict));
+    assert_eq!(store.find(&rejected).await, Ok(None));
+    let full = InsertRequest { sessions_max: 1, ..request(2) };
     assert_eq!(store.insert(full, START).await, Err(Error::QuotaExceeded { max: 1 }));
     let live: u64 = store.counts().await.unwrap().into_iter().map(|(_, _, count)| count).sum();
     assert_eq!(live, 1);
 }
 
-async fn a_sweep_looks_at_no_more_than_it_is_told(store: &dyn Store) {
+async fn sweep_is_bounded(store: &dyn Store) {
     for digits in 0..10 {
-        store.insert(wish(digits), START).await.unwrap();
+        store.insert(request(digits), START).await.unwrap();
     }
-    assert_eq!(store.sweep(START, 4).await.unwrap().records, 0);
+    assert_eq!(store.sweep(START, 4).await.unwrap().examined, 0);
     let later = START + Duration::from_secs(41);
     let mut swept = Vec::new();
     for _ in 0..4 {
-        swept.push(store.sweep(later, 4).await.unwrap().records);
+        swept.push(store.sweep(later, 4).await.unwrap().examined);
     }
     assert_eq!(swept, [4, 4, 2, 0]);
 }
 
-async fn a_name_of_the_operators_is_one_sessions(store: &dyn Store) {
-    let (first, second) = (wish(1), wish(2));
-    let named = |wish: &Wish| {
+async fn operator_session_id_is_unique(store: &dyn Store) {
+    let (first, second) = (request(1), request(2));
+    let confirmed = |request: &InsertRequest| {
         let available = granted(QosStatus::Available, START, 60);
-        wish.record.clone().confirmed("theirs".to_owned(), available, START).unwrap()
+        request.record.clone().confirmed("operator-1".to_owned(), available, START).unwrap()
     };
-    let (one, other) = (named(&first), named(&second));
+    let (one, other) = (confirmed(&first), confirmed(&second));
     store.insert(first, START).await.unwrap();
     store.insert(second, START).await.unwrap();
-    assert_eq!(store.named_by(&one.operator, "theirs").await, Ok(None));
+    assert_eq!(store.find_by_operator_session(&one.operator, "operator-1").await, Ok(None));
     assert_eq!(store.replace(one.clone(), START).await.map(drop), Ok(()));
-    assert_eq!(store.named_by(&one.operator, "theirs").await, Ok(Some(one.session.id)));
-    assert_eq!(store.replace(other.clone(), START).await, Err(Error::NameTaken));
+    assert_eq!(
+        store.find_by_operator_session(&one.operator, "operator-1").await,
+        Ok(Some(one.session.id))
+    );
+    assert_eq!(store.replace(other.clone(), START).await, Err(Error::OperatorSessionInUse));
     assert_eq!(store.find(&other.session.id).await.unwrap().unwrap().generation(), 0);
-    assert_eq!(store.named_by(&"south".into(), "theirs").await, Ok(None));
+    assert_eq!(store.find_by_operator_session(&"south".into(), "operator-1").await, Ok(None));
     assert_eq!(store.remove(one.session.id, 1, START).await.map(drop), Ok(()));
     assert_eq!(store.replace(other, START).await.map(drop), Ok(()));
 }
 
-async fn all_records_come_page_by_page(store: &dyn Store) {
+async fn all_records_are_listed_in_pages(store: &dyn Store) {
     let mut expected = Vec::new();
     for digits in 0..7 {
-        let wish = wish(digits);
-        expected.push(wish.record.session.id);
-        store.insert(wish, START).await.unwrap();
+        let request = request(digits);
+        expected.push(request.record.session.id);
+        store.insert(request, START).await.unwrap();
     }
     expected.sort_unstable();
     let (mut found, mut after) = (Vec::new(), None);
     loop {
-        let page = store.page(after, 3).await.unwrap();
+        let page = store.list(after, 3).await.unwrap();
         assert!(page.len() <= 3);
         let Some(last) = page.last() else { break };
         after = Some(last.session.id);
@@ -166,11 +170,11 @@ async fn all_records_come_page_by_page(store: &dyn Store) {
     assert_eq!(found, expected);
 }
 
-async fn what_is_to_be_told_waits_until_it_is_heard(
+async fn notifications_are_queued_until_acknowledged(
     store: Arc<dyn Store>,
     restart: Option<&Restart<'_>>,
 ) {
-    let mut first = wish(1);
+    let mut first = request(1);
     let sink = Sink {
         url: "https://app.example/".to_owned(),
         token: Some(Secret::new("s3cret")),
@@ -180,21 +184,21 @@ async fn what_is_to_be_told_waits_until_it_is_heard(
     let reserved = first.record.clone();
     store.insert(first, START).await.unwrap();
     let available = granted(QosStatus::Available, START, 60);
-    let confirmed = reserved.confirmed("theirs".to_owned(), available, START).unwrap();
-    let told = store.replace(confirmed.clone(), START).await.unwrap();
-    assert_eq!(told, Told { queued: 1, overflown: 0 });
+    let confirmed = reserved.confirmed("operator-1".to_owned(), available, START).unwrap();
+    let change = store.replace(confirmed.clone(), START).await.unwrap();
+    assert_eq!(change, OutboxChange { queued: 1, dropped: 0 });
     let later = START + Duration::from_secs(66);
-    assert_eq!(store.sweep(later, 10).await.unwrap().told.queued, 1);
-    let waiting = store.queued(None, 10).await.unwrap();
-    assert_eq!(waiting.len(), 2);
-    let (one, two) = (waiting[0].number, waiting[1].number);
-    assert_eq!(store.queued(Some(one), 10).await.unwrap(), waiting[1..]);
-    assert_eq!(store.queued(None, 1).await.unwrap(), waiting[..1]);
-    let notice = store.notice(two).await.unwrap().unwrap();
-    assert_eq!((notice.sink, notice.event.status), (sink, QosStatus::Unavailable));
-    store.settle(vec![one]).await.unwrap();
-    assert_eq!(store.notice(one).await.unwrap(), None);
-    assert_eq!(store.queued(None, 10).await.unwrap(), waiting[1..]);
+    assert_eq!(store.sweep(later, 10).await.unwrap().outbox.queued, 1);
+    let queued = store.outbox_entries(None, 10).await.unwrap();
+    assert_eq!(queued.len(), 2);
+    let (one, two) = (queued[0].number, queued[1].number);
+    assert_eq!(store.outbox_entries(Some(one), 10).await.unwrap(), queued[1..]);
+    assert_eq!(store.outbox_entries(None, 1).await.unwrap(), queued[..1]);
+    let notification = store.notification(two).await.unwrap().unwrap();
+    assert_eq!((notification.sink, notification.event.status), (sink, QosStatus::Unavailable));
+    store.acknowledge(vec![one]).await.unwrap();
+    assert_eq!(store.notification(one).await.unwrap(), None);
+    assert_eq!(store.outbox_entries(None, 10).await.unwrap(), queued[1..]);
 
     let Some(restart) = restart else { return };
     store.close().await;
@@ -202,51 +206,56 @@ async fn what_is_to_be_told_waits_until_it_is_heard(
     while store.health().is_err() {
         tokio::task::yield_now().await;
     }
-    assert_eq!(store.queued(None, 10).await.unwrap(), waiting[1..]);
-    assert_eq!(store.notice(one).await.unwrap(), None);
-    store.settle(vec![two]).await.unwrap();
-    assert_eq!(store.queued(None, 10).await.unwrap(), []);
+    assert_eq!(store.outbox_entries(None, 10).await.unwrap(), queued[1..]);
+    assert_eq!(store.notification(one).await.unwrap(), None);
+    store.acknowledge(vec![two]).await.unwrap();
+    assert_eq!(store.outbox_entries(None, 10).await.unwrap(), []);
 }
 
-async fn what_comes_again_is_answered_again(store: Arc<dyn Store>) {
-    let ledger = Ledger::over(store, KeyHasher::random(), Clock::fixed(START));
-    let again = |digits, key: &str, asked_in: &'static [u8]| Booking {
-        again: Some(Again { key: key.to_owned(), asked: bytes::Bytes::from_static(asked_in) }),
-        ..booking(asked(phone(digits), "192.0.2.1"))
+async fn idempotent_replay_gets_first_response(store: Arc<dyn Store>) {
+    let ledger = Ledger::with_store(store, KeyHasher::random(), Clock::fixed(START));
+    let create = |digits, key: &str, body: &'static [u8]| ReservationRequest {
+        idempotency: Some(IdempotencyRequest {
+            key: key.to_owned(),
+            body: bytes::Bytes::from_static(body),
+        }),
+        ..booking(create_request(phone(digits), "192.0.2.1"))
     };
-    let send = |client: &str, booking| {
+    let send = |client: &str, request| {
         let (ledger, client) = (ledger.clone(), party(client));
-        async move { ledger.reserve_for(client, booking).await }
+        async move { ledger.reserve_for(client, request).await }
     };
     let new = |reserved| match reserved {
-        Ok(Reserved::New(reservation)) => reservation,
+        Ok(ReserveOutcome::New(reservation)) => reservation,
         other => panic!("{other:?}"),
     };
-    let first = new(send("c1", again(1, "k", b"one")).await);
-    assert_eq!(send("c1", again(1, "k", b"one")).await.unwrap_err(), Error::Unanswered);
-    assert_eq!(send("c1", again(1, "k", b"two")).await.unwrap_err(), Error::OtherRequest);
-    // Another client's key is another one, and so is another key.
-    let _theirs = new(send("c2", again(2, "k", b"one")).await);
-    let _other = new(send("c1", again(3, "l", b"one")).await);
+    let first = new(send("c1", create(1, "k", b"one")).await);
+    assert_eq!(send("c1", create(1, "k", b"one")).await.unwrap_err(), Error::RequestInProgress);
+    assert_eq!(send("c1", create(1, "k", b"two")).await.unwrap_err(), Error::IdempotencyKeyReused);
+    // The same key of another client is a different key.
+    let _other_client = new(send("c2", create(2, "k", b"one")).await);
+    let _other_key = new(send("c1", create(3, "l", b"one")).await);
     let available = granted(QosStatus::Available, START, 60);
-    let record = ledger.confirm(first, "theirs".to_owned(), available).await.unwrap();
+    let record = ledger.confirm(first, "operator-1".to_owned(), available).await.unwrap();
     for deleted in [false, true] {
-        let repeated = send("c1", again(1, "k", b"one")).await.unwrap();
-        let Reserved::Repeated { session, requested_at } = repeated else { panic!("{repeated:?}") };
+        let replay = send("c1", create(1, "k", b"one")).await.unwrap();
+        let ReserveOutcome::Replayed { session, requested_at } = replay else {
+            panic!("{replay:?}")
+        };
         assert_eq!((&*session, requested_at), (&record.session, START), "deleted: {deleted}");
         if !deleted {
             let record = ledger.begin_delete(&record).await.unwrap();
-            ledger.end(&record).await.unwrap();
+            ledger.finish_delete(&record).await.unwrap();
         }
     }
-    // What was refused may be asked anew.
-    let refused = new(send("c1", again(4, "m", b"one")).await);
-    ledger.release(refused).await.unwrap();
-    let _anew = new(send("c1", again(4, "m", b"one")).await);
+    // A rejected create may be sent again.
+    let rejected = new(send("c1", create(4, "m", b"one")).await);
+    ledger.release(rejected).await.unwrap();
+    let _retry = new(send("c1", create(4, "m", b"one")).await);
 }
 
-async fn of_forty_at_once_one_wins(store: Arc<dyn Store>) {
-    let ledger = Ledger::over(store, KeyHasher::random(), Clock::fixed(START));
+async fn one_of_forty_concurrent_reservations_succeeds(store: Arc<dyn Store>) {
+    let ledger = Ledger::with_store(store, KeyHasher::random(), Clock::fixed(START));
     let ready = Arc::new(tokio::sync::Barrier::new(40));
     let tasks: Vec<_> = (0..40)
         .map(|n| {
@@ -254,25 +263,25 @@ async fn of_forty_at_once_one_wins(store: Arc<dyn Store>) {
             tokio::spawn(async move {
                 ready.wait().await;
                 let party = party(if n % 2 == 0 { "c1" } else { "c2" });
-                ledger.reserve_for(party, booking(asked(phone(1), "192.0.2.1"))).await
+                ledger.reserve_for(party, booking(create_request(phone(1), "192.0.2.1"))).await
             })
         })
         .collect();
-    let (mut won, mut taken) = (0, 0);
+    let (mut reserved, mut conflicts) = (0, 0);
     for task in tasks {
         match task.await.unwrap() {
-            Ok(_) => won += 1,
-            Err(Error::Taken { device_unknown: false, .. }) => taken += 1,
+            Ok(_) => reserved += 1,
+            Err(Error::Conflict { device_ambiguous: false, .. }) => conflicts += 1,
             Err(other) => panic!("{other}"),
         }
     }
-    assert_eq!((won, taken), (1, 39));
+    assert_eq!((reserved, conflicts), (1, 39));
 }
 
-// A thousand tasks, few devices and flows; each marks what it was given, and unmarks it before it
-// gives it back: no mark may be there already.
-async fn no_flow_is_held_twice(store: Arc<dyn Store>) {
-    let ledger = Ledger::over(store, KeyHasher::random(), Clock::fixed(START));
+// A thousand tasks with few devices and flows. Each task marks its flow while it is reserved; no flow
+// may be marked twice.
+async fn no_flow_is_reserved_twice(store: Arc<dyn Store>) {
+    let ledger = Ledger::with_store(store, KeyHasher::random(), Clock::fixed(START));
     let marks = Arc::new(std::sync::Mutex::new(std::collections::HashSet::new()));
     let tasks: Vec<_> = (0..1000_u32)
         .map(|n| {
@@ -280,12 +289,13 @@ async fn no_flow_is_held_twice(store: Arc<dyn Store>) {
             tokio::spawn(async move {
                 let flow = (n % 5, n / 5 % 2);
                 let server = if flow.1 == 0 { "192.0.2.1" } else { "192.0.2.2" };
-                let wish = booking(asked(phone(flow.0), server));
-                let Ok(Reserved::New(reservation)) = ledger.reserve_for(party("c1"), wish).await
+                let request = booking(create_request(phone(flow.0), server));
+                let Ok(ReserveOutcome::New(reservation)) =
+                    ledger.reserve_for(party("c1"), request).await
                 else {
                     return false;
                 };
-                assert!(marks.lock().unwrap().insert(flow), "{flow:?} is held twice");
+                assert!(marks.lock().unwrap().insert(flow), "{flow:?} is reserved twice");
                 tokio::task::yield_now().await;
                 let unmark = || assert!(marks.lock().unwrap().remove(&flow));
                 if n % 3 == 0 {
@@ -294,21 +304,22 @@ async fn no_flow_is_held_twice(store: Arc<dyn Store>) {
                     return true;
                 }
                 let available = granted(QosStatus::Available, START, 60);
-                let name = format!("theirs-{n}");
-                let record = ledger.confirm(reservation, name, available).await.unwrap();
+                let operator_session = format!("operator-{n}");
+                let record =
+                    ledger.confirm(reservation, operator_session, available).await.unwrap();
                 tokio::task::yield_now().await;
                 let record = ledger.begin_delete(&record).await.unwrap();
                 ledger.sweep().await.unwrap();
                 unmark();
-                ledger.end(&record).await.unwrap();
+                ledger.finish_delete(&record).await.unwrap();
                 true
             })
         })
         .collect();
-    let mut given = 0;
+    let mut reserved = 0;
     for task in tasks {
-        given += u32::from(task.await.unwrap());
+        reserved += u32::from(task.await.unwrap());
     }
-    assert!(given >= 10, "{given}");
+    assert!(reserved >= 10, "{reserved}");
     assert!(ledger.counts().await.unwrap().iter().all(|(_, _, count)| *count == 0));
 }

@@ -1,5 +1,5 @@
-//! Which host is called next. Hosts that answer have half of all calls to themselves: however many
-//! do not, and let us wait, the others are called as if those were not there.
+//! Selects the next host to call. Healthy hosts have half of all calls for themselves, so hosts
+//! that do not answer cannot delay them.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -7,311 +7,315 @@ use std::{
     time::Duration,
 };
 
-use super::{Bounds, Heard};
+use super::{CallLimits, HostResponse};
 use crate::qod::{Moment, SessionId};
 
-// How many hosts without a notice are remembered, so that it is known how they were.
-const IDLE_MAX: usize = 10_000;
+// Maximum number of hosts without notifications whose health is remembered.
+const IDLE_HOSTS_MAX: usize = 10_000;
 
-/// All hosts that have a notice, or had one lately.
+/// All hosts that have notifications or had some recently.
 #[derive(Debug)]
 pub(super) struct Hosts {
-    bounds: Bounds,
+    bounds: CallLimits,
     known: HashMap<Arc<str>, Host>,
-    // Those with something to be told and a call to spare, by since when.
-    turns: Turns,
+    // Hosts with due notifications and a free call, in arrival order.
+    ready: ReadyHosts,
     waits: BTreeSet<(Moment, Arc<str>)>,
     idle: BTreeMap<u64, Arc<str>>,
-    turn: u64,
+    sequence: u64,
     running: usize,
-    running_unsound: usize,
-    last: Class,
+    running_unhealthy: usize,
+    last: HostClass,
 }
 
 #[derive(Debug)]
 struct Host {
-    standing: Standing,
+    health: HostHealth,
     failures: u32,
     failed_at: Option<Moment>,
     not_before: Option<Moment>,
     running: usize,
     sessions: usize,
     ready: BTreeMap<u64, SessionId>,
-    place: Place,
+    state: HostState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    Sound,
-    // It answers, and keeps us waiting for it.
+enum HostHealth {
+    Healthy,
+    // It answers slowly.
     Slow,
     New,
     Failing,
 }
 
-/// Whose calls a call is one of.
+/// The class whose share of the calls a call uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
-    Sound,
+pub(super) enum HostClass {
+    Healthy,
     New,
     Failing,
 }
 
 #[derive(Debug, Default)]
-struct Turns {
-    sound: BTreeMap<u64, Arc<str>>,
+struct ReadyHosts {
+    healthy: BTreeMap<u64, Arc<str>>,
     new: BTreeMap<u64, Arc<str>>,
     failing: BTreeMap<u64, Arc<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    // Nothing can be told there now.
-    Off,
-    Queued(Class, u64),
+enum HostState {
+    // No notification can be delivered there now.
+    Blocked,
+    Queued(HostClass, u64),
     Waiting(Moment),
     Idle(u64),
 }
 
-/// A call under way.
+/// A call in progress.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Running {
-    pub(super) class: Class,
+pub(super) struct RunningCall {
+    pub(super) class: HostClass,
     pub(super) started_at: Moment,
 }
 
 impl Hosts {
-    pub(super) fn new(bounds: Bounds) -> Self {
+    pub(super) fn new(bounds: CallLimits) -> Self {
         Self {
             bounds,
             known: HashMap::new(),
-            turns: Turns::default(),
+            ready: ReadyHosts::default(),
             waits: BTreeSet::new(),
             idle: BTreeMap::new(),
-            turn: 0,
+            sequence: 0,
             running: 0,
-            running_unsound: 0,
-            last: Class::Failing,
+            running_unhealthy: 0,
+            last: HostClass::Failing,
         }
     }
 
-    /// One more session is told there. What has waited for long probably waits because of its host.
-    /// Gives the name as all its sessions share it.
-    pub(super) fn join(&mut self, name: Arc<str>, has_waited_long: bool) -> Arc<str> {
+    /// Adds a session to a host. A notification that was overdue when it arrived suggests that its
+    /// host is failing. Returns the shared name of the host.
+    pub(super) fn add_session(&mut self, name: Arc<str>, overdue: bool) -> Arc<str> {
         let name = self.known.get_key_value(&name).map_or(name, |(known, _)| Arc::clone(known));
-        let standing = if has_waited_long { Standing::Failing } else { Standing::New };
-        let host = self.known.entry(Arc::clone(&name)).or_insert_with(|| Host::new(standing));
+        let health = if overdue { HostHealth::Failing } else { HostHealth::New };
+        let host = self.known.entry(Arc::clone(&name)).or_insert_with(|| Host::new(health));
         host.sessions += 1;
-        self.arrange(&name);
+        self.update_state(&name);
         name
     }
 
-    /// One session less.
-    pub(super) fn leave(&mut self, name: &Arc<str>) {
+    /// Removes a session from a host.
+    pub(super) fn remove_session(&mut self, name: &Arc<str>) {
         if let Some(host) = self.known.get_mut(name) {
             host.sessions = host.sessions.saturating_sub(1);
         }
-        self.arrange(name);
-        while self.idle.len() > IDLE_MAX
+        self.update_state(name);
+        while self.idle.len() > IDLE_HOSTS_MAX
             && let Some((_, oldest)) = self.idle.pop_first()
         {
             self.known.remove(&oldest);
         }
     }
 
-    /// A session has something to be told. Gives its turn.
-    pub(super) fn ready(&mut self, name: &Arc<str>, session: SessionId) -> u64 {
-        let turn = self.next_turn();
+    /// Adds a session with a due notification. Returns its sequence number.
+    pub(super) fn add_ready(&mut self, name: &Arc<str>, session: SessionId) -> u64 {
+        let sequence = self.next_sequence();
         if let Some(host) = self.known.get_mut(name) {
-            host.ready.insert(turn, session);
+            host.ready.insert(sequence, session);
         }
-        self.arrange(name);
-        turn
+        self.update_state(name);
+        sequence
     }
 
-    /// The session of this turn has nothing to be told after all.
-    pub(super) fn unready(&mut self, name: &Arc<str>, turn: u64) {
+    /// Removes the session with this sequence number from the due ones.
+    pub(super) fn remove_ready(&mut self, name: &Arc<str>, sequence: u64) {
         if let Some(host) = self.known.get_mut(name) {
-            host.ready.remove(&turn);
+            host.ready.remove(&sequence);
         }
-        self.arrange(name);
+        self.update_state(name);
     }
 
-    /// Begins the next call.
-    pub(super) fn next(&mut self, now: Moment) -> Option<(SessionId, Running)> {
+    /// Starts the next call.
+    pub(super) fn start_next(&mut self, now: Moment) -> Option<(SessionId, RunningCall)> {
         while self.waits.first().is_some_and(|(at, _)| *at <= now)
             && let Some((_, name)) = self.waits.pop_first()
         {
-            self.hurry(&name);
+            self.skip_backoff(&name);
         }
-        let class = self.class_to_go()?;
-        let (_, name) = self.turns.of(class).pop_first()?;
+        let class = self.next_class()?;
+        let (_, name) = self.ready.class_mut(class).pop_first()?;
         let host = self.known.get_mut(&name)?;
-        host.place = Place::Off;
+        host.state = HostState::Blocked;
         let (_, session) = host.ready.pop_first()?;
         host.running += 1;
         self.running += 1;
-        self.running_unsound += usize::from(class != Class::Sound);
+        self.running_unhealthy += usize::from(class != HostClass::Healthy);
         self.last = class;
-        // Behind all others, if there is more.
-        self.arrange(&name);
-        Some((session, Running { class, started_at: now }))
+        // The host queues behind all others if it has more due notifications.
+        self.update_state(&name);
+        Some((session, RunningCall { class, started_at: now }))
     }
 
-    /// A call is over. `pause` gives how long to wait after so many failures.
-    pub(super) fn over(
+    /// Records the end of a call. `backoff` returns the delay next a number of failures.
+    pub(super) fn complete(
         &mut self,
         name: &Arc<str>,
-        call: Running,
-        heard: Heard,
+        call: RunningCall,
+        response: HostResponse,
         now: Moment,
-        pause: impl FnOnce(u32) -> Duration,
+        backoff: impl FnOnce(u32) -> Duration,
     ) {
         self.running = self.running.saturating_sub(1);
-        let unsound = usize::from(call.class != Class::Sound);
-        self.running_unsound = self.running_unsound.saturating_sub(unsound);
+        let unhealthy = usize::from(call.class != HostClass::Healthy);
+        self.running_unhealthy = self.running_unhealthy.saturating_sub(unhealthy);
         let Some(host) = self.known.get_mut(name) else { return };
         host.running = host.running.saturating_sub(1);
-        match heard {
-            Heard::Promptly => host.answered(Standing::Sound),
-            Heard::Slowly => host.answered(Standing::Slow),
-            // Calls that fail together are one failure.
-            Heard::Nothing if host.failed_at.is_none_or(|at| at <= call.started_at) => {
+        match response {
+            HostResponse::Prompt => host.record_response(HostHealth::Healthy),
+            HostResponse::Slow => host.record_response(HostHealth::Slow),
+            // Concurrent calls that fail count as one failure.
+            HostResponse::NoResponse if host.failed_at.is_none_or(|at| at <= call.started_at) => {
                 host.failures = host.failures.saturating_add(1);
                 host.failed_at = Some(now);
-                host.standing = Standing::Failing;
-                host.not_before = Some(now + pause(host.failures));
+                host.health = HostHealth::Failing;
+                host.not_before = Some(now + backoff(host.failures));
             }
-            Heard::Nothing | Heard::NotCalled => {}
+            HostResponse::NoResponse | HostResponse::NotCalled => {}
         }
-        self.arrange(name);
+        self.update_state(name);
     }
 
-    /// It need not be waited for.
-    pub(super) fn hurry(&mut self, name: &Arc<str>) {
+    /// Ends the backoff of a host.
+    pub(super) fn skip_backoff(&mut self, name: &Arc<str>) {
         if let Some(host) = self.known.get_mut(name) {
             host.not_before = None;
         }
-        self.arrange(name);
+        self.update_state(name);
     }
 
-    /// Until when it is left alone.
-    pub(super) fn waits_until(&self, name: &str) -> Option<Moment> {
+    /// The end of the host's backoff, if any.
+    pub(super) fn backoff_until(&self, name: &str) -> Option<Moment> {
         self.known.get(name).and_then(|host| host.not_before)
     }
 
-    /// When the next one has been waited for.
+    /// When the next backoff ends.
     pub(super) fn wake_at(&self) -> Option<Moment> {
         self.waits.first().map(|(at, _)| *at)
     }
 
     #[cfg(test)]
-    pub(super) fn remembered(&self) -> usize {
+    pub(super) fn known_count(&self) -> usize {
         self.known.len()
     }
 
-    // The classes take turns. Those that may keep us waiting have half of the calls.
-    fn class_to_go(&self) -> Option<Class> {
+    // The classes alternate. Hosts that may not answer use at most half of the calls.
+    fn next_class(&self) -> Option<HostClass> {
         if self.running >= self.bounds.calls_max {
             return None;
         }
-        let unsound_may = self.running_unsound < self.bounds.calls_max.div_ceil(2);
+        let unhealthy_allowed = self.running_unhealthy < self.bounds.calls_max.div_ceil(2);
         let second = self.last.next();
         [second, second.next(), self.last].into_iter().find(|class| match class {
-            Class::Sound => !self.turns.sound.is_empty(),
-            Class::New => unsound_may && !self.turns.new.is_empty(),
-            Class::Failing => unsound_may && !self.turns.failing.is_empty(),
+            HostClass::Healthy => !self.ready.healthy.is_empty(),
+            HostClass::New => unhealthy_allowed && !self.ready.new.is_empty(),
+            HostClass::Failing => unhealthy_allowed && !self.ready.failing.is_empty(),
         })
     }
 
-    // Puts a host where it belongs, after whatever has changed.
-    fn arrange(&mut self, name: &Arc<str>) {
-        let turn = self.next_turn();
+    // Moves a host to the queue of its new state next a change.
+    fn update_state(&mut self, name: &Arc<str>) {
+        let sequence = self.next_sequence();
         let Some(host) = self.known.get_mut(name) else { return };
-        let (before, after) = (host.place, host.belongs(&self.bounds, turn));
-        let stays = match (before, after) {
-            (Place::Queued(class, _), Place::Queued(other, _)) => class == other,
-            (Place::Idle(_), Place::Idle(_)) => true,
-            _ => before == after,
+        let (previous, next) = (host.state, host.expected_state(&self.bounds, sequence));
+        let unchanged = match (previous, next) {
+            (HostState::Queued(class, _), HostState::Queued(other, _)) => class == other,
+            (HostState::Idle(_), HostState::Idle(_)) => true,
+            _ => previous == next,
         };
-        if stays {
+        if unchanged {
             return;
         }
-        host.place = after;
-        match before {
-            Place::Queued(class, turn) => _ = self.turns.of(class).remove(&turn),
-            Place::Waiting(until) => _ = self.waits.remove(&(until, Arc::clone(name))),
-            Place::Idle(turn) => _ = self.idle.remove(&turn),
-            Place::Off => {}
+        host.state = next;
+        match previous {
+            HostState::Queued(class, sequence) => {
+                _ = self.ready.class_mut(class).remove(&sequence);
+            }
+            HostState::Waiting(until) => _ = self.waits.remove(&(until, Arc::clone(name))),
+            HostState::Idle(sequence) => _ = self.idle.remove(&sequence),
+            HostState::Blocked => {}
         }
-        match after {
-            Place::Queued(class, turn) => _ = self.turns.of(class).insert(turn, Arc::clone(name)),
-            Place::Waiting(until) => _ = self.waits.insert((until, Arc::clone(name))),
-            Place::Idle(turn) => _ = self.idle.insert(turn, Arc::clone(name)),
-            Place::Off => {}
+        match next {
+            HostState::Queued(class, sequence) => {
+                _ = self.ready.class_mut(class).insert(sequence, Arc::clone(name));
+            }
+            HostState::Waiting(until) => _ = self.waits.insert((until, Arc::clone(name))),
+            HostState::Idle(sequence) => _ = self.idle.insert(sequence, Arc::clone(name)),
+            HostState::Blocked => {}
         }
     }
 
-    fn next_turn(&mut self) -> u64 {
-        self.turn += 1;
-        self.turn
+    fn next_sequence(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
     }
 }
 
 impl Host {
-    fn new(standing: Standing) -> Self {
+    fn new(health: HostHealth) -> Self {
         Self {
-            standing,
+            health,
             failures: 0,
             failed_at: None,
             not_before: None,
             running: 0,
             sessions: 0,
             ready: BTreeMap::new(),
-            place: Place::Off,
+            state: HostState::Blocked,
         }
     }
 
-    fn answered(&mut self, standing: Standing) {
-        self.standing = standing;
+    fn record_response(&mut self, health: HostHealth) {
+        self.health = health;
         self.failures = 0;
         self.not_before = None;
     }
 
-    fn belongs(&self, bounds: &Bounds, turn: u64) -> Place {
-        let (class, calls_max) = match self.standing {
-            Standing::Sound => (Class::Sound, bounds.calls_per_host_max),
-            Standing::Slow => (Class::Failing, bounds.calls_per_host_max),
-            Standing::New => (Class::New, 1),
-            Standing::Failing => (Class::Failing, 1),
+    fn expected_state(&self, bounds: &CallLimits, sequence: u64) -> HostState {
+        let (class, calls_max) = match self.health {
+            HostHealth::Healthy => (HostClass::Healthy, bounds.calls_per_host_max),
+            HostHealth::Slow => (HostClass::Failing, bounds.calls_per_host_max),
+            HostHealth::New => (HostClass::New, 1),
+            HostHealth::Failing => (HostClass::Failing, 1),
         };
         match self.not_before {
-            _ if self.sessions == 0 && self.running == 0 => Place::Idle(turn),
-            Some(until) => Place::Waiting(until),
+            _ if self.sessions == 0 && self.running == 0 => HostState::Idle(sequence),
+            Some(until) => HostState::Waiting(until),
             None if !self.ready.is_empty() && self.running < calls_max => {
-                Place::Queued(class, turn)
+                HostState::Queued(class, sequence)
             }
-            None => Place::Off,
+            None => HostState::Blocked,
         }
     }
 }
 
-impl Class {
+impl HostClass {
     const fn next(self) -> Self {
         match self {
-            Self::Sound => Self::New,
+            Self::Healthy => Self::New,
             Self::New => Self::Failing,
-            Self::Failing => Self::Sound,
+            Self::Failing => Self::Healthy,
         }
     }
 }
 
-impl Turns {
-    const fn of(&mut self, class: Class) -> &mut BTreeMap<u64, Arc<str>> {
+impl ReadyHosts {
+    const fn class_mut(&mut self, class: HostClass) -> &mut BTreeMap<u64, Arc<str>> {
         match class {
-            Class::Sound => &mut self.sound,
-            Class::New => &mut self.new,
-            Class::Failing => &mut self.failing,
+            HostClass::Healthy => &mut self.healthy,
+            HostClass::New => &mut self.new,
+            HostClass::Failing => &mut self.failing,
         }
     }
 }

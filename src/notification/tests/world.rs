@@ -1,4 +1,4 @@
-//! A courier over a ledger of its own, with sessions that something happens to.
+//! A dispatcher with its own ledger and with sessions whose status changes.
 
 use std::{collections::HashMap, path::PathBuf};
 
@@ -8,29 +8,29 @@ use http::{HeaderValue, Request, header::AUTHORIZATION};
 use super::*;
 use crate::{
     access::{Access, ScopeForm, ScopeRule, Terms},
-    identity::{self, Identity, MockToken},
-    ledger::{self, Booking, Opening, Record, Reserved, Rules},
+    identity::{self, Authenticator, MockToken},
+    ledger::{self, ConflictRules, OpenMode, ReservationRequest, ReserveOutcome, SessionRecord},
     limit::{self, Admission, Limits},
-    outbound::tests::peer::Peer,
+    outbound::tests::peer::TestPeer,
     qod::{
-        ApplicationServer, CreateSession, Device, Granted, Operation, QosStatus, Secret, Sink,
-        StatusInfo, Written,
+        ApplicationServer, CreateRequest, Device, GrantedSession, Operation, QosStatus, Secret,
+        Sink, StatusInfo, Verbatim,
     },
 };
 
 pub(super) const TOKEN: &str = "c8974e592c2fa383d4a3960714";
 const SCOPE: &str = "dpv:RequestedServiceProvision#qod";
 
-pub(super) struct World {
+pub(super) struct NotificationWorld {
     pub(super) ledger: Ledger,
-    pub(super) courier: Courier,
+    pub(super) dispatcher: Dispatcher,
     pub(super) metrics: Metrics,
     pub(super) clock: Clock,
     admissions: HashMap<&'static str, Admission>,
     sessions: std::sync::atomic::AtomicU32,
 }
 
-/// Sinks on this machine may be called, and are not waited for.
+/// Settings that allow sinks on this machine, with a short timeout.
 pub(super) fn settings() -> Settings {
     Settings {
         private_networks: vec!["127.0.0.0/8".parse().unwrap()],
@@ -39,7 +39,7 @@ pub(super) fn settings() -> Settings {
     }
 }
 
-pub(super) fn sink(peer: &Peer) -> Sink {
+pub(super) fn sink(peer: &TestPeer) -> Sink {
     sink_at(&format!("http://{}/cb?to=me", peer.address))
 }
 
@@ -47,80 +47,88 @@ pub(super) fn sink_at(url: &str) -> Sink {
     Sink { url: url.to_owned(), token: Some(Secret::new(TOKEN)), token_expires_at: None }
 }
 
-impl World {
-    /// One whose courier is at work.
+impl NotificationWorld {
+    /// A fixture whose dispatcher is running.
     pub(super) async fn new() -> Self {
-        let world = Self::quiet(settings()).await;
-        world.courier.start();
+        let world = Self::stopped(settings()).await;
+        world.dispatcher.start();
         world
     }
 
-    /// One whose courier has not begun.
-    pub(super) async fn quiet(settings: Settings) -> Self {
+    /// A fixture whose dispatcher has not started.
+    pub(super) async fn stopped(settings: Settings) -> Self {
         let clock = Clock::system();
         let ledger = Ledger::in_memory(clock.clone());
-        Self::over(ledger, settings, clock).await
+        Self::with_ledger(ledger, settings, clock).await
     }
 
-    pub(super) async fn over(ledger: Ledger, settings: Settings, clock: Clock) -> Self {
+    pub(super) async fn with_ledger(ledger: Ledger, settings: Settings, clock: Clock) -> Self {
         let metrics = Metrics::new().unwrap();
         let schemas = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
         let dialects = Arc::new(Dialects::load(&schemas).unwrap());
-        let courier =
-            Courier::new(settings, ledger.clone(), dialects, clock.clone(), metrics.clone());
+        let dispatcher =
+            Dispatcher::new(settings, ledger.clone(), dialects, clock.clone(), metrics.clone());
         let admissions = admissions(&clock, &metrics).await;
-        Self { ledger, courier, metrics, clock, admissions, sessions: 0.into() }
+        Self { ledger, dispatcher, metrics, clock, admissions, sessions: 0.into() }
     }
 
-    /// A session of client `one` that is available: the first that its sink is to hear.
-    pub(super) async fn session(&self, sink: Sink) -> Record {
+    /// Creates an available session of client `one`: the first notification of its sink.
+    pub(super) async fn session(&self, sink: Sink) -> SessionRecord {
         self.session_of("one", "camara-1.1.0", sink).await
     }
 
-    pub(super) async fn session_of(&self, client: &str, dialect: &str, sink: Sink) -> Record {
+    pub(super) async fn session_of(
+        &self,
+        client: &str,
+        dialect: &str,
+        sink: Sink,
+    ) -> SessionRecord {
         let number = self.sessions.fetch_add(1, Ordering::SeqCst);
-        let phone = Some(Written::plain(format!("+4915{number:010}").parse().unwrap()));
+        let phone = Some(Verbatim::from_value(format!("+4915{number:010}").parse().unwrap()));
         let server: ipnet::Ipv4Net = "192.0.2.1/32".parse().unwrap();
-        let wanted = CreateSession {
+        let wanted = CreateRequest {
             device: Some(Device { phone, ..Device::default() }),
-            server: ApplicationServer::Subnets { ipv4: Some(Written::plain(server)), ipv6: None },
+            server: ApplicationServer::Subnets {
+                ipv4: Some(Verbatim::from_value(server)),
+                ipv6: None,
+            },
             device_ports: None,
             server_ports: None,
             qos_profile: "QOS_E".to_owned(),
             duration_s: 3600,
             sink: Some(sink),
         };
-        let booking = Booking {
+        let booking = ReservationRequest {
             operator: "north".into(),
             dialect: dialect.into(),
-            claimed: wanted.clone(),
-            wanted,
-            rules: Rules::default(),
+            operator_request: wanted.clone(),
+            client_request: wanted,
+            rules: ConflictRules::default(),
             sessions_max: 1_000_000,
             creates_per_day: None,
-            call_deadline: Duration::from_secs(10),
-            asked_every: None,
-            again: None,
+            call_timeout: Duration::from_secs(10),
+            poll_interval: None,
+            idempotency: None,
         };
         let reserved = self.ledger.reserve(&self.admissions[client], booking).await.unwrap();
-        let Reserved::New(reservation) = reserved else { panic!("{reserved:?}") };
-        let theirs = format!("theirs-{number}");
+        let ReserveOutcome::New(reservation) = reserved else { panic!("{reserved:?}") };
+        let operator_session_id = format!("operator_session_id-{number}");
         let granted = self.granted(QosStatus::Available, None);
-        self.ledger.confirm(reservation, theirs, granted).await.unwrap()
+        self.ledger.confirm(reservation, operator_session_id, granted).await.unwrap()
     }
 
-    /// The session's network ends it: the second that its sink is to hear.
-    pub(super) async fn ends(&self, record: &Record) {
+    /// The network ends the session: the second notification of its sink.
+    pub(super) async fn end_session(&self, record: &SessionRecord) {
         let info = Some(StatusInfo::NetworkTerminated);
         let granted = self.granted(QosStatus::Unavailable, info);
         self.ledger.observe(record, granted, self.ledger.now()).await.unwrap();
     }
 
-    fn granted(&self, status: QosStatus, status_info: Option<StatusInfo>) -> Granted {
+    fn granted(&self, status: QosStatus, status_info: Option<StatusInfo>) -> GrantedSession {
         let now = self.ledger.now();
         let expires_at = Some(now + Duration::from_hours(1));
         let started_at = Some(now);
-        Granted {
+        GrantedSession {
             duration_s: 3600,
             started_at,
             expires_at,
@@ -130,57 +138,61 @@ impl World {
         }
     }
 
-    /// Waits until something is so; what it is about changes as the courier goes on.
-    pub(super) async fn until(&self, what: &str, is_so: impl AsyncFn() -> bool) {
+    /// Waits until a condition holds.
+    pub(super) async fn until(&self, what: &str, condition: impl AsyncFn() -> bool) {
         let waiting = async {
-            while !is_so().await {
+            while !condition().await {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
         let waited = tokio::time::timeout(Duration::from_mins(1), waiting).await;
-        assert!(waited.is_ok(), "no {what}: {:?}", self.courier.status(&Which::All, None, 9));
+        assert!(
+            waited.is_ok(),
+            "no {what}: {:?}",
+            self.dispatcher.status(&OutboxSelector::All, None, 9)
+        );
     }
 
-    /// Waits until nothing is in the outbox.
-    pub(super) async fn until_settled(&self) {
-        self.until("empty outbox", async || self.left().await == 0).await;
+    /// Waits until the outbox is empty.
+    pub(super) async fn until_outbox_is_empty(&self) {
+        self.until("empty outbox", async || self.outbox_len().await == 0).await;
     }
 
-    /// The same, without the pauses between the attempts.
-    pub(super) async fn until_settled_without_waiting(&self) {
+    /// Waits until the outbox is empty, skipping all backoff.
+    pub(super) async fn until_outbox_is_empty_without_backoff(&self) {
         self.until("empty outbox", async || {
-            self.courier.retry(&Which::All);
-            self.left().await == 0
+            self.dispatcher.retry(&OutboxSelector::All);
+            self.outbox_len().await == 0
         })
         .await;
     }
 
-    pub(super) async fn left(&self) -> usize {
-        self.ledger.queued(None, usize::MAX).await.unwrap().len()
+    pub(super) async fn outbox_len(&self) -> usize {
+        self.ledger.outbox_entries(None, usize::MAX).await.unwrap().len()
     }
 
-    /// Waits until the first notice has failed so often.
-    pub(super) async fn until_failed(&self, attempts: u32) -> Waiting {
-        let first = || self.courier.status(&Which::All, None, 1).pop();
+    /// Waits until the first notification has failed this many times.
+    pub(super) async fn until_failed(&self, attempts: u32) -> PendingNotification {
+        let first = || self.dispatcher.status(&OutboxSelector::All, None, 1).pop();
         self.until("failed attempt", async || first().is_some_and(|w| w.attempts >= attempts))
             .await;
         first().unwrap()
     }
 
-    /// Waits until a line is among the metrics.
+    /// Waits until the metrics contain a line.
     pub(super) async fn until_counted(&self, line: &str) {
         self.until(line, async || {
-            self.courier.measure().await;
+            self.dispatcher.measure().await;
             self.metrics.text().lines().any(|counted| counted == line)
         })
         .await;
     }
 }
 
-/// A directory for a ledger, gone with the test.
-pub(super) struct Folder(pub(super) PathBuf);
+/// A ledger directory that is removed after the test.
+pub(super) struct TempLedgerDir(pub(super) PathBuf);
 
-impl Folder {
+impl TempLedgerDir {
     pub(super) fn new(name: &str) -> Self {
         let name = format!("qod-notification-{name}-{}", std::process::id());
         let folder = std::env::temp_dir().join(name);
@@ -191,22 +203,22 @@ impl Folder {
     pub(super) fn open(&self, clock: &Clock) -> Ledger {
         let settings = ledger::Settings {
             directory: self.0.clone(),
-            sync: ledger::Sync::Durable,
+            sync: ledger::SyncMode::Durable,
             key: None,
-            old_keys: Vec::new(),
+            previous_keys: Vec::new(),
         };
         let metrics = Metrics::new().unwrap();
-        Ledger::open(&settings, Opening::WhenFree, clock.clone(), metrics).unwrap()
+        Ledger::open(&settings, OpenMode::WaitForLock, clock.clone(), metrics).unwrap()
     }
 }
 
-impl Drop for Folder {
+impl Drop for TempLedgerDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-// Only who has passed all rooms before may reserve.
+// Reserving requires the proof types of all earlier stages.
 async fn admissions(clock: &Clock, metrics: &Metrics) -> HashMap<&'static str, Admission> {
     let clients = ["one", "other"];
     let mock_tokens = clients.map(|client| MockToken {
@@ -218,10 +230,10 @@ async fn admissions(clock: &Clock, metrics: &Metrics) -> HashMap<&'static str, A
         issuers: Vec::new(),
         mock_tokens: mock_tokens.into(),
         cache_entries_max: 8,
-        proofs: identity::Proofs::default(),
+        proofs: identity::ProofSettings::default(),
     };
     let identity =
-        Identity::new(identity, Outbound::new(), clock.clone(), metrics.clone()).ok().unwrap();
+        Authenticator::new(identity, Outbound::new(), clock.clone(), metrics.clone()).ok().unwrap();
     let rule = ScopeRule {
         forms: vec![ScopeForm::PurposeApi],
         purposes: vec!["RequestedServiceProvision".to_owned()],
@@ -236,8 +248,8 @@ async fn admissions(clock: &Clock, metrics: &Metrics) -> HashMap<&'static str, A
         let mut request = Request::new(Bytes::new());
         let value = HeaderValue::from_str(&format!("Bearer token-{client}")).unwrap();
         request.headers_mut().insert(AUTHORIZATION, value);
-        let known = identity.authenticate(&request, None).await.unwrap();
-        let grant = access.authorize(known, Operation::CreateSession, None).unwrap();
+        let identity_proof = identity.authenticate(&request, None).await.unwrap();
+        let grant = access.authorize(identity_proof, Operation::CreateSession, None).unwrap();
         admissions.insert(client, limits.admit(grant).unwrap());
     }
     admissions

@@ -1,4 +1,4 @@
-//! At which of its endpoints an operator is called.
+//! Failover between the endpoints of an operator.
 
 use super::*;
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     metrics::Metrics,
     outbound::{
         Outbound,
-        tests::peer::{Peer, Reply, status},
+        tests::peer::{PeerReply, TestPeer, status},
     },
 };
 
@@ -14,8 +14,8 @@ fn caller() -> Caller {
     Caller { outbound: Outbound::new(), clock: Clock::system(), metrics: Metrics::new().unwrap() }
 }
 
-async fn nobody() -> std::net::SocketAddr {
-    // Nobody listens there any more.
+async fn unreachable_address() -> std::net::SocketAddr {
+    // The listener is dropped, so the address refuses connections.
     tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
@@ -31,7 +31,7 @@ async fn delete(operator: &Operator, caller: &Caller) -> &'static str {
 }
 
 async fn read(operator: &Operator, caller: &Caller) -> &'static str {
-    operator.session(caller, "s-1", &HeaderValue::from_static("c-1")).await.name()
+    operator.get_session(caller, "s-1", &HeaderValue::from_static("c-1")).await.name()
 }
 
 fn failovers(caller: &Caller) -> bool {
@@ -39,21 +39,22 @@ fn failovers(caller: &Caller) -> bool {
 }
 
 #[tokio::test]
-async fn what_was_not_sent_is_sent_to_the_next_and_that_one_is_called_first_from_then_on() {
-    let (gone, well, caller) = (nobody().await, Peer::with(|_| status(204)).await, caller());
-    let operator = at(&[gone, well.address]);
+async fn unsent_request_fails_over_and_the_next_endpoint_is_then_preferred() {
+    let (unreachable, healthy, caller) =
+        (unreachable_address().await, TestPeer::start(|_| status(204)).await, caller());
+    let operator = at(&[unreachable, healthy.address]);
     for _ in 0..3 {
         assert_eq!(delete(&operator, &caller).await, "accepted");
     }
-    assert_eq!(well.requests().len(), 3);
+    assert_eq!(healthy.requests().len(), 3);
     assert!(failovers(&caller), "{}", caller.metrics.text());
 }
 
 #[tokio::test]
-async fn what_changes_something_is_not_sent_twice_whatever_came_of_it() {
-    for reply in [Reply::Close, status(503), status(404)] {
-        let first = Peer::with(move |_| reply.clone()).await;
-        let (second, caller) = (Peer::with(|_| status(204)).await, caller());
+async fn write_that_may_have_been_sent_does_not_fail_over() {
+    for reply in [PeerReply::Close, status(503), status(404)] {
+        let first = TestPeer::start(move |_| reply.clone()).await;
+        let (second, caller) = (TestPeer::start(|_| status(204)).await, caller());
         delete(&at(&[first.address, second.address]), &caller).await;
         assert_eq!((first.requests().len(), second.connections()), (1, 0));
         assert!(!failovers(&caller));
@@ -61,18 +62,19 @@ async fn what_changes_something_is_not_sent_twice_whatever_came_of_it() {
 }
 
 #[tokio::test]
-async fn a_read_is_tried_elsewhere_when_it_failed_but_not_when_it_was_answered() {
-    for (reply, asked) in [(Reply::Close, 1), (status(503), 1), (status(404), 0)] {
-        let first = Peer::with(move |_| reply.clone()).await;
-        let (second, caller) = (Peer::with(|_| status(404)).await, caller());
-        assert_eq!(read(&at(&[first.address, second.address]), &caller).await, "refused");
-        assert_eq!((first.requests().len(), second.requests().len()), (1, asked));
+async fn failed_read_fails_over_and_answered_read_does_not() {
+    for (reply, retries) in [(PeerReply::Close, 1), (status(503), 1), (status(404), 0)] {
+        let first = TestPeer::start(move |_| reply.clone()).await;
+        let (second, caller) = (TestPeer::start(|_| status(404)).await, caller());
+        assert_eq!(read(&at(&[first.address, second.address]), &caller).await, "rejected");
+        assert_eq!((first.requests().len(), second.requests().len()), (1, retries));
     }
 }
 
 #[tokio::test]
-async fn where_nobody_can_be_reached_each_endpoint_is_tried_once() {
-    let (operator, caller) = (at(&[nobody().await, nobody().await]), caller());
-    assert_eq!(delete(&operator, &caller).await, "not_reached");
+async fn each_unreachable_endpoint_is_tried_once() {
+    let (operator, caller) =
+        (at(&[unreachable_address().await, unreachable_address().await]), caller());
+    assert_eq!(delete(&operator, &caller).await, "unreachable");
     assert!(failovers(&caller));
 }

@@ -14,7 +14,7 @@ fn all(permitted: bool, addresses: &[&str]) {
 }
 
 #[test]
-fn what_is_public_may_be_called() {
+fn public_addresses_are_permitted() {
     all(
         true,
         &["1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0"],
@@ -29,7 +29,7 @@ fn what_is_public_may_be_called() {
 }
 
 #[test]
-fn a_network_is_public_if_nothing_in_it_is_not() {
+fn network_is_public_only_if_all_its_addresses_are() {
     let public = |net: &str| Guard::is_public(&net.parse().unwrap());
     for net in ["9.0.0.0/8", "8.0.0.0/7", "1.1.1.1/32", "2600::/16", "2a00::/11"] {
         assert!(public(net), "{net}");
@@ -42,7 +42,7 @@ fn a_network_is_public_if_nothing_in_it_is_not() {
 }
 
 #[test]
-fn what_is_not_public_may_not() {
+fn non_public_ipv4_addresses_are_forbidden() {
     all(
         false,
         &["0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.100.100.200"],
@@ -57,7 +57,7 @@ fn what_is_not_public_may_not() {
 }
 
 #[test]
-fn nor_over_ipv6() {
+fn non_public_ipv6_addresses_are_forbidden() {
     all(false, &["::", "::1", "fc00::1", "fd00:ec2::254", "fe80::1", "febf::1", "fec0::1"]);
     all(false, &["ff02::1", "ff0e::1", "2001:db8::1", "3fff::1", "3fff:fff::1", "100::1"]);
     all(false, &["100:0:0:1::1", "64:ff9b:1::1", "2001:2::1", "2001:10::1", "2001:20::1"]);
@@ -65,7 +65,7 @@ fn nor_over_ipv6() {
 }
 
 #[test]
-fn an_ipv4_address_inside_an_ipv6_address_is_judged() {
+fn embedded_ipv4_addresses_are_checked() {
     // Mapped, compatible, NAT64, 6to4, Teredo (server, and inverted client).
     all(true, &["::ffff:8.8.8.8", "::8.8.8.8", "64:ff9b::8.8.8.8", "2002:808:808::1"]);
     all(true, &["2001:0:808:808:0:0:f7f7:f7f7"]);
@@ -76,7 +76,7 @@ fn an_ipv4_address_inside_an_ipv6_address_is_judged() {
 }
 
 #[test]
-fn what_is_allowed_wins_in_every_form_and_allows_nothing_else() {
+fn allowed_networks_are_permitted_in_every_notation() {
     let nets = ["127.0.0.0/8", "fd00::/16"].map(|net| net.parse().unwrap());
     let guard = Guard::new(nets.to_vec());
     for address in ["127.0.0.1", "::ffff:127.1.2.3", "64:ff9b::127.0.0.1", "fd00::1", "1.1.1.1"] {
@@ -87,8 +87,8 @@ fn what_is_allowed_wins_in_every_form_and_allows_nothing_else() {
     }
 }
 
-// What the standard library knows of addresses that are not public, and the rest bit by bit.
-fn is_surely_not_public(address: Ipv4Addr) -> bool {
+// The standard library's classification of non-public addresses, and the rest bit by bit.
+fn is_not_public(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     address.is_private()
         || address.is_loopback()
@@ -105,10 +105,10 @@ fn is_surely_not_public(address: Ipv4Addr) -> bool {
         || (a, b, c) == (192, 88, 99)
 }
 
-// Addresses of each kind about as often.
+// Public and non-public addresses about equally often.
 fn any_v4() -> impl Strategy<Value = Ipv4Addr> {
-    let near = (0..NOT_PUBLIC_V4.len(), any::<u32>()).prop_map(|(place, host)| {
-        let net = NOT_PUBLIC_V4[place];
+    let near = (0..NOT_PUBLIC_V4.len(), any::<u32>()).prop_map(|(index, host)| {
+        let net = NOT_PUBLIC_V4[index];
         Ipv4Addr::from_bits(net.network().to_bits() | (host & net.hostmask().to_bits()))
     });
     prop_oneof![near, any::<u32>().prop_map(Ipv4Addr::from_bits)]
@@ -116,7 +116,7 @@ fn any_v4() -> impl Strategy<Value = Ipv4Addr> {
 
 proptest! {
     #[test]
-    fn nothing_that_is_not_public_is_ever_permitted(address in any_v4(), tail in any::<u64>()) {
+    fn non_public_addresses_are_never_permitted(address in any_v4(), tail in any::<u64>()) {
         let inside = u128::from(address.to_bits());
         let tail = u128::from(tail);
         let carriers = [
@@ -127,7 +127,7 @@ proptest! {
             (0x2001 << 112) | (inside << 64) | (tail & 0xffff_ffff),
             (0x2001 << 112) | (0x0808_0808 << 64) | (!inside & 0xffff_ffff),
         ];
-        if is_surely_not_public(address) {
+        if is_not_public(address) {
             prop_assert!(!strict().permits(address.into()));
             for bits in carriers {
                 let carrier = Ipv6Addr::from_bits(bits);
@@ -136,9 +136,9 @@ proptest! {
         }
     }
 
-    // None that carries another is ever met by chance.
+    // Random addresses practically never embed an IPv4 address.
     #[test]
-    fn of_a_network_that_is_public_every_address_may_be_called(
+    fn every_address_of_a_public_network_is_permitted(
         v4 in any_v4(), v6 in any::<u128>(), length in 0..=32_u8, host in any::<u128>(),
     ) {
         let v6 = Ipv6Addr::from_bits(v6 >> 3 | 1 << 125);
@@ -158,7 +158,7 @@ proptest! {
     }
 
     #[test]
-    fn no_ipv6_address_is_permitted_outside_global_unicast(bits in any::<u128>()) {
+    fn ipv6_addresses_outside_global_unicast_are_forbidden(bits in any::<u128>()) {
         prop_assume!(bits >> 125 != 1);
         prop_assert!(!strict().permits(Ipv6Addr::from_bits(bits).into()));
     }

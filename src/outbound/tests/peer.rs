@@ -1,4 +1,4 @@
-//! A peer to call, on a socket of its own, that answers what a test tells it to.
+//! An HTTP server for tests, on its own socket, with scripted replies.
 
 use std::{
     net::SocketAddr,
@@ -14,98 +14,98 @@ use tokio::{
     sync::Notify,
 };
 
-/// What it does with a request.
+/// The reaction to a request.
 #[derive(Clone, Debug)]
-pub(crate) enum Reply {
-    /// It answers, byte by byte this.
+pub(crate) enum PeerReply {
+    /// Sends these bytes.
     Bytes(String),
-    /// It answers, and hangs up.
-    Last(String),
-    /// It hangs up.
+    /// Sends these bytes, and closes the connection.
+    BytesThenClose(String),
+    /// Closes the connection.
     Close,
-    /// It says nothing, ever.
-    Silence,
-    /// It answers when it is told to.
-    Held(Arc<Notify>, String),
+    /// Never answers.
+    NoReply,
+    /// Sends these bytes when notified.
+    WhenNotified(Arc<Notify>, String),
 }
 
-/// Listens until it is dropped.
-pub(crate) struct Peer {
+/// A server that listens until it is dropped.
+pub(crate) struct TestPeer {
     pub(crate) address: SocketAddr,
-    seen: Arc<Seen>,
+    log: Arc<PeerLog>,
     listening: tokio::task::JoinHandle<()>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct PeerLog {
     connections: AtomicUsize,
     requests: Mutex<Vec<String>>,
 }
 
-/// An answer of this status, without a body.
-pub(crate) fn status(status: u16) -> Reply {
+/// A response with this status, without a body.
+pub(crate) fn status(status: u16) -> PeerReply {
     let framing = if status == 204 { "" } else { "Content-Length: 0\r\n" };
-    Reply::Bytes(format!("HTTP/1.1 {status} X\r\n{framing}\r\n"))
+    PeerReply::Bytes(format!("HTTP/1.1 {status} X\r\n{framing}\r\n"))
 }
 
-impl Peer {
-    /// One that replies by a rule, from each request as it came.
-    pub(crate) async fn with(rule: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
-        Self::at("127.0.0.1:0", rule).await
+impl TestPeer {
+    /// Starts a server that replies to each request by a rule.
+    pub(crate) async fn start(rule: impl Fn(&str) -> PeerReply + Send + Sync + 'static) -> Self {
+        Self::start_at("127.0.0.1:0", rule).await
     }
 
-    /// The same at an address.
-    pub(crate) async fn at(
+    /// Starts a server at an address.
+    pub(crate) async fn start_at(
         address: &str,
-        rule: impl Fn(&str) -> Reply + Send + Sync + 'static,
+        rule: impl Fn(&str) -> PeerReply + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (seen, rule) = (Arc::new(Seen::default()), Arc::new(rule));
-        let heard = Arc::clone(&seen);
+        let (seen, rule) = (Arc::new(PeerLog::default()), Arc::new(rule));
+        let log = Arc::clone(&seen);
         let listening = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                heard.connections.fetch_add(1, Ordering::SeqCst);
-                let (seen, rule) = (Arc::clone(&heard), Arc::clone(&rule));
-                connections.spawn(async move { converse(stream, &seen, &*rule).await });
+                log.connections.fetch_add(1, Ordering::SeqCst);
+                let (log, rule) = (Arc::clone(&log), Arc::clone(&rule));
+                connections.spawn(async move { serve(stream, &log, &*rule).await });
             }
         });
-        Self { address, seen, listening }
+        Self { address, log: seen, listening }
     }
 
     pub(crate) fn connections(&self) -> usize {
-        self.seen.connections.load(Ordering::SeqCst)
+        self.log.connections.load(Ordering::SeqCst)
     }
 
-    /// What it was asked, in order.
+    /// The received requests, in order.
     pub(crate) fn requests(&self) -> Vec<String> {
-        self.seen.requests.lock().unwrap().clone()
+        self.log.requests.lock().unwrap().clone()
     }
 }
 
-impl Drop for Peer {
+impl Drop for TestPeer {
     fn drop(&mut self) {
         self.listening.abort();
     }
 }
 
-async fn converse(mut stream: TcpStream, seen: &Seen, rule: &impl Fn(&str) -> Reply) {
+async fn serve(mut stream: TcpStream, log: &PeerLog, rule: &impl Fn(&str) -> PeerReply) {
     while let Some(request) = read(&mut stream).await {
         let reply = rule(&request);
-        seen.requests.lock().unwrap().push(request);
+        log.requests.lock().unwrap().push(request);
         match reply {
-            Reply::Bytes(bytes) => stream.write_all(bytes.as_bytes()).await.unwrap_or_default(),
-            Reply::Last(bytes) => {
+            PeerReply::Bytes(bytes) => stream.write_all(bytes.as_bytes()).await.unwrap_or_default(),
+            PeerReply::BytesThenClose(bytes) => {
                 return stream.write_all(bytes.as_bytes()).await.unwrap_or_default();
             }
-            Reply::Close => return,
-            Reply::Held(go, bytes) => {
+            PeerReply::Close => return,
+            PeerReply::WhenNotified(go, bytes) => {
                 go.notified().await;
                 stream.write_all(bytes.as_bytes()).await.unwrap_or_default();
             }
-            // Until the caller hangs up.
-            Reply::Silence => _ = stream.read(&mut [0; 1]).await,
+            // Until the caller closes the connection.
+            PeerReply::NoReply => _ = stream.read(&mut [0; 1]).await,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How an issuer without keys is asked about its tokens.
+//! Token introspection (RFC 7662) at an issuer that publishes no keys.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -6,14 +6,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::{
-    fault::Fault,
-    known::Known,
-    secrets::Whereabouts,
-    source::Spot,
-    words::{FilePath, Line, Said, SpanOrZero, Url, VariableName},
+    diagnostic::Diagnostic,
+    references::References,
+    scalars::{DurationOrZero, FilePath, PeerUrl, Scalar, TextLine, VariableName},
+    secrets::SecretReference,
+    source::YamlCursor,
 };
 use crate::{
-    identity::{CACHED_FOR_MAX, Introspection, ShownIn},
+    identity::{CACHE_TTL_MAX, IntrospectionAuthMethod, IntrospectionSettings},
     qod::Secret,
 };
 
@@ -21,71 +21,81 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(super) struct IntrospectionEntry {
     /// The introspection endpoint.
-    url: Said<Url>,
-    /// What we are called there.
-    client_id: Said<Line>,
-    /// The file of our secret there.
-    client_secret_file: Option<Said<FilePath>>,
-    /// Or the environment variable.
-    client_secret_env: Option<Said<VariableName>>,
-    /// How we prove that we are.
+    url: Scalar<PeerUrl>,
+    /// The client id of the gateway at the issuer.
+    client_id: Scalar<TextLine>,
+    /// The file of the client secret.
+    client_secret_file: Option<Scalar<FilePath>>,
+    /// The environment variable of the client secret, instead of a file.
+    client_secret_env: Option<Scalar<VariableName>>,
+    /// How the gateway authenticates at the issuer.
     #[serde(default)]
-    method: Method,
-    /// How long an answer is believed.
-    cached_for: Option<Said<SpanOrZero>>,
-    /// How many tokens it is asked about in one second.
-    asks_per_s_max: Option<NonZeroU32>,
+    method: IntrospectionMethodName,
+    /// How long a response is cached.
+    cache_ttl: Option<Scalar<DurationOrZero>>,
+    /// The maximum number of introspection requests per second.
+    requests_per_s_max: Option<NonZeroU32>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Method {
-    /// The secret in `Authorization`.
+enum IntrospectionMethodName {
+    /// The secret in the `Authorization` header.
     #[default]
     ClientSecretBasic,
-    /// The secret in the form.
+    /// The secret in the form body.
     ClientSecretPost,
 }
 
-const ASKS_PER_S_MAX: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
+const REQUESTS_PER_S_MAX: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
 
 impl IntrospectionEntry {
-    /// Is the endpoint called by https?
+    /// Returns whether the endpoint uses https.
     pub(super) fn is_encrypted(&self) -> bool {
         self.url.0.encrypted
     }
 
-    pub(super) fn judge(
+    pub(super) fn validate(
         self,
-        at: Spot<'_>,
-        known: &Known<'_>,
-        faults: &mut Vec<Fault>,
-    ) -> Option<Introspection> {
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Option<IntrospectionSettings> {
         if self.url.0.exposed {
-            let message = "expected https: tokens and our secret are sent there";
-            faults.push(at.key("url").fault(message));
+            let message = "expected https; tokens and the client secret are sent to this URL";
+            errors.push(at.key("url").error(message));
         }
-        let cached_for = self.cached_for.map_or(Duration::from_secs(30), |span| span.0.0);
-        if cached_for > CACHED_FOR_MAX {
-            let message = format!("expected at most {} s", CACHED_FOR_MAX.as_secs());
-            faults.push(at.key("cached_for").fault(message));
+        let cache_ttl = self.cache_ttl.map_or(Duration::from_secs(30), |ttl| ttl.0.0);
+        if cache_ttl > CACHE_TTL_MAX {
+            let message = format!("expected at most `{}s`", CACHE_TTL_MAX.as_secs());
+            errors.push(at.key("cache_ttl").error(message));
         }
         let secret =
-            Whereabouts { file: self.client_secret_file, variable: self.client_secret_env };
-        if !secret.is_somewhere() {
-            faults.push(at.fault("expected a `client_secret_file` or `client_secret_env`"));
+            SecretReference { file: self.client_secret_file, variable: self.client_secret_env };
+        if !secret.is_present() {
+            errors.push(at.error("expected `client_secret_file` or `client_secret_env`"));
         }
-        let secret = secret.keep("client_secret", Secret::line, at, known.folder, faults)?;
-        Some(Introspection {
+        let secret = secret.load_reloadable(
+            "client_secret",
+            Secret::single_line,
+            at,
+            references.folder,
+            errors,
+        )?;
+        Some(IntrospectionSettings {
             url: self.url.0.text,
             client_id: self.client_id.0.0,
             secret: Arc::new(secret),
-            shown_in: match self.method {
-                Method::ClientSecretBasic => ShownIn::Header,
-                Method::ClientSecretPost => ShownIn::Body,
+            auth_method: match self.method {
+                IntrospectionMethodName::ClientSecretBasic => {
+                    IntrospectionAuthMethod::ClientSecretBasic
+                }
+                IntrospectionMethodName::ClientSecretPost => {
+                    IntrospectionAuthMethod::ClientSecretPost
+                }
             },
-            cached_for,
-            asks_per_s_max: self.asks_per_s_max.unwrap_or(ASKS_PER_S_MAX),
+            cache_ttl,
+            requests_per_s_max: self.requests_per_s_max.unwrap_or(REQUESTS_PER_S_MAX),
         })
     }
 }

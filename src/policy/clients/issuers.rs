@@ -1,4 +1,4 @@
-//! The authorization servers whose tokens are believed.
+//! The authorization servers whose tokens are accepted.
 
 use std::time::Duration;
 
@@ -7,95 +7,97 @@ use serde::Deserialize;
 
 use super::{
     super::{
-        fault::Fault,
-        known::Known,
-        source::Spot,
-        tls::Peers,
-        words::{FilePath, Part, Said, Span, SpanOrZero, Url},
+        diagnostic::Diagnostic,
+        references::References,
+        scalars::{DurationOrZero, FilePath, PeerUrl, PositiveDuration, Scalar, Section},
+        source::YamlCursor,
+        tls::PeerTlsFiles,
     },
     introspection::IntrospectionEntry,
 };
 use crate::{
-    identity::{self, Discovery, Issuer, Keys, LEEWAY_MAX, ToldBy, Users},
+    identity::{
+        self, Discovery, IssuerKeys, IssuerSettings, LEEWAY_MAX, UserClaims, UserDetection,
+    },
     outbound::Trust,
 };
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct IssuerEntry {
-    /// The `iss` of its tokens, letter by letter.
+    /// The exact `iss` claim of its tokens.
     #[schemars(length(min = 1))]
     issuer: String,
-    /// What its tokens call this gateway in `aud`; one of them must match.
+    /// The accepted `aud` values. One must match.
     #[schemars(length(min = 1))]
     audiences: Vec<String>,
-    /// The file of its keys, a JWK Set.
-    jwks_file: Option<Said<FilePath>>,
-    /// Or where they are fetched.
-    jwks_url: Option<Said<Url>>,
-    /// Or the document in which it publishes where.
-    jwks_discovery: Option<Document>,
-    /// The file of the authorities, in PEM, of which one must have signed the certificate of where they
-    /// are fetched, or it is asked. Default: the public ones.
-    ca_file: Option<Said<FilePath>>,
-    /// How often they are fetched anew.
-    jwks_refresh: Option<Said<Span>>,
-    /// Or it is asked about each token.
+    /// The file of its JWK Set.
+    jwks_file: Option<Scalar<FilePath>>,
+    /// The URL of its JWK Set, instead of a file.
+    jwks_url: Option<Scalar<PeerUrl>>,
+    /// The discovery document that contains the URL of its JWK Set.
+    jwks_discovery: Option<DiscoveryDocumentName>,
+    /// The file of the CA certificates (PEM) that the issuer's certificate must chain to. Default: the
+    /// public CAs.
+    ca_file: Option<Scalar<FilePath>>,
+    /// How often the JWK Set is fetched again.
+    jwks_refresh: Option<Scalar<PositiveDuration>>,
+    /// Token introspection, instead of keys.
     introspection: Option<IntrospectionEntry>,
-    /// What its tokens may be signed with.
+    /// The accepted signature algorithms.
     #[schemars(length(min = 1))]
-    algorithms: Option<Vec<Algorithm>>,
-    /// How far its clock may be off.
-    leeway: Option<Said<SpanOrZero>>,
-    /// Is a token without `nbf` refused?
+    algorithms: Option<Vec<AlgorithmName>>,
+    /// The accepted clock difference.
+    leeway: Option<Scalar<DurationOrZero>>,
+    /// Whether a token without `nbf` is rejected.
     require_nbf: Option<bool>,
-    /// Is a token refused whose `typ` is not `at+jwt` (RFC 9068)?
+    /// Whether a token whose `typ` is not `at+jwt` (RFC 9068) is rejected.
     #[serde(default)]
     require_at_jwt: bool,
-    /// Must its tokens be bound to their sender?
+    /// Whether its tokens must be sender-constrained.
     #[serde(default)]
-    sender_constrained: SenderConstrained,
-    /// Which of its tokens speak for an end user.
+    sender_constrained: SenderConstrainedName,
+    /// Which of its tokens are three-legged, issued for an end user.
     #[serde(default)]
-    three_legged: ThreeLegged,
-    /// The claim that such a token has, with `three_legged: claim`.
+    three_legged: ThreeLeggedName,
+    /// The claim that marks a three-legged token, with `three_legged: claim`.
     #[schemars(length(min = 1))]
     three_legged_claim: Option<String>,
-    /// The claim that has the phone number of the user's device.
+    /// The claim with the phone number of the user's device.
     #[schemars(length(min = 1))]
     phone_number_claim: Option<String>,
-    /// The claim that has its network access identifier.
+    /// The claim with the network access identifier of the user's device.
     #[schemars(length(min = 1))]
     network_access_identifier_claim: Option<String>,
-    /// The operator whose subscribers its users are.
+    /// The operator of its users.
     operator: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum ThreeLegged {
-    /// Those whose `sub` is not the client.
+enum ThreeLeggedName {
+    /// Tokens whose `sub` is not the client.
     #[default]
     Subject,
-    /// Those that have a claim.
+    /// Tokens that contain a claim.
     Claim,
-    /// None.
+    /// No tokens.
     Never,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum SenderConstrained {
-    /// Those that are have to be proved to be.
+enum SenderConstrainedName {
+    /// Bound tokens require proof of possession.
     #[default]
     IfBound,
-    /// All.
+    /// All tokens must be bound.
     Required,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Document {
+enum DiscoveryDocumentName {
     /// `/.well-known/openid-configuration`.
     OpenidConfiguration,
     /// `/.well-known/oauth-authorization-server`.
@@ -103,41 +105,42 @@ enum Document {
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-enum Algorithm {
+enum AlgorithmName {
     RS256,
     PS256,
     ES256,
     EdDSA,
 }
 
-/// What is read of a set of keys is fetched neither in a frenzy nor never.
+/// The accepted interval between two fetches of a JWK Set.
 const REFRESH: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(10)..=Duration::from_hours(12);
 
-pub(super) fn judge(
-    entries: Vec<Part<IssuerEntry>>,
-    at: Spot<'_>,
-    known: &Known<'_>,
-    faults: &mut Vec<Fault>,
-) -> Vec<Issuer> {
-    let mut issuers: Vec<(Issuer, u64)> = Vec::new();
+pub(super) fn validate(
+    entries: Vec<Section<IssuerEntry>>,
+    at: YamlCursor<'_>,
+    references: &References<'_>,
+    errors: &mut Vec<Diagnostic>,
+) -> Vec<IssuerSettings> {
+    let mut issuers: Vec<(IssuerSettings, u64)> = Vec::new();
     for (index, entry) in entries.into_iter().enumerate() {
         let at = at.item(index);
-        let Some(entry) = at.read(entry, faults) else { continue };
+        let Some(entry) = at.section(entry, errors) else { continue };
         if let Some((_, line)) = issuers.iter().find(|(other, _)| other.issuer == entry.issuer) {
-            let message = format!("the issuer stands in line {line} already");
-            faults.push(at.key("issuer").fault(message));
+            let message = format!("duplicate issuer; first defined in line {line}");
+            errors.push(at.key("issuer").error(message));
         }
-        let by_word = |issuer: &Issuer| matches!(issuer.keys, Keys::Introspection(_));
-        if let Some(issuer) = entry.judge(at, known, faults) {
-            if by_word(&issuer)
-                && let Some((_, line)) = issuers.iter().find(|(other, _)| by_word(other))
+        let introspected =
+            |issuer: &IssuerSettings| matches!(issuer.keys, IssuerKeys::Introspection(_));
+        if let Some(issuer) = entry.validate(at, references, errors) {
+            if introspected(&issuer)
+                && let Some((_, line)) = issuers.iter().find(|(other, _)| introspected(other))
             {
                 let message = format!(
-                    "the issuer in line {line} has `introspection` already: what is not a JWT \
-                     does not tell whose it is"
+                    "the issuer in line {line} already has `introspection`; an opaque token \
+                     does not identify its issuer"
                 );
-                faults.push(at.name("introspection").fault(message));
+                errors.push(at.key_name("introspection").error(message));
             }
             issuers.push((issuer, at.line()));
         }
@@ -146,124 +149,150 @@ pub(super) fn judge(
 }
 
 impl IssuerEntry {
-    fn judge(mut self, at: Spot<'_>, known: &Known<'_>, faults: &mut Vec<Fault>) -> Option<Issuer> {
-        let users = self.users(at, known, faults);
+    fn validate(
+        mut self,
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Option<IssuerSettings> {
+        let users = self.users(at, references, errors);
         let leeway = self.leeway.as_ref().map_or(Duration::from_secs(30), |leeway| leeway.0.0);
         if leeway > LEEWAY_MAX {
-            let message = format!("expected at most {} s", LEEWAY_MAX.as_secs());
-            faults.push(at.key("leeway").fault(message));
+            let message = format!("expected at most `{}s`", LEEWAY_MAX.as_secs());
+            errors.push(at.key("leeway").error(message));
         }
-        let trust = self.trust(at, known, faults);
-        let keys = self.keys(at, known, faults);
-        let by_word = matches!(keys, Some(Keys::Introspection(_)));
-        let all = vec![Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA];
+        let trust = self.trust(at, references, errors);
+        let keys = self.keys(at, references, errors);
+        let introspected = matches!(keys, Some(IssuerKeys::Introspection(_)));
+        let all = vec![
+            AlgorithmName::RS256,
+            AlgorithmName::PS256,
+            AlgorithmName::ES256,
+            AlgorithmName::EdDSA,
+        ];
         let algorithms = self.algorithms.unwrap_or(all);
-        Some(Issuer {
+        Some(IssuerSettings {
             issuer: self.issuer,
             audiences: self.audiences,
             keys: keys?,
             trust,
-            algorithms: algorithms.into_iter().map(Algorithm::setting).collect(),
+            algorithms: algorithms.into_iter().map(AlgorithmName::setting).collect(),
             leeway,
-            require_nbf: self.require_nbf.unwrap_or(!by_word),
+            require_nbf: self.require_nbf.unwrap_or(!introspected),
             require_at_jwt: self.require_at_jwt,
-            require_binding: self.sender_constrained == SenderConstrained::Required,
+            require_binding: self.sender_constrained == SenderConstrainedName::Required,
             users,
         })
     }
 
-    fn keys(&mut self, at: Spot<'_>, known: &Known<'_>, faults: &mut Vec<Fault>) -> Option<Keys> {
+    fn keys(
+        &mut self,
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Option<IssuerKeys> {
         let refresh = self.jwks_refresh.as_ref().map(|refresh| refresh.0.0);
         if refresh.is_some_and(|refresh| !REFRESH.contains(&refresh)) {
-            faults.push(at.key("jwks_refresh").fault("expected from `10s` to `12h`"));
+            errors.push(at.key("jwks_refresh").error("expected a duration from `10s` to `12h`"));
         }
         if refresh.is_some() && self.jwks_url.is_none() && self.jwks_discovery.is_none() {
-            let message = "only what is fetched is fetched anew: `jwks_refresh` goes with `jwks_url` \
-                           or `jwks_discovery`";
-            faults.push(at.name("jwks_refresh").fault(message));
+            let message = "`jwks_refresh` requires `jwks_url` or `jwks_discovery`";
+            errors.push(at.key_name("jwks_refresh").error(message));
         }
         let refresh = refresh.unwrap_or(Duration::from_mins(10));
-        let places = (self.jwks_file.take(), self.jwks_url.take());
-        match (places, self.jwks_discovery, self.introspection.take()) {
+        let sources = (self.jwks_file.take(), self.jwks_url.take());
+        match (sources, self.jwks_discovery, self.introspection.take()) {
             ((Some(file), None), None, None) => {
-                known.file(&file.0, at.key("jwks_file"), faults).map(Keys::File)
+                references.check_file(&file.0, at.key("jwks_file"), errors).map(IssuerKeys::File)
             }
-            ((None, Some(Said(url))), None, None) => {
+            ((None, Some(Scalar(url))), None, None) => {
                 if url.exposed {
-                    faults.push(at.key("jwks_url").fault("expected https: keys are trust itself"));
+                    let message = "expected https; keys require an authenticated server";
+                    errors.push(at.key("jwks_url").error(message));
                 }
-                Some(Keys::Url { url: url.text, refresh })
+                Some(IssuerKeys::Url { url: url.text, refresh })
             }
             ((None, None), Some(document), None) => {
-                let by = document.setting();
-                if let Err(message) = by.document(&self.issuer) {
-                    faults.push(at.key("jwks_discovery").fault(message));
+                let discovery = document.setting();
+                if let Err(message) = discovery.document_url(&self.issuer) {
+                    errors.push(at.key("jwks_discovery").error(message));
                 }
-                Some(Keys::Discovered { by, refresh })
+                Some(IssuerKeys::Discovered { by: discovery, refresh })
             }
             ((None, None), None, Some(introspection)) => {
                 if self.algorithms.is_some() {
-                    let message =
-                        "the issuer verifies its tokens itself, whatever they are signed with";
-                    faults.push(at.name("algorithms").fault(message));
+                    let message = "`algorithms` has no effect with `introspection`";
+                    errors.push(at.key_name("algorithms").error(message));
                 }
                 if self.require_at_jwt {
-                    let message = "the issuer judges itself what is an access token";
-                    faults.push(at.name("require_at_jwt").fault(message));
+                    let message = "`require_at_jwt` has no effect with `introspection`";
+                    errors.push(at.key_name("require_at_jwt").error(message));
                 }
-                let judged = introspection.judge(at.key("introspection"), known, faults);
-                judged.map(Keys::Introspection)
+                let introspection =
+                    introspection.validate(at.key("introspection"), references, errors);
+                introspection.map(IssuerKeys::Introspection)
             }
             _ => {
-                let message = "expected one of `jwks_file`, `jwks_url`, `jwks_discovery` and `introspection`, and \
-                     only one";
-                faults.push(at.fault(message));
+                let message = "expected exactly one of `jwks_file`, `jwks_url`, `jwks_discovery` and \
+                               `introspection`";
+                errors.push(at.error(message));
                 None
             }
         }
     }
 
-    fn trust(&self, at: Spot<'_>, known: &Known<'_>, faults: &mut Vec<Fault>) -> Trust {
+    fn trust(
+        &self,
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Trust {
         let encrypted = self.jwks_url.as_ref().is_some_and(|url| url.0.encrypted)
             || self.jwks_discovery.is_some()
             || self.introspection.as_ref().is_some_and(IntrospectionEntry::is_encrypted);
-        let peers = Peers { only: self.ca_file.as_ref(), ..Peers::default() };
-        peers.trust(encrypted, at, known, faults).unwrap_or_default()
+        let peers = PeerTlsFiles { ca_file: self.ca_file.as_ref(), ..PeerTlsFiles::default() };
+        peers.trust(encrypted, at, references, errors).unwrap_or_default()
     }
 
-    fn users(&mut self, at: Spot<'_>, known: &Known<'_>, faults: &mut Vec<Fault>) -> Users {
-        if self.three_legged == ThreeLegged::Never {
-            let idle = [
+    fn users(
+        &mut self,
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
+    ) -> UserClaims {
+        if self.three_legged == ThreeLeggedName::Never {
+            let unused = [
                 ("three_legged_claim", self.three_legged_claim.is_some()),
                 ("phone_number_claim", self.phone_number_claim.is_some()),
                 ("network_access_identifier_claim", self.network_access_identifier_claim.is_some()),
                 ("operator", self.operator.is_some()),
             ];
-            for (key, _) in idle.into_iter().filter(|(_, said)| *said) {
-                faults
-                    .push(at.name(key).fault("no token speaks for a user: `three_legged: never`"));
+            for (key, _) in unused.into_iter().filter(|(_, present)| *present) {
+                errors.push(
+                    at.key_name(key).error("this key has no effect with `three_legged: never`"),
+                );
             }
         }
         if let Some(operator) = &self.operator {
-            known.operator(operator, at.key("operator"), faults);
+            references.check_operator(operator, at.key("operator"), errors);
         }
-        let told_by = match (self.three_legged, self.three_legged_claim.take()) {
-            (ThreeLegged::Claim, Some(name)) => ToldBy::Claim(name),
-            (ThreeLegged::Claim, None) => {
-                let message = "expected `three_legged_claim`, the claim that tells";
-                faults.push(at.key("three_legged").fault(message));
-                ToldBy::Subject
+        let marker = match (self.three_legged, self.three_legged_claim.take()) {
+            (ThreeLeggedName::Claim, Some(name)) => UserDetection::Claim(name),
+            (ThreeLeggedName::Claim, None) => {
+                let message = "`three_legged: claim` requires `three_legged_claim`";
+                errors.push(at.key("three_legged").error(message));
+                UserDetection::Subject
             }
-            (ThreeLegged::Subject, None) => ToldBy::Subject,
-            (ThreeLegged::Subject, Some(_)) => {
-                let message = "a claim tells with `three_legged: claim` only";
-                faults.push(at.name("three_legged_claim").fault(message));
-                ToldBy::Subject
+            (ThreeLeggedName::Subject, None) => UserDetection::Subject,
+            (ThreeLeggedName::Subject, Some(_)) => {
+                let message = "`three_legged_claim` requires `three_legged: claim`";
+                errors.push(at.key_name("three_legged_claim").error(message));
+                UserDetection::Subject
             }
-            (ThreeLegged::Never, _) => ToldBy::Nothing,
+            (ThreeLeggedName::Never, _) => UserDetection::Never,
         };
-        Users {
-            told_by,
+        UserClaims {
+            detection: marker,
             phone_number_claim: self.phone_number_claim.take(),
             nai_claim: self.network_access_identifier_claim.take(),
             operator: self.operator.take().map(|name| name.as_str().into()),
@@ -271,7 +300,7 @@ impl IssuerEntry {
     }
 }
 
-impl Document {
+impl DiscoveryDocumentName {
     const fn setting(self) -> Discovery {
         match self {
             Self::OpenidConfiguration => Discovery::OpenId,
@@ -280,13 +309,13 @@ impl Document {
     }
 }
 
-impl Algorithm {
-    const fn setting(self) -> identity::Algorithm {
+impl AlgorithmName {
+    const fn setting(self) -> identity::SignatureAlgorithm {
         match self {
-            Self::RS256 => identity::Algorithm::RS256,
-            Self::PS256 => identity::Algorithm::PS256,
-            Self::ES256 => identity::Algorithm::ES256,
-            Self::EdDSA => identity::Algorithm::EdDSA,
+            Self::RS256 => identity::SignatureAlgorithm::RS256,
+            Self::PS256 => identity::SignatureAlgorithm::PS256,
+            Self::ES256 => identity::SignatureAlgorithm::ES256,
+            Self::EdDSA => identity::SignatureAlgorithm::EdDSA,
         }
     }
 }

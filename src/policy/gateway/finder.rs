@@ -1,34 +1,34 @@
-//! Where others may ask which operator serves a device, as `gateway.yaml` says it.
+//! The Telco Finder API section of `gateway.yaml`.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::policy::{
-    fault::Fault,
+    diagnostic::Diagnostic,
+    scalars::{ApiPath, Scalar, ScopeToken, Section},
     settings::{ApiSetting, TelcoFinder},
-    source::Spot,
-    words::{ApiPath, Part, Said, ScopeToken},
+    source::YamlCursor,
 };
 
-/// GSMA's Telco Finder API.
+/// The GSMA Telco Finder API.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct FinderEntry {
-    /// Where it begins.
-    path: Said<ApiPath>,
-    /// The scope that a token needs for it.
-    scope: Said<ScopeToken>,
+pub(super) struct TelcoFinderEntry {
+    /// The base path.
+    path: Scalar<ApiPath>,
+    /// The scope that a token must contain.
+    scope: Scalar<ScopeToken>,
 }
 
-pub(super) fn judge(
-    (entry, at): (Option<Part<FinderEntry>>, Spot<'_>),
+pub(super) fn validate(
+    (entry, at): (Option<Section<TelcoFinderEntry>>, YamlCursor<'_>),
     apis: &[ApiSetting],
-    faults: &mut Vec<Fault>,
+    errors: &mut Vec<Diagnostic>,
 ) -> Option<TelcoFinder> {
-    let FinderEntry { path, scope } = at.read(entry?, faults)?;
+    let TelcoFinderEntry { path, scope } = at.section(entry?, errors)?;
     let path = path.0.0;
     if apis.iter().any(|api| api.path == path) {
-        faults.push(at.key("path").fault("the path is taken by one of `apis`"));
+        errors.push(at.key("path").error("path already in use by one of `apis`"));
     }
     Some(TelcoFinder { path, scope: scope.0.0 })
 }

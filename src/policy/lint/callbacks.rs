@@ -1,67 +1,69 @@
-//! What operators and clients are told to be told, and is not.
+//! Lints callbacks and notifications: callback URLs that cannot work, and events that never arrive.
 
 use std::net::IpAddr;
 
 use http::Uri;
 
-use super::{Rule, Seen, Warning};
+use super::{LintContext, LintRule, LintWarning};
 use crate::{outbound::Guard, policy::OperatorSettings};
 
-pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
-    let (gateway, all) = (seen.gateway.root(), seen.operators.root().key("operators"));
-    let operators = &seen.policy.operators;
-    let callbacks = seen.policy.server.callbacks.as_ref();
+pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
+    let (gateway, all) = (context.gateway.root(), context.operators.root().key("operators"));
+    let operators = &context.policy.operators;
+    let callbacks = context.policy.server.callbacks.as_ref();
     if let Some(callbacks) = callbacks {
         let at = gateway.key("callbacks");
-        let told_of: Vec<_> = operators.iter().filter(|operator| operator.callbacks).collect();
-        if told_of.is_empty() {
-            let message = "nobody calls here: every operator has `callbacks: false`";
-            told.push(at.warning(Rule::IdleCallbacks, message));
+        let called_back: Vec<_> = operators.iter().filter(|operator| operator.callbacks).collect();
+        if called_back.is_empty() {
+            let message = "`callbacks` is never used: every operator has `callbacks: false`";
+            warnings.push(at.warning(LintRule::IdleCallbacks, message));
         }
-        let far = told_of.iter().find(|operator| is_elsewhere(operator));
-        if let (Some(near), Some(far)) = (near(&callbacks.url), far) {
+        let remote = called_back.iter().find(|operator| is_remote(operator));
+        if let (Some(problem), Some(remote)) = (unreachable_reason(&callbacks.url), remote) {
             let message = format!(
-                "`{}` cannot call this: it is {near}, and that operator is elsewhere",
-                far.id.0
+                "operator `{}` cannot call this URL: it is {problem}, and the operator is remote",
+                remote.id.0
             );
-            told.push(at.key("url").warning(Rule::DeadCallbacks, message));
+            warnings.push(at.key("url").warning(LintRule::DeadCallbacks, message));
         }
     }
     for operator in operators {
         let at = all.key(&operator.id.0);
-        let asked = at.said("callbacks").filter(|_| operator.callbacks && callbacks.is_none());
-        if let Some(at) = asked {
-            let message = "it is told no URL: gateway.yaml has no `callbacks`";
-            told.push(at.warning(Rule::IdleCallbacks, message));
+        let unused = at.get("callbacks").filter(|_| operator.callbacks && callbacks.is_none());
+        if let Some(at) = unused {
+            let message = "`callbacks` has no effect: gateway.yaml has no `callbacks` section";
+            warnings.push(at.warning(LintRule::IdleCallbacks, message));
         }
-        let tells = operator.callbacks && callbacks.is_some();
-        if !tells && operator.poll_every.is_none() {
-            let message = "its clients do not hear if a session ends early: it has no `callbacks`, \
-                           and `poll_every` is not said";
-            told.push(all.name(&operator.id.0).warning(Rule::OperatorTellsNothing, message));
+        let calls_back = operator.callbacks && callbacks.is_some();
+        if !calls_back && operator.poll_interval.is_none() {
+            let message = "clients are not notified if a session of this operator ends early: it has \
+                           neither `callbacks` nor `poll_interval`";
+            warnings.push(
+                all.key_name(&operator.id.0).warning(LintRule::OperatorWithoutEvents, message),
+            );
         }
     }
     for at in gateway.key("notifications").key("private_networks").items() {
         let network = at.text().and_then(|text| text.parse().ok());
         if network.is_some_and(|network| Guard::is_public(&network)) {
-            let message = "sinks may be in this network anyway: all of it is public";
-            told.push(at.warning(Rule::IdlePrivateNetwork, message));
+            let message = "this network is public; sinks may always be in it";
+            warnings.push(at.warning(LintRule::IdlePrivateNetwork, message));
         }
     }
 }
 
-/// Why only this machine gets anywhere by a URL; nothing, if others may.
-fn near(url: &str) -> Option<&'static str> {
+/// Returns why other hosts cannot reach a URL, or `None` if they can.
+fn unreachable_reason(url: &str) -> Option<&'static str> {
     let uri: Uri = url.parse().ok()?;
     let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
     match host.parse::<IpAddr>() {
-        Ok(address) if address.is_unspecified() => Some("the address of nobody"),
-        Ok(address) if address.is_loopback() => Some("on this machine itself"),
-        Err(_) if host == "localhost" => Some("on this machine itself"),
+        Ok(address) if address.is_unspecified() => Some("the unspecified address"),
+        Ok(address) if address.is_loopback() => Some("a loopback address"),
+        Err(_) if host == "localhost" => Some("a loopback address"),
         _ => None,
     }
 }
 
-fn is_elsewhere(operator: &OperatorSettings) -> bool {
-    operator.endpoints.iter().all(|url| near(url).is_none())
+fn is_remote(operator: &OperatorSettings) -> bool {
+    operator.endpoints.iter().all(|url| unreachable_reason(url).is_none())
 }

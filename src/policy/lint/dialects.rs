@@ -1,21 +1,21 @@
-//! Dialects of one's own that nobody speaks.
+//! Lints custom dialects: dialects that are never used.
 
 use std::collections::BTreeSet;
 
-use super::{Rule, Seen, Warning, clients::spoken};
+use super::{LintContext, LintRule, LintWarning, clients::dialects_of};
 use crate::policy::PolicyFile;
 
-pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
+pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
     let file = PolicyFile::Dialects;
-    // Without the file there are none.
-    let Some(own) = file.read(seen.folder, &mut Vec::new()) else { return };
-    let policy = seen.policy;
-    let served = policy.apis.iter().flat_map(spoken);
+    // The file is optional: without it there are no custom dialects.
+    let Some(custom) = file.read(context.folder, &mut Vec::new()) else { return };
+    let policy = context.policy;
+    let served = policy.apis.iter().flat_map(dialects_of);
     let operators = policy.operators.iter().map(|operator| operator.dialect.as_str());
-    let spoken: BTreeSet<&str> = served.chain(operators).collect();
-    let all = own.root().key("dialects");
-    for name in all.keys().filter(|name| !spoken.contains(name)) {
-        let message = "this dialect is neither served nor spoken by an operator";
-        told.push(all.name(name).warning(Rule::UnusedDialect, message));
+    let used: BTreeSet<&str> = served.chain(operators).collect();
+    let all = custom.root().key("dialects");
+    for name in all.keys().filter(|name| !used.contains(name)) {
+        let message = "this dialect is never used: no API and no operator refers to it";
+        warnings.push(all.key_name(name).warning(LintRule::UnusedDialect, message));
     }
 }

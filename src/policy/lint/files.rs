@@ -1,40 +1,40 @@
-//! Certificates that are over, and secrets that everybody can read, in the files that policies name.
+//! Lints the files that policies refer to: expired certificates, and secrets that all users can read.
 
 use std::{path::Path, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Rule, Seen, Warning};
+use super::{LintContext, LintRule, LintWarning};
 use crate::{
-    policy::{PolicyFile, source::Spot},
+    policy::{PolicyFile, source::YamlCursor},
     qod::Moment,
     tls,
 };
 
-/// What there is in a file that policies name.
+/// The content of a file that policies refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Holds {
-    /// What we show: the certificate, then its chain.
+enum FileContent {
+    /// A certificate of the gateway, followed by its chain.
     Certificate,
-    /// Whom we believe.
+    /// Trusted CA certificates.
     Authorities,
     Secret,
-    /// What anybody may know, and that is never over.
+    /// Public content that does not expire.
     Public,
 }
 
-const SOON: Duration = Duration::from_hours(30 * 24);
+const EXPIRES_SOON: Duration = Duration::from_hours(30 * 24);
 
-/// What the file of a key holds; nothing, if the key is of no file.
-fn holds(file: PolicyFile, key: &str) -> Option<Holds> {
+/// Returns the content of the file that a key refers to, or `None` if the key is not a file.
+fn content_of(file: PolicyFile, key: &str) -> Option<FileContent> {
     match (file, key) {
-        (_, "certificate_file" | "client_certificate_file") => Some(Holds::Certificate),
-        (_, "ca_file" | "client_ca_file" | "extra_ca_file") => Some(Holds::Authorities),
-        (_, "jwks_file") | (PolicyFile::Clients, "proof_key_file") => Some(Holds::Public),
+        (_, "certificate_file" | "client_certificate_file") => Some(FileContent::Certificate),
+        (_, "ca_file" | "client_ca_file" | "extra_ca_file") => Some(FileContent::Authorities),
+        (_, "jwks_file") | (PolicyFile::Clients, "proof_key_file") => Some(FileContent::Public),
         (
             _,
             "key_file"
-            | "old_key_files"
+            | "previous_key_files"
             | "client_key_file"
             | "bearer_token_file"
             | "client_secret_file"
@@ -42,100 +42,115 @@ fn holds(file: PolicyFile, key: &str) -> Option<Holds> {
             | "x_authorization_file"
             | "proof_key_file"
             | "value_file",
-        ) => Some(Holds::Secret),
+        ) => Some(FileContent::Secret),
         _ => None,
     }
 }
 
-pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
-    walk(seen, PolicyFile::Gateway, seen.gateway.root(), told);
-    walk(seen, PolicyFile::Clients, seen.clients.root(), told);
-    walk(seen, PolicyFile::Routes, seen.routes.root(), told);
-    for (_, operator) in seen.operators.root().key("operators").entries() {
-        let before = told.len();
-        walk(seen, PolicyFile::Operators, operator, told);
-        // Whoever reads what a simulated one is shown has what anybody may have.
+pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
+    walk(context, PolicyFile::Gateway, context.gateway.root(), warnings);
+    walk(context, PolicyFile::Clients, context.clients.root(), warnings);
+    walk(context, PolicyFile::Routes, context.routes.root(), warnings);
+    for (_, operator) in context.operators.root().key("operators").entries() {
+        let before = warnings.len();
+        walk(context, PolicyFile::Operators, operator, warnings);
+        // The credentials of a simulated operator are not secret.
         if operator.key("simulated").is_true() {
-            let own = told.split_off(before).into_iter();
-            told.extend(own.filter(|warning| warning.rule != Rule::SecretReadable));
+            let added = warnings.split_off(before).into_iter();
+            warnings.extend(added.filter(|warning| warning.rule != LintRule::SecretReadable));
         }
     }
 }
 
-fn walk(seen: &Seen<'_>, file: PolicyFile, at: Spot<'_>, told: &mut Vec<Warning>) {
+fn walk(
+    context: &LintContext<'_>,
+    file: PolicyFile,
+    at: YamlCursor<'_>,
+    warnings: &mut Vec<LintWarning>,
+) {
     for (key, at) in at.entries() {
-        let judge = match holds(file, key) {
-            Some(Holds::Certificate) => judge_certificates,
-            Some(Holds::Authorities) => judge_authorities,
-            Some(Holds::Secret) => judge_secret,
-            Some(Holds::Public) => continue,
-            // Fields of a call may be called anything.
+        let check = match content_of(file, key) {
+            Some(FileContent::Certificate) => check_certificates,
+            Some(FileContent::Authorities) => check_authorities,
+            Some(FileContent::Secret) => check_secret,
+            Some(FileContent::Public) => continue,
+            // Header fields can have any name.
             None if key == "headers" => continue,
             None => {
-                at.items().chain([at]).for_each(|at| walk(seen, file, at, told));
+                at.items().chain([at]).for_each(|at| walk(context, file, at, warnings));
                 continue;
             }
         };
         for (at, path) in
             std::iter::once(at).chain(at.items()).filter_map(|at| Some((at, at.text()?)))
         {
-            judge(seen.now, &seen.folder.join(path), at, told);
+            check(context.now, &context.folder.join(path), at, warnings);
         }
     }
 }
 
-/// A peer refuses what is over, in whatever place of the chain.
-fn judge_certificates(now: Moment, path: &Path, at: Spot<'_>, told: &mut Vec<Warning>) {
-    // What cannot be read has been a fault.
+/// A peer rejects an expired certificate anywhere in the chain.
+fn check_certificates(
+    now: Moment,
+    path: &Path,
+    at: YamlCursor<'_>,
+    warnings: &mut Vec<LintWarning>,
+) {
+    // Unreadable files have been reported as errors.
     for (index, (from, end)) in tls::validities(path).unwrap_or_default().into_iter().enumerate() {
         let which = match index {
             0 => "the certificate".to_owned(),
             _ => format!("certificate {} of the chain", index + 1),
         };
         let (rule, how) = if end <= now {
-            (Rule::CertificateExpired, format!("is over since {}", date(end)))
-        } else if end <= now + SOON {
-            (Rule::CertificateExpiresSoon, format!("is over on {}", date(end)))
+            (LintRule::CertificateExpired, format!("expired on {}", date(end)))
+        } else if end <= now + EXPIRES_SOON {
+            (LintRule::CertificateExpiresSoon, format!("expires on {}", date(end)))
         } else if from > now {
-            (Rule::CertificateNotYetGood, format!("is good from {} on only", date(from)))
+            (LintRule::CertificateNotYetValid, format!("is not valid before {}", date(from)))
         } else {
             continue;
         };
-        told.push(at.warning(rule, format!("{which} in `{}` {how}", path.display())));
+        warnings.push(at.warning(rule, format!("{which} in `{}` {how}", path.display())));
     }
 }
 
-/// What is known as an authority is believed whatever dates its certificate has.
-fn judge_authorities(now: Moment, path: &Path, at: Spot<'_>, told: &mut Vec<Warning>) {
+/// A trust anchor is accepted regardless of its validity period, so this is a note only.
+fn check_authorities(
+    now: Moment,
+    path: &Path,
+    at: YamlCursor<'_>,
+    warnings: &mut Vec<LintWarning>,
+) {
     for (index, (_, end)) in tls::validities(path).unwrap_or_default().into_iter().enumerate() {
         if end <= now {
             let message = format!(
-                "authority {} in `{}` is over since {}",
+                "CA certificate {} in `{}` expired on {}",
                 index + 1,
                 path.display(),
                 date(end)
             );
-            told.push(at.warning(Rule::AuthorityExpired, message));
+            warnings.push(at.warning(LintRule::AuthorityExpired, message));
         }
     }
 }
 
-fn judge_secret(_: Moment, path: &Path, at: Spot<'_>, told: &mut Vec<Warning>) {
-    let Ok(may) = tls::others_may(path) else { return };
+fn check_secret(_: Moment, path: &Path, at: YamlCursor<'_>, warnings: &mut Vec<LintWarning>) {
+    let Ok(may) = tls::other_permissions(path) else { return };
     let what = match (may.read, may.write) {
         (false, false) => return,
         (true, false) => "read",
         (false, true) => "change",
         (true, true) => "read and change",
     };
-    let message = format!("everybody on this machine can {what} `{}`", path.display());
-    told.push(at.warning(Rule::SecretReadable, message));
+    let message = format!("all users of this host can {what} `{}`", path.display());
+    warnings.push(at.warning(LintRule::SecretReadable, message));
 }
 
 fn date(moment: Moment) -> String {
     let seconds = i64::try_from(moment.unix_s()).ok();
     let date = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
-    date.map_or_else(|| "a day that nobody has a name for".to_owned(), |date| date.to_string())
+    date.map_or_else(|| "a date out of range".to_owned(), |date| date.to_string())
 }
 
 #[cfg(test)]
@@ -156,14 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn of_each_key_that_names_a_file_it_is_known_what_that_holds() {
+    fn every_file_key_has_a_known_content() {
         for file in
             [PolicyFile::Gateway, PolicyFile::Operators, PolicyFile::Clients, PolicyFile::Routes]
         {
             let keys = keys(&file.json_schema());
             assert!(!keys.is_empty());
             for key in keys.iter().filter(|key| key.ends_with("_file") || key.ends_with("_files")) {
-                assert!(holds(file, key).is_some(), "{}: {key}", file.name());
+                assert!(content_of(file, key).is_some(), "{}: {key}", file.name());
             }
         }
     }

@@ -1,72 +1,87 @@
-//! Limits that are never reached, because another one is below.
+//! Lints limits that are never reached, because another limit is lower.
 
 use std::time::Duration;
 
-use super::{Party, Rule, Seen, Warning};
+use super::{ClientEntry, LintContext, LintRule, LintWarning};
 
 const DAY: Duration = Duration::from_hours(24);
 
-pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
-    for party in &seen.parties {
-        look_at_client(seen, party, told);
+pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
+    for client in &context.client_entries {
+        lint_client(context, client, warnings);
     }
-    let all = seen.operators.root().key("operators");
-    for operator in &seen.policy.operators {
+    let all = context.operators.root().key("operators");
+    for operator in &context.policy.operators {
         let breaker = &operator.breaker;
         let probes = usize::try_from(breaker.probes_max).unwrap_or(usize::MAX);
-        if let Some(at) = all.key(&operator.id.0).key("breaker").said("probes_max")
+        if let Some(at) = all.key(&operator.id.0).key("breaker").get("probes_max")
             && probes > breaker.calls_max
         {
             let message =
-                format!("never reached: it has at most {} calls at one time", breaker.calls_max);
-            told.push(at.warning(Rule::LimitNeverReached, message));
+                format!("never reached: at most {} calls run at the same time", breaker.calls_max);
+            warnings.push(at.warning(LintRule::LimitNeverReached, message));
         }
     }
-    let bounds = &seen.policy.server.bounds;
-    let at = seen.gateway.root().key("bounds").said("connections_per_source_max");
+    let bounds = &context.policy.server.bounds;
+    let at = context.gateway.root().key("bounds").get("connections_per_source_max");
     if let Some(at) = at
         && bounds.connections_per_source_max > bounds.connections_max
     {
-        let message = format!("never reached: there are at most {} in all", bounds.connections_max);
-        told.push(at.warning(Rule::LimitNeverReached, message));
+        let message = format!("never reached: `connections_max` is {}", bounds.connections_max);
+        warnings.push(at.warning(LintRule::LimitNeverReached, message));
     }
 }
 
-/// Only what a client's own entry says: what stands in `defaults` may be meant for others.
-fn look_at_client(seen: &Seen<'_>, party: &Party<'_>, told: &mut Vec<Warning>) {
-    let Party { id, terms, at } = party;
-    let mut tell = |key: &str, message: String| {
-        told.extend(at.said(key).map(|at| at.warning(Rule::LimitNeverReached, message)));
+/// Checks only keys of the client's own entry: `defaults` may be intended for other clients.
+fn lint_client(
+    context: &LintContext<'_>,
+    client: &ClientEntry<'_>,
+    warnings: &mut Vec<LintWarning>,
+) {
+    let ClientEntry { id, terms, at } = client;
+    let mut report = |key: &str, message: String| {
+        warnings.extend(at.get(key).map(|at| at.warning(LintRule::LimitNeverReached, message)));
     };
-    let Some(rate) = seen.policy.limits.clients.get(id) else { return };
+    let Some(rate) = context.policy.limits.clients.get(id) else { return };
     if let Some(per_day) = terms.creates_per_day {
-        let own = rate.most_in(DAY);
-        let theirs = operators_most_in(seen, party, DAY).unwrap_or(u64::MAX);
-        if u64::from(per_day) >= own.min(theirs) {
-            let by = if own <= theirs { "its rate lets" } else { "the rates of its operators let" };
-            let message = format!("never reached: {by} through {} a day at most", own.min(theirs));
-            tell("creates_per_day", message);
+        let client_max = rate.max_in(DAY);
+        let operators_max = operators_most_in(context, client, DAY).unwrap_or(u64::MAX);
+        if u64::from(per_day) >= client_max.min(operators_max) {
+            let limit = if client_max <= operators_max {
+                "the rate limits of the client"
+            } else {
+                "the rate limits of its operators"
+            };
+            let message = format!(
+                "never reached: {limit} allow at most {} per day",
+                client_max.min(operators_max)
+            );
+            report("creates_per_day", message);
         }
     }
-    let longest = longest_s(seen, party);
+    let longest = longest_s(context, client);
     if terms.duration_s_max > longest {
         let message =
-            format!("never reached: no profile that it may ask for is for over {longest} s");
-        tell("duration_max", message);
+            format!("never reached: no profile of this client allows more than {longest}s");
+        report("duration_max", message);
     }
 }
 
-/// How often all operators together that a client may reach are called; nothing, if one has no rate.
-fn operators_most_in(seen: &Seen<'_>, party: &Party<'_>, time: Duration) -> Option<u64> {
-    let operators = seen.policy.operators.iter();
-    let reached = operators.filter(|operator| party.terms.reach(&operator.id).is_ok());
-    reached.map(|operator| Some(operator.rate?.most_in(time))).sum()
+/// Returns the maximum number of calls to all operators of a client, or `None` if one has no rate.
+fn operators_most_in(
+    context: &LintContext<'_>,
+    client: &ClientEntry<'_>,
+    time: Duration,
+) -> Option<u64> {
+    let operators = context.policy.operators.iter();
+    let allowed = operators.filter(|operator| client.terms.check_operator(&operator.id).is_ok());
+    allowed.map(|operator| Some(operator.rate?.max_in(time))).sum()
 }
 
-/// The longest session of a profile that a client may ask for, in seconds.
-fn longest_s(seen: &Seen<'_>, party: &Party<'_>) -> u32 {
-    let named = party.terms.qos_profiles.as_ref();
-    let profiles = seen.policy.profiles.iter();
-    let asked = profiles.filter(|(name, _)| named.is_none_or(|names| names.contains(*name)));
-    asked.map(|(_, profile)| profile.quality.duration_s_max).max().unwrap_or(u32::MAX)
+/// Returns the longest session of the profiles of a client, in seconds.
+fn longest_s(context: &LintContext<'_>, client: &ClientEntry<'_>) -> u32 {
+    let named = client.terms.qos_profiles.as_ref();
+    let profiles = context.policy.profiles.iter();
+    let allowed = profiles.filter(|(name, _)| named.is_none_or(|names| names.contains(*name)));
+    allowed.map(|(_, profile)| profile.quality.duration_s_max).max().unwrap_or(u32::MAX)
 }

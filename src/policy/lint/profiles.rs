@@ -1,83 +1,85 @@
-//! Profiles that may be asked for and are never granted.
+//! Lints profiles that can be requested but are never granted.
 
-use super::{Party, Rule, Seen, Warning};
+use super::{ClientEntry, LintContext, LintRule, LintWarning};
 use crate::{
     access::{Profile, Terms},
     policy::OperatorSettings,
     qod::ProfileStatus,
 };
 
-pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
-    let all = seen.profiles.root().key("profiles");
-    // One that is not offered at the moment is not meant to be granted.
+pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
+    let all = context.profiles.root().key("profiles");
+    // An inactive profile is intentionally not granted.
     let offered = |profile: &Profile| profile.quality.status != ProfileStatus::Inactive;
-    let offered = seen.policy.profiles.iter().filter(|(_, profile)| offered(profile));
+    let offered = context.policy.profiles.iter().filter(|(_, profile)| offered(profile));
     let offered: Vec<_> = offered.collect();
     for (name, profile) in &offered {
-        let mut asking = seen.parties.iter().filter(|party| is_named(party.terms, name));
-        if !asking.any(|party| grants(seen, party.terms, profile)) {
-            let message = "no client can be granted this profile: none may ask for it, for so long, \
-                           at an operator that has it";
-            told.push(all.name(name).warning(Rule::ProfileWithoutClients, message));
+        let mut requesters =
+            context.client_entries.iter().filter(|client| is_allowed(client.terms, name));
+        if !requesters.any(|client| grants(context, client.terms, profile)) {
+            let message = "no client can be granted this profile: no client may request its minimum \
+                           duration at an operator that offers it";
+            warnings.push(all.key_name(name).warning(LintRule::ProfileWithoutClients, message));
             continue;
         }
-        for operator in &seen.policy.operators {
-            lacking(seen, (name, profile), operator, told);
+        for operator in &context.policy.operators {
+            check_offer(context, (name, profile), operator, warnings);
         }
     }
-    for Party { terms, at, .. } in &seen.parties {
-        let named = offered.iter().filter(|(name, _)| is_named(terms, name));
+    for ClientEntry { terms, at, .. } in &context.client_entries {
+        let named = offered.iter().filter(|(name, _)| is_allowed(terms, name));
         let (granted, never): (Vec<_>, Vec<_>) =
-            named.partition(|(_, profile)| grants(seen, terms, profile));
+            named.partition(|(_, profile)| grants(context, terms, profile));
         if granted.is_empty() {
-            let message = "this client can be granted no profile: no operator that it may reach has \
-                           one that it may ask for, for so long";
-            told.push(at.warning(Rule::ClientWithoutProfiles, message));
+            let message = "this client cannot be granted any profile: no operator of the client offers \
+                           one of its profiles for the minimum duration";
+            warnings.push(at.warning(LintRule::ClientWithoutProfiles, message));
         } else if terms.qos_profiles.is_some() {
             let at = at.key("qos_profiles");
-            told.extend(never.into_iter().map(|(name, _)| {
+            warnings.extend(never.into_iter().map(|(name, _)| {
                 let message = format!(
-                    "this client can never be granted `{name}`: no operator that it may reach has \
-                     it for so long"
+                    "this client can never be granted `{name}`: no operator of the client offers \
+                     it for the minimum duration"
                 );
-                at.item_that_says(name).warning(Rule::ProfileNeverGranted, message)
+                at.find_item(name).warning(LintRule::ProfileNeverGranted, message)
             }));
         }
     }
 }
 
-/// Told once, whoever may ask.
-fn lacking(
-    seen: &Seen<'_>,
+/// Reports a profile and operator once, for all clients.
+fn check_offer(
+    context: &LintContext<'_>,
     (name, profile): (&str, &Profile),
     operator: &OperatorSettings,
-    told: &mut Vec<Warning>,
+    warnings: &mut Vec<LintWarning>,
 ) {
-    let asks = |terms: &Terms| is_named(terms, name) && terms.reach(&operator.id).is_ok();
-    let clients = seen.parties.iter().filter(|party| asks(party.terms)).count();
+    let may_request =
+        |terms: &Terms| is_allowed(terms, name) && terms.check_operator(&operator.id).is_ok();
+    let clients = context.client_entries.iter().filter(|client| may_request(client.terms)).count();
     if clients > 0 && !profile.offered_by.contains(&operator.id) {
         let message = format!(
-            "`{}` has no name for this profile: {clients} of the clients may ask for it there, and \
-             are refused",
+            "operator `{}` does not offer this profile, but {clients} clients may request it there; \
+             their requests are rejected",
             operator.id.0
         );
-        let at = seen.profiles.root().key("profiles").key(name).key("operators");
-        told.push(at.warning(Rule::ProfileLacking, message));
+        let at = context.profiles.root().key("profiles").key(name).key("operators");
+        warnings.push(at.warning(LintRule::ProfileLacking, message));
     }
 }
 
-fn is_named(terms: &Terms, profile: &str) -> bool {
+fn is_allowed(terms: &Terms, profile: &str) -> bool {
     terms.qos_profiles.as_ref().is_none_or(|names| names.contains(profile))
 }
 
-/// Is there an operator where these terms can be granted the profile, be it for the shortest time?
-fn grants(seen: &Seen<'_>, terms: &Terms, profile: &Profile) -> bool {
+/// Returns whether an operator can grant the profile under these terms, for its minimum duration.
+fn grants(context: &LintContext<'_>, terms: &Terms, profile: &Profile) -> bool {
     let shortest = profile.quality.duration_s_min;
-    seen.policy.operators.iter().any(|operator| {
-        let fitting = &operator.fitting;
+    context.policy.operators.iter().any(|operator| {
+        let translation = &operator.translation;
         profile.offered_by.contains(&operator.id)
-            && terms.reach(&operator.id).is_ok()
+            && terms.check_operator(&operator.id).is_ok()
             && shortest <= terms.duration_s_max
-            && (shortest <= fitting.duration_s_max || fitting.duration_cap)
+            && (shortest <= translation.duration_s_max || translation.clamp_duration)
     })
 }

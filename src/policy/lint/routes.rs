@@ -1,117 +1,116 @@
-//! Routes that are never taken, or that change nothing.
+//! Lints routes that never match, or that have no effect.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Rule, Seen, Warning};
+use super::{LintContext, LintRule, LintWarning};
 use crate::{
-    policy::{routes::File, source::Spot},
+    policy::{routes::RoutesFile, source::YamlCursor},
     route::{Match, Target},
 };
 
-// E.164 numbers have so many digits.
+// The number of digits of an E.164 number.
 const DIGITS_MIN: usize = 5;
 const DIGITS_MAX: usize = 15;
 
-/// The routes by their paths: what is more specific begins with the path of what is wider. A path
-/// is the kind, then the digits, the bits of a network or the labels of a realm from its end.
-struct Tree<'a>(BTreeMap<String, (Target, Spot<'a>)>);
+/// The routes as a prefix tree: the path of a wider route is a prefix of the path of a more specific
+/// one. A path is the kind, then the digits, the bits of a network, or the labels of a realm in
+/// reverse order.
+struct RouteTree<'a>(BTreeMap<String, (Target, YamlCursor<'a>)>);
 
-pub(super) fn look(seen: &Seen<'_>, told: &mut Vec<Warning>) {
-    look_at_tables(seen, told);
-    let root = seen.routes.root();
-    let file: File = seen.routes.typed(&mut Vec::new());
-    let routes = &seen.policy.routes;
+pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
+    lint_tables(context, warnings);
+    let root = context.routes.root();
+    let file: RoutesFile = context.routes.deserialize(&mut Vec::new());
+    let routes = &context.policy.routes;
     let tables = routes.tables().len();
-    let mut tree = Tree(BTreeMap::new());
-    let mut asked = Vec::new();
-    for (route, at) in file.placed(root) {
-        if !routes.asks(&route.matching) {
-            let message =
-                "this route is never taken: `order` does not name what it is looked up by";
-            told.push(at.warning(Rule::UnreachableRoute, message));
+    let mut tree = RouteTree(BTreeMap::new());
+    let mut resolved = Vec::new();
+    for (route, at) in file.rules_with_position(root) {
+        if !routes.resolves(&route.matching) {
+            let message = "this route never matches: `order` does not list its resolver";
+            warnings.push(at.warning(LintRule::UnreachableRoute, message));
             continue;
         }
         tree.0.insert(path(&route.matching), (route.target.clone(), at));
-        asked.push((route, at));
+        resolved.push((route, at));
     }
-    // What is asked for while the gateway runs may come between a route and the next wider one.
-    let known =
+    // Polled imports may add routes between a route and the next wider one.
+    let is_static =
         |matching: &Match| matches!(matching, Match::Realm(_)) || routes.polls().next().is_none();
-    let (redundant, distinct): (Vec<_>, Vec<_>) = asked.into_iter().partition(|(route, _)| {
-        known(&route.matching) && routes.wider(&route.matching) == Some(&route.target)
+    let (redundant, distinct): (Vec<_>, Vec<_>) = resolved.into_iter().partition(|(route, _)| {
+        is_static(&route.matching) && routes.wider(&route.matching) == Some(&route.target)
     });
     for (route, at) in redundant {
         let path = path(&route.matching);
-        let wider = tree.around(&path).filter(|_| tables == 0);
+        let wider = tree.next_wider(&path).filter(|_| tables == 0);
         let wider = wider.map_or_else(
             || "the next wider route".to_owned(),
-            |(_, (_, at))| format!("the route of line {}", at.line()),
+            |(_, (_, at))| format!("the route in line {}", at.line()),
         );
-        let message =
-            format!("{wider} leads to `{}` as well: this one changes nothing", route.target);
-        told.push(at.warning(Rule::RedundantRoute, message));
-        // It is not what leaves the wider one without a device.
+        let message = format!("this route has no effect: {wider} also selects `{}`", route.target);
+        warnings.push(at.warning(LintRule::RedundantRoute, message));
+        // A redundant route does not hide the wider one.
         tree.0.remove(&path);
     }
     let mut hidden = BTreeSet::new();
     for (route, at) in &distinct {
         let path = path(&route.matching);
         if tree.covers(&path, &path) {
-            let message = "this route is never taken: more specific ones have all of its devices";
-            told.push(at.warning(Rule::UnreachableRoute, message));
+            let message = "this route never matches: more specific routes cover all of its devices";
+            warnings.push(at.warning(LintRule::UnreachableRoute, message));
             hidden.insert(path);
         }
     }
     for (route, at) in distinct {
-        // A number that was ported is what whole numbers are for.
+        // Routes for single numbers are for ported numbers: they overlap intentionally.
         if matches!(route.matching, Match::Number(_)) {
             continue;
         }
         let Some(target) = routes.wider(&route.matching) else { continue };
-        let wider = match tree.around(&path(&route.matching)) {
-            Some((wider, (own, at))) if own == target => {
-                (!hidden.contains(wider)).then(|| format!("the route of line {}", at.line()))
+        let wider = match tree.next_wider(&path(&route.matching)) {
+            Some((wider, (selected, at))) if selected == target => {
+                (!hidden.contains(wider)).then(|| format!("the route in line {}", at.line()))
             }
             _ => Some("a wider route of a table".to_owned()),
         };
         if let Some(wider) = wider.filter(|_| *target != route.target) {
             let message = format!(
-                "within {wider}, which leads to `{target}`, these devices are `{}`'s",
+                "this route to `{}` is within {wider}, which selects `{target}`",
                 route.target
             );
-            told.push(at.warning(Rule::OverlappingRoutes, message));
+            warnings.push(at.warning(LintRule::OverlappingRoutes, message));
         }
     }
 }
 
-/// Tables have numbers and networks. What overlaps in them is counted: there may be a million.
-fn look_at_tables(seen: &Seen<'_>, told: &mut Vec<Warning>) {
-    let routes = &seen.policy.routes;
-    for (table, at) in routes.tables().iter().zip(seen.routes.root().key("tables").items()) {
-        if !routes.asks_tables() {
+/// Tables contain numbers and networks. Overlaps are counted, because a table may have a million rows.
+fn lint_tables(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
+    let routes = &context.policy.routes;
+    for (table, at) in routes.tables().iter().zip(context.routes.root().key("tables").items()) {
+        if !routes.resolves_tables() {
             let message =
-                "no route of this table is taken: `order` names neither `ip` nor `number`";
-            told.push(at.warning(Rule::UnreachableRoute, message));
-        } else if let Some((first, count)) = routes.overlaps_of(table) {
+                "no route of this table ever matches: `order` lists neither `ip` nor `number`";
+            warnings.push(at.warning(LintRule::UnreachableRoute, message));
+        } else if let Some((first, count)) = routes.overlaps(table) {
             let line =
-                table.line_of(&first).map_or_else(String::new, |line| format!(", line {line}"));
+                table.find_line(&first).map_or_else(String::new, |line| format!(", line {line}"));
             let message = format!(
-                "{count} of its prefixes and networks are within wider routes to others: the first is \
+                "{count} prefixes and networks are within wider routes to other operators; the first is \
                  {first}{line}"
             );
-            told.push(at.key("file").warning(Rule::OverlappingRoutes, message));
+            warnings.push(at.key("file").warning(LintRule::OverlappingRoutes, message));
         }
     }
 }
 
-impl<'a> Tree<'a> {
-    /// The next wider route.
-    fn around(&self, path: &str) -> Option<(&String, &(Target, Spot<'a>))> {
+impl<'a> RouteTree<'a> {
+    /// Returns the next wider route.
+    fn next_wider(&self, path: &str) -> Option<(&String, &(Target, YamlCursor<'a>))> {
         let starts = (1..path.len()).rev().filter_map(|length| path.get(..length));
         starts.into_iter().find_map(|start| self.0.get_key_value(start))
     }
 
-    /// Is there, within this route, a more specific one for each device of this path?
+    /// Returns whether more specific routes within this route cover all devices of this path.
     fn covers(&self, path: &str, route: &str) -> bool {
         if path != route && self.0.contains_key(path) {
             return true;
@@ -125,7 +124,7 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// Its `.` and `#` are ends: of a label, and of a whole number.
+/// Returns the path of a route. `.` ends a label, and `#` ends a complete number.
 fn path(matching: &Match) -> String {
     match matching {
         Match::Number(number) => format!("{number}#"),
@@ -144,7 +143,7 @@ fn bits(kind: &str, bits: &str, length: u8) -> String {
     kind.chars().chain(bits.chars().take(length.into())).collect()
 }
 
-/// What may come next on a path to a device; nothing where it cannot be said, or at its end.
+/// Returns the possible next steps of a path. Empty if they cannot be enumerated, or at the end.
 fn steps(path: &str) -> &'static [&'static str] {
     const DIGITS: [&str; 11] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "#"];
     match (path.chars().next(), path.len() - 1) {

@@ -1,4 +1,4 @@
-//! What an operator's entry says of how the gateway proves itself to it.
+//! The credentials section of an operator entry: how the gateway authenticates to the operator.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,52 +7,52 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    credentials::{Authorization, Proof, Settings, SigningKey, as_it_stands, bearer},
-    kept::Kept,
+    credentials::{Authorization, ProofSource, Settings, SigningKey, bearer, verbatim},
     outbound::Trust,
     policy::{
-        fault::{Fault, shown},
-        known::Known,
-        oauth2::{OAuth2Entry, keep_key},
-        secrets::Whereabouts,
-        source::Spot,
-        words::{FilePath, Line, Said, VariableName},
+        diagnostic::{Diagnostic, quoted},
+        oauth2::{OAuth2Entry, load_signing_key},
+        references::References,
+        scalars::{FilePath, Scalar, TextLine, VariableName},
+        secrets::SecretReference,
+        source::YamlCursor,
     },
+    reloadable::Reloadable,
 };
 
 /// A header field whose value is a secret.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SecretField {
-    /// The file of its value.
-    value_file: Option<Said<FilePath>>,
-    /// Or the environment variable.
-    value_env: Option<Said<VariableName>>,
+pub(super) struct SecretHeaderEntry {
+    /// The file of the value.
+    value_file: Option<Scalar<FilePath>>,
+    /// The environment variable of the value, instead of a file.
+    value_env: Option<Scalar<VariableName>>,
 }
 
-/// The keys of an entry that are about this.
-pub(super) struct Written {
-    pub(super) bearer: Whereabouts,
+/// The keys of an operator entry for credentials.
+pub(super) struct CredentialsEntry {
+    pub(super) bearer: SecretReference,
     pub(super) oauth2: Option<OAuth2Entry>,
-    pub(super) x_authorization: Whereabouts,
-    pub(super) proof_key_file: Option<Said<FilePath>>,
-    pub(super) headers: BTreeMap<String, Said<Line>>,
-    pub(super) secret_headers: BTreeMap<String, SecretField>,
+    pub(super) x_authorization: SecretReference,
+    pub(super) proof_key_file: Option<Scalar<FilePath>>,
+    pub(super) headers: BTreeMap<String, Scalar<TextLine>>,
+    pub(super) secret_headers: BTreeMap<String, SecretHeaderEntry>,
 }
 
-/// What the rest of the entry says.
+/// The values of the rest of the entry.
 #[derive(Clone, Copy)]
-pub(super) struct Beside<'a> {
+pub(super) struct OperatorContext<'a> {
     pub(super) dialect: &'a str,
-    /// May it be called without encryption, over a network?
+    /// Whether it may be called without encryption over a network.
     pub(super) plaintext: bool,
-    /// Whom it must be known by.
+    /// The TLS trust settings.
     pub(super) trust: &'a Trust,
 }
 
-/// Fields that every call has of its own, that belong to one connection alone, or that would change
-/// what the answer's body is.
-const TAKEN: [HeaderName; 19] = [
+/// Header fields that the gateway sets, that are specific to one connection, or that would change the
+/// response body.
+const RESERVED_HEADERS: [HeaderName; 19] = [
     header::ACCEPT,
     header::ACCEPT_ENCODING,
     header::AUTHORIZATION,
@@ -74,31 +74,31 @@ const TAKEN: [HeaderName; 19] = [
     HeaderName::from_static("x-correlator"),
 ];
 
-impl Written {
-    pub(super) fn judge(
+impl CredentialsEntry {
+    pub(super) fn validate(
         self,
-        beside: Beside<'_>,
-        at: Spot<'_>,
-        known: &Known<'_>,
-        faults: &mut Vec<Fault>,
+        context: OperatorContext<'_>,
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
     ) -> Settings {
-        let headers = self.headers(beside, at, known, faults);
-        let proof = self.proof(beside, at, known, faults);
-        let fixed = self.bearer.keep("bearer_token", bearer, at, known.folder, faults);
+        let headers = self.headers(context, at, references, errors);
+        let proof = self.proof(context, at, references, errors);
+        let fixed =
+            self.bearer.load_reloadable("bearer_token", bearer, at, references.folder, errors);
         let authorization = match self.oauth2 {
             Some(oauth2) => {
-                if self.bearer.is_somewhere() {
-                    let message = "expected a bearer token or `oauth2`, not both";
-                    faults.push(at.name("oauth2").fault(message));
+                if self.bearer.is_present() {
+                    let message = "expected either a bearer token or `oauth2`, not both";
+                    errors.push(at.key_name("oauth2").error(message));
                 }
                 let at = at.key("oauth2");
-                if oauth2.token_url().exposed && !beside.plaintext {
-                    let message =
-                        "expected https: `plaintext: allow` makes an exception for this operator";
-                    faults.push(at.key("token_url").fault(message));
+                if oauth2.token_url().exposed && !context.plaintext {
+                    let message = "expected https, or `plaintext: allow` for this operator";
+                    errors.push(at.key("token_url").error(message));
                 }
-                let judged = oauth2.judge(beside.trust, at, known, faults);
-                judged.map(|oauth2| Authorization::OAuth2(Box::new(oauth2)))
+                let oauth2 = oauth2.validate(context.trust, at, references, errors);
+                oauth2.map(|oauth2| Authorization::OAuth2(Box::new(oauth2)))
             }
             None => fixed.map(Authorization::Fixed),
         };
@@ -108,79 +108,81 @@ impl Written {
 
     fn proof(
         &self,
-        beside: Beside<'_>,
-        at: Spot<'_>,
-        known: &Known<'_>,
-        faults: &mut Vec<Fault>,
-    ) -> Option<Proof> {
+        context: OperatorContext<'_>,
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Option<ProofSource> {
         let Some(file) = &self.proof_key_file else {
-            let (name, folder) = ("x_authorization", known.folder);
-            let fixed = self.x_authorization.keep(name, as_it_stands, at, folder, faults);
-            return fixed.map(Proof::Fixed);
+            let (name, folder) = ("x_authorization", references.folder);
+            let fixed = self.x_authorization.load_reloadable(name, verbatim, at, folder, errors);
+            return fixed.map(ProofSource::Fixed);
         };
-        let name = at.name("proof_key_file");
-        if self.x_authorization.is_somewhere() {
-            faults.push(name.fault("expected `x_authorization` or `proof_key_file`, not both"));
+        let name = at.key_name("proof_key_file");
+        if self.x_authorization.is_present() {
+            errors.push(
+                name.error("expected either `x_authorization` or `proof_key_file`, not both"),
+            );
         }
-        let descriptor = known.dialects.named(beside.dialect);
+        let descriptor = references.dialects.get(context.dialect);
         if descriptor.is_some_and(|descriptor| descriptor.proof_header.is_none()) {
-            faults.push(name.fault("this dialect asks for no proof of possession"));
+            errors.push(name.error("this dialect does not define a proof of possession"));
             return None;
         }
         let at = at.key("proof_key_file");
-        let key = keep_key(file, SigningKey::read_rsa, at, known, faults);
-        key.map(|key| Proof::Signed(Arc::new(key)))
+        let key = load_signing_key(file, SigningKey::rsa_from_pem, at, references, errors);
+        key.map(|key| ProofSource::Signed(Arc::new(key)))
     }
 
     fn headers(
         &self,
-        beside: Beside<'_>,
-        at: Spot<'_>,
-        known: &Known<'_>,
-        faults: &mut Vec<Fault>,
-    ) -> Vec<(HeaderName, Kept<HeaderValue>)> {
-        let mut taken = TAKEN.to_vec();
-        if let Some(descriptor) = known.dialects.named(beside.dialect) {
-            let own = [descriptor.proof_header, descriptor.transaction_header];
-            taken.extend(own.into_iter().flatten().map(HeaderName::from_static));
+        context: OperatorContext<'_>,
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Vec<(HeaderName, Reloadable<HeaderValue>)> {
+        let mut taken = RESERVED_HEADERS.to_vec();
+        if let Some(descriptor) = references.dialects.get(context.dialect) {
+            let dialect_headers = [descriptor.proof_header, descriptor.transaction_header];
+            taken.extend(dialect_headers.into_iter().flatten().map(HeaderName::from_static));
         }
         let mut fields = Vec::new();
         let (plain, secret) = (at.key("headers"), at.key("secret_headers"));
-        for (name, Said(value)) in &self.headers {
-            let value = HeaderValue::from_str(&value.0).ok().map(Kept::fixed);
-            fields.extend(field_name(name, plain, &mut taken, faults).zip(value));
+        for (name, Scalar(value)) in &self.headers {
+            let value = HeaderValue::from_str(&value.0).ok().map(Reloadable::fixed);
+            fields.extend(parse_header_name(name, plain, &mut taken, errors).zip(value));
         }
-        for (name, SecretField { value_file, value_env }) in &self.secret_headers {
-            let place = Whereabouts { file: value_file.clone(), variable: value_env.clone() };
-            if !place.is_somewhere() {
+        for (name, SecretHeaderEntry { value_file, value_env }) in &self.secret_headers {
+            let source = SecretReference { file: value_file.clone(), variable: value_env.clone() };
+            if !source.is_present() {
                 let message = "expected `value_file` or `value_env`";
-                faults.push(secret.name(name).fault(message));
+                errors.push(secret.key_name(name).error(message));
             }
             let at = secret.key(name);
-            let value = place.keep("value", as_it_stands, at, known.folder, faults);
-            fields.extend(field_name(name, secret, &mut taken, faults).zip(value));
+            let value = source.load_reloadable("value", verbatim, at, references.folder, errors);
+            fields.extend(parse_header_name(name, secret, &mut taken, errors).zip(value));
         }
         fields
     }
 }
 
-// Each name can be had once.
-fn field_name(
+// Each header name can be used once.
+fn parse_header_name(
     name: &str,
-    at: Spot<'_>,
+    at: YamlCursor<'_>,
     taken: &mut Vec<HeaderName>,
-    faults: &mut Vec<Fault>,
+    errors: &mut Vec<Diagnostic>,
 ) -> Option<HeaderName> {
     let message = match name.parse::<HeaderName>() {
         Ok(parsed) if taken.contains(&parsed) => {
-            format!("the field {} is the gateway's own, or stands here twice", shown(name))
+            format!("header {} is reserved or duplicate", quoted(name))
         }
         Ok(parsed) => {
             taken.push(parsed.clone());
             return Some(parsed);
         }
-        Err(_) => format!("{} is no name of a header field", shown(name)),
+        Err(_) => format!("invalid header name {}", quoted(name)),
     };
-    faults.push(at.name(name).fault(message));
+    errors.push(at.key_name(name).error(message));
     None
 }

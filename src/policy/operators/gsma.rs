@@ -1,4 +1,4 @@
-//! What an operator is called in GSMA's Open Gateway, as `operators.yaml` says it.
+//! The GSMA Open Gateway section of `operators.yaml`.
 
 use std::collections::HashMap;
 
@@ -7,29 +7,29 @@ use serde::Deserialize;
 
 use crate::{
     policy::{
-        fault::{Fault, shown},
+        diagnostic::{Diagnostic, quoted},
+        scalars::{NetworkCode, PeerUrl, Scalar, TextLine},
         settings::{Gsma, OperatorSettings},
-        source::Spot,
-        words::{Line, NetworkCode, Said, Url},
+        source::YamlCursor,
     },
     qod::OperatorId,
 };
 
-/// Its names and places in GSMA's Open Gateway.
+/// The identity of the operator in GSMA Open Gateway.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Entry {
-    /// Its `operatorId` there. Default: our own name for it.
-    operator_id: Option<Said<Line>>,
-    /// The mobile networks whose devices it serves: MCC and MNC.
-    networks: Vec<Said<NetworkCode>>,
-    /// What others are told of where its APIs are. It is not called there.
-    api_root: Option<Said<Url>>,
-    /// And of where its tokens are got.
-    auth_provider_configuration: Option<Said<Url>>,
+pub(super) struct GsmaEntry {
+    /// The `operatorId`. Default: the name of the operator in this file.
+    operator_id: Option<Scalar<TextLine>>,
+    /// The mobile networks of its devices: MCC and MNC.
+    networks: Vec<Scalar<NetworkCode>>,
+    /// The `apiRoot` that the Telco Finder API returns. The gateway does not call it.
+    api_root: Option<Scalar<PeerUrl>>,
+    /// The `authProviderConfiguration` that the Telco Finder API returns.
+    auth_provider_configuration: Option<Scalar<PeerUrl>>,
 }
 
-impl Entry {
+impl GsmaEntry {
     pub(super) fn settings(self, name: &str) -> Gsma {
         Gsma {
             operator_id: self.operator_id.map_or_else(|| name.to_owned(), |id| id.0.0),
@@ -40,22 +40,26 @@ impl Entry {
     }
 }
 
-/// One name there is one operator's, and so is a network.
-pub(super) fn judge(operators: &[OperatorSettings], all: Spot<'_>, faults: &mut Vec<Fault>) {
+/// Rejects ids and networks that several operators share.
+pub(super) fn validate(
+    operators: &[OperatorSettings],
+    all: YamlCursor<'_>,
+    errors: &mut Vec<Diagnostic>,
+) {
     let mut ids: HashMap<&str, &OperatorId> = HashMap::new();
     let mut networks: HashMap<&str, &OperatorId> = HashMap::new();
     for OperatorSettings { id, gsma, .. } in operators {
         let at = all.key(&id.0).key("gsma");
         if let Some(other) = ids.insert(&gsma.operator_id, id) {
-            faults.push(
-                at.key("operator_id").fault(format!("{} is called so already", shown(&other.0))),
+            errors.push(
+                at.key("operator_id")
+                    .error(format!("operator id already in use by {}", quoted(&other.0))),
             );
         }
-        for (place, code) in gsma.networks.iter().enumerate() {
+        for (index, code) in gsma.networks.iter().enumerate() {
             if let Some(other) = networks.insert(code, id) {
-                let spot = at.key("networks").item(place);
-                faults
-                    .push(spot.fault(format!("this is a network of {} already", shown(&other.0))));
+                let at = at.key("networks").item(index);
+                errors.push(at.error(format!("network already in use by {}", quoted(&other.0))));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! How an operator's endpoints are asked how they are, as `operators.yaml` says it.
+//! The health check section of `operators.yaml`.
 
 use std::time::Duration;
 
@@ -6,26 +6,26 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::policy::{
-    fault::Fault,
+    diagnostic::Diagnostic,
+    scalars::{ApiPath, PositiveDuration, Scalar},
     settings::HealthChecks,
-    source::Spot,
-    words::{ApiPath, Said, Span},
+    source::YamlCursor,
 };
 
-/// How each endpoint is asked how it is.
+/// Health checks of the endpoints.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Health {
-    /// The path that is asked for on its host: 2xx is well.
-    path: Said<ApiPath>,
-    /// How often.
-    every: Option<Said<Span>>,
+pub(super) struct HealthEntry {
+    /// The path that is requested on the host of each endpoint. A 2xx response is healthy.
+    path: Scalar<ApiPath>,
+    /// The interval of health checks.
+    interval: Option<Scalar<PositiveDuration>>,
 }
 
-impl Health {
-    pub(super) fn settings(self, at: Spot<'_>, faults: &mut Vec<Fault>) -> HealthChecks {
-        let every = self.every.map_or(Duration::from_secs(10), |time| time.0.0);
-        at.key("every").judge_every(every, faults);
-        HealthChecks { path: self.path.0.0, every }
+impl HealthEntry {
+    pub(super) fn settings(self, at: YamlCursor<'_>, errors: &mut Vec<Diagnostic>) -> HealthChecks {
+        let interval = self.interval.map_or(Duration::from_secs(10), |time| time.0.0);
+        at.key("interval").validate_interval(interval, errors);
+        HealthChecks { path: self.path.0.0, interval }
     }
 }

@@ -1,31 +1,31 @@
-//! What `profiles.yaml` tells of a quality beyond its name: for clients to read, and for nobody to
-//! act upon.
+//! The descriptive values of a profile in `profiles.yaml`. Clients can read them; the gateway does not
+//! enforce them.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::{
-    fault::Fault,
-    source::Spot,
-    words::{CountryCode, NetworkCode, Said},
+    diagnostic::Diagnostic,
+    scalars::{CountryCode, NetworkCode, Scalar},
+    source::YamlCursor,
 };
 use crate::qod::{self, BitRate};
 
-/// How fast traffic of one direction may be.
+/// The rates of one direction.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Rates {
-    /// What the network tries not to fall below.
-    target_min: Option<Said<BitRate>>,
-    /// What it does not exceed…
-    max: Option<Said<BitRate>>,
-    /// …but for a while.
-    max_burst: Option<Said<BitRate>>,
+pub(super) struct RatesEntry {
+    /// The minimum rate that the network aims for.
+    target_min: Option<Scalar<BitRate>>,
+    /// The maximum sustained rate.
+    max: Option<Scalar<BitRate>>,
+    /// The maximum rate of a burst.
+    max_burst: Option<Scalar<BitRate>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[expect(clippy::enum_variant_names, reason = "CAMARA's own names")]
-pub(super) enum L4sQueue {
+#[expect(clippy::enum_variant_names, reason = "names defined by CAMARA")]
+pub(super) enum L4sQueueName {
     #[serde(rename = "non-l4s-queue")]
     NonL4sQueue,
     #[serde(rename = "l4s-queue")]
@@ -36,7 +36,7 @@ pub(super) enum L4sQueue {
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum ServiceClass {
+pub(super) enum ServiceClassName {
     MicrosoftVoice,
     MicrosoftAudioVideo,
     RealTimeInteractive,
@@ -48,22 +48,26 @@ pub(super) enum ServiceClass {
     Standard,
 }
 
-/// Where a quality can be had.
+/// A country where a profile is available.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Country {
-    /// Its two letters.
-    country: Said<CountryCode>,
-    /// The networks there; the provider's own without.
+pub(super) struct CountryEntry {
+    /// The ISO 3166-1 alpha-2 code.
+    country: Scalar<CountryCode>,
+    /// The mobile networks in the country. Default: the networks of the provider.
     #[schemars(length(min = 1, max = 100))]
-    networks: Option<Vec<Said<NetworkCode>>>,
+    networks: Option<Vec<Scalar<NetworkCode>>>,
 }
 
-impl Rates {
-    pub(super) fn judge(&self, at: Spot<'_>, faults: &mut Vec<Fault>) -> qod::Rates {
-        let said = |rate: &Option<Said<BitRate>>| rate.as_ref().map(|rate| rate.0);
+impl RatesEntry {
+    pub(super) fn validate(
+        &self,
+        at: YamlCursor<'_>,
+        errors: &mut Vec<Diagnostic>,
+    ) -> qod::BitRates {
+        let value = |rate: &Option<Scalar<BitRate>>| rate.as_ref().map(|rate| rate.0);
         let Self { target_min, max, max_burst } = self;
-        let [target_min, max, max_burst] = [target_min, max, max_burst].map(said);
+        let [target_min, max, max_burst] = [target_min, max, max_burst].map(value);
         let rising = [("target_min", target_min), ("max", max), ("max_burst", max_burst)];
         let rising: Vec<_> =
             rising.into_iter().filter_map(|(key, rate)| Some((key, rate?))).collect();
@@ -71,15 +75,15 @@ impl Rates {
             if let [(key, lower), (above, higher)] = pair
                 && lower.bits_per_s() > higher.bits_per_s()
             {
-                let message = format!("expected a rate that is not over `{above}`");
-                faults.push(at.key(key).fault(message));
+                let message = format!("`{key}` must not be greater than `{above}`");
+                errors.push(at.key(key).error(message));
             }
         }
-        qod::Rates { target_min, max, max_burst }
+        qod::BitRates { target_min, max, max_burst }
     }
 }
 
-impl L4sQueue {
+impl L4sQueueName {
     pub(super) const fn setting(self) -> qod::L4sQueue {
         match self {
             Self::NonL4sQueue => qod::L4sQueue::Without,
@@ -89,7 +93,7 @@ impl L4sQueue {
     }
 }
 
-impl ServiceClass {
+impl ServiceClassName {
     pub(super) const fn setting(self) -> qod::ServiceClass {
         match self {
             Self::MicrosoftVoice => qod::ServiceClass::MicrosoftVoice,
@@ -105,9 +109,9 @@ impl ServiceClass {
     }
 }
 
-impl Country {
-    pub(super) fn setting(&self) -> qod::Country {
+impl CountryEntry {
+    pub(super) fn setting(&self) -> qod::CountryAvailability {
         let networks = self.networks.iter().flatten().map(|network| network.0.0.clone());
-        qod::Country { code: self.country.0.0.clone(), networks: networks.collect() }
+        qod::CountryAvailability { code: self.country.0.0.clone(), networks: networks.collect() }
     }
 }

@@ -1,4 +1,4 @@
-//! Who is asked which operator serves a device, as `routes.yaml` says it.
+//! The finders section of `routes.yaml`: APIs that find the operator of a device.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,153 +10,158 @@ use serde::Deserialize;
 
 use crate::{
     credentials::{self, Authorization, bearer},
-    finder::{CONNECTIONS_MAX, Kind, Mode, Settings},
+    finder::{CONNECTIONS_MAX, Kind, PortabilitySearchMode, Settings},
     outbound::{Endpoint, Trust},
     policy::{
-        fault::{Fault, expected_one_of, shown},
-        known::Known,
+        diagnostic::{Diagnostic, expected_one_of, quoted},
         oauth2::OAuth2Entry,
-        operators::is_name,
-        secrets::Whereabouts,
-        source::Spot,
-        tls::Peers,
-        words::{FilePath, Part, Said, Span, Url},
+        operators::is_valid_name,
+        references::References,
+        scalars::{FilePath, PeerUrl, PositiveDuration, Scalar, Section},
+        secrets::SecretReference,
+        source::YamlCursor,
+        tls::PeerTlsFiles,
     },
     qod::FinderId,
-    route::{LastResort, Match, NumberPrefix, Target},
+    route::{FallbackFinder, Match, NumberPrefix, Target},
 };
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Entry {
-    /// What routes, metrics and logs call it.
+pub(super) struct FinderEntry {
+    /// The name that routes, metrics and logs use.
     name: String,
-    /// What it speaks.
-    kind: KindName,
-    /// The URL that `/resolve-network-id` or `/search` is appended to.
-    url: Said<Url>,
-    /// The file of the token that we show in `Authorization`.
-    bearer_token_file: Option<Said<FilePath>>,
-    /// Or where and how such tokens are got.
+    /// The API that it implements.
+    kind: FinderKindName,
+    /// The base URL; `/resolve-network-id` or `/search` is appended.
+    url: Scalar<PeerUrl>,
+    /// The file of the bearer token for `Authorization`.
+    bearer_token_file: Option<Scalar<FilePath>>,
+    /// OAuth 2.0 client settings, instead of a fixed bearer token.
     oauth2: Option<OAuth2Entry>,
-    /// The authorities, in PEM, that it and its token endpoint must be known by.
-    ca_file: Option<Said<FilePath>>,
-    /// The certificate, in PEM, that we show them.
-    client_certificate_file: Option<Said<FilePath>>,
-    /// Its private key, in PEM.
-    client_key_file: Option<Said<FilePath>>,
-    /// When no route matches it is asked about numbers that start so, and about nothing else.
-    numbers: Option<Vec<Said<NumberPrefix>>>,
-    /// How long a question may take.
-    timeout: Option<Said<Span>>,
-    /// How long an answer is good.
-    remember: Option<Said<Span>>,
-    /// How long it is good that nobody serves a device.
-    remember_nothing: Option<Said<Span>>,
-    /// As many answers are remembered.
+    /// The file of the CA certificates (PEM) that its certificate and that of its token endpoint must
+    /// chain to. Default: the public CAs.
+    ca_file: Option<Scalar<FilePath>>,
+    /// The file of the client certificate with its chain (PEM), for both.
+    client_certificate_file: Option<Scalar<FilePath>>,
+    /// The file of the private key of the client certificate (PEM).
+    client_key_file: Option<Scalar<FilePath>>,
+    /// If no route matches, query it only for phone numbers with one of these prefixes.
+    number_prefixes: Option<Vec<Scalar<NumberPrefix>>>,
+    /// The time limit of a lookup.
+    timeout: Option<Scalar<PositiveDuration>>,
+    /// How long a result is cached.
+    cache_ttl: Option<Scalar<PositiveDuration>>,
+    /// How long it is cached that no operator was found.
+    negative_cache_ttl: Option<Scalar<PositiveDuration>>,
+    /// The maximum number of cached results.
     #[schemars(range(min = 1, max = 10_000_000))]
-    entries_max: Option<usize>,
-    /// How a Telco Finder searches where numbers are ported.
-    mode: Option<ModeName>,
+    cache_entries_max: Option<usize>,
+    /// The search mode of a Telco Finder for ported numbers.
+    mode: Option<SearchModeName>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum KindName {
+enum FinderKindName {
     NetworkId,
     TelcoFinder,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum ModeName {
+enum SearchModeName {
     Shallow,
     Deep,
 }
 
-/// Those who can be asked, and what for.
+/// The validated finders.
 #[derive(Debug, Default)]
-pub(super) struct Finders {
+pub(super) struct ValidatedFinders {
     pub(super) settings: Vec<Settings>,
-    pub(super) last: Vec<LastResort>,
-    /// Telco Finders, by where they are asked.
-    pub(super) telco: HashMap<String, FinderId>,
+    pub(super) fallbacks: Vec<FallbackFinder>,
+    /// The Telco Finders by URL.
+    pub(super) telco_finders: HashMap<String, FinderId>,
     names: BTreeMap<String, Kind>,
 }
 
-impl Finders {
-    pub(super) fn judge(
-        entries: Vec<Part<Entry>>,
-        all: Spot<'_>,
-        known: &Known<'_>,
-        faults: &mut Vec<Fault>,
+impl ValidatedFinders {
+    pub(super) fn validate(
+        entries: Vec<Section<FinderEntry>>,
+        all: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
     ) -> Self {
         let mut finders = Self::default();
         for (index, entry) in entries.into_iter().enumerate() {
             let at = all.item(index);
-            let Some(entry) = at.read(entry, faults) else { continue };
-            if !is_name(&entry.name) {
-                let name = shown(&entry.name);
+            let Some(entry) = at.section(entry, errors) else { continue };
+            if !is_valid_name(&entry.name) {
+                let name = quoted(&entry.name);
                 let message = format!(
-                    "{name} is no finder's name: expected 1 to 40 small letters, digits and `-`"
+                    "invalid finder name {name}; expected 1 to 40 lower-case letters, digits and `-`"
                 );
-                faults.push(at.key("name").fault(message));
+                errors.push(at.key("name").error(message));
             }
-            let kind = entry.kind(at, faults);
+            let kind = entry.kind(at, errors);
             if finders.names.insert(entry.name.clone(), kind).is_some() {
-                faults.push(at.key("name").fault("another finder is called so already"));
+                errors.push(at.key("name").error("duplicate finder name"));
             }
-            let numbers = entry.numbers.as_ref();
-            let numbers = numbers.map(|numbers| numbers.iter().map(|number| number.0).collect());
+            let prefixes = entry.number_prefixes.as_ref();
+            let prefixes =
+                prefixes.map(|prefixes| prefixes.iter().map(|prefix| prefix.0).collect());
             let finder = FinderId::from(entry.name.as_str());
             let kinds = kind.identifiers();
             if matches!(kind, Kind::TelcoFinder(_)) {
-                finders.telco.insert(entry.url.0.text.clone(), finder.clone());
+                finders.telco_finders.insert(entry.url.0.text.clone(), finder.clone());
             }
-            finders.last.push(LastResort { finder: finder.clone(), kinds, numbers });
-            finders.settings.extend(entry.settings(finder, kind, at, known, faults));
+            finders.fallbacks.push(FallbackFinder {
+                finder: finder.clone(),
+                identifiers: kinds,
+                number_prefixes: prefixes,
+            });
+            finders.settings.extend(entry.settings(finder, kind, at, references, errors));
         }
         finders
     }
 
-    /// Where a route leads that names a finder.
+    /// Returns the target of a route that names a finder.
     pub(super) fn target(
         &self,
         name: &str,
         matching: &Match,
-        at: Spot<'_>,
-        faults: &mut Vec<Fault>,
+        at: YamlCursor<'_>,
+        errors: &mut Vec<Diagnostic>,
     ) -> Option<Target> {
         let Some(kind) = self.names.get(name) else {
             let names: Vec<&str> = self.names.keys().map(String::as_str).collect();
-            let message = format!(
-                "no finder is called {}: {}",
-                shown(name),
-                expected_one_of(Some(name), &names)
-            );
-            faults.push(at.fault(message));
+            let message =
+                format!("unknown finder {}; {}", quoted(name), expected_one_of(Some(name), &names));
+            errors.push(at.error(message));
             return None;
         };
-        let of_numbers = matches!(matching, Match::Number(_) | Match::NumberPrefix(_));
-        if *kind == Kind::NetworkId && !of_numbers {
-            faults.push(at.fault("a finder of `kind: network_id` knows numbers only"));
+        let matches_numbers = matches!(matching, Match::Number(_) | Match::NumberPrefix(_));
+        if *kind == Kind::NetworkId && !matches_numbers {
+            errors.push(at.error("a finder of `kind: network_id` supports phone numbers only"));
         }
         Some(Target::Finder(name.into()))
     }
 }
 
-impl Entry {
-    fn kind(&self, at: Spot<'_>, faults: &mut Vec<Fault>) -> Kind {
+impl FinderEntry {
+    fn kind(&self, at: YamlCursor<'_>, errors: &mut Vec<Diagnostic>) -> Kind {
         match (self.kind, self.mode) {
-            (KindName::NetworkId, None) => Kind::NetworkId,
-            (KindName::NetworkId, Some(_)) => {
-                faults.push(at.name("mode").fault("only `kind: telco_finder` has a mode"));
+            (FinderKindName::NetworkId, None) => Kind::NetworkId,
+            (FinderKindName::NetworkId, Some(_)) => {
+                errors.push(at.key_name("mode").error("`mode` requires `kind: telco_finder`"));
                 Kind::NetworkId
             }
-            (KindName::TelcoFinder, None | Some(ModeName::Shallow)) => {
-                Kind::TelcoFinder(Mode::Shallow)
+            (FinderKindName::TelcoFinder, None | Some(SearchModeName::Shallow)) => {
+                Kind::TelcoFinder(PortabilitySearchMode::Shallow)
             }
-            (KindName::TelcoFinder, Some(ModeName::Deep)) => Kind::TelcoFinder(Mode::Deep),
+            (FinderKindName::TelcoFinder, Some(SearchModeName::Deep)) => {
+                Kind::TelcoFinder(PortabilitySearchMode::Deep)
+            }
         }
     }
 
@@ -164,71 +169,75 @@ impl Entry {
         self,
         id: FinderId,
         kind: Kind,
-        at: Spot<'_>,
-        known: &Known<'_>,
-        faults: &mut Vec<Fault>,
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
     ) -> Option<Settings> {
         if self.url.0.exposed {
-            faults.push(at.key("url").fault("expected https: a question tells whose device it is"));
+            errors.push(
+                at.key("url").error("expected https; a lookup contains the identifier of a device"),
+            );
         }
         let endpoint = Endpoint::parse(&self.url.0.text, CONNECTIONS_MAX)
-            .map_err(|error| faults.push(at.key("url").fault(error.to_string())))
+            .map_err(|error| errors.push(at.key("url").error(error.to_string())))
             .ok();
-        let span = |time: Option<Said<Span>>, otherwise| time.map_or(otherwise, |time| time.0.0);
-        let shows = Shows {
+        let duration = |value: Option<Scalar<PositiveDuration>>, default| {
+            value.map_or(default, |value| value.0.0)
+        };
+        let peer = PeerCredentials {
             bearer_token_file: self.bearer_token_file,
             oauth2: self.oauth2,
-            peers: Peers::of(
+            peers: PeerTlsFiles::new(
                 self.ca_file.as_ref(),
                 self.client_certificate_file.as_ref(),
                 self.client_key_file.as_ref(),
             ),
         };
-        let (credentials, trust) = shows.judge(&self.url.0, at, known, faults);
+        let (credentials, trust) = peer.validate(&self.url.0, at, references, errors);
         Some(Settings {
             id,
             kind,
-            timeout: span(self.timeout, Duration::from_secs(1)),
-            remember: span(self.remember, Duration::from_hours(1)),
-            remember_nothing: span(self.remember_nothing, Duration::from_mins(1)),
-            entries_max: self.entries_max.unwrap_or(100_000),
+            timeout: duration(self.timeout, Duration::from_secs(1)),
+            cache_ttl: duration(self.cache_ttl, Duration::from_hours(1)),
+            negative_cache_ttl: duration(self.negative_cache_ttl, Duration::from_mins(1)),
+            cache_entries_max: self.cache_entries_max.unwrap_or(100_000),
             credentials,
-            endpoint: endpoint?.trusting(trust),
+            endpoint: endpoint?.with_trust(trust),
         })
     }
 }
 
-/// What is shown to one who is asked, and whom he must be known by.
-pub(super) struct Shows<'a> {
-    pub(super) bearer_token_file: Option<Said<FilePath>>,
+/// The credentials for a peer, and its TLS trust settings.
+pub(super) struct PeerCredentials<'a> {
+    pub(super) bearer_token_file: Option<Scalar<FilePath>>,
     pub(super) oauth2: Option<OAuth2Entry>,
-    pub(super) peers: Peers<'a>,
+    pub(super) peers: PeerTlsFiles<'a>,
 }
 
-impl Shows<'_> {
-    pub(super) fn judge(
+impl PeerCredentials<'_> {
+    pub(super) fn validate(
         self,
-        url: &Url,
-        at: Spot<'_>,
-        known: &Known<'_>,
-        faults: &mut Vec<Fault>,
+        url: &PeerUrl,
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
     ) -> (credentials::Settings, Trust) {
         let Self { bearer_token_file, oauth2, peers } = self;
-        let fixed = Whereabouts { file: bearer_token_file, variable: None };
-        if fixed.is_somewhere() && oauth2.is_some() {
-            let message = "expected a bearer token or `oauth2`, not both";
-            faults.push(at.name("oauth2").fault(message));
+        let fixed = SecretReference { file: bearer_token_file, variable: None };
+        if fixed.is_present() && oauth2.is_some() {
+            let message = "expected either a bearer token or `oauth2`, not both";
+            errors.push(at.key_name("oauth2").error(message));
         }
-        let granted_by = oauth2.as_ref().map(OAuth2Entry::token_url);
-        let encrypted = url.encrypted || granted_by.is_some_and(|url| url.encrypted);
-        let trust = peers.trust(encrypted, at, known, faults).unwrap_or_default();
-        let fixed = fixed.keep("bearer_token", bearer, at, known.folder, faults);
+        let token_url = oauth2.as_ref().map(OAuth2Entry::token_url);
+        let encrypted = url.encrypted || token_url.is_some_and(|url| url.encrypted);
+        let trust = peers.trust(encrypted, at, references, errors).unwrap_or_default();
+        let fixed = fixed.load_reloadable("bearer_token", bearer, at, references.folder, errors);
         let fetched = oauth2.and_then(|oauth2| {
             let at = at.key("oauth2");
             if oauth2.token_url().exposed {
-                faults.push(at.key("token_url").fault("expected https"));
+                errors.push(at.key("token_url").error("expected https"));
             }
-            oauth2.judge(&trust, at, known, faults)
+            oauth2.validate(&trust, at, references, errors)
         });
         let authorization = match (fetched, fixed) {
             (Some(oauth2), _) => Authorization::OAuth2(Box::new(oauth2)),

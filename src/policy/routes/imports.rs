@@ -1,178 +1,190 @@
-//! What `routes.yaml` takes from others: rules of GSMA's Telco Routing API.
+//! The imports section of `routes.yaml`: rules of the GSMA Telco Routing API.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{finders::Shows, table_fault};
+use super::{finders::PeerCredentials, table_error};
 use crate::{
     outbound::Endpoint,
     policy::{
-        fault::Fault,
-        known::Known,
+        diagnostic::Diagnostic,
         oauth2::OAuth2Entry,
+        references::References,
+        scalars::{FilePath, PeerUrl, PositiveDuration, Scalar, Section},
         settings::OperatorSettings,
-        source::Spot,
-        tls::Peers,
-        words::{FilePath, Part, Said, Span, Url},
+        source::YamlCursor,
+        tls::PeerTlsFiles,
     },
     qod::FinderId,
     route::{
         Match, Routes,
-        import::{self, Names, Poll, Settings},
+        import::{self, ImportNames, ImportPoller, Settings},
     },
 };
 
-/// Rules that an operator tells of itself.
+/// Routing rules that an operator publishes.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ImportEntry {
-    /// The file of an answer of its Telco Routing API.
-    file: Option<Said<FilePath>>,
-    /// Or the URL where it is asked for its rules.
-    url: Option<Said<Url>>,
-    /// The only operator that the rules may name.
+    /// A file with a response of its Telco Routing API.
+    file: Option<Scalar<FilePath>>,
+    /// The URL to poll for the rules, instead of a file.
+    url: Option<Scalar<PeerUrl>>,
+    /// The only operator that the rules may refer to. Default: any.
     operator: Option<String>,
-    /// How often it is asked.
-    every: Option<Said<Span>>,
-    /// The file of the token that we show in `Authorization`.
-    bearer_token_file: Option<Said<FilePath>>,
-    /// Or where and how such tokens are got.
+    /// The poll interval.
+    poll_interval: Option<Scalar<PositiveDuration>>,
+    /// The file of the bearer token for `Authorization`.
+    bearer_token_file: Option<Scalar<FilePath>>,
+    /// OAuth 2.0 client settings, instead of a fixed bearer token.
     oauth2: Option<OAuth2Entry>,
-    /// The authorities, in PEM, that it and its token endpoint must be known by.
-    ca_file: Option<Said<FilePath>>,
-    /// The certificate, in PEM, that we show them.
-    client_certificate_file: Option<Said<FilePath>>,
-    /// Its private key, in PEM.
-    client_key_file: Option<Said<FilePath>>,
+    /// The file of the CA certificates (PEM) that its certificate and that of its token endpoint must
+    /// chain to. Default: the public CAs.
+    ca_file: Option<Scalar<FilePath>>,
+    /// The file of the client certificate with its chain (PEM), for both.
+    client_certificate_file: Option<Scalar<FilePath>>,
+    /// The file of the private key of the client certificate (PEM).
+    client_key_file: Option<Scalar<FilePath>>,
 }
 
-const EVERY: Duration = Duration::from_mins(10);
+const POLL_INTERVAL: Duration = Duration::from_mins(10);
 
-/// The routes, and what is imported; `files` are those of the routes' tables.
-pub(super) fn judge(
-    entries: Vec<Part<ImportEntry>>,
-    (all, known): (Spot<'_>, &Known<'_>),
+/// Adds the imports to the routes. `files` are the tables of the routes.
+pub(super) fn validate(
+    entries: Vec<Section<ImportEntry>>,
+    (all, references): (YamlCursor<'_>, &References<'_>),
     (operators, finders): (&[OperatorSettings], &HashMap<String, FinderId>),
     (mut routes, mut files): (Routes, Vec<String>),
-    faults: &mut Vec<Fault>,
+    errors: &mut Vec<Diagnostic>,
 ) -> Routes {
-    let mut polls: Vec<(String, Arc<Poll>)> = Vec::new();
+    let mut polls: Vec<(String, Arc<ImportPoller>)> = Vec::new();
     for (index, entry) in entries.into_iter().enumerate() {
         let at = all.item(index);
-        let Some(entry) = at.read(entry, faults) else { continue };
+        let Some(entry) = at.section(entry, errors) else { continue };
         if let Some(operator) = &entry.operator {
-            known.operator(operator, at.key("operator"), faults);
+            references.check_operator(operator, at.key("operator"), errors);
         }
-        // Who is called what is not known, if an operator's own entry cannot be read.
-        let names = entry.names(known, operators, finders);
+        // The names are incomplete if the entry of an operator is invalid.
+        let names = entry.names(references, operators, finders);
         match (&entry.file, &entry.url) {
             (Some(file), None) => {
-                entry.refuse_idle_keys(at, faults);
-                let spot = at.key("file");
-                let path = known.file(&file.0, spot, faults);
+                entry.reject_unused_keys(at, errors);
+                let file_at = at.key("file");
+                let path = references.check_file(&file.0, file_at, errors);
                 let Some((path, names)) = path.zip(names) else { continue };
                 match import::open(&path, &names) {
-                    Ok((table, told)) => {
+                    Ok((table, summary)) => {
                         let name = path.display().to_string();
-                        tracing::info!(import = name, "{told}");
-                        note_clashes(&name, &routes.import(table), &files);
+                        tracing::info!(
+                            event = "routing_rules_imported",
+                            import = name,
+                            "routing rules imported: {summary}"
+                        );
+                        log_conflicts(&name, &routes.import(table), &files);
                         files.push(name);
                     }
-                    Err(wrong) => {
-                        faults.extend(wrong.into_iter().map(|fault| table_fault(fault, spot)));
+                    Err(import_errors) => {
+                        errors.extend(
+                            import_errors.into_iter().map(|error| table_error(error, file_at)),
+                        );
                     }
                 }
             }
             (None, Some(url)) => {
                 let url = url.0.text.clone();
                 if polls.iter().any(|(other, _)| *other == url) {
-                    faults.push(at.key("url").fault("it is asked already"));
+                    errors.push(at.key("url").error("duplicate URL"));
                 }
-                let settings = entry.settings(names.unwrap_or_default(), at, known, faults);
-                polls.extend(settings.map(|settings| (url, Arc::new(Poll::new(settings)))));
+                let settings = entry.settings(names.unwrap_or_default(), at, references, errors);
+                polls.extend(settings.map(|settings| (url, Arc::new(ImportPoller::new(settings)))));
             }
             (Some(_), Some(_)) | (None, None) => {
-                faults.push(at.fault("expected either `file` or `url`"));
+                errors.push(at.error("expected either `file` or `url`"));
             }
         }
     }
-    routes.polling(polls.into_iter().map(|(_, poll)| poll).collect())
+    routes.with_polls(polls.into_iter().map(|(_, poll)| poll).collect())
 }
 
-fn note_clashes(name: &str, clashes: &[(Option<usize>, Match)], files: &[String]) {
-    for (place, same) in clashes {
-        let before = place.and_then(|place| files.get(place)).map(String::as_str);
-        let note = super::contradiction(before, same);
-        tracing::warn!(import = name, "{note}, which is taken");
+fn log_conflicts(name: &str, conflicts: &[(Option<usize>, Match)], files: &[String]) {
+    for (index, same) in conflicts {
+        let earlier = index.and_then(|index| files.get(index)).map(String::as_str);
+        let conflict = super::describe_conflict(earlier, same);
+        tracing::warn!(
+            event = "imported_rule_ignored",
+            import = name,
+            "imported rule ignored: {conflict}"
+        );
     }
 }
 
 impl ImportEntry {
     fn names(
         &self,
-        known: &Known<'_>,
+        references: &References<'_>,
         operators: &[OperatorSettings],
         finders: &HashMap<String, FinderId>,
-    ) -> Option<Names> {
-        let all = operators.iter().map(|one| (one.gsma.operator_id.clone(), one.id.clone()));
-        let names = Names {
-            operators: all.collect(),
+    ) -> Option<ImportNames> {
+        let operator_ids =
+            operators.iter().map(|one| (one.gsma.operator_id.clone(), one.id.clone()));
+        let names = ImportNames {
+            operators: operator_ids.collect(),
             finders: finders.clone(),
-            only: self.operator.as_deref().map(Into::into),
+            only_operator: self.operator.as_deref().map(Into::into),
         };
-        (operators.len() == known.operator_count()).then_some(names)
+        (operators.len() == references.operator_count()).then_some(names)
     }
 
-    fn refuse_idle_keys(&self, at: Spot<'_>, faults: &mut Vec<Fault>) {
-        let idle = [
-            (self.every.is_some(), "every"),
+    fn reject_unused_keys(&self, at: YamlCursor<'_>, errors: &mut Vec<Diagnostic>) {
+        let unused = [
+            (self.poll_interval.is_some(), "poll_interval"),
             (self.bearer_token_file.is_some(), "bearer_token_file"),
             (self.oauth2.is_some(), "oauth2"),
             (self.ca_file.is_some(), "ca_file"),
             (self.client_certificate_file.is_some(), "client_certificate_file"),
             (self.client_key_file.is_some(), "client_key_file"),
         ];
-        for (_, key) in idle.into_iter().filter(|(there, _)| *there) {
-            faults.push(at.name(key).fault("this is of use with a `url` only"));
+        for (_, key) in unused.into_iter().filter(|(present, _)| *present) {
+            errors.push(at.key_name(key).error("this key requires `url`"));
         }
     }
 
     fn settings(
         self,
-        names: Names,
-        at: Spot<'_>,
-        known: &Known<'_>,
-        faults: &mut Vec<Fault>,
+        names: ImportNames,
+        at: YamlCursor<'_>,
+        references: &References<'_>,
+        errors: &mut Vec<Diagnostic>,
     ) -> Option<Settings> {
-        let Said(url) = self.url?;
+        let Scalar(url) = self.url?;
         if url.exposed {
-            faults.push(at.key("url").fault("expected https"));
+            errors.push(at.key("url").error("expected https"));
         }
-        let every = self.every.map_or(EVERY, |every| every.0.0);
-        at.key("every").judge_every(every, faults);
-        // One question is asked at a time.
+        let interval = self.poll_interval.map_or(POLL_INTERVAL, |interval| interval.0.0);
+        at.key("poll_interval").validate_interval(interval, errors);
+        // One request at a time.
         let endpoint = Endpoint::parse(&url.text, 1);
-        let endpoint = endpoint.map_err(|error| at.key("url").fault(error.to_string()));
-        let endpoint = endpoint.map_err(|fault| faults.push(fault)).ok();
-        let shows = Shows {
+        let endpoint = endpoint.map_err(|error| at.key("url").error(error.to_string()));
+        let endpoint = endpoint.map_err(|error| errors.push(error)).ok();
+        let peer = PeerCredentials {
             bearer_token_file: self.bearer_token_file,
             oauth2: self.oauth2,
-            peers: Peers::of(
+            peers: PeerTlsFiles::new(
                 self.ca_file.as_ref(),
                 self.client_certificate_file.as_ref(),
                 self.client_key_file.as_ref(),
             ),
         };
-        let (credentials, trust) = shows.judge(&url, at, known, faults);
+        let (credentials, trust) = peer.validate(&url, at, references, errors);
         Some(Settings {
-            endpoint: endpoint?.trusting(trust),
+            endpoint: endpoint?.with_trust(trust),
             url: url.text,
             credentials,
             names,
-            every,
-            said: at.to_json().to_string(),
+            poll_interval: interval,
+            fingerprint: at.to_json().to_string(),
         })
     }
 }

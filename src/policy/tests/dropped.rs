@@ -1,14 +1,14 @@
-//! What `check` says of routes holds: without those that it warns of, every device is served as before.
+//! Route warnings are correct: removing the routes with warnings does not change any lookup.
 
 use std::fs;
 
 use ipnet::IpNet;
 use proptest::prelude::*;
 
-use super::Folder;
+use super::PolicyFolder;
 use crate::{
-    policy::{Level, lint},
-    qod::{Device, DeviceIpv4, Moment, OperatorId, PhoneNumber, Written},
+    policy::{LintLevel, lint},
+    qod::{Device, DeviceIpv4, Moment, OperatorId, PhoneNumber, Verbatim},
     route::NoOperator,
 };
 
@@ -48,45 +48,47 @@ fn devices() -> Vec<Device> {
             })
             .collect();
         let number: PhoneNumber = format!("+{digits}").parse().ok()?;
-        Some(Device { phone: Some(Written::plain(number)), ..none() })
+        Some(Device { phone: Some(Verbatim::from_value(number)), ..none() })
     });
     addresses.chain(realms).chain(numbers).collect()
 }
 
-type Served = Vec<Result<OperatorId, NoOperator>>;
+type Lookups = Vec<Result<OperatorId, NoOperator>>;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn without_the_routes_that_are_warned_of_every_device_is_served_as_before(
+    fn removing_routes_with_warnings_does_not_change_any_lookup(
         routes in prop::collection::btree_map(matching(), 0..3_usize, 1..24),
     ) {
-        let folder = Folder::new();
+        let folder = PolicyFolder::new();
         let write = |routes: &[(&String, &usize)]| {
             let lines = routes.iter().map(|(matching, operator)| {
                 format!("  - {{ {matching}, operator: {} }}\n", OPERATORS[**operator])
             });
-            // One must be left.
+            // At least one route must remain.
             let rest = "  - { realm: elsewhere, operator: tmobile-us }\n";
             let text = format!("routes:\n{}{rest}", lines.collect::<String>());
-            fs::write(folder.at("routes.yaml"), text).unwrap();
+            fs::write(folder.path("routes.yaml"), text).unwrap();
             folder.load().unwrap()
         };
-        let served = |policy: &crate::policy::Policy| -> Served {
-            let find = |device: Device| policy.routes.find(&device).map(|way| way.operator().clone());
+        let lookups = |policy: &crate::policy::Policy| -> Lookups {
+            let find = |device: Device| policy.routes.find(&device).map(|found| found.operator().clone());
             devices().into_iter().map(find).collect()
         };
         let all: Vec<_> = routes.iter().collect();
         let policy = write(&all);
-        let told = lint(&folder.0.join("policies"), &policy, Moment::from_unix_s(0)).unwrap();
-        let warned: Vec<u64> = told
+        let warnings = lint(&folder.0.join("policies"), &policy, Moment::from_unix_s(0)).unwrap();
+        let warning_lines: Vec<u64> = warnings
             .iter()
-            .filter(|one| one.file.ends_with("routes.yaml") && one.rule.level() == Level::Warning)
-            .map(|one| one.line)
+            .filter(|warning| {
+                warning.file.ends_with("routes.yaml") && warning.rule.level() == LintLevel::Warning
+            })
+            .map(|warning| warning.line)
             .collect();
-        let kept = all.iter().zip(2..).filter(|(_, line)| !warned.contains(line));
-        let kept: Vec<_> = kept.map(|(route, _)| *route).collect();
-        prop_assert_eq!(served(&policy), served(&write(&kept)));
+        let remaining = all.iter().zip(2..).filter(|(_, line)| !warning_lines.contains(line));
+        let remaining: Vec<_> = remaining.map(|(route, _)| *route).collect();
+        prop_assert_eq!(lookups(&policy), lookups(&write(&remaining)));
     }
 }

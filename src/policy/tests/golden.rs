@@ -1,5 +1,5 @@
-//! Every fault and every warning, by small folders: one file that is odd in a folder that is sound, and
-//! what is told of it, letter by letter. `UPDATE_GOLDEN=1` writes anew what is told.
+//! Golden tests of all errors and warnings: each case replaces one file of a valid folder, and the exact
+//! diagnostics are compared. `UPDATE_GOLDEN=1` regenerates the expected diagnostics.
 
 use std::{
     collections::BTreeSet,
@@ -12,18 +12,18 @@ use std::{
 use rcgen::{CertificateParams, KeyPair};
 
 use crate::{
-    policy::{Rule, lint, load, load_trials},
+    policy::{LintRule, lint, load, load_policy_tests},
     qod::Moment,
 };
 
-// The certificates of the base folder are made for this day: 2026-01-01.
+// The certificates of the base folder are generated relative to this day: 2026-01-01.
 const NOW: Moment = Moment::from_unix_s(1_767_225_600);
 
 fn golden() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/policies")
 }
 
-/// The odd files: `<policy file>.<what is odd>.yaml`, also of `tests`; or a folder, where it takes several.
+/// The cases: files named `<policy file>.<case>.yaml`, also for `tests`; or a folder for several files.
 fn cases() -> Vec<PathBuf> {
     let mut cases = files(&golden());
     cases.retain(|path| path.extension().is_none_or(|of| of != "txt") && !path.ends_with("base"));
@@ -43,7 +43,7 @@ fn copy(folder: &Path, into: &Path) {
     }
 }
 
-/// What is not to lie in a repository, or depends on how it lies there.
+/// Files that must not be in a repository, or that depend on file permissions.
 fn secrets() -> &'static [(&'static str, String)] {
     static SECRETS: OnceLock<Vec<(&str, String)>> = OnceLock::new();
     SECRETS.get_or_init(|| {
@@ -54,15 +54,15 @@ fn secrets() -> &'static [(&'static str, String)] {
             parameters.not_after = rcgen::date_time_ymd(end.0, end.1, 20);
             parameters.self_signed(&key).unwrap().pem()
         };
-        let good = certificate((2025, 1), (2099, 1));
-        let over = certificate((2020, 1), (2021, 1));
+        let valid = certificate((2025, 1), (2099, 1));
+        let expired = certificate((2020, 1), (2021, 1));
         let pem = key.serialize_pem();
         vec![
-            ("good.crt", good.clone()),
-            ("over.crt", over.clone()),
+            ("good.crt", valid.clone()),
+            ("over.crt", expired.clone()),
             ("soon.crt", certificate((2025, 1), (2026, 1))),
             ("later.crt", certificate((2026, 6), (2099, 1))),
-            ("chain.crt", good + &over),
+            ("chain.crt", valid + &expired),
             ("secret.key", pem.clone()),
             ("readable.key", pem),
             ("secret.token", "a-secret-of-32-characters-or-more".to_owned()),
@@ -73,8 +73,8 @@ fn secrets() -> &'static [(&'static str, String)] {
     })
 }
 
-/// What is told of a folder with this file in the place of the sound one.
-fn told(case: Option<&Path>) -> String {
+/// Returns the diagnostics of the base folder with the file of a case.
+fn diagnostics(case: Option<&Path>) -> String {
     let name = case.map_or("base", |case| case.file_stem().unwrap().to_str().unwrap());
     let folder = format!("qod-gateway-golden-{}-{name}", std::process::id());
     let folder = std::env::temp_dir().join(folder);
@@ -93,7 +93,7 @@ fn told(case: Option<&Path>) -> String {
     match (case, name.split_once('.')) {
         (Some(case), Some(("tests", _))) => {
             fs::create_dir(folder.join("tests")).unwrap();
-            fs::copy(case, folder.join("tests/odd.yaml")).unwrap();
+            fs::copy(case, folder.join("tests/case.yaml")).unwrap();
         }
         (Some(case), Some((file, _))) => {
             fs::copy(case, folder.join(format!("{file}.yaml"))).unwrap();
@@ -102,12 +102,12 @@ fn told(case: Option<&Path>) -> String {
         (None, _) => {}
     }
     let lines: Vec<String> = match load(&folder) {
-        Err(faults) => faults.iter().map(ToString::to_string).collect(),
+        Err(errors) => errors.iter().map(ToString::to_string).collect(),
         Ok(policy) => {
             let warnings = lint(&folder, &policy, NOW).unwrap();
-            let faults = load_trials(&folder).err().unwrap_or_default();
-            let faults = faults.iter().map(ToString::to_string);
-            warnings.iter().map(ToString::to_string).chain(faults).collect()
+            let errors = load_policy_tests(&folder).err().unwrap_or_default();
+            let errors = errors.iter().map(ToString::to_string);
+            warnings.iter().map(ToString::to_string).chain(errors).collect()
         }
     };
     let text: String = lines.into_iter().flat_map(|line| [line, "\n".to_owned()]).collect();
@@ -117,120 +117,120 @@ fn told(case: Option<&Path>) -> String {
 }
 
 #[test]
-fn nothing_is_told_of_the_sound_folder() {
-    assert_eq!(told(None), "");
+fn valid_folder_has_no_diagnostics() {
+    assert_eq!(diagnostics(None), "");
 }
 
 #[test]
-fn every_odd_file_is_told_of_as_written_down() {
+fn every_case_has_the_expected_diagnostics() {
     let mut wrong = Vec::new();
     for case in cases() {
-        let (told, path) = (told(Some(&case)), case.with_extension("txt"));
+        let (actual, path) = (diagnostics(Some(&case)), case.with_extension("txt"));
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::write(&path, &told).unwrap();
+            fs::write(&path, &actual).unwrap();
         }
         let expected = fs::read_to_string(&path).unwrap_or_default();
-        if told.is_empty() || told != expected {
-            wrong.push(format!("{}\nexpected\n{expected}got\n{told}", path.display()));
+        if actual.is_empty() || actual != expected {
+            wrong.push(format!("{}\nexpected\n{expected}got\n{actual}", path.display()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn all_told() -> String {
+fn all_diagnostics() -> String {
     let texts = cases().into_iter().map(|case| fs::read_to_string(case.with_extension("txt")));
     texts.map(Result::unwrap).collect()
 }
 
 #[test]
-fn every_rule_is_met_by_an_odd_file_and_is_in_the_documents() {
-    let told = all_told();
-    let documents = golden().join("../../../docs/policies.md");
+fn every_rule_has_a_case_and_is_documented() {
+    let all = all_diagnostics();
+    let documents = golden().join("../../../docs/reference/policies/check.md");
     let documents = fs::read_to_string(documents).unwrap();
-    let names: BTreeSet<&str> = Rule::ALL.map(Rule::name).into();
-    assert_eq!(names.len(), Rule::ALL.len());
-    for rule in Rule::ALL {
+    let names: BTreeSet<&str> = LintRule::ALL.map(LintRule::name).into();
+    assert_eq!(names.len(), LintRule::ALL.len());
+    for rule in LintRule::ALL {
         let (name, level) = (rule.name(), rule.level().name());
-        assert!(told.contains(&format!(" [{name}]\n")), "no odd file is told of by {name}");
+        assert!(all.contains(&format!(" [{name}]\n")), "no case for {name}");
         assert!(documents.contains(&format!("| `{name}` | {level} |")), "docs lack {name}");
     }
 }
 
-/// A message is what stands in quotes behind one of these.
-const TOLD_BY: [&str; 4] = ["let message =", ".fault(", "Err(", "one("];
+/// A message is a string literal after one of these markers.
+const MESSAGE_MARKERS: [&str; 4] = ["let message =", ".error(", "Err(", "one("];
 
-/// What no folder can show: a file too large to lie here, and changes at the wrong time.
-const NOT_HERE: [&str; 4] = [
+/// Messages without a case: they need a large file, or a concurrent change.
+const WITHOUT_CASE: [&str; 4] = [
     "the file is larger than",
     "`{}` is larger than {} MiB",
-    "the files are being changed while they are read",
-    "cannot be changed while the gateway runs",
+    "policy files changed while they were being read",
+    "cannot change at runtime",
 ];
 
 #[test]
-fn every_fault_that_stands_in_the_sources_is_met_by_an_odd_file() {
-    let told = all_told();
-    let mut unmet = Vec::new();
+fn every_message_in_the_sources_has_a_case() {
+    let all = all_diagnostics();
+    let mut missing = Vec::new();
     for file in sources() {
-        // Whatever lines a text is broken into.
+        // Joins literals that are split over several lines.
         let text = fs::read_to_string(&file).unwrap();
         let text: String = text.split("\\\n").map(str::trim_start).collect();
-        let messages = TOLD_BY.iter().flat_map(|marker| text.split(marker).skip(1));
+        let messages = MESSAGE_MARKERS.iter().flat_map(|marker| text.split(marker).skip(1));
         let mut messages: Vec<&str> = messages.filter_map(quoted).collect();
-        messages.retain(|message| !NOT_HERE.iter().any(|part| message.contains(part)));
-        messages.retain(|message| !told.lines().any(|line| is_of(line, message)));
-        unmet.extend(messages.iter().map(|message| format!("{}: {message}", file.display())));
+        messages.retain(|message| !WITHOUT_CASE.iter().any(|part| message.contains(part)));
+        messages.retain(|message| !all.lines().any(|line| matches(line, message)));
+        missing.extend(messages.iter().map(|message| format!("{}: {message}", file.display())));
     }
-    assert!(unmet.is_empty(), "{unmet:#?}");
-    for (_, expected, _) in crate::policy::words::ALL {
-        assert!(told.contains(expected), "no odd file is told: {expected}");
+    assert!(missing.is_empty(), "{missing:#?}");
+    for (_, expected, _) in crate::policy::scalars::ALL {
+        assert!(all.contains(expected), "no case for: {expected}");
     }
 }
 
-/// What is read beside the policies: all that is said there is told of a file.
+/// The sources that parse other files. All texts in them are error messages.
 const READERS: [&str; 4] = [
     "src/route/import.rs",
     "src/route/import/rules.rs",
     "src/route/table/csv.rs",
-    "src/route/table/gather.rs",
+    "src/route/table/builder.rs",
 ];
 
 #[test]
-fn every_fault_of_tables_and_imports_is_met_by_an_odd_file() {
-    // It is told when all is well, of what is too large to lie here, or of a disk that fails.
-    const ELSEWHERE: [&str; 6] = [
-        "it cannot be read: {error}",
-        "it has more than a million prefixes",
-        "another route for {same} goes before",
-        "with bits behind their length",
-        "that stand there for another operator before",
-        "mobile networks, which are taken from",
+fn every_message_of_tables_and_imports_has_a_case() {
+    // Texts of valid files, or errors that need a large file or a failing disk.
+    const EXEMPT: [&str; 6] = [
+        "the file cannot be read: {error}",
+        "expected at most a million prefixes",
+        "an existing route takes precedence over the import",
+        "with host bits set, which are ignored",
+        "already assigned to another operator",
+        "mobile networks, which are ignored in favour of",
     ];
-    let told = all_told();
+    let all = all_diagnostics();
     for file in READERS {
         let text = fs::read_to_string(file).unwrap();
         let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
         let text: String = lines.map(|line| line.trim_start().trim_end_matches('\\')).collect();
-        // Texts are what stands in quotes; those without two spaces are names.
+        // Literals with fewer than two spaces are names.
         let texts = text.split('"').skip(1).step_by(2);
         let mut messages = texts.filter(|text| text.matches(' ').count() > 1);
-        let unmet = messages.find(|message| {
-            let elsewhere = ELSEWHERE.iter().any(|part| message.contains(part));
-            !elsewhere && !told.lines().any(|line| is_of(line, message))
+        let missing = messages.find(|message| {
+            let exempt = EXEMPT.iter().any(|part| message.contains(part));
+            !exempt && !all.lines().any(|line| matches(line, message))
         });
-        assert_eq!(unmet, None, "{file}");
+        assert_eq!(missing, None, "{file}");
     }
 }
 
-/// The text that begins here, be it one that is filled in.
+/// Returns the string literal at the start, which may be a format string.
 fn quoted(source: &str) -> Option<&str> {
     let source = source.trim_start();
     let source = source.strip_prefix("format!(").unwrap_or(source).trim_start();
     source.strip_prefix('"')?.split('"').next()
 }
 
-/// Is this line the message, with whatever is filled in for its braces?
-fn is_of(line: &str, message: &str) -> bool {
+/// Returns whether the line matches the format string of a message.
+fn matches(line: &str, message: &str) -> bool {
     let parts = message.split('{').filter_map(|part| part.split('}').next_back());
     let mut rest = Some(line);
     for part in parts {
@@ -239,7 +239,7 @@ fn is_of(line: &str, message: &str) -> bool {
     rest.is_some()
 }
 
-/// Those of policies, without their tests.
+/// The sources of the policy module, without tests.
 fn sources() -> Vec<PathBuf> {
     let folder = Path::new("src");
     let below = |path: PathBuf| if path.is_dir() { files_below(&path) } else { vec![path] };

@@ -1,15 +1,14 @@
-//! What operators are called in GSMA's Open Gateway.
+//! Tests of the GSMA Open Gateway section of operators.
 
-use super::{Folder, assert_fault};
+use super::{PolicyFolder, assert_error};
 
-const BURST: &str =
-    "    burst: 1000                         # so many at once; default: as many as in one period";
-const PROOF: &str = "    # proof_key_file: proof.pem         # or: a proof of each call is signed with this RSA key";
+const BURST: &str = "    burst: 1000";
+const HEADER: &str = "    x_authorization_file: simulated.token";
 
 #[test]
-fn an_operator_is_called_there_as_it_says_or_as_here() {
-    let folder = Folder::new();
-    let gsma = "    gsma: { operator_id: TELEFONICA_ES, networks: [\"21407\", \"21405\"] }";
+fn operator_id_defaults_to_the_operator_name() {
+    let folder = PolicyFolder::new();
+    let gsma = "    gsma: { operator_id: TELEFONICA_ES, networks: [\"21407\", \"21405\"] } #";
     folder.change("operators.yaml", BURST, gsma);
     let operators = folder.load().unwrap().operators;
     let gsma_of = |name: &str| {
@@ -22,16 +21,16 @@ fn an_operator_is_called_there_as_it_says_or_as_here() {
 }
 
 #[test]
-fn a_name_and_a_network_are_one_operators() {
-    let to = "    gsma: { operator_id: §telefonica-es }";
-    assert_fault("operators.yaml", PROOF, to, "`telefonica-es` is called so already");
-    let to = "    gsma: { networks: [\"31026\", §\"31026\"] }";
-    assert_fault("operators.yaml", PROOF, to, "this is a network of `tmobile-us` already");
-    let to = "    gsma: { networks: [§31026] }";
-    assert_fault(
+fn operator_ids_and_networks_are_unique() {
+    let to = "    gsma: { operator_id: §telefonica-es } #";
+    assert_error("operators.yaml", HEADER, to, "operator id already in use by `telefonica-es`");
+    let to = "    gsma: { networks: [\"31026\", §\"31026\"] } #";
+    assert_error("operators.yaml", HEADER, to, "network already in use by `tmobile-us`");
+    let to = "    gsma: { networks: [§31026] } #";
+    assert_error(
         "operators.yaml",
-        PROOF,
+        HEADER,
         to,
-        "expected a network's MCC and MNC, 5 or 6 digits in quotes",
+        "expected the MCC and MNC of a network, 5 or 6 digits in quotes",
     );
 }

@@ -1,97 +1,101 @@
-//! What an issuer's entry says of how it is asked about its tokens, or where it publishes its keys.
+//! Tests of token introspection and key discovery of issuers.
 
 use super::*;
-use crate::identity::{Discovery, Introspection, Keys, ShownIn};
+use crate::identity::{Discovery, IntrospectionAuthMethod, IntrospectionSettings, IssuerKeys};
 
-const BEFORE: &str = "# issuers:\n#   - issuer: https://auth.example.com        # the token's `iss`, letter by letter\n";
+const BEFORE: &str = "# issuers:\n";
 const SECRET: &str = "url: https://a.example/i, client_id: me, client_secret_file: simulated.token";
 
-fn asked(more: &str) -> (Introspection, bool) {
-    let folder = Folder::new();
+fn introspection_with(more: &str) -> (IntrospectionSettings, bool) {
+    let folder = PolicyFolder::new();
     let issuer = format!(
         "issuers: [{{ issuer: i, audiences: [a], introspection: {{ {SECRET}{more} }} }}]\n"
     );
     folder.change("clients.yaml", BEFORE, &issuer);
     let issuer = folder.load().unwrap().identity.issuers.remove(0);
-    let Keys::Introspection(how) = issuer.keys else { panic!() };
-    (how, issuer.require_nbf)
+    let IssuerKeys::Introspection(introspection) = issuer.keys else { panic!() };
+    (introspection, issuer.require_nbf)
 }
 
 #[test]
-fn an_issuer_may_be_asked_about_its_tokens() {
-    let (how, require_nbf) = asked("");
-    assert_eq!((&*how.url, &*how.client_id), ("https://a.example/i", "me"));
-    assert_eq!((how.cached_for, how.asks_per_s_max.get()), (Duration::from_secs(30), 100));
-    assert_eq!(how.shown_in, ShownIn::Header);
-    assert!(!require_nbf, "few issuers tell it there");
-    let (how, _) = asked(", method: client_secret_post, cached_for: 0s, asks_per_s_max: 7");
-    assert_eq!((how.cached_for, how.asks_per_s_max.get()), (Duration::ZERO, 7));
-    assert_eq!(how.shown_in, ShownIn::Body);
+fn introspection_settings_have_defaults() {
+    let (introspection, require_nbf) = introspection_with("");
+    assert_eq!((&*introspection.url, &*introspection.client_id), ("https://a.example/i", "me"));
+    assert_eq!(
+        (introspection.cache_ttl, introspection.requests_per_s_max.get()),
+        (Duration::from_secs(30), 100)
+    );
+    assert_eq!(introspection.auth_method, IntrospectionAuthMethod::ClientSecretBasic);
+    assert!(!require_nbf, "few issuers return `nbf`");
+    let (introspection, _) =
+        introspection_with(", method: client_secret_post, cache_ttl: 0s, requests_per_s_max: 7");
+    assert_eq!(
+        (introspection.cache_ttl, introspection.requests_per_s_max.get()),
+        (Duration::ZERO, 7)
+    );
+    assert_eq!(introspection.auth_method, IntrospectionAuthMethod::ClientSecretPost);
 }
 
 #[test]
-fn what_an_issuer_cannot_be_asked_by_is_a_fault() {
+fn invalid_introspection_settings_are_reported() {
     let entry = |rest: &str| format!("issuers: [{rest}]\n");
     let one = |rest: &str| entry(&format!("{{ issuer: i, audiences: [a], {rest} }}"));
-    let asked = format!("introspection: {{ {SECRET} }}");
+    let introspection = format!("introspection: {{ {SECRET} }}");
     for (text, expected) in [
         (
             one(
                 "introspection: { url: §http://a.example/i, client_id: me, client_secret_file: simulated.token }",
             ),
-            "expected https: tokens and our secret are sent there",
+            "expected https; tokens and the client secret are sent to this URL",
         ),
         (
             one("introspection: §{ url: https://a.example/i, client_id: me }"),
-            "expected a `client_secret_file` or `client_secret_env`",
+            "expected `client_secret_file` or `client_secret_env`",
         ),
         (
-            one(&format!("introspection: {{ {SECRET}, cached_for: §61m }}")),
-            "expected at most 3600 s",
+            one(&format!("introspection: {{ {SECRET}, cache_ttl: §61m }}")),
+            "expected at most `3600s`",
         ),
         (
             one("jwks_discovery: §openid_configuration"),
-            "the issuer as a URL: the scheme must be http or https",
+            "issuer URL: the scheme must be http or https",
         ),
         (
-            one(&format!("§algorithms: [RS256], {asked}")),
-            "the issuer verifies its tokens itself, whatever they are signed with",
+            one(&format!("§algorithms: [RS256], {introspection}")),
+            "`algorithms` has no effect with `introspection`",
         ),
         (
-            one(&format!("§require_at_jwt: true, {asked}")),
-            "the issuer judges itself what is an access token",
+            one(&format!("§require_at_jwt: true, {introspection}")),
+            "`require_at_jwt` has no effect with `introspection`",
         ),
         (
-            one(&format!("§jwks_refresh: 10m, {asked}")),
-            "only what is fetched is fetched anew: `jwks_refresh` goes with `jwks_url` or \
-             `jwks_discovery`",
-        ),
-        (
-            entry(&format!(
-                "§{{ issuer: i, audiences: [a], jwks_file: simulated.token, {asked} }}"
-            )),
-            "expected one of `jwks_file`, `jwks_url`, `jwks_discovery` and `introspection`, and only \
-             one",
+            one(&format!("§jwks_refresh: 10m, {introspection}")),
+            "`jwks_refresh` requires `jwks_url` or `jwks_discovery`",
         ),
         (
             entry(&format!(
-                "{{ issuer: i, audiences: [a], {asked} }}, {{ issuer: j, audiences: [a], §{asked} }}"
+                "§{{ issuer: i, audiences: [a], jwks_file: simulated.token, {introspection} }}"
             )),
-            "the issuer in line 5 has `introspection` already: what is not a JWT does not tell \
-             whose it is",
+            "expected exactly one of `jwks_file`, `jwks_url`, `jwks_discovery` and `introspection`",
+        ),
+        (
+            entry(&format!(
+                "{{ issuer: i, audiences: [a], {introspection} }}, {{ issuer: j, audiences: [a], §{introspection} }}"
+            )),
+            "the issuer in line ",
         ),
     ] {
-        assert_fault("clients.yaml", BEFORE, &text, expected);
+        assert_error("clients.yaml", BEFORE, &text, expected);
     }
 }
 
 #[test]
-fn an_issuer_may_publish_where_its_keys_are() {
-    let folder = Folder::new();
+fn issuer_keys_can_be_discovered() {
+    let folder = PolicyFolder::new();
     let issuer = "issuers: [{ issuer: \"https://a.example\", audiences: [a], jwks_discovery: \
                   oauth_authorization_server, jwks_refresh: 1h }]\n";
     folder.change("clients.yaml", BEFORE, issuer);
     let issuer = folder.load().unwrap().identity.issuers.remove(0);
-    let Keys::Discovered { by, refresh } = issuer.keys else { panic!() };
-    assert_eq!((by, refresh), (Discovery::OAuth, Duration::from_hours(1)));
+    let IssuerKeys::Discovered { by: discovery, refresh } = issuer.keys else { panic!() };
+    assert_eq!((discovery, refresh), (Discovery::OAuth, Duration::from_hours(1)));
 }

@@ -1,5 +1,5 @@
-//! Rules that an operator is asked for now and then. The last good answer stays in force while it cannot
-//! be asked, or answers what cannot be followed.
+//! Polls the routing rules of an operator. The last valid rules stay in force while the operator
+//! cannot be reached or returns invalid rules.
 
 use std::{
     fmt,
@@ -11,176 +11,192 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 
-use super::{Names, Told, read};
+use super::{ImportNames, ImportReport, parse_rules};
 use crate::{
     clock::Tick,
-    credentials::{self, Credentials, Peer, Shown, Signed},
-    outbound::{Answered, Call, Caller, Endpoint, Sent, Trust},
+    credentials::{self, CallAuthorization, Credentials, PeerId, SignedParts},
+    outbound::{CallResult, Caller, Endpoint, OutboundCall, PeerResponse, Trust},
     route::Table,
 };
 
-/// How an operator is asked.
+/// The settings of a polled import.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where; metrics and logs name it by this.
+    /// The URL, which identifies the import in metrics and logs.
     pub url: String,
-    /// The same, to be called.
+    /// The same URL as an endpoint.
     pub endpoint: Endpoint,
-    /// What it is shown.
+    /// The credentials that requests carry.
     pub credentials: credentials::Settings,
-    /// Whom it may name.
-    pub names: Names,
-    /// How often.
-    pub every: Duration,
-    /// What the policies say of it, letter by letter: whether it is the same as before.
-    pub said: String,
+    /// The operators and finders that it may name.
+    pub names: ImportNames,
+    /// The poll interval.
+    pub poll_interval: Duration,
+    /// The text of its policy entry, to detect whether the entry is unchanged after a reload.
+    pub fingerprint: String,
 }
 
-/// One whose rules are asked for.
-pub struct Poll {
+/// Polls one import.
+pub struct ImportPoller {
     settings: Settings,
     credentials: Credentials,
-    held: ArcSwapOption<Held>,
-    // When it is to be asked next; at once, before the first time.
+    current: ArcSwapOption<ImportedRules>,
+    // When the next poll is due; immediately if `None`.
     due: Mutex<Option<Tick>>,
-    // Held while it is asked.
-    turn: tokio::sync::Mutex<()>,
+    // Locked during a poll.
+    poll_lock: tokio::sync::Mutex<()>,
 }
 
-/// The last good answer.
-pub(in crate::route) struct Held {
+/// The last valid rules.
+pub(in crate::route) struct ImportedRules {
     pub(in crate::route) table: Arc<Table>,
-    tag: Option<HeaderValue>,
-    // When it was last told that this is it.
-    as_of: Tick,
+    etag: Option<HeaderValue>,
+    // When the rules were last fetched or confirmed to be unchanged.
+    confirmed_at: Tick,
 }
 
-/// An answer takes so long at most, and so does an access token.
-const WITHIN: Duration = Duration::from_secs(30);
-/// After a failure it is asked again, if that is sooner than it would be.
-const AGAIN_AFTER: Duration = Duration::from_secs(15);
+/// The timeout of a request, and of an access token request.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The retry interval after a failure, if it is shorter than the poll interval.
+const RETRY_INTERVAL: Duration = Duration::from_secs(15);
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 const TAG_BYTES_MAX: usize = 1024;
 
-/// What came of asking, if nothing good: for the metrics, and for the log.
-type Failure = (&'static str, String);
+/// Why a poll failed: the outcome for the metrics, and the error for the log.
+type PollFailure = (&'static str, String);
 
-impl Poll {
-    /// One that was not asked yet.
+impl ImportPoller {
+    /// Creates a poller without rules; the first poll is due immediately.
     pub fn new(mut settings: Settings) -> Self {
         let shown = std::mem::take(&mut settings.credentials);
-        let peer = Peer::Import(settings.url.as_str().into());
+        let peer = PeerId::Import(settings.url.as_str().into());
         Self {
-            credentials: Credentials::new(shown, peer, None, WITHIN),
+            credentials: Credentials::new(shown, peer, None, TIMEOUT),
             settings,
-            held: ArcSwapOption::empty(),
+            current: ArcSwapOption::empty(),
             due: Mutex::new(None),
-            turn: tokio::sync::Mutex::new(()),
+            poll_lock: tokio::sync::Mutex::new(()),
         }
     }
 
-    /// The same one, if an earlier reading said the same of it. Its answer stays good as long as all are
-    /// called what they were then.
-    pub(in crate::route) fn following(self: Arc<Self>, before: &[Arc<Self>]) -> Arc<Self> {
-        let Settings { said, names, .. } = &self.settings;
-        let Some(before) = before.iter().find(|before| before.settings.said == *said) else {
+    /// Reuses the poller of the previous snapshot if its policy entry is unchanged. If the known
+    /// names have changed, its rules are taken over only if all of their names still have the same
+    /// meaning.
+    pub(in crate::route) fn reuse(self: Arc<Self>, previous: &[Arc<Self>]) -> Arc<Self> {
+        let names = &self.settings.names;
+        let is_same = |other: &&Arc<Self>| other.settings.fingerprint == self.settings.fingerprint;
+        let Some(previous) = previous.iter().find(is_same) else {
             return self;
         };
-        let known = &before.settings.names;
-        if known == names {
-            return Arc::clone(before);
+        let old_names = &previous.settings.names;
+        if old_names == names {
+            return Arc::clone(previous);
         }
-        let called = |(id, operator)| names.operators.get(id) == Some(operator);
-        let asked = |(url, finder)| names.finders.get(url) == Some(finder);
-        if known.operators.iter().all(called) && known.finders.iter().all(asked) {
-            self.held.store(before.held.load_full());
+        let same_operator = |(id, operator)| names.operators.get(id) == Some(operator);
+        let same_finder = |(url, finder)| names.finders.get(url) == Some(finder);
+        if old_names.operators.iter().all(same_operator)
+            && old_names.finders.iter().all(same_finder)
+        {
+            self.current.store(previous.current.load_full());
         }
         self
     }
 
-    /// Where it is asked.
+    /// The URL of the import.
     pub fn url(&self) -> &str {
         &self.settings.url
     }
 
-    /// Whom it must be known by, and what it is shown.
+    /// The trust anchors for the server, and the client certificate for it.
     pub fn trust(&self) -> &Trust {
         self.settings.endpoint.trust()
     }
 
-    pub(in crate::route) fn held(&self) -> Option<Arc<Held>> {
-        self.held.load_full()
+    pub(in crate::route) fn current(&self) -> Option<Arc<ImportedRules>> {
+        self.current.load_full()
     }
 
-    /// Asks, if it is time to; to be called every second.
-    pub(in crate::route) fn tend(self: &Arc<Self>, caller: &Caller) {
+    /// Starts a poll if one is due. The caller calls this every second.
+    pub(in crate::route) fn poll_if_due(self: &Arc<Self>, caller: &Caller) {
         let now = caller.clock.tick();
-        if let Some(held) = &*self.held.load() {
-            caller.metrics.import_age(self.url(), now.since(held.as_of));
+        if let Some(current) = &*self.current.load() {
+            caller.metrics.set_import_age(self.url(), now.since(current.confirmed_at));
         }
         let mut due = self.due();
         if due.is_none_or(|due| now >= due) {
-            *due = Some(now + self.settings.every);
+            *due = Some(now + self.settings.poll_interval);
             let (poll, caller) = (Arc::clone(self), caller.clone());
-            tokio::spawn(async move { poll.ask(&caller).await });
+            tokio::spawn(async move { poll.poll(&caller).await });
         }
     }
 
-    async fn ask(&self, caller: &Caller) {
-        let Ok(_turn) = self.turn.try_lock() else { return };
-        let begun = caller.clock.tick();
-        let held = self.held();
-        let asked = match self.answer(caller, held.as_deref()).await {
-            Ok(Some(answered)) => self.take(answered, begun).await.map(|told| ("ok", Some(told))),
+    async fn poll(&self, caller: &Caller) {
+        let Ok(_turn) = self.poll_lock.try_lock() else { return };
+        let started = caller.clock.tick();
+        let current = self.current();
+        let result = match self.fetch(caller, current.as_deref()).await {
+            Ok(Some(response)) => {
+                self.apply(response, started).await.map(|report| ("ok", Some(report)))
+            }
             Ok(None) => Ok(("unchanged", None)),
             Err(failure) => Err(failure),
         };
         let (import, now) = (self.url(), caller.clock.tick());
-        let outcome = match asked {
-            Ok((outcome, told)) => {
-                if let (None, Some(held)) = (told, held) {
-                    let Held { table, tag, .. } = &*held;
+        let outcome = match result {
+            Ok((outcome, report)) => {
+                if let (None, Some(current)) = (report, current) {
+                    let ImportedRules { table, etag: tag, .. } = &*current;
                     let (table, tag) = (Arc::clone(table), tag.clone());
-                    self.held.store(Some(Arc::new(Held { table, tag, as_of: begun })));
+                    self.current.store(Some(Arc::new(ImportedRules {
+                        table,
+                        etag: tag,
+                        confirmed_at: started,
+                    })));
                 }
-                if let Some(told) = told {
-                    caller.metrics.import_holds(import, told.prefixes);
-                    tracing::info!(import, "{told}");
+                if let Some(report) = report {
+                    caller.metrics.set_import_prefixes(import, report.prefixes);
+                    tracing::info!(event = "import_loaded", import, "rules imported: {report}");
                 }
                 outcome
             }
-            Err((outcome, reason)) => {
-                let kept = held.is_some();
-                tracing::warn!(import, reason, kept, "the rules of an operator cannot be had");
-                let soon = now + AGAIN_AFTER.min(self.settings.every);
+            Err((outcome, error)) => {
+                let previous_in_force = current.is_some();
+                tracing::warn!(
+                    event = "import_poll_failed",
+                    import,
+                    error,
+                    previous_in_force,
+                    "failed to poll routing rules"
+                );
+                let soon = now + RETRY_INTERVAL.min(self.settings.poll_interval);
                 let mut due = self.due();
                 *due = due.map(|due| due.min(soon));
                 outcome
             }
         };
-        caller.metrics.import_polled(import, outcome);
+        caller.metrics.record_import_poll(import, outcome);
     }
 
-    /// The answer, whole; nothing, if it is the one that is held.
-    async fn answer(
+    /// Fetches the rules; `None` if they are unchanged (304).
+    async fn fetch(
         &self,
         caller: &Caller,
-        held: Option<&Held>,
-    ) -> Result<Option<Answered>, Failure> {
-        let mut again = true;
+        current: Option<&ImportedRules>,
+    ) -> Result<Option<PeerResponse>, PollFailure> {
+        let mut may_retry = true;
         loop {
-            let shown = self.credentials.authorize(caller, WITHIN).await;
-            let shown = shown.map_err(|no| ("no_token", no.to_string()))?;
-            let answered = self.send(caller, &shown, held).await?;
-            let rejected = answered.status == StatusCode::UNAUTHORIZED;
-            if again && rejected && self.credentials.reject(&shown, caller) {
-                again = false;
+            let shown = self.credentials.authorize(caller, TIMEOUT).await;
+            let shown = shown.map_err(|error| ("no_token", error.to_string()))?;
+            let response = self.send(caller, &shown, current).await?;
+            let rejected = response.status == StatusCode::UNAUTHORIZED;
+            if may_retry && rejected && self.credentials.invalidate(&shown, caller) {
+                may_retry = false;
                 continue;
             }
-            return match answered.status {
-                StatusCode::OK => Ok(Some(answered)),
-                StatusCode::NOT_MODIFIED if held.is_some() => Ok(None),
-                status => Err(("failed", format!("it answered {status}"))),
+            return match response.status {
+                StatusCode::OK => Ok(Some(response)),
+                StatusCode::NOT_MODIFIED if current.is_some() => Ok(None),
+                status => Err(("failed", format!("the response status is {status}"))),
             };
         }
     }
@@ -188,48 +204,56 @@ impl Poll {
     async fn send(
         &self,
         caller: &Caller,
-        shown: &Shown,
-        held: Option<&Held>,
-    ) -> Result<Answered, Failure> {
+        shown: &CallAuthorization,
+        current: Option<&ImportedRules>,
+    ) -> Result<PeerResponse, PollFailure> {
         let endpoint = &self.settings.endpoint;
         let mut headers = vec![(header::ACCEPT, HeaderValue::from_static("application/json"))];
-        if let Some(tag) = held.and_then(|held| held.tag.as_ref()) {
+        if let Some(tag) = current.and_then(|current| current.etag.as_ref()) {
             headers.push((header::IF_NONE_MATCH, tag.clone()));
         }
-        let signed = Signed { method: &Method::GET, target: &endpoint.target(""), body: &[] };
-        let put = self.credentials.put(shown, &signed, caller, &mut headers).await;
-        put.map_err(|no| ("no_token", no.to_string()))?;
-        let call = Call {
+        let signed = SignedParts { method: &Method::GET, target: &endpoint.target(""), body: &[] };
+        let put = self.credentials.append_headers(shown, &signed, caller, &mut headers).await;
+        put.map_err(|error| ("no_token", error.to_string()))?;
+        let call = OutboundCall {
             method: Method::GET,
             path: "",
             headers: &headers,
             body: Bytes::new(),
-            reach_within: WITHIN,
-            within: WITHIN,
-            answer_bytes_max: ANSWER_BYTES_MAX,
+            connect_timeout: TIMEOUT,
+            timeout: TIMEOUT,
+            response_bytes_max: ANSWER_BYTES_MAX,
         };
         match Box::pin(caller.outbound.send(endpoint, &call)).await {
-            Sent::Answered(answered) => Ok(answered),
-            Sent::NoRoom(reason) | Sent::NotSent(reason) | Sent::Unknown(reason) => {
-                Err(("failed", reason))
-            }
+            CallResult::Answered(response) => Ok(response),
+            CallResult::PoolExhausted(reason)
+            | CallResult::NotSent(reason)
+            | CallResult::Unknown(reason) => Err(("failed", reason)),
         }
     }
 
-    /// Puts an answer in the place of the one before; or says why it cannot be followed.
-    async fn take(&self, answered: Answered, as_of: Tick) -> Result<Told, Failure> {
-        let (body, names) = (answered.body, self.settings.names.clone());
-        // It may take a second.
-        let reading = tokio::task::spawn_blocking(move || read(&body, &names)).await;
-        let reading = reading.map_err(|ended| ("failed", ended.to_string()))?;
-        let (table, told) = reading.map_err(|faults| {
-            let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
-            ("refused", faults.join("; "))
+    /// Parses the rules of a response and puts them into force.
+    async fn apply(
+        &self,
+        response: PeerResponse,
+        as_of: Tick,
+    ) -> Result<ImportReport, PollFailure> {
+        let (body, names) = (response.body, self.settings.names.clone());
+        // Parsing may take a second.
+        let parsed = tokio::task::spawn_blocking(move || parse_rules(&body, &names)).await;
+        let parsed = parsed.map_err(|error| ("failed", error.to_string()))?;
+        let (table, report) = parsed.map_err(|errors| {
+            let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            ("rejected", errors.join("; "))
         })?;
-        let tag = answered.headers.get(header::ETAG).cloned();
+        let tag = response.headers.get(header::ETAG).cloned();
         let tag = tag.filter(|tag| tag.len() <= TAG_BYTES_MAX);
-        self.held.store(Some(Arc::new(Held { table: Arc::new(table), tag, as_of })));
-        Ok(told)
+        self.current.store(Some(Arc::new(ImportedRules {
+            table: Arc::new(table),
+            etag: tag,
+            confirmed_at: as_of,
+        })));
+        Ok(report)
     }
 
     fn due(&self) -> std::sync::MutexGuard<'_, Option<Tick>> {
@@ -237,8 +261,8 @@ impl Poll {
     }
 }
 
-impl fmt::Debug for Poll {
+impl fmt::Debug for ImportPoller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Poll").field("url", &self.url()).finish_non_exhaustive()
+        f.debug_struct("ImportPoller").field("url", &self.url()).finish_non_exhaustive()
     }
 }

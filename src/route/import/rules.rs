@@ -1,5 +1,5 @@
-//! An answer of the Telco Routing API: a JSON list of rules, each of which says of some prefixes whose
-//! devices they are.
+//! Parses a response of the Telco Routing API: a JSON array of rules, each of which assigns
+//! prefixes to an operator or a finder.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -8,185 +8,200 @@ use std::{
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::Names;
+use super::ImportNames;
 use crate::{
-    json::{Bounds, Json},
+    json::{Json, JsonLimits},
     qod::FinderId,
     route::{Match, NumberPrefix, Table, Target},
 };
 
-// All that a text of 16 MiB may well have in it.
-const BOUNDS: Bounds = Bounds { depth_max: 16, members_max: 64, elements_max: 2_000_000 };
+// The limits of a plausible document of 16 MiB.
+const BOUNDS: JsonLimits = JsonLimits { depth_max: 16, members_max: 64, elements_max: 2_000_000 };
 const PREFIXES_MAX: usize = 1_000_000;
 
 const MATCHERS: [&str; 4] = ["ipv4", "ipv6", "msisdnPrefix", "network"];
 
-// Who made so many faults made them all in the same way.
-const FAULTS_MAX: usize = 20;
+// More errors than this usually have the same cause.
+const ERRORS_MAX: usize = 20;
 
-/// What is wrong with a rule.
+/// An error in a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}{message}", Place(pointer))]
-pub struct RuleFault {
-    /// Where: a JSON pointer (RFC 6901); empty for the whole text.
+#[error("{}{message}", PointerDisplay(pointer))]
+pub struct RuleError {
+    /// The position: a JSON pointer (RFC 6901); empty for the whole document.
     pub pointer: String,
-    /// What it is, and what was expected.
+    /// What is wrong, and what was expected.
     pub message: String,
 }
 
-/// What is to be told of rules that were read.
+/// Counts of the imported rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Told {
-    /// Prefixes of numbers and addresses in all.
+pub struct ImportReport {
+    /// Number prefixes and networks in total.
     pub prefixes: usize,
-    /// Those of them that had bits set behind their length.
+    /// Networks with host bits set, which are ignored.
     pub masked: usize,
-    /// Those that stood there before, for another operator.
-    pub twice: usize,
-    /// Mobile networks that are named.
+    /// Prefixes already assigned to another operator, which takes precedence.
+    pub duplicates: usize,
+    /// Mobile networks, which are ignored.
     pub networks: usize,
 }
 
-struct Place<'p>(&'p str);
+struct PointerDisplay<'p>(&'p str);
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for PointerDisplay<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() { Ok(()) } else { write!(f, "{}: ", self.0) }
     }
 }
 
-/// Reads an answer whole, or not at all.
+/// Parses a document. It is accepted as a whole or not at all.
 ///
 /// # Errors
-/// What is wrong with it; of many faults the first.
-pub fn read(body: &[u8], names: &Names) -> Result<(Table, Told), Vec<RuleFault>> {
-    let whole = |message: &str| vec![fault("", message)];
-    let answer = Json::parse(body, &BOUNDS)
-        .map_err(|not| vec![RuleFault { pointer: not.pointer, message: not.reason }])?;
-    let Json::Array(rules) = &answer else { return Err(whole("expected a list of rules")) };
-    let (mut reading, mut faults) = (Reading::default(), Vec::new());
-    for (place, rule) in rules.iter().enumerate() {
-        reading.rule(rule, &format!("/{place}"), names, &mut faults);
-        if faults.len() >= FAULTS_MAX {
+/// The errors in the document; if there are many, only the first ones.
+pub fn parse_rules(
+    body: &[u8],
+    names: &ImportNames,
+) -> Result<(Table, ImportReport), Vec<RuleError>> {
+    let document_error = |message: &str| vec![rule_error("", message)];
+    let document = Json::parse(body, &BOUNDS)
+        .map_err(|error| vec![RuleError { pointer: error.pointer, message: error.reason }])?;
+    let Json::Array(rules) = &document else {
+        return Err(document_error("expected an array of rules"));
+    };
+    let (mut parser, mut errors) = (RuleParser::default(), Vec::new());
+    for (index, rule) in rules.iter().enumerate() {
+        parser.parse_rule(rule, &format!("/{index}"), names, &mut errors);
+        if errors.len() >= ERRORS_MAX {
             break;
         }
-        if reading.told.prefixes > PREFIXES_MAX {
-            return Err(whole("it has more than a million prefixes"));
+        if parser.report.prefixes > PREFIXES_MAX {
+            return Err(document_error("expected at most a million prefixes"));
         }
     }
-    faults.truncate(FAULTS_MAX);
-    if faults.is_empty() { Ok(reading.done()) } else { Err(faults) }
+    errors.truncate(ERRORS_MAX);
+    if errors.is_empty() { Ok(parser.finish()) } else { Err(errors) }
 }
 
 #[derive(Default)]
-struct Reading {
+struct RuleParser {
     routes: HashMap<Match, Target>,
-    told: Told,
+    report: ImportReport,
 }
 
-impl Reading {
-    fn rule(&mut self, rule: &Json<'_>, at: &str, names: &Names, faults: &mut Vec<RuleFault>) {
+impl RuleParser {
+    fn parse_rule(
+        &mut self,
+        rule: &Json<'_>,
+        at: &str,
+        names: &ImportNames,
+        errors: &mut Vec<RuleError>,
+    ) {
         if !matches!(rule, Json::Object(_)) {
-            faults.push(fault(at, "expected a rule"));
+            errors.push(rule_error(at, "expected a rule"));
             return;
         }
-        let sound = faults.len();
-        let target = target_of(rule, at, names, faults);
-        let (mut matches, mut told) = (Vec::new(), Told::default());
+        let errors_before = errors.len();
+        let target = parse_target(rule, at, names, errors);
+        let (mut matches, mut report) = (Vec::new(), ImportReport::default());
         let lists = MATCHERS.iter().filter_map(|name| Some((*name, rule.member(name)?)));
-        let mut some = false;
+        let mut has_matcher = false;
         for (name, list) in lists {
-            some = true;
+            has_matcher = true;
             let at = format!("{at}/{name}");
             if list.elements().is_empty() {
-                faults.push(fault(&at, "expected a list of strings"));
+                errors.push(rule_error(&at, "expected a non-empty array of strings"));
             }
-            for (place, element) in list.elements().iter().enumerate() {
+            for (index, element) in list.elements().iter().enumerate() {
                 let text = element.as_str().ok_or("expected a string");
-                match text.and_then(|text| matching(name, text, &mut told)) {
+                match text.and_then(|text| parse_match(name, text, &mut report)) {
                     Ok(matching) => matches.extend(matching),
-                    Err(expected) => faults.push(fault(&format!("{at}/{place}"), expected)),
+                    Err(expected) => errors.push(rule_error(&format!("{at}/{index}"), expected)),
                 }
             }
         }
-        if !some {
-            faults.push(fault(at, "expected `ipv4`, `ipv6`, `msisdnPrefix` or `network`"));
+        if !has_matcher {
+            errors.push(rule_error(at, "expected `ipv4`, `ipv6`, `msisdnPrefix` or `network`"));
         }
-        let Some(target) = target.filter(|_| faults.len() == sound) else { return };
-        self.told.prefixes += matches.len();
-        self.told.masked += told.masked;
-        self.told.networks += told.networks;
+        let Some(target) = target.filter(|_| errors.len() == errors_before) else { return };
+        self.report.prefixes += matches.len();
+        self.report.masked += report.masked;
+        self.report.networks += report.networks;
         for matching in matches {
-            // Of two for the very same devices the first is taken.
+            // Of two rules for the same devices the first applies.
             match self.routes.entry(matching) {
                 Entry::Occupied(other) => {
-                    self.told.twice += usize::from(*other.get() != target);
+                    self.report.duplicates += usize::from(*other.get() != target);
                 }
-                Entry::Vacant(free) => _ = free.insert(target.clone()),
+                Entry::Vacant(entry) => _ = entry.insert(target.clone()),
             }
         }
     }
 
-    fn done(self) -> (Table, Told) {
-        (Table::of(self.routes.into_iter()), self.told)
+    fn finish(self) -> (Table, ImportReport) {
+        (Table::from_routes(self.routes.into_iter()), self.report)
     }
 }
 
-/// Whose devices a rule's are, or who knows.
-fn target_of(
+/// The operator of a rule, or the finder that knows the operator.
+fn parse_target(
     rule: &Json<'_>,
     at: &str,
-    names: &Names,
-    faults: &mut Vec<RuleFault>,
+    names: &ImportNames,
+    errors: &mut Vec<RuleError>,
 ) -> Option<Target> {
     match (rule.member("static"), rule.member("dynamic")) {
-        (Some(said), None) => {
-            let text = |name: &str| said.member(name).and_then(Json::as_str);
-            // It must be there, but nobody is called by what somebody else says.
+        (Some(operator), None) => {
+            let text = |name: &str| operator.member(name).and_then(Json::as_str);
+            // The API requires it, but the gateway does not call URLs from imports.
             if text("apiRoot").is_none() {
-                faults.push(fault(&format!("{at}/static"), "expected an `apiRoot`, a string"));
+                errors.push(rule_error(&format!("{at}/static"), "expected `apiRoot`, a string"));
             }
             let Some(operator_id) = text("operatorId") else {
-                faults.push(fault(&format!("{at}/static"), "expected an `operatorId`, a string"));
+                errors.push(rule_error(&format!("{at}/static"), "expected `operatorId`, a string"));
                 return None;
             };
             let found = names.find(operator_id);
             let pointer = || format!("{at}/static/operatorId");
-            let found = found.map_err(|message| faults.push(fault(&pointer(), message)));
+            let found = found.map_err(|message| errors.push(rule_error(&pointer(), message)));
             found.ok().cloned().map(Target::Operator)
         }
-        (None, Some(said)) => {
-            let found = dynamic(said, &format!("{at}/dynamic"), names);
-            found.map_err(|fault| faults.push(fault)).ok().map(Target::Finder)
+        (None, Some(finder)) => {
+            let found = parse_finder(finder, &format!("{at}/dynamic"), names);
+            found.map_err(|error| errors.push(error)).ok().map(Target::Finder)
         }
         (Some(_), Some(_)) | (None, None) => {
-            faults.push(fault(at, "expected either `static` or `dynamic`"));
+            errors.push(rule_error(at, "expected either `static` or `dynamic`"));
             None
         }
     }
 }
 
-/// Who serves such devices is to be asked of somebody: of those who are named in the policies only.
-fn dynamic(said: &Json<'_>, at: &str, names: &Names) -> Result<FinderId, RuleFault> {
-    let url = said.member("telcoFinder").and_then(Json::as_str);
-    let url = url.ok_or_else(|| fault(at, "expected a `telcoFinder`, a URL"))?;
+/// The finder of a dynamic rule. It must be one of the policies.
+fn parse_finder(finder: &Json<'_>, at: &str, names: &ImportNames) -> Result<FinderId, RuleError> {
+    let url = finder.member("telcoFinder").and_then(Json::as_str);
+    let url = url.ok_or_else(|| rule_error(at, "expected `telcoFinder`, a URL"))?;
     let found = names.finder(url).cloned();
-    found.map_err(|message| fault(&format!("{at}/telcoFinder"), message))
+    found.map_err(|message| rule_error(&format!("{at}/telcoFinder"), message))
 }
 
-/// Which devices are meant; nothing, for a mobile network.
-fn matching(name: &str, text: &str, told: &mut Told) -> Result<Option<Match>, &'static str> {
+/// The devices that a prefix matches; `None` for a mobile network.
+fn parse_match(
+    name: &str,
+    text: &str,
+    report: &mut ImportReport,
+) -> Result<Option<Match>, &'static str> {
     match name {
         "ipv4" => {
             let net: Ipv4Net =
                 text.parse().map_err(|_| "expected a network such as `198.51.100.0/24`")?;
-            told.masked += usize::from(net.trunc() != net);
+            report.masked += usize::from(net.trunc() != net);
             Ok(Some(Match::Ipv4(net.trunc())))
         }
         "ipv6" => {
             let net: Ipv6Net =
                 text.parse().map_err(|_| "expected a network such as `2001:db8::/32`")?;
-            told.masked += usize::from(net.trunc() != net);
+            report.masked += usize::from(net.trunc() != net);
             Ok(Some(Match::Ipv6(net.trunc())))
         }
         "msisdnPrefix" => {
@@ -196,12 +211,14 @@ fn matching(name: &str, text: &str, told: &mut Told) -> Result<Option<Match>, &'
         }
         _ => {
             let digits = matches!(text.len(), 5 | 6) && text.bytes().all(|b| b.is_ascii_digit());
-            told.networks += 1;
-            digits.then_some(None).ok_or("expected a network's MCC and MNC, 5 or 6 digits")
+            report.networks += 1;
+            digits
+                .then_some(None)
+                .ok_or("expected the MCC and MNC of a mobile network, 5 or 6 digits")
         }
     }
 }
 
-fn fault(pointer: &str, message: &str) -> RuleFault {
-    RuleFault { pointer: pointer.to_owned(), message: message.to_owned() }
+fn rule_error(pointer: &str, message: &str) -> RuleError {
+    RuleError { pointer: pointer.to_owned(), message: message.to_owned() }
 }

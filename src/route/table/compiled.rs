@@ -1,6 +1,6 @@
-//! Tables in their compiled form: sorted arrays behind a header, with a checksum over all of it.
-//! `docs/routes.md` tells it byte by byte. Nothing in a file is believed before it is checked, and
-//! nothing is allocated that the file's own length does not account for.
+//! Reads and writes compiled tables: a header, sorted arrays, and a checksum of all of it.
+//! `docs/reference/route-tables.md` specifies the format byte by byte. Every value is validated before use, and
+//! allocations are bounded by the length of the file.
 
 use std::io::{self, Read, Write};
 
@@ -8,13 +8,13 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Mention, Table,
-    rows::{OPERATORS_MAX, Rows},
-    whole::{BUCKET_BITS, Whole},
+    NamedOperator, Table,
+    exact_numbers::{BUCKET_BITS, ExactNumbers},
+    rows::{OPERATORS_MAX, TableRows},
 };
 use crate::{qod::OperatorId, route::addresses::Addresses};
 
-/// How a compiled table begins.
+/// The first bytes of a compiled table.
 pub(super) const MAGIC: &[u8; 8] = b"QODROUTE";
 const VERSION: u32 = 1;
 const HEADER_BYTES: u64 = 64;
@@ -23,9 +23,9 @@ const BUCKET_NUMBERS_MAX: u32 = 1 << BUCKET_BITS;
 const NUMBER_MIN: u64 = 10_000;
 const NUMBER_MAX: u64 = 999_999_999_999_999;
 
-/// How much of each there is.
+/// The sizes of the sections of a file.
 #[derive(Clone, Copy)]
-struct Counts {
+struct SectionSizes {
     operators: u64,
     operators_bytes: u64,
     buckets: u64,
@@ -35,11 +35,11 @@ struct Counts {
     ipv6: u64,
 }
 
-/// Why a file is no sound table, after its name.
-type Unsound = String;
+/// Why a file is not a valid compiled table.
+type CompiledError = String;
 
-impl Counts {
-    /// The bytes of a file with so much in it.
+impl SectionSizes {
+    /// The length of a file with these sections.
     fn file_bytes(&self) -> Option<u64> {
         let parts = [
             (self.operators_bytes, 1),
@@ -55,89 +55,94 @@ impl Counts {
     }
 }
 
-/// What goes through it is summed.
-struct Summed<T> {
+/// A reader or writer that computes the checksum.
+struct ChecksumStream<T> {
     inner: T,
     sum: Sha256,
 }
 
-impl<R: Read> Summed<R> {
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Unsound> {
+impl<R: Read> ChecksumStream<R> {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), CompiledError> {
         self.inner.read_exact(bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => "it ends too early".to_owned(),
-            _ => format!("it cannot be read: {error}"),
+            io::ErrorKind::UnexpectedEof => "the file ends too early".to_owned(),
+            _ => format!("the file cannot be read: {error}"),
         })?;
         self.sum.update(&*bytes);
         Ok(())
     }
 
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], Unsound> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], CompiledError> {
         let mut bytes = [0; N];
         self.fill(&mut bytes)?;
         Ok(bytes)
     }
 
-    fn u8(&mut self) -> Result<u8, Unsound> {
+    fn u8(&mut self) -> Result<u8, CompiledError> {
         let [byte] = self.take()?;
         Ok(byte)
     }
 
-    fn u32(&mut self) -> Result<u32, Unsound> {
+    fn u32(&mut self) -> Result<u32, CompiledError> {
         self.take().map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self) -> Result<u64, Unsound> {
+    fn u64(&mut self) -> Result<u64, CompiledError> {
         self.take().map(u64::from_le_bytes)
     }
 }
 
-/// Reads a table from a file of so many bytes.
-pub(super) fn read(source: impl Read, file_bytes: u64) -> Result<Table, Unsound> {
-    let mut source = Summed { inner: source, sum: Sha256::new() };
+/// Reads a table from a file of this length.
+pub(super) fn read(source: impl Read, file_bytes: u64) -> Result<Table, CompiledError> {
+    let mut source = ChecksumStream { inner: source, sum: Sha256::new() };
     let counts = header(&mut source, file_bytes)?;
     let operators = operators(&mut source, counts)?;
-    let whole = whole(&mut source, counts, operators.len())?;
-    let mut table = Table { whole, operators, ..Table::default() };
+    let exact_numbers = exact_numbers(&mut source, counts, operators.len())?;
+    let mut table = Table { exact_numbers, operators, ..Table::default() };
     let (mut prefix, mut ipv4, mut ipv6) = (None, None, None);
     for _ in 0..counts.prefixes {
         let (digits, operator) = (source.u64()?, source.u8()?);
-        table.insert_prefix(ascending(&mut prefix, digits)?, operator).ok_or_else(damaged)?;
+        table.insert_prefix(ascending(&mut prefix, digits)?, operator).ok_or_else(corrupt)?;
     }
     let (mut nets4, mut nets6) = (Vec::new(), Vec::new());
     for _ in 0..counts.ipv4 {
         let (address, bits, operator) = (source.take::<4>()?, source.u8()?, source.u8()?);
-        let net = Ipv4Net::new(address.into(), bits).map_err(|_| damaged())?;
-        let net = ascending(&mut ipv4, net).and_then(|net| whole_net(net, &net.trunc()))?;
+        let net = Ipv4Net::new(address.into(), bits).map_err(|_| corrupt())?;
+        let net = ascending(&mut ipv4, net).and_then(|net| canonical_net(net, &net.trunc()))?;
         nets4.push((net, operator));
     }
     for _ in 0..counts.ipv6 {
         let (address, bits, operator) = (source.take::<16>()?, source.u8()?, source.u8()?);
-        let net = Ipv6Net::new(address.into(), bits).map_err(|_| damaged())?;
-        let net = ascending(&mut ipv6, net).and_then(|net| whole_net(net, &net.trunc()))?;
+        let net = Ipv6Net::new(address.into(), bits).map_err(|_| corrupt())?;
+        let net = ascending(&mut ipv6, net).and_then(|net| canonical_net(net, &net.trunc()))?;
         nets6.push((net, operator));
     }
-    table.ipv4 = Addresses::new(table.named(nets4).ok_or_else(damaged)?);
-    table.ipv6 = Addresses::new(table.named(nets6).ok_or_else(damaged)?);
+    table.ipv4 = Addresses::new(table.with_targets(nets4).ok_or_else(corrupt)?);
+    table.ipv6 = Addresses::new(table.with_targets(nets6).ok_or_else(corrupt)?);
     let expected = source.sum.clone().finalize();
     if source.take::<32>()? != *expected {
-        return Err("its checksum is wrong: it is damaged".to_owned());
+        return Err("the checksum is wrong: the file is corrupt".to_owned());
     }
     Ok(Table { content: expected.into(), ..table })
 }
 
-fn damaged() -> Unsound {
-    "it is damaged, or was not written by `compile-routes`".to_owned()
+fn corrupt() -> CompiledError {
+    "the file is corrupt, or was not written by `compile-routes`".to_owned()
 }
 
-fn header(source: &mut Summed<impl Read>, file_bytes: u64) -> Result<Counts, Unsound> {
+fn header(
+    source: &mut ChecksumStream<impl Read>,
+    file_bytes: u64,
+) -> Result<SectionSizes, CompiledError> {
     if source.take::<8>()? != *MAGIC {
-        return Err("it is not a compiled table".to_owned());
+        return Err("the file is not a compiled table".to_owned());
     }
     let version = source.u32()?;
     if version != VERSION {
-        return Err(format!("it is of version {version}; this gateway reads {VERSION}"));
+        return Err(format!(
+            "the file has version {version}; this gateway reads version {VERSION}"
+        ));
     }
-    let counts = Counts {
+    let counts = SectionSizes {
         operators: u64::from(source.u32()?),
         operators_bytes: source.u64()?,
         buckets: source.u64()?,
@@ -149,107 +154,115 @@ fn header(source: &mut Summed<impl Read>, file_bytes: u64) -> Result<Counts, Uns
     match counts.file_bytes() {
         Some(expected) if expected == file_bytes => Ok(counts),
         Some(expected) => {
-            Err(format!("it has {file_bytes} bytes, and {expected} by its own header"))
+            Err(format!("the file has {file_bytes} bytes; its header requires {expected}"))
         }
-        None => Err(damaged()),
+        None => Err(corrupt()),
     }
 }
 
-fn operators(source: &mut Summed<impl Read>, counts: Counts) -> Result<Vec<Mention>, Unsound> {
+fn operators(
+    source: &mut ChecksumStream<impl Read>,
+    counts: SectionSizes,
+) -> Result<Vec<NamedOperator>, CompiledError> {
     let (mut operators, mut bytes, mut last) = (Vec::new(), 0, None);
     if usize::try_from(counts.operators).is_ok_and(|count| count > OPERATORS_MAX) {
-        return Err(damaged());
+        return Err(corrupt());
     }
     for _ in 0..counts.operators {
         let length = source.u8()?;
         bytes += 1 + u64::from(length);
         let mut name = vec![0; usize::from(length)];
         source.fill(&mut name)?;
-        let name = String::from_utf8(name).map_err(|_| damaged())?;
+        let name = String::from_utf8(name).map_err(|_| corrupt())?;
         let operator = ascending(&mut last, OperatorId::from(name.as_str()))?;
-        operators.push(Mention { operator, at: None });
+        operators.push(NamedOperator { operator, position: None });
     }
-    if bytes == counts.operators_bytes { Ok(operators) } else { Err(damaged()) }
+    if bytes == counts.operators_bytes { Ok(operators) } else { Err(corrupt()) }
 }
 
-fn whole(
-    source: &mut Summed<impl Read>,
-    counts: Counts,
+fn exact_numbers(
+    source: &mut ChecksumStream<impl Read>,
+    counts: SectionSizes,
     operators: usize,
-) -> Result<Whole, Unsound> {
-    let size = |count: u64| usize::try_from(count).map_err(|_| damaged());
+) -> Result<ExactNumbers, CompiledError> {
+    let size = |count: u64| usize::try_from(count).map_err(|_| corrupt());
     let (buckets, numbers) = (size(counts.buckets)?, size(counts.numbers)?);
-    let mut whole = Whole {
+    let mut exact_numbers = ExactNumbers {
         keys: Vec::with_capacity(buckets),
         starts: Vec::with_capacity(buckets),
-        rests: Vec::with_capacity(numbers),
+        suffixes: Vec::with_capacity(numbers),
         operators: vec![0; numbers],
     };
     let (mut start, mut last) = (0_u32, None);
     for _ in 0..buckets {
         let (key, count) = (ascending(&mut last, source.u64()?)?, source.u32()?);
         if key > NUMBER_MAX >> BUCKET_BITS || !(1..=BUCKET_NUMBERS_MAX).contains(&count) {
-            return Err(damaged());
+            return Err(corrupt());
         }
-        whole.keys.push(key);
-        whole.starts.push(start);
-        start = start.checked_add(count).ok_or_else(damaged)?;
+        exact_numbers.keys.push(key);
+        exact_numbers.starts.push(start);
+        start = start.checked_add(count).ok_or_else(corrupt)?;
     }
     if u64::from(start) != counts.numbers {
-        return Err(damaged());
+        return Err(corrupt());
     }
     let mut chunk = [0; 16 << 10];
-    let mut left = numbers;
-    while left > 0 {
-        let count = left.min(chunk.len() / 2);
-        let bytes = chunk.get_mut(..count * 2).ok_or_else(damaged)?;
+    let mut remaining = numbers;
+    while remaining > 0 {
+        let count = remaining.min(chunk.len() / 2);
+        let bytes = chunk.get_mut(..count * 2).ok_or_else(corrupt)?;
         source.fill(bytes)?;
         let (pairs, _) = bytes.as_chunks::<2>();
-        whole.rests.extend(pairs.iter().map(|pair| u16::from_le_bytes(*pair)));
-        left -= count;
+        exact_numbers.suffixes.extend(pairs.iter().map(|pair| u16::from_le_bytes(*pair)));
+        remaining -= count;
     }
-    source.fill(&mut whole.operators)?;
-    check(&whole, operators)?;
-    Ok(whole)
+    source.fill(&mut exact_numbers.operators)?;
+    check(&exact_numbers, operators)?;
+    Ok(exact_numbers)
 }
 
-/// Do the numbers of each bucket ascend, within the bounds of a number, to operators that exist?
-fn check(whole: &Whole, operators: usize) -> Result<(), Unsound> {
-    for bucket in 0..whole.keys.len() {
-        let (start, end) = whole.bounds(bucket).ok_or_else(damaged)?;
-        let rests = whole.rests.get(start..end).ok_or_else(damaged)?;
+/// Are the numbers of each bucket ascending and valid, and do their operators exist?
+fn check(exact_numbers: &ExactNumbers, operators: usize) -> Result<(), CompiledError> {
+    for bucket in 0..exact_numbers.keys.len() {
+        let (start, end) = exact_numbers.bounds(bucket).ok_or_else(corrupt)?;
+        let rests = exact_numbers.suffixes.get(start..end).ok_or_else(corrupt)?;
         if !rests.is_sorted_by(|one, other| one < other) {
-            return Err(damaged());
+            return Err(corrupt());
         }
     }
-    let first = whole.first().is_none_or(|number| number >= NUMBER_MIN);
-    let last = whole.last().is_none_or(|number| number <= NUMBER_MAX);
-    let known = whole.operators.iter().max().is_none_or(|place| usize::from(*place) < operators);
-    if first && last && known { Ok(()) } else { Err(damaged()) }
+    let first = exact_numbers.first().is_none_or(|number| number >= NUMBER_MIN);
+    let last = exact_numbers.last().is_none_or(|number| number <= NUMBER_MAX);
+    let known =
+        exact_numbers.operators.iter().max().is_none_or(|index| usize::from(*index) < operators);
+    if first && last && known { Ok(()) } else { Err(corrupt()) }
 }
 
-fn ascending<T: PartialOrd + Clone>(last: &mut Option<T>, next: T) -> Result<T, Unsound> {
+fn ascending<T: PartialOrd + Clone>(last: &mut Option<T>, next: T) -> Result<T, CompiledError> {
     if last.as_ref().is_some_and(|last| *last >= next) {
-        return Err(damaged());
+        return Err(corrupt());
     }
     *last = Some(next.clone());
     Ok(next)
 }
 
-fn whole_net<N: PartialEq>(net: N, truncated: &N) -> Result<N, Unsound> {
-    if net == *truncated { Ok(net) } else { Err(damaged()) }
+fn canonical_net<N: PartialEq>(net: N, truncated: &N) -> Result<N, CompiledError> {
+    if net == *truncated { Ok(net) } else { Err(corrupt()) }
 }
 
-impl<W: Write> Summed<W> {
+impl<W: Write> ChecksumStream<W> {
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.sum.update(bytes);
         self.inner.write_all(bytes)
     }
 }
 
-/// Writes rows that are in order.
-pub(super) fn write(rows: &Rows, whole: &Whole, target: impl Write) -> io::Result<()> {
-    let mut target = Summed { inner: target, sum: Sha256::new() };
+/// Writes sorted rows.
+pub(super) fn write(
+    rows: &TableRows,
+    exact_numbers: &ExactNumbers,
+    target: impl Write,
+) -> io::Result<()> {
+    let mut target = ChecksumStream { inner: target, sum: Sha256::new() };
     let count = |length: usize| u64::try_from(length).map_err(io::Error::other);
     let names = rows.operators.iter().map(|mention| mention.operator.0.as_bytes());
     let names_bytes: usize = names.clone().map(|name| name.len() + 1).sum();
@@ -259,8 +272,8 @@ pub(super) fn write(rows: &Rows, whole: &Whole, target: impl Write) -> io::Resul
     target.put(&operators.to_le_bytes())?;
     for length in [
         names_bytes,
-        whole.keys.len(),
-        whole.len(),
+        exact_numbers.keys.len(),
+        exact_numbers.len(),
         rows.prefixes.len(),
         rows.ipv4.len(),
         rows.ipv6.len(),
@@ -271,15 +284,15 @@ pub(super) fn write(rows: &Rows, whole: &Whole, target: impl Write) -> io::Resul
         target.put(&[u8::try_from(name.len()).map_err(io::Error::other)?])?;
         target.put(name)?;
     }
-    for (bucket, key) in whole.keys.iter().enumerate() {
-        let (start, end) = whole.bounds(bucket).unwrap_or_default();
+    for (bucket, key) in exact_numbers.keys.iter().enumerate() {
+        let (start, end) = exact_numbers.bounds(bucket).unwrap_or_default();
         target.put(&key.to_le_bytes())?;
         target.put(&u32::try_from(end - start).map_err(io::Error::other)?.to_le_bytes())?;
     }
-    for rest in &whole.rests {
+    for rest in &exact_numbers.suffixes {
         target.put(&rest.to_le_bytes())?;
     }
-    target.put(&whole.operators)?;
+    target.put(&exact_numbers.operators)?;
     for (digits, operator) in &rows.prefixes {
         target.put(&digits.to_le_bytes())?;
         target.put(&[*operator])?;

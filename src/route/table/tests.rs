@@ -1,4 +1,4 @@
-mod costs;
+mod benchmarks;
 
 use std::{
     collections::BTreeMap,
@@ -11,14 +11,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    qod::{Device, DeviceIpv4, Written},
-    route::{Disagreement, NoOperator, Resolver, Routes, Rule, Way},
+    qod::{Device, DeviceIpv4, Verbatim},
+    route::{Disagreement, NoOperator, Resolution, Resolver, Route, Routes},
 };
 
-/// A folder of its own, gone with the test.
-struct Folder(PathBuf);
+/// A temporary folder, removed when the test ends.
+struct TableFolder(PathBuf);
 
-impl Folder {
+impl TableFolder {
     fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -40,24 +40,24 @@ impl Folder {
         fs::read(target).unwrap()
     }
 
-    /// The faults of a CSV file, without its name.
-    fn faults(&self, csv: &str) -> Vec<String> {
-        let told = |fault: &TableFault| {
-            let name = fault.file.parent().unwrap().display().to_string() + "/";
-            fault.to_string().replace(&name, "")
+    /// The errors of a CSV file, without its folder.
+    fn errors(&self, csv: &str) -> Vec<String> {
+        let text = |error: &TableError| {
+            let folder = error.file.parent().unwrap().display().to_string() + "/";
+            error.to_string().replace(&folder, "")
         };
-        let faults = Table::open(&self.write("in.csv", csv), &[]).unwrap_err();
-        faults.iter().map(told).collect()
+        let errors = Table::open(&self.write("in.csv", csv), &[]).unwrap_err();
+        errors.iter().map(text).collect()
     }
 }
 
-impl Drop for Folder {
+impl Drop for TableFolder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-fn routes(rules: Vec<Rule>, tables: Vec<Arc<Table>>) -> Routes {
+fn routes(rules: Vec<Route>, tables: Vec<Arc<Table>>) -> Routes {
     let order = Resolver::DEFAULT_ORDER.to_vec();
     let mut routes = Routes::new(rules, order, Disagreement::First);
     for table in tables {
@@ -68,7 +68,7 @@ fn routes(rules: Vec<Rule>, tables: Vec<Arc<Table>>) -> Routes {
 
 fn phone(digits: &str) -> Device {
     let value = digits.parse().unwrap();
-    Device { phone: Some(Written::plain(value)), ..Device::default() }
+    Device { phone: Some(Verbatim::from_value(value)), ..Device::default() }
 }
 
 fn at_ipv4(public: Ipv4Addr) -> Device {
@@ -77,15 +77,15 @@ fn at_ipv4(public: Ipv4Addr) -> Device {
 }
 
 fn at_ipv6(net: Ipv6Net) -> Device {
-    let ipv6 = Written::plain(net);
+    let ipv6 = Verbatim::from_value(net);
     Device { ipv6: Some(ipv6), ..Device::default() }
 }
 
 fn found(routes: &Routes, device: &Device) -> Option<String> {
     match routes.find(device) {
-        Ok(Way::Found(found)) => Some(found.operator.0.to_string()),
-        Ok(Way::Ask(_)) => panic!("nobody is to be asked"),
-        Err(NoOperator::NoRule | NoOperator::NotYet) => None,
+        Ok(Resolution::Operator(found)) => Some(found.operator.0.to_string()),
+        Ok(Resolution::AskFinders(_)) => panic!("expected no finder lookup"),
+        Err(NoOperator::NoRoute | NoOperator::RoutesIncomplete) => None,
         Err(NoOperator::Disagreement) => Some("more than one".to_owned()),
     }
 }
@@ -100,8 +100,8 @@ const EXAMPLE: &str = "number,number_prefix,network,operator\n\
                        ,,2001:db8::/32,op-c\n";
 
 #[test]
-fn a_table_answers_the_same_as_csv_and_compiled() {
-    let folder = Folder::new();
+fn csv_and_compiled_tables_give_the_same_results() {
+    let folder = TableFolder::new();
     let compiled = folder.write("table", folder.compiled(EXAMPLE));
     for file in [folder.0.join("in.csv"), compiled] {
         let routes = routes(Vec::new(), vec![Table::open(&file, &[]).unwrap()]);
@@ -110,7 +110,7 @@ fn a_table_answers_the_same_as_csv_and_compiled() {
         assert_eq!(of("+4915199999998").as_deref(), Some("op-c"), "the longest prefix");
         assert_eq!(of("+4917000000000").as_deref(), Some("op-b"));
         assert_eq!(of("+10000").as_deref(), Some("op-b"));
-        assert_eq!(of("+100000"), None, "a number is no prefix");
+        assert_eq!(of("+100000"), None, "an exact number is not a prefix");
         let of = |address: [u8; 4]| found(&routes, &at_ipv4(address.into()));
         assert_eq!(of([198, 51, 100, 7]).as_deref(), Some("op-a"));
         assert_eq!(of([198, 51, 101, 7]).as_deref(), Some("op-b"), "the default route");
@@ -120,43 +120,43 @@ fn a_table_answers_the_same_as_csv_and_compiled() {
 }
 
 #[test]
-fn what_is_wrong_with_csv_is_told_with_its_place() {
-    let folder = Folder::new();
+fn csv_errors_are_reported_with_their_position() {
+    let folder = TableFolder::new();
     let header = "number,number_prefix,network,operator\n";
     for (rows, expected) in [
         ("4915100000000,,,op\n", "in.csv:2:1: a phone number is `+`"),
         (",+049,,op\n", "in.csv:2:2: a number prefix is `+`"),
-        (",,198.51.100.1/24,op\n", "in.csv:2:3: a network is its first address"),
+        (",,198.51.100.1/24,op\n", "in.csv:2:3: expected a network without host bits"),
         (",,,op\n", "in.csv:2:1: expected a number, a number prefix or a network"),
-        ("+49151,+49,,op\n", "in.csv:2:8: a row is for one number"),
+        ("+49151,+49,,op\n", "in.csv:2:8: expected only one number"),
         ("+49151,,,\n", "in.csv:2:1: expected an operator"),
         ("+49151,,\n", "in.csv:2:1: expected 4 values"),
         ("+49151,,,op,\n", "in.csv:2:13: expected 4 values"),
-        ("+49151,,,a\n+49151,,,b\n", "in.csv:3:10: line 2 gives the very same devices"),
-        (",+49,,a\n\n,+49,,b\n", "in.csv:4:7: line 2 gives the very same devices"),
-        (",,::/0,a\n,,::/0,b\n", "in.csv:3:8: line 2 gives the very same devices"),
+        ("+49151,,,a\n+49151,,,b\n", "in.csv:3:10: line 2 assigns the same devices"),
+        (",+49,,a\n\n,+49,,b\n", "in.csv:4:7: line 2 assigns the same devices"),
+        (",,::/0,a\n,,::/0,b\n", "in.csv:3:8: line 2 assigns the same devices"),
     ] {
-        let faults = folder.faults(&format!("{header}{rows}"));
-        assert!(faults[0].starts_with(expected), "{rows:?}: {faults:?}");
-        assert_eq!(faults.len(), 1, "{faults:?}");
+        let errors = folder.errors(&format!("{header}{rows}"));
+        assert!(errors[0].starts_with(expected), "{rows:?}: {errors:?}");
+        assert_eq!(errors.len(), 1, "{errors:?}");
     }
     for (csv, expected) in [
         ("", "in.csv:1:1: the file is empty"),
         ("number,owner\n", "in.csv:1:8: the first line names the columns"),
         ("number,number_prefix\n", "in.csv:1:1: expected a column `operator`"),
-        ("number,number,operator\n", "in.csv:1:8: the column is there already"),
+        ("number,number,operator\n", "in.csv:1:8: the column is duplicated"),
     ] {
-        let faults = folder.faults(csv);
-        assert!(faults[0].starts_with(expected), "{csv:?}: {faults:?}");
+        let errors = folder.errors(csv);
+        assert!(errors[0].starts_with(expected), "{csv:?}: {errors:?}");
     }
-    assert_eq!(folder.faults(&format!("{header}{}", "x,,,op\n".repeat(1000))).len(), 20);
+    assert_eq!(folder.errors(&format!("{header}{}", "x,,,op\n".repeat(1000))).len(), 20);
     let long = format!("{header}{}", "9".repeat(10_000));
-    assert!(folder.faults(&long)[0].contains("longer than 4096 bytes"));
+    assert!(folder.errors(&long)[0].contains("longer than 4096 bytes"));
 }
 
 #[test]
-fn spreadsheets_write_marks_quotes_and_carriage_returns() {
-    let folder = Folder::new();
+fn byte_order_mark_quotes_and_carriage_returns_are_accepted() {
+    let folder = TableFolder::new();
     let csv = "\u{feff}\"operator\", \"number\"\r\n\"op-a\",\"+4915199999999\"\r\n\r\n";
     let table = Table::open(&folder.write("in.csv", csv), &[]).unwrap();
     let routes = routes(Vec::new(), vec![table]);
@@ -164,8 +164,8 @@ fn spreadsheets_write_marks_quotes_and_carriage_returns() {
 }
 
 #[test]
-fn the_same_rows_make_the_same_bytes_in_whatever_order() {
-    let folder = Folder::new();
+fn compiled_bytes_do_not_depend_on_the_order_of_rows() {
+    let folder = TableFolder::new();
     let compiled = folder.compiled(EXAMPLE);
     let mut lines: Vec<&str> = EXAMPLE.lines().collect();
     lines[1..].reverse();
@@ -174,33 +174,33 @@ fn the_same_rows_make_the_same_bytes_in_whatever_order() {
 }
 
 #[test]
-fn a_compilation_that_fails_leaves_the_table_as_it_was() {
-    let folder = Folder::new();
+fn failed_compilation_leaves_the_target_unchanged() {
+    let folder = TableFolder::new();
     let target = folder.write("table", folder.compiled(EXAMPLE));
     let before = fs::read(&target).unwrap();
     let twice = folder.write("twice.csv", "number_prefix,operator\n+49,op-z\n");
-    let faults = compile(&[folder.0.join("in.csv"), twice], &target).unwrap_err();
-    assert!(faults[0].to_string().contains("twice.csv:2:5: line 4 of `"), "{faults:?}");
+    let errors = compile(&[folder.0.join("in.csv"), twice], &target).unwrap_err();
+    assert!(errors[0].to_string().contains("twice.csv:2:5: line 4 of `"), "{errors:?}");
     assert_eq!(fs::read(&target).unwrap(), before);
     let names = fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(names.into_iter().all(|name| !name.to_string_lossy().ends_with(".new")));
 }
 
 #[test]
-fn a_file_that_is_the_same_is_not_read_again() {
-    let folder = Folder::new();
+fn unchanged_file_is_not_read_again() {
+    let folder = TableFolder::new();
     let path = folder.write("in.csv", EXAMPLE);
     let first = Table::open(&path, &[]).unwrap();
-    let again = Table::open(&path, &[Arc::clone(&first)]).unwrap();
-    assert!(Arc::ptr_eq(&first, &again));
+    let second = Table::open(&path, &[Arc::clone(&first)]).unwrap();
+    assert!(Arc::ptr_eq(&first, &second));
     fs::rename(folder.write("new", EXAMPLE), &path).unwrap();
     let replaced = Table::open(&path, &[Arc::clone(&first)]).unwrap();
     assert!(!Arc::ptr_eq(&first, &replaced));
 }
 
 #[test]
-fn tables_and_rules_must_not_contradict_each_other() {
-    let folder = Folder::new();
+fn contradicting_tables_and_rules_are_rejected() {
+    let folder = TableFolder::new();
     let table = Table::open(&folder.write("in.csv", EXAMPLE), &[]).unwrap();
     let contradicting = [
         ("number", "+4915199999999"),
@@ -212,30 +212,30 @@ fn tables_and_rules_must_not_contradict_each_other() {
         let csv = |operator| format!("{column},operator\n{key},{operator}\n");
         let other = Table::open(&folder.write("other.csv", csv("op-z")), &[]).unwrap();
         let mut routes = routes(Vec::new(), vec![Arc::clone(&table)]);
-        let (place, _) = routes.add(other).unwrap_err();
-        assert_eq!(place, Some(0), "{key}");
+        let (index, _) = routes.add(other).unwrap_err();
+        assert_eq!(index, Some(0), "{key}");
     }
     let matching = Match::Number("+4915199999999".parse().unwrap());
-    let rule = |operator: &str| Rule {
+    let rule = |operator: &str| Route {
         matching: matching.clone(),
         target: Target::Operator(operator.into()),
     };
     let mut routes = routes(vec![rule("op-z")], Vec::new());
     assert_eq!(routes.add(Arc::clone(&table)), Err((None, matching.clone())));
     let mut same = Routes::new(vec![rule("op-a")], Vec::new(), Disagreement::First);
-    assert_eq!(same.add(table), Ok(()), "it is said twice, but the same");
+    assert_eq!(same.add(table), Ok(()), "the same route twice is no contradiction");
 }
 
 #[test]
-fn the_most_specific_route_is_taken_wherever_it_stands() {
-    let folder = Folder::new();
+fn most_specific_route_applies_in_any_table() {
+    let folder = TableFolder::new();
     let one = "number,number_prefix,network,operator\n\
                +4915199999999,,,op-a\n,+4915,,op-b\n,,10.0.0.0/8,op-a\n";
     let other = "number_prefix,network,operator\n+49151999,,op-c\n,10.1.0.0/16,op-b\n";
     let one = Table::open(&folder.write("one.csv", one), &[]).unwrap();
     let other = Table::open(&folder.write("other.csv", other), &[]).unwrap();
     let prefix = Match::NumberPrefix("+4915199".parse().unwrap());
-    let rules = vec![Rule { matching: prefix, target: Target::Operator("op-d".into()) }];
+    let rules = vec![Route { matching: prefix, target: Target::Operator("op-d".into()) }];
     for tables in [vec![one.clone(), other.clone()], vec![other, one]] {
         let routes = routes(rules.clone(), tables);
         let of = |number| found(&routes, &phone(number));
@@ -245,39 +245,39 @@ fn the_most_specific_route_is_taken_wherever_it_stands() {
         assert_eq!(of("+4915100000000").as_deref(), Some("op-b"));
         assert_eq!(found(&routes, &at_ipv4([10, 1, 2, 3].into())).as_deref(), Some("op-b"));
         assert_eq!(found(&routes, &at_ipv4([10, 2, 2, 3].into())).as_deref(), Some("op-a"));
-        let wide = DeviceIpv4::Legacy(Written::plain("10.0.0.0/8".parse().unwrap()));
+        let wide = DeviceIpv4::Legacy(Verbatim::from_value("10.0.0.0/8".parse().unwrap()));
         let wide = Device { ipv4: Some(wide), ..Device::default() };
         assert_eq!(found(&routes, &wide).as_deref(), Some("more than one"));
     }
 }
 
 #[test]
-fn a_table_tells_which_of_its_routes_a_device_meets_and_on_which_line() {
-    let folder = Folder::new();
+fn matching_routes_are_found_with_their_lines() {
+    let folder = TableFolder::new();
     let csv = "\u{feff}number,number_prefix,network,operator\r\n\n+4915100000001,,,a\n,+4915,,b\n,+49151,,a\n\
                ,,198.51.100.0/24,a\n,,198.51.100.128/25,b\n,,2001:db8::/32,b\n";
     let table = Table::open(&folder.write("in.csv", csv), &[]).unwrap();
     let lines = |device: &Device| {
-        let routes = table.routes_of(device);
-        routes.iter().map(|own| (own.to_string(), table.line_of(own))).collect::<Vec<_>>()
+        let routes = table.matching_routes(device);
+        routes.iter().map(|own| (own.to_string(), table.find_line(own))).collect::<Vec<_>>()
     };
-    let told = |text: &str, line| (text.to_owned(), Some(line));
-    let whole = told("number +4915100000001", 3);
-    assert_eq!(lines(&phone("+4915100000001")), [whole, told("number_prefix +49151", 5)]);
-    assert_eq!(lines(&phone("+4915200000001")), [told("number_prefix +4915", 4)]);
+    let row = |text: &str, line| (text.to_owned(), Some(line));
+    let exact = row("number +4915100000001", 3);
+    assert_eq!(lines(&phone("+4915100000001")), [exact, row("number_prefix +49151", 5)]);
+    assert_eq!(lines(&phone("+4915200000001")), [row("number_prefix +4915", 4)]);
     assert_eq!(lines(&phone("+4416000000001")), []);
     let upper = at_ipv4("198.51.100.200".parse().unwrap());
-    assert_eq!(lines(&upper), [told("network 198.51.100.128/25", 7)]);
+    assert_eq!(lines(&upper), [row("network 198.51.100.128/25", 7)]);
     let net = at_ipv6("2001:db8:1::/64".parse().unwrap());
-    assert_eq!(lines(&net), [told("network 2001:db8::/32", 8)]);
+    assert_eq!(lines(&net), [row("network 2001:db8::/32", 8)]);
 
-    // Compiled it has no lines, and one whose file has gone has none any more.
+    // A compiled table has no lines, nor has one whose file was deleted.
     fs::write(folder.0.join("out"), folder.compiled(csv)).unwrap();
     let compiled = Table::open(&folder.0.join("out"), &[]).unwrap();
-    assert_eq!(compiled.routes_of(&upper), table.routes_of(&upper));
-    assert_eq!(compiled.line_of(&compiled.routes_of(&upper)[0]), None);
+    assert_eq!(compiled.matching_routes(&upper), table.matching_routes(&upper));
+    assert_eq!(compiled.find_line(&compiled.matching_routes(&upper)[0]), None);
     fs::remove_file(folder.0.join("in.csv")).unwrap();
-    assert_eq!(table.line_of(&table.routes_of(&upper)[0]), None);
+    assert_eq!(table.find_line(&table.matching_routes(&upper)[0]), None);
 }
 
 fn digits() -> impl Strategy<Value = u64> {
@@ -307,16 +307,16 @@ fn ipv6() -> impl Strategy<Value = Ipv6Net> {
     })
 }
 
-/// What a table says, in the plainest way.
+/// A reference implementation with linear search.
 #[derive(Debug, Default)]
-struct Naive {
+struct ReferenceTable {
     numbers: BTreeMap<u64, u8>,
     prefixes: BTreeMap<String, u8>,
     ipv4: BTreeMap<Ipv4Net, u8>,
     ipv6: BTreeMap<Ipv6Net, u8>,
 }
 
-impl Naive {
+impl ReferenceTable {
     fn csv(&self) -> String {
         let mut csv = "operator,number,number_prefix,network\n".to_owned();
         for (number, operator) in &self.numbers {
@@ -354,14 +354,14 @@ impl Naive {
 }
 
 prop_compose! {
-    fn naive()(
+    fn reference()(
         numbers in prop::collection::btree_map(digits(), 0_u8..12, 0..200),
         prefixes in prop::collection::btree_map(prefix(), 0_u8..12, 0..30),
         ipv4 in prop::collection::btree_map(ipv4(), 0_u8..12, 0..40),
         ipv6 in prop::collection::btree_map(ipv6(), 0_u8..12, 0..40),
-    ) -> Naive {
+    ) -> ReferenceTable {
         let prefixes = prefixes.into_iter().map(|(prefix, op)| (prefix.to_string(), op)).collect();
-        Naive { numbers, prefixes, ipv4, ipv6 }
+        ReferenceTable { numbers, prefixes, ipv4, ipv6 }
     }
 }
 
@@ -369,61 +369,61 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_compiled_table_tells_what_its_rows_tell(
-        naive in naive(),
+    fn compiled_table_agrees_with_the_reference_implementation(
+        reference in reference(),
         numbers in prop::collection::vec(digits(), 50),
         addresses in prop::collection::vec((ipv4(), ipv6()), 20),
     ) {
-        let folder = Folder::new();
-        let path = folder.write("table", folder.compiled(&naive.csv()));
+        let folder = TableFolder::new();
+        let path = folder.write("table", folder.compiled(&reference.csv()));
         let routes = routes(Vec::new(), vec![Table::open(&path, &[]).unwrap()]);
         let named = |operator: Option<u8>| operator.map(|operator| format!("op-{operator}"));
-        let known = naive.numbers.keys().flat_map(|number| [*number, number + 1, number - 1]);
+        let known = reference.numbers.keys().flat_map(|number| [*number, number + 1, number - 1]);
         let known = known.filter(|number| (10_000..1_000_000_000_000_000).contains(number));
         for number in known.chain(numbers) {
-            let expected = named(naive.of_number(number));
+            let expected = named(reference.of_number(number));
             prop_assert_eq!(found(&routes, &phone(&format!("+{number}"))), expected);
         }
-        let nets = naive.ipv4.keys().copied().chain(addresses.iter().map(|(net, _)| *net));
+        let nets = reference.ipv4.keys().copied().chain(addresses.iter().map(|(net, _)| *net));
         for address in nets.flat_map(|net| [net.network(), net.broadcast()]) {
-            prop_assert_eq!(found(&routes, &at_ipv4(address)), named(naive.of_ipv4(address)));
+            prop_assert_eq!(found(&routes, &at_ipv4(address)), named(reference.of_ipv4(address)));
         }
-        let nets = naive.ipv6.keys().copied().chain(addresses.iter().map(|(_, net)| *net));
+        let nets = reference.ipv6.keys().copied().chain(addresses.iter().map(|(_, net)| *net));
         for address in nets.flat_map(|net| [net.network(), net.broadcast()]) {
             let device = at_ipv6(address.into());
-            prop_assert_eq!(found(&routes, &device), named(naive.of_ipv6(address)));
+            prop_assert_eq!(found(&routes, &device), named(reference.of_ipv6(address)));
         }
     }
 
     #[test]
-    fn a_damaged_table_is_refused(
-        naive in naive(),
+    fn corrupt_table_is_rejected(
+        reference in reference(),
         damage in any::<prop::sample::Index>(),
         bits in 1_u8..=255,
     ) {
-        let folder = Folder::new();
-        let sound = folder.compiled(&naive.csv());
-        let place = damage.index(sound.len());
-        let mut flipped = sound.clone();
-        flipped[place] ^= bits;
+        let folder = TableFolder::new();
+        let valid = folder.compiled(&reference.csv());
+        let index = damage.index(valid.len());
+        let mut flipped = valid.clone();
+        flipped[index] ^= bits;
         prop_assert!(Table::open(&folder.write("table", flipped), &[]).is_err());
-        prop_assert!(Table::open(&folder.write("table", &sound[..place]), &[]).is_err());
-        let longer = [&*sound, &[bits]].concat();
+        prop_assert!(Table::open(&folder.write("table", &valid[..index]), &[]).is_err());
+        let longer = [&*valid, &[bits]].concat();
         prop_assert!(Table::open(&folder.write("table", longer), &[]).is_err());
     }
 
-    // Whoever can write the file can make the checksum right: the rest must hold by itself.
+    // An attacker can produce a correct checksum, so all other checks must be sufficient.
     #[test]
-    fn a_table_that_was_made_to_harm_is_refused_or_answers(
-        naive in naive(),
+    fn malicious_table_never_panics(
+        reference in reference(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         numbers in prop::collection::vec(digits(), 20),
     ) {
-        let folder = Folder::new();
-        let mut bytes = folder.compiled(&naive.csv());
+        let folder = TableFolder::new();
+        let mut bytes = folder.compiled(&reference.csv());
         let body = bytes.len() - 32;
-        for (place, byte) in damage {
-            bytes[place.index(body)] = byte;
+        for (index, byte) in damage {
+            bytes[index.index(body)] = byte;
         }
         let sum = Sha256::digest(&bytes[..body]);
         bytes[body..].copy_from_slice(&sum);
@@ -436,11 +436,11 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_table_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let folder = Folder::new();
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let folder = TableFolder::new();
         let _ = Table::open(&folder.write("any", &bytes), &[]);
-        let behind = [compiled::MAGIC.as_slice(), &bytes].concat();
-        prop_assert!(Table::open(&folder.write("any", behind), &[]).is_err());
+        let with_magic = [compiled::MAGIC.as_slice(), &bytes].concat();
+        prop_assert!(Table::open(&folder.write("any", with_magic), &[]).is_err());
         let csv = [b"number,operator\n".as_slice(), &bytes].concat();
         let _ = Table::open(&folder.write("any", csv), &[]);
     }

@@ -1,4 +1,4 @@
-//! A sink over real HTTP: it tells what it hears, and answers as it is told.
+//! A notification sink over HTTP: it records the requests and sends the given responses.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -10,30 +10,31 @@ use tokio::{
     time::timeout,
 };
 
-pub(in crate::simulator) struct Listening {
+pub(in crate::simulator) struct SinkFixture {
     pub(in crate::simulator) url: String,
-    heard: UnboundedReceiver<Post>,
+    received: UnboundedReceiver<ReceivedPost>,
 }
 
 #[derive(Debug)]
-pub(in crate::simulator) struct Post {
+pub(in crate::simulator) struct ReceivedPost {
     pub(in crate::simulator) head: String,
     pub(in crate::simulator) body: Value,
 }
 
-impl Listening {
-    /// It answers so, one after another, and then 204; it hangs up where there is no text.
+impl SinkFixture {
+    /// Starts a sink that sends `answers` in turn, and 204 after these. An empty answer closes the
+    /// connection without a response.
     pub(in crate::simulator) async fn start(answers: &[&'static str]) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}/cb", listener.local_addr().unwrap());
-        let (tell, heard) = unbounded_channel();
+        let (sender, received) = unbounded_channel();
         let mut answers: VecDeque<_> = answers.iter().copied().collect();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let Some(post) = read(&mut stream).await else { continue };
                 let answer = answers.pop_front().unwrap_or("204 X");
-                // Whoever listens no more has heard enough.
-                let _ = tell.send(post);
+                // An error is ignored: the test has finished.
+                let _ = sender.send(post);
                 if !answer.is_empty() {
                     let answer = format!(
                         "HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -42,29 +43,29 @@ impl Listening {
                 }
             }
         });
-        Self { url, heard }
+        Self { url, received }
     }
 
-    /// What is heard next, soon.
-    pub(in crate::simulator) async fn next(&mut self) -> Post {
-        timeout(Duration::from_secs(20), self.heard.recv()).await.unwrap().unwrap()
+    /// Waits up to 20 s for the next request.
+    pub(in crate::simulator) async fn next(&mut self) -> ReceivedPost {
+        timeout(Duration::from_secs(20), self.received.recv()).await.unwrap().unwrap()
     }
 
-    /// What was heard already.
-    pub(in crate::simulator) fn heard(&mut self) -> Option<Post> {
-        self.heard.try_recv().ok()
+    /// A request that was already received.
+    pub(in crate::simulator) fn try_next(&mut self) -> Option<ReceivedPost> {
+        self.received.try_recv().ok()
     }
 }
 
-impl Post {
-    /// Status and reason, of a `CloudEvent`.
+impl ReceivedPost {
+    /// `qosStatus` and `statusInfo` of a `CloudEvent`.
     pub(in crate::simulator) fn status(&self) -> (&str, Option<&str>) {
         let data = &self.body["data"];
         (data["qosStatus"].as_str().unwrap(), data["statusInfo"].as_str())
     }
 }
 
-async fn read(stream: &mut TcpStream) -> Option<Post> {
+async fn read(stream: &mut TcpStream) -> Option<ReceivedPost> {
     let mut text = String::new();
     loop {
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
@@ -72,7 +73,7 @@ async fn read(stream: &mut TcpStream) -> Option<Post> {
             let length: usize = length.lines().next().unwrap().parse().unwrap();
             if body.len() >= length {
                 let body = serde_json::from_str(body).unwrap();
-                return Some(Post { head: head.to_owned(), body });
+                return Some(ReceivedPost { head: head.to_owned(), body });
             }
         }
         let mut bytes = [0; 4096];

@@ -1,4 +1,4 @@
-//! Clients that prove their requests with keys that the gateway knows, as DevEdge has it.
+//! Proof of possession as in DevEdge: clients sign requests with keys configured at the gateway.
 
 use std::fs;
 
@@ -11,20 +11,22 @@ use aws_lc_rs::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::json;
 
-use super::{NOBODY, all_at_once, assert_one_of, base64url, hashed, new_id, now};
+use super::{
+    UNKNOWN_SESSION, assert_one_accepted, base64url, hashed, new_id, now, send_concurrently,
+};
 use crate::{
-    http::{self, Answer},
-    world::{SCOPE, Setup, World, claims, id_of, number_at, wait_for, wish},
+    http::{self, HttpResponse},
+    world::{SCOPE, Setup, World, claims, create_request, number_at, session_id, wait_for},
 };
 
-/// A client of DevEdge's with a key of its own, and the header of its requests.
-struct Prover {
+/// A DevEdge client with its key and the header fields of its requests.
+struct DevEdgeClient {
     world: World,
     pair: RsaKeyPair,
     token: String,
 }
 
-impl Prover {
+impl DevEdgeClient {
     fn new(more: &str) -> Self {
         let mut world = World::unstarted(&Setup::default());
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
@@ -38,8 +40,8 @@ impl Prover {
         Self { world, pair, token }
     }
 
-    /// As T-Mobile describes it: the values of the fields and pseudo fields that `ehts` names, one
-    /// behind the other, hashed.
+    /// As T-Mobile specifies it: the hash of the concatenated values of the fields and pseudo fields
+    /// listed in `ehts`.
     fn proof(&self, method: &str, target: &str, body: &str) -> String {
         let mut names = "Authorization;uri;http-method".to_owned();
         let mut values = format!("Bearer {}{target}{method}", self.token);
@@ -59,7 +61,7 @@ impl Prover {
         format!("{signed}.{}", base64url(signature))
     }
 
-    fn send(&self, proofs: &[&str], method: &str, target: &str, body: &str) -> Answer {
+    fn send(&self, proofs: &[&str], method: &str, target: &str, body: &str) -> HttpResponse {
         self.send_as(&self.token, proofs, method, target, body)
     }
 
@@ -70,20 +72,20 @@ impl Prover {
         method: &str,
         target: &str,
         body: &str,
-    ) -> Answer {
+    ) -> HttpResponse {
         let bearer = format!("Bearer {token}");
         let mut headers = vec![("Authorization", &*bearer), ("x-transaction-id", "t-1")];
         headers.extend(proofs.iter().map(|proof| ("X-Authorization", *proof)));
-        http::send(self.world.edge(), method, target, &headers, body)
+        http::send(self.world.gateway_address(), method, target, &headers, body)
     }
 
-    /// Sends a request with a proof of its own.
-    fn ask(&self, method: &str, target: &str, body: &str) -> Answer {
+    /// Sends a request with a new proof.
+    fn request(&self, method: &str, target: &str, body: &str) -> HttpResponse {
         self.send(&[&self.proof(method, target, body)], method, target, body)
     }
 
-    fn refused(&self, reason: &str) -> u64 {
-        self.world.metric("qod_proofs_refused_total", &["pop", &format!("\"{reason}\"")])
+    fn rejections(&self, reason: &str) -> u64 {
+        self.world.metric("qod_proofs_rejected_total", &["pop", &format!("\"{reason}\"")])
     }
 }
 
@@ -96,114 +98,115 @@ fn write_key(world: &World, pair: &RsaKeyPair) {
 
 const SESSIONS: &str = "/devedge/qod/v0/sessions";
 
-fn devedge_wish(tail: u32) -> String {
-    wish("devedge", &number_at("devedge", tail)).to_string()
+fn devedge_request(tail: u32) -> String {
+    create_request("devedge", &number_at("devedge", tail)).to_string()
 }
 
 #[test]
-fn a_client_of_devedge_proves_each_of_its_requests() {
-    let prover = Prover::new("");
-    let made = prover.ask("POST", SESSIONS, &devedge_wish(1)).expect(200);
-    let path = format!("{SESSIONS}/{}", id_of(&made));
-    prover.ask("GET", &path, "").expect(200);
-    let refused = prover.send(&[], "DELETE", &path, "").expect(401);
-    let told = refused.json();
+fn devedge_client_needs_a_proof_for_each_request() {
+    let prover = DevEdgeClient::new("");
+    let made = prover.request("POST", SESSIONS, &devedge_request(1)).expect(200);
+    let path = format!("{SESSIONS}/{}", session_id(&made));
+    prover.request("GET", &path, "").expect(200);
+    let rejected = prover.send(&[], "DELETE", &path, "").expect(401);
+    let reply = rejected.json();
     assert_eq!(
-        (&told["reasonCode"], &told["systemMessage"]),
+        (&reply["reasonCode"], &reply["systemMessage"]),
         (&json!("ERR-1091"), &json!("UNAUTHORIZED"))
     );
-    assert_eq!(refused.header("x-transaction-id"), Some("t-1"));
-    assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
-    prover.ask("DELETE", &path, "").expect(204);
-    // Others, who have no key, are served as ever.
-    let made = prover.world.create("devedge", "app", &wish("devedge", &number_at("devedge", 2)));
+    assert_eq!(rejected.header("x-transaction-id"), Some("t-1"));
+    assert_eq!(rejected.header("www-authenticate"), Some("Bearer"));
+    prover.request("DELETE", &path, "").expect(204);
+    // Clients without a configured key need no proof.
+    let made =
+        prover.world.create("devedge", "app", &create_request("devedge", &number_at("devedge", 2)));
     assert_eq!(made.status, 200);
-    assert_eq!(prover.refused("missing"), 1);
-    assert!(!prover.world.log().contains("eyJ"), "no token and no proof is logged");
+    assert_eq!(prover.rejections("missing"), 1);
+    assert!(!prover.world.log().contains("eyJ"), "neither tokens nor proofs are logged");
 }
 
 #[test]
-fn every_single_change_of_a_proved_request_is_refused() {
-    let prover = Prover::new("");
-    let body = devedge_wish(3);
+fn changed_request_is_rejected() {
+    let prover = DevEdgeClient::new("");
+    let body = devedge_request(3);
     let proof = prover.proof("POST", SESSIONS, &body);
     let extended = format!("{SESSIONS}/00000000-0000-4000-8000-000000000001");
-    let other = devedge_wish(4);
+    let other = devedge_request(4);
     let spaced = format!("{body} ");
     let query = format!("{SESSIONS}?a=b");
     let another = prover.proof("POST", SESSIONS, &body);
     for (proofs, method, target, body, reason) in [
-        (vec![&*proof], "POST", SESSIONS, &*other, "changed"),
-        (vec![&proof], "POST", SESSIONS, &spaced, "changed"),
-        (vec![&proof], "POST", &query, &body, "changed"),
-        (vec![&proof], "GET", &extended, "", "changed"),
-        (vec![&proof], "DELETE", &extended, "", "changed"),
+        (vec![&*proof], "POST", SESSIONS, &*other, "mismatch"),
+        (vec![&proof], "POST", SESSIONS, &spaced, "mismatch"),
+        (vec![&proof], "POST", &query, &body, "mismatch"),
+        (vec![&proof], "GET", &extended, "", "mismatch"),
+        (vec![&proof], "DELETE", &extended, "", "mismatch"),
         (vec![&proof, &another], "POST", SESSIONS, &body, "missing"),
         (vec![&proof, &proof], "POST", SESSIONS, &body, "missing"),
-        (vec!["proof"], "POST", SESSIONS, &body, "form"),
+        (vec!["proof"], "POST", SESSIONS, &body, "malformed"),
         (vec![], "POST", SESSIONS, &body, "missing"),
     ] {
-        let before = prover.refused(reason);
-        let refused = prover.send(&proofs, method, target, body).expect(401);
-        assert_eq!(refused.json()["reasonCode"], "ERR-1091", "{method} {target}");
-        assert_eq!(prover.refused(reason), before + 1, "{method} {target} {reason}");
+        let before = prover.rejections(reason);
+        let rejected = prover.send(&proofs, method, target, body).expect(401);
+        assert_eq!(rejected.json()["reasonCode"], "ERR-1091", "{method} {target}");
+        assert_eq!(prover.rejections(reason), before + 1, "{method} {target} {reason}");
     }
-    // Another token of the same client's.
+    // Another token of the same client.
     let token = prover.world.keys.token_of(&{
         let mut claims = claims("prover", SCOPE);
         claims["jti"] = json!("another");
         claims
     });
     prover.send_as(&token, &[&proof], "POST", SESSIONS, &body).expect(401);
-    // And `Authorization` twice is none.
+    // Two `Authorization` fields are rejected.
     let bearer = format!("Bearer {}", prover.token);
     let twice =
         [("Authorization", &*bearer), ("Authorization", &*bearer), ("X-Authorization", &*proof)];
-    http::send(prover.world.edge(), "POST", SESSIONS, &twice, &body).expect(401);
-    assert!(prover.world.books("devedge").is_empty());
+    http::send(prover.world.gateway_address(), "POST", SESSIONS, &twice, &body).expect(401);
+    assert!(prover.world.operator_sessions("devedge").is_empty());
 
-    // After all of this it is as good as before, once.
+    // The proof is still valid, once.
     prover.send(&[&proof], "POST", SESSIONS, &body).expect(200);
     prover.send(&[&proof], "POST", SESSIONS, &body).expect(401);
-    assert_eq!(prover.refused("replayed"), 1);
+    assert_eq!(prover.rejections("replayed"), 1);
 }
 
 #[test]
-fn one_proof_of_devedges_on_many_connections_is_taken_once() {
-    let prover = Prover::new("");
+fn devedge_proof_on_concurrent_connections_is_accepted_once() {
+    let prover = DevEdgeClient::new("");
     let bearer = format!("Bearer {}", prover.token);
     for tail in 10..15 {
-        let body = devedge_wish(tail);
+        let body = devedge_request(tail);
         let proof = prover.proof("POST", SESSIONS, &body);
         let headers = [("Authorization", &*bearer), ("X-Authorization", &*proof)];
         let request = http::request("POST", SESSIONS, &headers, &body);
-        assert_one_of(&all_at_once(&prover.world, &request), 200);
+        assert_one_accepted(&send_concurrently(&prover.world, &request), 200);
     }
-    assert_eq!(prover.world.books("devedge").len(), 5);
+    assert_eq!(prover.world.operator_sessions("devedge").len(), 5);
 }
 
 #[test]
-fn who_has_a_key_cannot_leave_the_proof_out_by_looking_like_another() {
-    let elsewhere = |path: &str| format!("{path}{NOBODY}");
-    // On a path that several dialects share, whatever the request looks like.
+fn client_with_a_key_needs_a_proof_in_every_detected_dialect() {
+    let elsewhere = |path: &str| format!("{path}{UNKNOWN_SESSION}");
+    // On a path shared by several dialects, for any detected dialect.
     let (shared, other) = (elsewhere("/qod/v0"), elsewhere("/camara-0.10.1/qod/v0"));
-    let asked = Prover::new("");
+    let asked = DevEdgeClient::new("");
     asked.send(&[], "GET", &shared, "").expect(401);
-    asked.ask("GET", &shared, "").expect(404);
+    asked.request("GET", &shared, "").expect(404);
     asked.send(&[], "GET", &other, "").expect(404);
-    let always = Prover::new(", proof_everywhere: true");
+    let always = DevEdgeClient::new(", proof_on_all_paths: true");
     always.send(&[], "GET", &other, "").expect(401);
-    always.ask("GET", &other, "").expect(404);
-    always.ask("GET", &shared, "").expect(404);
+    always.request("GET", &other, "").expect(404);
+    always.request("GET", &shared, "").expect(404);
 }
 
 #[test]
-fn a_clients_key_can_be_changed_in_its_file() {
-    let mut prover = Prover::new("");
+fn client_key_is_reloaded_from_its_file() {
+    let mut prover = DevEdgeClient::new("");
     let path = format!("{SESSIONS}/00000000-0000-4000-8000-000000000001");
-    prover.ask("GET", &path, "").expect(404);
+    prover.request("GET", &path, "").expect(404);
     prover.pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
-    prover.ask("GET", &path, "").expect(401);
+    prover.request("GET", &path, "").expect(401);
     write_key(&prover.world, &prover.pair);
-    wait_for("the new key", || prover.ask("GET", &path, "").status == 404);
+    wait_for("the new key", || prover.request("GET", &path, "").status == 404);
 }

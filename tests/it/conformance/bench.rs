@@ -1,4 +1,4 @@
-//! Where the scenarios are tried, how they ask, and what is held against every answer.
+//! The environment of the scenarios, their requests, and the checks of every response.
 
 use std::{
     fs,
@@ -10,20 +10,20 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::{
-    http::{self, Answer},
+    http::{self, HttpResponse},
     world::{Setup, World},
 };
 
 const CORRELATOR: &str = "b4333c46-49c0-4f62";
 
-/// Where they are tried.
+/// The environment that the scenarios run in.
 pub(super) struct Bench {
     pub(super) world: World,
     numbers: AtomicU32,
 }
 
-/// A request, to be changed before it is sent.
-pub(super) struct Ask<'b> {
+/// A request under construction.
+pub(super) struct TestRequest<'b> {
     bench: &'b Bench,
     release: &'static str,
     method: &'static str,
@@ -33,48 +33,49 @@ pub(super) struct Ask<'b> {
     body: String,
 }
 
-/// Where the certificates of the sinks are.
+/// The path of a certificate or key of the notification sinks.
 pub(super) fn certificate(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/tls").join(name)
 }
 
 impl Bench {
     pub(super) fn new() -> Self {
-        let picky = "    endpoint: \"http://127.0.0.1:1/x\"\n    speaks: camara-1.1.0\n    \
+        let number_only = "    endpoint: \"http://127.0.0.1:1/x\"\n    dialect: camara-1.1.0\n    \
                      callbacks: false\n    identifiers: [phoneNumber]\n"
             .to_owned();
         let issuers = "  - issuer: https://users.test\n    audiences: [gateway]\n    \
                        jwks_file: jwks.json\n    algorithms: [ES256]\n    \
                        phone_number_claim: phone_number\n";
-        let setup = Setup { operators: &[("picky", picky)], issuers, ..Setup::default() };
+        let setup =
+            Setup { operators: &[("number-only", number_only)], issuers, ..Setup::default() };
         let mut world = World::unstarted(&setup);
         let append = |file: &str, text: &str| {
             let path = world.folder.join(file);
             fs::write(&path, fs::read_to_string(&path).unwrap() + text).unwrap();
         };
-        for release in RELEASES.into_iter().filter(|release| is_new(release)) {
+        for release in RELEASES.into_iter().filter(|release| is_1_x(release)) {
             let api = format!(
-                "  - {{ path: /{release}/qos-profiles/v1, speaks: {release}, serves: qos_profiles }}\n"
+                "  - {{ path: /{release}/qos-profiles/v1, dialect: {release}, serves: qos_profiles }}\n"
             );
             append("gateway.yaml", &api);
         }
-        append("routes.yaml", "  - { network: 192.0.2.0/24, operator: picky }\n");
+        append("routes.yaml", "  - { network: 192.0.2.0/24, operator: number-only }\n");
         append("clients.yaml", "  few: { rate: 100000/s, qos_profiles: [QOS_S] }\n");
-        let place = OPERATOR.replace('.', "-");
+        let name = OPERATOR.replace('.', "-");
         append(
             "profiles.yaml",
             &format!(
-                "  OFF: {{ summary: off, duration_max: 1h, status: INACTIVE, operators: {{ op-{place}: QOS_E }} }}\n  \
-                 OLD: {{ summary: old, duration_max: 1h, status: DEPRECATED, operators: {{ op-{place}: QOS_E }} }}\n"
+                "  OFF: {{ summary: off, duration_max: 1h, status: INACTIVE, operators: {{ op-{name}: QOS_E }} }}\n  \
+                 OLD: {{ summary: old, duration_max: 1h, status: DEPRECATED, operators: {{ op-{name}: QOS_E }} }}\n"
             ),
         );
-        // Sinks from 1.1 on are encrypted, and theirs is an authority that nobody else trusts.
+        // Sinks from 1.1 on use TLS, with certificates of a test CA.
         let (folder, socket) = (&world.folder, world.folder.join("upgrade.sock"));
         let (folder, socket) = (folder.display().to_string(), socket.display().to_string());
-        let arguments = ["serve", "--policies", &folder, "--upgrade-socket", &socket];
-        let mut gateway = world.command(&arguments);
+        let args = ["serve", "--policies", &folder, "--upgrade-socket", &socket];
+        let mut gateway = world.command(&args);
         let gateway = gateway.env("SSL_CERT_FILE", certificate("authority.pem")).spawn().unwrap();
-        world.keep(gateway);
+        world.add_process(gateway);
         world.wait_ready();
         Self { world, numbers: AtomicU32::new(1) }
     }
@@ -83,13 +84,18 @@ impl Bench {
         self.number_of(OPERATOR)
     }
 
-    /// A device's number at an operator.
+    /// A device's number in the range of an operator.
     pub(super) fn number_of(&self, operator: &str) -> String {
         number_at(operator, self.numbers.fetch_add(1, Ordering::Relaxed))
     }
 
-    pub(super) fn ask(&self, release: &'static str, method: &'static str, path: &str) -> Ask<'_> {
-        Ask {
+    pub(super) fn request(
+        &self,
+        release: &'static str,
+        method: &'static str,
+        path: &str,
+    ) -> TestRequest<'_> {
+        TestRequest {
             bench: self,
             release,
             method,
@@ -100,44 +106,44 @@ impl Bench {
         }
     }
 
-    /// The same of the profiles: an API of their own from 0.11 on.
-    pub(super) fn ask_profiles(
+    /// A request about profiles, which have their own API from 0.11 on.
+    pub(super) fn profiles_request(
         &self,
         release: &'static str,
         method: &'static str,
         path: &str,
-    ) -> Ask<'_> {
-        let ask = self.ask(release, method, path);
-        if !is_new(release) {
+    ) -> TestRequest<'_> {
+        let ask = self.request(release, method, path);
+        if !is_1_x(release) {
             return ask;
         }
-        Ask { path: format!("/{release}/qos-profiles/v1{path}"), ..ask }
+        TestRequest { path: format!("/{release}/qos-profiles/v1{path}"), ..ask }
     }
 
-    pub(super) fn create(&self, release: &'static str, body: &Value) -> Ask<'_> {
-        self.ask(release, "POST", "/sessions").with(body)
+    pub(super) fn create(&self, release: &'static str, body: &Value) -> TestRequest<'_> {
+        self.request(release, "POST", "/sessions").with_body(body)
     }
 
-    /// A session, its id, and its path.
+    /// Creates a session; returns its device's number and its path.
     pub(super) fn session(&self, release: &'static str) -> (String, String) {
         let number = self.number();
-        let made = self.create(release, &wish(release, &number)).send();
-        (number, format!("/sessions/{}", id_of(&made)))
+        let created = self.create(release, &create_request(release, &number)).send();
+        (number, format!("/sessions/{}", session_id(&created)))
     }
 
-    /// The network ends the session of a number.
+    /// Makes the network end the session of a number.
     pub(super) fn terminate(&self, number: &str) {
-        let books = self.world.books(OPERATOR);
-        let line = books.iter().find(|line| line.contains(number)).unwrap();
+        let sessions = self.world.operator_sessions(OPERATOR);
+        let line = sessions.iter().find(|line| line.contains(number)).unwrap();
         let line: Value = serde_json::from_str(line).unwrap();
-        let path = format!("/books/{}/terminate", line["id"].as_str().unwrap());
-        let operator = self.world.operator_of(OPERATOR);
-        let told = http::send(operator, "POST", &path, &[], "");
-        assert!(told.status < 300, "{told:?}");
+        let path = format!("/simulator/sessions/{}/terminate", line["id"].as_str().unwrap());
+        let operator = self.world.operator_address(OPERATOR);
+        let response = http::send(operator, "POST", &path, &[], "");
+        assert!(response.status < 300, "{response:?}");
     }
 
-    /// A token of a user's, whose device has this number.
-    pub(super) fn users_token(&self, number: &str) -> String {
+    /// A token of the user whose device has this number.
+    pub(super) fn user_token(&self, number: &str) -> String {
         let mut claims = claims("app", SCOPE);
         claims["iss"] = "https://users.test".into();
         claims["sub"] = format!("user-of-{number}").into();
@@ -146,77 +152,90 @@ impl Bench {
     }
 }
 
-impl Ask<'_> {
-    pub(super) fn with(mut self, body: &Value) -> Self {
+impl TestRequest<'_> {
+    pub(super) fn with_body(mut self, body: &Value) -> Self {
         self.body = body.to_string();
         self
     }
 
-    pub(super) fn by(mut self, token: Option<String>) -> Self {
+    pub(super) fn with_token(mut self, token: Option<String>) -> Self {
         self.token = token;
         self
     }
 
-    pub(super) fn of_client(self, client: &str) -> Self {
+    pub(super) fn with_client_token(self, client: &str) -> Self {
         let token = self.bench.world.keys.token(client, SCOPE);
-        self.by(Some(token))
+        self.with_token(Some(token))
     }
 
-    pub(super) fn correlated(mut self, correlator: &'static str) -> Self {
+    pub(super) fn with_correlator(mut self, correlator: &'static str) -> Self {
         self.correlator = correlator;
         self
     }
 
-    pub(super) fn send(&self) -> Answer {
+    pub(super) fn send(&self) -> HttpResponse {
         let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
         let mut headers = vec![("x-correlator", self.correlator)];
         headers.extend(bearer.as_deref().map(|bearer| ("Authorization", bearer)));
-        http::send(self.bench.world.edge(), self.method, &self.path, &headers, &self.body)
+        http::send(
+            self.bench.world.gateway_address(),
+            self.method,
+            &self.path,
+            &headers,
+            &self.body,
+        )
     }
 
-    /// The answer, which is of this status and in the form that every good one has.
-    pub(super) fn good(&self, status: u16) -> Result<Answer, Other> {
-        let told = self.send();
-        must(
-            told.status == status,
-            &format!("expected {status}, got {} {}", told.status, told.body),
+    /// Sends the request; checks the status and the headers of a success response.
+    pub(super) fn expect_success(&self, status: u16) -> Result<HttpResponse, NotPassed> {
+        let response = self.send();
+        ensure(
+            response.status == status,
+            &format!("expected {status}, got {} {}", response.status, response.body),
         )?;
-        let correlated = told.header("x-correlator") == Some(CORRELATOR);
-        must(correlated, "another correlator than was sent")?;
-        Ok(told)
+        let correlated = response.header("x-correlator") == Some(CORRELATOR);
+        ensure(correlated, "a different correlator than sent")?;
+        Ok(response)
     }
 
-    /// The same, with a body.
-    pub(super) fn json(&self, status: u16) -> Result<Value, Other> {
-        let told = self.good(status)?;
-        must(told.header("content-type") == Some("application/json"), "no JSON by its type")?;
-        Ok(told.json())
+    /// The same, with a JSON body.
+    pub(super) fn expect_json(&self, status: u16) -> Result<Value, NotPassed> {
+        let response = self.expect_success(status)?;
+        ensure(
+            response.header("content-type") == Some("application/json"),
+            "the content type is not JSON",
+        )?;
+        Ok(response.json())
     }
 
-    /// Is it refused with this status, and one of these codes as the newest release has them?
-    pub(super) fn expect(&self, status: u16, codes: &[&str]) -> Outcome {
-        let told = self.send();
-        let (status, codes) = as_told_in(self.release, status, codes);
-        let body: Value = serde_json::from_str(&told.body).unwrap_or_default();
+    /// Sends the request; checks that the response is an error with this status and one of these codes,
+    /// both of the newest release.
+    pub(super) fn expect_error(&self, status: u16, codes: &[&str]) -> ScenarioResult {
+        let response = self.send();
+        let (status, codes) = error_in(self.release, status, codes);
+        let body: Value = serde_json::from_str(&response.body).unwrap_or_default();
         let code = body["code"].as_str().unwrap_or_default();
-        if told.status != status || !codes.contains(&code) {
-            let got = format!("{} {code}", told.status);
+        if response.status != status || !codes.contains(&code) {
+            let got = format!("{} {code}", response.status);
             let how = format!("expected {status} {}, got {got}", codes.join(" or "));
-            return Err(Other::Deviates(how));
+            return Err(NotPassed::Deviates(how));
         }
         // The status is in the body from 0.9 on.
         let repeated = if self.release == R0_8 { json!(null) } else { json!(status) };
-        must(body["status"] == repeated, "another status in the body")?;
-        must(body["message"].as_str().is_some_and(|text| !text.is_empty()), "no message")?;
-        must(told.header("content-type") == Some("application/json"), "no JSON by its type")?;
-        let correlator = told.header("x-correlator");
+        ensure(body["status"] == repeated, "a different status in the body")?;
+        ensure(body["message"].as_str().is_some_and(|text| !text.is_empty()), "no message")?;
+        ensure(
+            response.header("content-type") == Some("application/json"),
+            "the content type is not JSON",
+        )?;
+        let correlator = response.header("x-correlator");
         let known = correlator == Some(self.correlator) || self.correlator != CORRELATOR;
-        must(correlator.is_some() && known, "another correlator than was sent")
+        ensure(correlator.is_some() && known, "a different correlator than sent")
     }
 }
 
-// A status and codes of the newest release, as an older one has them.
-fn as_told_in<'c>(release: &str, status: u16, codes: &[&'c str]) -> (u16, Vec<&'c str>) {
+/// The status and codes in a release of an error of the newest release.
+fn error_in<'c>(release: &str, status: u16, codes: &[&'c str]) -> (u16, Vec<&'c str>) {
     match (release, status) {
         (R0_8, 400 | 422) => (400, vec!["INVALID_INPUT"]),
         (R0_8, 401) => (401, vec!["UNAUTHORIZED"]),
@@ -227,24 +246,33 @@ fn as_told_in<'c>(release: &str, status: u16, codes: &[&'c str]) -> (u16, Vec<&'
     }
 }
 
-/// Is a session told as it was asked for, and as it stands?
-pub(super) fn is_session(release: &str, asked: &Value, told: &Value) -> Outcome {
+/// Checks that a session matches its create request and its status.
+pub(super) fn check_session(release: &str, request: &Value, session: &Value) -> ScenarioResult {
     let names =
         ["device", "applicationServer", "qosProfile", "devicePorts", "applicationServerPorts"];
     for name in names.map(|name| field(release, name)).into_iter().chain(["sink"]) {
-        must(told.get(name) == asked.get(name), &format!("another `{name}` than was asked for"))?;
+        ensure(
+            session.get(name) == request.get(name),
+            &format!("a different `{name}` than requested"),
+        )?;
     }
-    let (began, ends) = (&told["startedAt"], &told["expiresAt"]);
-    if !is_new(release) {
-        let ordered = began.as_u64().is_some_and(|began| ends.as_u64() > Some(began));
-        return must(ordered, "times that are none");
+    let (started, ends) = (&session["startedAt"], &session["expiresAt"]);
+    if !is_1_x(release) {
+        let ordered = started.as_u64().is_some_and(|started| ends.as_u64() > Some(started));
+        return ensure(ordered, "invalid times");
     }
-    let (status, now) = (&told["qosStatus"], Timestamp::now());
+    let (status, now) = (&session["qosStatus"], Timestamp::now());
     let time = |value: &Value| value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
-    must(began.is_string() == (status == "AVAILABLE"), "`startedAt` with another status")?;
-    must(began.is_null() || time(began).is_some_and(|began| began <= now), "a start to come")?;
-    must(ends.is_string() == (status != "REQUESTED"), "`expiresAt` with another status")?;
-    must(ends.is_null() || time(ends) > time(began), "an end before the start")?;
-    let why = told["statusInfo"].is_string();
-    must(why == (status == "UNAVAILABLE"), "`statusInfo` with another status")
+    ensure(
+        started.is_string() == (status == "AVAILABLE"),
+        "`startedAt` does not match the status",
+    )?;
+    ensure(
+        started.is_null() || time(started).is_some_and(|started| started <= now),
+        "a start in the future",
+    )?;
+    ensure(ends.is_string() == (status != "REQUESTED"), "`expiresAt` does not match the status")?;
+    ensure(ends.is_null() || time(ends) > time(started), "an end before the start")?;
+    let has_reason = session["statusInfo"].is_string();
+    ensure(has_reason == (status == "UNAVAILABLE"), "`statusInfo` does not match the status")
 }

@@ -1,36 +1,36 @@
 //! `createSession`.
 
-use super::{bench::is_session, *};
-use crate::world::name_sink;
+use super::{bench::check_session, *};
+use crate::world::set_sink;
 
 const OPERATION: &str = "createSession";
 
-fn sound<'b>(bench: &'b Bench, release: &'static str) -> Ask<'b> {
+fn valid_request<'b>(bench: &'b Bench, release: &'static str) -> TestRequest<'b> {
     let number = bench.number();
-    bench.create(release, &wish(release, &number))
+    bench.create(release, &create_request(release, &number))
 }
 
-fn changed(bench: &Bench, release: &str, change: impl FnOnce(&mut Value)) -> Value {
-    let mut body = wish(release, &bench.number());
+fn body_with(bench: &Bench, release: &str, change: impl FnOnce(&mut Value)) -> Value {
+    let mut body = create_request(release, &bench.number());
     change(&mut body);
     body
 }
 
-fn refused(
+fn expect_rejected(
     bench: &Bench,
     release: &'static str,
     (status, codes): (u16, &[&str]),
     change: impl FnOnce(&mut Value),
-) -> Outcome {
-    bench.create(release, &changed(bench, release, change)).expect(status, codes)
+) -> ScenarioResult {
+    bench.create(release, &body_with(bench, release, change)).expect_error(status, codes)
 }
 
 pub(super) fn all() -> Vec<Scenario> {
-    let mut all = granted();
+    let mut all = accepted();
     all.extend(devices());
     all.extend(bodies());
     all.extend(servers());
-    all.extend(rest());
+    all.extend(conflicts_and_conditions());
     let ids = [
         "401.1_no_authorization_header",
         "401.2_expired_access_token",
@@ -39,54 +39,57 @@ pub(super) fn all() -> Vec<Scenario> {
         "400.10_invalid_x-correlator",
         "429.1_too_many_requests",
     ];
-    all.extend(common(OPERATION, ids, sound));
+    all.extend(common_scenarios(OPERATION, ids, valid_request));
     all
 }
 
-fn granted() -> Vec<Scenario> {
+fn accepted() -> Vec<Scenario> {
     vec![
         scenario(OPERATION, "01_generic_success_scenario", |bench, release| {
-            let body = changed(bench, release, |body| {
+            let body = body_with(bench, release, |body| {
                 body[field(release, "devicePorts")] = json!({ "ports": [5060] });
                 let ranges = json!({ "ranges": [{ "from": 5010, "to": 5020 }] });
                 body[field(release, "applicationServerPorts")] = ranges;
-                if is_new(release) {
+                if is_1_x(release) {
                     body["sink"] = "https://app.example.com/cb".into();
                 }
             });
-            is_session(release, &body, &bench.create(release, &body).json(201)?)
+            check_session(release, &body, &bench.create(release, &body).expect_json(201)?)
         }),
         scenario(OPERATION, "02_1_sinkcredential_provided", |bench, release| {
-            let body = changed(bench, release, |body| {
-                name_sink(release, "https://app.example.com/cb", body);
+            let body = body_with(bench, release, |body| {
+                set_sink(release, "https://app.example.com/cb", body);
             });
-            let told = bench.create(release, &body).good(201)?;
-            must(!told::shows_token(&told.body), "the credential is echoed")
+            let response = bench.create(release, &body).expect_success(201)?;
+            ensure(
+                !notifications::contains_sink_token(&response.body),
+                "the response contains the credential",
+            )
         }),
-        scenario(OPERATION, "02_2_event_received", told::of_create),
+        scenario(OPERATION, "02_2_event_received", notifications::event_after_create),
         scenario(OPERATION, "03_3_legged_missing_device", |bench, release| {
             from_1_0(release)?;
-            let token = bench.users_token(&bench.number());
-            let body = changed(bench, release, |body| {
+            let token = bench.user_token(&bench.number());
+            let body = body_with(bench, release, |body| {
                 body.as_object_mut().unwrap().remove("device");
             });
-            let told = bench.create(release, &body).by(Some(token)).json(201)?;
-            must(told.get("device").is_none(), "a device is told")
+            let response = bench.create(release, &body).with_token(Some(token)).expect_json(201)?;
+            ensure(response.get("device").is_none(), "the response contains a device")
         }),
         scenario(OPERATION, "04_1_application_server_subnets_provided", |bench, release| {
             let address = field(release, "ipv4Address");
             let server = json!({ address: "203.0.113.0/24" });
             let name = field(release, "applicationServer");
-            let body = changed(bench, release, |body| body[name] = server.clone());
-            let told = bench.create(release, &body).json(201)?;
-            must(told[name] == server, &told.to_string())
+            let body = body_with(bench, release, |body| body[name] = server.clone());
+            let response = bench.create(release, &body).expect_json(201)?;
+            ensure(response[name] == server, &response.to_string())
         }),
         scenario(OPERATION, "04_2_application_server_list_provided", |bench, release| {
             only_1_2(release)?;
             let server = json!({ "ipAddresses": ["203.0.113.5"] });
-            let body = changed(bench, release, |body| body["applicationServer"] = server.clone());
-            let told = bench.create(release, &body).json(201)?;
-            must(told["applicationServer"] == server, &told.to_string())
+            let body = body_with(bench, release, |body| body["applicationServer"] = server.clone());
+            let response = bench.create(release, &body).expect_json(201)?;
+            ensure(response["applicationServer"] == server, &response.to_string())
         }),
     ]
 }
@@ -94,27 +97,32 @@ fn granted() -> Vec<Scenario> {
 fn devices() -> Vec<Scenario> {
     vec![
         scenario(OPERATION, "C01.01_device_empty", |bench, release| {
-            refused(bench, release, INVALID, |body| body[field(release, "device")] = json!({}))
+            expect_rejected(bench, release, INVALID_ARGUMENT, |body| {
+                body[field(release, "device")] = json!({});
+            })
         }),
         scenario(OPERATION, "C01.02_device_identifiers_not_schema_compliant", |bench, release| {
             let device = field(release, "device");
-            let mut odd = odd_devices(release).into_iter();
-            odd.try_for_each(|odd| refused(bench, release, INVALID, |body| body[device] = odd))
+            let mut devices = invalid_devices(release).into_iter();
+            devices.try_for_each(|invalid| {
+                expect_rejected(bench, release, INVALID_ARGUMENT, |body| body[device] = invalid)
+            })
         }),
         scenario(OPERATION, "C01.04_unnecessary_device", |bench, release| {
             from_1_0(release)?;
             let number = bench.number();
-            let token = bench.users_token(&number);
-            let ask = bench.create(release, &wish(release, &number)).by(Some(token));
-            ask.expect(422, &["UNNECESSARY_IDENTIFIER"])
+            let token = bench.user_token(&number);
+            let request =
+                bench.create(release, &create_request(release, &number)).with_token(Some(token));
+            request.expect_error(422, &["UNNECESSARY_IDENTIFIER"])
         }),
         scenario(OPERATION, "C01.05_missing_device", |bench, release| {
-            refused(bench, release, (422, &["MISSING_IDENTIFIER"]), |body| {
+            expect_rejected(bench, release, (422, &["MISSING_IDENTIFIER"]), |body| {
                 body.as_object_mut().unwrap().remove(field(release, "device"));
             })
         }),
         scenario(OPERATION, "C01.06_unsupported_device", |bench, release| {
-            refused(bench, release, (422, &["UNSUPPORTED_IDENTIFIER"]), |body| {
+            expect_rejected(bench, release, (422, &["UNSUPPORTED_IDENTIFIER"]), |body| {
                 body[field(release, "device")] = unsupported_device(release);
             })
         }),
@@ -124,49 +132,35 @@ fn devices() -> Vec<Scenario> {
 fn bodies() -> Vec<Scenario> {
     vec![
         scenario(OPERATION, "400.1_schema_not_compliant", |bench, release| {
-            bench.create(release, &json!([1])).expect(400, &["INVALID_ARGUMENT"])
+            bench.create(release, &json!([1])).expect_error(400, &["INVALID_ARGUMENT"])
         }),
         scenario(OPERATION, "400.2_no_request_body", |bench, release| {
-            bench.ask(release, "POST", "/sessions").expect(400, &["INVALID_ARGUMENT"])
+            bench.request(release, "POST", "/sessions").expect_error(400, &["INVALID_ARGUMENT"])
         }),
         scenario(OPERATION, "400.3_empty_request_body", |bench, release| {
-            bench.create(release, &json!({})).expect(400, &["INVALID_ARGUMENT"])
+            bench.create(release, &json!({})).expect_error(400, &["INVALID_ARGUMENT"])
         }),
         scenario(OPERATION, "400.4_empty_property", |bench, release| {
             for name in ["applicationServer", "devicePorts", "applicationServerPorts"] {
-                refused(bench, release, INVALID, |body| body[field(release, name)] = json!({}))?;
+                expect_rejected(bench, release, INVALID_ARGUMENT, |body| {
+                    body[field(release, name)] = json!({});
+                })?;
             }
-            if !is_new(release) {
+            if !is_1_x(release) {
                 return Ok(());
             }
-            refused(bench, release, INVALID, |body| {
+            expect_rejected(bench, release, INVALID_ARGUMENT, |body| {
                 body["sink"] = "https://app.example.com/cb".into();
                 body["sinkCredential"] = json!({});
             })
         }),
-        scenario(OPERATION, "400.5_out_of_range_port", |bench, release| {
-            let told = (400, &["OUT_OF_RANGE", "INVALID_ARGUMENT"] as &[&str]);
-            for ports in ["devicePorts", "applicationServerPorts"] {
-                for odd in [
-                    json!({ "ports": [65_536] }),
-                    json!({ "ranges": [{ "from": -1, "to": 9 }] }),
-                    json!({ "ranges": [{ "from": 9, "to": 65_536 }] }),
-                ] {
-                    refused(bench, release, told, |body| body[field(release, ports)] = odd)?;
-                }
-            }
-            if release == R0_8 {
-                return Ok(());
-            }
-            let device = json!({ "publicAddress": "192.0.2.7", "publicPort": 65_536 });
-            refused(bench, release, told, |body| body["device"] = json!({ "ipv4Address": device }))
-        }),
+        out_of_range_port(),
         scenario(OPERATION, "400.6_unsupported_sink_credential_type", |bench, release| {
             from_0_11(release)?;
             let codes: &[&str] =
                 if release == R1_2 { &["INVALID_ARGUMENT"] } else { &["INVALID_CREDENTIAL"] };
             for kind in ["PLAIN", "REFRESHTOKEN"] {
-                refused(bench, release, (400, codes), |body| {
+                expect_rejected(bench, release, (400, codes), |body| {
                     body["sink"] = "https://app.example.com/cb".into();
                     body["sinkCredential"] = json!({ "credentialType": kind });
                 })?;
@@ -175,7 +169,7 @@ fn bodies() -> Vec<Scenario> {
         }),
         scenario(OPERATION, "400.7_sink_credential_invalid_token", |bench, release| {
             from_0_11(release)?;
-            refused(bench, release, (400, &["INVALID_TOKEN", "INVALID_ARGUMENT"]), |body| {
+            expect_rejected(bench, release, (400, &["INVALID_TOKEN", "INVALID_ARGUMENT"]), |body| {
                 body["sink"] = "https://app.example.com/cb".into();
                 body["sinkCredential"] = json!({
                     "credentialType": "ACCESSTOKEN", "accessToken": "x",
@@ -184,14 +178,40 @@ fn bodies() -> Vec<Scenario> {
             })
         }),
         scenario(OPERATION, "400.8_non_existent_qos_profile", |bench, release| {
-            let told = (400, &["INVALID_ARGUMENT"] as &[&str]);
-            refused(bench, release, told, |body| body[field(release, "qosProfile")] = "NONE".into())
+            let error = (400, &["INVALID_ARGUMENT"] as &[&str]);
+            expect_rejected(bench, release, error, |body| {
+                body[field(release, "qosProfile")] = "NONE".into();
+            })
         }),
         scenario(OPERATION, "400.9_invalid_duration", |bench, release| {
             let code = if release == R0_10 { "OUT_OF_RANGE" } else { "INVALID_ARGUMENT" };
-            refused(bench, release, (400, &[code]), |body| body["duration"] = 86_401.into())
+            expect_rejected(bench, release, (400, &[code]), |body| body["duration"] = 86_401.into())
         }),
     ]
+}
+
+fn out_of_range_port() -> Scenario {
+    scenario(OPERATION, "400.5_out_of_range_port", |bench, release| {
+        let error = (400, &["OUT_OF_RANGE", "INVALID_ARGUMENT"] as &[&str]);
+        for ports in ["devicePorts", "applicationServerPorts"] {
+            for invalid in [
+                json!({ "ports": [65_536] }),
+                json!({ "ranges": [{ "from": -1, "to": 9 }] }),
+                json!({ "ranges": [{ "from": 9, "to": 65_536 }] }),
+            ] {
+                expect_rejected(bench, release, error, |body| {
+                    body[field(release, ports)] = invalid;
+                })?;
+            }
+        }
+        if release == R0_8 {
+            return Ok(());
+        }
+        let device = json!({ "publicAddress": "192.0.2.7", "publicPort": 65_536 });
+        expect_rejected(bench, release, error, |body| {
+            body["device"] = json!({ "ipv4Address": device });
+        })
+    })
 }
 
 fn servers() -> Vec<Scenario> {
@@ -199,7 +219,7 @@ fn servers() -> Vec<Scenario> {
         scenario(OPERATION, id, move |bench, release| {
             only_1_2(release)?;
             let list = list.clone();
-            refused(bench, release, INVALID, |body| {
+            expect_rejected(bench, release, INVALID_ARGUMENT, |body| {
                 body["applicationServer"] = json!({ "ipAddresses": list });
             })
         })
@@ -208,7 +228,7 @@ fn servers() -> Vec<Scenario> {
     vec![
         scenario(OPERATION, "400.11_invalid_application_server", |bench, release| {
             only_1_2(release)?;
-            refused(bench, release, INVALID, |body| {
+            expect_rejected(bench, release, INVALID_ARGUMENT, |body| {
                 body["applicationServer"] =
                     json!({ "ipv4Address": "203.0.113.5", "ipAddresses": ["203.0.113.5"] });
             })
@@ -224,21 +244,23 @@ fn servers() -> Vec<Scenario> {
     ]
 }
 
-fn rest() -> Vec<Scenario> {
+fn conflicts_and_conditions() -> Vec<Scenario> {
     vec![
         scenario(OPERATION, "409.1_session_conflict", |bench, release| {
             let (number, _) = bench.session(release);
-            bench.create(release, &wish(release, &number)).expect(409, &["CONFLICT"])
+            bench
+                .create(release, &create_request(release, &number))
+                .expect_error(409, &["CONFLICT"])
         }),
         scenario(OPERATION, "422.1_session_qos_profile_not_applicable", |bench, release| {
             let code: &[&str] = &["QUALITY_ON_DEMAND.QOS_PROFILE_NOT_APPLICABLE"];
-            refused(bench, release, (422, code), |body| {
+            expect_rejected(bench, release, (422, code), |body| {
                 body[field(release, "qosProfile")] = "OFF".into();
             })
         }),
         scenario(OPERATION, "422.2_private_key_jwt_not_configured", |bench, release| {
             only_1_2(release)?;
-            refused(bench, release, (422, &["PRIVATE_KEY_JWT_NOT_CONFIGURED"]), |body| {
+            expect_rejected(bench, release, (422, &["PRIVATE_KEY_JWT_NOT_CONFIGURED"]), |body| {
                 body["sink"] = "https://app.example.com/cb".into();
                 body["sinkCredential"] = json!({ "credentialType": "PRIVATE_KEY_JWT" });
             })

@@ -1,15 +1,19 @@
 //! `retrieveSessionsByDevice`.
 
-use super::{bench::is_session, *};
+use super::{bench::check_session, *};
 
 const OPERATION: &str = "retrieveSessionsByDevice";
 
-fn of_device<'b>(bench: &'b Bench, release: &'static str, device: &Value) -> Ask<'b> {
-    bench.ask(release, "POST", "/retrieve-sessions").with(&json!({ "device": device }))
+fn request_by_device<'b>(
+    bench: &'b Bench,
+    release: &'static str,
+    device: &Value,
+) -> TestRequest<'b> {
+    bench.request(release, "POST", "/retrieve-sessions").with_body(&json!({ "device": device }))
 }
 
-fn sound<'b>(bench: &'b Bench, release: &'static str) -> Ask<'b> {
-    of_device(bench, release, &json!({ "phoneNumber": bench.number() }))
+fn valid_request<'b>(bench: &'b Bench, release: &'static str) -> TestRequest<'b> {
+    request_by_device(bench, release, &json!({ "phoneNumber": bench.number() }))
 }
 
 pub(super) fn all() -> Vec<Scenario> {
@@ -21,52 +25,60 @@ pub(super) fn all() -> Vec<Scenario> {
         "400.3_invalid_x-correlator",
         "429.1_too_many_requests",
     ];
-    let all = own().into_iter().chain(common(OPERATION, ids, sound));
-    all.map(|scenario| scenario.only_if(from_0_11)).collect()
+    let all = scenarios().into_iter().chain(common_scenarios(OPERATION, ids, valid_request));
+    all.map(|scenario| scenario.restricted_to(from_0_11)).collect()
 }
 
-fn own() -> Vec<Scenario> {
+fn scenarios() -> Vec<Scenario> {
     vec![
         scenario(OPERATION, "01_get_existing_session_by_device", |bench, release| {
             let (number, path) = bench.session(release);
-            let told = of_device(bench, release, &json!({ "phoneNumber": number })).json(200)?;
-            let Some([one]) = told.as_array().map(Vec::as_slice) else {
-                return Err(Other::Deviates(told.to_string()));
+            let response = request_by_device(bench, release, &json!({ "phoneNumber": number }))
+                .expect_json(200)?;
+            let Some([session]) = response.as_array().map(Vec::as_slice) else {
+                return Err(NotPassed::Deviates(response.to_string()));
             };
-            must(path.ends_with(one["sessionId"].as_str().unwrap()), "another session")?;
-            is_session(release, &wish(release, &number), one)
+            ensure(path.ends_with(session["sessionId"].as_str().unwrap()), "a different session")?;
+            check_session(release, &create_request(release, &number), session)
         }),
         scenario(OPERATION, "02_sessions_not_found", |bench, release| {
-            let told = sound(bench, release).json(200)?;
-            must(told == json!([]), &told.to_string())
+            let response = valid_request(bench, release).expect_json(200)?;
+            ensure(response == json!([]), &response.to_string())
         }),
         scenario(OPERATION, "C01.01_device_empty", |bench, release| {
-            of_device(bench, release, &json!({})).expect(400, &["INVALID_ARGUMENT"])
+            request_by_device(bench, release, &json!({})).expect_error(400, &["INVALID_ARGUMENT"])
         }),
         scenario(OPERATION, "C01.02_device_identifiers_not_schema_compliant", |bench, release| {
-            let mut odd = odd_devices(release).into_iter();
-            odd.try_for_each(|odd| of_device(bench, release, &odd).expect(INVALID.0, INVALID.1))
+            let mut devices = invalid_devices(release).into_iter();
+            devices.try_for_each(|device| {
+                request_by_device(bench, release, &device)
+                    .expect_error(INVALID_ARGUMENT.0, INVALID_ARGUMENT.1)
+            })
         }),
         scenario(OPERATION, "C01.04_unnecessary_device", |bench, release| {
             let number = bench.number();
-            let ask = of_device(bench, release, &json!({ "phoneNumber": number }));
-            let token = bench.users_token(&number);
-            ask.by(Some(token)).expect(422, &["UNNECESSARY_IDENTIFIER"])
+            let request = request_by_device(bench, release, &json!({ "phoneNumber": number }));
+            let token = bench.user_token(&number);
+            request.with_token(Some(token)).expect_error(422, &["UNNECESSARY_IDENTIFIER"])
         }),
         scenario(OPERATION, "C01.05_missing_device", |bench, release| {
-            let ask = bench.ask(release, "POST", "/retrieve-sessions").with(&json!({}));
-            ask.expect(422, &["MISSING_IDENTIFIER"])
+            let request =
+                bench.request(release, "POST", "/retrieve-sessions").with_body(&json!({}));
+            request.expect_error(422, &["MISSING_IDENTIFIER"])
         }),
         scenario(OPERATION, "C01.06_unsupported_device", |bench, release| {
-            let ask = of_device(bench, release, &unsupported_device(release));
-            ask.expect(422, &["UNSUPPORTED_IDENTIFIER"])
+            let request = request_by_device(bench, release, &unsupported_device(release));
+            request.expect_error(422, &["UNSUPPORTED_IDENTIFIER"])
         }),
         scenario(OPERATION, "400.1_schema_not_compliant", |bench, release| {
-            let ask = bench.ask(release, "POST", "/retrieve-sessions").with(&json!([1]));
-            ask.expect(400, &["INVALID_ARGUMENT"])
+            let request =
+                bench.request(release, "POST", "/retrieve-sessions").with_body(&json!([1]));
+            request.expect_error(400, &["INVALID_ARGUMENT"])
         }),
         scenario(OPERATION, "400.2_no_request_body", |bench, release| {
-            bench.ask(release, "POST", "/retrieve-sessions").expect(400, &["INVALID_ARGUMENT"])
+            bench
+                .request(release, "POST", "/retrieve-sessions")
+                .expect_error(400, &["INVALID_ARGUMENT"])
         }),
     ]
 }

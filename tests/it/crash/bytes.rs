@@ -1,4 +1,4 @@
-//! Killed after any byte to or from the operator.
+//! Kills the gateway after any byte to or from the operator.
 
 use std::{
     io::{Read, Write},
@@ -9,60 +9,61 @@ use std::{
 
 use super::*;
 
-/// Which byte is the last one.
+/// The last byte that passes the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Last {
+enum LastByte {
     ToOperator(usize),
     FromOperator(usize),
 }
 
-/// What a wire between the gateway and its operator does.
+/// The state of the proxy between the gateway and its operator.
 #[derive(Default)]
-struct Plan {
-    last: Option<Last>,
+struct ProxyState {
+    last: Option<LastByte>,
+    /// The process ID of the gateway.
     gateway: u32,
     to_operator: usize,
     from_operator: usize,
 }
 
-/// A wire that kills the gateway when the last byte has passed.
-fn wire(listen: SocketAddr, operator: SocketAddr) -> Arc<Mutex<Plan>> {
-    let plan = Arc::new(Mutex::new(Plan::default()));
-    let (listener, shared) = (TcpListener::bind(listen).unwrap(), Arc::clone(&plan));
+/// Starts a TCP proxy that kills the gateway when the last byte has passed.
+fn start_proxy(listen: SocketAddr, operator: SocketAddr) -> Arc<Mutex<ProxyState>> {
+    let state = Arc::new(Mutex::new(ProxyState::default()));
+    let (listener, shared) = (TcpListener::bind(listen).unwrap(), Arc::clone(&state));
     thread::spawn(move || {
         for gateway in listener.incoming() {
             let (gateway, operator) = (gateway.unwrap(), TcpStream::connect(operator).unwrap());
             for to_operator in [true, false] {
                 let ends = (gateway.try_clone().unwrap(), operator.try_clone().unwrap());
                 let (from, to) = if to_operator { ends } else { (ends.1, ends.0) };
-                let plan = Arc::clone(&shared);
-                thread::spawn(move || pass(from, to, to_operator, &plan));
+                let state = Arc::clone(&shared);
+                thread::spawn(move || forward(from, to, to_operator, &state));
             }
         }
     });
-    plan
+    state
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, to_operator: bool, plan: &Mutex<Plan>) {
+fn forward(mut from: TcpStream, mut to: TcpStream, to_operator: bool, state: &Mutex<ProxyState>) {
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
-        let mut plan = plan.lock().unwrap();
-        let passed = if to_operator { &mut plan.to_operator } else { &mut plan.from_operator };
+        let mut state = state.lock().unwrap();
+        let passed = if to_operator { &mut state.to_operator } else { &mut state.from_operator };
         let before = *passed;
         *passed += count;
-        let last = match plan.last {
-            Some(Last::ToOperator(last)) if to_operator => Some(last),
-            Some(Last::FromOperator(last)) if !to_operator => Some(last),
+        let last = match state.last {
+            Some(LastByte::ToOperator(last)) if to_operator => Some(last),
+            Some(LastByte::FromOperator(last)) if !to_operator => Some(last),
             _ => None,
         };
         match last.filter(|last| (before..before + count).contains(last)) {
             Some(last) => {
-                // The other side may be gone.
+                // The other side may have closed the connection.
                 let _ = to.write_all(&buffer[..last - before]);
-                let gateway = plan.gateway.to_string();
+                let gateway = state.gateway.to_string();
                 assert!(Command::new("kill").args(["-9", &gateway]).status().unwrap().success());
                 let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
-                plan.last = None;
+                state.last = None;
                 return;
             }
             None if to.write_all(&buffer[..count]).is_err() => return,
@@ -73,39 +74,39 @@ fn pass(mut from: TcpStream, mut to: TcpStream, to_operator: bool, plan: &Mutex<
 }
 
 #[test]
-fn a_kill_after_any_byte_loses_nothing_and_books_nothing_twice() {
-    const WIRE_PORT: u16 = 9300;
+fn kill_after_any_byte_loses_no_session_and_books_none_twice() {
+    const PROXY_PORT: u16 = 9300;
 
-    let mut scene = Scene::new(&Setup::default());
-    let operator = scene.world.operator_of(DIALECT);
-    let plan = wire(scene.world.at(WIRE_PORT), operator);
-    // The operator is reached through the wire only.
-    let policy = scene.world.folder.join("operators.yaml");
-    let text = std::fs::read_to_string(&policy).unwrap();
-    let wired = text.replace(&format!(":{}/", operator.port()), &format!(":{WIRE_PORT}/"));
-    assert_ne!(text, wired);
-    std::fs::write(&policy, wired).unwrap();
+    let mut scene = CrashFixture::new(&Setup::default());
+    let operator = scene.world.operator_address(DIALECT);
+    let state = start_proxy(scene.world.at(PROXY_PORT), operator);
+    // Route the gateway to the operator through the proxy.
+    let path = scene.world.folder.join("operators.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let proxied = text.replace(&format!(":{}/", operator.port()), &format!(":{PROXY_PORT}/"));
+    assert_ne!(text, proxied);
+    std::fs::write(&path, proxied).unwrap();
 
-    let mut told = Told::default();
+    let mut responses = ClientResponses::default();
     assert!(scene.start(""));
-    scene.live(&mut told, 0);
+    scene.run_session_lifecycle(&mut responses, 0);
     let (to_operator, from_operator) = {
-        let plan = plan.lock().unwrap();
-        (plan.to_operator, plan.from_operator)
+        let state = state.lock().unwrap();
+        (state.to_operator, state.from_operator)
     };
     assert!(to_operator > 500 && from_operator > 500);
-    let lasts = (0..to_operator).step_by(31).map(Last::ToOperator);
-    let lasts = lasts.chain((0..from_operator).step_by(29).map(Last::FromOperator));
+    let last_bytes = (0..to_operator).step_by(31).map(LastByte::ToOperator);
+    let last_bytes = last_bytes.chain((0..from_operator).step_by(29).map(LastByte::FromOperator));
     let mut deaths = 0;
-    for (number, last) in (1..).zip(lasts) {
+    for (number, last) in (1..).zip(last_bytes) {
         assert!(scene.start(""));
         let gateway = scene.gateway.as_ref().unwrap().id();
-        // Numbers of other lengths would change the count a little, which does no harm.
-        *plan.lock().unwrap() = Plan { last: Some(last), gateway, ..Plan::default() };
-        deaths += u32::from(scene.live(&mut told, number));
-        plan.lock().unwrap().last = None;
+        // The byte counts differ slightly for numbers of another length, which is harmless.
+        *state.lock().unwrap() = ProxyState { last: Some(last), gateway, ..ProxyState::default() };
+        deaths += u32::from(scene.run_session_lifecycle(&mut responses, number));
+        state.lock().unwrap().last = None;
     }
-    assert!(deaths >= 60, "the gateway died {deaths} times only");
-    scene.settle();
-    assert_eq!(scene.disagreements(&mut told), Vec::<String>::new());
+    assert!(deaths >= 60, "the gateway died only {deaths} times");
+    scene.recover();
+    assert_eq!(scene.inconsistencies(&mut responses), Vec::<String>::new());
 }

@@ -1,4 +1,4 @@
-//! Killed again and again, at random, while many clients want few flows.
+//! Kills the gateway repeatedly, at random, while many clients request few flows.
 
 use std::{
     net::TcpStream,
@@ -12,79 +12,83 @@ use super::*;
 
 const KILLS: u32 = 200;
 const CLIENTS: u64 = 6;
-// How many flows are wanted at one time, and how many are left behind after each kill: those in
-// doubt stay taken for a while.
-const WANTED: u64 = 40;
-const LEFT: u64 = 10;
+// The number of flows that clients request, and how many are replaced after each kill: a flow in doubt
+// stays reserved for a while.
+const FLOWS: u64 = 40;
+const FLOWS_REPLACED: u64 = 10;
 
-/// A sequence that looks random, and is the same each time.
-struct Dice(u64);
+/// A pseudo-random sequence, the same in every run.
+struct PseudoRandom(u64);
 
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+impl PseudoRandom {
+    fn below(&mut self, bound: u64) -> u64 {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
+        (self.0 >> 33) % bound
     }
 }
 
-/// What all clients share.
+/// State shared by all clients.
 #[derive(Default)]
-struct Common {
-    told: Mutex<Told>,
+struct SharedState {
+    responses: Mutex<ClientResponses>,
     stop: AtomicBool,
     granted: AtomicU64,
     first_number: AtomicU64,
 }
 
-fn work(scene: &Scene, seed: u64, common: &Common) {
-    let mut dice = Dice(seed);
-    let mut own = Told::default();
-    while !common.stop.load(Ordering::SeqCst) {
-        let number = common.first_number.load(Ordering::Relaxed) + dice.roll(WANTED);
+fn run_client(scene: &CrashFixture, seed: u64, shared: &SharedState) {
+    let mut random = PseudoRandom(seed);
+    let mut own = ClientResponses::default();
+    while !shared.stop.load(Ordering::SeqCst) {
+        let number = shared.first_number.load(Ordering::Relaxed) + random.below(FLOWS);
         if let Some(id) = scene.create(&mut own, u32::try_from(number).unwrap()) {
-            common.granted.fetch_add(1, Ordering::Relaxed);
-            if dice.roll(10) < 9 {
+            shared.granted.fetch_add(1, Ordering::Relaxed);
+            if random.below(10) < 9 {
                 scene.delete(&mut own, &id);
             }
-        } else if TcpStream::connect(scene.world.edge()).is_err() {
-            // Whoever asks without a pause while nobody listens takes what a start needs.
+        } else if TcpStream::connect(scene.world.gateway_address()).is_err() {
+            // A client that retries without a pause would slow down the start of the gateway.
             thread::sleep(Duration::from_millis(5));
         }
     }
-    let mut all = common.told.lock().unwrap();
+    let mut all = shared.responses.lock().unwrap();
     all.granted.extend(own.granted);
     all.deleted.extend(own.deleted);
     all.numbers.extend(own.numbers);
 }
 
 #[test]
-fn hundreds_of_kills_under_load_lose_nothing_and_book_nothing_twice() {
-    let mut scene = Scene::new(&Setup::default());
-    let common = Common::default();
+fn kills_under_load_lose_no_session_and_book_none_twice() {
+    let mut scene = CrashFixture::new(&Setup::default());
+    let shared = SharedState::default();
     assert!(scene.start(""));
     let mut gateway = scene.gateway.take().unwrap();
     thread::scope(|scope| {
         for seed in 1..=CLIENTS {
-            let (scene, common) = (&scene, &common);
-            scope.spawn(move || work(scene, seed, common));
+            let (scene, shared) = (&scene, &shared);
+            scope.spawn(move || run_client(scene, seed, shared));
         }
-        let mut dice = Dice(0);
+        let mut random = PseudoRandom(0);
         for kill in 0..KILLS {
-            let before = common.granted.load(Ordering::Relaxed);
-            wait_for("some load", || common.granted.load(Ordering::Relaxed) > before);
-            thread::sleep(Duration::from_millis(dice.roll(60)));
+            let before = shared.granted.load(Ordering::Relaxed);
+            wait_for("load", || shared.granted.load(Ordering::Relaxed) > before);
+            thread::sleep(Duration::from_millis(random.below(60)));
             gateway.kill().unwrap();
             gateway.wait().unwrap();
-            assert_eq!(double_booked(&scene.books()), Vec::<String>::new(), "after {kill} kills");
+            assert_eq!(
+                double_booked(&scene.operator_sessions()),
+                Vec::<String>::new(),
+                "after {kill} kills"
+            );
             gateway = scene.world.serve(&[]);
-            common.first_number.fetch_add(LEFT, Ordering::Relaxed);
+            shared.first_number.fetch_add(FLOWS_REPLACED, Ordering::Relaxed);
         }
-        common.stop.store(true, Ordering::SeqCst);
+        shared.stop.store(true, Ordering::SeqCst);
     });
     scene.gateway = Some(gateway);
-    let mut told = common.told.into_inner().unwrap();
-    scene.settle();
-    assert_eq!(scene.disagreements(&mut told), Vec::<String>::new());
-    assert!(common.granted.into_inner() > u64::from(KILLS));
+    let mut responses = shared.responses.into_inner().unwrap();
+    scene.recover();
+    assert_eq!(scene.inconsistencies(&mut responses), Vec::<String>::new());
+    assert!(shared.granted.into_inner() > u64::from(KILLS));
 }

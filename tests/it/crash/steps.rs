@@ -1,8 +1,8 @@
-//! Killed before and after each durable write and each call to the operator.
+//! Kills the gateway before and after each durable write and each call to the operator.
 
 use super::*;
 
-/// How many commits a session's whole life takes, and some.
+/// An upper bound of the number of commits of a session's lifecycle.
 const COMMITS: u32 = 8;
 
 fn points() -> Vec<String> {
@@ -16,73 +16,79 @@ fn points() -> Vec<String> {
 }
 
 #[test]
-fn a_kill_at_any_step_loses_nothing_and_books_nothing_twice() {
-    let mut scene = Scene::new(&Setup::default());
-    let mut told = Told::default();
+fn kill_at_any_step_loses_no_session_and_books_none_twice() {
+    let mut scene = CrashFixture::new(&Setup::default());
+    let mut responses = ClientResponses::default();
     let mut deaths = 0;
     for (number, point) in (0..).zip(points()) {
-        let died = !scene.start(&point) || scene.live(&mut told, number);
+        let died = !scene.start(&point) || scene.run_session_lifecycle(&mut responses, number);
         deaths += u32::from(died);
     }
-    assert!(deaths >= 16, "the gateway died {deaths} times only");
-    // Recovery itself is killed too: when it has deleted an orphan, and when it has written it down.
+    assert!(deaths >= 16, "the gateway died only {deaths} times");
+    // Kill recovery too: after it has deleted an orphan, and before its third commit.
     for point in ["after-delete", "before-commit:2"] {
         if scene.start(point) {
             let gateway = scene.gateway.as_mut().unwrap();
-            let began = Instant::now();
+            let started = Instant::now();
             while gateway.try_wait().unwrap().is_none() {
-                assert!(began.elapsed() < SETTLED_WITHIN, "{point}: recovery had nothing to do");
+                assert!(
+                    started.elapsed() < RECOVERY_TIMEOUT,
+                    "{point}: recovery did not reach the point"
+                );
                 thread::sleep(Duration::from_millis(100));
             }
         }
     }
-    scene.settle();
-    assert_eq!(scene.disagreements(&mut told), Vec::<String>::new());
+    scene.recover();
+    assert_eq!(scene.inconsistencies(&mut responses), Vec::<String>::new());
     assert!(scene.world.metric("qod_recoveries_total", &[]) > 0);
 }
 
-// The suite can see what it looks for.
+// Verifies that the suite detects inconsistencies.
 #[test]
-fn without_a_write_ahead_the_books_do_not_agree() {
-    let mut scene = Scene::new(&Setup::default());
-    let mut told = Told::default();
+fn missing_write_ahead_is_detected() {
+    let mut scene = CrashFixture::new(&Setup::default());
+    let mut responses = ClientResponses::default();
     assert!(scene.start("without-write-ahead,after-create"));
-    scene.live(&mut told, 1);
+    scene.run_session_lifecycle(&mut responses, 1);
     assert!(scene.start(""));
-    scene.live(&mut told, 1);
-    scene.create(&mut told, 1).expect("nobody knows of the first session");
-    let seen = double_booked(&scene.books());
-    assert_eq!(seen.len(), 1, "{seen:?}");
-    scene.settle();
-    let wrong = scene.disagreements(&mut told);
-    assert!(wrong.iter().any(|wrong| wrong.starts_with("orphan")), "{wrong:?}");
+    scene.run_session_lifecycle(&mut responses, 1);
+    scene.create(&mut responses, 1).expect("the first session is unknown");
+    let duplicates = double_booked(&scene.operator_sessions());
+    assert_eq!(duplicates.len(), 1, "{duplicates:?}");
+    scene.recover();
+    let inconsistencies = scene.inconsistencies(&mut responses);
+    assert!(inconsistencies.iter().any(|text| text.starts_with("orphan")), "{inconsistencies:?}");
 }
 
 #[test]
-fn where_an_operator_lists_nothing_the_flow_stays_held() {
-    let early = "camara-0.8.1";
-    let mut scene = Scene::new(&Setup::default());
-    let wanted = wish(DIALECT, &number_at(early, 1));
+fn flow_stays_reserved_if_the_operator_cannot_list_sessions() {
+    let without_list = "camara-0.8.1";
+    let mut scene = CrashFixture::new(&Setup::default());
+    let body = create_request(DIALECT, &number_at(without_list, 1));
     assert!(scene.start("after-create"));
-    assert!(scene.ask("POST", "/sessions", &wanted).is_none(), "killed before it could answer");
+    assert!(
+        scene.request("POST", "/sessions", &body).is_none(),
+        "the gateway is killed before it responds"
+    );
     assert!(scene.start(""));
-    assert_eq!(scene.ask("POST", "/sessions", &wanted).unwrap().0, 409);
-    assert_eq!(scene.world.books(early).len(), 1);
+    assert_eq!(scene.request("POST", "/sessions", &body).unwrap().0, 409);
+    assert_eq!(scene.world.operator_sessions(without_list).len(), 1);
     assert_eq!(scene.ledger()[0]["state"], "in_doubt");
 }
 
 #[test]
-fn a_relaxed_gateway_keeps_what_it_was_killed_with_once_its_interval_is_over() {
-    let mut scene = Scene::new(&Setup::default());
-    let policy = scene.world.folder.join("gateway.yaml");
-    let text = std::fs::read_to_string(&policy).unwrap();
+fn relaxed_store_survives_a_kill_after_its_interval() {
+    let mut scene = CrashFixture::new(&Setup::default());
+    let path = scene.world.folder.join("gateway.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
     let relaxed = text.replace("{ directory: ledger }", "{ directory: ledger, sync: relaxed }");
     assert_ne!(text, relaxed);
-    std::fs::write(&policy, relaxed).unwrap();
-    let mut told = Told::default();
+    std::fs::write(&path, relaxed).unwrap();
+    let mut responses = ClientResponses::default();
     assert!(scene.start(""));
-    let id = scene.create(&mut told, 1).unwrap();
+    let id = scene.create(&mut responses, 1).unwrap();
     thread::sleep(Duration::from_millis(300));
     assert!(scene.start(""));
-    assert_eq!(scene.ask("GET", &format!("/sessions/{id}"), &Value::Null).unwrap().0, 200);
+    assert_eq!(scene.request("GET", &format!("/sessions/{id}"), &Value::Null).unwrap().0, 200);
 }

@@ -1,4 +1,4 @@
-//! The profiles before they were an API of their own, and what has none.
+//! Profiles in the dialects in which they are part of the session API, and APIs without profiles.
 
 use serde_json::json;
 
@@ -8,14 +8,14 @@ use crate::{
     world::{SCOPE, Setup, World},
 };
 
-/// Where they are beside the sessions.
+/// The dialects with the profiles in the session API.
 const BESIDE_SESSIONS: [&str; 3] = ["camara-0.9.0", "camara-0.10.1", "telefonica-0.10"];
 
 #[test]
-fn up_to_0_10_profiles_are_listed_beside_the_sessions() {
+fn up_to_0_10_profiles_are_part_of_the_session_api() {
     let world = world();
     for dialect in BESIDE_SESSIONS {
-        let get = |client: &str, path: &str| world.ask(dialect, client, "GET", path, "");
+        let get = |client: &str, path: &str| world.request(dialect, client, "GET", path, "");
         let all = get("app", "/qos-profiles");
         assert_eq!(all.header("content-type"), Some("application/json"));
         assert_eq!(names(all), ["OFF_1", "OLD_1", "QOS_E", "QOS_S"], "{dialect}");
@@ -26,8 +26,8 @@ fn up_to_0_10_profiles_are_listed_beside_the_sessions() {
         assert_eq!(one["maxDuration"], json!({ "value": 1, "unit": "Hours" }));
 
         let code = |path: &str, status| {
-            let told = get("app", path).expect(status).json();
-            told["code"].as_str().unwrap().to_owned()
+            let reply = get("app", path).expect(status).json();
+            reply["code"].as_str().unwrap().to_owned()
         };
         assert_eq!(code("/qos-profiles?name=none", 404), "NOT_FOUND");
         assert_eq!(code("/qos-profiles/none", 404), "NOT_FOUND");
@@ -35,37 +35,44 @@ fn up_to_0_10_profiles_are_listed_beside_the_sessions() {
         assert_eq!(code("/qos-profiles/ab", 400), "INVALID_ARGUMENT");
         assert_eq!(code("/retrieve-qos-profiles", 404), "NOT_FOUND");
         let path = format!("/{dialect}/qod/v0/qos-profiles");
-        http::send(world.edge(), "GET", &path, &[], "").expect(401);
+        http::send(world.gateway_address(), "GET", &path, &[], "").expect(401);
         let weak = format!("Bearer {}", world.keys.token("app", "openid"));
-        http::send(world.edge(), "GET", &path, &[("Authorization", &weak)], "").expect(403);
-        http::send(world.edge(), "POST", &path, &[("Authorization", &weak)], "{}").expect(405);
+        http::send(world.gateway_address(), "GET", &path, &[("Authorization", &weak)], "")
+            .expect(403);
+        http::send(world.gateway_address(), "POST", &path, &[("Authorization", &weak)], "{}")
+            .expect(405);
     }
-    // On the path that the early releases share, whoever asks for profiles asks in one that has them.
+    // On the path shared by early releases, a request for profiles is detected as a dialect that has them.
     let token = format!("Bearer {}", world.keys.token("app", SCOPE));
-    let told =
-        http::send(world.edge(), "GET", "/qod/v0/qos-profiles", &[("Authorization", &token)], "");
-    assert_eq!(names(told).len(), 4);
+    let reply = http::send(
+        world.gateway_address(),
+        "GET",
+        "/qod/v0/qos-profiles",
+        &[("Authorization", &token)],
+        "",
+    );
+    assert_eq!(names(reply).len(), 4);
 }
 
 #[test]
-fn a_simulated_operator_has_none() {
+fn simulated_operator_has_no_profiles() {
     let world = world();
     for (dialect, status) in [("camara-0.10.1", 501), ("camara-1.1.0", 404), ("camara-0.8.1", 404)]
     {
         let token = ("Authorization", "Bearer operator-token");
-        let operator = world.operator_of(dialect);
+        let operator = world.operator_address(dialect);
         http::send(operator, "GET", "/qod/v0/qos-profiles", &[token], "").expect(status);
     }
 }
 
 #[test]
-fn each_form_of_scope_has_its_own_for_profiles() {
+fn each_scope_format_has_a_scope_for_profiles() {
     let clients = "scope: { forms: [operation, qod_sessions], api_names: [quality-on-demand] }\n";
     let world = World::with(&Setup { clients, ..Setup::default() });
     let status = |scope: &str, path: &str| {
         let bearer = format!("Bearer {}", world.keys.token("app", scope));
         let path = format!("/camara-0.10.1/qod/v0{path}");
-        http::send(world.edge(), "GET", &path, &[("Authorization", &bearer)], "").status
+        http::send(world.gateway_address(), "GET", &path, &[("Authorization", &bearer)], "").status
     };
     let session = "/sessions/00000000-0000-4000-8000-000000000000";
     assert_eq!(status("qod-profiles-read", "/qos-profiles"), 200);

@@ -1,4 +1,4 @@
-//! The least that a pingora proxy can do: what policies cost is told beside it.
+//! A minimal pingora proxy: the baseline that shows the cost of the gateway's policies.
 
 use std::process::ExitCode;
 
@@ -13,12 +13,12 @@ use pingora::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-struct Bare {
+struct BareProxy {
     upstream: String,
 }
 
 #[async_trait]
-impl ProxyHttp for Bare {
+impl ProxyHttp for BareProxy {
     type CTX = ();
 
     fn new_ctx(&self) {}
@@ -29,8 +29,8 @@ impl ProxyHttp for Bare {
 }
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    let (Some(listen), Some(upstream)) = (arguments.next(), arguments.next()) else {
+    let mut args = std::env::args().skip(1);
+    let (Some(listen), Some(upstream)) = (args.next(), args.next()) else {
         eprintln!("usage: bare-proxy ADDRESS:PORT UPSTREAM");
         return ExitCode::FAILURE;
     };
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     let conf = ServerConf { threads, ..ServerConf::default() };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
-    let mut service = http_proxy_service(&server.configuration, Bare { upstream });
+    let mut service = http_proxy_service(&server.configuration, BareProxy { upstream });
     service.add_tcp(&listen);
     server.add_service(service);
     server.run_forever()

@@ -1,4 +1,5 @@
-//! Makes a key and a token of an hour that is signed with it: writes `jwks.json`, prints the token.
+//! Generates a key, writes its `jwks.json`, and prints an access token signed with it that is valid for one
+//! hour.
 
 use std::{error::Error, time::SystemTime};
 

@@ -1,4 +1,4 @@
-//! Each rule of the conversion.
+//! Every rule of the conversion.
 
 use serde_json::{Value, json};
 
@@ -14,22 +14,22 @@ fn converted(schema: &Value) -> Value {
     definitions(&json!({ "X": schema }), Direction::Request).unwrap()["X"].take()
 }
 
-fn fault(schema: &Value) -> String {
+fn conversion_error(schema: &Value) -> String {
     definitions(&json!({ "X": schema }), Direction::Request).unwrap_err()
 }
 
 #[test]
-fn stands_on_the_component_asked_for() {
+fn refers_to_the_requested_component() {
     let document = json!({ "components": { "schemas": { "X": {}, "Y": {} } } });
     let schema = component(&document, "Y", Direction::Request).unwrap();
     assert_eq!(schema, json!({ "$ref": "#/$defs/Y", "$defs": { "X": {}, "Y": {} } }));
-    let fault = component(&document, "Z", Direction::Request).unwrap_err();
-    assert_eq!(fault, "has no schema `Z` in `components.schemas`");
+    let error = component(&document, "Z", Direction::Request).unwrap_err();
+    assert_eq!(error, "has no schema `Z` in `components.schemas`");
     assert!(component(&json!({}), "Z", Direction::Request).is_err());
 }
 
 #[test]
-fn drops_what_stands_beside_a_reference() {
+fn drops_keywords_beside_a_reference() {
     let schema = json!({ "$ref": "#/components/schemas/X", "nullable": true, "maxLength": 3 });
     assert_eq!(converted(&schema), json!({ "$ref": "#/$defs/X" }));
     let deep = json!({ "$ref": "#/components/schemas/X/properties/y" });
@@ -37,17 +37,17 @@ fn drops_what_stands_beside_a_reference() {
 }
 
 #[test]
-fn refuses_references_that_lead_nowhere() {
+fn rejects_dangling_references() {
     for target in ["#/components/schemas/Y", "other.yaml#/X", "#/paths/~1x", "https://x.example/"] {
-        let fault = fault(&json!({ "items": { "$ref": target } }));
+        let error = conversion_error(&json!({ "items": { "$ref": target } }));
         let expected =
-            "#/components/schemas/X/items/$ref: refers to no schema in `components.schemas`";
-        assert_eq!(fault, expected, "{target}");
+            "#/components/schemas/X/items/$ref: does not refer to a schema in `components.schemas`";
+        assert_eq!(error, expected, "{target}");
     }
 }
 
 #[test]
-fn allows_null_where_a_type_is_nullable() {
+fn allows_null_if_a_type_is_nullable() {
     assert_eq!(
         converted(&json!({ "type": "string", "enum": ["a"], "nullable": true })),
         json!({ "type": ["string", "null"], "enum": ["a", null] })
@@ -60,7 +60,7 @@ fn allows_null_where_a_type_is_nullable() {
 }
 
 #[test]
-fn turns_exclusive_bounds_into_numbers() {
+fn converts_exclusive_bounds_to_numbers() {
     assert_eq!(
         converted(&json!({ "minimum": 1, "exclusiveMinimum": true, "maximum": 5.5 })),
         json!({ "exclusiveMinimum": 1, "maximum": 5.5 })
@@ -91,7 +91,7 @@ fn bounds_integers_by_their_format() {
 }
 
 #[test]
-fn keeps_the_formats_that_are_checked() {
+fn keeps_validated_formats() {
     for format in ["date-time", "uuid", "uri"] {
         assert_eq!(converted(&json!({ "format": format })), json!({ "format": format }));
     }
@@ -101,7 +101,7 @@ fn keeps_the_formats_that_are_checked() {
 }
 
 #[test]
-fn requires_only_what_goes_this_way() {
+fn requires_only_properties_of_the_direction() {
     let schemas = json!({
         "X": {
             "required": ["id", "secret", "name", "stamp"],
@@ -120,7 +120,7 @@ fn requires_only_what_goes_this_way() {
 }
 
 #[test]
-fn converts_within_and_spares_names_of_properties() {
+fn converts_nested_schemas_and_keeps_property_names() {
     let inner = json!({ "minimum": 0, "exclusiveMinimum": true, "example": 1 });
     let schema = json!({
         "properties": { "example": inner, "nullable": inner },
@@ -152,14 +152,19 @@ fn converts_within_and_spares_names_of_properties() {
 }
 
 #[test]
-fn refuses_what_it_does_not_know() {
+fn rejects_unknown_keywords() {
     assert_eq!(
-        fault(&json!({ "properties": { "a": { "const": 1 } } })),
-        "#/components/schemas/X/properties/a/const: there is no such keyword in OpenAPI 3.0"
+        conversion_error(&json!({ "properties": { "a": { "const": 1 } } })),
+        "#/components/schemas/X/properties/a/const: not a keyword of OpenAPI 3.0"
     );
-    assert_eq!(fault(&json!({ "items": 3 })), "#/components/schemas/X/items: expected a schema");
-    assert!(fault(&json!({ "properties": [] })).ends_with("properties: expected schemas"));
-    assert!(fault(&json!({ "allOf": {} })).ends_with("allOf: expected schemas"));
+    assert_eq!(
+        conversion_error(&json!({ "items": 3 })),
+        "#/components/schemas/X/items: expected a schema"
+    );
+    assert!(
+        conversion_error(&json!({ "properties": [] })).ends_with("properties: expected schemas")
+    );
+    assert!(conversion_error(&json!({ "allOf": {} })).ends_with("allOf: expected schemas"));
 }
 
 #[test]
@@ -198,7 +203,7 @@ fn follows_a_discriminator() {
         })
     );
     assert_eq!(definitions["Base:base"], json!({ "properties": { "kind": { "type": "string" } } }));
-    // Who derives from it must not be sent in a circle; who uses it wants all of it.
+    // Derived schemas must not form a cycle; references to the base include the derived schemas.
     assert_eq!(definitions["One"]["allOf"][0], json!({ "$ref": "#/$defs/Base:base" }));
     let used = definitions.pointer("/User/items/allOf/0").unwrap();
     assert_eq!(*used, json!({ "$ref": "#/$defs/Base" }));
@@ -218,5 +223,5 @@ fn follows_a_discriminator_without_a_name() {
     let unnamed = json!({ "discriminator": { "propertyName": "k" } });
     assert_eq!(converted(&unnamed), json!({}));
     let lost = json!({ "discriminator": { "mapping": { "x": "X" } } });
-    assert!(fault(&lost).ends_with("discriminator: expected a `propertyName`"));
+    assert!(conversion_error(&lost).ends_with("discriminator: expected a `propertyName`"));
 }

@@ -1,6 +1,6 @@
-//! The profiles: the documents of the APIs that they are, and what is told of one in each release.
+//! Profiles: the documents of the profile APIs, and rendered profiles in every release.
 
-use super::{rules::judge, *};
+use super::{rules::check_rules, *};
 
 const APART: [&str; 4] = [
     "qos-profiles-0.11.1.yaml",
@@ -22,7 +22,7 @@ fn every_schema_compiles_and_every_example_is_valid() {
             document.validator(name, Direction::Request).unwrap();
             let validator = document.validator(name, Direction::Response).unwrap();
             if let Some(example) = schema.get("example") {
-                assert_eq!(faults(&validator, example), [""; 0], "{file} {name} {example}");
+                assert_eq!(violations(&validator, example), [""; 0], "{file} {name} {example}");
                 seen += 1;
             }
         }
@@ -30,7 +30,7 @@ fn every_schema_compiles_and_every_example_is_valid() {
         let examples = "/paths/~1retrieve-qos-profiles/post/requestBody/content\
                         /application~1json/examples";
         for example in document.content.pointer(examples).unwrap().as_object().unwrap().values() {
-            assert_eq!(faults(&search, &example["value"]), [""; 0], "{file}");
+            assert_eq!(violations(&search, &example["value"]), [""; 0], "{file}");
             seen += 1;
         }
     }
@@ -38,7 +38,7 @@ fn every_schema_compiles_and_every_example_is_valid() {
 }
 
 #[test]
-fn what_a_search_may_be() {
+fn queries_are_validated() {
     let full = json!({
         "device": {
             "phoneNumber": "+441632960123",
@@ -52,7 +52,7 @@ fn what_a_search_may_be() {
         "status": "ACTIVE",
     });
     for file in APART {
-        let refused = [
+        let invalid = [
             ("/device", json!({})),
             ("/device/phoneNumber", json!("441632960123")),
             ("/device/ipv4Address", json!({ "publicAddress": "203.0.113.9" })),
@@ -63,12 +63,12 @@ fn what_a_search_may_be() {
             ("/status", json!("active")),
         ];
         let required = ["/device/ipv4Address/publicAddress"];
-        judge(file, "QosProfileDeviceRequest", &full, &required, &refused);
+        check_rules(file, "QosProfileDeviceRequest", &full, &required, &invalid);
     }
 }
 
 #[test]
-fn what_is_told_of_a_profile() {
+fn profiles_are_validated() {
     let rate = json!({ "value": 0, "unit": "bps" });
     let time = json!({ "value": 1, "unit": "Days" });
     for (file, classes, countries) in all()
@@ -83,7 +83,7 @@ fn what_is_told_of_a_profile() {
             "maxDownstreamBurstRate": rate, "minDuration": time, "maxDuration": time,
             "priority": 100, "packetDelayBudget": time, "jitter": time, "packetErrorLossRate": 10,
         });
-        let mut refused = vec![
+        let mut invalid = vec![
             ("/name", json!("ab")),
             ("/status", json!("GONE")),
             ("/priority", json!(0)),
@@ -101,23 +101,23 @@ fn what_is_told_of_a_profile() {
         if classes {
             full["l4sQueueType"] = json!("mixed-queue");
             full["serviceClass"] = json!("standard");
-            refused
+            invalid
                 .extend([("/l4sQueueType", json!("l4s")), ("/serviceClass", json!("best_effort"))]);
         }
         if countries {
             full["countryAvailability"] = json!([{ "countryName": "DE", "networks": ["26299"] }]);
             required.push("/countryAvailability/0/countryName");
-            refused.push(("/countryAvailability/0/countryName", json!("de")));
+            invalid.push(("/countryAvailability/0/countryName", json!("de")));
         }
-        judge(file, "QosProfile", &full, &required, &refused);
+        check_rules(file, "QosProfile", &full, &required, &invalid);
     }
 }
 
 #[test]
-fn what_1_2_bounds() {
+fn bounds_of_1_2() {
     let file = APART[3];
     let is_valid =
-        |component: &str, body: &Value| faults(&validator(file, component), body).is_empty();
+        |component: &str, body: &Value| violations(&validator(file, component), body).is_empty();
     let described =
         |text: &str| json!({ "name": "QOS_E", "status": "ACTIVE", "description": text });
     assert!(is_valid("QosProfile", &described(&"x".repeat(1024))));

@@ -1,11 +1,11 @@
-//! Every rule of the shipped documents, one by one: from a body that has all there is, each part in
-//! turn is taken away, made another type or set to a value beyond its bounds.
+//! Every rule of the shipped documents: in a complete body, each part in turn is removed, replaced
+//! by another type or set to a value outside its bounds.
 
 use serde_json::{Value, json};
 
-use super::{FILES, create_0_8, create_0_10, faults, validator, with};
+use super::{FILES, create_0_8, create_0_10, validator, violations, with};
 
-// One value of each type of JSON.
+// One value of each JSON type.
 fn of_each_type() -> [Value; 6] {
     [json!(null), json!(true), json!(7.5), json!("no word of any list"), json!([]), json!({})]
 }
@@ -26,27 +26,27 @@ fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-// Takes each part of `full` away and gives it each other type. `required` are the pointers of all
-// that must be there, `refused` values that must not.
-pub(super) fn judge(
+// Removes each part of `full` and replaces it by each other type. `required` has the pointers of
+// required members, `invalid` has invalid values.
+pub(super) fn check_rules(
     file: &str,
     component: &str,
     full: &Value,
     required: &[&str],
-    refused: &[(&str, Value)],
+    invalid: &[(&str, Value)],
 ) {
     let validator = validator(file, component);
-    let is_valid = |body: &Value| faults(&validator, body).is_empty();
-    assert!(is_valid(full), "{file} {component}: {:?}", faults(&validator, full));
+    let is_valid = |body: &Value| violations(&validator, body).is_empty();
+    assert!(is_valid(full), "{file} {component}: {:?}", violations(&validator, full));
     let mut parts = Vec::new();
     pointers(full, "", &mut parts);
     for part in &parts {
-        let place = full.pointer(part).unwrap();
+        let original = full.pointer(part).unwrap();
         for other in of_each_type() {
-            if std::mem::discriminant(&other) != std::mem::discriminant(place) {
+            if std::mem::discriminant(&other) != std::mem::discriminant(original) {
                 let mut body = full.clone();
                 *body.pointer_mut(part).unwrap() = other.clone();
-                assert!(!is_valid(&body), "{file} {component}{part} takes {other}");
+                assert!(!is_valid(&body), "{file} {component}{part} accepts {other}");
             }
         }
         let of_object = part
@@ -58,17 +58,17 @@ pub(super) fn judge(
             assert_eq!(is_valid(&without), optional, "{file} {component} without {part}");
         }
     }
-    for (pointer, value) in refused {
+    for (pointer, value) in invalid {
         let mut body = full.clone();
         *body.pointer_mut(pointer).unwrap() = value.clone();
-        assert!(!is_valid(&body), "{file} {component}{pointer} takes {value}");
+        assert!(!is_valid(&body), "{file} {component}{pointer} accepts {value}");
     }
 }
 
 const ID: &str = "5f0c8a52-3c1e-4c80-9d0c-0c5f8a7a1b11";
 
-// What may stand in no list of ports, for the object at `at`.
-fn bad_ports(at: &str) -> Vec<(String, Value)> {
+// Invalid values in a list of ports at `at`.
+fn invalid_ports(at: &str) -> Vec<(String, Value)> {
     [
         ("", json!({})),
         ("", json!({ "unheardOf": 1, "ports": [] })),
@@ -121,7 +121,7 @@ fn rules_of_0_1() {
         "notificationAuthToken": "t",
     });
     let mut required = vec!["/ueAddr", "/asAddr", "/protocolIn", "/protocolOut", "/qos"];
-    let refused = [
+    let invalid = [
         ("/ueAddr", json!("2001:db8::1")),
         ("/asAddr", json!("198.51.100.0/33")),
         ("/protocolIn", json!("SCTP")),
@@ -130,16 +130,16 @@ fn rules_of_0_1() {
         ("/duration", json!(86_401)),
         ("/notificationUri", json!("no URL")),
     ];
-    judge(file, "CreateSession", &full, &required, &refused);
+    check_rules(file, "CreateSession", &full, &required, &invalid);
     required.extend(["/id", "/duration", "/startedAt", "/expiresAt"]);
     let times = [("/startedAt", 1_700_000_000), ("/expiresAt", 1_700_000_600)];
     let info = times.iter().fold(with(&full, "/id", &json!(ID)), |info, (pointer, time)| {
         with(&info, pointer, &json!(time))
     });
-    judge(file, "SessionInfo", &info, &required, &[("/id", json!("1"))]);
+    check_rules(file, "SessionInfo", &info, &required, &[("/id", json!("1"))]);
     let event = json!({ "sessionId": ID, "event": "SESSION_TERMINATED" });
-    judge(file, "Notification", &event, &["/sessionId", "/event"], &[("/event", json!("X"))]);
-    judge(file, "ErrorInfo", &json!({ "message": "x" }), &[], &[]);
+    check_rules(file, "Notification", &event, &["/sessionId", "/event"], &[("/event", json!("X"))]);
+    check_rules(file, "ErrorInfo", &json!({ "message": "x" }), &[], &[]);
 }
 
 #[test]
@@ -152,12 +152,12 @@ fn rules_of_0_8() {
             "/qos",
             "/uePorts/ranges/0/from",
             "/uePorts/ranges/0/to",
-            // Without its only member the object is too small.
+            // Without its only member, the object has too few members.
             "/asPorts/ports",
         ];
-        let ports = bad_ports("/uePorts");
+        let ports = invalid_ports("/uePorts");
         let url = format!("/{notify}");
-        let mut refused = joined(
+        let mut invalid = joined(
             &ports,
             &[
                 ("/ueId", json!({})),
@@ -172,17 +172,17 @@ fn rules_of_0_8() {
                 (&url, json!("no URL")),
             ],
         );
-        judge(file, "CreateSession", &full, &required, &refused);
+        check_rules(file, "CreateSession", &full, &required, &invalid);
 
         required.push("/id");
         let info = session(&full, "/id", &mut required);
-        refused.push(("/id", json!("5f0c8a52")));
-        refused.push(("/startedAt", json!(1e19)));
-        refused.push(("/expiresAt", json!(1e19)));
-        refused.push(("/messages/0/severity", json!("ERROR")));
-        judge(file, "SessionInfo", &info, &required, &refused);
+        invalid.push(("/id", json!("5f0c8a52")));
+        invalid.push(("/startedAt", json!(1e19)));
+        invalid.push(("/expiresAt", json!(1e19)));
+        invalid.push(("/messages/0/severity", json!("ERROR")));
+        check_rules(file, "SessionInfo", &info, &required, &invalid);
 
-        judge(
+        check_rules(
             file,
             "Notification",
             &json!({ "sessionId": ID, "event": "SESSION_TERMINATED" }),
@@ -190,11 +190,11 @@ fn rules_of_0_8() {
             &[("/sessionId", json!("1")), ("/event", json!("SESSION_STARTED"))],
         );
         let error = json!({ "code": "CONFLICT", "message": "x" });
-        judge(file, "ErrorInfo", &error, &["/code", "/message"], &[]);
+        check_rules(file, "ErrorInfo", &error, &["/code", "/message"], &[]);
     }
     let error = json!({ "reasonCode": "ERR-1091", "systemMessage": "x", "userMessage": "x" });
     let all = ["/reasonCode", "/systemMessage", "/userMessage"];
-    judge(FILES[1], "DevEdgeError", &error, &all, &[]);
+    check_rules(FILES[1], "DevEdgeError", &error, &all, &[]);
 }
 
 #[test]
@@ -211,8 +211,8 @@ fn rules_of_0_10() {
         "/applicationServerPorts/ports",
         "/webhook/notificationUrl",
     ];
-    let ports = bad_ports("/devicePorts");
-    let refused = joined(
+    let ports = invalid_ports("/devicePorts");
+    let invalid = joined(
         &ports,
         &[
             ("/device", json!({})),
@@ -231,14 +231,14 @@ fn rules_of_0_10() {
             ("/webhook/notificationAuthToken", json!("x".repeat(257))),
         ],
     );
-    let mut of_create = refused.clone();
+    let mut of_create = invalid.clone();
     of_create.extend([("/duration", json!(0)), ("/duration", json!(86_401))]);
-    judge(FILES[2], "CreateSession", &full, &required, &of_create);
+    check_rules(FILES[2], "CreateSession", &full, &required, &of_create);
 
     required.extend(["/sessionId", "/qosStatus"]);
     let info = session(&full, "/sessionId", &mut required);
     let info = with(&info, "/qosStatus", &json!("REQUESTED"));
-    let mut of_info = refused;
+    let mut of_info = invalid;
     of_info.extend([
         ("/sessionId", json!("5f0c8a52")),
         ("/duration", json!(0)),
@@ -248,11 +248,11 @@ fn rules_of_0_10() {
         ("/qosStatus", json!("PENDING")),
         ("/messages/0/severity", json!("ERROR")),
     ]);
-    judge(FILES[2], "SessionInfo", &info, &required, &of_info);
+    check_rules(FILES[2], "SessionInfo", &info, &required, &of_info);
     let long = with(&info, "/duration", &json!(96_400));
-    assert!(faults(&validator(FILES[2], "SessionInfo"), &long).is_empty());
+    assert!(violations(&validator(FILES[2], "SessionInfo"), &long).is_empty());
 
-    judge(
+    check_rules(
         FILES[2],
         "ExtendSessionDuration",
         &json!({ "requestedAdditionalDuration": 60 }),
@@ -263,9 +263,9 @@ fn rules_of_0_10() {
         ],
     );
     let error = json!({ "status": 409, "code": "CONFLICT", "message": "x" });
-    judge(FILES[2], "ErrorInfo", &error, &["/status", "/code", "/message"], &[]);
+    check_rules(FILES[2], "ErrorInfo", &error, &["/status", "/code", "/message"], &[]);
     let error = with(&error, "/status", &json!(null));
-    judge(FILES[2], "TelefonicaErrorInfo", &error, &["/code", "/message"], &[]);
+    check_rules(FILES[2], "TelefonicaErrorInfo", &error, &["/code", "/message"], &[]);
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn rules_of_0_9() {
         "/applicationServerPorts/ports",
         "/webhook/notificationUrl",
     ];
-    let refused = [
+    let invalid = [
         ("/device/ipv4Address/publicAddress", json!("10.01.2.3")),
         ("/device/ipv4Address/publicAddress", json!("203.0.113.0/24")),
         ("/device/ipv6Address", json!("2001:DB8::1")),
@@ -295,12 +295,12 @@ fn rules_of_0_9() {
         ("/webhook/notificationAuthToken", json!("x".repeat(19))),
         ("/duration", json!(86_401)),
     ];
-    judge(file, "CreateSession", &full, &required, &refused);
+    check_rules(file, "CreateSession", &full, &required, &invalid);
     let mut required = required.to_vec();
     required.extend(["/sessionId", "/qosStatus"]);
     let info = session(&full, "/sessionId", &mut required);
     let info = with(&info, "/qosStatus", &json!("UNAVAILABLE"));
-    judge(file, "SessionInfo", &info, &required, &refused);
+    check_rules(file, "SessionInfo", &info, &required, &invalid);
 
     let event = json!({
         "event": {
@@ -321,14 +321,14 @@ fn rules_of_0_9() {
         "/event/eventDetail/sessionId",
         "/event/eventDetail/qosStatus",
     ];
-    let refused = [
+    let invalid = [
         ("/event/eventId", json!("1")),
         ("/event/eventType", json!("SESSION_TERMINATED")),
         ("/event/eventTime", json!(1_700_000_000)),
         ("/event/eventDetail/qosStatus", json!("REQUESTED")),
         ("/event/eventDetail/statusInfo", json!("DELETE_REQUESTED")),
     ];
-    judge(file, "EventNotification", &event, &required, &refused);
+    check_rules(file, "EventNotification", &event, &required, &invalid);
 }
 
 #[test]
@@ -343,7 +343,7 @@ fn rules_of_the_events_of_0_10() {
         "data": { "sessionId": ID, "qosStatus": "UNAVAILABLE", "statusInfo": "DURATION_EXPIRED" },
     });
     for component in ["CloudEvent", "EventQosStatusChanged"] {
-        judge(
+        check_rules(
             FILES[2],
             component,
             &event,

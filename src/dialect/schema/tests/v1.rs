@@ -41,7 +41,7 @@ fn accepts_creates() {
 }
 
 #[test]
-fn refuses_other_creates() {
+fn rejects_invalid_creates() {
     refuses(
         &validator(FILE, "CreateSession"),
         &create(),
@@ -70,7 +70,7 @@ fn refuses_other_creates() {
 }
 
 #[test]
-fn sessions_have_one_identifier_and_times_in_words() {
+fn sessions_have_one_identifier_and_rfc_3339_times() {
     let session = json!({
         "sessionId": "3fa85f64-5717-4562-b3fc-2c963f66afa6",
         "device": { "phoneNumber": "+441632960123" },
@@ -87,12 +87,12 @@ fn sessions_have_one_identifier_and_times_in_words() {
         ("/device/networkAccessIdentifier", json!("a@b")),
         ("/statusInfo", json!("OTHER")),
     ] {
-        assert_eq!(faults(&info, &with(&session, pointer, &value)).len(), 1, "{pointer}");
+        assert_eq!(violations(&info, &with(&session, pointer, &value)).len(), 1, "{pointer}");
     }
 }
 
 #[test]
-fn before_1_1_sinks_may_be_plain_and_devices_are_shown_whole() {
+fn before_1_1_http_sinks_and_several_identifiers_are_valid() {
     let session = json!({
         "sessionId": "3fa85f64-5717-4562-b3fc-2c963f66afa6",
         "device": { "phoneNumber": "+441632960123", "networkAccessIdentifier": "a@b" },
@@ -106,12 +106,15 @@ fn before_1_1_sinks_may_be_plain_and_devices_are_shown_whole() {
         accepts(&validator(file, "CreateSession"), &create(), &plain);
         accepts(&validator(file, "SessionInfo"), &session, &plain);
         let relative = with(&create(), "/sink", &json!("a b"));
-        assert_eq!(faults(&validator(file, "CreateSession"), &relative), ["/sink: expected a URL"]);
+        assert_eq!(
+            violations(&validator(file, "CreateSession"), &relative),
+            ["/sink: expected a URL"]
+        );
     }
 }
 
 #[test]
-fn from_1_2_on_servers_may_be_a_list_and_everything_has_bounds() {
+fn from_1_2_on_server_lists_are_valid_and_values_are_bounded() {
     let file = "camara-1.2.0-rc.3.yaml";
     let validator = validator(file, "CreateSession");
     let list = |addresses: &[&str]| json!({ "ipAddresses": addresses });
@@ -166,7 +169,7 @@ fn from_1_2_on_servers_may_be_a_list_and_everything_has_bounds() {
     let mut both = list(&["198.51.100.7"]);
     both["ipv4Address"] = json!("198.51.100.7");
     for servers in [both, json!({}), json!({ "ipv4Address": "a" }), json!({ "host": "a" })] {
-        let told = faults(&validator, &with(&create(), "/applicationServer", &servers));
-        assert!(!told.is_empty(), "{servers}");
+        let actual = violations(&validator, &with(&create(), "/applicationServer", &servers));
+        assert!(!actual.is_empty(), "{servers}");
     }
 }

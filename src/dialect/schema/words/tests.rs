@@ -1,30 +1,30 @@
-//! What is said of each kind of error, where a document has no words of its own.
+//! Messages of every kind of error without an `x-expected` in the document.
 
 use serde_json::{Value, json};
 
-use super::super::{Direction, Document, Violation};
-use crate::json::{Bounds, Json};
+use super::super::{Direction, OpenApiDocument, SchemaViolation};
+use crate::json::{Json, JsonLimits};
 
-fn faults(schema: &Value, body: &Value) -> Vec<Violation> {
+fn violations(schema: &Value, body: &Value) -> Vec<SchemaViolation> {
     let text = json!({ "openapi": "3.0.3", "components": { "schemas": { "X": schema } } });
-    let document = Document::parse("x.yaml".to_owned(), &text.to_string()).unwrap();
+    let document = OpenApiDocument::parse("x.yaml".to_owned(), &text.to_string()).unwrap();
     let validator = document.validator("X", Direction::Request).unwrap();
     let body = body.to_string();
-    validator.faults(&Json::parse(body.as_bytes(), &Bounds::default()).unwrap())
+    validator.violations(&Json::parse(body.as_bytes(), &JsonLimits::default()).unwrap())
 }
 
 fn words(schema: &Value, body: &Value) -> String {
-    let faults = faults(schema, body);
-    assert!(!faults.is_empty(), "{schema} takes {body}");
-    faults.into_iter().map(|fault| fault.reason).collect::<Vec<_>>().join("; ")
+    let violations = violations(schema, body);
+    assert!(!violations.is_empty(), "{schema} accepts {body}");
+    violations.into_iter().map(|violation| violation.reason).collect::<Vec<_>>().join("; ")
 }
 
 #[test]
-fn says_what_type_and_range_a_value_has() {
+fn describes_type_and_range() {
     let private = json!("+441632960123");
     for (schema, expected) in [
         (json!({ "type": "integer" }), "expected a whole number"),
-        (json!({ "type": "integer", "minimum": 1 }), "expected a whole number from 1 on"),
+        (json!({ "type": "integer", "minimum": 1 }), "expected a whole number of at least 1"),
         (json!({ "type": "number", "maximum": 2.5 }), "expected a number up to 2.5"),
         (
             json!({ "type": "integer", "minimum": 1, "maximum": 9, "exclusiveMaximum": true }),
@@ -36,22 +36,22 @@ fn says_what_type_and_range_a_value_has() {
         (json!({ "type": "integer", "nullable": true }), "expected a whole number or null"),
         (json!({ "enum": ["A", 1] }), "expected one of A, 1"),
         (json!({ "format": "uuid", "type": "string" }), "expected a UUID"),
-        (
-            json!({ "format": "date-time", "type": "string" }),
-            "expected a date and time as in RFC 3339",
-        ),
+        (json!({ "format": "date-time", "type": "string" }), "expected a date and time (RFC 3339)"),
         (json!({ "format": "uri", "type": "string" }), "expected an absolute URI"),
-        (json!({ "pattern": "^a$" }), "expected a text that matches ^a$"),
-        (json!({ "type": "string", "maxLength": 1 }), "expected a text of at most 1 characters"),
-        (json!({ "type": "string", "minLength": 99 }), "expected a text of at least 99 characters"),
-        (json!({ "not": {} }), "expected what the schema's `not` says"),
+        (json!({ "pattern": "^a$" }), "expected a string that matches ^a$"),
+        (json!({ "type": "string", "maxLength": 1 }), "expected a string of at most 1 characters"),
+        (
+            json!({ "type": "string", "minLength": 99 }),
+            "expected a string of at least 99 characters",
+        ),
+        (json!({ "not": {} }), "expected a value that satisfies `not` of the schema"),
     ] {
         assert_eq!(words(&schema, &private), expected);
     }
 }
 
 #[test]
-fn says_of_how_many_parts_a_value_is() {
+fn describes_sizes() {
     for (schema, body, expected) in [
         (json!({ "minItems": 2 }), json!([1]), "expected a list of at least 2 elements"),
         (json!({ "maxItems": 1 }), json!([1, 2]), "expected a list of at most 1 element"),
@@ -75,26 +75,29 @@ fn says_of_how_many_parts_a_value_is() {
 }
 
 #[test]
-fn tells_bounds_from_all_else() {
+fn marks_only_bound_violations_as_out_of_range() {
     let schema = json!({ "type": "integer", "minimum": 1, "maximum": 5 });
-    let of = |body: Value| faults(&schema, &body).into_iter().all(|fault| fault.out_of_range);
+    let of = |body: Value| {
+        violations(&schema, &body).into_iter().all(|violation| violation.out_of_range)
+    };
     assert!(of(json!(0)) && of(json!(6)) && of(json!(1e300)));
     assert!(!of(json!(1.5)) && !of(json!("3")));
 }
 
 #[test]
-fn points_at_what_is_missing_or_too_much() {
+fn points_at_missing_and_unexpected_properties() {
     let closed =
         json!({ "required": ["b"], "additionalProperties": false, "properties": { "b": {} } });
     let schema = json!({ "properties": { "a": closed } });
-    let faults = faults(&schema, &json!({ "a": { "x/y": 1 } }));
-    let told: Vec<_> = faults.iter().map(|f| (f.pointer.as_str(), f.reason.as_str())).collect();
-    assert!(told.contains(&("/a", "expected property is missing: b")));
-    assert!(told.contains(&("/a/x~1y", "expected no property of this name")));
+    let violations = violations(&schema, &json!({ "a": { "x/y": 1 } }));
+    let actual: Vec<_> =
+        violations.iter().map(|f| (f.pointer.as_str(), f.reason.as_str())).collect();
+    assert!(actual.contains(&("/a", "expected property is missing: b")));
+    assert!(actual.contains(&("/a/x~1y", "unexpected property")));
 }
 
 #[test]
-fn prefers_the_documents_own_words() {
+fn prefers_x_expected() {
     let schema = json!({
         "x-expected": "a colour",
         "allOf": [{ "type": "string" }, { "pattern": "^[a-z]+$" }, { "maxLength": 9 }],
@@ -104,20 +107,20 @@ fn prefers_the_documents_own_words() {
 }
 
 #[test]
-fn reports_the_branch_that_came_nearest() {
+fn reports_the_closest_branch() {
     let list = json!({ "required": ["list"], "properties": { "list": { "type": "array" } } });
     let pair = json!({ "required": ["a", "b"], "properties": { "a": { "type": "integer" } } });
     for keyword in ["anyOf", "oneOf"] {
         let schema = json!({ "type": "object", keyword: [{ "type": "string" }, list, pair] });
-        let told = |body| faults(&schema, &body);
-        assert_eq!(told(json!({ "list": 3 }))[0].pointer, "/list");
-        assert_eq!(told(json!({ "a": "x", "b": 1 }))[0].pointer, "/a");
-        assert_eq!(told(json!({ "b": 1 }))[0].reason, "expected property is missing: list or a");
+        let actual = |body| violations(&schema, &body);
+        assert_eq!(actual(json!({ "list": 3 }))[0].pointer, "/list");
+        assert_eq!(actual(json!({ "a": "x", "b": 1 }))[0].pointer, "/a");
+        assert_eq!(actual(json!({ "b": 1 }))[0].reason, "expected property is missing: list or a");
     }
 }
 
 #[test]
-fn names_all_ways_to_complete_an_object() {
+fn lists_the_missing_properties_of_all_branches() {
     let schema = json!({ "anyOf": [{ "required": ["a", "b"] }, { "required": ["a", "c"] }] });
     assert_eq!(words(&schema, &json!({ "a": 1 })), "expected property is missing: b or c");
     assert_eq!(
@@ -127,8 +130,8 @@ fn names_all_ways_to_complete_an_object() {
 }
 
 #[test]
-fn lists_long_choices_in_part() {
+fn truncates_long_enums() {
     let values: Vec<u32> = (0..40).collect();
-    let told = words(&json!({ "enum": values }), &json!("x"));
-    assert!(told.ends_with("14, 15, …"), "{told}");
+    let actual = words(&json!({ "enum": values }), &json!("x"));
+    assert!(actual.ends_with("14, 15, …"), "{actual}");
 }

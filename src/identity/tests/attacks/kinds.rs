@@ -1,46 +1,46 @@
-//! Tokens of a trusted issuer for this very gateway, with a signature that holds: but no access tokens.
+//! Correctly signed tokens of a trusted issuer for this gateway that are not access tokens.
 
 use super::*;
 
 const LOGOUT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
 #[tokio::test]
-async fn logout_tokens() {
+async fn logout_tokens_are_rejected() {
     let identity = trusting_all(&clock());
-    // As OpenID Connect Back-Channel Logout §2.4 has it, and with all that an access token has.
-    let mut told = json!({"iss": ISSUER, "aud": AUDIENCE, "iat": NOW - 1, "exp": NOW + 60,
+    // As in OpenID Connect Back-Channel Logout §2.4, and with all claims of an access token.
+    let mut token_claims = json!({"iss": ISSUER, "aud": AUDIENCE, "iat": NOW - 1, "exp": NOW + 60,
         "jti": "1", "sub": "user-1", "sid": "2", "events": { LOGOUT: {} }});
     for more in [json!({}), claims()] {
         for (name, value) in more.as_object().unwrap() {
-            told[name] = value.clone();
+            token_claims[name] = value.clone();
         }
         for typ in [None, Some("JWT"), Some("at+jwt"), Some("logout+jwt")] {
             let mut header = json!({"alg": "ES256", "kid": "ec-1"});
             if let Some(typ) = typ {
                 header["typ"] = json!(typ);
             }
-            let token = P256.token_of(&header.to_string(), &told.to_string());
-            assert_refused(&identity, &token, Reason::Type, &header.to_string()).await;
+            let token = P256.token_of(&header.to_string(), &token_claims.to_string());
+            assert_rejected(&identity, &token, InvalidToken::Type, &header.to_string()).await;
         }
     }
-    // Nor any other event (RFC 8417 §2.2).
+    // Any other event is rejected too (RFC 8417 §2.2).
     for events in [json!({}), json!(null), json!({"https://schemas.example/revoked": {}})] {
         let token = P256.token(&claims_with("events", events.clone()));
-        assert_refused(&identity, &token, Reason::Type, &events.to_string()).await;
+        assert_rejected(&identity, &token, InvalidToken::Type, &events.to_string()).await;
     }
 }
 
 #[tokio::test]
-async fn id_tokens_that_can_be_known_by_what_they_say() {
+async fn id_and_refresh_tokens_are_rejected_by_their_claims() {
     let identity = trusting_all(&clock());
-    let mut told = claims();
-    told["azp"] = json!("app");
-    told["nonce"] = json!("n-0S6_WzA2Mj");
-    told["auth_time"] = json!(NOW - 10);
+    let mut token_claims = claims();
+    token_claims["azp"] = json!("app");
+    token_claims["nonce"] = json!("n-0S6_WzA2Mj");
+    token_claims["auth_time"] = json!(NOW - 10);
     for (name, value) in [
         ("at_hash", json!("77QmUPtjPfzWtF2AnpK9RQ")),
         ("c_hash", json!("LDktKdoQak3Pk0cnXxCltA")),
-        // As Keycloak and Cognito tell what each of their tokens is.
+        // Keycloak and Cognito mark the kind of a token with these claims.
         ("typ", json!("ID")),
         ("typ", json!("Refresh")),
         ("typ", json!("Offline")),
@@ -51,11 +51,11 @@ async fn id_tokens_that_can_be_known_by_what_they_say() {
         ("token_type", json!("N_A")),
         ("token_type", json!("DPoP")),
     ] {
-        let mut told = told.clone();
-        told[name] = value.clone();
+        let mut token_claims = token_claims.clone();
+        token_claims[name] = value.clone();
         let header = r#"{"alg":"ES256","typ":"JWT","kid":"ec-1"}"#;
-        let token = P256.token_of(header, &told.to_string());
-        assert_refused(&identity, &token, Reason::Type, &format!("{name}: {value}")).await;
+        let token = P256.token_of(header, &token_claims.to_string());
+        assert_rejected(&identity, &token, InvalidToken::Type, &format!("{name}: {value}")).await;
     }
     for (name, value) in [
         ("typ", json!("Bearer")),
@@ -64,16 +64,16 @@ async fn id_tokens_that_can_be_known_by_what_they_say() {
         ("token_type", json!("Bearer")),
         ("nonce", json!("some access tokens have it too")),
     ] {
-        let good = P256.token(&claims_with(name, value.clone()));
-        assert_eq!(outcome(&identity, &good).await, Ok("verified"), "{name}: {value}");
+        let valid = P256.token(&claims_with(name, value.clone()));
+        assert_eq!(outcome(&identity, &valid).await, Ok("verified"), "{name}: {value}");
     }
 }
 
 #[tokio::test]
-async fn id_tokens_that_say_nothing_where_access_tokens_say_what_they_are() {
+async fn unmarked_tokens_are_rejected_if_at_jwt_is_required() {
     let clock = clock();
     let strict = with_file(&set(&[P256.jwk()]), |file| {
-        let issuer = Issuer { require_at_jwt: true, ..issuer(file) };
+        let issuer = IssuerSettings { require_at_jwt: true, ..issuer(file) };
         identity(settings(issuer), &clock)
     });
     let strict = strict.unwrap();
@@ -89,7 +89,7 @@ async fn id_tokens_that_say_nothing_where_access_tokens_say_what_they_are() {
         r#"{"alg":"ES256","kid":"ec-1","typ":"application/jwt"}"#,
     ] {
         let token = P256.token_of(header, &body);
-        assert_refused(&strict, &token, Reason::Type, header).await;
+        assert_rejected(&strict, &token, InvalidToken::Type, header).await;
         assert_eq!(outcome(&trusting_all(&clock), &token).await, Ok("verified"), "{header}");
     }
 }

@@ -1,4 +1,4 @@
-//! A disk that can be full, that can fail to sync, and that can lose its power.
+//! A simulated disk that can be full, fail to sync, and lose power.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -12,52 +12,52 @@ use super::{super::keys::KEY, *};
 
 const SECTOR: usize = 512;
 
-/// A simulated disk with the files of one ledger, as one process has it.
+/// A simulated disk with the files of one ledger, as seen by one process.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct Disk {
-    drive: Arc<Mutex<Drive>>,
+    drive: Arc<Mutex<DiskState>>,
     process: u64,
 }
 
 #[derive(Debug, Default)]
-struct Drive {
-    files: HashMap<u32, File512>,
-    /// Which file is which: as the system shows it, and as the disk has it.
+struct DiskState {
+    files: HashMap<u32, SectorFile>,
+    /// The numbers of the current and the new file.
     names: [Option<u32>; 2],
     next: u32,
     full: bool,
     syncs_fail: bool,
-    /// After so many operations the power is gone.
-    power_left: Option<u64>,
-    /// How often a process has ended: what it had open is none of the next one's.
+    /// The number of operations until the power cut.
+    operations_left: Option<u64>,
+    /// The number of ended processes; a new process has none of their open files.
     processes: u64,
 }
 
 #[derive(Clone, Debug, Default)]
-struct File512 {
-    /// What the system shows.
-    shown: Vec<u8>,
-    /// What the disk has.
-    kept: Vec<u8>,
-    /// The sectors in which the two may differ, and which the system means to write.
+struct SectorFile {
+    /// The content as the operating system shows it.
+    visible: Vec<u8>,
+    /// The content on disk.
+    durable: Vec<u8>,
+    /// Sectors that may differ and that the operating system will write.
     dirty: BTreeSet<usize>,
-    /// Those of which it believes that they are written.
-    believed: BTreeSet<usize>,
+    /// Sectors that the operating system marks as clean although they may differ.
+    marked_clean: BTreeSet<usize>,
 }
 
 #[derive(Debug)]
-struct OnDisk {
+struct SimulatedFile {
     disk: Disk,
     number: u32,
 }
 
 impl Disk {
-    fn drive<T>(&self, act: impl FnOnce(&mut Drive) -> T) -> T {
+    fn drive<T>(&self, act: impl FnOnce(&mut DiskState) -> T) -> T {
         act(&mut self.drive.lock().unwrap())
     }
 
-    // Nothing is done for a process that is dead.
-    fn on<T>(&self, act: impl FnOnce(&mut Drive) -> io::Result<T>) -> io::Result<T> {
+    // Operations of a dead process fail.
+    fn if_alive<T>(&self, act: impl FnOnce(&mut DiskState) -> io::Result<T>) -> io::Result<T> {
         self.drive(|drive| {
             if drive.processes != self.process {
                 return Err(io::Error::other("this process is dead"));
@@ -74,7 +74,7 @@ impl Disk {
         self.drive(|drive| drive.syncs_fail = fail);
     }
 
-    /// The disk as a new process has it; the one before is dead. What it has written stays.
+    /// The disk as seen by a new process; the previous process is dead and its writes remain.
     pub(in super::super) fn next_process(&self) -> Self {
         let process = self.drive(|drive| {
             drive.processes += 1;
@@ -83,35 +83,35 @@ impl Disk {
         Self { drive: Arc::clone(&self.drive), process }
     }
 
-    /// The power will go so many operations from now.
+    /// Cuts the power after this number of operations.
     pub(in super::super) fn cut_after(&self, operations: u64) {
-        self.drive(|drive| drive.power_left = Some(operations));
+        self.drive(|drive| drive.operations_left = Some(operations));
     }
 
-    /// The power comes back: of what was not synced, any sector may have been written or not.
+    /// Restores the power: each sector that was not synced may have been written or not.
     pub(in super::super) fn restart(&self, seed: u64) {
         let mut random = StdRng::seed_from_u64(seed);
         self.drive(|drive| {
-            drive.power_left = None;
+            drive.operations_left = None;
             drive.processes += 1;
             for file in drive.files.values_mut() {
                 let unsure = std::mem::take(&mut file.dirty);
-                file.believed.clear();
-                file.kept.resize(file.shown.len().max(file.kept.len()), 0);
+                file.marked_clean.clear();
+                file.durable.resize(file.visible.len().max(file.durable.len()), 0);
                 for sector in unsure {
                     if random.random_bool(0.5) {
                         file.write_through(sector);
                     }
                 }
-                file.shown.clone_from(&file.kept);
+                file.visible.clone_from(&file.durable);
             }
         });
     }
 }
 
-impl Drive {
-    fn work(&mut self) -> io::Result<()> {
-        match &mut self.power_left {
+impl DiskState {
+    fn use_power(&mut self) -> io::Result<()> {
+        match &mut self.operations_left {
             Some(0) => Err(io::Error::other("no power")),
             Some(left) => {
                 *left -= 1;
@@ -121,54 +121,54 @@ impl Drive {
         }
     }
 
-    fn file(&mut self, number: u32) -> &mut File512 {
+    fn file(&mut self, number: u32) -> &mut SectorFile {
         self.files.get_mut(&number).unwrap()
     }
 }
 
-impl File512 {
+impl SectorFile {
     fn write_through(&mut self, sector: usize) {
         let from = sector * SECTOR;
-        let to = (from + SECTOR).min(self.shown.len());
+        let to = (from + SECTOR).min(self.visible.len());
         if from < to {
-            let length = self.kept.len().max(to);
-            self.kept.resize(length, 0);
-            self.kept[from..to].copy_from_slice(&self.shown[from..to]);
+            let length = self.durable.len().max(to);
+            self.durable.resize(length, 0);
+            self.durable[from..to].copy_from_slice(&self.visible[from..to]);
         }
     }
 }
 
-impl Place for Disk {
-    fn is_free(&self) -> io::Result<bool> {
+impl LedgerFile for Disk {
+    fn try_acquire(&self) -> io::Result<bool> {
         Ok(true)
     }
 
     fn current(&self) -> io::Result<Option<Box<dyn StorageBackend>>> {
-        let number = self.on(|drive| Ok(drive.names[0]))?;
-        let on_disk = |number| Box::new(OnDisk { disk: self.clone(), number });
+        let number = self.if_alive(|drive| Ok(drive.names[0]))?;
+        let on_disk = |number| Box::new(SimulatedFile { disk: self.clone(), number });
         Ok(number.map(|number| on_disk(number) as Box<dyn StorageBackend>))
     }
 
-    fn fresh(&self) -> io::Result<Box<dyn StorageBackend>> {
-        let number = self.on(|drive| {
-            drive.work()?;
+    fn create_new(&self) -> io::Result<Box<dyn StorageBackend>> {
+        let number = self.if_alive(|drive| {
+            drive.use_power()?;
             drive.next += 1;
-            drive.files.insert(drive.next, File512::default());
+            drive.files.insert(drive.next, SectorFile::default());
             drive.names[1] = Some(drive.next);
             Ok(drive.next)
         })?;
-        Ok(Box::new(OnDisk { disk: self.clone(), number }))
+        Ok(Box::new(SimulatedFile { disk: self.clone(), number }))
     }
 
-    fn put_in_place(&self) -> io::Result<()> {
-        self.on(|drive| {
-            drive.work()?;
+    fn replace_current(&self) -> io::Result<()> {
+        self.if_alive(|drive| {
+            drive.use_power()?;
             drive.names[0] = drive.names[1].take();
             Ok(())
         })
     }
 
-    fn sealed_anew(&self, _: &Seal) -> io::Result<()> {
+    fn reseal_files(&self, _: &Seal) -> io::Result<()> {
         Ok(())
     }
 
@@ -177,16 +177,16 @@ impl Place for Disk {
     }
 }
 
-impl StorageBackend for OnDisk {
+impl StorageBackend for SimulatedFile {
     fn len(&self) -> io::Result<u64> {
-        self.disk.on(|drive| Ok(drive.file(self.number).shown.len() as u64))
+        self.disk.if_alive(|drive| Ok(drive.file(self.number).visible.len() as u64))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let from = usize::try_from(offset).unwrap();
-        self.disk.on(|drive| {
-            let shown = &drive.file(self.number).shown;
-            let bytes = shown.get(from..from + out.len());
+        self.disk.if_alive(|drive| {
+            let visible = &drive.file(self.number).visible;
+            let bytes = visible.get(from..from + out.len());
             out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
             Ok(())
         })
@@ -194,26 +194,26 @@ impl StorageBackend for OnDisk {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let len = usize::try_from(len).unwrap();
-        self.disk.on(|drive| {
-            drive.work()?;
-            if drive.full && len > drive.file(self.number).shown.len() {
+        self.disk.if_alive(|drive| {
+            drive.use_power()?;
+            if drive.full && len > drive.file(self.number).visible.len() {
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            drive.file(self.number).shown.resize(len, 0);
+            drive.file(self.number).visible.resize(len, 0);
             Ok(())
         })
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.disk.on(|drive| {
-            drive.work()?;
-            let fails = drive.syncs_fail;
+        self.disk.if_alive(|drive| {
+            drive.use_power()?;
+            let fail = drive.syncs_fail;
             let file = drive.file(self.number);
             let dirty = std::mem::take(&mut file.dirty);
-            if fails {
-                // As Linux does: it says so once, and takes them for written.
-                file.believed.extend(dirty);
-                return Err(io::Error::other("the disk does not answer"));
+            if fail {
+                // As Linux does: it reports the error once and marks the pages as clean.
+                file.marked_clean.extend(dirty);
+                return Err(io::Error::other("sync failed"));
             }
             for sector in dirty {
                 file.write_through(sector);
@@ -224,20 +224,20 @@ impl StorageBackend for OnDisk {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let from = usize::try_from(offset).unwrap();
-        self.disk.on(|drive| {
-            drive.work()?;
+        self.disk.if_alive(|drive| {
+            drive.use_power()?;
             if drive.full {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             let file = drive.file(self.number);
             let to = from + data.len();
-            if file.shown.len() < to {
-                file.shown.resize(to, 0);
+            if file.visible.len() < to {
+                file.visible.resize(to, 0);
             }
-            file.shown[from..to].copy_from_slice(data);
+            file.visible[from..to].copy_from_slice(data);
             for sector in from / SECTOR..to.div_ceil(SECTOR) {
                 file.dirty.insert(sector);
-                file.believed.remove(&sector);
+                file.marked_clean.remove(&sector);
             }
             Ok(())
         })
@@ -245,91 +245,94 @@ impl StorageBackend for OnDisk {
 }
 
 #[derive(Clone, Debug)]
-enum Act {
+enum FileAction {
     Write(u64, Vec<u8>),
     Length(u64),
     Read(u64, usize),
 }
 
-fn any_act() -> impl Strategy<Value = Act> {
+fn any_action() -> impl Strategy<Value = FileAction> {
     prop_oneof![
         (0..20_000_u64, proptest::collection::vec(1_u8.., 1..9000))
-            .prop_map(|(a, b)| Act::Write(a, b)),
-        (0..25_000_u64).prop_map(Act::Length),
-        (0..20_000_u64, 0..9000_usize).prop_map(|(a, b)| Act::Read(a, b)),
+            .prop_map(|(a, b)| FileAction::Write(a, b)),
+        (0..25_000_u64).prop_map(FileAction::Length),
+        (0..20_000_u64, 0..9000_usize).prop_map(|(a, b)| FileAction::Read(a, b)),
     ]
 }
 
 proptest! {
     #[test]
-    fn what_is_held_reads_as_if_written_and_is_written_when_it_settles(
+    fn buffered_writes_are_visible_and_reach_the_file_when_persisted(
         before in proptest::collection::vec(1_u8.., 0..10_000),
-        acts in proptest::collection::vec(any_act(), 1..30),
+        actions in proptest::collection::vec(any_action(), 1..30),
     ) {
         let disk = Disk::default();
-        let file = disk.fresh().unwrap();
+        let file = disk.create_new().unwrap();
         file.write(0, &before).unwrap();
-        let held = Held::new(file).unwrap();
+        let buffer = WriteBuffer::new(file).unwrap();
         let mut expected = before.clone();
-        for act in acts {
-            match act {
-                Act::Write(at, data) => {
+        for action in actions {
+            match action {
+                FileAction::Write(at, data) => {
                     let from = usize::try_from(at).unwrap();
                     let length = expected.len().max(from + data.len());
                     expected.resize(length, 0);
                     expected[from..from + data.len()].copy_from_slice(&data);
-                    held.write(at, &data).unwrap();
+                    buffer.write(at, &data).unwrap();
                 }
-                Act::Length(length) => {
+                FileAction::Length(length) => {
                     expected.resize(usize::try_from(length).unwrap(), 0);
-                    held.set_len(length).unwrap();
+                    buffer.set_len(length).unwrap();
                 }
-                Act::Read(at, count) => {
+                FileAction::Read(at, count) => {
                     let from = usize::try_from(at).unwrap();
                     let mut out = vec![7; count];
-                    let read = held.read(at, &mut out);
+                    let read = buffer.read(at, &mut out);
                     match expected.get(from..from + count) {
                         Some(bytes) => prop_assert_eq!(&*out, bytes),
                         None => prop_assert!(read.is_err()),
                     }
                 }
             }
-            prop_assert_eq!(held.len().unwrap(), expected.len() as u64);
+            prop_assert_eq!(buffer.len().unwrap(), expected.len() as u64);
         }
-        disk.put_in_place().unwrap();
-        let shown = || disk.drive(|drive| drive.files[&drive.names[0].unwrap()].shown.clone());
-        prop_assert_eq!(shown(), before);
-        held.settle(&disk).unwrap();
-        prop_assert_eq!(shown(), expected.clone());
-        held.sync_data().unwrap();
-        held.give_up();
-        prop_assert!(held.write(0, b"x").is_err());
-        prop_assert_eq!(shown(), expected);
+        disk.replace_current().unwrap();
+        let visible = || disk.drive(|drive| drive.files[&drive.names[0].unwrap()].visible.clone());
+        prop_assert_eq!(visible(), before);
+        buffer.persist(&disk).unwrap();
+        prop_assert_eq!(visible(), expected.clone());
+        buffer.sync_data().unwrap();
+        buffer.detach();
+        prop_assert!(buffer.write(0, b"x").is_err());
+        prop_assert_eq!(visible(), expected);
     }
 }
 
 #[test]
-fn a_directory_is_its_owners_and_one_process_writes_in_it() {
+fn directory_is_private_and_locked_by_one_process() {
     use std::os::unix::fs::PermissionsExt;
 
-    let folder = Folder::new("directory");
+    let folder = LedgerTempDir::new("directory");
     let directory = Directory::new(&folder.0).unwrap();
     assert!(directory.try_lock().unwrap());
-    assert!(!Directory::new(&folder.0).unwrap().try_lock().unwrap(), "another one has it");
-    let key = directory.own_key().unwrap();
-    assert_eq!(directory.own_key().unwrap(), key, "it is kept");
+    assert!(
+        !Directory::new(&folder.0).unwrap().try_lock().unwrap(),
+        "the other process has the lock"
+    );
+    let key = directory.stored_key().unwrap();
+    assert_eq!(directory.stored_key().unwrap(), key, "the key is stored");
     let mode = |name: &str| fs::metadata(folder.0.join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(""), mode(KEY), mode(LOCK)), (0o700, 0o600, 0o600));
-    directory.fresh().unwrap();
-    directory.put_in_place().unwrap();
+    directory.create_new().unwrap();
+    directory.replace_current().unwrap();
     fs::remove_file(folder.0.join(KEY)).unwrap();
-    assert!(directory.own_key().is_err(), "a new key would open nothing");
+    assert!(directory.stored_key().is_err(), "a new key would not open the ledger");
 }
 
-/// A folder that is gone with the test.
-pub(in super::super) struct Folder(pub(in super::super) PathBuf);
+/// A directory that is removed after the test.
+pub(in super::super) struct LedgerTempDir(pub(in super::super) PathBuf);
 
-impl Folder {
+impl LedgerTempDir {
     pub(in super::super) fn new(name: &str) -> Self {
         let name = format!("qod-ledger-test-{}-{name}", std::process::id());
         let path = std::env::temp_dir().join(name);
@@ -337,14 +340,14 @@ impl Folder {
         Self(path)
     }
 
-    /// What stands in each file.
+    /// The content of each file.
     pub(in super::super) fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let files = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path());
         files.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
     }
 }
 
-impl Drop for Folder {
+impl Drop for LedgerTempDir {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }

@@ -1,0 +1,38 @@
+//! How strictly bodies of clients are parsed, as policies configure it.
+
+use crate::json::JsonLimits;
+
+/// How strictly client request bodies are parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Strictness {
+    /// How to treat unknown members. Devices, servers and ports always reject them, because
+    /// dropping one would change the meaning of the others.
+    pub unknown_members: UnknownMembers,
+    /// Maximum nesting depth of a body.
+    pub depth_max: usize,
+    /// Maximum number of members of an object.
+    pub members_max: usize,
+}
+
+/// How to treat a member that the dialect does not define.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownMembers {
+    /// Ignore the member.
+    Drop,
+    /// Reject the body.
+    Reject,
+}
+
+impl Default for Strictness {
+    fn default() -> Self {
+        let JsonLimits { depth_max, members_max, .. } = JsonLimits::default();
+        Self { unknown_members: UnknownMembers::Drop, depth_max, members_max }
+    }
+}
+
+impl Strictness {
+    pub(super) fn bounds(self) -> JsonLimits {
+        let Self { depth_max, members_max, .. } = self;
+        JsonLimits { depth_max, members_max, ..JsonLimits::default() }
+    }
+}

@@ -1,0 +1,309 @@
+//! The log of one request: builds its response, writes one audit record, and records the metrics of the
+//! request and of each stage.
+
+use std::{net::IpAddr, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+
+use super::{Gateway, PolicySnapshot, correlator};
+use crate::{
+    audit,
+    clock::{Clock, Tick},
+    dialect::{ApiRequest, Dialect, UnmatchedReason, UnmatchedRequest},
+    identity::AuthenticatedClient,
+    ledger::{self, ReserveOutcome},
+    metrics::{Metrics, NONE, RequestLabels},
+    operator::{Operator, OperatorRejection},
+    qod::{ApiResponse, Operation, OperatorId, ProblemKind, SessionId, SourceAddress},
+    refusal::Refusal,
+    route::ResolvedOperator,
+};
+
+/// The value of the `dialect` field and label for requests of the Telco Finder API.
+const TELCO_FINDER: &str = "telco-finder";
+
+/// The `route` field of a request of the Telco Finder API.
+const TELCO_FINDER_ROUTE: &str = "/search";
+
+/// The part of a request that is known before its body is read.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The path, with its ids; never logged.
+    pub path: &'a str,
+    /// The header fields.
+    pub headers: &'a HeaderMap,
+    /// The caller's IP address, from [`CalledFrom`].
+    pub source: Option<IpAddr>,
+}
+
+impl<'a> RequestHead<'a> {
+    /// The head of a complete request.
+    pub fn from_request(request: &'a Request<Bytes>) -> Self {
+        Self {
+            method: request.method(),
+            path: request.uri().path(),
+            headers: request.headers(),
+            source: request.extensions().get().map(|SourceAddress(address)| *address),
+        }
+    }
+}
+
+/// The log of one request, from its start to its response.
+pub(super) struct RequestLog {
+    record: audit::AuditRecord,
+    correlator: HeaderValue,
+    transaction_header: Option<(&'static str, HeaderValue)>,
+    clock: Clock,
+    metrics: Metrics,
+    started: Tick,
+    stage_started: Tick,
+}
+
+impl RequestLog {
+    /// Starts the log and the first stage.
+    pub(super) fn start(
+        clock: &Clock,
+        metrics: &Metrics,
+        policy: &PolicySnapshot,
+        head: &RequestHead<'_>,
+    ) -> Self {
+        let (now, correlator) = (clock.tick(), correlator::from_headers(head.headers));
+        let entry = audit::AuditRecord {
+            method: Some(head.method.clone()),
+            source: head.source,
+            correlator: correlator.to_str().ok().map(str::to_owned),
+            policy: Some(Arc::clone(policy.fingerprint.version.digits())),
+            ..audit::AuditRecord::default()
+        };
+        Self {
+            record: entry,
+            correlator,
+            transaction_header: None,
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            started: now,
+            stage_started: now,
+        }
+    }
+
+    /// The correlator of the request.
+    pub(super) fn correlator(&self) -> &HeaderValue {
+        &self.correlator
+    }
+
+    /// Sets the operation and ends the stage `detect`.
+    pub(super) fn set_call(&mut self, call: &ApiRequest, headers: &HeaderMap) {
+        self.record.operation = Some(call.operation().name());
+        self.record.route = Some(route_of(call.operation()));
+        let name = call.dialect().descriptor().transaction_header;
+        self.transaction_header = name.and_then(|name| Some((name, headers.get(name)?.clone())));
+        self.end_stage("detect");
+    }
+
+    /// Sets the operation of a request of the Telco Finder API, which belongs to no dialect, and ends
+    /// the stage `detect`.
+    pub(super) fn set_telco_finder(&mut self, operation: &'static str) {
+        self.record.operation = Some(operation);
+        self.record.route = Some(TELCO_FINDER_ROUTE);
+        self.end_stage("detect");
+    }
+
+    /// Sets the client and ends the stage `authenticate`.
+    pub(super) fn set_client(&mut self, client: &AuthenticatedClient) {
+        self.record.client = Some(client.id().clone());
+        self.end_stage("authenticate");
+    }
+
+    /// Sets the operator that serves the device.
+    pub(super) fn set_route(&mut self, found: &ResolvedOperator) {
+        if found.disagree {
+            self.metrics.record_identifier_disagreement(found.matched_by.name());
+        }
+        self.set_operator(&found.operator);
+    }
+
+    /// Sets the operator.
+    pub(super) fn set_operator(&mut self, operator: &OperatorId) {
+        self.record.operator = Some(operator.clone());
+    }
+
+    /// Sets the session.
+    pub(super) fn set_session(&mut self, id: SessionId) {
+        self.record.session = Some(id);
+    }
+
+    /// Ends the current stage under this name and starts the next one.
+    pub(super) fn end_stage(&mut self, stage: &'static str) {
+        let now = self.clock.tick();
+        self.metrics.record_stage(stage, now.since(self.stage_started));
+        self.stage_started = now;
+    }
+
+    /// The response to a request whose dialect and operation are known.
+    pub(super) fn finish_call(
+        mut self,
+        call: &ApiRequest,
+        outcome: &Result<ApiResponse, Refusal>,
+    ) -> Response<Bytes> {
+        self.end_stage("serve");
+        let dialect = call.dialect();
+        let response = match outcome {
+            Ok(answer) => dialect.render_response(answer),
+            Err(refusal) => self.render_refusal(dialect, refusal),
+        };
+        self.finish(Some(dialect.name()), response)
+    }
+
+    /// The response to a request that matches no operation of any API.
+    pub(super) fn finish_unrecognised(
+        mut self,
+        policy: &PolicySnapshot,
+        unrecognised: UnmatchedRequest,
+    ) -> Response<Bytes> {
+        let UnmatchedRequest { dialect, reason } = unrecognised;
+        let error_dialect = dialect.as_ref().unwrap_or(&policy.error_dialect);
+        let response = self.render_refusal(error_dialect, &Refusal::Unrecognised(reason));
+        self.finish(dialect.as_deref().map(Dialect::name), response)
+    }
+
+    /// The response to a request of the Telco Finder API.
+    pub(super) fn finish_search(
+        mut self,
+        error_dialect: &Dialect,
+        outcome: Result<Response<Bytes>, Refusal>,
+    ) -> Response<Bytes> {
+        let response =
+            outcome.unwrap_or_else(|refusal| self.render_refusal(error_dialect, &refusal));
+        self.finish(Some(TELCO_FINDER), response)
+    }
+
+    /// The response to a request that the server did not read completely.
+    pub(super) fn finish_rejected(
+        mut self,
+        dialect: &Dialect,
+        refusal: &Refusal,
+    ) -> Response<Bytes> {
+        let response = self.render_refusal(dialect, refusal);
+        self.finish(Some(dialect.name()), response)
+    }
+
+    fn render_refusal(&mut self, dialect: &Dialect, refusal: &Refusal) -> Response<Bytes> {
+        let problem = refusal.problem(dialect.descriptor());
+        self.record.reason = Some(problem.kind);
+        self.record.cause = Some(refusal.cause_code());
+        self.record.error = Some(refusal.cause_text());
+        let mut response = dialect.render_problem(&problem);
+        if let Refusal::Unrecognised(UnmatchedReason::MethodNotAllowed { allow }) = refusal {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        response
+    }
+
+    fn finish(
+        mut self,
+        dialect: Option<&'static str>,
+        mut response: Response<Bytes>,
+    ) -> Response<Bytes> {
+        let headers = response.headers_mut();
+        headers.insert(correlator::X_CORRELATOR, self.correlator);
+        if let Some((name, value)) = self.transaction_header {
+            headers.insert(name, value);
+        }
+        let duration = self.clock.elapsed(self.started);
+        self.record.dialect = dialect;
+        self.record.status = response.status().as_u16();
+        self.record.duration = duration;
+        self.metrics.record_request(
+            RequestLabels {
+                dialect: self.record.dialect.unwrap_or(NONE),
+                operation: self.record.operation.unwrap_or(NONE),
+                operator: self.record.operator.as_ref().map_or(NONE, |operator| &operator.0),
+                status: self.record.status,
+                reason: self.record.reason.map_or(NONE, ProblemKind::name),
+            },
+            duration,
+        );
+        self.record.write();
+        response
+    }
+}
+
+impl Gateway {
+    /// Records the metrics of a reservation.
+    pub(super) fn record_reservation(
+        &self,
+        operator: &Operator,
+        reserved: &Result<ReserveOutcome, ledger::Error>,
+    ) {
+        match reserved {
+            Ok(ReserveOutcome::New(reservation)) if reservation.device_ambiguous() => {
+                self.metrics.record_ambiguous_device(&operator.id().0);
+            }
+            Ok(ReserveOutcome::Replayed { .. }) => {
+                self.metrics.record_idempotent_replay("replayed");
+            }
+            Err(ledger::Error::Conflict { .. }) => {
+                self.metrics.record_conflict(&operator.id().0, "ledger");
+            }
+            Err(ledger::Error::RequestInProgress) => {
+                self.metrics.record_idempotent_replay("in_progress");
+            }
+            Err(ledger::Error::IdempotencyKeyReused) => {
+                self.metrics.record_idempotent_replay("key_reused");
+            }
+            Ok(ReserveOutcome::New(_)) | Err(_) => {}
+        }
+    }
+
+    /// Records the metrics of a rejection by an operator.
+    pub(super) fn record_rejection(&self, operator: &Operator, rejection: &OperatorRejection) {
+        match rejection {
+            OperatorRejection::Problem(problem) if problem.kind == ProblemKind::Conflict => {
+                self.metrics.record_conflict(&operator.id().0, "operator");
+            }
+            OperatorRejection::Unauthorized(status) => tracing::error!(
+                event = "operator_credentials_rejected",
+                operator = %operator.id(),
+                status,
+                "operator rejected the gateway's credentials"
+            ),
+            _ => {}
+        }
+    }
+}
+
+/// The path template of an operation, below the path of its API.
+const fn route_of(operation: Operation) -> &'static str {
+    match operation {
+        Operation::CreateSession => "/sessions",
+        Operation::GetSession | Operation::DeleteSession => "/sessions/{sessionId}",
+        Operation::ExtendSession => "/sessions/{sessionId}/extend",
+        Operation::RetrieveSessions => "/retrieve-sessions",
+        Operation::GetQosProfile => "/qos-profiles/{name}",
+        Operation::ListQosProfiles => "/qos-profiles",
+        Operation::RetrieveQosProfiles => "/retrieve-qos-profiles",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn route_is_a_template_without_ids() {
+        assert_eq!(route_of(Operation::DeleteSession), "/sessions/{sessionId}");
+        assert_eq!(route_of(Operation::GetQosProfile), "/qos-profiles/{name}");
+    }
+
+    #[test]
+    fn request_head_has_the_source_address() {
+        let mut request = Request::new(Bytes::new());
+        assert_eq!(RequestHead::from_request(&request).source, None);
+        let address = IpAddr::from([192, 0, 2, 7]);
+        request.extensions_mut().insert(SourceAddress(address));
+        assert_eq!(RequestHead::from_request(&request).source, Some(address));
+    }
+}

@@ -1,0 +1,295 @@
+//! The policy snapshot: a validated set of policy files, as the settings of each stage. A request uses one
+//! snapshot from its start to its end.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::telco_finder::TelcoFinderApi;
+use crate::{
+    access::Access,
+    dialect::{
+        Api, ApiRequest, Apis, Dialect, DialectSelection, Dialects, SchemaError, Strictness,
+    },
+    finder::{self, Finder, Finders},
+    identity::{self, Authenticator},
+    limit::{Admission, Limits},
+    metrics::ConfiguredEntities,
+    operator::{self, Operator, Operators},
+    outbound::{Caller, Endpoint, Trust},
+    policy::{
+        self, ApiSetting, ExpiringToken, Fingerprint, HealthChecks, OperatorSettings, Policy,
+    },
+    qod::{CreateRequest, Moment, OperatorId},
+    refusal::Refusal,
+};
+
+/// A loaded and validated set of policy files.
+pub struct PolicySnapshot {
+    /// The fingerprint of the files, and the location of each setting.
+    pub fingerprint: Fingerprint,
+    /// The folder of the OpenAPI documents.
+    pub schemas: PathBuf,
+    /// All dialects.
+    pub dialects: Arc<Dialects>,
+    /// The dialect of error responses on paths that belong to no API.
+    pub error_dialect: Arc<Dialect>,
+    /// The APIs, by path.
+    pub apis: Apis,
+    // The Telco Finder API, if it is enabled.
+    pub(super) telco_finder: Option<TelcoFinderApi>,
+    /// The action for a sink token that expires before its session ends.
+    pub expiring_token: ExpiringToken,
+    /// The strictness of body parsing.
+    pub strictness: Strictness,
+    /// The trusted token issuers.
+    pub identity: Arc<Authenticator>,
+    /// The terms of each client.
+    pub access: Access,
+    /// The rate limits.
+    pub limits: Limits,
+    /// The routes from devices to operators.
+    pub routes: crate::route::Routes,
+    /// The finders, for devices that no route matches.
+    pub finders: Finders,
+    /// The operators.
+    pub operators: Operators,
+}
+
+impl PolicySnapshot {
+    /// Builds a snapshot from validated policies. Objects whose settings did not change since `before`
+    /// are reused with their state.
+    ///
+    /// # Errors
+    /// Errors that validation cannot find, such as a key file that changed since, or a missing schema.
+    pub fn new(policy: Policy, caller: &Caller, before: Option<&Self>) -> Result<Self, String> {
+        let written = policy.fingerprint;
+        let dialects = before
+            .filter(|before| before.fingerprint.same_dialects(&written))
+            .map(|before| Arc::clone(&before.dialects));
+        let dialects = dialects.map_or_else(
+            || Dialects::load_all(&policy.schemas, &policy.dialects).map(Arc::new),
+            Ok,
+        );
+        let dialects =
+            dialects.map_err(|faults| describe_schema_errors(&policy.schemas, &faults))?;
+        let named = |name: &str| {
+            dialects.get(name).cloned().ok_or_else(|| format!("unknown dialect `{name}`"))
+        };
+        let identity =
+            before.filter(|before| before.fingerprint.same_identity(&written)).map_or_else(
+                || build_identity(policy.identity, caller, before.map(|before| &*before.identity)),
+                |before| Ok(Arc::clone(&before.identity)),
+            )?;
+        let apis = policy.apis.into_iter().map(|api| build_api(api, &named));
+        // The errors of the Telco Finder API have the form and codes of CAMARA's Commonalities.
+        let error_dialect = named("camara-1.1.0")?;
+        let searches = policy.telco_finder;
+        let searches = searches
+            .map(|settings| TelcoFinderApi::new(settings, &policy.operators, error_dialect));
+        let callback_url = policy.server.callbacks.map(|callbacks| callbacks.url.into());
+        let operator_names = operator_names(&policy.operators);
+        let finders =
+            policy.finders.into_iter().map(|finder| build_finder(finder, &written, before));
+        let finders: Vec<_> = finders.collect();
+        let operators = policy
+            .operators
+            .into_iter()
+            .map(|operator| {
+                let reused = before
+                    .filter(|before| before.fingerprint.same_operator(&written, &operator.id))
+                    .and_then(|before| before.operators.find(&operator.id));
+                reused.map_or_else(
+                    || build_operator(operator, callback_url.clone(), &named),
+                    |reused| Ok(Arc::clone(reused)),
+                )
+            })
+            .collect::<Result<Vec<_>, String>>()?;
+        let Caller { clock, metrics, .. } = caller.clone();
+        Ok(Self {
+            error_dialect: named("camara-0.10.1")?,
+            apis: Apis::new(apis.collect::<Result<_, _>>()?),
+            telco_finder: searches,
+            expiring_token: policy.notifications.expiring_token,
+            strictness: policy.strictness,
+            identity,
+            access: policy.access,
+            limits: Limits::new(policy.limits, clock, metrics, before.map(|before| &before.limits)),
+            routes: policy.routes.with_previous(before.map(|before| &before.routes)),
+            finders: Finders::new(finders, operator_names),
+            operators: Operators::new(operators),
+            schemas: policy.schemas,
+            dialects,
+            fingerprint: written,
+        })
+    }
+
+    /// The TLS trust settings of all peers that the gateway calls, by the kind and the name of the peer.
+    pub(super) fn trust_settings(&self) -> impl Iterator<Item = ((&'static str, &str), &Trust)> {
+        let operators = self
+            .operators
+            .all()
+            .filter_map(|operator| Some((("operator", &*operator.id().0), operator.trust()?)));
+        let finders =
+            self.finders.all().map(|finder| (("finder", &*finder.id().0), finder.trust()));
+        let imports = self.routes.polls().map(|poll| (("import", poll.url()), poll.trust()));
+        operators.chain(finders).chain(imports)
+    }
+
+    /// The Telco Finder API, if this is its path.
+    pub(super) fn telco_finder_at(&self, path: &str) -> Option<&TelcoFinderApi> {
+        self.telco_finder.as_ref().filter(|searches| searches.is_at(path))
+    }
+
+    /// The operator with this id.
+    ///
+    /// # Errors
+    /// If the snapshot has no such operator; a reload rejects the removal of an operator in use.
+    pub(super) fn operator(&self, id: &OperatorId) -> Result<&Arc<Operator>, Refusal> {
+        self.operators
+            .find(id)
+            .ok_or(Refusal::Internal("the operator is not in the policy snapshot"))
+    }
+
+    /// Checks that the access token of the client's sink is valid until the session ends.
+    pub(super) fn check_sink_token(
+        &self,
+        requested: &CreateRequest,
+        now: Moment,
+    ) -> Result<(), Refusal> {
+        let expires_at = requested.sink.as_ref().and_then(|sink| sink.token_expires_at);
+        let duration = Duration::from_secs(requested.duration_s.into());
+        match (self.expiring_token, expires_at) {
+            (_, Some(expires_at)) if expires_at >= now + duration => Ok(()),
+            (_, None) => Ok(()),
+            (ExpiringToken::Reject, Some(_)) => Err(Refusal::SinkTokenExpires),
+            (ExpiringToken::Accept, Some(_)) => {
+                tracing::warn!(
+                    event = "sink_token_expires_early",
+                    "sink token expires before the session ends; later notifications will be dropped"
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// Applies the dialect of the client's terms if the path does not determine one.
+    pub(super) fn apply_client_dialect(&self, call: &mut ApiRequest, admission: &Admission) {
+        let terms = admission.grant().terms();
+        if let Some(dialect) = terms.dialect.as_deref().and_then(|name| self.dialects.get(name)) {
+            call.prefer(dialect);
+        }
+    }
+}
+
+impl ConfiguredEntities for PolicySnapshot {
+    fn endpoints(&self, operator: &str) -> Option<usize> {
+        self.operators.find(&operator.into()).map(|operator| operator.endpoint_count())
+    }
+
+    fn has_issuer(&self, issuer: &str) -> bool {
+        self.identity.trusts(issuer)
+    }
+
+    fn has_finder(&self, finder: &str) -> bool {
+        self.finders.get(&finder.into()).is_some()
+    }
+
+    fn has_import(&self, url: &str) -> bool {
+        self.routes.polls().any(|poll| poll.url() == url)
+    }
+}
+
+fn build_identity(
+    settings: identity::Settings,
+    caller: &Caller,
+    before: Option<&Authenticator>,
+) -> Result<Arc<Authenticator>, String> {
+    let Caller { outbound, clock, metrics } = caller.clone();
+    let identity = Authenticator::new(settings, outbound, clock, metrics);
+    identity
+        .map(|identity| Arc::new(identity.share_replays_with(before)))
+        .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+/// The errors of the OpenAPI documents in a folder, one for each line.
+pub fn describe_schema_errors(schemas: &Path, faults: &[SchemaError]) -> String {
+    let line = |fault: &SchemaError| {
+        schemas.join(&fault.file).display().to_string() + ": " + &fault.message
+    };
+    faults.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn build_api(
+    api: ApiSetting,
+    named: &impl Fn(&str) -> Result<Arc<Dialect>, String>,
+) -> Result<Api, String> {
+    let speaks = match api.dialect {
+        policy::DialectSetting::Fixed(name) => DialectSelection::Fixed(named(&name)?),
+        policy::DialectSetting::Detected { candidates, fallback } => DialectSelection::Detected {
+            candidates: candidates.iter().map(|name| named(name)).collect::<Result<_, _>>()?,
+            fallback: named(&fallback)?,
+        },
+    };
+    Ok(Api { path: api.path, dialects: speaks, kind: api.serves })
+}
+
+fn build_finder(
+    settings: finder::Settings,
+    written: &Fingerprint,
+    before: Option<&PolicySnapshot>,
+) -> Arc<Finder> {
+    let reused = before
+        .filter(|before| before.fingerprint.same_finder(written, &settings.id))
+        .and_then(|before| before.finders.get(&settings.id));
+    reused.map_or_else(|| Arc::new(Finder::new(settings)), Arc::clone)
+}
+
+/// The names of the operators in the replies of finders.
+fn operator_names(operators: &[OperatorSettings]) -> finder::OperatorNames {
+    let mut names = finder::OperatorNames::default();
+    for OperatorSettings { id, gsma, .. } in operators {
+        names.operators.insert(gsma.operator_id.clone(), id.clone());
+        names.networks.extend(gsma.networks.iter().map(|code| (code.clone(), id.clone())));
+    }
+    names
+}
+
+fn build_operator(
+    settings: OperatorSettings,
+    callback_url: Option<Arc<str>>,
+    named: &impl Fn(&str) -> Result<Arc<Dialect>, String>,
+) -> Result<Arc<Operator>, String> {
+    let endpoints = |connections_max| {
+        let endpoint = |url| Endpoint::parse(url, connections_max);
+        let trusting = |endpoint: Endpoint| endpoint.with_trust(settings.trust.clone());
+        let all = settings.endpoints.iter().map(|url| endpoint(url).map(trusting));
+        let all: Result<Vec<_>, _> = all.collect();
+        all.map_err(|error| format!("operator {}: {error}", settings.id))
+    };
+    let health = settings.health.as_ref().map(|HealthChecks { path, interval: every }| {
+        // A separate connection pool: the calls may use all connections of theirs.
+        let at_path = endpoints(1)?.into_iter().map(|endpoint| endpoint.with_path(path)).collect();
+        Ok::<_, String>(operator::health::Settings { endpoints: at_path, interval: *every })
+    });
+    let (health, endpoints) = (health.transpose()?, endpoints(settings.connections_max)?);
+    Ok(Arc::new(Operator::new(operator::Settings {
+        id: settings.id,
+        dialect: named(&settings.dialect)?,
+        endpoints,
+        simulated: settings.simulated,
+        credentials: settings.credentials,
+        callback_url: callback_url.filter(|_| settings.callbacks),
+        poll_interval: settings.poll_interval,
+        timeout: settings.timeout,
+        breaker: settings.breaker,
+        health,
+        fitting: settings.translation,
+        rules: settings.conflict_rules,
+    })))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! The subject of a request: the device in the body, or the device of a three-legged token, and the
+//! operator that serves it.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
+
+use crate::{
+    dialect::{ApiRequest, Family},
+    identity::AuthenticatedClient,
+    limit::Admission,
+    operator::Operator,
+    outbound::Caller,
+    qod::{Device, Nai},
+    refusal::Refusal,
+    route::Resolution,
+};
+
+use super::{PolicySnapshot, RequestLog};
+
+/// The device that a request refers to. From 1.0 on, a request with a three-legged token must not name
+/// a device. Before 1.0, it may name the device of the token; a known mismatch is rejected.
+pub(super) fn resolve_device(
+    call: &ApiRequest,
+    client: &AuthenticatedClient,
+    named: Option<&Device>,
+) -> Result<Device, Refusal> {
+    let is_three_legged = client.subject().is_some();
+    match (named, client.device()) {
+        (Some(_), _)
+            if is_three_legged && call.dialect().descriptor().errors.code_family == Family::V1 =>
+        {
+            Err(Refusal::DeviceUnnecessary)
+        }
+        (Some(named), Some(known)) if !is_same_device(named, known) => Err(Refusal::DeviceMismatch),
+        (Some(named), _) => Ok(named.clone()),
+        // Only a three-legged token has a device.
+        (None, Some(known)) => Ok(known.clone()),
+        (None, None) => Err(Refusal::DeviceMissing),
+    }
+}
+
+/// The operator that serves the device: the home operator of the token's issuer if it has one, otherwise
+/// the operator that the routes yield. Waits only if a finder must be called.
+pub(super) async fn resolve_operator<'a>(
+    policy: &'a PolicySnapshot,
+    caller: &Caller,
+    admission: &Admission,
+    device: &Device,
+    log: &mut RequestLog,
+) -> Result<&'a Arc<Operator>, Refusal> {
+    if let Some(home) = admission.grant().client().home_operator() {
+        log.set_operator(home);
+        return policy.operator(home);
+    }
+    let found = match policy.routes.find(device)? {
+        Resolution::Operator(found) => found,
+        // A mock token never causes a call to an external finder.
+        Resolution::AskFinders(_) if admission.grant().is_mock() => return Err(Refusal::MockOnly),
+        // Boxed: the future is large, and every future that contains it would be as large.
+        Resolution::AskFinders(ask) => Box::pin(policy.finders.find(caller, &ask, device)).await?,
+    };
+    log.set_route(&found);
+    policy.operator(&found.operator)
+}
+
+/// Rejects a mock client unless the operator is simulated. Policy validation already ensures this; the
+/// check here is a second line of defence.
+pub(super) fn require_simulated_for_mock(operator: &Operator, mock: bool) -> Result<(), Refusal> {
+    if mock && !operator.is_simulated() { Err(Refusal::MockOnly) } else { Ok(()) }
+}
+
+// At least one identifier is equal, and no identifier differs.
+fn is_same_device(named: &Device, known: &Device) -> bool {
+    let phones = named.phone.as_ref().zip(known.phone.as_ref());
+    let phones = phones.map(|(named, known)| named.value == known.value);
+    let nais = named
+        .nai
+        .as_ref()
+        .zip(known.nai.as_ref())
+        .map(|(a, b)| Nai::normalized(a) == Nai::normalized(b));
+    let same: Vec<bool> = [phones, nais].into_iter().flatten().collect();
+    !same.is_empty() && same.into_iter().all(|same| same)
+}
+
+/// The hash by which the rate limit of a device counts it. It covers the first identifier alone, so that
+/// an additional identifier does not make another device.
+pub(super) fn hash_device(hasher: &RandomState, device: &Device) -> u64 {
+    let Device { phone, nai, external_id, ipv4, ipv6 } = device;
+    let names = (nai.as_ref().map(Nai::normalized), external_id.as_ref().map(Nai::normalized));
+    match (phone, names, ipv4, ipv6) {
+        (Some(phone), ..) => hasher.hash_one(("phone", phone.value)),
+        (_, (Some(nai), _), ..) => hasher.hash_one(("nai", nai)),
+        (_, (_, Some(id)), ..) => hasher.hash_one(("external", id)),
+        (_, _, Some(ipv4), _) => hasher.hash_one(("ipv4", ipv4)),
+        (.., ipv6) => {
+            let slash_64 = ipv6.map(|net| net.value.addr().to_bits() >> 64);
+            hasher.hash_one(("ipv6", slash_64))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qod::Verbatim;
+
+    fn device(phone: Option<&str>, nai: Option<&str>) -> Device {
+        Device {
+            phone: phone.map(|number| Verbatim::from_value(number.parse().unwrap())),
+            nai: nai.map(|nai| nai.parse().unwrap()),
+            ..Device::default()
+        }
+    }
+
+    #[test]
+    fn devices_are_the_same_if_an_identifier_is_equal_and_none_differs() {
+        let known = device(Some("+491510000001"), Some("a@x.example"));
+        let number = Some("+491510000001");
+        assert!(is_same_device(&device(number, None), &known));
+        assert!(is_same_device(&device(number, Some("a@X.example")), &known));
+        assert!(!is_same_device(&device(number, Some("b@x.example")), &known));
+        assert!(!is_same_device(&device(Some("+491510000002"), None), &known));
+        assert!(!is_same_device(&device(None, None), &known), "no identifier is equal");
+        assert!(!is_same_device(&device(number, None), &device(None, Some("a@x.example"))));
+    }
+}

@@ -1,0 +1,309 @@
+//! The ledger engine: the operations of a ledger. Each operation changes the index and the rows
+//! together, or neither.
+//!
+//! Pure except for the [`RowStore`]. All stores share these operations; a store is durable if its
+//! rows are.
+
+use std::time::Duration;
+
+use super::{
+    Error, Requester, SessionRecord,
+    claim::DeviceKeys,
+    daily_quota::{DailyCount, DailyCounts},
+    idempotency::{
+        IdempotencyIndex, IdempotencyKeyHash, IdempotencyRecord, REPLAY_TTL, RequestFingerprint,
+    },
+    index::Index,
+    notification::{self, OutboxChange, OutboxIndex, QueuedNotification},
+    record::LifecycleStep,
+    store::{InsertOutcome, InsertRequest, SweepResult},
+};
+use crate::qod::{Moment, SessionEvent, SessionId};
+
+// The delay before a record is examined again whose due transition failed.
+const FAILED_TRANSITION_DELAY: Duration = Duration::from_secs(30);
+
+/// Rows of records, idempotency records, daily counts and notifications. After
+/// [`Error::Unavailable`], index and rows may differ; both must be rebuilt.
+pub(super) trait RowStore {
+    fn get_record(&self, id: &SessionId) -> Result<Option<SessionRecord>, Error>;
+    fn put_record(&mut self, record: &SessionRecord) -> Result<(), Error>;
+    fn remove_record(&mut self, id: &SessionId) -> Result<(), Error>;
+    fn get_idempotency(&self, key: &IdempotencyKeyHash)
+    -> Result<Option<IdempotencyRecord>, Error>;
+    fn put_idempotency(
+        &mut self,
+        key: &IdempotencyKeyHash,
+        record: &IdempotencyRecord,
+    ) -> Result<(), Error>;
+    fn remove_idempotency(&mut self, key: &IdempotencyKeyHash) -> Result<(), Error>;
+    fn put_daily_count(&mut self, count: &DailyCount) -> Result<(), Error>;
+    fn put_notification(
+        &mut self,
+        number: u64,
+        notification: &QueuedNotification,
+    ) -> Result<(), Error>;
+    fn remove_notification(&mut self, number: u64) -> Result<(), Error>;
+}
+
+/// The in-memory state of all records: it is complete without reading rows.
+#[derive(Debug, Default)]
+pub(super) struct LedgerEngine {
+    pub(super) index: Index,
+    pub(super) idempotency: IdempotencyIndex,
+    pub(super) outbox: OutboxIndex,
+    pub(super) daily_counts: DailyCounts,
+}
+
+impl LedgerEngine {
+    /// Adds a record that an earlier process wrote.
+    pub(super) fn restore(&mut self, record: &SessionRecord, now: Moment) {
+        let operator_session = record.operator_session.as_deref();
+        self.index.restore(record.summary_after_restart(now), record.claim(), operator_session);
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        rows: &mut impl RowStore,
+        request: &InsertRequest,
+        now: Moment,
+    ) -> Result<InsertOutcome, Error> {
+        let InsertRequest { record, rules, sessions_max, creates_per_day, fingerprint } = request;
+        let replay = fingerprint
+            .as_ref()
+            .map_or(Ok(None), |fingerprint| find_replay(rows, fingerprint, now))?;
+        if let Some(replay) = replay {
+            return Ok(replay);
+        }
+        let increment =
+            |max| self.daily_counts.incremented(&record.client, max, record.requested_at());
+        let daily_count = creates_per_day.map(increment).transpose()?;
+        let device_ambiguous =
+            self.index.insert(record.summary(now), record.claim(), rules, *sessions_max, now)?;
+        rows.put_record(record)?;
+        self.store_daily_count(rows, daily_count)?;
+        if let Some(RequestFingerprint { key, digest }) = fingerprint {
+            let expires_at = now + REPLAY_TTL;
+            let session = record.session.id;
+            let stored = IdempotencyRecord { digest: *digest, expires_at, session, response: None };
+            rows.put_idempotency(key, &stored)?;
+            self.idempotency.insert(*key, expires_at);
+        }
+        Ok(InsertOutcome::New { device_ambiguous, queue_time: Duration::ZERO })
+    }
+
+    pub(super) fn replace(
+        &mut self,
+        rows: &mut impl RowStore,
+        record: &SessionRecord,
+        now: Moment,
+    ) -> Result<OutboxChange, Error> {
+        let operator_session = record.operator_session.as_deref();
+        let before = self.index.replace(record.summary(now), operator_session)?;
+        rows.put_record(record)?;
+        self.store_reply(rows, record)?;
+        self.enqueue(rows, record, notification::event_for_change(before, record, now), now)
+    }
+
+    pub(super) fn remove(
+        &mut self,
+        rows: &mut impl RowStore,
+        id: SessionId,
+        generation: u64,
+        now: Moment,
+    ) -> Result<OutboxChange, Error> {
+        let Some(record) = self.remove_record(rows, id, generation)? else {
+            return Ok(OutboxChange::default());
+        };
+        if record.is_unconfirmed() {
+            // The operator did not create it. A record that a timeout removes still counts, because
+            // the operator may have created its session.
+            let daily_count = self.daily_counts.decremented(&record.client, record.requested_at());
+            self.store_daily_count(rows, daily_count)?;
+        }
+        self.finish_removal(rows, &record, now)
+    }
+
+    fn remove_record(
+        &mut self,
+        rows: &mut impl RowStore,
+        id: SessionId,
+        generation: u64,
+    ) -> Result<Option<SessionRecord>, Error> {
+        self.index.remove(&id, generation)?;
+        let record = rows.get_record(&id)?;
+        rows.remove_record(&id)?;
+        Ok(record)
+    }
+
+    fn finish_removal(
+        &mut self,
+        rows: &mut impl RowStore,
+        record: &SessionRecord,
+        now: Moment,
+    ) -> Result<OutboxChange, Error> {
+        if let Some(key) = record.idempotency_key() {
+            self.remove_pending_reply(rows, key)?;
+        }
+        self.enqueue(rows, record, notification::event_for_removal(record, now), now)
+    }
+
+    /// Removes notifications that were delivered or dropped.
+    pub(super) fn acknowledge(
+        &mut self,
+        rows: &mut impl RowStore,
+        numbers: &[u64],
+    ) -> Result<(), Error> {
+        for &number in numbers {
+            if self.outbox.remove(number) {
+                rows.remove_notification(number)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn find_by_device(
+        &self,
+        rows: &impl RowStore,
+        requester: &Requester,
+        keys: &DeviceKeys,
+        now: Moment,
+        records_max: usize,
+    ) -> Result<Vec<SessionRecord>, Error> {
+        let mut records = Vec::new();
+        for id in self.index.find_by_device(&requester.client, keys, now) {
+            records.extend(rows.get_record(&id)?.filter(|record| requester.owns(record)));
+        }
+        records.sort_by_key(|record| std::cmp::Reverse(record.requested_at()));
+        records.truncate(records_max);
+        Ok(records)
+    }
+
+    pub(super) fn sweep(
+        &mut self,
+        rows: &mut impl RowStore,
+        now: Moment,
+        records_max: usize,
+    ) -> Result<SweepResult, Error> {
+        self.index.expire_holds(now, records_max);
+        let due = self.index.due(now, records_max);
+        let mut swept = SweepResult { examined: due.len(), ..SweepResult::default() };
+        for id in due {
+            let Some(record) = rows.get_record(&id)? else {
+                self.index.postpone(&id, now + FAILED_TRANSITION_DELAY);
+                continue;
+            };
+            match record.lifecycle_step(now) {
+                LifecycleStep::Remove => {
+                    self.remove_record(rows, id, record.generation())?;
+                    swept.outbox += self.finish_removal(rows, &record, now)?;
+                }
+                LifecycleStep::Action(action) => {
+                    self.index.postpone(&id, record.summary(now).due);
+                    swept.due.push((record, action));
+                }
+                LifecycleStep::Transition(next) => match self.replace(rows, &next, now) {
+                    Ok(change) => {
+                        swept.outbox += change;
+                        swept.due.extend(next.immediate_action().map(|action| (*next, action)));
+                    }
+                    Err(Error::Unavailable(cause)) => return Err(Error::Unavailable(cause)),
+                    Err(_) => self.index.postpone(&id, now + FAILED_TRANSITION_DELAY),
+                },
+                LifecycleStep::Unchanged => self.index.postpone(&id, now + FAILED_TRANSITION_DELAY),
+            }
+        }
+        for _ in 0..records_max {
+            let Some(key) = self.idempotency.pop_expired(now) else { break };
+            rows.remove_idempotency(&key)?;
+        }
+        Ok(swept)
+    }
+
+    fn store_daily_count(
+        &mut self,
+        rows: &mut impl RowStore,
+        daily_count: Option<DailyCount>,
+    ) -> Result<(), Error> {
+        let Some(daily_count) = daily_count else { return Ok(()) };
+        rows.put_daily_count(&daily_count)?;
+        self.daily_counts.set(daily_count);
+        Ok(())
+    }
+
+    fn enqueue(
+        &mut self,
+        rows: &mut impl RowStore,
+        record: &SessionRecord,
+        event: Option<SessionEvent>,
+        now: Moment,
+    ) -> Result<OutboxChange, Error> {
+        let notification = event.and_then(|event| QueuedNotification::new(event, record, now));
+        let Some(notification) = notification else { return Ok(OutboxChange::default()) };
+        let Some(number) = self.outbox.enqueue(&notification.client, now) else {
+            return Ok(OutboxChange { dropped: 1, ..OutboxChange::default() });
+        };
+        rows.put_notification(number, &notification)?;
+        Ok(OutboxChange { queued: 1, ..OutboxChange::default() })
+    }
+
+    // Stores the response of a create in its idempotency record, if it has one.
+    fn store_reply(
+        &mut self,
+        rows: &mut impl RowStore,
+        record: &SessionRecord,
+    ) -> Result<(), Error> {
+        let Some(key) = record.idempotency_key() else { return Ok(()) };
+        let Some(stored) =
+            rows.get_idempotency(key)?.filter(|stored| stored.session == record.session.id)
+        else {
+            return Ok(());
+        };
+        if stored.response.is_some() {
+            return Ok(());
+        }
+        match record.created_session() {
+            // The client has no response yet.
+            None if record.is_unconfirmed() => Ok(()),
+            None => self.remove_pending_reply(rows, key),
+            Some(session) => {
+                rows.put_idempotency(key, &IdempotencyRecord { response: Some(session), ..stored })
+            }
+        }
+    }
+
+    // A retry is then a new request.
+    fn remove_pending_reply(
+        &mut self,
+        rows: &mut impl RowStore,
+        key: &IdempotencyKeyHash,
+    ) -> Result<(), Error> {
+        if rows.get_idempotency(key)?.is_some_and(|stored| stored.response.is_none()) {
+            rows.remove_idempotency(key)?;
+            self.idempotency.remove(key);
+        }
+        Ok(())
+    }
+}
+
+fn find_replay(
+    rows: &impl RowStore,
+    fingerprint: &RequestFingerprint,
+    now: Moment,
+) -> Result<Option<InsertOutcome>, Error> {
+    let Some(stored) =
+        rows.get_idempotency(&fingerprint.key)?.filter(|stored| now < stored.expires_at)
+    else {
+        return Ok(None);
+    };
+    if stored.digest != fingerprint.digest {
+        return Err(Error::IdempotencyKeyReused);
+    }
+    match stored.response {
+        Some(session) => {
+            let requested_at = stored.expires_at - REPLAY_TTL;
+            Ok(Some(InsertOutcome::Replayed { session: Box::new(session), requested_at }))
+        }
+        None => Err(Error::RequestInProgress),
+    }
+}

@@ -1,0 +1,351 @@
+//! One call to an operator: gets valid credentials, sends the request to the first reachable
+//! endpoint and classifies the response.
+//!
+//! Another endpoint is tried only if the request was not sent, or if the operation is read-only.
+//! One timeout covers all attempts.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, header};
+
+use super::{
+    Operator, OperatorRejection, Outcome, UnknownCause,
+    breaker::{Backoff, BackoffReason, BreakerStatus, CallClass, CallPermit, PeerHealth},
+    endpoints::{DEPRIORITIZED_FOR, TriedEndpoints},
+};
+use crate::{
+    clock::Tick,
+    credentials::{CallAuthorization, SignedParts},
+    outbound::{CallResult, Caller, Endpoint, OutboundCall, PeerResponse, retry_after},
+    qod::Operation,
+};
+
+const ANSWER_BYTES_MAX: usize = 256 * 1024;
+const X_CORRELATOR: HeaderName = HeaderName::from_static("x-correlator");
+
+/// A request to an operator.
+pub(super) struct OperatorRequest<'a> {
+    pub(super) operation: Operation,
+    pub(super) session: Option<&'a str>,
+    pub(super) body: Bytes,
+    pub(super) correlator: &'a HeaderValue,
+    pub(super) connect_timeout: Duration,
+    pub(super) timeout: Duration,
+}
+
+impl Operator {
+    /// Calls the operator about an existing session. Occasional calls are permitted while the
+    /// breaker is open.
+    pub(super) async fn call_for_existing(
+        &self,
+        caller: &Caller,
+        request: OperatorRequest<'_>,
+    ) -> Outcome<PeerResponse> {
+        let class =
+            if is_read_only(request.operation) { CallClass::Read } else { CallClass::Cleanup };
+        match self.acquire_permit_for(class, caller) {
+            Ok(permit) => self.call(caller, request, &permit).await,
+            Err(rejection) => Outcome::Rejected(rejection),
+        }
+    }
+
+    pub(super) fn acquire_permit_for(
+        &self,
+        class: CallClass,
+        caller: &Caller,
+    ) -> Result<CallPermit, OperatorRejection> {
+        let permit = self.breaker.acquire(class, caller.clock.tick());
+        permit.map_err(|backoff| {
+            caller.metrics.record_operator_call_blocked(&self.id().0, backoff.reason.name());
+            OperatorRejection::Backoff(backoff)
+        })
+    }
+
+    /// Reports the result of a call to the breaker. Logs the breaker's change of state, if any.
+    pub(super) fn report_health(&self, health: PeerHealth, permit: &CallPermit, caller: &Caller) {
+        match permit.report(health, caller.clock.tick()) {
+            Some(BreakerStatus::Closed) => {
+                tracing::info!(
+                    event = "breaker_closed",
+                    operator = %self.id(),
+                    "operator recovered; circuit breaker closed"
+                );
+            }
+            Some(BreakerStatus::Open | BreakerStatus::HalfOpen) => {
+                tracing::warn!(
+                    event = "breaker_opened",
+                    operator = %self.id(),
+                    "operator failed repeatedly; circuit breaker opened"
+                );
+            }
+            None => return,
+        }
+        self.update_gauges(caller);
+    }
+
+    /// Updates the gauges of the breaker and the endpoints.
+    pub fn update_gauges(&self, caller: &Caller) {
+        let now = caller.clock.tick();
+        caller.metrics.set_operator_breaker_state(&self.id().0, self.breaker.status(now).level());
+        for index in self.endpoints.indexes() {
+            caller.metrics.set_operator_endpoint_up(
+                &self.id().0,
+                index,
+                self.endpoints.is_up(index, now),
+            );
+        }
+    }
+
+    pub(super) async fn call(
+        &self,
+        caller: &Caller,
+        request: OperatorRequest<'_>,
+        permit: &CallPermit,
+    ) -> Outcome<PeerResponse> {
+        let operation = request.operation;
+        let Some(path) = self.dialect().operation_path(operation, request.session) else {
+            return Outcome::Rejected(OperatorRejection::UnsupportedOperation);
+        };
+        let started = caller.clock.tick();
+        let (mut may_retry, mut health) = (true, None);
+        let outcome = loop {
+            let left = request.connect_timeout.saturating_sub(caller.clock.elapsed(started));
+            // Half of the time is reserved for the call itself.
+            let shown = match self.credentials.authorize(caller, left / 2).await {
+                Ok(shown) => shown,
+                Err(error) => break Outcome::Rejected(OperatorRejection::NoToken(error)),
+            };
+            let (outcome, attempt_health) =
+                self.try_endpoints(caller, &request, (&path, started), &shown, permit).await;
+            // Of two attempts the second determines the operator's health.
+            health = attempt_health.or(health);
+            // A request answered with 401 was not carried out: it may be sent once more with a new
+            // token.
+            let rejected =
+                matches!(outcome, Outcome::Rejected(OperatorRejection::Unauthorized(401)));
+            if !(may_retry && rejected && self.credentials.invalidate(&shown, caller)) {
+                break outcome;
+            }
+            may_retry = false;
+        };
+        if let Some(health) = health {
+            self.report_health(health, permit, caller);
+        }
+        if matches!(outcome, Outcome::Rejected(OperatorRejection::Backoff(_))) {
+            caller.metrics.record_operator_call_blocked(&self.id().0, BackoffReason::Busy.name());
+        }
+        let elapsed = caller.clock.elapsed(started);
+        caller.metrics.record_operator_call(
+            &self.id().0,
+            operation.name(),
+            outcome.name(),
+            elapsed,
+        );
+        outcome
+    }
+
+    async fn try_endpoints(
+        &self,
+        caller: &Caller,
+        request: &OperatorRequest<'_>,
+        (path, started): (&str, Tick),
+        shown: &CallAuthorization,
+        permit: &CallPermit,
+    ) -> (Outcome<PeerResponse>, Option<PeerHealth>) {
+        let mut tried = TriedEndpoints::default();
+        let mut outcome = Outcome::Rejected(OperatorRejection::Unreachable(
+            "the operator has no endpoint".to_owned(),
+        ));
+        let mut health = None;
+        loop {
+            // The endpoints that have not been tried yet share the remaining time equally.
+            let shares = self.endpoints.remaining(&tried);
+            let next = self.endpoints.next(&mut tried, caller.clock.tick());
+            let Some((index, endpoint)) = next else { break (outcome, health) };
+            let elapsed = caller.clock.elapsed(started);
+            let reach_within = request.connect_timeout.saturating_sub(elapsed);
+            if reach_within.is_zero() && shares < self.endpoints.count() {
+                break (outcome, health);
+            }
+            if shares < self.endpoints.count() {
+                caller.metrics.record_operator_failover(&self.id().0);
+            }
+            let time = AttemptTime { connect_timeout: reach_within / shares.max(1), started };
+            let result = match self.send(caller, request, (endpoint, path), shown, &time).await {
+                Ok(result) => result,
+                Err(rejection) => break (Outcome::Rejected(rejection), health),
+            };
+            if matches!(result, CallResult::NotSent(_)) {
+                self.endpoints.deprioritize(index, caller.clock.tick() + DEPRIORITIZED_FOR);
+            }
+            health = health_of(&result);
+            if let Some(wait) = retry_after_of(&result, caller) {
+                permit.set_retry_after(wait, caller.clock.tick());
+            }
+            let may_fail_over = may_fail_over(request.operation, &result);
+            outcome = self.classify(request.operation, result);
+            if !may_fail_over {
+                break (outcome, health);
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        caller: &Caller,
+        request: &OperatorRequest<'_>,
+        (endpoint, path): (&Endpoint, &str),
+        shown: &CallAuthorization,
+        time: &AttemptTime,
+    ) -> Result<CallResult, OperatorRejection> {
+        let method = method_of(request.operation);
+        let target = endpoint.target(path);
+        let mut headers = self.headers(request.correlator);
+        let signed = SignedParts { method: &method, target: &target, body: &request.body };
+        let put = self.credentials.append_headers(shown, &signed, caller, &mut headers).await;
+        put.map_err(OperatorRejection::NoToken)?;
+        let elapsed = caller.clock.elapsed(time.started);
+        let left = request.connect_timeout.saturating_sub(elapsed);
+        if left.is_zero() {
+            return Err(OperatorRejection::Unreachable("the deadline has passed".to_owned()));
+        }
+        let call = OutboundCall {
+            method,
+            path,
+            headers: &headers,
+            body: request.body.clone(),
+            connect_timeout: time.connect_timeout.min(left),
+            timeout: request.timeout.saturating_sub(elapsed),
+            response_bytes_max: ANSWER_BYTES_MAX,
+        };
+        // Boxed: the future is large, and would be copied with every future that contains it.
+        Ok(Box::pin(caller.outbound.send(endpoint, &call)).await)
+    }
+
+    /// Classifies the result of a call.
+    pub(super) fn classify(
+        &self,
+        operation: Operation,
+        result: CallResult,
+    ) -> Outcome<PeerResponse> {
+        let response = match result {
+            CallResult::Answered(response) => response,
+            CallResult::NotSent(reason) => {
+                return Outcome::Rejected(OperatorRejection::Unreachable(reason));
+            }
+            CallResult::PoolExhausted(_) => {
+                return Outcome::Rejected(OperatorRejection::Backoff(Backoff::BUSY));
+            }
+            CallResult::Unknown(reason) => {
+                return Outcome::Unknown(UnknownCause::NoResponse(reason));
+            }
+        };
+        let status = response.status.as_u16();
+        match status {
+            200..=299 => Outcome::Accepted(response),
+            300..=399 => Outcome::Rejected(OperatorRejection::Redirected(status)),
+            401 | 403 => Outcome::Rejected(OperatorRejection::Unauthorized(status)),
+            404 | 410 if targets_one_session(operation) => {
+                Outcome::Rejected(OperatorRejection::NotFound)
+            }
+            // The operator may still carry out a request after this timeout.
+            408 => Outcome::Unknown(UnknownCause::ServerError(status)),
+            400..=499 | 501 => Outcome::Rejected(OperatorRejection::Problem(
+                self.dialect().read_problem(status, &response.body),
+            )),
+            _ => Outcome::Unknown(UnknownCause::ServerError(status)),
+        }
+    }
+
+    pub(super) fn headers(&self, correlator: &HeaderValue) -> Vec<(HeaderName, HeaderValue)> {
+        let mut headers = vec![(header::ACCEPT, HeaderValue::from_static("application/json"))];
+        let descriptor = self.dialect().descriptor();
+        // The operator would reject the whole request for a correlator that its release does not
+        // allow.
+        let rule = descriptor.correlator.as_ref();
+        if rule.is_none_or(|rule| rule.matches(correlator.as_bytes())) {
+            headers.push((X_CORRELATOR, correlator.clone()));
+        }
+        if let Some(name) = descriptor.transaction_header {
+            headers.push((HeaderName::from_static(name), correlator.clone()));
+        }
+        headers
+    }
+}
+
+fn method_of(operation: Operation) -> Method {
+    match operation {
+        Operation::CreateSession
+        | Operation::ExtendSession
+        | Operation::RetrieveSessions
+        | Operation::RetrieveQosProfiles => Method::POST,
+        Operation::GetSession | Operation::GetQosProfile | Operation::ListQosProfiles => {
+            Method::GET
+        }
+        Operation::DeleteSession => Method::DELETE,
+    }
+}
+
+fn targets_one_session(operation: Operation) -> bool {
+    match operation {
+        Operation::GetSession | Operation::DeleteSession | Operation::ExtendSession => true,
+        Operation::CreateSession
+        | Operation::RetrieveSessions
+        | Operation::GetQosProfile
+        | Operation::ListQosProfiles
+        | Operation::RetrieveQosProfiles => false,
+    }
+}
+
+struct AttemptTime {
+    connect_timeout: Duration,
+    started: Tick,
+}
+
+/// The `Retry-After` of a 429 or 503 response.
+fn retry_after_of(result: &CallResult, caller: &Caller) -> Option<Duration> {
+    match result {
+        CallResult::Answered(response) if matches!(response.status.as_u16(), 429 | 503) => {
+            retry_after(&response.headers, caller.clock.now())
+        }
+        CallResult::Answered(_)
+        | CallResult::NotSent(_)
+        | CallResult::PoolExhausted(_)
+        | CallResult::Unknown(_) => None,
+    }
+}
+
+/// The operator's health according to a call. `None` if the result depends only on the gateway.
+fn health_of(result: &CallResult) -> Option<PeerHealth> {
+    match result {
+        CallResult::PoolExhausted(_) => None,
+        CallResult::NotSent(_) | CallResult::Unknown(_) => Some(PeerHealth::Unhealthy),
+        CallResult::Answered(response) => match response.status.as_u16() {
+            408 | 500 | 502..=599 => Some(PeerHealth::Unhealthy),
+            _ => Some(PeerHealth::Healthy),
+        },
+    }
+}
+
+fn may_fail_over(operation: Operation, result: &CallResult) -> bool {
+    match result {
+        CallResult::NotSent(_) | CallResult::PoolExhausted(_) => true,
+        CallResult::Unknown(_) => is_read_only(operation),
+        CallResult::Answered(response) => {
+            let status = response.status.as_u16();
+            is_read_only(operation) && status >= 500 && status != 501
+        }
+    }
+}
+
+fn is_read_only(operation: Operation) -> bool {
+    match operation {
+        Operation::GetSession
+        | Operation::RetrieveSessions
+        | Operation::GetQosProfile
+        | Operation::ListQosProfiles
+        | Operation::RetrieveQosProfiles => true,
+        Operation::CreateSession | Operation::DeleteSession | Operation::ExtendSession => false,
+    }
+}

@@ -1,0 +1,81 @@
+//! Calls that are not sent because the connection pool of the endpoint is exhausted.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::Method;
+use tokio::sync::Notify;
+
+use super::*;
+use crate::{
+    clock::Clock,
+    metrics::Metrics,
+    operator::{
+        breaker::{BackoffReason, BreakerStatus},
+        endpoints::TriedEndpoints,
+    },
+    outbound::{
+        Outbound, OutboundCall,
+        tests::peer::{PeerReply, TestPeer, status},
+    },
+};
+
+#[tokio::test]
+async fn exhausted_connection_pool_is_not_an_operator_failure() {
+    let (go, is_first) = (Arc::new(Notify::new()), AtomicBool::new(true));
+    let notify = Arc::clone(&go);
+    let answer = "HTTP/1.1 204 X\r\n\r\n";
+    let peer = TestPeer::start(move |_| {
+        if is_first.swap(false, Ordering::SeqCst) {
+            PeerReply::WhenNotified(Arc::clone(&notify), answer.to_owned())
+        } else {
+            status(204)
+        }
+    });
+    let peer = peer.await;
+    // One connection, and one failure opens the breaker.
+    let Operator { settings, .. } = speaking("camara-0.10.1", "http://127.0.0.1:1/");
+    let endpoint = Endpoint::parse(&format!("http://{}/qod/v0", peer.address), 1).unwrap();
+    let operator = Operator::new(Settings {
+        endpoints: vec![endpoint],
+        timeout: Duration::from_millis(50),
+        breaker: breaker::Settings { failures_max: 1, ..settings.breaker },
+        ..settings
+    });
+    let clock = Clock::system();
+    let (outbound, metrics) = (Outbound::new(), Metrics::new().unwrap());
+    let caller = Caller { outbound, clock: clock.clone(), metrics };
+    let delete =
+        async || operator.delete_session(&caller, "s-1", &HeaderValue::from_static("c-1")).await;
+    let (_, endpoint) =
+        operator.endpoints.next(&mut TriedEndpoints::default(), clock.tick()).unwrap();
+    let long = Duration::from_mins(1);
+    let call = OutboundCall {
+        method: Method::GET,
+        path: "/long",
+        headers: &[],
+        body: Bytes::new(),
+        connect_timeout: long,
+        timeout: long,
+        response_bytes_max: 1,
+    };
+    let others = async {
+        while peer.requests().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        for _ in 0..3 {
+            let outcome = delete().await;
+            let Outcome::Rejected(OperatorRejection::Backoff(backoff)) = outcome else {
+                panic!("{outcome:?}")
+            };
+            assert_eq!(backoff.reason, BackoffReason::Busy);
+        }
+        go.notify_one();
+    };
+    let (long, ()) = tokio::join!(caller.outbound.send(endpoint, &call), others);
+    assert!(matches!(long, CallResult::Answered(_)), "{long:?}");
+    assert_eq!(peer.requests().len(), 1);
+    assert_eq!(operator.breaker.status(clock.tick()), BreakerStatus::Closed);
+    assert!(operator.endpoints.is_up(0, clock.tick()));
+    let counted = "qod_operator_calls_blocked_total{operator=\"one\",reason=\"busy\"} 3";
+    assert!(caller.metrics.text().contains(counted), "{}", caller.metrics.text());
+}

@@ -1,0 +1,74 @@
+//! Errors in policy files, with their position and the expected value.
+
+use std::{fmt, path::PathBuf};
+
+/// An error in a policy file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Diagnostic {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, counted from 1.
+    pub line: u64,
+    /// The column in characters, counted from 1.
+    pub column: u64,
+    /// The problem, and the expected value.
+    pub message: String,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, column, message } = self;
+        write!(f, "{}:{line}:{column}: {message}", file.display())
+    }
+}
+
+// Longer names are not typos, and are expensive to compare.
+const COMPARED_CHARS_MAX: usize = 100;
+// Limits the length of a list of expected names.
+const LISTED_NAMES_MAX: usize = 50;
+
+/// Returns the most similar of the known names, if one is similar enough.
+pub(super) fn suggestion<'a>(
+    wrong: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let chars = wrong.chars().take(COMPARED_CHARS_MAX + 1).count();
+    let distance_max = 1 + chars / 4;
+    let distance = |name: &&str| strsim::damerau_levenshtein(wrong, name);
+    // Names whose lengths differ by more than the maximum distance cannot match.
+    let similar_length = |name: &&str| {
+        name.chars().take(chars + distance_max + 1).count().abs_diff(chars) <= distance_max
+    };
+    let known =
+        known.into_iter().filter(|name| chars <= COMPARED_CHARS_MAX && similar_length(name));
+    let nearest = known.min_by_key(distance)?;
+    (distance(&nearest) <= distance_max).then_some(nearest)
+}
+
+/// Returns `did you mean b?`, or `expected a, b or c` if no name is similar.
+pub(super) fn expected_one_of(wrong: Option<&str>, known: &[&str]) -> String {
+    let names =
+        |names: &[&str]| names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+    if let Some(name) = wrong.and_then(|wrong| suggestion(wrong, known.iter().copied())) {
+        return format!("did you mean {}?", quoted(name));
+    }
+    match known {
+        [] => "none is defined".to_owned(),
+        [only] => format!("expected {}", quoted(only)),
+        [rest @ .., last] if known.len() <= LISTED_NAMES_MAX => {
+            format!("expected {} or {}", names(rest), quoted(last))
+        }
+        _ => {
+            let some = known.get(..LISTED_NAMES_MAX).unwrap_or_default();
+            format!("expected {} or another name", names(some))
+        }
+    }
+}
+
+/// Quotes a name from a file: truncated, and with control characters escaped.
+pub(super) fn quoted(name: &str) -> String {
+    const CHARS_MAX: usize = 60;
+    let cut = if name.chars().count() > CHARS_MAX { "…" } else { "" };
+    let head: String = name.chars().take(CHARS_MAX).collect();
+    format!("`{}{cut}`", head.escape_debug())
+}

@@ -1,0 +1,50 @@
+//! Probes the listeners, because pingora does not report when they are ready.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use tokio::{net::TcpStream, time::sleep};
+
+const PROBE_INTERVAL: Duration = Duration::from_millis(5);
+
+/// The addresses of the listeners, and whether all of them accept connections.
+pub(super) struct ListenerProbe {
+    addresses: Vec<SocketAddr>,
+    ready: AtomicBool,
+}
+
+impl ListenerProbe {
+    pub(super) fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        let addresses = addresses.into_iter().map(reachable).collect();
+        Self { addresses, ready: AtomicBool::new(false) }
+    }
+
+    /// Whether all listeners accept connections.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Waits until all listeners accept connections.
+    pub(super) async fn wait_ready(&self) {
+        for address in &self.addresses {
+            while TcpStream::connect(address).await.is_err() {
+                sleep(PROBE_INTERVAL).await;
+            }
+        }
+        self.ready.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The address by which to connect to a listener; loopback if it listens on all addresses.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        });
+    }
+    address
+}

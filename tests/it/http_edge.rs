@@ -1,0 +1,247 @@
+//! HTTP handling before an API is detected: framing, sizes, timeouts, HTTP/2.
+
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    http::{Connection, request},
+    world::{SCOPE, Setup, World, create_request, number_at},
+};
+
+const PATH: &str = "/camara-0.10.1/qod/v0/sessions";
+
+fn raw(world: &World, bytes: &[u8]) -> (Option<u16>, bool) {
+    let mut connection = Connection::open(world.gateway_address());
+    connection.write(bytes).unwrap();
+    let status = connection.read().map(|answer| answer.status);
+    (status, connection.is_closed())
+}
+
+#[test]
+fn ambiguous_framing_is_rejected_and_the_connection_closed() {
+    let world = World::plain();
+    let head = format!("POST {PATH} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n");
+    let cases = [
+        "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+        "Content-Length: 2, 2\r\n\r\n{}",
+        "Content-Length: +2\r\n\r\n{}",
+        "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Transfer_Encoding: chunked\r\nContent-Length: 2\r\n\r\n{}",
+        "Upgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 2\r\n\r\n{}",
+        "Host: b\r\nContent-Length: 2\r\n\r\n{}",
+        "Transfer-Encoding: chunked\r\n\r\nZZ\r\n{}\r\n0\r\n\r\n",
+    ];
+    for case in cases {
+        let (status, closed) = raw(&world, format!("{head}{case}").as_bytes());
+        assert_eq!((status, closed), (Some(400), true), "{case:?}");
+    }
+    let no_host = format!("GET {PATH}/1 HTTP/1.1\r\nAccept: */*\r\n\r\n");
+    assert_eq!(raw(&world, no_host.as_bytes()), (Some(400), true));
+    let with_body = format!("DELETE {PATH}/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{{}}");
+    assert_eq!(raw(&world, with_body.as_bytes()), (Some(400), true));
+    assert!(world.metric("qod_http_rejections_total", &["framing"]) >= 10);
+}
+
+#[test]
+fn chunked_body_is_read_and_the_connection_reused() {
+    let world = World::plain();
+    let bearer = format!("Bearer {}", world.keys.token("app", SCOPE));
+    let body = create_request("camara-0.10.1", &number_at("camara-0.10.1", 1)).to_string();
+    let mut bytes = format!(
+        "POST {PATH} HTTP/1.1\r\nHost: a\r\nAuthorization: {bearer}\r\nExpect: 100-continue\r\n\
+         Content-Type: application/json; charset=UTF-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+    );
+    for part in body.as_bytes().chunks(7) {
+        bytes += &format!("{:x}\r\n{}\r\n", part.len(), std::str::from_utf8(part).unwrap());
+    }
+    bytes += "0\r\n\r\n";
+    let mut connection = Connection::open(world.gateway_address());
+    connection.write(bytes.as_bytes()).unwrap();
+    connection.read().unwrap().expect(201);
+    connection.write(bytes.as_bytes()).unwrap();
+    connection.read().unwrap().expect(409);
+    let get = request("GET", &format!("{PATH}/1"), &[("Authorization", &bearer)], "");
+    connection.write(&get).unwrap();
+    connection.read().unwrap().expect(400);
+}
+
+#[test]
+fn too_large_or_wrong_content_type_is_rejected() {
+    let world = World::plain();
+    let bearer = format!("Bearer {}", world.keys.token("app", SCOPE));
+    let send = |more: &str, body: &str| {
+        let text = format!(
+            "POST {PATH} HTTP/1.1\r\nHost: a\r\nAuthorization: {bearer}\r\n{more}\r\n\r\n{body}"
+        );
+        let mut connection = Connection::open(world.gateway_address());
+        connection.write(text.as_bytes()).unwrap();
+        connection.read().map(|answer| answer.status)
+    };
+    assert_eq!(
+        send("Content-Type: application/json\r\nContent-Length: 100000000000", ""),
+        Some(400)
+    );
+    for kind in
+        ["text/plain", "application/json; charset=utf-16", "application/jsonx", "application/*"]
+    {
+        let more = format!("Content-Type: {kind}\r\nContent-Length: 2");
+        assert_eq!(send(&more, "{}"), Some(400), "{kind}");
+    }
+    assert_eq!(send("Content-Length: 2", "{}"), Some(400), "no type");
+    let gzip = "Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 2";
+    assert_eq!(send(gzip, "{}"), Some(400));
+    let large = format!("X-Large: {}\r\nContent-Length: 0", "a".repeat(40_000));
+    assert_eq!(send(&large, ""), Some(400));
+    // A chunked body without an end.
+    let mut connection = Connection::open(world.gateway_address());
+    let head = format!(
+        "POST {PATH} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\
+         Transfer-Encoding: chunked\r\n\r\n"
+    );
+    connection.write(head.as_bytes()).unwrap();
+    let chunk = format!("{:x}\r\n{}\r\n", 8192, "a".repeat(8192));
+    for _ in 0..9 {
+        let _ = connection.write(chunk.as_bytes());
+    }
+    assert_eq!(connection.read().map(|answer| answer.status), Some(400));
+    assert!(world.log().lines().all(|line| !line.contains("panicked")));
+}
+
+#[test]
+fn non_canonical_path_is_not_found() {
+    let world = World::plain();
+    let bearer = format!("Bearer {}", world.keys.token("app", SCOPE));
+    for path in [
+        "//camara-0.10.1/qod/v0/sessions",
+        "/camara-0.10.1/qod/v0/sessions/",
+        "/camara-0.10.1/qod/v0//sessions",
+        "/camara-0.10.1/qod/v0/./sessions",
+        "/camara-0.10.1/qod/v1/../v0/sessions",
+        "/camara-0.10.1/qod/v0/%73essions",
+        "/camara-0.10.1/QOD/v0/sessions",
+        "/camara-0.10.1/qod/v0/sessions;x=1",
+        "/metrics",
+        "/",
+    ] {
+        let body = create_request("camara-0.10.1", &number_at("camara-0.10.1", 1)).to_string();
+        let headers = [("Authorization", &*bearer)];
+        let answer = crate::http::send(world.gateway_address(), "POST", path, &headers, &body);
+        assert_eq!(answer.status, 404, "{path}");
+    }
+}
+
+#[test]
+fn slow_client_is_disconnected_and_others_are_served() {
+    let bounds = "bounds: { header_deadline: 1s, body_deadline: 1s, idle_timeout: 1s, connections_per_source_max: 40 }";
+    let world = World::with(&Setup { gateway: bounds, ..Setup::default() });
+    let started = Instant::now();
+    let mut slow: Vec<Connection> =
+        (0..20).map(|_| Connection::open(world.gateway_address())).collect();
+    for (i, connection) in slow.iter_mut().enumerate() {
+        let start = match i % 4 {
+            0 => String::new(),
+            1 => "POST /camara".to_owned(),
+            2 => format!("POST {PATH} HTTP/1.1\r\nHost: a\r\nX-Part: "),
+            _ => format!("POST {PATH} HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n{{"),
+        };
+        connection.write(start.as_bytes()).unwrap();
+    }
+    world
+        .create(
+            "camara-0.10.1",
+            "app",
+            &create_request("camara-0.10.1", &number_at("camara-0.10.1", 1)),
+        )
+        .expect(201);
+    // Further slow bytes do not extend the deadline.
+    for connection in &mut slow {
+        let _ = connection.write(b"a");
+    }
+    for connection in &mut slow {
+        while connection.read().is_some() {}
+    }
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert!(world.metric("qod_http_rejections_total", &["_timeout"]) >= 5);
+}
+
+#[test]
+fn connections_per_source_are_limited() {
+    let bounds = "bounds: { connections_per_source_max: 4 }";
+    let world = World::with(&Setup { gateway: bounds, ..Setup::default() });
+    let get = request("GET", "/", &[], "");
+    let mut open: Vec<Connection> =
+        (0..4).map(|_| Connection::open(world.gateway_address())).collect();
+    for connection in &mut open {
+        connection.write(&get).unwrap();
+        connection.read().unwrap().expect(404);
+    }
+    let mut fifth = Connection::open(world.gateway_address());
+    let _ = fifth.write(&get);
+    assert!(fifth.read().is_none());
+    drop(open);
+    crate::world::wait_for("a free connection", || {
+        let mut connection = Connection::open(world.gateway_address());
+        connection.write(&get).is_ok() && connection.read().is_some()
+    });
+}
+
+#[test]
+fn http_2_by_prior_knowledge_is_served() {
+    let world = World::plain();
+    let bearer = format!("Bearer {}", world.keys.token("app", SCOPE));
+    let body = create_request("camara-0.10.1", &number_at("camara-0.10.1", 1)).to_string();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let tcp = tokio::net::TcpStream::connect(world.gateway_address()).await.unwrap();
+        let (mut client, connection) = h2::client::handshake(tcp).await.unwrap();
+        tokio::spawn(connection);
+        let statuses = [201, 409];
+        for expected in statuses {
+            let request = http::Request::post(format!("http://gateway{PATH}"))
+                .header("authorization", &bearer)
+                .header("content-type", "application/json")
+                .body(())
+                .unwrap();
+            let (answer, mut sending) = client.send_request(request, false).unwrap();
+            sending.send_data(body.clone().into(), true).unwrap();
+            assert_eq!(answer.await.unwrap().status(), expected);
+        }
+    });
+}
+
+#[test]
+fn invalid_bytes_are_rejected_without_a_panic() {
+    let world = World::plain();
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\0\0\0\0\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n folded: x\r\n\r\n",
+        b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n",
+    ] {
+        let mut stream = std::net::TcpStream::connect(world.gateway_address()).unwrap();
+        stream.write_all(bytes).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        let _ = std::io::Read::read_to_string(&mut stream, &mut answer);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{bytes:?}: {answer}");
+    }
+    world
+        .create(
+            "camara-0.10.1",
+            "app",
+            &create_request("camara-0.10.1", &number_at("camara-0.10.1", 1)),
+        )
+        .expect(201);
+    assert!(world.log().lines().all(|line| !line.contains("panicked")));
+}
