@@ -84,7 +84,7 @@ fn failed_introspection_affects_only_clients_of_its_issuer() {
     let issuer = start();
     world.start();
     let edge = world.gateway_address();
-    assert_eq!(status(edge, "known"), 404);
+    assert_eq!(status(edge, "familiar"), 404);
 
     hangs.store(true, Ordering::SeqCst);
     let before = issuer.requests().len();
@@ -95,7 +95,7 @@ fn failed_introspection_affects_only_clients_of_its_issuer() {
             .collect();
         wait_for("the issuer to be called", || issuer.requests().len() > before);
         assert_others_are_served(&world);
-        assert_eq!(status(edge, "known"), 404, "the result is cached");
+        assert_eq!(status(edge, "familiar"), 404, "the result is cached");
         for request in waiting {
             assert_eq!(request.join().unwrap(), 503);
         }
@@ -108,7 +108,7 @@ fn failed_introspection_affects_only_clients_of_its_issuer() {
         assert_eq!(status(edge, &format!("new-{number}")), 503);
         assert_others_are_served(&world);
     }
-    assert_eq!(status(edge, "known"), 404);
+    assert_eq!(status(edge, "familiar"), 404);
     assert!(world.metric("qod_introspections_total", &[OTHER, "error"]) >= 4);
 
     hangs.store(false, Ordering::SeqCst);
@@ -116,7 +116,7 @@ fn failed_introspection_affects_only_clients_of_its_issuer() {
     wait_for("the issuer to be called again", || status(edge, "new-0") == 404);
     assert!(!issuer.requests().is_empty());
     let log = world.log();
-    assert!(!log.contains("new-0") && !log.contains("known\""), "no token in the log");
+    assert!(!log.contains("new-0") && !log.contains("familiar\""), "no token in the log");
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn damaged_ledger_fails_startup_and_is_not_modified() {
     fs::write(&file, &bytes).unwrap();
     let folder = world.folder.display().to_string();
     let (succeeded, output) = World::run(&["serve", "--policies", &folder]);
-    assert!(!succeeded && output.contains("it is damaged"), "{output}");
+    assert!(!succeeded && output.contains("or damaged"), "{output}");
     assert!(fs::read(&file).unwrap() == bytes, "a byte was changed");
 }
 

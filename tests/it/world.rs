@@ -19,7 +19,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-use crate::http::{self, HttpResponse};
+use crate::{
+    http::{self, HttpResponse},
+    metrics,
+};
 
 pub(crate) const SCOPE: &str = "dpv:RequestedServiceProvision#qod";
 pub(crate) const DIALECTS: [&str; 13] = [
@@ -401,16 +404,30 @@ impl World {
     }
 }
 
+/// Set `QOD_KEEP=1` to keep the folders of all tests.
+pub(crate) fn is_folder_kept() -> bool {
+    std::env::var_os("QOD_KEEP").is_some_and(|value| value == "1")
+}
+
 impl Drop for World {
     fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("{}", self.log());
-        }
+        let panicking = thread::panicking();
+        let metrics = if panicking { None } else { self.admin("/metrics") };
         for child in &mut self.children {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let _ = fs::remove_dir_all(&self.folder);
+        if panicking {
+            eprintln!("{}", self.log());
+        }
+        if is_folder_kept() {
+            eprintln!("kept: {}", self.folder.display());
+        } else {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+        if let Some(metrics) = metrics {
+            metrics::assert_documented(&metrics.body);
+        }
     }
 }
 
@@ -534,7 +551,7 @@ pub(crate) fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
 }
 
 /// An unused loopback address: it belongs to the test that could create its folder.
-fn unused_loopback() -> (IpAddr, PathBuf) {
+pub(crate) fn unused_loopback() -> (IpAddr, PathBuf) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     loop {
         let number = std::process::id() * 64 + COUNT.fetch_add(1, Ordering::Relaxed);
