@@ -181,8 +181,7 @@ fn accepts_creates_of_0_8() {
 
 #[test]
 fn rejects_invalid_creates_of_0_8() {
-    let phone =
-        "expected a phone number of 5 to 15 digits, with or without a plus sign before them";
+    let phone = "expected a phone number of 5 to 15 digits, with or without a leading plus sign";
     let v4 = "expected an IPv4 address, or a network such as 198.51.100.0/24";
     let v6 = "expected an IPv6 address in lower case, or a network such as 2001:db8:1::/64";
     let duration = "/duration: expected a whole number from 1 to 86400";
@@ -305,7 +304,7 @@ fn accepts_creates_of_0_10() {
 
 #[test]
 fn rejects_invalid_creates_of_0_10() {
-    let profile = "/qosProfile: expected a profile's name of 3 to 256 letters, digits, dots, \
+    let profile = "/qosProfile: expected a profile name of 3 to 256 letters, digits, dots, \
                    hyphens or underscores";
     let ipv4 = "/device/ipv4Address: expected property is missing:";
     let token = "/webhook/notificationAuthToken: expected a string of 20 to 256 characters";

@@ -50,8 +50,8 @@ fn rejects_invalid_creates() {
             (
                 "/device/phoneNumber",
                 json!("441632960123"),
-                "/device/phoneNumber: expected a phone number of a plus sign and 5 to 15 digits, \
-                 the first of them not 0",
+                "/device/phoneNumber: expected a phone number with a plus sign and 5 to 15 \
+                 digits, the first not 0",
             ),
             ("/sink", json!("http://a.example/"), "/sink: expected an https URL"),
             (
