@@ -99,6 +99,8 @@ pub enum AccessDenied {
     Scope {
         /// The requested operation.
         operation: &'static str,
+        /// The authentication scheme of the token.
+        scheme: &'static str,
         /// A scope that would be sufficient.
         needed: Arc<str>,
     },
@@ -117,9 +119,15 @@ pub enum AccessDenied {
     /// The terms do not allow the profile.
     #[error("the client's terms do not allow this QoS profile")]
     Profile,
-    /// The profile is inactive.
-    #[error("this QoS profile is inactive")]
-    ProfileInactive,
+    /// The profile is inactive or deprecated: it cannot be used in new sessions.
+    #[error("this QoS profile cannot be used in new sessions: its status is {}", .status.name())]
+    ProfileNotActive {
+        /// Its status.
+        status: ProfileStatus,
+    },
+    /// The profile exists, but the operator does not offer it.
+    #[error("the device's operator does not offer this QoS profile")]
+    ProfileNotOffered,
     /// The duration is outside the range that the profile and the terms allow.
     #[error("expected a duration of {min_s} to {max_s} seconds for this QoS profile")]
     Duration {
@@ -158,7 +166,8 @@ impl Access {
         let access = self.clients.get(client.id());
         let scopes = access.and_then(|access| access.scopes.as_ref()).unwrap_or(&self.scopes);
         if let Err(needed) = scopes.check(client.scopes(), operation) {
-            return Err(AccessDenied::Scope { operation: operation.name(), needed });
+            let (operation, scheme) = (operation.name(), client.scheme());
+            return Err(AccessDenied::Scope { operation, scheme, needed });
         }
         Self::issue_grant(client, access, source)
     }
@@ -172,7 +181,8 @@ impl Access {
         source: Option<IpAddr>,
     ) -> Result<Grant, AccessDenied> {
         if !client.scopes().iter().any(|scope| **scope == **needed) {
-            return Err(AccessDenied::Scope { operation, needed: Arc::clone(needed) });
+            let (scheme, needed) = (client.scheme(), Arc::clone(needed));
+            return Err(AccessDenied::Scope { operation, scheme, needed });
         }
         let access = self.clients.get(client.id());
         Self::issue_grant(client, access, source)
@@ -254,8 +264,12 @@ impl Terms {
         }
         let mut min_s = 1;
         if let Some(profile) = catalogue.get(&request.qos_profile) {
-            if profile.quality.status == ProfileStatus::Inactive {
-                return Err(AccessDenied::ProfileInactive);
+            let status = profile.quality.status;
+            if status != ProfileStatus::Active {
+                return Err(AccessDenied::ProfileNotActive { status });
+            }
+            if !profile.offered_by.contains(operator) {
+                return Err(AccessDenied::ProfileNotOffered);
             }
             min_s = profile.quality.duration_s_min;
         }

@@ -1,7 +1,7 @@
 //! Audit records: one log line for each decision, with the client, the operation, the outcome and its
 //! cause. A record never contains a phone number, a device address or a token.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
 use http::Method;
 
@@ -55,7 +55,7 @@ impl AuditRecord {
             method = self.method.as_ref().map(Method::as_str),
             route = self.route,
             source = self.source.map(tracing::field::display),
-            client = self.client.as_ref().map(|client| &*client.0),
+            client = self.client.as_ref().map(|client| escape(&client.0)).as_deref(),
             dialect = self.dialect,
             operation = self.operation,
             operator = self.operator.as_ref().map(|operator| &*operator.0),
@@ -63,7 +63,7 @@ impl AuditRecord {
             status = self.status,
             reason = self.reason.map(ProblemKind::name),
             cause = self.cause,
-            error = self.error,
+            error = self.error.as_deref().map(escape).as_deref(),
             duration_ms = milliseconds(self.duration),
             policy = self.policy.as_deref(),
             correlator = self.correlator,
@@ -84,6 +84,20 @@ pub fn write_session_forgotten(client: &ClientId, operator: &OperatorId, session
     );
 }
 
+// Escapes characters that are not printable, such as line separators and bidirectional controls: a
+// token may contain them, and they change how a terminal or a log viewer shows a line.
+fn escape(text: &str) -> Cow<'_, str> {
+    let is_printable = |c: char| matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1;
+    if text.chars().all(is_printable) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = text.chars().map(|c| match c {
+        c if is_printable(c) => c.to_string(),
+        c => c.escape_debug().to_string(),
+    });
+    Cow::Owned(escaped.collect())
+}
+
 // Rounded to a microsecond.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
@@ -92,6 +106,25 @@ fn milliseconds(duration: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn characters_that_are_not_printable_are_escaped() {
+        for text in ["app", "a b\"c\\d", "Größe 東京"] {
+            assert_eq!(escape(text), text);
+        }
+        for (text, escaped) in [
+            ("a\u{2028}b", r"a\u{2028}b"),
+            ("a\u{2029}b", r"a\u{2029}b"),
+            ("a\u{202e}b", r"a\u{202e}b"),
+            ("a\u{2066}b", r"a\u{2066}b"),
+            ("a\u{200b}b", r"a\u{200b}b"),
+            ("a\u{feff}b", r"a\u{feff}b"),
+            ("a\u{85}b", r"a\u{85}b"),
+            ("a\nb\u{1b}[0m", r"a\nb\u{1b}[0m"),
+        ] {
+            assert_eq!(escape(text), escaped);
+        }
+    }
 
     #[test]
     fn duration_is_rounded_to_a_microsecond() {

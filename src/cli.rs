@@ -1,16 +1,16 @@
 //! The command line: subcommands, options and the log setup. Only this module writes to the terminal.
 
-use std::{fs::File, net::SocketAddr, os::fd::AsFd, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
+use self::log_writer::{LogBuffer, LogFlush};
 use crate::{
     clock::Clock,
-    dialect::{Descriptors, Dialects},
+    dialect::{Descriptors, Dialects, SchemaError},
     gateway::describe_schema_errors,
     metrics::Metrics,
-    outbound::{Caller, Outbound},
+    outbound::{Caller, Outbound, check_public_authorities},
 };
 
 mod admin;
@@ -18,6 +18,8 @@ mod check;
 mod compile_routes;
 mod demo;
 mod explain;
+mod log_filter;
+mod log_writer;
 mod notifications;
 mod reload;
 mod schema;
@@ -95,15 +97,35 @@ pub fn run() -> ExitCode {
             | Command::Sessions(_)
             | Command::Notifications(_)
     );
+    let calls_peers =
+        !matches!(arguments.command, Command::Schema { .. } | Command::CompileRoutes(_));
+    let authorities = if calls_peers { check_public_authorities() } else { Ok(0) };
+    let authorities = match authorities {
+        Ok(authorities) => authorities,
+        Err(message) => return terminal::fail(&message),
+    };
     // Errors of pingora's connectors are also returned to the code that made the call.
-    start_log(if quiet {
+    let connects = matches!(&arguments.command, Command::Check(arguments) if arguments.connects());
+    let (log, _flush) = match start_log(if connects {
+        "warn,pingora=off,pingora_core=off"
+    } else if quiet {
         "error,pingora_core::connectors=off"
     } else {
         "info,pingora=warn,pingora_core=warn,pingora_core::connectors=off"
-    });
+    }) {
+        Ok(started) => started,
+        Err(error) => return terminal::fail(&format!("failed to start the log: {error}")),
+    };
     let result = match arguments.command {
         Command::Serve { policies, upgrade, upgrade_socket } => {
-            serve::run(&policies, upgrade, upgrade_socket)
+            if authorities == 0 {
+                tracing::warn!(
+                    event = "no_public_authorities",
+                    "the system has no public certificate authorities: calls to https peers without \
+                     `ca_file` will fail"
+                );
+            }
+            serve::run(&policies, upgrade, upgrade_socket, log)
         }
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
@@ -113,22 +135,22 @@ pub fn run() -> ExitCode {
         Command::Sessions(arguments) => sessions::run(&arguments),
         Command::Notifications(arguments) => notifications::run(&arguments),
         Command::SimulateOperator(arguments) => simulate::run(arguments),
-        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments, log),
     };
     result.unwrap_or_else(|message| terminal::fail(&message))
 }
 
 /// Writes JSON log lines to standard error. `RUST_LOG` selects levels and modules.
-fn start_log(default: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+fn start_log(default: &str) -> std::io::Result<(Arc<LogBuffer>, LogFlush)> {
+    let (filter, ignored) = log_filter::from_environment(default);
+    let (buffer, flush) = log_writer::start()?;
     let log = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter);
-    // Each line is one `write`, which the system does not interleave with others. The standard
-    // library's handle has a lock, on which other threads would block. `try_init` fails only on a
-    // second call, and there is none.
-    let _ = match std::io::stderr().as_fd().try_clone_to_owned() {
-        Ok(file) => log.with_writer(Arc::new(File::from(file))).try_init(),
-        Err(_) => log.with_writer(std::io::stderr).try_init(),
-    };
+    // Fails only on a second call, and there is none.
+    _ = log.with_writer(Arc::clone(&buffer)).try_init();
+    if let Some(error) = ignored {
+        tracing::error!(event = "log_filter_ignored", error, "RUST_LOG is invalid and is ignored");
+    }
+    Ok((buffer, flush))
 }
 
 fn caller() -> Result<Caller, String> {
@@ -142,12 +164,16 @@ fn load_dialects(
 ) -> Result<Arc<Dialects>, String> {
     Dialects::load_all(schemas, descriptors)
         .map(Arc::new)
-        .map_err(|errors| describe_schema_errors(schemas, &errors))
+        .map_err(|errors| schemas_error(schemas, &errors))
 }
 
-/// Returns an error if the address cannot be bound. Pingora would exit without naming the cause.
-fn probe(address: SocketAddr) -> Result<(), String> {
-    std::net::TcpListener::bind(address)
-        .map(drop)
-        .map_err(|error| format!("failed to listen on {address}: {error}"))
+/// Describes the errors of the folder that `--schemas` names.
+fn schemas_error(schemas: &std::path::Path, errors: &[SchemaError]) -> String {
+    if schemas.is_dir() {
+        return describe_schema_errors(errors);
+    }
+    format!(
+        "there is no folder `{}`; name the folder of the OpenAPI documents with `--schemas DIR`",
+        schemas.display()
+    )
 }

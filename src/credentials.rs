@@ -26,6 +26,7 @@ pub use self::{
     key::SigningKey,
     oauth2::{Assertion, OAuth2Client, TokenAuthMethod},
     proof_of_possession::SignedParts,
+    tokens::FETCH_BACKOFF,
 };
 use self::{
     proof_of_possession::sign_proof,

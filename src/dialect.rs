@@ -37,7 +37,7 @@ use http::Response;
 use serde::Serialize;
 
 pub use self::{
-    answer::InvalidOperatorMessage,
+    answer::{InvalidOperatorMessage, TimesWithoutOffset},
     api::{
         Api, ApiRequest, Apis, DialectSelection, UnmatchedReason, UnmatchedRequest,
         UnsupportedMediaType, check_media_type,
@@ -61,12 +61,9 @@ use self::{
     schema::{Direction, OpenApiDocument, SchemaValidator},
     validation::ValidationErrors,
 };
-use crate::{
-    json::Json,
-    qod::{
-        ApiResponse, CreateRequest, Device, GrantedSession, Operation, Problem, ProfileQuery,
-        QosProfile, QosStatus, Session, SessionEvent, Sink,
-    },
+use crate::qod::{
+    ApiResponse, CreateRequest, Device, GrantedSession, Operation, Problem, ProfileQuery,
+    QosProfile, QosStatus, Session, SessionEvent, Sink,
 };
 
 /// An API dialect: a descriptor and the schemas of the request bodies.
@@ -221,8 +218,8 @@ impl Dialect {
         strictness: &Strictness,
     ) -> Result<CreateRequest, MalformedRequest> {
         let strictness = &self.effective_strictness(strictness);
-        let json = Json::parse(body, &strictness.bounds())?;
-        let mut errors = ValidationErrors::from_schema(&self.create_session, &json);
+        let json = strictness.parse(body)?;
+        let mut errors = ValidationErrors::default();
         let root = BodyCursor::root(&json);
         let request = match self.family() {
             Family::V01 => v01::read_create_request(&root, self.rule(), strictness, &mut errors),
@@ -232,7 +229,7 @@ impl Dialect {
                 v1::read_create_request(&root, self.rule(), strictness, &mut errors)
             }
         };
-        errors.into_result(request)
+        errors.into_result_with_schema(request, Some(&self.create_session), &json)
     }
 
     /// Parses an extension request. Returns the additional duration in seconds.
@@ -242,9 +239,8 @@ impl Dialect {
         strictness: &Strictness,
     ) -> Result<u32, MalformedRequest> {
         let strictness = &self.effective_strictness(strictness);
-        let json = Json::parse(body, &strictness.bounds())?;
-        let mut errors =
-            ValidationErrors::from_optional_schema(self.extend_session.as_ref(), &json);
+        let json = strictness.parse(body)?;
+        let mut errors = ValidationErrors::default();
         let additional_s = self.has(Operation::ExtendSession).then(|| {
             create_request::read_extension(
                 &BodyCursor::root(&json),
@@ -253,7 +249,7 @@ impl Dialect {
                 &mut errors,
             )
         });
-        errors.into_result(additional_s.flatten())
+        errors.into_result_with_schema(additional_s.flatten(), self.extend_session.as_ref(), &json)
     }
 
     /// Parses a retrieval request. Returns the device, or `None` if the request leaves it to the
@@ -264,13 +260,12 @@ impl Dialect {
         strictness: &Strictness,
     ) -> Result<Option<Device>, MalformedRequest> {
         let strictness = &self.effective_strictness(strictness);
-        let json = Json::parse(body, &strictness.bounds())?;
-        let mut errors =
-            ValidationErrors::from_optional_schema(self.retrieve_sessions.as_ref(), &json);
+        let json = strictness.parse(body)?;
+        let mut errors = ValidationErrors::default();
         let device = self.has(Operation::RetrieveSessions).then(|| {
             v1::read_retrieval(&BodyCursor::root(&json), self.rule(), strictness, &mut errors)
         });
-        errors.into_result(device)
+        errors.into_result_with_schema(device, self.retrieve_sessions.as_ref(), &json)
     }
 
     /// Parses a profile query from a body.
@@ -280,21 +275,20 @@ impl Dialect {
         strictness: &Strictness,
     ) -> Result<ProfileQuery, MalformedRequest> {
         let strictness = &self.effective_strictness(strictness);
-        let json = Json::parse(body, &strictness.bounds())?;
-        let mut errors =
-            ValidationErrors::from_optional_schema(self.retrieve_profiles.as_ref(), &json);
+        let json = strictness.parse(body)?;
+        let mut errors = ValidationErrors::default();
         let query = self.has(Operation::RetrieveQosProfiles).then(|| {
             profiles::read_query(&BodyCursor::root(&json), self.rule(), strictness, &mut errors)
         });
-        errors.into_result(query)
+        errors.into_result_with_schema(query, self.retrieve_profiles.as_ref(), &json)
     }
 
-    /// Parses a profile query from a URL query string.
+    /// Parses a profile query from a URL query string. Returns `None` if no profile can match.
     pub fn parse_list_profiles(
         &self,
         query: &str,
         strictness: &Strictness,
-    ) -> Result<ProfileQuery, MalformedRequest> {
+    ) -> Result<Option<ProfileQuery>, MalformedRequest> {
         profiles::read_url_query(query, &self.effective_strictness(strictness))
     }
 
@@ -409,20 +403,25 @@ impl Dialect {
     pub fn read_session(
         &self,
         body: &[u8],
+        times: TimesWithoutOffset,
     ) -> Result<(String, GrantedSession), InvalidOperatorMessage> {
         match self.family() {
             Family::V01 => v01::read_session(body),
             Family::V08 => v08::read_session(body),
             Family::V010 => v010::read_session(body),
-            Family::V011 | Family::V1 => v1::read_session(body),
+            Family::V011 | Family::V1 => v1::read_session(body, times),
         }
     }
 
     /// Parses a list of up to 100 sessions from an operator's response. Skips invalid entries.
-    pub fn read_sessions(&self, body: &[u8]) -> Result<RemoteSessions, InvalidOperatorMessage> {
+    pub fn read_sessions(
+        &self,
+        body: &[u8],
+        times: TimesWithoutOffset,
+    ) -> Result<RemoteSessions, InvalidOperatorMessage> {
         retrieval::read(body, |listed| {
             self.has(Operation::RetrieveSessions)
-                .then(|| v1::read_list_entry(listed, self.rule()))?
+                .then(|| v1::read_list_entry(listed, self.rule(), times))?
         })
     }
 

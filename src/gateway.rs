@@ -15,14 +15,14 @@ use std::{hash::RandomState, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::{
     clock::Clock,
     dialect::{ApiRequest, Family},
-    faults,
+    identity::TokenStanding,
     ledger::{Ledger, ReservationRequest, ReserveOutcome, SessionRecord},
     limit::Admission,
     metrics::Metrics,
@@ -35,8 +35,10 @@ use crate::{
 
 mod idempotency;
 mod correlator;
+mod deletes;
 mod in_doubt;
 mod explain;
+mod extension;
 mod telco_finder;
 mod admin;
 mod subject;
@@ -57,7 +59,10 @@ pub use self::{
     request_log::RequestHead,
     snapshot::{PolicySnapshot, describe_schema_errors},
 };
-use self::{notifications::EarlyEvents, reload::PolicyWatch, request_log::RequestLog};
+use self::{
+    deletes::DeletesInProgress, notifications::EarlyEvents, reload::PolicyWatch,
+    request_log::RequestLog,
+};
 
 /// The gateway: the current policy snapshot, the ledger, and the services that a request uses.
 pub struct Gateway {
@@ -75,6 +80,7 @@ pub struct Gateway {
     // Work that may be aborted at shutdown, such as health checks and late responses.
     background_tasks: TaskTracker,
     early_events: EarlyEvents,
+    deletes: DeletesInProgress,
     device_hasher: RandomState,
     clock: Clock,
     metrics: Metrics,
@@ -87,7 +93,7 @@ impl Gateway {
         policy: PolicySnapshot,
         ledger: Ledger,
         caller: Caller,
-        courier: Dispatcher,
+        dispatcher: Dispatcher,
     ) -> Self {
         let (clock, metrics) = (caller.clock.clone(), caller.metrics.clone());
         let version = policy.fingerprint.version.clone();
@@ -103,10 +109,11 @@ impl Gateway {
             snapshot: ArcSwap::from_pointee(policy),
             ledger,
             caller,
-            dispatcher: courier,
+            dispatcher,
             operator_tasks: TaskTracker::new(),
             background_tasks: TaskTracker::new(),
             early_events: EarlyEvents::default(),
+            deletes: DeletesInProgress::default(),
             device_hasher: RandomState::new(),
             clock,
             metrics,
@@ -128,7 +135,9 @@ impl Gateway {
         }
         let mut call = match policy.apis.detect(method, path, request.headers(), request.body()) {
             Ok(call) => call,
-            Err(unrecognised) => return log.finish_unrecognised(&policy, unrecognised),
+            Err(unrecognised) => {
+                return log.finish_unrecognised(&policy, request.headers(), unrecognised);
+            }
         };
         log.set_call(&call, request.headers());
         let outcome = self.process(&policy, &mut call, request, &mut log).await;
@@ -145,7 +154,12 @@ impl Gateway {
                 unrecognised.dialect.unwrap_or_else(|| Arc::clone(&policy.error_dialect))
             }
         };
-        log.finish_rejected(&dialect, &Refusal::Transport(reason))
+        log.finish_rejected(&dialect, head.headers, &Refusal::Transport(reason))
+    }
+
+    /// Estimates whether the token of a request is valid, before its body has arrived.
+    pub fn token_standing(&self, headers: &HeaderMap) -> TokenStanding {
+        self.snapshot.load().identity.standing(headers)
     }
 
     async fn process(
@@ -181,8 +195,13 @@ impl Gateway {
             Operation::RetrieveSessions => {
                 self.retrieve_sessions(policy, call, &admission, request.body(), log).await
             }
-            Operation::GetQosProfile => profiles::get(call, &admission),
-            Operation::ListQosProfiles => profiles::list(policy, call, &admission, request.uri()),
+            Operation::GetQosProfile => {
+                profiles::get(policy, &self.caller, call, &admission, log).await
+            }
+            Operation::ListQosProfiles => {
+                let (caller, uri) = (&self.caller, request.uri());
+                profiles::list(policy, caller, call, &admission, uri, log).await
+            }
             Operation::RetrieveQosProfiles => {
                 let (caller, body) = (&self.caller, request.body());
                 profiles::retrieve(policy, caller, call, &admission, body, log).await
@@ -200,7 +219,7 @@ impl Gateway {
     ) -> Result<ApiResponse, Refusal> {
         let idempotency = idempotency::from_request(request)?;
         let requested = call.dialect().parse_create_session(request.body(), &policy.strictness)?;
-        policy.check_sink_token(&requested, self.clock.now())?;
+        policy.check_sink(&requested, self.clock.now())?;
         log.end_stage("parse");
         let device =
             subject::resolve_device(call, admission.grant().client(), requested.device.as_ref())?;
@@ -214,16 +233,19 @@ impl Gateway {
         let translated = operator.dialect().translate(&with_device, operator.fitting())?;
         policy.limits.admit_device(&admission, device_hash)?;
         policy.limits.admit_operator(&admission, operator.id())?;
-        let permit = operator.acquire_permit(&self.caller).map_err(Refusal::Operator)?;
+        let permit =
+            operator.acquire_permit(&self.caller, device_hash).map_err(Refusal::Operator)?;
         log.end_stage("route");
 
-        let booking = ReservationRequest {
+        let reservation_request = ReservationRequest {
             idempotency,
-            ..new_booking(call, &operator, requested, translated, &admission)
+            ..new_reservation_request(call, &operator, requested, translated, &admission)
         };
         let (gateway, correlator) = (Arc::clone(self), log.correlator().clone());
         let created = self.run_to_completion(async move {
-            gateway.reserve_and_create(&operator, admission, booking, permit, &correlator).await
+            gateway
+                .reserve_and_create(&operator, admission, reservation_request, permit, &correlator)
+                .await
         });
         let session = created.await?;
         log.set_session(session.id);
@@ -239,11 +261,11 @@ impl Gateway {
         self: &Arc<Self>,
         operator: &Arc<Operator>,
         admission: Admission,
-        booking: ReservationRequest,
+        reservation_request: ReservationRequest,
         permit: CallPermit,
         correlator: &HeaderValue,
     ) -> Result<Session, Refusal> {
-        let reserved = self.ledger.reserve(&admission, booking).await;
+        let reserved = self.ledger.reserve(&admission, reservation_request).await;
         self.record_reservation(operator, &reserved);
         let reservation = match reserved? {
             ReserveOutcome::New(reservation) => reservation,
@@ -288,15 +310,14 @@ impl Gateway {
         let operator = policy.operator(&record.operator)?;
         let sent_at = self.ledger.now();
         let outcome = operator.get_session(&self.caller, operator_session, log.correlator()).await;
-        let granted = match outcome {
-            Outcome::Accepted(accepted) => accepted.granted,
-            Outcome::Rejected(OperatorRejection::NotFound) => {
-                session_view::apply_not_found(&record, self.clock.now())
+        let record = match outcome {
+            Outcome::Accepted(accepted) => {
+                self.record_report(&record, accepted.granted, sent_at).await?
             }
+            Outcome::Rejected(OperatorRejection::NotFound) => self.record_absence(&record).await?,
             Outcome::Rejected(rejection) => return Err(Refusal::Operator(rejection)),
             Outcome::Unknown(cause) => return Err(Refusal::OperatorUnknown(cause)),
         };
-        let record = self.ledger.observe(&record, granted, sent_at).await?;
         Ok(ApiResponse::Found(session_view::from_record(&record)))
     }
 
@@ -357,47 +378,6 @@ impl Gateway {
         Ok(ApiResponse::Extended(session_view::from_record(&extended.await?)))
     }
 
-    /// Extends the reservation before it calls the operator, and shortens it again only after a
-    /// definite rejection.
-    async fn extend_at_operator(
-        &self,
-        operator: &Operator,
-        record: &SessionRecord,
-        additional_s: u32,
-        correlator: &HeaderValue,
-    ) -> Result<SessionRecord, Refusal> {
-        if !operator.supports(Operation::ExtendSession) {
-            return Err(Refusal::Operator(OperatorRejection::UnsupportedOperation));
-        }
-        let permit = operator.acquire_permit(&self.caller).map_err(Refusal::Operator)?;
-        let started = self.clock.tick();
-        let record = self.ledger.begin_extend(record, additional_s).await?;
-        // The ledger allows another extension after the operator's timeout, so the call must end
-        // before that.
-        let timeout = operator.timeout().saturating_sub(self.clock.elapsed(started));
-        faults::point("before-extend");
-        let call = operator.extend_session(
-            &self.caller,
-            &record,
-            additional_s,
-            timeout,
-            permit,
-            correlator,
-        );
-        let outcome = call.await;
-        faults::point("after-extend");
-        match outcome {
-            Outcome::Accepted(accepted) => {
-                Ok(self.ledger.finish_extend(&record, accepted.granted).await?)
-            }
-            Outcome::Rejected(rejection) => {
-                self.ledger.cancel_extend(&record).await?;
-                Err(Refusal::Operator(rejection))
-            }
-            Outcome::Unknown(cause) => Err(Refusal::OperatorUnknown(cause)),
-        }
-    }
-
     /// Reads the ledger only, so that the operation works whatever dialect the operator has.
     async fn retrieve_sessions(
         &self,
@@ -456,7 +436,7 @@ impl Gateway {
     }
 }
 
-fn new_booking(
+fn new_reservation_request(
     call: &ApiRequest,
     operator: &Operator,
     requested: CreateRequest,

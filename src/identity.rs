@@ -5,16 +5,16 @@
 //! verify which algorithms, critical header fields, and missing or mistyped claims. A token is
 //! never logged and never included in a response.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Request;
 
 use crate::{
     clock::Clock,
-    metrics::Metrics,
+    metrics::{Metrics, NONE},
     outbound::{Outbound, Trust},
-    qod::{ClientId, Secret},
+    qod::{ClientId, Secret, SourceAddress},
 };
 
 mod algorithm;
@@ -36,19 +36,22 @@ mod proof_of_possession;
 mod proof;
 mod rejection;
 mod replay;
+mod standing;
 mod users;
 #[cfg(test)]
 mod tests;
 
 pub use self::{
     algorithm::{SignatureAlgorithm, UnknownAlgorithm},
+    claims::RequiredClaim,
     client::AuthenticatedClient,
     discovery::Discovery,
     error::{InvalidToken, Unauthenticated},
     introspection::{CACHE_TTL_MAX, IntrospectionAuthMethod, IntrospectionSettings},
     proof::{ProofError, ProofMethod},
     proof_of_possession::{ClientProof, PROOF_AGE_MAX, ProofSettings},
-    rejection::AuthRejection,
+    rejection::{AuthRejection, insufficient_scope_challenge},
+    standing::TokenStanding,
     users::{UserClaims, UserDetection},
 };
 use self::{
@@ -92,12 +95,16 @@ pub struct IssuerSettings {
     pub algorithms: Vec<SignatureAlgorithm>,
     /// Allowed clock difference, at most [`LEEWAY_MAX`].
     pub leeway: Duration,
-    /// Whether to reject tokens without `nbf`. RFC 9068 does not require it.
+    /// Whether to reject tokens without `nbf`, which is optional (RFC 7519 §4.1.5).
     pub require_nbf: bool,
     /// Whether to reject tokens whose `typ` is not `at+jwt` (RFC 9068 §4).
     pub require_at_jwt: bool,
     /// Whether to reject tokens that are not sender-constrained.
     pub require_binding: bool,
+    /// The claim with the client id. `None` means `client_id`, or `azp` if there is none.
+    pub client_claim: Option<String>,
+    /// The claim with the scopes. Without it, they are read from `scope`, or `scp` if there is none.
+    pub scope_claim: Option<String>,
     /// How end users are read from its tokens.
     pub users: UserClaims,
 }
@@ -162,6 +169,12 @@ pub struct Authenticator {
 struct TrustedIssuer {
     rules: ClaimRules,
     keyring: Arc<Keyring>,
+}
+
+impl TrustedIssuer {
+    fn is_available(&self) -> bool {
+        self.keyring.generation().is_some()
+    }
 }
 
 impl Authenticator {
@@ -240,11 +253,17 @@ impl Authenticator {
         }
     }
 
-    /// Shares the replay cache of the instance that this one replaces.
+    /// Takes over the replay cache of the instance that this one replaces, and the keys of issuers
+    /// whose keys have the same source.
     #[must_use]
-    pub fn share_replays_with(mut self, previous: Option<&Self>) -> Self {
-        if let Some(previous) = previous {
-            self.proof_verifier.share_replays(&previous.proof_verifier);
+    pub fn replacing(mut self, previous: Option<&Self>) -> Self {
+        let Some(previous) = previous else { return self };
+        self.proof_verifier.share_replays(&previous.proof_verifier);
+        for trusted in &self.trusted {
+            let same = |other: &&TrustedIssuer| trusted.keyring.has_source_of(&other.keyring);
+            if let Some(other) = previous.trusted.iter().find(same) {
+                trusted.keyring.adopt(&other.keyring);
+            }
         }
         self
     }
@@ -252,15 +271,22 @@ impl Authenticator {
     /// Fetches the keys of every issuer before the first request. [`Authenticator::refresh`]
     /// retries failed fetches.
     pub async fn warm_up(&self) {
-        self.refresh().await;
+        self.for_each_keyring(|keyring| async move { keyring.warm_up().await }).await;
     }
 
-    /// Fetches the keys that are due for refresh. Must be called every few seconds.
+    /// Fetches the keys that are due for refresh. Must be called every few seconds; a call does not
+    /// fetch keys that an earlier call is still fetching.
     pub async fn refresh(&self) {
+        self.for_each_keyring(|keyring| async move { keyring.refresh().await }).await;
+    }
+
+    async fn for_each_keyring<F>(&self, work: impl Fn(Arc<Keyring>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let mut tasks = Vec::with_capacity(self.trusted.len());
         for trusted in &self.trusted {
-            let keyring = Arc::clone(&trusted.keyring);
-            tasks.push(tokio::spawn(async move { keyring.refresh().await }));
+            tasks.push(tokio::spawn(work(Arc::clone(&trusted.keyring))));
         }
         for task in tasks {
             // A task fails only if the runtime is shutting down.
@@ -274,9 +300,20 @@ impl Authenticator {
             || self.introspector.as_ref().is_some_and(|other| other.issuer() == issuer)
     }
 
-    /// Returns whether every issuer has usable keys.
+    /// Returns whether tokens can be verified: at least one issuer has usable keys or is
+    /// introspected, or there are mock tokens only. Tokens of the [unavailable
+    /// issuers](Self::unavailable_issuers) are rejected with
+    /// [`Unauthenticated::KeysUnavailable`].
     pub fn ready(&self) -> bool {
-        self.trusted.iter().all(|trusted| trusted.keyring.generation().is_some())
+        self.introspector.is_some()
+            || self.trusted.is_empty()
+            || self.trusted.iter().any(TrustedIssuer::is_available)
+    }
+
+    /// Returns the issuers that have no usable keys: none were fetched yet, or they are too old.
+    pub fn unavailable_issuers(&self) -> Vec<&str> {
+        let unavailable = self.trusted.iter().filter(|trusted| !trusted.is_available());
+        unavailable.map(|trusted| trusted.rules.issuer()).collect()
     }
 
     /// Authenticates a request by its `Authorization` header and, if required, its proof of
@@ -287,14 +324,14 @@ impl Authenticator {
         request: &Request<Bytes>,
         proof_field: Option<&'static str>,
     ) -> Result<AuthenticatedClient, AuthRejection> {
-        let (outcome, result) = match self.identify(request, proof_field).await {
-            Ok((client, outcome)) => (outcome, Ok(client)),
-            Err(Unauthenticated::KeysUnavailable) => {
-                ("unavailable", Err(Unauthenticated::KeysUnavailable))
+        let (outcome, reason, result) = match self.identify(request, proof_field).await {
+            Ok((client, outcome)) => (outcome, NONE, Ok(client)),
+            Err(error @ Unauthenticated::KeysUnavailable) => {
+                ("unavailable", error.name(), Err(error))
             }
-            Err(error) => ("rejected", Err(error)),
+            Err(error) => ("rejected", error.name(), Err(error)),
         };
-        self.metrics.record_token_verification(outcome);
+        self.metrics.record_token_verification(outcome, reason);
         if let Err(Unauthenticated::InvalidProof(method, reason)) = &result {
             self.metrics.record_proof_rejected(method.name(), reason.name());
         }
@@ -310,7 +347,8 @@ impl Authenticator {
     ) -> Result<(AuthenticatedClient, &'static str), Unauthenticated> {
         let (scheme, token) = bearer::token(request.headers())?;
         let digest = TokenDigest::from_token(token);
-        let (client, outcome) = self.resolve_token(token, digest).await?;
+        let source = request.extensions().get().map(|SourceAddress(address)| *address);
+        let (client, outcome) = self.resolve_token(token, digest, source).await?;
         let check = ProofCheck { request, scheme, token: &digest, client: &client, proof_field };
         self.proof_verifier.check(&check).await?;
         Ok((client, outcome))
@@ -321,6 +359,7 @@ impl Authenticator {
         &self,
         token: &str,
         digest: TokenDigest,
+        source: Option<IpAddr>,
     ) -> Result<(AuthenticatedClient, &'static str), Unauthenticated> {
         if let Some(client) = self.mock_tokens.find(&digest) {
             return Ok((client, "mock"));
@@ -328,7 +367,7 @@ impl Authenticator {
         if let Some(client) = self.cached_client(&digest) {
             return Ok((client, "cached"));
         }
-        Ok((self.verify(token, digest).await?, "verified"))
+        Ok((self.verify(token, digest, source).await?, "verified"))
     }
 
     fn cached_client(&self, digest: &TokenDigest) -> Option<AuthenticatedClient> {
@@ -339,7 +378,7 @@ impl Authenticator {
             }
             VerifiedBy::Introspection { until } => self.clock.tick() < until,
         };
-        if is_valid && self.clock.now() < verified.expires {
+        if is_valid && verified.expires.is_none_or(|expires| self.clock.now() < expires) {
             return Some(verified.client);
         }
         self.token_cache.remove(digest);
@@ -350,10 +389,11 @@ impl Authenticator {
         &self,
         token: &str,
         digest: TokenDigest,
+        source: Option<IpAddr>,
     ) -> Result<AuthenticatedClient, Unauthenticated> {
         if let Some(introspector) = self.introspector.as_ref().filter(|other| other.accepts(token))
         {
-            return introspector.introspect(token, digest).await;
+            return introspector.introspect(token, digest, source).await;
         }
         let jws = Jws::parse(token)?;
         let payload = jws.payload()?;
@@ -372,7 +412,7 @@ impl Authenticator {
         key.verify(&jws)?;
         let now = self.clock.now();
         let (client, expires) = claims.check(&trusted.rules, now)?;
-        if now < expires {
+        if expires.is_none_or(|expires| now < expires) {
             let (client, by) = (client.clone(), VerifiedBy::Keys { issuer, generation });
             self.token_cache.insert(digest, VerifiedToken { client, expires, by });
         }

@@ -1,7 +1,8 @@
 //! Strict JSON parser: a text that passes has the same meaning for every parser.
 //!
 //! Parsers differ in which of two equal member names they use, and in whether names are
-//! case-sensitive. The parser therefore rejects objects whose names differ only in case.
+//! case-sensitive. The parser therefore rejects objects with equal names, and by default those with
+//! names that differ only in case.
 
 mod node;
 mod parse;
@@ -26,8 +27,18 @@ pub enum Json<'a> {
     String(Cow<'a, str>),
     /// An array.
     Array(Vec<Self>),
-    /// Names and values in text order. No two names differ only in case.
+    /// Names and values in text order. No two names are equal.
     Object(Vec<(Cow<'a, str>, Self)>),
+}
+
+/// How to treat an object with names that differ only in case. It is valid JSON, but parsers that
+/// ignore case read it differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaseVariants {
+    /// Reject the text.
+    Reject,
+    /// Treat them as different names.
+    Accept,
 }
 
 /// Limits on the structure of a text. The caller limits its length in bytes.
@@ -64,9 +75,43 @@ impl Default for JsonLimits {
 }
 
 impl<'a> Json<'a> {
-    /// Parses a text that contains exactly one value.
+    /// Parses a text that contains exactly one value. Rejects objects with names that differ only in
+    /// case.
     pub fn parse(body: &'a [u8], bounds: &JsonLimits) -> Result<Self, JsonError> {
-        parse::parse(body, bounds)
+        parse::parse(body, bounds, CaseVariants::Reject)
+    }
+
+    /// Parses a text of a format whose names are case-sensitive, such as a JWT (RFC 7519 §4).
+    pub fn parse_case_sensitive(body: &'a [u8], bounds: &JsonLimits) -> Result<Self, JsonError> {
+        parse::parse(body, bounds, CaseVariants::Accept)
+    }
+
+    /// Like [`Json::parse`], for the given treatment of names that differ only in case.
+    pub fn parse_with(
+        body: &'a [u8],
+        bounds: &JsonLimits,
+        case_variants: CaseVariants,
+    ) -> Result<Self, JsonError> {
+        parse::parse(body, bounds, case_variants)
+    }
+
+    /// Whether there are more than `max` values in total, including the outermost.
+    pub fn has_more_values_than(&self, max: usize) -> bool {
+        self.count_down(max).is_none()
+    }
+
+    // What is left of `budget` after each value has taken one.
+    fn count_down(&self, budget: usize) -> Option<usize> {
+        let left = budget.checked_sub(1)?;
+        match self {
+            Self::Array(elements) => {
+                elements.iter().try_fold(left, |left, element| element.count_down(left))
+            }
+            Self::Object(members) => {
+                members.iter().try_fold(left, |left, (_, value)| value.count_down(left))
+            }
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => Some(left),
+        }
     }
 
     /// The value of the member with exactly this name, if this is an object that has one.
@@ -105,6 +150,11 @@ impl<'a> Json<'a> {
     pub fn as_bool(&self) -> Option<bool> {
         if let Self::Bool(truth) = self { Some(*truth) } else { None }
     }
+}
+
+/// A text without its byte order mark, if it has one. RFC 8259 §8.1 permits receivers to ignore it.
+pub fn without_bom(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text)
 }
 
 /// Escapes a name for use in a JSON pointer; names over 64 characters are shortened.

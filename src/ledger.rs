@@ -24,10 +24,11 @@
 //! | `REQUESTED`: the network has not answered yet | yes | as `AVAILABLE`; if the expiry is unknown, to `RELEASING` after the maximum lifetime |
 //! | `AVAILABLE` | yes | to `EXPIRED`, at the expiry plus clock skew |
 //! | `TERMINATED`: ended by the network, still present at the operator | yes | to `RELEASING`, 360 s after the report of the end |
-//! | `RELEASING`: being deleted at the operator; the delete is retried | yes, unless it was `EXPIRED` | removed 360 s after its expiry plus clock skew |
-//! | `EXPIRED`: still readable | no | removed after 360 s |
+//! | `RELEASING`: being deleted at the operator; the delete is retried | until the session would have ended without the delete; not if it was `EXPIRED` | removed 360 s after the end of the hold |
+//! | `EXPIRED`: expired, or no longer present at the operator; still readable | no | removed after 360 s |
 //!
 //! `begin_delete` also moves `REQUESTED` and `AVAILABLE` to `RELEASING`; `abandon` moves `PENDING`.
+//! `observe_absent` moves `REQUESTED`, `AVAILABLE` and `TERMINATED` to `EXPIRED`.
 //! `state_machine.rs` contains all transitions; a record changes only by one of them. A released hold
 //! never returns; the flow must be reserved again. Every change is a compare-and-set on the record's
 //! generation: of two concurrent changes, one fails with [`Error::Superseded`]. Uncertain sessions
@@ -63,6 +64,7 @@ mod queries;
 mod state_machine;
 mod record;
 mod idempotency;
+mod reports;
 mod reservation;
 mod conflict;
 mod store;
@@ -78,10 +80,10 @@ use self::{
 };
 pub use self::{
     conflict::{ConflictMode, ConflictRules, OnUnknown},
-    embedded::{OfflineReader, OpenError, OpenMode, Settings, SyncMode},
+    embedded::{OfflineReader, OpenError, OpenMode, Settings, SyncMode, check_directory},
     error::Error,
     notification::{OutboxEntry, QueuedNotification},
-    record::{OperatorAction, SessionRecord},
+    record::{Hold, HoldReason, OperatorAction, SessionRecord},
     reservation::{Reservation, ReserveOutcome},
     state_machine::SessionState,
 };
@@ -177,7 +179,8 @@ impl Ledger {
     /// The checks and the insertion are one atomic step. The checks are, in this order: idempotent
     /// replay ([`Error::IdempotencyKeyReused`], [`Error::RequestInProgress`]), the client's quotas
     /// ([`Error::DailyQuotaExceeded`], [`Error::QuotaExceeded`]), the prefix length of the device
-    /// ([`Error::DeviceTooBroad`]), conflicts ([`Error::Conflict`]).
+    /// ([`Error::DeviceTooBroad`]), the number of its sessions ([`Error::DeviceSessionsExceeded`]),
+    /// conflicts ([`Error::Conflict`]).
     pub async fn reserve(
         &self,
         admission: &Admission,
@@ -245,8 +248,25 @@ impl Ledger {
         operator_session: String,
         granted: GrantedSession,
     ) -> Result<SessionRecord, Error> {
-        let now = self.store.now();
-        self.write(reservation.into_record().confirmed(operator_session, granted, now)?, now).await
+        let (id, now) = (reservation.id(), self.store.now());
+        let confirmed = reservation.into_record().confirmed(operator_session, granted, now)?;
+        let written = self.write(confirmed, now).await;
+        self.keep_in_doubt_if_in_use(&id, written).await
+    }
+
+    // An id of another session does not prove that the operator has this one.
+    async fn keep_in_doubt_if_in_use(
+        &self,
+        id: &SessionId,
+        written: Result<SessionRecord, Error>,
+    ) -> Result<SessionRecord, Error> {
+        if matches!(written, Err(Error::OperatorSessionInUse))
+            && let Ok(in_doubt) = self.read(id).await.and_then(|record| record.in_doubt())
+        {
+            // If this fails, the sweep does it.
+            _ = self.write(in_doubt, self.store.now()).await;
+        }
+        written
     }
 
     /// Releases the flow of a session that the operator certainly did not create.
@@ -282,7 +302,9 @@ impl Ledger {
         reservation: Reservation,
         operator_session: String,
     ) -> Result<SessionRecord, Error> {
-        self.mark_found(&reservation.into_record(), operator_session).await
+        let id = reservation.id();
+        let written = self.mark_found(&reservation.into_record(), operator_session).await;
+        self.keep_in_doubt_if_in_use(&id, written).await
     }
 
     /// Records that a session in doubt exists at its operator, as a late response, the operator's
@@ -389,27 +411,6 @@ impl Ledger {
         self.finish_extend(record, record.session.granted.clone()).await
     }
 
-    /// Records the status and times that the operator reports, and returns the resulting record. It
-    /// shows a concurrent report if that was recorded first. A report requested while an extension
-    /// is in progress may be older than the extension; it is returned, but not stored. `asked_at` is
-    /// the time at which the report was requested, by [`Self::now`].
-    pub async fn observe(
-        &self,
-        record: &SessionRecord,
-        granted: GrantedSession,
-        asked_at: Moment,
-    ) -> Result<SessionRecord, Error> {
-        let now = self.store.now();
-        let next = record.observed(granted, asked_at, now)?;
-        if next.generation() == record.generation() {
-            return Ok(next);
-        }
-        match self.write(next, now).await {
-            Err(Error::Superseded) => self.read(&record.session.id).await,
-            result => result,
-        }
-    }
-
     /// Applies all transitions that are due, and returns the records that need a call to their
     /// operator, first or repeated, at most 1024. Call it about once a second.
     pub async fn sweep(&self) -> Result<Vec<(SessionRecord, OperatorAction)>, Error> {
@@ -428,6 +429,11 @@ impl Ledger {
     /// The time of the ledger clock.
     pub fn now(&self) -> Moment {
         self.store.now()
+    }
+
+    /// Whether the ledger is being taken over from another process. Changes wait until that is complete.
+    pub fn is_opening(&self) -> bool {
+        self.store.is_opening()
     }
 
     /// Checks that the store is writable. The error is the reason.
@@ -473,6 +479,6 @@ impl Requester {
 #[cfg(test)]
 mod model;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 #[cfg(test)]
 mod tests;

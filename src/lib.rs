@@ -5,12 +5,12 @@
 //!
 //! | module           | question                                                   | type that proves it          |
 //! |------------------|------------------------------------------------------------|------------------------------|
-//! | [`dialect`]      | Which API release is used, and which operation is called?  | [`dialect::Call`]            |
-//! | [`identity`]     | Which client sends the request?                            | [`identity::Client`]         |
+//! | [`dialect`]      | Which API release is used, and which operation is called?  | [`dialect::ApiRequest`]      |
+//! | [`identity`]     | Which client sends the request?                            | [`identity::AuthenticatedClient`] |
 //! | [`access`]       | Is the client authorized for the operation?                | [`access::Grant`]            |
 //! | [`limit`]        | Is the client within its rate limits?                      | [`limit::Admission`]         |
-//! | [`route`]        | Which operator serves the device?                          | [`route::Found`]             |
-//! | [`finder`]       | Which operator serves it, if no route matches?             | [`route::Found`]             |
+//! | [`route`]        | Which operator serves the device?                          | [`route::ResolvedOperator`] |
+//! | [`finder`]       | Which operator serves it, if no route matches?             | [`route::ResolvedOperator`] |
 //! | [`ledger`]       | Is the flow free? If so, reserve it.                       | [`ledger::Reservation`]      |
 //! | [`operator`]     | Does the operator accept the session?                      | [`operator::Outcome`]        |
 //! | [`notification`] | Did the client receive the status changes of the session?  | none: it is the last stage   |

@@ -12,6 +12,7 @@ mod imports;
 mod lifetimes;
 mod notifications;
 mod operators;
+mod process;
 mod register;
 
 pub use self::lifetimes::ConfiguredEntities;
@@ -21,6 +22,7 @@ use self::{
     imports::ImportMetrics,
     notifications::NotificationMetrics,
     operators::OperatorMetrics,
+    process::ProcessMetrics,
     register::{counter, float_gauge, gauge, histogram},
 };
 
@@ -44,6 +46,7 @@ struct MetricFamilies {
     callback_events: IntCounterVec,
     imports: ImportMetrics,
     notifications: NotificationMetrics,
+    process: ProcessMetrics,
     idempotent_replays: IntCounterVec,
     conflicts: IntCounterVec,
     ambiguous_devices: IntCounterVec,
@@ -162,6 +165,7 @@ impl Metrics {
             )?,
             imports: ImportMetrics::new(&registry)?,
             notifications: NotificationMetrics::new(&registry)?,
+            process: ProcessMetrics::new(&registry)?,
             idempotent_replays: counter(
                 &registry,
                 "qod_idempotent_replays_total",
@@ -202,7 +206,7 @@ impl Metrics {
                 &registry,
                 "qod_token_verifications_total",
                 "Verifications of access tokens",
-                &["outcome"],
+                &["outcome", "reason"],
             )?,
             proofs_rejected: counter(
                 &registry,
@@ -376,8 +380,8 @@ impl Metrics {
     }
 
     /// Counts a verification of an access token.
-    pub fn record_token_verification(&self, outcome: &'static str) {
-        self.0.token_verifications.with_label_values(&[outcome]).inc();
+    pub fn record_token_verification(&self, outcome: &'static str, reason: &'static str) {
+        self.0.token_verifications.with_label_values(&[outcome, reason]).inc();
     }
 
     /// Counts a request without a valid proof of possession.
@@ -433,9 +437,9 @@ impl Metrics {
         self.0.policy_reloads.with_label_values(&[outcome]).inc();
     }
 
-    /// Sets that the gateway is draining.
-    pub fn set_draining(&self) {
-        self.0.draining.with_label_values(&["lame_duck"]).set(1);
+    /// Sets whether the gateway is draining.
+    pub fn set_draining(&self, draining: bool) {
+        self.0.draining.with_label_values(&["lame_duck"]).set(i64::from(draining));
     }
 }
 

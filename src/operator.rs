@@ -6,7 +6,12 @@
 //! may exist, so the outcome is unknown. An operator error about the *gateway's* credentials is
 //! never passed to a client.
 
-use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    pin::pin,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -14,20 +19,24 @@ use tokio::time::timeout;
 
 mod client;
 pub mod breaker;
+mod connectivity;
 mod endpoints;
 pub mod health;
+mod rate_limited;
 
-pub use self::endpoints::ENDPOINTS_MAX;
 use self::{
     breaker::{Backoff, Breaker, CallClass, CallPermit, PeerHealth},
     client::OperatorRequest,
     endpoints::Endpoints,
     health::HealthChecker,
+    rate_limited::RateLimitedDevices,
 };
+pub use self::{connectivity::ConnectionCheck, endpoints::ENDPOINTS_MAX};
 use crate::{
     credentials::{self, Credentials, PeerId, TokenUnavailable},
     dialect::{
-        Dialect, InvalidOperatorMessage, RemoteProblem, RemoteSessions, TranslationSettings,
+        Dialect, InvalidOperatorMessage, RemoteProblem, RemoteSessions, TimesWithoutOffset,
+        TranslationSettings,
     },
     ledger::{ConflictRules, Reservation, SessionRecord},
     outbound::{Caller, Endpoint, PeerResponse, Trust},
@@ -60,6 +69,8 @@ pub struct Settings {
     pub health: Option<health::Settings>,
     /// How requests are translated for it.
     pub fitting: TranslationSettings,
+    /// How its times without an offset are read.
+    pub times: TimesWithoutOffset,
     /// The rules for conflicts between its sessions.
     pub rules: ConflictRules,
 }
@@ -71,6 +82,9 @@ pub struct Operator {
     credentials: Credentials,
     endpoints: Endpoints,
     breaker: Arc<Breaker>,
+    rate_limited: RateLimitedDevices,
+    // Did the last create fail because the operator does not have its path?
+    path_missing: AtomicBool,
     health: Option<HealthChecker>,
 }
 
@@ -109,6 +123,8 @@ pub enum OperatorRejection {
     Unauthorized(u16),
     /// There is no access token for the operator; nothing was sent.
     NoToken(TokenUnavailable),
+    /// The operator does not have the path of the request, according to this status.
+    PathNotFound(u16),
     /// The operator returned a redirect, which is not followed.
     Redirected(u16),
     /// The operator's dialect does not have the operation.
@@ -167,7 +183,16 @@ impl Operator {
         let endpoints = Endpoints::new(std::mem::take(&mut settings.endpoints));
         let breaker = Breaker::new(settings.breaker);
         let health = settings.health.take().map(HealthChecker::new);
-        Self { settings, credentials, endpoints, breaker, health }
+        let rate_limited = RateLimitedDevices::new();
+        Self {
+            settings,
+            credentials,
+            endpoints,
+            breaker,
+            rate_limited,
+            path_missing: AtomicBool::new(false),
+            health,
+        }
     }
 
     /// The name of the operator in the policies.
@@ -225,9 +250,14 @@ impl Operator {
         self.dialect().has(operation)
     }
 
-    /// Acquires a permit for a new session. The caller acquires it before writing to the ledger.
-    pub fn acquire_permit(&self, caller: &Caller) -> Result<CallPermit, OperatorRejection> {
-        self.acquire_permit_for(CallClass::New, caller)
+    /// Acquires a permit for a new session of a device, or for its extension. The caller acquires it
+    /// before writing to the ledger.
+    pub fn acquire_permit(
+        &self,
+        caller: &Caller,
+        subject: u64,
+    ) -> Result<CallPermit, OperatorRejection> {
+        self.acquire_permit_for(CallClass::New, subject, caller)
     }
 
     /// Creates a session. The caller holds a reservation of the flow; after its deadline nothing is
@@ -257,22 +287,14 @@ impl Operator {
                 timeout: left + LATE_RESPONSE_WAIT,
                 ..operator.plain_request(Operation::CreateSession, None, body, &correlator)
             };
-            let mut call = pin!(operator.call(&caller, request, &permit));
-            let outcome = if let Ok(outcome) = timeout(left, &mut call).await {
-                outcome
-            } else {
-                // The call counts as a failure, even if a late response arrives.
-                operator.report_health(PeerHealth::Unhealthy, &permit, &caller);
-                call.await
-            };
-            match outcome {
-                Outcome::Accepted(response) => operator.read_session(&response),
-                Outcome::Rejected(OperatorRejection::NotFound) => {
-                    Outcome::Rejected(OperatorRejection::UnsupportedOperation)
-                }
-                Outcome::Rejected(rejection) => Outcome::Rejected(rejection),
-                Outcome::Unknown(cause) => Outcome::Unknown(cause),
+            let mut call =
+                pin!(operator.call(&caller, request, &permit, |r| operator.read_session(r)));
+            if let Ok(outcome) = timeout(left, &mut call).await {
+                return outcome;
             }
+            // The call counts as a failure, even if a late response arrives.
+            operator.report_health(PeerHealth::Unhealthy, &permit, &caller);
+            call.await
         }
     }
 
@@ -285,11 +307,9 @@ impl Operator {
     ) -> Outcome<AcceptedSession> {
         let session = Some(operator_session);
         let request = self.plain_request(Operation::GetSession, session, Bytes::new(), correlator);
-        match self.call_for_existing(caller, request).await {
-            Outcome::Accepted(response) => self.read_session(&response),
-            Outcome::Rejected(rejection) => Outcome::Rejected(rejection),
-            Outcome::Unknown(cause) => Outcome::Unknown(cause),
-        }
+        let subject = self.rate_limited.key(session);
+        self.call_for_existing(caller, subject, request, |response| self.read_session(response))
+            .await
     }
 
     /// Retrieves the gateway's sessions of a device. The list may be truncated or partly
@@ -304,16 +324,11 @@ impl Operator {
             return Outcome::Rejected(OperatorRejection::UnsupportedOperation);
         };
         let request = self.plain_request(Operation::RetrieveSessions, None, body, correlator);
-        match self.call_for_existing(caller, request).await {
-            Outcome::Accepted(response) => match self.dialect().read_sessions(&response.body) {
-                Ok(sessions) => Outcome::Accepted(sessions),
-                Err(InvalidOperatorMessage { reason, operator_session }) => {
-                    Outcome::Unknown(UnknownCause::InvalidResponse { reason, operator_session })
-                }
-            },
-            Outcome::Rejected(rejection) => Outcome::Rejected(rejection),
-            Outcome::Unknown(cause) => Outcome::Unknown(cause),
-        }
+        let read = |response: &PeerResponse| {
+            let sessions = self.dialect().read_sessions(&response.body, self.settings.times);
+            sessions.map_or_else(invalid, Outcome::Accepted)
+        };
+        self.call_for_existing(caller, self.rate_limited.key(device), request, read).await
     }
 
     /// Extends a session. The caller has extended the reservation first; `within` is the time left
@@ -333,11 +348,7 @@ impl Operator {
         let session = record.operator_session.as_deref();
         let request = self.plain_request(Operation::ExtendSession, session, body, correlator);
         let request = OperatorRequest { connect_timeout: within, timeout: within, ..request };
-        match self.call(caller, request, &permit).await {
-            Outcome::Accepted(response) => self.read_session(&response),
-            Outcome::Rejected(rejection) => Outcome::Rejected(rejection),
-            Outcome::Unknown(cause) => Outcome::Unknown(cause),
-        }
+        self.call(caller, request, &permit, |response| self.read_session(response)).await
     }
 
     /// Deletes a session. A session that the operator does not know counts as deleted.
@@ -350,8 +361,9 @@ impl Operator {
         let session = Some(operator_session);
         let request =
             self.plain_request(Operation::DeleteSession, session, Bytes::new(), correlator);
-        match self.call_for_existing(caller, request).await {
-            Outcome::Accepted(_) | Outcome::Rejected(OperatorRejection::NotFound) => {
+        let (subject, read) = (self.rate_limited.key(session), |_: &_| Outcome::Accepted(()));
+        match self.call_for_existing(caller, subject, request, read).await {
+            Outcome::Accepted(()) | Outcome::Rejected(OperatorRejection::NotFound) => {
                 Outcome::Accepted(())
             }
             Outcome::Rejected(rejection) => Outcome::Rejected(rejection),
@@ -371,13 +383,30 @@ impl Operator {
     }
 
     fn read_session(&self, response: &PeerResponse) -> Outcome<AcceptedSession> {
-        match self.dialect().read_session(&response.body) {
-            Ok((operator_session, granted)) => {
-                Outcome::Accepted(AcceptedSession { operator_session, granted })
-            }
-            Err(InvalidOperatorMessage { reason, operator_session }) => {
-                Outcome::Unknown(UnknownCause::InvalidResponse { reason, operator_session })
-            }
+        let read = self.dialect().read_session(&response.body, self.settings.times);
+        read.map_or_else(invalid, |(operator_session, granted)| {
+            Outcome::Accepted(AcceptedSession { operator_session, granted })
+        })
+    }
+}
+
+fn invalid<T>(message: InvalidOperatorMessage) -> Outcome<T> {
+    let InvalidOperatorMessage { reason, operator_session } = message;
+    Outcome::Unknown(UnknownCause::InvalidResponse { reason, operator_session })
+}
+
+impl OperatorRejection {
+    /// When to try again, if trying again may help.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Problem(problem) => problem.retry_after,
+            Self::Unauthorized(_) | Self::NoToken(_) => Some(credentials::FETCH_BACKOFF),
+            Self::Unreachable(_) => Some(breaker::DEFAULT_RETRY_AFTER),
+            Self::Backoff(backoff) => Some(backoff.retry_after),
+            Self::NotFound
+            | Self::PathNotFound(_)
+            | Self::Redirected(_)
+            | Self::UnsupportedOperation => None,
         }
     }
 }
@@ -390,13 +419,14 @@ impl<T> Outcome<T> {
             Self::Rejected(
                 OperatorRejection::Problem(_)
                 | OperatorRejection::NotFound
+                | OperatorRejection::PathNotFound(_)
                 | OperatorRejection::UnsupportedOperation,
             ) => "rejected",
             Self::Rejected(OperatorRejection::Unauthorized(_)) => "unauthorized",
             Self::Rejected(OperatorRejection::NoToken(_)) => "no_token",
             Self::Rejected(OperatorRejection::Redirected(_)) => "redirected",
             Self::Rejected(OperatorRejection::Unreachable(_)) => "unreachable",
-            Self::Rejected(OperatorRejection::Backoff(_)) => "resting",
+            Self::Rejected(OperatorRejection::Backoff(_)) => "blocked",
             Self::Unknown(UnknownCause::NoResponse(_)) => "no_response",
             Self::Unknown(UnknownCause::InvalidResponse { .. }) => "invalid_response",
             Self::Unknown(UnknownCause::ServerError(_)) => "server_error",

@@ -5,6 +5,7 @@
 //! repeatable and its pooled connection was closed by the peer before a response.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,18 +13,21 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora::{
+    ErrorType,
     connectors::{ConnectorOptions, TransportConnector},
-    protocols::{Stream, http::v1::client::HttpSession},
+    protocols::Stream,
     upstreams::peer::Peer,
 };
-use tokio::{io::AsyncWriteExt, time::timeout};
+use tokio::time::timeout;
 
 mod basic_auth;
 mod caller;
 mod endpoint;
+mod exchange;
 mod guard;
 mod thread_pool;
 mod retry_after;
@@ -35,16 +39,18 @@ pub use self::{
     endpoint::{Endpoint, EndpointError},
     guard::{ForbiddenAddress, Guard},
     retry_after::retry_after,
-    trust::{Authorities, Trust, TrustStatus},
+    trust::{Authorities, Trust, TrustStatus, check_public_authorities},
 };
-use self::{endpoint::ConnectError, thread_pool::ThreadPeer};
+use self::{
+    endpoint::ConnectError,
+    exchange::{ExchangeError, exchange},
+    thread_pool::ThreadPeer,
+};
+use crate::tls::handshake_failure;
 
 const IDLE_CONNECTIONS_MAX: usize = 1024;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-// How long an unneeded body is read, so that its connection can be reused.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-const INTERIM_RESPONSES_MAX: usize = 8;
 
 /// An HTTP client. Cheap to clone; all clones share one connection pool.
 #[derive(Clone)]
@@ -187,12 +193,13 @@ impl Outbound {
                 attempt => attempt,
             }
         };
-        match timeout(call.timeout, exchange).await {
-            Ok(Attempt::Done(sent)) => Ok(sent),
-            Ok(Attempt::Forbidden) => Err(ForbiddenAddress),
-            Ok(Attempt::Closed) => {
+        match timeout(call.timeout, contain_panic(exchange)).await {
+            Ok(Ok(Attempt::Done(sent))) => Ok(sent),
+            Ok(Ok(Attempt::Forbidden)) => Err(ForbiddenAddress),
+            Ok(Ok(Attempt::Closed)) => {
                 Ok(CallResult::Unknown("the peer closed the connection".to_owned()))
             }
+            Ok(Err(CallPanicked)) => Ok(panicked(endpoint, progress.sending.into_inner())),
             Err(_) if progress.sending.into_inner() => {
                 Ok(CallResult::Unknown(format!("no response within {:?}", call.timeout)))
             }
@@ -242,18 +249,24 @@ impl Outbound {
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> Result<Connected, ConnectError> {
-        let failed = |reason: &dyn ToString| ConnectError::Failed(reason.to_string());
         let (peer, client) = endpoint.peer().await?;
         let mut thread_peer = ThreadPeer::for_current_thread(&peer);
         if let Some((pool_key, stream)) = thread_peer.take_idle(&self.0).await {
             return Ok(Connected { pool_key, stream, reused: true });
         }
+        let insecure = |reason: &str| {
+            endpoint.record_tls_failure(reason);
+            ConnectError::Failed(format!("TLS: {reason}"))
+        };
         let opened = self.0.new_stream(&thread_peer.peer).await;
-        let mut stream = opened.map_err(|error| failed(&error.etype().as_str()))?;
+        let mut stream = opened.map_err(|error| match error.etype() {
+            ErrorType::TLSHandshakeFailure => insecure(handshake_failure(&error.to_string())),
+            other => ConnectError::Failed(other.as_str().to_owned()),
+        })?;
         if let Some(client) = client {
-            stream =
-                client.handshake(stream, endpoint.host()).await.map_err(ConnectError::Failed)?;
+            stream = client.handshake(stream, endpoint.host()).await.map_err(insecure)?;
         }
+        endpoint.record_connected();
         Ok(Connected { pool_key: thread_peer.peer.reuse_hash(), stream, reused: false })
     }
 }
@@ -298,95 +311,28 @@ enum Attempt {
     Closed,
 }
 
-struct ExchangeError {
-    responded: bool,
-    reason: String,
+struct CallPanicked;
+
+// A panic in the HTTP library ends the call, not the task that made it. Not an `async fn`: the future
+// is large, and would be stored twice.
+fn contain_panic<T>(
+    call: impl Future<Output = T>,
+) -> impl Future<Output = Result<T, CallPanicked>> {
+    AssertUnwindSafe(call).catch_unwind().map(|done| done.map_err(|_| CallPanicked))
+}
+
+fn panicked(endpoint: &Endpoint, sending: bool) -> CallResult {
+    tracing::error!(
+        event = "outbound_call_panicked",
+        host = endpoint.authority(),
+        "an outbound call panicked; the call counts as failed"
+    );
+    let reason = "the HTTP client failed".to_owned();
+    if sending { CallResult::Unknown(reason) } else { CallResult::NotSent(reason) }
 }
 
 fn pool_exhausted() -> CallResult {
     CallResult::PoolExhausted("the connection limit of the endpoint is reached".to_owned())
-}
-
-async fn exchange(
-    endpoint: &Endpoint,
-    call: &OutboundCall<'_>,
-    options: CallOptions,
-    mut stream: Stream,
-) -> Result<(PeerResponse, Option<Stream>), ExchangeError> {
-    let no_response =
-        |error: &dyn ToString| ExchangeError { responded: false, reason: error.to_string() };
-    let bytes = request_bytes(endpoint, call);
-    stream.write_all(&bytes).await.map_err(|error| no_response(&error.kind()))?;
-    stream.flush().await.map_err(|error| no_response(&error.kind()))?;
-
-    let mut session = HttpSession::new(stream);
-    let mut interim = 0;
-    loop {
-        session.read_response().await.map_err(|error| no_response(&error.etype().as_str()))?;
-        let status = session.get_status().map_or(0, |status| status.as_u16());
-        interim += 1;
-        if !(100..200).contains(&status) || status == 101 || interim > INTERIM_RESPONSES_MAX {
-            break;
-        }
-    }
-    let reading = read_body(&mut session, call.response_bytes_max);
-    let body = if options.ignore_body {
-        timeout(DRAIN_TIMEOUT, reading).await.ok().and_then(Result::ok).unwrap_or_default()
-    } else {
-        reading.await?
-    };
-    let Some(head) = session.resp_header() else {
-        return Err(ExchangeError {
-            responded: true,
-            reason: "the response has no header".to_owned(),
-        });
-    };
-    let response = PeerResponse { status: head.status, headers: head.headers.clone(), body };
-    session.respect_keepalive();
-    // A connection with unread data is closed.
-    Ok((response, session.reuse().await))
-}
-
-async fn read_body(session: &mut HttpSession, bytes_max: usize) -> Result<Bytes, ExchangeError> {
-    let failed = |reason: String| ExchangeError { responded: true, reason };
-    let mut body = BytesMut::new();
-    loop {
-        match session.read_body_ref().await {
-            Ok(Some(part)) if body.len() + part.len() <= bytes_max => {
-                body.extend_from_slice(part);
-            }
-            Ok(Some(_)) => {
-                return Err(failed(format!("the response body exceeds {bytes_max} bytes")));
-            }
-            Ok(None) => return Ok(body.freeze()),
-            Err(error) => return Err(failed(error.etype().as_str().to_owned())),
-        }
-    }
-}
-
-fn request_bytes(endpoint: &Endpoint, call: &OutboundCall<'_>) -> BytesMut {
-    let mut bytes = BytesMut::with_capacity(512 + call.body.len());
-    for part in [call.method.as_str(), " ", &endpoint.target(call.path)] {
-        bytes.extend_from_slice(part.as_bytes());
-    }
-    bytes.extend_from_slice(b" HTTP/1.1\r\nHost: ");
-    bytes.extend_from_slice(endpoint.authority().as_bytes());
-    for (name, value) in call.headers {
-        bytes.extend_from_slice(b"\r\n");
-        bytes.extend_from_slice(name.as_str().as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value.as_bytes());
-    }
-    let has_type = call.headers.iter().any(|(name, _)| *name == http::header::CONTENT_TYPE);
-    if !call.body.is_empty() && !has_type {
-        bytes.extend_from_slice(b"\r\nContent-Type: application/json");
-    }
-    if !call.body.is_empty() || call.method == Method::POST {
-        bytes.extend_from_slice(format!("\r\nContent-Length: {}", call.body.len()).as_bytes());
-    }
-    bytes.extend_from_slice(b"\r\n\r\n");
-    bytes.extend_from_slice(&call.body);
-    bytes
 }
 
 #[cfg(test)]

@@ -38,25 +38,28 @@ mod tls;
 mod policy_tests;
 mod scalars;
 mod fingerprint;
+mod folder;
 mod yaml;
 
 pub use self::{
     diagnostic::Diagnostic,
     explain_request::{ExplainRequest, ExplainSubject},
     fingerprint::{Fingerprint, PolicyVersion, policy_files, schema_documents},
+    folder::locate_listener,
     lint::{LintLevel, LintRule, LintWarning, lint},
     policy_tests::{
         ExpectedCall, ExpectedRejection, PolicyTest, TestExpectation, load_policy_tests,
         policy_tests_schema_text,
     },
     settings::{
-        AdminTarget, ApiSetting, CallbackSettings, DialectSetting, DrainSettings, ExpiringToken,
-        Gsma, HealthChecks, Listener, NotificationPolicy, OperatorSettings, ServerBounds,
-        ServerSettings, StoreConfig, TelcoFinder,
+        AdminSettings, AdminTarget, ApiSetting, CallbackSettings, DialectSetting, DrainSettings,
+        ExpiringToken, Gsma, HealthChecks, Listener, LostLogLines, NotificationPolicy,
+        OperatorSettings, ServerBounds, ServerSettings, StoreConfig, TelcoFinder,
     },
 };
 use self::{
     fingerprint::PolicyRoots,
+    folder::{check_folder, hint_extension},
     references::References,
     source::{PolicySource, YamlCursor},
 };
@@ -177,6 +180,7 @@ pub fn load(folder: &Path) -> Result<Policy, Vec<Diagnostic>> {
 /// # Errors
 /// Returns all errors of all files, sorted by position.
 pub fn reload(folder: &Path, tables: &[Arc<Table>]) -> Result<Policy, Vec<Diagnostic>> {
+    check_folder(folder)?;
     // Several files are not changed atomically: a snapshot is consistent only if no file changed
     // while it was read.
     for _ in 0..READ_ATTEMPTS_MAX {
@@ -187,7 +191,7 @@ pub fn reload(folder: &Path, tables: &[Arc<Table>]) -> Result<Policy, Vec<Diagno
         }
     }
     let message = "policy files changed while they were being read".to_owned();
-    Err(vec![Diagnostic { file: folder.to_owned(), line: 1, column: 1, message }])
+    Err(vec![Diagnostic::of_path(folder, message)])
 }
 
 fn read_folder(
@@ -243,6 +247,7 @@ fn sort_key(file: &Path) -> (Option<usize>, PathBuf) {
 /// # Errors
 /// Returns all errors of `gateway.yaml`.
 pub fn load_admin_target(folder: &Path) -> Result<AdminTarget, Vec<Diagnostic>> {
+    check_folder(folder)?;
     let mut errors = Vec::new();
     let dialects = load_dialects(folder, &mut errors);
     let known = References::new(folder, &dialects, None, None, None);
@@ -256,7 +261,7 @@ pub fn load_admin_target(folder: &Path) -> Result<AdminTarget, Vec<Diagnostic>> 
     });
     match gateway {
         Some(gateway) if errors.is_empty() => {
-            Ok(AdminTarget { admin: gateway.server.admin, store: gateway.store })
+            Ok(AdminTarget { admin: gateway.server.admin.address, store: gateway.store })
         }
         _ => Err(errors),
     }
@@ -264,7 +269,10 @@ pub fn load_admin_target(folder: &Path) -> Result<AdminTarget, Vec<Diagnostic>> 
 
 fn load_dialects(folder: &Path, errors: &mut Vec<Diagnostic>) -> Descriptors {
     let file = PolicyFile::Dialects;
-    if !folder.join(file.name()).exists() {
+    let path = folder.join(file.name());
+    if !path.exists() {
+        // The file is optional, so a file with another extension would be ignored.
+        errors.extend(hint_extension(&path).map(|hint| Diagnostic::of_path(&path, hint)));
         return Descriptors::released();
     }
     let source = file.read(folder, errors);
@@ -290,11 +298,8 @@ fn validate<'s>(
         source.deserialize::<profiles::ProfilesFile>(errors).validate(source.root(), known, errors)
     });
     let operators = operators.map(|source| {
-        source.deserialize::<operators::OperatorsFile>(errors).validate(
-            source.root(),
-            known,
-            errors,
-        )
+        let file = source.deserialize::<operators::OperatorsFile>(errors);
+        file.validate(source.root(), known, errors)
     });
     let routes = routes.map(|source| {
         let operators = operators.as_deref().unwrap_or_default();

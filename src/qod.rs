@@ -21,7 +21,7 @@ pub use self::{
     names::{
         ClientId, FinderId, InvalidSessionId, OperatorId, SessionId, SourceAddress, TokenSubject,
     },
-    ports::{PortRange, PortSet, PortsSpec},
+    ports::{PORT_RANGES_MAX, PortRange, PortSet, PortsSpec},
     problem::{Problem, ProblemKind, RateLimitStatus},
     profile::{
         BitRate, BitRates, CountryAvailability, L4sQueue, ProfileQuery, ProfileStatus, QosProfile,
@@ -34,3 +34,9 @@ pub use self::{
     },
     verbatim::Verbatim,
 };
+
+/// Whether a text has between `min` and `max` characters. Lengths in `OpenAPI` documents count characters,
+/// not bytes.
+pub fn has_length(text: &str, (min, max): (usize, usize)) -> bool {
+    (min..=max).contains(&text.chars().count())
+}

@@ -6,15 +6,19 @@
 //! table has a wildcard: a new error does not compile until it has an entry. A third table,
 //! `refusal/causes.rs`, gives each error its cause for the audit record.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
+use self::messages::{
+    message_of_extension, message_of_ledger, message_of_rejection, message_of_transport,
+};
 use crate::{
     access::AccessDenied,
+    credentials,
     dialect::{
-        Descriptor, Family, MalformedRequest, UnmatchedReason, UnsupportedMediaType, Untranslatable,
+        Descriptor, MalformedRequest, UnmatchedReason, UnsupportedMediaType, Untranslatable,
     },
     finder::{FinderError, FinderFailure, FinderUnavailable},
-    identity::{AuthRejection, ProofError, Unauthenticated},
+    identity::{AuthRejection, ProofError, Unauthenticated, insufficient_scope_challenge},
     ledger,
     limit::TooManyRequests,
     operator::{OperatorRejection, UnknownCause},
@@ -22,7 +26,11 @@ use crate::{
     route::NoOperator,
 };
 
+// When to repeat a request that met a concurrent change.
+const CONCURRENT_CHANGE_RETRY: Duration = Duration::from_secs(1);
+
 mod causes;
+mod messages;
 mod codes;
 
 /// The reason why a request is rejected.
@@ -65,18 +73,24 @@ pub enum Refusal {
         /// The longest duration that the terms allow, in seconds.
         duration_s_max: u32,
     },
+    /// The host of the client's sink is an address that may not be called.
+    SinkForbidden,
     /// The access token of the client's sink expires before the session ends.
     SinkTokenExpires,
     /// The operator reports the session as unavailable, a status that the dialect cannot express.
     NotGranted,
     /// A session that is not available cannot be extended.
     SessionNotAvailable,
+    /// Another request extends or changes the session at this moment.
+    ConcurrentExtension,
     /// The `Idempotency-Key` is invalid or repeated.
     InvalidIdempotencyKey,
     /// The session is in doubt: the outcome of its create is unknown.
     InDoubt,
     /// The operator rejected the request, or the request was not sent to it.
     Operator(OperatorRejection),
+    /// The operator did not extend a session: it rejected the request, or the request was not sent.
+    OperatorExtension(OperatorRejection),
     /// The outcome at the operator is unknown.
     OperatorUnknown(UnknownCause),
     /// An internal error: an invariant is broken, or a task panicked.
@@ -149,10 +163,12 @@ impl Refusal {
                 | AccessDenied::Dialect,
             )
             | Self::MockOnly => ProblemKind::PermissionDenied,
-            Self::Forbidden(AccessDenied::ProfileInactive) => ProblemKind::ProfileNotApplicable,
-            Self::Forbidden(AccessDenied::Duration { .. }) | Self::TooLong { .. } => {
-                ProblemKind::DurationOutOfRange
-            }
+            Self::Forbidden(
+                AccessDenied::ProfileNotActive { .. } | AccessDenied::ProfileNotOffered,
+            ) => ProblemKind::ProfileNotApplicable,
+            Self::Forbidden(AccessDenied::Duration { .. }) => ProblemKind::DurationOutOfRange,
+            // `extend` does not have the code of a create.
+            Self::TooLong { .. } => ProblemKind::InvalidArgument,
             Self::RateLimited(_) => ProblemKind::TooManyRequests,
             Self::Malformed(malformed) => malformed.kind(),
             Self::InvalidIdempotencyKey => ProblemKind::InvalidArgument,
@@ -161,16 +177,22 @@ impl Refusal {
             Self::DeviceMismatch => ProblemKind::OtherDevice,
             Self::ProfileNotFound => ProblemKind::ProfileNotFound,
             Self::NoOperator(NoOperator::NoRoute) => ProblemKind::DeviceNotFound,
+            Self::NoOperator(NoOperator::UnsupportedIdentifiers) => {
+                ProblemKind::UnsupportedIdentifier
+            }
             Self::NoOperator(NoOperator::RoutesIncomplete) => ProblemKind::Unavailable,
-            Self::NoOperator(NoOperator::Disagreement) => ProblemKind::InvalidArgument,
+            Self::NoOperator(NoOperator::Disagreement) => ProblemKind::IdentifierMismatch,
             Self::FinderUnavailable(_) => ProblemKind::Unavailable,
             Self::Untranslatable(untranslatable) => kind_of_untranslatable(untranslatable),
             Self::Ledger(error) => kind_of_ledger(error),
+            Self::SinkForbidden => ProblemKind::InvalidSink,
             Self::SinkTokenExpires => ProblemKind::InvalidToken,
             Self::SessionNotAvailable => ProblemKind::ExtensionNotAllowed,
+            Self::ConcurrentExtension => ProblemKind::ConcurrentExtension,
             Self::NotGranted => ProblemKind::Unavailable,
             Self::InDoubt => ProblemKind::Unavailable,
             Self::Operator(rejection) => kind_of_rejection(rejection),
+            Self::OperatorExtension(rejection) => kind_of_extension(rejection),
             Self::OperatorUnknown(UnknownCause::NoResponse(_)) => ProblemKind::Timeout,
             Self::OperatorUnknown(
                 UnknownCause::InvalidResponse { .. } | UnknownCause::ServerError(_),
@@ -180,11 +202,18 @@ impl Refusal {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Operator(OperatorRejection::Backoff(resting)) => Some(resting.retry_after),
-            Self::FinderUnavailable(FinderUnavailable {
-                reason: FinderFailure::Backoff(left),
-                ..
-            }) => Some(*left),
+            Self::Operator(rejection) | Self::OperatorExtension(rejection) => {
+                rejection.retry_after()
+            }
+            Self::FinderUnavailable(unavailable) => match unavailable.reason {
+                FinderFailure::Backoff(left) => Some(left),
+                FinderFailure::NoToken(_) => Some(credentials::FETCH_BACKOFF),
+                FinderFailure::Failed | FinderFailure::Timeout | FinderFailure::Busy => None,
+            },
+            Self::ConcurrentExtension
+            | Self::Ledger(ledger::Error::Superseded | ledger::Error::RequestInProgress) => {
+                Some(CONCURRENT_CHANGE_RETRY)
+            }
             _ => None,
         }
     }
@@ -197,9 +226,12 @@ impl Refusal {
         }
     }
 
-    fn challenge(&self) -> Option<&'static str> {
+    fn challenge(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::Unauthenticated(rejection) => Some(rejection.challenge),
+            Self::Unauthenticated(rejection) => Some(rejection.challenge.into()),
+            Self::Forbidden(AccessDenied::Scope { scheme, needed, .. }) => {
+                Some(insufficient_scope_challenge(scheme, needed).into())
+            }
             _ => None,
         }
     }
@@ -211,19 +243,7 @@ impl Refusal {
                 format!("expected one of the methods {allow}")
             }
             Self::UnsupportedMedia(media) => media.to_string(),
-            Self::Transport(TransportError::Framing(reason)) => (*reason).to_owned(),
-            Self::Transport(TransportError::HeaderTooLarge) => {
-                "the request header is too large".to_owned()
-            }
-            Self::Transport(TransportError::BodyTooLarge) => {
-                "the request body is too large".to_owned()
-            }
-            Self::Transport(TransportError::Overloaded) => {
-                "the gateway is overloaded; retry later".to_owned()
-            }
-            Self::Transport(TransportError::ResponseTimeout) => {
-                "timeout: the outcome of the request is unknown".to_owned()
-            }
+            Self::Transport(error) => message_of_transport(*error).to_owned(),
             Self::Unauthenticated(error) => error.to_string(),
             Self::Forbidden(error) => error.to_string(),
             Self::MockOnly => "a mock token is accepted for simulated operators only".to_owned(),
@@ -244,11 +264,17 @@ impl Refusal {
             Self::TooLong { duration_s_max } => {
                 format!("the client's terms allow a total duration of at most {duration_s_max} s")
             }
+            Self::SinkForbidden => {
+                "the sink's address may not be called; expected a public address".to_owned()
+            }
             Self::SinkTokenExpires => {
                 "the sink's access token expires before the session ends".to_owned()
             }
             Self::NotGranted => "the network cannot provide the session at the moment".to_owned(),
             Self::SessionNotAvailable => "only an available session can be extended".to_owned(),
+            Self::ConcurrentExtension => {
+                message_of_ledger(&ledger::Error::Superseded, dialect.family)
+            }
             Self::InvalidIdempotencyKey => {
                 "expected one `Idempotency-Key` of 1 to 255 visible characters".to_owned()
             }
@@ -256,6 +282,7 @@ impl Refusal {
                 "the operator has not confirmed yet whether this session exists".to_owned()
             }
             Self::Operator(rejection) => message_of_rejection(rejection, dialect.family),
+            Self::OperatorExtension(rejection) => message_of_extension(rejection, dialect.family),
             Self::OperatorUnknown(UnknownCause::NoResponse(_)) => {
                 "operator timed out; the flow stays reserved until the outcome is known".to_owned()
             }
@@ -266,9 +293,7 @@ impl Refusal {
                  known"
                     .to_owned()
             }
-            Self::Transport(TransportError::HandlerPanicked) | Self::Internal(_) => {
-                "internal error".to_owned()
-            }
+            Self::Internal(_) => "internal error".to_owned(),
         }
     }
 }
@@ -304,9 +329,9 @@ fn kind_of_untranslatable(untranslatable: &Untranslatable) -> ProblemKind {
 fn kind_of_ledger(error: &ledger::Error) -> ProblemKind {
     match error {
         ledger::Error::Conflict { .. } | ledger::Error::RequestInProgress => ProblemKind::Conflict,
-        ledger::Error::QuotaExceeded { .. } | ledger::Error::DailyQuotaExceeded { .. } => {
-            ProblemKind::QuotaExceeded
-        }
+        ledger::Error::QuotaExceeded { .. }
+        | ledger::Error::DailyQuotaExceeded { .. }
+        | ledger::Error::DeviceSessionsExceeded { .. } => ProblemKind::QuotaExceeded,
         ledger::Error::NotFound => ProblemKind::SessionNotFound,
         ledger::Error::NotOwner => ProblemKind::PermissionDenied,
         ledger::Error::InvalidState => ProblemKind::ExtensionNotAllowed,
@@ -314,7 +339,8 @@ fn kind_of_ledger(error: &ledger::Error) -> ProblemKind {
             ProblemKind::InvalidArgument
         }
         ledger::Error::OperatorSessionInUse => ProblemKind::BadGateway,
-        ledger::Error::Superseded | ledger::Error::Unavailable(_) => ProblemKind::Unavailable,
+        ledger::Error::Superseded => ProblemKind::ConcurrentChange,
+        ledger::Error::Unavailable(_) => ProblemKind::Unavailable,
     }
 }
 
@@ -336,7 +362,9 @@ fn kind_of_rejection(rejection: &OperatorRejection) -> ProblemKind {
         },
         OperatorRejection::NotFound => ProblemKind::SessionNotFound,
         OperatorRejection::UnsupportedOperation => ProblemKind::NotImplemented,
-        OperatorRejection::Redirected(_) => ProblemKind::BadGateway,
+        OperatorRejection::PathNotFound(_) | OperatorRejection::Redirected(_) => {
+            ProblemKind::BadGateway
+        }
         OperatorRejection::Unauthorized(_)
         | OperatorRejection::NoToken(_)
         | OperatorRejection::Unreachable(_)
@@ -344,68 +372,18 @@ fn kind_of_rejection(rejection: &OperatorRejection) -> ProblemKind {
     }
 }
 
-fn message_of_ledger(error: &ledger::Error, family: Family) -> String {
-    match error {
-        ledger::Error::Conflict { own_session: Some(id), .. } => {
-            format!("{}: your session {id}", conflict_message(family))
-        }
-        ledger::Error::Conflict { own_session: None, .. } => conflict_message(family).to_owned(),
-        ledger::Error::QuotaExceeded { max } => {
-            format!("the client may have at most {max} sessions at a time")
-        }
-        ledger::Error::DailyQuotaExceeded { max, .. } => {
-            format!("the client may create at most {max} sessions per day (UTC)")
-        }
-        ledger::Error::NotFound => "no such session".to_owned(),
-        ledger::Error::NotOwner => "the session belongs to another client or user".to_owned(),
-        ledger::Error::InvalidState => "only an available session can be extended".to_owned(),
-        ledger::Error::DeviceTooBroad => {
-            "the device's network contains too many addresses".to_owned()
-        }
-        ledger::Error::Superseded => {
-            "the session was changed by another request; read it again".to_owned()
-        }
-        ledger::Error::OperatorSessionInUse => {
-            "invalid response from the operator; the flow stays reserved until the outcome is known"
-                .to_owned()
-        }
-        ledger::Error::IdempotencyKeyReused => {
-            "this `Idempotency-Key` was used with another request".to_owned()
-        }
-        ledger::Error::RequestInProgress => {
-            "a request with this `Idempotency-Key` is still in progress".to_owned()
-        }
-        ledger::Error::Unavailable(_) => "the ledger is not writable".to_owned(),
-    }
-}
-
-fn message_of_rejection(rejection: &OperatorRejection, family: Family) -> String {
-    match rejection {
-        OperatorRejection::Problem(problem) if problem.kind == ProblemKind::Conflict => {
-            conflict_message(family).to_owned()
-        }
-        OperatorRejection::Problem(problem) => match &problem.code {
-            Some(code) => format!("the operator rejected the request with {code}"),
-            None => "the operator rejected the request".to_owned(),
-        },
-        OperatorRejection::NotFound => "the operator no longer has this session".to_owned(),
-        OperatorRejection::UnsupportedOperation => {
-            "the device's operator does not support this operation".to_owned()
-        }
-        OperatorRejection::Redirected(_)
-        | OperatorRejection::Unauthorized(_)
-        | OperatorRejection::NoToken(_)
-        | OperatorRejection::Unreachable(_)
-        | OperatorRejection::Backoff(_) => "the device's operator is unavailable".to_owned(),
-    }
-}
-
-// Up to 0.10, the sentences are those of the CAMARA releases.
-const fn conflict_message(family: Family) -> &'static str {
-    match family {
-        Family::V01 | Family::V08 => "Another session is created for the same UE",
-        Family::V010 => "Another session is created for the same device",
-        Family::V011 | Family::V1 => "Another session uses this flow of the device",
+// `extend` has codes of its own for a session or an operator that does not permit it.
+fn kind_of_extension(rejection: &OperatorRejection) -> ProblemKind {
+    match kind_of_rejection(rejection) {
+        ProblemKind::NotImplemented
+        | ProblemKind::NotApplicable
+        | ProblemKind::ProfileNotApplicable
+        | ProblemKind::UnsupportedIdentifier
+        | ProblemKind::IdentifierMismatch => ProblemKind::ExtensionNotSupported,
+        ProblemKind::Conflict => ProblemKind::ExtensionNotAllowed,
+        ProblemKind::DurationOutOfRange => ProblemKind::InvalidArgument,
+        ProblemKind::DeviceNotFound => ProblemKind::SessionNotFound,
+        kind => kind,
     }
 }
 

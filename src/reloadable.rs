@@ -20,9 +20,13 @@ use crate::{
     qod::Secret,
 };
 
-const SECRET_KIB_MAX: u64 = 16;
+mod regular_file;
+
+pub use self::regular_file::{open_regular, read_regular};
+
+const SECRET_BYTES_MAX: u64 = 16 << 10;
 // A bundle of CA certificates can be large.
-const FILE_KIB_MAX: u64 = 1024;
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The minimum time between two checks of a file that every call depends on.
 pub const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -32,16 +36,26 @@ pub const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// # Errors
 /// The reason, with the path and without the content of the file.
 pub fn read_secret(path: &Path) -> Result<Secret, String> {
-    read_text(path, SECRET_KIB_MAX)
+    read_text(path, SECRET_BYTES_MAX)
 }
 
-fn read_text(path: &Path, kib_max: u64) -> Result<Secret, String> {
-    let failed = |error| format!("`{}` cannot be read: {error}", path.display());
-    let metadata = std::fs::metadata(path).map_err(failed)?;
-    if !metadata.is_file() || metadata.len() > kib_max << 10 {
-        return Err(format!("`{}` is not a file of at most {kib_max} KiB", path.display()));
-    }
-    std::fs::read_to_string(path).map_err(failed).map(Secret::new)
+/// Reads a secret of one line from a file of at most 16 KiB.
+///
+/// # Errors
+/// The reason, with the path and without the content of the file.
+pub fn read_secret_line(path: &Path) -> Result<Secret, String> {
+    read_secret(path)?.single_line().map_err(|error| format!("{error} (in `{}`)", path.display()))
+}
+
+fn read_text(path: &Path, bytes_max: u64) -> Result<Secret, String> {
+    let failed = |error: &dyn fmt::Display| format!("failed to read `{}`: {error}", path.display());
+    let bytes = read_regular(path, bytes_max).map_err(|error| failed(&error))?;
+    // The error of the conversion contains the bytes, so it is not shown.
+    let text = String::from_utf8(bytes).map_err(|error| {
+        zeroize::Zeroize::zeroize(&mut error.into_bytes());
+        failed(&"it is not valid UTF-8")
+    });
+    text.map(Secret::new)
 }
 
 /// Parses the text of a secret. The error does not contain the text.
@@ -63,7 +77,7 @@ struct LoadedValue<T> {
 
 struct WatchedFiles<T> {
     paths: Arc<[PathBuf]>,
-    kib_max: u64,
+    bytes_max: u64,
     parse: ParseFiles<T>,
     checked_at: Mutex<Option<Tick>>,
     reload_failed: AtomicBool,
@@ -81,11 +95,12 @@ impl<T: Send + Sync + 'static> Reloadable<T> {
     /// # Errors
     /// The reason, without the content of the file.
     pub fn from_file(path: PathBuf, read: ParseSecret<T>) -> Result<Self, String> {
+        let name = path.display().to_string();
         let read_all = move |texts: &[Secret]| match texts {
-            [text] => read(text),
+            [text] => read(text).map_err(|error| format!("{error} (in `{name}`)")),
             _ => Err("expected one file".to_owned()),
         };
-        Self::from_paths([path].into(), SECRET_KIB_MAX, Box::new(read_all))
+        Self::from_paths([path].into(), SECRET_BYTES_MAX, Box::new(read_all))
     }
 
     /// Loads the value from several files of at most 1 MiB each. `read` gets their texts in this
@@ -97,19 +112,19 @@ impl<T: Send + Sync + 'static> Reloadable<T> {
         paths: Vec<PathBuf>,
         read: impl Fn(&[Secret]) -> Result<T, String> + Send + Sync + 'static,
     ) -> Result<Self, String> {
-        Self::from_paths(paths.into(), FILE_KIB_MAX, Box::new(read))
+        Self::from_paths(paths.into(), FILE_BYTES_MAX, Box::new(read))
     }
 
     fn from_paths(
         paths: Arc<[PathBuf]>,
-        kib_max: u64,
+        bytes_max: u64,
         read: ParseFiles<T>,
     ) -> Result<Self, String> {
-        let texts = read_texts(&paths, kib_max)?;
+        let texts = read_texts(&paths, bytes_max)?;
         let loaded = LoadedValue { value: Arc::new(read(&texts)?), digest: digest(&texts) };
         let files = WatchedFiles {
             paths,
-            kib_max,
+            bytes_max,
             parse: read,
             checked_at: Mutex::default(),
             reload_failed: AtomicBool::new(false),
@@ -152,9 +167,9 @@ impl<T: Send + Sync + 'static> Reloadable<T> {
     }
 
     async fn reload_if_changed(&self, files: &WatchedFiles<T>) -> Result<(), String> {
-        let (paths, kib_max) = (Arc::clone(&files.paths), files.kib_max);
+        let (paths, bytes_max) = (Arc::clone(&files.paths), files.bytes_max);
         // Reading may block for long, for example on a network file system.
-        let reading = tokio::task::spawn_blocking(move || read_texts(&paths, kib_max)).await;
+        let reading = tokio::task::spawn_blocking(move || read_texts(&paths, bytes_max)).await;
         let texts = reading.map_err(|error| error.to_string())??;
         let digest = digest(&texts);
         if self.loaded.load().digest != digest {
@@ -168,8 +183,8 @@ impl<T: Send + Sync + 'static> Reloadable<T> {
     }
 }
 
-fn read_texts(paths: &[PathBuf], kib_max: u64) -> Result<Vec<Secret>, String> {
-    paths.iter().map(|path| read_text(path, kib_max)).collect()
+fn read_texts(paths: &[PathBuf], bytes_max: u64) -> Result<Vec<Secret>, String> {
+    paths.iter().map(|path| read_text(path, bytes_max)).collect()
 }
 
 fn digest(texts: &[Secret]) -> [u8; 32] {

@@ -14,7 +14,11 @@ mod table;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use self::{addresses::Addresses, import::ImportPollers, realms::Realms};
+use self::{
+    addresses::Addresses,
+    import::{ImportPollers, ImportSnapshot},
+    realms::Realms,
+};
 pub use self::{
     lookup_request::{FallbackFinder, LookupRequest},
     numbers::{InvalidNumberPrefix, NumberPrefix},
@@ -177,6 +181,9 @@ pub enum NoOperator {
     /// No route matches.
     #[error("no operator serves this device")]
     NoRoute,
+    /// No route or finder looks up any of the device's kinds of identifier.
+    #[error("operators are not looked up by any of the device's identifiers")]
+    UnsupportedIdentifiers,
     /// No known route matches, and not all imports have been loaded yet.
     #[error("the operator of this device is not known yet")]
     RoutesIncomplete,
@@ -308,11 +315,15 @@ impl Routes {
             Some((Lookup::Nothing | Lookup::Split, _)) | None => self.fallback_lookups(device),
         };
         if finders.is_empty() {
-            return Err(if polled.incomplete {
-                NoOperator::RoutesIncomplete
-            } else {
-                NoOperator::NoRoute
-            });
+            return Err(
+                if !self.kinds().any(|kind| device.has(kind) && self.looks_up(kind, &polled)) {
+                    NoOperator::UnsupportedIdentifiers
+                } else if polled.incomplete {
+                    NoOperator::RoutesIncomplete
+                } else {
+                    NoOperator::NoRoute
+                },
+            );
         }
         let named = named.cloned();
         Ok(Resolution::AskFinders(LookupRequest {
@@ -326,6 +337,25 @@ impl Routes {
     // The identifier kinds in lookup order.
     fn kinds(&self) -> impl Iterator<Item = IdentifierKind> {
         self.order.iter().flat_map(|resolver| resolver.kinds()).copied()
+    }
+
+    // Can any route or fallback finder name an operator by an identifier of this kind?
+    fn looks_up(&self, kind: IdentifierKind, polled: &ImportSnapshot) -> bool {
+        let mut tables = self.all().chain(polled.tables.iter().map(|table| &**table));
+        let by_route = match kind {
+            IdentifierKind::NetworkAccessIdentifier | IdentifierKind::ExternalId => {
+                !self.realms.is_empty()
+            }
+            // Rules that are not loaded yet may have every kind of match except realms.
+            IdentifierKind::Ipv4Address => {
+                polled.incomplete || tables.any(|table| table.ipv4().len() > 0)
+            }
+            IdentifierKind::Ipv6Address => {
+                polled.incomplete || tables.any(|table| table.ipv6().len() > 0)
+            }
+            IdentifierKind::PhoneNumber => polled.incomplete || tables.any(Table::has_numbers),
+        };
+        by_route || self.fallback_finders.iter().any(|fallback| fallback.looks_up(kind))
     }
 
     fn lookup_kind<'a>(

@@ -8,7 +8,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     process::ExitCode,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, mpsc},
     time::Duration,
 };
 
@@ -17,17 +17,15 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use ipnet::IpNet;
 use pingora::{
-    server::{
-        RunArgs, Server,
-        configuration::{Opt, ServerConf},
-    },
+    server::{RunArgs, Server, configuration::ServerConf},
     services::{background::background_service, listening::Service},
 };
+use tokio::sync::watch;
 
 use crate::{
     clock::Clock,
     metrics::Metrics,
-    policy::{DrainSettings, Listener, ServerBounds},
+    policy::{AdminSettings, DrainSettings, Listener, ServerBounds},
 };
 
 mod admin;
@@ -38,14 +36,29 @@ mod accept;
 mod activity;
 mod exchange;
 mod framing;
+mod handover;
+mod in_flight;
+mod listening;
+mod maintenance;
+mod message;
 mod peer_address;
+mod signals;
+mod unread_bodies;
 
 use self::{
     accept::TlsAcceptors,
     admin::AdminListener,
     connection::ListenerApp,
-    drain::{DrainState, LameDuck, MaintenanceService},
+    drain::DrainState,
+    handover::InheritedListeners,
+    listening::{GatedService, ListenerGate},
+    maintenance::MaintenanceService,
     readiness::ListenerProbe,
+    signals::SignalWatch,
+};
+pub use self::{
+    admin::ADMIN_REQUEST_HEADER,
+    handover::{Takeover, UpgradeSocket, check_socket_path},
 };
 
 /// Handles the requests of a listener.
@@ -56,6 +69,23 @@ pub trait Handler: Send + Sync + 'static {
 
     /// The error response, in the dialect of the addressed API, to a request that was not read completely.
     fn reject(&self, request: &UnreadRequest<'_>, rejection: HttpRejection) -> Response<Bytes>;
+
+    /// How certain the caller is, by the header of a request whose body has not arrived. Must be cheap.
+    fn standing(&self, _headers: &HeaderMap) -> CallerStanding {
+        CallerStanding::Unknown
+    }
+}
+
+/// How certain a caller is, before the request is authenticated. If there are too many requests without their
+/// bodies, those of less certain callers are rejected first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CallerStanding {
+    /// Nothing shows who the caller is.
+    Unknown,
+    /// The caller has credentials that may be valid.
+    Claimed,
+    /// The caller has credentials that were valid in an earlier request.
+    Verified,
 }
 
 /// The application of a process: handles the requests of its clients and of its administrators.
@@ -70,7 +100,8 @@ pub trait Application: Handler {
     /// Updates the gauges that are computed on demand. Called before each response to `/metrics`.
     async fn update_gauges(&self);
 
-    /// Prepares for the first requests, such as by fetching keys. Called once at start.
+    /// Prepares for the first requests, such as by fetching keys. Called once at start, before the
+    /// listeners of a previous process are taken over.
     async fn warm_up(&self);
 
     /// Runs the periodic work. Called every second.
@@ -128,6 +159,8 @@ pub enum HttpRejection {
     BodyTooLarge,
     /// Too many requests are in flight.
     Overloaded,
+    /// The body has not arrived, and too many requests wait for theirs.
+    TooManyUnreadBodies,
     /// The response was not ready in time.
     ResponseTimeout,
     /// The handler panicked.
@@ -141,52 +174,56 @@ pub struct ServeOptions {
     /// The listener for callback events of operators, and its handler. Its limits are separate from those
     /// of the listeners for clients.
     pub callbacks: Option<(Listener, Arc<dyn Handler>)>,
-    /// The address of the admin listener, with `/metrics`, `/healthz` and `/readyz`; `None` disables it.
-    pub admin: Option<SocketAddr>,
+    /// The admin listener, with `/metrics`, `/healthz` and `/readyz`; `None` disables it.
+    pub admin: Option<AdminSettings>,
     /// The proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// The limits and timeouts.
     pub bounds: ServerBounds,
     /// The durations of the shutdown phases.
     pub drain: DrainSettings,
-    /// Whether to take over the listeners of a running process.
-    pub upgrade: bool,
-    /// The socket over which a running process passes its listeners.
-    pub upgrade_socket: PathBuf,
+    /// The running process whose listeners are taken over; `None` to open them.
+    pub takeover: Option<Takeover>,
+    /// The socket on which a successor waits for the listeners of this process. `None` disables it.
+    pub upgrade_socket: Option<PathBuf>,
     /// The metrics.
     pub metrics: Metrics,
     /// The clock.
     pub clock: Clock,
 }
 
+/// Why a server has ended.
+enum ServerEnd {
+    Terminated,
+    HandedOver,
+    Interrupted,
+    Failed(String),
+}
+
 // Added to the grace period for pingora, which sleeps for all of it; the process exits earlier, once it is
 // idle.
 const FINAL_SLEEP_SLACK: Duration = Duration::from_secs(5);
 
+// The time limit of an administrator's request, which is not a client's: a reload may load large tables.
+const ADMIN_DEADLINE: Duration = Duration::from_mins(10);
+
 /// Runs the server until a signal ends it.
 ///
 /// # Errors
-/// If the certificate or key of a listener is invalid.
+/// If an address, the certificate or the key of a listener is invalid, or an upgrade fails.
 pub fn serve(
-    options: &ServeOptions,
+    mut options: ServeOptions,
     application: Arc<dyn Application>,
 ) -> Result<ExitCode, String> {
-    let threads = std::thread::available_parallelism().map_or(1, Into::into);
-    let drain = options.drain.clone();
-    let conf = ServerConf {
-        threads,
-        // A request stays on the thread of its connection: moving it costs two thread wake-ups.
-        work_stealing: false,
-        upgrade_sock: options.upgrade_socket.display().to_string(),
-        grace_period_seconds: Some((drain.grace + FINAL_SLEEP_SLACK).as_secs()),
-        graceful_shutdown_timeout_seconds: Some(1),
-        ..ServerConf::default()
+    let mut takeover = options.takeover.take();
+    let gate_opener = watch::Sender::new(false);
+    let gate = ListenerGate {
+        open: gate_opener.subscribe(),
+        inherited: Arc::new(claim_listeners(takeover.as_mut(), &options)?),
+        listen_fds: Arc::default(),
     };
-    let opt = Opt { upgrade: options.upgrade, ..Opt::default() };
-    let mut server = Server::new_with_opt_and_conf(Some(opt), conf);
-    server.bootstrap();
-
     let drain_state = Arc::new(DrainState::new(options.metrics.clone()));
+    let mut server = new_server(&options.drain);
     let edge: Arc<dyn Handler> = Arc::<dyn Application>::clone(&application);
     let mut groups: Vec<(&'static str, Arc<dyn Handler>, Vec<&Listener>)> =
         vec![("edge", edge, options.listeners.iter().collect())];
@@ -201,43 +238,108 @@ pub fn serve(
         let context = (handshake_timeout, &options.clock, &options.metrics);
         let acceptors = TlsAcceptors::new(name, &listeners, context)?;
         tls_listeners.extend(acceptors.tls_listeners().cloned());
-        let app = ListenerApp::new(name, options, handler, Arc::clone(&drain_state), acceptors);
-        let mut service = Service::new(name.to_owned(), app);
-        // TCP only: the app performs the TLS handshake, so that it counts against the connection limits.
-        for listener in listeners {
-            service.add_tcp(&listener.address.to_string());
-        }
-        server.add_service(service);
+        let (drain_state, bounds) = (Arc::clone(&drain_state), &options.bounds);
+        let app = ListenerApp::new(Some(name), &options, bounds, handler, drain_state, acceptors);
+        let addresses = listeners.iter().map(|listener| listener.address);
+        server.add_service(GatedService::new(Service::new(name.to_owned(), app), addresses, &gate));
     }
-    if let Some(address) = options.admin {
+    if let Some(settings) = &options.admin {
         let admin = AdminListener {
+            settings: settings.clone(),
             metrics: options.metrics.clone(),
             application: Arc::clone(&application),
             drain_state: Arc::clone(&drain_state),
             probe: Arc::clone(&probe),
         };
-        let mut service = Service::new("admin".to_owned(), admin);
-        service.threads = Some(1);
-        service.add_tcp(&address.to_string());
-        server.add_service(service);
+        let service = admin_service(admin, &options)?;
+        server.add_service(GatedService::new(service, [settings.address], &gate));
     }
-    let (done, is_done) = mpsc::channel();
+    let (end, ended) = mpsc::channel();
     let maintenance = MaintenanceService {
         application,
         probe,
         tls_listeners,
         drain_state: Arc::clone(&drain_state),
-        grace: drain.grace,
-        done,
+        grace: options.drain.grace,
+        takeover: Mutex::new(takeover),
+        listening: gate_opener,
+        end: end.clone(),
     };
     let mut background = background_service("maintenance", maintenance);
     background.threads = Some(1);
     server.add_service(background);
 
-    let signal = Box::new(LameDuck::new(drain_state, drain.lame_duck));
+    let signal = Box::new(SignalWatch {
+        drain_state,
+        lame_duck: options.drain.lame_duck,
+        listen_fds: gate.listen_fds,
+        upgrade_socket: options.upgrade_socket,
+        end,
+    });
     // Pingora sleeps for its whole grace period; this process exits as soon as it is idle.
     std::thread::spawn(move || server.run(RunArgs { shutdown_signal: signal }));
-    // An error means that the server dropped the sender: it has ended too.
-    let _ = is_done.recv();
+    let reason = match ended.recv() {
+        Ok(ServerEnd::Terminated) => "terminated",
+        Ok(ServerEnd::HandedOver) => "handed over to the new process",
+        Ok(ServerEnd::Interrupted) => "interrupted",
+        Ok(ServerEnd::Failed(error)) => return Err(error),
+        Err(mpsc::RecvError) => "the server thread ended",
+    };
+    tracing::info!(event = "server_stopped", reason, "stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+fn admin_service(
+    admin: AdminListener,
+    options: &ServeOptions,
+) -> Result<Service<ListenerApp>, String> {
+    // An administrator's request, such as a reload, may take longer than a client's.
+    let bounds = ServerBounds { exchange_deadline: ADMIN_DEADLINE, ..options.bounds.clone() };
+    let listener = Listener { address: admin.settings.address, tls: None };
+    let context = (options.bounds.header_deadline, &options.clock, &options.metrics);
+    let acceptors = TlsAcceptors::new("admin", &[&listener], context)?;
+    let drain_state = Arc::clone(&admin.drain_state);
+    let app = ListenerApp::new(None, options, &bounds, Arc::new(admin), drain_state, acceptors);
+    let mut service = Service::new("admin".to_owned(), app);
+    service.threads = Some(1);
+    Ok(service)
+}
+
+fn new_server(drain: &DrainSettings) -> Server {
+    let conf = ServerConf {
+        threads: std::thread::available_parallelism().map_or(1, Into::into),
+        // A request stays on the thread of its connection: moving it costs two thread wake-ups.
+        work_stealing: false,
+        grace_period_seconds: Some((drain.grace + FINAL_SLEEP_SLACK).as_secs()),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+    server
+}
+
+// Checks the addresses that the previous process does not listen on.
+fn claim_listeners(
+    takeover: Option<&mut Takeover>,
+    options: &ServeOptions,
+) -> Result<InheritedListeners, String> {
+    let admin = options.admin.iter().map(|admin| admin.address);
+    let callbacks = options.callbacks.iter().map(|(listener, _)| listener.address);
+    let listeners = options.listeners.iter().map(|listener| listener.address);
+    let addresses = listeners.chain(admin).chain(callbacks);
+    match takeover {
+        Some(takeover) => takeover.claim(addresses, probe_address),
+        None => Ok(InheritedListeners::default()),
+    }
+}
+
+/// Checks that an address can be listened on. Pingora would panic without naming it.
+///
+/// # Errors
+/// The reason why it cannot.
+pub fn probe_address(address: SocketAddr) -> Result<(), String> {
+    std::net::TcpListener::bind(address)
+        .map(drop)
+        .map_err(|error| format!("failed to listen on {address}: {error}"))
 }

@@ -25,7 +25,7 @@ use crate::{
         UnmatchedReason, UnmatchedRequest,
     },
     identity::pop::ProofKey,
-    outbound::Outbound,
+    outbound::{Outbound, Trust},
     qod::{ApiResponse, Moment, Operation, ProblemKind, Secret, SessionId, Verbatim},
     refusal,
 };
@@ -65,7 +65,7 @@ pub struct Settings {
 }
 
 /// How a simulated operator sends session events.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct EventSettings {
     /// The delay of each event.
     pub delay: Duration,
@@ -73,6 +73,8 @@ pub struct EventSettings {
     pub duplicate: bool,
     /// Whether to send the `AVAILABLE` event before the response to the create request.
     pub before_response: bool,
+    /// The trust anchors for https sinks.
+    pub trust: Trust,
 }
 
 /// A simulated operator.
@@ -104,7 +106,7 @@ impl Simulator {
         let dialects = DialectSelection::Fixed(Arc::clone(&settings.dialect));
         let (path, kind) = (settings.path.clone(), ApiKind::Sessions);
         let apis = Apis::new(vec![Api { path, dialects, kind }]);
-        let outbox = settings.events.map(|events| {
+        let outbox = settings.events.clone().map(|events| {
             Arc::new(EventOutbox::new(events, Arc::clone(&settings.dialect), outbound))
         });
         let tokens = TokenHandler::new(settings.token_endpoint.clone(), settings.proof_key.clone());
@@ -276,7 +278,7 @@ impl Simulator {
 
     async fn wait_for_event(&self, answer: &ApiResponse) {
         if let (ApiResponse::Created(session), Some(outbox)) = (answer, &self.outbox)
-            && self.settings.events.is_some_and(|events| events.before_response)
+            && self.settings.events.as_ref().is_some_and(|events| events.before_response)
         {
             // After the timeout the event is delivered after the response.
             let _ =

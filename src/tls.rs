@@ -23,8 +23,11 @@ use crate::{
     reloadable::Reloadable,
 };
 
+mod failure;
 #[cfg(test)]
 mod tests;
+
+pub use self::failure::handshake_failure;
 
 /// The TLS versions of listeners and outbound connections. rustls supports no others.
 pub const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&TLS13, &TLS12];
@@ -136,7 +139,7 @@ fn build_server_tls(
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = [&b"h2"[..], b"http/1.1", b"http/1.0"].map(<[u8]>::to_vec).into();
     Ok(ServerTls { config: Arc::new(config), expires })
 }
 

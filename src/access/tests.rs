@@ -116,3 +116,33 @@ async fn maximum_duration_is_the_lower_of_terms_and_profile() {
         "a profile that is no longer in the catalogue"
     );
 }
+
+#[tokio::test]
+async fn new_session_needs_an_active_profile_that_the_operator_offers() {
+    let catalogue = Catalogue::from_iter([
+        profile("QOS_E", ProfileStatus::Active, &["north"]),
+        profile("OFF", ProfileStatus::Inactive, &["north"]),
+        profile("OLD", ProfileStatus::Deprecated, &["north"]),
+        profile("SOUTH", ProfileStatus::Active, &["south"]),
+    ]);
+    let terms = Terms::open(600, 1, Arc::new(catalogue));
+    let check = |qos_profile: &str| {
+        let ipv4 = "203.0.113.5/32".parse().map(crate::qod::Verbatim::from_value).ok();
+        let request = CreateRequest {
+            device: None,
+            server: crate::qod::ApplicationServer::Subnets { ipv4, ipv6: None },
+            device_ports: None,
+            server_ports: None,
+            qos_profile: qos_profile.to_owned(),
+            duration_s: 60,
+            sink: None,
+        };
+        terms.check_request(&OperatorId::from("north"), &request)
+    };
+    let not_active = |status| Err(AccessDenied::ProfileNotActive { status });
+    assert_eq!(check("QOS_E"), Ok(()));
+    assert_eq!(check("OFF"), not_active(ProfileStatus::Inactive));
+    assert_eq!(check("OLD"), not_active(ProfileStatus::Deprecated));
+    assert_eq!(check("SOUTH"), Err(AccessDenied::ProfileNotOffered));
+    assert_eq!(check("NONE"), Ok(()), "the translation rejects it");
+}

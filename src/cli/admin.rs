@@ -1,14 +1,19 @@
 //! Client of a running gateway's admin listener, for subcommands such as `reload` and `sessions`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fs, net::SocketAddr, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderValue, Method};
+use serde_json::Value;
 
-use crate::outbound::{CallResult, Endpoint, Outbound, OutboundCall, PeerResponse};
+use crate::{
+    outbound::{CallResult, Endpoint, Outbound, OutboundCall, PeerResponse},
+    server::ADMIN_REQUEST_HEADER,
+};
 
 /// Sends requests to the admin listener of a gateway.
 pub(super) struct AdminClient {
+    address: SocketAddr,
     endpoint: Endpoint,
     outbound: Outbound,
 }
@@ -20,7 +25,7 @@ impl AdminClient {
     pub(super) fn new(address: SocketAddr) -> Result<Self, String> {
         let endpoint = Endpoint::parse(&format!("http://{address}"), 1);
         let endpoint = endpoint.map_err(|error| error.to_string())?;
-        Ok(Self { endpoint, outbound: Outbound::new() })
+        Ok(Self { address, endpoint, outbound: Outbound::new() })
     }
 
     /// Sends a request and returns the response. A status other than 2xx is an error with the body as
@@ -29,7 +34,7 @@ impl AdminClient {
         let call = OutboundCall {
             method,
             path,
-            headers: &[],
+            headers: &[(ADMIN_REQUEST_HEADER, HeaderValue::from_static("1"))],
             body: Bytes::new(),
             connect_timeout: TIMEOUT,
             timeout: TIMEOUT,
@@ -42,7 +47,29 @@ impl AdminClient {
             }
             CallResult::NotSent(reason)
             | CallResult::PoolExhausted(reason)
-            | CallResult::Unknown(reason) => Err(reason),
+            | CallResult::Unknown(reason) => Err(format!(
+                "failed to call the gateway at {} (`admin` in gateway.yaml): {reason}; is it running?",
+                self.address
+            )),
+        }
+    }
+
+    /// Returns an error if the gateway reads another policy folder than this one.
+    pub(super) async fn check_folder(&self, folder: &Path) -> Result<(), String> {
+        let status = self.request(Method::GET, "/policies").await?;
+        let status: Value =
+            serde_json::from_slice(&status.body).map_err(|error| error.to_string())?;
+        let Some(read) = status.get("folder").and_then(Value::as_str) else { return Ok(()) };
+        // The gateway may run in a container, in which the folder has another path.
+        let identity =
+            |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+        match (identity(Path::new(read)), identity(folder)) {
+            (Some(of_gateway), Some(own)) if of_gateway != own => Err(format!(
+                "the gateway at {} reads the policy folder `{read}`; `{}` is another folder",
+                self.address,
+                folder.display()
+            )),
+            _ => Ok(()),
         }
     }
 }

@@ -15,7 +15,10 @@ use crate::{
     policy::{self, Diagnostic, LintLevel, LintWarning},
 };
 
+mod connections;
 mod policy_tests;
+
+use self::connections::OperatorConnection;
 
 #[derive(Args)]
 pub(super) struct CheckArgs {
@@ -28,6 +31,17 @@ pub(super) struct CheckArgs {
     /// Print the result as one JSON document
     #[arg(long)]
     json: bool,
+    /// Also call each operator: try the connection, TLS, the credentials and the path, without a change
+    /// at the operator
+    #[arg(long)]
+    connect: bool,
+}
+
+impl CheckArgs {
+    /// Whether operators are called.
+    pub(super) fn connects(&self) -> bool {
+        self.connect
+    }
 }
 
 /// The result of a check.
@@ -37,11 +51,12 @@ struct CheckReport {
     errors: Vec<Diagnostic>,
     warnings: Vec<LintWarning>,
     test_results: Vec<PolicyTestResult>,
+    connections: Vec<OperatorConnection>,
 }
 
 pub(super) fn run(arguments: &CheckArgs) -> Result<ExitCode, String> {
     let folder = &arguments.policies;
-    let report = check(folder)?;
+    let report = check(folder, arguments.connect)?;
     if arguments.json {
         terminal::print_line(&format!("{:#}", report.to_json(folder)));
     } else if report.is_valid() {
@@ -52,11 +67,12 @@ pub(super) fn run(arguments: &CheckArgs) -> Result<ExitCode, String> {
     let warnings_pass = !arguments.strict || report.count(LintLevel::Warning) == 0;
     let passed = report.is_valid()
         && warnings_pass
-        && report.test_results.iter().all(PolicyTestResult::passed);
+        && report.test_results.iter().all(PolicyTestResult::passed)
+        && report.connections.iter().all(OperatorConnection::passed);
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn check(folder: &Path) -> Result<CheckReport, String> {
+fn check(folder: &Path, connect: bool) -> Result<CheckReport, String> {
     let caller = caller()?;
     let now = caller.clock.now();
     let loaded = policy::load(folder)
@@ -66,18 +82,22 @@ fn check(folder: &Path) -> Result<CheckReport, String> {
         Err(errors) => return Ok(CheckReport { errors, ..CheckReport::default() }),
     };
     let operators = policy.operators.len();
+    let mut connections = Vec::new();
     let tested = match PolicySnapshot::new(policy, &caller, None) {
-        Ok(rules) => policy_tests::run(folder, &rules, now),
-        // An error in a file that the policies refer to has no position in the policies.
-        Err(message) => {
-            Err(vec![Diagnostic { file: folder.to_owned(), line: 1, column: 1, message }])
+        Ok(rules) => {
+            if connect {
+                connections = connections::run(&rules, &caller)?;
+            }
+            policy_tests::run(folder, &rules, now)
         }
+        // An error in a file that the policies refer to has no position in the policies.
+        Err(message) => Err(vec![Diagnostic::of_path(folder, message)]),
     };
     let (results, errors) = match tested {
         Ok(results) => (results, Vec::new()),
         Err(errors) => (Vec::new(), errors),
     };
-    Ok(CheckReport { operators, errors, warnings, test_results: results })
+    Ok(CheckReport { operators, errors, warnings, test_results: results, connections })
 }
 
 impl CheckReport {
@@ -94,15 +114,19 @@ impl CheckReport {
         for warning in &self.warnings {
             terminal::print_line(&warning.to_string());
         }
-        let mut parts = vec!["valid".to_owned(), format!("{} operators", self.operators)];
+        let counted = |count: usize, name: &str| match count {
+            1 => format!("1 {name}"),
+            _ => format!("{count} {name}s"),
+        };
+        let mut parts = vec!["valid".to_owned(), counted(self.operators, "operator")];
         for level in [LintLevel::Warning, LintLevel::Note] {
-            match (self.count(level), level.name()) {
-                (0, _) => {}
-                (1, name) => parts.push(format!("1 {name}")),
-                (count, name) => parts.push(format!("{count} {name}s")),
+            let count = self.count(level);
+            if count > 0 {
+                parts.push(counted(count, level.name()));
             }
         }
         terminal::print_line(&format!("{}: {}", folder.display(), parts.join(", ")));
+        connections::print(&self.connections);
         policy_tests::print(&self.test_results);
     }
 
@@ -122,6 +146,7 @@ impl CheckReport {
             "errors": errors.collect::<Value>(),
             "warnings": warnings.collect::<Value>(),
             "tests": self.test_results.iter().map(PolicyTestResult::to_json).collect::<Value>(),
+            "connections": self.connections.iter().map(OperatorConnection::to_json).collect::<Value>(),
         })
     }
 }
@@ -132,8 +157,10 @@ fn diagnostic(
     rule: Option<&str>,
     message: &str,
 ) -> Value {
+    // An error about a whole file or folder has no position.
+    let position = |number: u64| (number > 0).then_some(number);
     json!({
-        "file": file, "line": line, "column": column, "level": level, "rule": rule,
+        "file": file, "line": position(line), "column": position(column), "level": level, "rule": rule,
         "message": message,
     })
 }

@@ -11,12 +11,16 @@ use std::{
 };
 
 use super::{
-    load_dialects, probe, serve, simulate,
+    load_dialects,
+    log_writer::LogBuffer,
+    serve::{self, StartMode},
+    simulate,
     terminal::{self, Style, styled},
 };
 use crate::{
     dialect::{Descriptors, Dialects},
     outbound::{Outbound, Trust},
+    server::probe_address,
     simulator::{EventSettings, Settings},
 };
 
@@ -31,7 +35,7 @@ pub(super) struct DemoArgs {
     /// Exit after the tour; the exit code is 0 only if all checks passed
     #[arg(long)]
     once: bool,
-    /// Loopback address of all listeners
+    /// IPv4 loopback address of all listeners
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     address: IpAddr,
     /// Folder of the OpenAPI documents
@@ -52,11 +56,12 @@ const OPERATORS: [(&str, &str, u16); 3] = [
 ];
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
 
-pub(super) fn run(arguments: &DemoArgs) -> Result<ExitCode, String> {
-    if !arguments.address.is_loopback() {
-        return Err(
-            "the demo listens on a loopback address only; use --address 127.0.0.1".to_owned()
-        );
+pub(super) fn run(arguments: &DemoArgs, log: Arc<LogBuffer>) -> Result<ExitCode, String> {
+    if !arguments.address.is_loopback() || arguments.address.is_ipv6() {
+        return Err(format!(
+            "--address {}: the demo listens on an IPv4 loopback address only, such as 127.0.0.2",
+            arguments.address
+        ));
     }
     let at = |port| SocketAddr::new(arguments.address, port);
     let ports = OPERATORS.iter().map(|(_, _, port)| *port).chain([
@@ -65,7 +70,9 @@ pub(super) fn run(arguments: &DemoArgs) -> Result<ExitCode, String> {
         ADMIN_PORT,
         SINK_PORT,
     ]);
-    ports.map(at).try_for_each(probe)?;
+    ports.map(at).try_for_each(probe_address).map_err(|error| {
+        format!("{error}; choose another loopback address, such as `--address 127.0.0.2`")
+    })?;
 
     let schemas = std::fs::canonicalize(&arguments.schemas).map_err(|error| {
         format!(
@@ -83,7 +90,7 @@ pub(super) fn run(arguments: &DemoArgs) -> Result<ExitCode, String> {
     let policy = serve::load(&folder.0)?;
     let policies = folder.0.clone();
     let gateway: JoinHandle<Result<ExitCode, String>> =
-        thread::spawn(move || serve::serve(&policies, policy, false, PathBuf::new()));
+        thread::spawn(move || serve::serve(&policies, policy, StartMode::New(None), log));
 
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     let passed = runtime.block_on(async {

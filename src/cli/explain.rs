@@ -16,6 +16,7 @@ use super::{admin::AdminClient, caller, serve, terminal};
 use crate::{
     gateway::{Explanation, PolicySnapshot},
     policy::{ExplainRequest, ExplainSubject},
+    reloadable::read_regular,
 };
 
 #[derive(clap::Args)]
@@ -66,7 +67,7 @@ pub(super) fn run(arguments: &ExplainArgs) -> Result<ExitCode, String> {
         (Some(body), _) => ExplainSubject::Create(body),
         (None, name) => {
             let name = name.as_deref().unwrap_or_default();
-            ExplainSubject::device(name).map_err(|error| error.to_string())?
+            ExplainSubject::device(name)?
         }
     };
     let caller = caller()?;
@@ -87,15 +88,21 @@ pub(super) fn run(arguments: &ExplainArgs) -> Result<ExitCode, String> {
 }
 
 fn read_body(file: &Path) -> Result<Vec<u8>, String> {
-    let mut body = Vec::new();
-    let describe = |error: std::io::Error| format!("{}: {error}", file.display());
-    if file == Path::new("-") {
-        std::io::stdin().take(BODY_BYTES_MAX).read_to_end(&mut body).map_err(describe)?;
-    } else {
-        let opened = std::fs::File::open(file).map_err(describe)?;
-        opened.take(BODY_BYTES_MAX).read_to_end(&mut body).map_err(describe)?;
+    if file != Path::new("-") {
+        return read_regular(file, BODY_BYTES_MAX).map_err(|error| {
+            format!("failed to read `{}`: {error}; `-` reads standard input", file.display())
+        });
     }
-    Ok(body)
+    let mut body = Vec::new();
+    let read = std::io::stdin()
+        .take(BODY_BYTES_MAX + 1)
+        .read_to_end(&mut body)
+        .map_err(|error| format!("failed to read standard input: {error}"))?;
+    if u64::try_from(read).is_ok_and(|read| read <= BODY_BYTES_MAX) {
+        Ok(body)
+    } else {
+        Err(format!("the body is larger than {} KiB", BODY_BYTES_MAX >> 10))
+    }
 }
 
 fn print(explanation: &Explanation, in_json: bool) {
@@ -116,7 +123,7 @@ fn explain_running(arguments: &ExplainArgs, body: Option<&[u8]>) -> Result<(), S
         query.append_pair("device", device);
     }
     if let Some(address) = arguments.source_address {
-        query.append_pair("from", &address.to_string());
+        query.append_pair("source_address", &address.to_string());
     }
     if !arguments.json {
         query.append_pair("lines", "");
@@ -124,8 +131,11 @@ fn explain_running(arguments: &ExplainArgs, body: Option<&[u8]>) -> Result<(), S
     let path = format!("/policies/explain?{}", query.finish());
     let target = serve::load_admin_target(&arguments.policies)?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
-    let answer = runtime
-        .block_on(async { AdminClient::new(target.admin)?.request(Method::GET, &path).await })?;
+    let answer = runtime.block_on(async {
+        let admin = AdminClient::new(target.admin)?;
+        admin.check_folder(&arguments.policies).await?;
+        admin.request(Method::GET, &path).await
+    })?;
     let text = String::from_utf8_lossy(&answer.body);
     match serde_json::from_str::<Value>(&text) {
         Ok(explanation) if arguments.json => terminal::print_line(&format!("{explanation:#}")),

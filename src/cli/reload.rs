@@ -11,7 +11,9 @@ pub(super) fn run(folder: &Path) -> Result<ExitCode, String> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     let target = serve::load_admin_target(folder)?;
     let answer = runtime.block_on(async {
-        AdminClient::new(target.admin)?.request(Method::POST, "/policies/reload").await
+        let admin = AdminClient::new(target.admin)?;
+        admin.check_folder(folder).await?;
+        admin.request(Method::POST, "/policies/reload").await
     })?;
     let result: Value = serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
     let outcome =

@@ -1,6 +1,7 @@
 //! `serve`: runs the gateway until a signal stops it.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -8,23 +9,31 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{HeaderMap, Request, Response};
 
-use super::{caller, probe};
+use super::{caller, log_writer::LogBuffer};
 use crate::{
     gateway::{Gateway, PolicySnapshot, RequestHead},
+    identity::TokenStanding,
     ledger::{Ledger, OpenMode},
+    metrics::Metrics,
     notification::Dispatcher,
     outbound::Caller,
-    policy::{self, AdminTarget, Policy, StoreConfig},
+    policy::{self, AdminTarget, LostLogLines, Policy, StoreConfig},
     refusal::TransportError,
     server::{
-        self, AdminRequest, Application, Handler, HttpRejection, ServeOptions, UnreadRequest,
+        self, ADMIN_REQUEST_HEADER, AdminRequest, Application, CallerStanding, Handler,
+        HttpRejection, ServeOptions, UnreadRequest, UpgradeSocket, probe_address,
     },
 };
 
 /// Connects the gateway to the client listeners and to the admin listener.
-struct GatewayServices(Arc<Gateway>);
+struct GatewayServices {
+    gateway: Arc<Gateway>,
+    metrics: Metrics,
+    log: Arc<LogBuffer>,
+    lost_log_lines: LostLogLines,
+}
 
 /// Connects the gateway to the callback listener.
 struct CallbackHandler(Arc<Gateway>);
@@ -43,12 +52,20 @@ impl Handler for CallbackHandler {
 #[async_trait]
 impl Handler for GatewayServices {
     async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
-        self.0.handle(&request).await
+        self.gateway.handle(&request).await
     }
 
     fn reject(&self, request: &UnreadRequest<'_>, rejection: HttpRejection) -> Response<Bytes> {
         let UnreadRequest { method, path, headers, source } = *request;
-        self.0.reject(&RequestHead { method, path, headers, source }, unread(rejection))
+        self.gateway.reject(&RequestHead { method, path, headers, source }, unread(rejection))
+    }
+
+    fn standing(&self, headers: &HeaderMap) -> CallerStanding {
+        match self.gateway.token_standing(headers) {
+            TokenStanding::Invalid => CallerStanding::Unknown,
+            TokenStanding::Plausible => CallerStanding::Claimed,
+            TokenStanding::Verified => CallerStanding::Verified,
+        }
     }
 }
 
@@ -57,7 +74,9 @@ fn unread(rejection: HttpRejection) -> TransportError {
         HttpRejection::Framing(reason) => TransportError::Framing(reason),
         HttpRejection::HeaderTooLarge => TransportError::HeaderTooLarge,
         HttpRejection::BodyTooLarge => TransportError::BodyTooLarge,
-        HttpRejection::Overloaded => TransportError::Overloaded,
+        HttpRejection::Overloaded | HttpRejection::TooManyUnreadBodies => {
+            TransportError::Overloaded
+        }
         HttpRejection::ResponseTimeout => TransportError::ResponseTimeout,
         HttpRejection::HandlerPanicked => TransportError::HandlerPanicked,
     }
@@ -66,37 +85,42 @@ fn unread(rejection: HttpRejection) -> TransportError {
 #[async_trait]
 impl Application for GatewayServices {
     fn ready(&self) -> Result<Option<String>, String> {
-        self.0.ready()
+        if self.lost_log_lines == LostLogLines::NotReady && self.log.is_losing() {
+            return Err("log lines, and with them audit records, are lost".to_owned());
+        }
+        self.gateway.ready()
     }
 
     async fn update_gauges(&self) {
-        self.0.update_gauges().await;
+        self.log.update_metrics(&self.metrics);
+        self.gateway.update_gauges().await;
     }
 
     async fn handle_admin(&self, request: &AdminRequest<'_>) -> Option<Response<Vec<u8>>> {
         let AdminRequest { method, path, query, headers } = *request;
-        self.0.handle_admin((method, path, query), headers.contains_key(header::ORIGIN)).await
+        let may_unmask = headers.contains_key(ADMIN_REQUEST_HEADER);
+        self.gateway.handle_admin((method, path, query), may_unmask).await
     }
 
     async fn warm_up(&self) {
-        self.0.warm_up().await;
+        self.gateway.warm_up().await;
     }
 
     async fn run_maintenance(&self) {
-        self.0.run_maintenance().await;
+        self.gateway.run_maintenance().await;
     }
 
     async fn reload(&self) {
         // The gateway has logged the errors.
-        _ = self.0.reload().await;
+        _ = self.gateway.reload().await;
     }
 
     fn policy_version(&self) -> Option<Arc<str>> {
-        Some(Arc::clone(self.0.policy_status().version.digits()))
+        Some(Arc::clone(self.gateway.policy_status().version.digits()))
     }
 
     async fn drain(&self) {
-        self.0.shut_down().await;
+        self.gateway.shut_down().await;
     }
 }
 
@@ -104,14 +128,39 @@ pub(super) fn run(
     folder: &Path,
     upgrade: bool,
     upgrade_socket: PathBuf,
+    log: Arc<LogBuffer>,
 ) -> Result<ExitCode, String> {
     let policy = load(folder)?;
+    server::check_socket_path(&upgrade_socket)?;
     if !upgrade {
-        let listeners = policy.server.listeners.iter().map(|listener| listener.address);
-        let callbacks = policy.server.callbacks.iter().map(|callbacks| callbacks.listener.address);
-        listeners.chain([policy.server.admin]).chain(callbacks).try_for_each(probe)?;
+        let settings = &policy.server;
+        let listeners = settings.listeners.iter().map(|listener| listener.address);
+        let callbacks = settings.callbacks.iter().map(|callbacks| callbacks.listener.address);
+        let all = listeners.chain([settings.admin.address]).chain(callbacks);
+        { all }.try_for_each(|address| probe_listener(folder, address))?;
     }
-    serve(folder, policy, upgrade, upgrade_socket)
+    let mode = if upgrade {
+        StartMode::Upgrade(upgrade_socket)
+    } else {
+        StartMode::New(Some(upgrade_socket))
+    };
+    serve(folder, policy, mode, log)
+}
+
+/// How a gateway gets its listeners.
+pub(super) enum StartMode {
+    /// It opens them. A successor gets them over this socket; `None` disables that.
+    New(Option<PathBuf>),
+    /// It takes them over from the running process, over this socket.
+    Upgrade(PathBuf),
+}
+
+// The error contains the place of the address in the policies.
+fn probe_listener(folder: &Path, address: SocketAddr) -> Result<(), String> {
+    probe_address(address).map_err(|error| match policy::locate_listener(folder, address) {
+        Some(place) => format!("{place}: {error}"),
+        None => error,
+    })
 }
 
 /// Loads a policy folder. The error text has one line for each diagnostic.
@@ -134,12 +183,18 @@ pub(super) fn format_diagnostics(errors: &[policy::Diagnostic]) -> String {
 pub(super) fn serve(
     folder: &Path,
     policy: Policy,
-    upgrade: bool,
-    upgrade_socket: PathBuf,
+    mode: StartMode,
+    log: Arc<LogBuffer>,
 ) -> Result<ExitCode, String> {
+    // Created first, so that the running process finds it while this one prepares itself.
+    let (is_upgrade, socket, upgrade_socket) = match mode {
+        StartMode::New(path) => (false, None, path),
+        StartMode::Upgrade(path) => (true, Some(UpgradeSocket::bind(&path)?), Some(path)),
+    };
     let caller = caller()?;
     let settings = policy.server.clone();
-    let ledger = open_ledger(&policy.store, upgrade, &caller)?;
+    log_start(folder, &policy, (is_upgrade, upgrade_socket.as_deref()));
+    let ledger = open_ledger(&policy.store, is_upgrade, &caller)?;
     let (metrics, clock) = (caller.metrics.clone(), caller.clock.clone());
     let notifications = policy.notifications.settings.clone();
     let rules = PolicySnapshot::new(policy, &caller, None)?;
@@ -159,12 +214,37 @@ pub(super) fn serve(
         trusted_proxies: settings.trusted_proxies,
         bounds: settings.bounds,
         drain: settings.drain,
-        upgrade,
+        takeover: socket.map(UpgradeSocket::wait).transpose()?,
         upgrade_socket,
-        metrics,
+        metrics: metrics.clone(),
         clock,
     };
-    server::serve(&serving, Arc::new(GatewayServices(gateway)))
+    let services = GatewayServices { gateway, metrics, log, lost_log_lines: settings.log };
+    server::serve(serving, Arc::new(services))
+}
+
+fn log_start(folder: &Path, policy: &Policy, (is_upgrade, upgrade_socket): (bool, Option<&Path>)) {
+    let settings = &policy.server;
+    let listeners: Vec<String> =
+        settings.listeners.iter().map(|listener| listener.address.to_string()).collect();
+    let ledger = match &policy.store {
+        StoreConfig::InMemory => "in memory".to_owned(),
+        StoreConfig::OnDisk(settings) => settings.directory.display().to_string(),
+    };
+    tracing::info!(
+        event = "gateway_starting",
+        version = env!("CARGO_PKG_VERSION"),
+        pid = std::process::id(),
+        folder = %folder.display(),
+        policy = %policy.fingerprint.version.digits(),
+        listeners = listeners.join(" "),
+        admin = %settings.admin.address,
+        callbacks = settings.callbacks.as_ref().map(|one| display(one.listener.address)),
+        ledger,
+        upgrade_socket = upgrade_socket.map(|path| display(path.display())),
+        upgrade = is_upgrade,
+        "starting"
+    );
 }
 
 fn open_ledger(keeping: &StoreConfig, upgrade: bool, caller: &Caller) -> Result<Ledger, String> {
@@ -174,7 +254,9 @@ fn open_ledger(keeping: &StoreConfig, upgrade: bool, caller: &Caller) -> Result<
     match keeping {
         StoreConfig::InMemory => Ok(Ledger::in_memory(clock)),
         StoreConfig::OnDisk(settings) => {
-            Ledger::open(settings, opening, clock, metrics).map_err(|error| error.to_string())
+            Ledger::open(settings, opening, clock, metrics).map_err(|error| {
+                format!("failed to open the ledger of sessions (`store.directory`): {error}")
+            })
         }
     }
 }

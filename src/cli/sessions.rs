@@ -48,9 +48,12 @@ enum SessionsAction {
 
 #[derive(clap::Args, Clone)]
 struct SessionFilter {
-    /// Only sessions in this state: pending, `in_doubt`, requested, available, terminated, releasing,
-    /// expired
-    #[arg(long)]
+    // Not a doc comment: the help has no backticks around `in_doubt`.
+    #[arg(
+        long,
+        help = "Only sessions in this state: pending, in_doubt, requested, available, terminated, \
+                releasing, expired"
+    )]
     state: Option<String>,
     /// Only sessions at this operator
     #[arg(long)]
@@ -210,12 +213,14 @@ impl AdminClient {
     }
 }
 
-const COLUMNS: [&str; 6] = ["session", "state", "client", "operator", "device", "expires"];
+const COLUMNS: [&str; 8] =
+    ["session", "state", "client", "operator", "device", "expires", "flow held until", "because"];
 
-fn columns(texts: &[String; 6]) -> String {
-    let [session, state, client, operator, device, expires] = texts;
+fn columns(texts: &[String; 8]) -> String {
+    let [session, state, client, operator, device, expires, held_until, reason] = texts;
     let line = format!(
-        "{session:<36}  {state:<10}  {client:<16}  {operator:<16}  {device:<24}  {expires}"
+        "{session:<36}  {state:<10}  {client:<16}  {operator:<16}  {device:<24}  {expires:<24}  \
+         {held_until:<24}  {reason}"
     );
     line.trim_end().to_owned()
 }
@@ -232,6 +237,8 @@ fn row(session: &Value) -> String {
         text("operator"),
         device,
         text("expiresAt"),
+        text("holdsUntil"),
+        text("holdReason"),
     ])
 }
 

@@ -1,27 +1,21 @@
 //! `simulate-operator`: runs a simulated operator on a listener of its own.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
 
-use super::{caller, probe};
+use super::{caller, schemas_error};
 use crate::{
     dialect::{Descriptors, Dialects},
-    gateway::describe_schema_errors,
     identity::pop::ProofKey,
+    outbound::{Authorities, Trust},
     policy::{DrainSettings, Listener, ServerBounds},
-    qod::Secret,
-    reloadable::read_secret,
+    reloadable::{read_regular, read_secret, read_secret_line},
     server::{
         self, AdminRequest, Application, Handler, HttpRejection, ServeOptions, UnreadRequest,
+        probe_address,
     },
     simulator::{EventSettings, Settings, Simulator, TokenEndpointSettings},
 };
@@ -80,6 +74,10 @@ struct EventArgs {
     /// Send each event twice
     #[arg(long)]
     duplicate_events: bool,
+    /// File of the CA certificates (PEM) that https sinks are verified with [default: the public
+    /// authorities of the system]
+    #[arg(long, value_name = "FILE", conflicts_with = "no_events")]
+    ca_file: Option<PathBuf>,
     /// Send the AVAILABLE event before the response to the create request; wait up to 2 s for its
     /// delivery
     #[arg(long)]
@@ -99,6 +97,8 @@ struct TokenEndpointArgs {
     token_lifetime_s: u32,
 }
 
+const KEY_BYTES_MAX: u64 = 64 << 10;
+
 /// Limits above any load that one machine generates.
 const BOUNDS: ServerBounds = ServerBounds {
     body_bytes_max: 64 * 1024,
@@ -106,6 +106,8 @@ const BOUNDS: ServerBounds = ServerBounds {
     connections_max: 20_000,
     connections_per_source_max: 20_000,
     requests_in_flight_max: 20_000,
+    unread_bodies_max: 20_000,
+    unread_bodies_per_source_max: 20_000,
     header_deadline: Duration::from_secs(10),
     body_deadline: Duration::from_secs(10),
     idle_timeout: Duration::from_mins(1),
@@ -149,12 +151,17 @@ impl Application for SimulatedServices {
 }
 
 impl EventArgs {
-    fn settings(&self) -> Option<EventSettings> {
-        (!self.no_events).then(|| EventSettings {
+    fn settings(&self) -> Result<Option<EventSettings>, String> {
+        let trust = match &self.ca_file {
+            Some(file) => Trust::read(&Authorities::Only(file.clone()), None)?,
+            None => Trust::default(),
+        };
+        Ok((!self.no_events).then(|| EventSettings {
             delay: Duration::from_millis(self.event_delay_ms),
             duplicate: self.duplicate_events,
             before_response: self.event_before_response,
-        })
+            trust,
+        }))
     }
 }
 
@@ -163,7 +170,9 @@ impl TokenEndpointArgs {
         let (Some(client_id), Some(file)) = (&self.oauth2_client, &self.oauth2_secret_file) else {
             return Ok(None);
         };
-        let secret = read_line(file)?;
+        let secret = read_secret(file)?
+            .client_secret()
+            .map_err(|error| format!("{error} (in `{}`)", file.display()))?;
         Ok(Some(TokenEndpointSettings {
             client_id: client_id.clone(),
             secret,
@@ -172,37 +181,31 @@ impl TokenEndpointArgs {
     }
 }
 
-fn read_line(file: &Path) -> Result<Secret, String> {
-    let line = read_secret(file).and_then(|text| text.single_line());
-    line.map_err(|error| format!("{}: {error}", file.display()))
-}
-
 pub(super) fn run(arguments: SimulateArgs) -> Result<ExitCode, String> {
-    probe(arguments.listen)?;
+    probe_address(arguments.listen)?;
     let descriptors = Descriptors::released();
     let dialects = Dialects::load_only(&arguments.schemas, &descriptors, &arguments.dialect);
-    let dialects =
-        dialects.map_err(|errors| describe_schema_errors(&arguments.schemas, &errors))?;
+    let dialects = dialects.map_err(|errors| schemas_error(&arguments.schemas, &errors))?;
     let dialect = dialects.get(&arguments.dialect).ok_or_else(|| {
         let names = descriptors.names().join(", ");
         format!("unknown dialect `{}`: expected one of {names}", arguments.dialect)
     })?;
     let proof_key = arguments.proof_key_file.as_deref().map(|file| {
-        let pem = std::fs::read(file).map_err(|error| error.to_string());
+        let pem = read_regular(file, KEY_BYTES_MAX).map_err(|error| error.to_string());
         let key = pem.and_then(|pem| ProofKey::from_pem(&pem).map_err(str::to_owned));
         key.map_err(|error| format!("{}: {error}", file.display()))
     });
     let settings = Settings {
         dialect: Arc::clone(dialect),
         path: arguments.path.unwrap_or_else(|| dialect.descriptor().default_path.to_owned()),
-        token: arguments.token_file.as_deref().map(read_line).transpose()?,
+        token: arguments.token_file.as_deref().map(read_secret_line).transpose()?,
         token_endpoint: arguments.token_endpoint.settings()?,
         proof_key: proof_key.transpose()?,
         sandbox_rules: arguments.sandbox_rules,
         grant_all: arguments.grant_all,
         latency: Duration::from_millis(arguments.latency_ms),
         activation_delay: Duration::from_millis(arguments.activation_delay_ms),
-        events: arguments.events.settings(),
+        events: arguments.events.settings()?,
     };
     serve(arguments.listen, settings)
 }
@@ -218,10 +221,10 @@ pub(super) fn serve(listen: SocketAddr, settings: Settings) -> Result<ExitCode, 
         trusted_proxies: Vec::new(),
         bounds: BOUNDS,
         drain: DrainSettings { lame_duck: Duration::ZERO, grace: Duration::from_secs(5) },
-        upgrade: false,
-        upgrade_socket: PathBuf::new(),
+        takeover: None,
+        upgrade_socket: None,
         metrics: caller.metrics,
         clock: caller.clock,
     };
-    server::serve(&serving, Arc::new(SimulatedServices(Arc::new(simulator))))
+    server::serve(serving, Arc::new(SimulatedServices(Arc::new(simulator))))
 }

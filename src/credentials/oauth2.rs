@@ -153,7 +153,7 @@ impl OAuth2Client {
 pub(super) fn parse_response(
     answer: &PeerResponse,
 ) -> Result<TokenResponse, (TokenUnavailable, String)> {
-    let json = Json::parse(&answer.body, &RESPONSE_BOUNDS).unwrap_or_default();
+    let json = Json::parse_case_sensitive(&answer.body, &RESPONSE_BOUNDS).unwrap_or_default();
     match answer.status {
         StatusCode::OK => {
             parse_granted(&json).map_err(|error| (TokenUnavailable::Failed, error.to_owned()))

@@ -43,7 +43,7 @@ pub(super) struct AccessToken {
 
 /// Backoff after a failed fetch, and the minimum interval between replacements of rejected tokens.
 /// It limits the load on a failing peer.
-pub(super) const FETCH_BACKOFF: Duration = Duration::from_secs(5);
+pub const FETCH_BACKOFF: Duration = Duration::from_secs(5);
 const REFRESH_MARGIN_MAX: Duration = Duration::from_secs(30);
 const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 

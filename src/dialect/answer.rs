@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{cursor::BodyCursor, descriptor::DurationRule, validation::ValidationErrors};
 use crate::{
-    json::{Json, JsonLimits},
+    json::{Json, JsonLimits, without_bom},
     qod::{GrantedSession, Moment, ProblemKind, QosStatus, SessionMessage, Severity, StatusInfo},
 };
 
@@ -65,9 +65,7 @@ pub(super) fn read_duration(
         body.member("duration")
     };
     match duration {
-        Some(duration) => {
-            duration.integer(errors, ProblemKind::DurationOutOfRange, (1, rule.s_max))
-        }
+        Some(duration) => duration.integer(errors, ProblemKind::InvalidArgument, (1, rule.s_max)),
         None => Some(rule.s_max),
     }
 }
@@ -119,6 +117,16 @@ impl<'a> From<&'a SessionMessage> for MessageBody<'a> {
     }
 }
 
+/// How to read an operator's times that have no offset from UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimesWithoutOffset {
+    /// They are invalid, as in RFC 3339.
+    #[default]
+    Reject,
+    /// They are in UTC.
+    Utc,
+}
+
 /// The format of an operator's session, as far as families differ.
 pub(super) struct SessionFormat {
     /// The member with the operator's session id.
@@ -142,7 +150,7 @@ pub(super) fn read_session(
 /// Parses an operator's message as JSON.
 pub(super) fn parse(body: &[u8]) -> Result<Json<'_>, InvalidOperatorMessage> {
     let reason = "is not JSON";
-    Json::parse(body, &JsonLimits::default())
+    Json::parse(without_bom(body), &JsonLimits::default())
         .map_err(|_| InvalidOperatorMessage { reason, operator_session: None })
 }
 

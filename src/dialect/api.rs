@@ -8,7 +8,7 @@ use super::{
     ApiKind, CorrelatorFormat, Descriptor, Dialect, answer::is_valid_session_id, detect, profiles,
     validation::MalformedRequest,
 };
-use crate::qod::{Operation, SessionId};
+use crate::qod::{Operation, ProblemKind, SessionId};
 
 /// The served APIs, by path.
 #[derive(Debug)]
@@ -276,8 +276,13 @@ impl ApiRequest {
     /// # Errors
     /// If the path has none, or it is not a UUID.
     pub fn session_id(&self) -> Result<SessionId, MalformedRequest> {
+        let kind = if self.dialect.descriptor().invalid_session_id_is_unknown {
+            ProblemKind::SessionNotFound
+        } else {
+            ProblemKind::InvalidArgument
+        };
         let reason = "expected a UUID as the session id in the path";
-        self.path_parameter.parse().map_err(|_| MalformedRequest::at("", reason))
+        self.path_parameter.parse().map_err(|_| MalformedRequest::of_kind(kind, reason))
     }
 
     /// The profile name in the path.
@@ -332,12 +337,12 @@ impl ApiRequest {
     /// # Errors
     /// If the release does not allow its value.
     pub fn check_correlator(&self, headers: &HeaderMap) -> Result<(), MalformedRequest> {
-        let Some(rule) = &self.dialect.descriptor().correlator else { return Ok(()) };
+        let rule = &self.dialect.descriptor().correlator;
         let mut values = headers.get_all("x-correlator").iter();
-        if values.all(|value| rule.matches(value.as_bytes())) {
+        if !rule.enforced || values.all(|value| rule.matches(value.as_bytes())) {
             return Ok(());
         }
-        let CorrelatorFormat { punctuation, length_max } = rule;
+        let CorrelatorFormat { punctuation, length_max, .. } = rule;
         let expected = format!(
             "expected an x-correlator of up to {length_max} letters, digits and `{punctuation}`"
         );
@@ -363,15 +368,42 @@ pub fn check_media_type(headers: &HeaderMap) -> Result<(), UnsupportedMediaType>
     text.filter(|text| is_json(text)).map(|_| ()).ok_or(UnsupportedMediaType::ContentType)
 }
 
-// `application/json` without parameters other than `charset=utf-8`.
+// `application/json`. It defines no parameters: they are ignored (RFC 8259 §11), also empty ones (RFC 9110 §5.6.6).
+// A body in another charset would be misread, though.
 fn is_json(content_type: &str) -> bool {
-    let mut parts = content_type.split(';').map(str::trim);
+    let mut parts = split_parameters(content_type).map(str::trim_ascii);
     let json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
-    json && parts.all(|parameter| {
-        parameter.split_once('=').is_some_and(|(name, value)| {
-            let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
-            name.eq_ignore_ascii_case("charset") && value.eq_ignore_ascii_case("utf-8")
-        })
+    json && parts.filter(|part| !part.is_empty()).all(|part| {
+        part.split_once('=').is_some_and(|(name, value)| is_harmless_parameter(name, value))
+    })
+}
+
+fn is_harmless_parameter(name: &str, value: &str) -> bool {
+    let is_token = |text: &str| {
+        let mut bytes = text.bytes();
+        !text.is_empty() && bytes.all(|byte| byte.is_ascii_graphic() && byte != b'"')
+    };
+    let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    if !is_token(name) || (unquoted.is_none() && !is_token(value)) {
+        return false;
+    }
+    let charset = unquoted.unwrap_or(value);
+    let is_utf8 = ["utf-8", "us-ascii"].iter().any(|name| charset.eq_ignore_ascii_case(name));
+    is_utf8 || !name.eq_ignore_ascii_case("charset")
+}
+
+// Splits at each `;` outside of a quoted string.
+fn split_parameters(content_type: &str) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    content_type.split(move |character| {
+        let is_escaped = std::mem::take(&mut escaped);
+        match character {
+            '"' if !is_escaped => quoted = !quoted,
+            '\\' if quoted && !is_escaped => escaped = true,
+            ';' => return !quoted,
+            _ => {}
+        }
+        false
     })
 }
 

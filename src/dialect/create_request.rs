@@ -173,7 +173,7 @@ pub(super) fn read_extension(
         body.allow_only(&[EXTENSION_FIELD], errors);
     }
     let additional = body.required(EXTENSION_FIELD, errors)?;
-    additional.integer(errors, ProblemKind::DurationOutOfRange, (1, rule.duration.extension_s_max))
+    additional.integer(errors, ProblemKind::InvalidArgument, (1, rule.duration.extension_s_max))
 }
 
 /// Serializes an extension request to an operator.

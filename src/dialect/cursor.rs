@@ -116,7 +116,7 @@ impl<'n> BodyCursor<'n> {
     /// Reports an error for every member except these.
     pub(super) fn allow_only(&self, allowed: &[&str], errors: &mut ValidationErrors) {
         for (name, _) in self.json.members() {
-            if !allowed.contains(&&**name) {
+            if !allowed.contains(&&**name) && !errors.is_full() {
                 let pointer = JsonPointer::Member(&self.pointer, name);
                 let allowed = allowed.join("`, `");
                 let expected = format!("unexpected property; expected only `{allowed}`");

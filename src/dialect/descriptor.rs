@@ -51,8 +51,11 @@ pub struct Descriptor {
     pub proof_header: Option<&'static str>,
     /// The transaction id header: echoed to the client and forwarded to the operator.
     pub transaction_header: Option<&'static str>,
-    /// Allowed format of `x-correlator`; `None` if the release does not restrict it.
-    pub correlator: Option<CorrelatorFormat>,
+    /// Format of `x-correlator`.
+    pub correlator: CorrelatorFormat,
+    /// Whether a session id that is no UUID is reported as an unknown session. Releases before 0.10
+    /// document no other error.
+    pub invalid_session_id_is_unknown: bool,
 }
 
 /// One of a release's APIs.
@@ -165,21 +168,25 @@ pub struct ErrorFormat {
     pub sink_code: &'static str,
     /// Status and code of a `PRIVATE_KEY_JWT` credential, which the gateway does not support.
     pub private_key_jwt: (u16, &'static str),
-    /// Status and code of a profile that is currently not offered.
+    /// Status and code of a profile that exists but cannot be used.
     pub profile_not_applicable: (u16, &'static str),
+    /// Status and code of identifiers that contradict each other.
+    pub identifier_mismatch: (u16, &'static str),
     /// Maximum length of a message; `None` if the release does not limit it.
     pub message_chars_max: Option<usize>,
     /// Status and code of individual kinds; these take precedence.
     pub overrides: &'static [(ProblemKind, u16, &'static str)],
 }
 
-/// Allowed format of `x-correlator`.
+/// Format of `x-correlator`. A response echoes a value of this format; any other value is replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CorrelatorFormat {
     /// The allowed characters besides letters and digits.
     pub punctuation: &'static str,
     /// Maximum length in bytes.
     pub length_max: usize,
+    /// Whether a request with another value is rejected.
+    pub enforced: bool,
 }
 
 /// Members of an error body.

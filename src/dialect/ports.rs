@@ -4,7 +4,7 @@
 use serde::{Serialize, Serializer};
 
 use super::{cursor::BodyCursor, descriptor::RequestRule, validation::ValidationErrors};
-use crate::qod::{PortRange, PortsSpec, ProblemKind};
+use crate::qod::{PORT_RANGES_MAX, PortRange, PortSet, PortsSpec, ProblemKind};
 
 /// Parses a list of ports. Rejects an empty list, because it would mean all ports.
 pub(super) fn read(
@@ -17,12 +17,10 @@ pub(super) fn read(
     cursor.require_any_of(names, errors);
     let mut spec = PortsSpec::default();
     if let Some(list) = cursor.member("ranges") {
-        spec.ranges =
-            list.elements(errors).filter_map(|element| range(&element, rule, errors)).collect();
+        spec.ranges = read_elements(&list, errors, |element, errors| range(element, rule, errors));
     }
     if let Some(list) = cursor.member("ports") {
-        spec.ports =
-            list.elements(errors).filter_map(|element| port(&element, rule, errors)).collect();
+        spec.ports = read_elements(&list, errors, |element, errors| port(element, rule, errors));
         if rule.single_port && spec.ports.len() > 1 {
             errors.add_semantic(
                 list.pointer,
@@ -31,7 +29,31 @@ pub(super) fn read(
             );
         }
     }
+    check_ranges(cursor, &spec, errors);
     spec
+}
+
+// Ports that touch or overlap are one range, in any order and notation.
+fn check_ranges(cursor: &BodyCursor<'_>, spec: &PortsSpec, errors: &mut ValidationErrors) {
+    if PortSet::from_optional_spec(Some(spec)).ranges().len() > PORT_RANGES_MAX {
+        errors.add_semantic(
+            cursor.pointer,
+            ProblemKind::InvalidArgument,
+            format!("expected at most {PORT_RANGES_MAX} separate port ranges"),
+        );
+    }
+}
+
+fn read_elements<T>(
+    list: &BodyCursor<'_>,
+    errors: &mut ValidationErrors,
+    mut read: impl FnMut(&BodyCursor<'_>, &mut ValidationErrors) -> Option<T>,
+) -> Vec<T> {
+    let elements = list.elements(errors);
+    elements
+        .map_while(|element| (!errors.is_full()).then(|| read(&element, errors)))
+        .flatten()
+        .collect()
 }
 
 /// Parses one port.
@@ -70,7 +92,7 @@ pub(super) fn read_text(
     cursor: &BodyCursor<'_>,
     errors: &mut ValidationErrors,
 ) -> Option<PortsSpec> {
-    cursor.parse(errors, "expected ports such as `5010-5020,5021`", |text| {
+    let spec = cursor.parse(errors, "expected ports such as `5010-5020,5021`", |text| {
         let mut spec = PortsSpec::default();
         for part in text.split(',') {
             match part.split_once('-') {
@@ -82,7 +104,9 @@ pub(super) fn read_text(
             }
         }
         Some(spec)
-    })
+    })?;
+    check_ranges(cursor, &spec, errors);
+    Some(spec)
 }
 
 fn parse_port(text: &str) -> Option<u16> {

@@ -12,15 +12,18 @@ use crate::{
     qod::{Problem, ProblemKind, RateLimitStatus},
 };
 
-const CODE_BYTES_MAX: usize = 64;
+const CODE_BYTES_MAX: usize = 96;
 
 /// An error response of an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteProblem {
     /// The kind of problem.
     pub kind: ProblemKind,
-    /// The operator's code, for the log: up to 64 bytes of visible ASCII.
+    /// The operator's code, for the client and the log: capital letters, digits, `_` and `.`, as in
+    /// CAMARA's codes. `None` if it has another form: it might contain an identifier or markup.
     pub code: Option<String>,
+    /// How long the operator asked to wait. The caller sets it; it is not in the body.
+    pub retry_after: Option<Duration>,
 }
 
 #[derive(Serialize)]
@@ -67,9 +70,16 @@ pub(super) fn render(problem: &Problem, errors: &ErrorFormat) -> Response<Bytes>
         }
     };
     let mut response = respond(*status, body);
-    if response.status() == StatusCode::UNAUTHORIZED {
-        let challenge = HeaderValue::from_static(challenge.unwrap_or("Bearer"));
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    let challenge = challenge.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
+    match (response.status(), challenge) {
+        (StatusCode::UNAUTHORIZED, challenge) => {
+            let challenge = challenge.unwrap_or(HeaderValue::from_static("Bearer"));
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        (StatusCode::FORBIDDEN, Some(challenge)) => {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        _ => {}
     }
     if let Some(wait) = retry_after {
         let seconds = HeaderValue::from(whole_seconds(*wait));
@@ -121,17 +131,24 @@ fn whole_seconds(duration: Duration) -> u64 {
 /// Classifies an error response of an operator.
 pub(super) fn read(status: u16, body: &[u8], errors: &ErrorFormat) -> RemoteProblem {
     let json = Json::parse(body, &JsonLimits::default()).unwrap_or_default();
-    let code = ["code", "systemMessage", "reasonCode"].into_iter().find_map(|name| {
-        let code = json.member(name)?.as_str()?;
-        let valid = (1..=CODE_BYTES_MAX).contains(&code.len())
-            && code.bytes().all(|byte| byte.is_ascii_graphic());
-        valid.then(|| code.to_owned())
-    });
+    let codes = ["code", "systemMessage", "reasonCode"];
+    let codes = codes.into_iter().filter_map(|name| json.member(name)?.as_str());
+    let code = codes.clone().find(|code| is_camara_code(code));
     let custom = errors.overrides.iter().find(|(_, custom_status, custom_code)| {
-        *custom_status == status && code.as_deref() == Some(*custom_code)
+        *custom_status == status && codes.clone().any(|code| code == *custom_code)
     });
-    let kind = custom.map_or_else(|| classify(status, code.as_deref()), |(kind, ..)| *kind);
-    RemoteProblem { kind, code }
+    // A code of the policies may have any form.
+    let code = custom.map(|(.., code)| *code).or(code);
+    let kind = custom.map_or_else(|| classify(status, code), |(kind, ..)| *kind);
+    RemoteProblem { kind, code: code.map(str::to_owned), retry_after: None }
+}
+
+fn is_camara_code(code: &str) -> bool {
+    let allowed =
+        |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"_.".contains(&byte);
+    code.len() <= CODE_BYTES_MAX
+        && code.starts_with(|first: char| first.is_ascii_uppercase())
+        && code.bytes().all(allowed)
 }
 
 // A status that indicates a protocol mismatch between gateway and operator, such as 405, is not a
@@ -162,7 +179,7 @@ fn classify(status: u16, code: Option<&str>) -> ProblemKind {
             ),
         ) => ProblemKind::UnsupportedIdentifier,
         (422, Some("IDENTIFIER_MISMATCH" | "DEVICE_IDENTIFIERS_MISMATCH")) => {
-            ProblemKind::InvalidArgument
+            ProblemKind::IdentifierMismatch
         }
         (422, Some("QUALITY_ON_DEMAND.QOS_PROFILE_NOT_APPLICABLE")) => {
             ProblemKind::ProfileNotApplicable

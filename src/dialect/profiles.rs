@@ -120,23 +120,22 @@ pub(super) fn read_query(
 }
 
 /// Parses a query in a URL, as used up to 0.10. Values are not percent-decoded, because valid names
-/// and states contain no characters that need encoding.
+/// and states contain no characters that need encoding. Returns `None` if no profile can match: these
+/// releases document no error for an invalid value.
 pub(super) fn read_url_query(
     query: &str,
     strictness: &Strictness,
-) -> Result<ProfileQuery, MalformedRequest> {
+) -> Result<Option<ProfileQuery>, MalformedRequest> {
     let mut parsed = ProfileQuery::default();
-    let invalid =
-        |name: &str, reason: &str| Err(MalformedRequest::at("", format!("`{name}`: {reason}")));
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         match key {
             "name" if parsed.name.is_none() => parsed.name = Some(value.to_owned()),
             "status" if parsed.status.is_none() => match ProfileStatus::from_name(value) {
                 Some(status) => parsed.status = Some(status),
-                None => return invalid(key, STATUS_EXPECTED),
+                None => return Ok(None),
             },
-            "name" | "status" => return invalid(key, "expected at most once"),
+            "name" | "status" => return Ok(None),
             _ if strictness.unknown_members == UnknownMembers::Reject => {
                 return Err(MalformedRequest::at(
                     "",
@@ -146,7 +145,7 @@ pub(super) fn read_url_query(
             _ => {}
         }
     }
-    Ok(parsed)
+    Ok(Some(parsed))
 }
 
 /// Serializes a profile.

@@ -7,12 +7,18 @@
 mod convert;
 mod words;
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use jsonschema::{Draft, PatternOptions};
 use serde_json::Value;
 
-use crate::json::{Json, JsonTree};
+use crate::{
+    json::{Json, JsonTree},
+    reloadable::read_regular,
+};
+
+// The largest released document has 80 KiB.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// The `OpenAPI` document of a release.
 #[derive(Clone, Debug)]
@@ -57,7 +63,9 @@ impl OpenApiDocument {
     /// Reads a file. The error contains the file name, and the line if the file is not YAML.
     pub(super) fn read(file: &Path) -> Result<Self, String> {
         let name = file.display().to_string();
-        let text = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
+        let bytes =
+            read_regular(file, FILE_BYTES_MAX).map_err(|error| format!("{name}: {error}"))?;
+        let text = String::from_utf8(bytes).map_err(|_| format!("{name}: not valid UTF-8"))?;
         Self::parse(name, &text)
     }
 
@@ -91,12 +99,25 @@ impl OpenApiDocument {
 }
 
 impl SchemaValidator {
-    /// Returns up to 64 violations; none if the body is valid.
+    /// Whether the body has no violation.
+    pub(super) fn is_valid(&self, body: &Json<'_>) -> bool {
+        self.compiled.is_valid(body)
+    }
+
+    /// Returns up to 64 violations; none if the body is valid. The body is searched completely.
     pub(super) fn violations(&self, body: &Json<'_>) -> Vec<SchemaViolation> {
-        if self.compiled.is_valid(body) {
-            return Vec::new();
-        }
-        let errors = self.compiled.iter_errors(body);
+        self.describe(self.compiled.iter_errors(body))
+    }
+
+    /// Returns the violations of the first schema that the body violates; none if it is valid.
+    pub(super) fn first_violations(&self, body: &Json<'_>) -> Vec<SchemaViolation> {
+        self.describe(self.compiled.validate(body).err().into_iter())
+    }
+
+    fn describe<'e>(
+        &self,
+        errors: impl Iterator<Item = jsonschema::ValidationError<'e>>,
+    ) -> Vec<SchemaViolation> {
         let mut violations = Vec::new();
         for violation in errors.flat_map(|error| words::violations(&self.schema, &error)) {
             if violations.len() == VIOLATIONS_MAX {

@@ -9,10 +9,7 @@ use super::{
     MalformedRequest, Strictness, address, cursor::BodyCursor, json_body, respond,
     validation::ValidationErrors,
 };
-use crate::{
-    json::Json,
-    qod::{Device, DeviceIpv4, ProblemKind, Verbatim},
-};
+use crate::qod::{Device, DeviceIpv4, ProblemKind, Verbatim};
 
 /// A search request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +48,7 @@ impl FinderSearch {
     /// # Errors
     /// If the body is invalid; the error lists every invalid value.
     pub fn parse(body: &[u8], strictness: &Strictness) -> Result<Self, MalformedRequest> {
-        let json = Json::parse(body, &strictness.bounds())?;
+        let json = strictness.parse(body)?;
         let (root, mut errors) = (BodyCursor::root(&json), ValidationErrors::default());
         let members = [
             "target",

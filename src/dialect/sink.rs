@@ -3,12 +3,12 @@
 use http::Uri;
 
 use super::{cursor::BodyCursor, validation::ValidationErrors};
-use crate::qod::{ProblemKind, Secret};
+use crate::qod::{ProblemKind, Secret, has_length};
 
 const URL_BYTES_MAX: usize = 2048;
 
 /// Maximum length of a token if the release sets no bound.
-pub(super) const TOKEN_BYTES_MAX: usize = 4096;
+pub(super) const TOKEN_CHARS_MAX: usize = 4096;
 
 /// Parses an http or https URL. The outbound client checks whether its host is allowed.
 pub(super) fn url(cursor: &BodyCursor<'_>, errors: &mut ValidationErrors) -> Option<String> {
@@ -36,7 +36,7 @@ pub(super) fn https_url(cursor: &BodyCursor<'_>, errors: &mut ValidationErrors) 
     Some(text)
 }
 
-/// Parses a token with a length within these bounds, in bytes.
+/// Parses a token with a length within these bounds, in characters.
 pub(super) fn token(
     cursor: &BodyCursor<'_>,
     (min, max): (usize, usize),
@@ -44,7 +44,7 @@ pub(super) fn token(
 ) -> Option<Secret> {
     let expected = format!("expected {min} to {max} characters without control characters");
     cursor.parse(errors, &expected, |text| {
-        let valid = (min..=max).contains(&text.len()) && !text.chars().any(char::is_control);
+        let valid = has_length(text, (min, max)) && !text.chars().any(char::is_control);
         valid.then(|| Secret::new(text))
     })
 }

@@ -1,6 +1,6 @@
 //! How strictly bodies of clients are parsed, as policies configure it.
 
-use crate::json::JsonLimits;
+use crate::json::{CaseVariants, Json, JsonError, JsonLimits};
 
 /// How strictly client request bodies are parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Strictness {
     pub depth_max: usize,
     /// Maximum number of members of an object.
     pub members_max: usize,
+    /// How to treat members whose names differ only in case.
+    pub case_variants: CaseVariants,
 }
 
 /// How to treat a member that the dialect does not define.
@@ -26,13 +28,16 @@ pub enum UnknownMembers {
 impl Default for Strictness {
     fn default() -> Self {
         let JsonLimits { depth_max, members_max, .. } = JsonLimits::default();
-        Self { unknown_members: UnknownMembers::Drop, depth_max, members_max }
+        let case_variants = CaseVariants::Reject;
+        Self { unknown_members: UnknownMembers::Drop, depth_max, members_max, case_variants }
     }
 }
 
 impl Strictness {
-    pub(super) fn bounds(self) -> JsonLimits {
-        let Self { depth_max, members_max, .. } = self;
-        JsonLimits { depth_max, members_max, ..JsonLimits::default() }
+    /// Parses the JSON of a body.
+    pub(super) fn parse(self, body: &[u8]) -> Result<Json<'_>, JsonError> {
+        let Self { depth_max, members_max, case_variants, .. } = self;
+        let bounds = JsonLimits { depth_max, members_max, ..JsonLimits::default() };
+        Json::parse_with(body, &bounds, case_variants)
     }
 }

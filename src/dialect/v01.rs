@@ -87,7 +87,7 @@ pub(super) fn read_create_request(
     let url = body.member(sink_field).and_then(|url| sink::url(&url, errors));
     let token = body
         .member(TOKEN_FIELD)
-        .and_then(|token| sink::token(&token, (1, sink::TOKEN_BYTES_MAX), errors));
+        .and_then(|token| sink::token(&token, (1, sink::TOKEN_CHARS_MAX), errors));
     Some(CreateRequest {
         device: Some(Device { ipv4: Some(DeviceIpv4::Legacy(ipv4?)), ..Device::default() }),
         server: ApplicationServer::Subnets { ipv4: Some(server?), ipv6: None },

@@ -106,7 +106,7 @@ pub(super) fn read_create_request(
     let url = body.member(sink_field).and_then(|url| sink::url(&url, errors));
     let token = body
         .member(TOKEN_FIELD)
-        .and_then(|token| sink::token(&token, (1, sink::TOKEN_BYTES_MAX), errors));
+        .and_then(|token| sink::token(&token, (1, sink::TOKEN_CHARS_MAX), errors));
     let mut device = device?;
     if rule.device.ipv4 == Ipv4Form::WithDevicePort {
         apply_public_port(&mut device, &mut device_ports, body, errors);

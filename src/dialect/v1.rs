@@ -2,12 +2,12 @@
 //! optional device.
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde::Serialize;
 
 use super::{
     Descriptor, Strictness, UnknownMembers,
-    answer::{self, InvalidOperatorMessage, SessionFormat},
+    answer::{self, InvalidOperatorMessage, SessionFormat, TimesWithoutOffset},
     create_request::{self, BaseSessionBody, DeviceBody},
     cursor::BodyCursor,
     descriptor::RequestRule,
@@ -30,6 +30,11 @@ const SESSION_FORMAT: SessionFormat = SessionFormat {
     parse_time: |json| json.as_str().and_then(parse_time),
     parse_status: answer::read_status,
     parse_status_info: read_status_info,
+};
+
+const SESSION_FORMAT_UTC: SessionFormat = SessionFormat {
+    parse_time: |json| json.as_str().and_then(parse_time_or_utc),
+    ..SESSION_FORMAT
 };
 
 // The only credential type that the releases allow before 1.2.
@@ -138,7 +143,7 @@ fn read_credential(
     let [_, token, expires, token_type] = fields;
     let token = cursor
         .required(token, errors)
-        .and_then(|token| sink::token(&token, (1, sink::TOKEN_BYTES_MAX), errors));
+        .and_then(|token| sink::token(&token, (1, sink::TOKEN_CHARS_MAX), errors));
     let expires = cursor.required(expires, errors).and_then(|time| {
         time.parse(errors, "expected a time such as 2030-01-01T00:00:00Z", parse_time)
     });
@@ -242,13 +247,19 @@ fn effective_duration_s(granted: &GrantedSession) -> u32 {
 /// Parses an operator's session.
 pub(super) fn read_session(
     body: &[u8],
+    times: TimesWithoutOffset,
 ) -> Result<(String, GrantedSession), InvalidOperatorMessage> {
-    answer::read_session(body, &SESSION_FORMAT)
+    answer::read_session(body, session_format(times))
 }
 
 /// Parses one session of an operator's list. Returns `None` unless it is valid in full.
-pub(super) fn read_list_entry(json: &Json<'_>, rule: &RequestRule) -> Option<RemoteSession> {
-    let (operator_session, granted) = answer::read_session_json(json, &SESSION_FORMAT).ok()?;
+pub(super) fn read_list_entry(
+    json: &Json<'_>,
+    rule: &RequestRule,
+    times: TimesWithoutOffset,
+) -> Option<RemoteSession> {
+    let (operator_session, granted) =
+        answer::read_session_json(json, session_format(times)).ok()?;
     let mut errors = ValidationErrors::default();
     let parsed = create_request::read(&BodyCursor::root(json), rule, &mut errors);
     let wanted = errors.into_result(parsed).ok()?;
@@ -265,9 +276,28 @@ pub(super) fn read_status_info(json: &Json<'_>) -> Option<StatusInfo> {
         .find(|candidate| candidate.name() == name)
 }
 
+const fn session_format(times: TimesWithoutOffset) -> &'static SessionFormat {
+    match times {
+        TimesWithoutOffset::Reject => &SESSION_FORMAT,
+        TimesWithoutOffset::Utc => &SESSION_FORMAT_UTC,
+    }
+}
+
 /// Parses a time with an offset (RFC 3339), not before the epoch.
 pub(super) fn parse_time(text: &str) -> Option<Moment> {
-    let time: Timestamp = text.parse().ok()?;
+    moment(text.parse().ok()?)
+}
+
+// As `parse_time`; a time without an offset is in UTC.
+fn parse_time_or_utc(text: &str) -> Option<Moment> {
+    parse_time(text).or_else(|| {
+        let has_time = text.contains(['T', 't', ' ']);
+        let time: DateTime = text.parse().ok().filter(|_| has_time)?;
+        moment(TimeZone::UTC.to_timestamp(time).ok()?)
+    })
+}
+
+fn moment(time: Timestamp) -> Option<Moment> {
     u64::try_from(time.as_millisecond()).ok().map(Moment::from_unix_ms)
 }
 

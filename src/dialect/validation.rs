@@ -14,6 +14,9 @@ use crate::{
 /// Maximum number of errors listed in a message.
 const ERRORS_MAX: usize = 16;
 
+// Bodies with more values are not searched for all violations of the schema.
+const VALUES_MAX: usize = 512;
+
 /// An invalid value in a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidationError {
@@ -30,8 +33,8 @@ pub struct ValidationError {
 pub struct MalformedRequest {
     /// The first errors, sorted by pointer: 1 to 16.
     pub errors: Vec<ValidationError>,
-    /// The number of errors omitted.
-    pub omitted: usize,
+    /// Whether the body has more errors.
+    pub has_more: bool,
 }
 
 /// Collects validation errors while a body is parsed.
@@ -39,10 +42,11 @@ pub struct MalformedRequest {
 /// There are three sources: semantic errors of the codec, schema violations, and structural errors
 /// of the codec. If the schema reports violations, the structural errors are discarded, because the
 /// schema's messages are more precise.
+///
+/// Their number is bounded: a body of many errors costs about as much as a valid one.
 #[derive(Default)]
 pub(super) struct ValidationErrors {
     semantic: Vec<ValidationError>,
-    schema: Vec<ValidationError>,
     structural: Vec<ValidationError>,
 }
 
@@ -55,9 +59,16 @@ impl MalformedRequest {
     }
 
     pub(super) fn at(pointer: impl Into<String>, reason: impl Into<String>) -> Self {
-        let kind = ProblemKind::InvalidArgument;
-        let error = ValidationError { pointer: pointer.into(), reason: reason.into(), kind };
-        Self { errors: vec![error], omitted: 0 }
+        Self::new(ProblemKind::InvalidArgument, pointer.into(), reason.into())
+    }
+
+    /// An error of this kind in a part of the request other than its body.
+    pub(super) fn of_kind(kind: ProblemKind, reason: impl Into<String>) -> Self {
+        Self::new(kind, String::new(), reason.into())
+    }
+
+    fn new(kind: ProblemKind, pointer: String, reason: String) -> Self {
+        Self { errors: vec![ValidationError { pointer, reason, kind }], has_more: false }
     }
 }
 
@@ -68,8 +79,8 @@ impl fmt::Display for MalformedRequest {
             let colon = if error.pointer.is_empty() { "" } else { ": " };
             write!(f, "{separator}{}{colon}{}", error.pointer, error.reason)?;
         }
-        if self.omitted > 0 {
-            write!(f, "; and {} more", self.omitted)?;
+        if self.has_more {
+            f.write_str("; and more")?;
         }
         Ok(())
     }
@@ -79,35 +90,30 @@ impl std::error::Error for MalformedRequest {}
 
 impl From<JsonError> for MalformedRequest {
     fn from(err: JsonError) -> Self {
-        Self::at(err.pointer, err.reason)
+        // A reason is a predicate; without a pointer, its subject is the body.
+        let subject = if err.pointer.is_empty() { "the body " } else { "" };
+        Self::at(err.pointer, format!("{subject}{}", err.reason))
     }
 }
 
 impl From<SchemaViolation> for ValidationError {
     fn from(violation: SchemaViolation) -> Self {
         let SchemaViolation { pointer, reason, out_of_range } = violation;
-        let kind = match pointer.as_str() {
-            _ if !out_of_range => ProblemKind::InvalidArgument,
-            "/duration" | "/requestedAdditionalDuration" => ProblemKind::DurationOutOfRange,
-            _ => ProblemKind::OutOfRange,
+        // The code of a duration that is out of range is for the range that a profile allows.
+        let is_duration = matches!(pointer.as_str(), "/duration" | "/requestedAdditionalDuration");
+        let kind = if out_of_range && !is_duration {
+            ProblemKind::OutOfRange
+        } else {
+            ProblemKind::InvalidArgument
         };
         Self { pointer, reason, kind }
     }
 }
 
 impl ValidationErrors {
-    /// Collects the schema violations of a body.
-    pub(super) fn from_schema(validator: &SchemaValidator, json: &Json<'_>) -> Self {
-        let schema = validator.violations(json).into_iter().map(ValidationError::from).collect();
-        Self { schema, ..Self::default() }
-    }
-
-    /// Like [`ValidationErrors::from_schema`], for an optional schema.
-    pub(super) fn from_optional_schema(
-        validator: Option<&SchemaValidator>,
-        json: &Json<'_>,
-    ) -> Self {
-        validator.map(|validator| Self::from_schema(validator, json)).unwrap_or_default()
+    /// Whether more errors would not be reported. A codec stops searching then.
+    pub(super) fn is_full(&self) -> bool {
+        self.semantic.len() + self.structural.len() > ERRORS_MAX
     }
 
     /// Adds a semantic error, which the schema cannot detect.
@@ -117,35 +123,60 @@ impl ValidationErrors {
         kind: ProblemKind,
         reason: impl Into<String>,
     ) {
-        self.semantic.push(ValidationError {
-            pointer: pointer.render(),
-            reason: reason.into(),
-            kind,
-        });
+        if !self.is_full() {
+            let (pointer, reason) = (pointer.render(), reason.into());
+            self.semantic.push(ValidationError { pointer, reason, kind });
+        }
     }
 
     /// Adds a structural error, which the schema normally detects.
     pub(super) fn add_structural(&mut self, pointer: JsonPointer<'_>, reason: impl Into<String>) {
-        let kind = ProblemKind::InvalidArgument;
-        self.structural.push(ValidationError {
-            pointer: pointer.render(),
-            reason: reason.into(),
-            kind,
-        });
+        if !self.is_full() {
+            let (pointer, reason) = (pointer.render(), reason.into());
+            let kind = ProblemKind::InvalidArgument;
+            self.structural.push(ValidationError { pointer, reason, kind });
+        }
+    }
+
+    /// Returns the value that was parsed from the body, or the errors if there are any, including the
+    /// violations of the schema.
+    pub(super) fn into_result_with_schema<T>(
+        self,
+        parsed: Option<T>,
+        validator: Option<&SchemaValidator>,
+        json: &Json<'_>,
+    ) -> Result<T, MalformedRequest> {
+        let found_none = self.semantic.is_empty() && self.structural.is_empty();
+        let violated = validator.filter(|validator| !validator.is_valid(json));
+        match violated {
+            // The validator finds all errors or one. In a large body, all may be thousands; those of
+            // the codec suffice.
+            Some(_) if json.has_more_values_than(VALUES_MAX) && !found_none => {
+                self.into_result(parsed)
+            }
+            Some(validator) if json.has_more_values_than(VALUES_MAX) => {
+                self.with_schema(validator.first_violations(json)).into_result(parsed)
+            }
+            Some(validator) => self.with_schema(validator.violations(json)).into_result(parsed),
+            None => self.into_result(parsed),
+        }
+    }
+
+    // Replaces the structural errors.
+    fn with_schema(self, violations: Vec<SchemaViolation>) -> Self {
+        let Self { semantic, .. } = self;
+        let violations = violations.into_iter().map(ValidationError::from);
+        let known = |violation: &ValidationError| {
+            semantic.iter().any(|error| error.pointer == violation.pointer)
+        };
+        let structural = violations.filter(|violation| !known(violation)).collect();
+        Self { semantic, structural }
     }
 
     /// Returns the parsed value, or the errors if there are any.
     pub(super) fn into_result<T>(self, parsed: Option<T>) -> Result<T, MalformedRequest> {
-        let Self { semantic, mut schema, structural } = self;
-        let rest = if schema.is_empty() {
-            structural
-        } else {
-            schema.retain(|violation| {
-                semantic.iter().all(|error| error.pointer != violation.pointer)
-            });
-            schema
-        };
-        let errors = [semantic, rest].concat();
+        let Self { semantic, structural } = self;
+        let errors = [semantic, structural].concat();
         match parsed {
             Some(parsed) if errors.is_empty() => Ok(parsed),
             None if errors.is_empty() => Err(MalformedRequest::at("", "expected a valid body")),
@@ -157,7 +188,7 @@ impl ValidationErrors {
 fn sorted(mut errors: Vec<ValidationError>) -> MalformedRequest {
     errors.sort_by(|a, b| (&a.pointer, &a.reason).cmp(&(&b.pointer, &b.reason)));
     errors.dedup();
-    let omitted = errors.len().saturating_sub(ERRORS_MAX);
+    let has_more = errors.len() > ERRORS_MAX;
     errors.truncate(ERRORS_MAX);
-    MalformedRequest { errors, omitted }
+    MalformedRequest { errors, has_more }
 }

@@ -40,23 +40,28 @@ pub struct SessionQuery {
 }
 
 impl Gateway {
-    /// Handles `/sessions`, `/notifications` and `/policies`; `None` if the path is unknown.
+    /// Handles `/sessions`, `/notifications` and `/policies`; `None` if the path is unknown. The caller has
+    /// rejected changes that a web page can request; `may_unmask` says whether it can request this one.
     pub async fn handle_admin(
         &self,
         (method, path, query): (&Method, &str, &str),
-        from_a_browser: bool,
+        may_unmask: bool,
     ) -> Option<Response<Vec<u8>>> {
         if let Some(rest) = path.strip_prefix("/notifications") {
-            return self.handle_notifications(method, rest, query, from_a_browser);
+            return self.handle_notifications(method, rest, query);
         }
         if let Some(rest) = path.strip_prefix("/policies") {
-            return self.handle_policies(method, rest, query, from_a_browser).await;
+            return self.handle_policies(method, rest, query).await;
         }
         let rest = path.strip_prefix("/sessions")?;
         let filter = match SessionQuery::parse(query) {
             Ok(filter) => filter,
             Err(message) => return Some(text_response(StatusCode::BAD_REQUEST, &message)),
         };
+        if filter.unmasked && !may_unmask {
+            let message = "unmasked data needs the header `Qod-Admin-Request: 1`";
+            return Some(text_response(StatusCode::FORBIDDEN, &message));
+        }
         let segments: Vec<&str> = rest.split('/').skip(1).collect();
         Some(match (method, &*segments) {
             (&Method::GET, []) if rest.is_empty() => self.list_sessions(&filter).await,
@@ -64,10 +69,6 @@ impl Gateway {
                 Ok(id) => self.show_session(&id, filter.unmasked).await,
                 Err(error) => text_response(StatusCode::NOT_FOUND, &error),
             },
-            // Prevents a web page in an administrator's browser from sending this request (CSRF).
-            (&Method::POST, [_, "forget"]) if from_a_browser => {
-                text_response(StatusCode::FORBIDDEN, &"requests from browsers are not allowed")
-            }
             (&Method::POST, [id, "forget"]) => match id.parse() {
                 Ok(id) => self.forget_session(&id, filter.unmasked).await,
                 Err(error) => text_response(StatusCode::NOT_FOUND, &error),
@@ -160,6 +161,7 @@ pub fn session_to_json(record: &SessionRecord, unmasked: bool) -> Value {
     let granted = &record.session.granted;
     let servers: Vec<String> = record.flow().servers.iter().map(ToString::to_string).collect();
     let device = record.device().map(|device| device_to_json(device, unmasked));
+    let hold = record.hold();
     without_nulls(json!({
         "sessionId": record.session.id.to_string(),
         "state": record.state().name(),
@@ -174,7 +176,8 @@ pub fn session_to_json(record: &SessionRecord, unmasked: bool) -> Value {
         "requestedAt": time_of(record.requested_at()),
         "startedAt": granted.started_at.and_then(time_of),
         "expiresAt": granted.expires_at.and_then(time_of),
-        "holdsUntil": record.holds_until().and_then(time_of),
+        "holdReason": hold.map(|hold| hold.reason.name()),
+        "holdsUntil": hold.and_then(|hold| time_of(hold.until)),
     }))
 }
 

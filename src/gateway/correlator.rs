@@ -5,24 +5,19 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use rand::Rng;
 use uuid::Uuid;
 
+use crate::dialect::CorrelatorFormat;
+
 /// The header field of the correlator (CAMARA Commonalities).
 pub(super) const X_CORRELATOR: HeaderName = HeaderName::from_static("x-correlator");
 
-const LENGTH_MAX: usize = 256;
-
-/// The correlator of the request if it is valid, otherwise a new one. Releases up to 0.10 do not define
-/// the field, so an invalid value is replaced, not rejected.
-pub(super) fn from_headers(headers: &HeaderMap) -> HeaderValue {
-    headers.get(X_CORRELATOR).filter(|value| is_valid(value)).cloned().unwrap_or_else(generate)
+/// The correlator of the request if it has this format and is not empty, otherwise a new one.
+pub(super) fn from_headers(headers: &HeaderMap, format: &CorrelatorFormat) -> HeaderValue {
+    let own = headers.get(X_CORRELATOR).filter(|value| !value.is_empty());
+    own.filter(|value| format.matches(value.as_bytes())).cloned().unwrap_or_else(generate)
 }
 
-fn is_valid(value: &HeaderValue) -> bool {
-    let bytes = value.as_bytes();
-    (1..=LENGTH_MAX).contains(&bytes.len())
-        && bytes.iter().all(|&byte| byte.is_ascii_alphanumeric() || b"-_:;./<>{}".contains(&byte))
-}
-
-fn generate() -> HeaderValue {
+/// A new correlator. Every release permits its format.
+pub(super) fn generate() -> HeaderValue {
     let mut buffer = Uuid::encode_buffer();
     // A generator in the process: the operating system's costs one system call for each request.
     let id = uuid::Builder::from_random_bytes(rand::rng().random()).into_uuid();
@@ -36,10 +31,11 @@ mod tests {
 
     #[test]
     fn only_valid_correlator_is_reused() {
+        let format = CorrelatorFormat { punctuation: "-", length_max: 256, enforced: false };
         let is_reused = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(X_CORRELATOR, HeaderValue::from_bytes(text.as_bytes()).unwrap());
-            from_headers(&headers) == text
+            from_headers(&headers, &format) == text
         };
         assert!(is_reused("b4333c46-49c0-4f62-80d7-f0ef930f1c46"));
         assert!(is_reused(&"a".repeat(256)));

@@ -160,7 +160,7 @@ impl<'r> Explainer<'r> {
             ExplainSubject::Create(body) => {
                 let requested = dialect.parse_create_session(body, &policy.strictness)?;
                 self.add("body", "valid by the schema of the release".to_owned(), None);
-                policy.check_sink_token(&requested, now)?;
+                policy.check_sink(&requested, now)?;
                 let device = requested.device.clone().ok_or(Refusal::DeviceMissing)?;
                 (Some(requested), device)
             }

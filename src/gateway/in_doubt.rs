@@ -80,7 +80,11 @@ impl Gateway {
                     correlator,
                 ))
                 .await;
-                Err(error.into())
+                Err(match error {
+                    // The sweep has marked it in doubt.
+                    ledger::Error::Superseded => Refusal::InDoubt,
+                    error => error.into(),
+                })
             }
         }
     }
@@ -95,7 +99,10 @@ impl Gateway {
     ) {
         let cleanup = match error {
             // A delete would delete the other session.
-            ledger::Error::OperatorSessionInUse => ID_IN_USE,
+            ledger::Error::OperatorSessionInUse => {
+                self.metrics.record_operator_session_id_repeated(&operator.id().0);
+                ID_IN_USE
+            }
             ledger::Error::Superseded => match self.ledger.get(&id).await {
                 Ok(record) => {
                     self.delete_orphan(operator, &record, operator_session, correlator).await
@@ -222,7 +229,10 @@ impl Gateway {
         correlator: &HeaderValue,
     ) -> &'static str {
         let deleted = self.delete_at_operator(operator, record, correlator).await;
-        if let Err(refusal) = &deleted {
+        let concurrent = matches!(deleted, Err(Refusal::Ledger(ledger::Error::Superseded)));
+        if let Err(refusal) = deleted.as_ref()
+            && !concurrent
+        {
             tracing::warn!(
                 event = "session_delete_failed",
                 operator = %operator.id(),

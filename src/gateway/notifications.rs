@@ -159,8 +159,9 @@ impl Gateway {
             SessionState::Requested | SessionState::Available
                 if record.session.granted.status != event.status =>
             {
-                let granted = session_view::apply_event(record, event, self.clock.now());
-                let next = self.ledger.observe(record, granted, self.ledger.now()).await?;
+                let now = self.ledger.now();
+                let granted = session_view::apply_event(record, event, now);
+                let next = self.ledger.observe(record, granted, now).await?;
                 let applied = next.session.granted.status == event.status;
                 // A concurrent update was applied first.
                 if applied { Ok(CallbackOutcome::Applied) } else { Err(ledger::Error::Superseded) }

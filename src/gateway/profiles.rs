@@ -1,5 +1,7 @@
 //! The `QoS` profiles that a client may use, read from the policy snapshot. No operator is called.
 
+use std::sync::Arc;
+
 use http::Uri;
 
 use super::{PolicySnapshot, RequestLog, subject};
@@ -7,29 +9,62 @@ use crate::{
     dialect::ApiRequest,
     limit::Admission,
     outbound::Caller,
-    qod::{ApiResponse, Device, OperatorId, ProfileQuery},
+    qod::{ApiResponse, Device, OperatorId, ProfileQuery, QosProfile},
     refusal::Refusal,
+    route::NoOperator,
 };
 
-/// `getQosProfile`: the profile of this name.
-pub(super) fn get(call: &ApiRequest, admission: &Admission) -> Result<ApiResponse, Refusal> {
+/// `getQosProfile`: the profile of this name. With a three-legged token, it must be a profile of the
+/// user's operator.
+pub(super) async fn get(
+    policy: &PolicySnapshot,
+    caller: &Caller,
+    call: &ApiRequest,
+    admission: &Admission,
+    log: &mut RequestLog,
+) -> Result<ApiResponse, Refusal> {
     let name = Some(call.profile_name()?.to_owned());
     let query = ProfileQuery { name, ..ProfileQuery::default() };
-    let found = admission.grant().profiles(&query, None).pop();
+    let found = find_for_subject(policy, caller, admission, &query, log).await?.pop();
     found.map(ApiResponse::Profile).ok_or(Refusal::ProfileNotFound)
 }
 
 /// `getQosProfiles`, up to 0.10: the matching profiles. These releases document 404 if there are none.
-pub(super) fn list(
+pub(super) async fn list(
     policy: &PolicySnapshot,
+    caller: &Caller,
     call: &ApiRequest,
     admission: &Admission,
     uri: &Uri,
+    log: &mut RequestLog,
 ) -> Result<ApiResponse, Refusal> {
     let query = uri.query().unwrap_or_default();
     let query = call.dialect().parse_list_profiles(query, &policy.strictness)?;
-    let found = admission.grant().profiles(&query, None);
+    let Some(query) = query else { return Err(Refusal::ProfileNotFound) };
+    let found = find_for_subject(policy, caller, admission, &query, log).await?;
     if found.is_empty() { Err(Refusal::ProfileNotFound) } else { Ok(ApiResponse::Profiles(found)) }
+}
+
+// The matching profiles; if the token determines the operator, those that it offers. A device that no
+// operator serves has none: these operations document no error about a device.
+async fn find_for_subject(
+    policy: &PolicySnapshot,
+    caller: &Caller,
+    admission: &Admission,
+    query: &ProfileQuery,
+    log: &mut RequestLog,
+) -> Result<Vec<Arc<QosProfile>>, Refusal> {
+    match operator_of_token(policy, caller, admission, log).await {
+        Ok(operator) => Ok(admission.grant().profiles(query, operator.as_ref())),
+        Err(
+            Refusal::NoOperator(
+                NoOperator::NoRoute | NoOperator::UnsupportedIdentifiers | NoOperator::Disagreement,
+            )
+            | Refusal::Forbidden(_)
+            | Refusal::Untranslatable(_),
+        ) => Ok(Vec::new()),
+        Err(refusal) => Err(refusal),
+    }
 }
 
 /// `retrieveQoSProfiles`, from 0.11 on: the matching profiles; with a device, those of its operator.
@@ -44,14 +79,33 @@ pub(super) async fn retrieve(
     let query = call.dialect().parse_retrieve_profiles(body, &policy.strictness)?;
     log.end_stage("parse");
     let client = admission.grant().client();
-    let operator = match (&query.device, client.device()) {
-        (None, None) => None,
-        (named, _) => {
-            let device = subject::resolve_device(call, client, named.as_ref())?;
+    let operator = match &query.device {
+        None => operator_of_token(policy, caller, admission, log).await?,
+        Some(named) => {
+            let device = subject::resolve_device(call, client, Some(named))?;
             Some(resolve_operator(policy, caller, admission, &device, log).await?)
         }
     };
     Ok(ApiResponse::Profiles(admission.grant().profiles(&query, operator.as_ref())))
+}
+
+// The operator of the token's device, or the home operator of its issuer; `None` if it has neither.
+async fn operator_of_token(
+    policy: &PolicySnapshot,
+    caller: &Caller,
+    admission: &Admission,
+    log: &mut RequestLog,
+) -> Result<Option<OperatorId>, Refusal> {
+    let client = admission.grant().client();
+    let Some(device) = client.device() else {
+        let home = client.home_operator();
+        if let Some(home) = home {
+            log.set_operator(home);
+            admission.grant().check_operator(home)?;
+        }
+        return Ok(home.cloned());
+    };
+    resolve_operator(policy, caller, admission, device, log).await.map(Some)
 }
 
 async fn resolve_operator(

@@ -5,13 +5,12 @@ use std::{sync::Arc, time::Duration};
 
 use http::HeaderValue;
 
-use super::Gateway;
+use super::{Gateway, session_view};
 use crate::{
     dialect::{RemoteSession, RemoteSessions},
-    ledger::{OperatorAction, SessionRecord},
+    ledger::{self, OperatorAction, SessionRecord},
     operator::{Operator, OperatorRejection, Outcome},
-    qod::Operation,
-    refusal::Refusal,
+    qod::{GrantedSession, Moment, Operation},
 };
 
 // The longest time from the timeout of a create call until its session is in the ledger.
@@ -21,6 +20,10 @@ impl Gateway {
     /// Runs the periodic work. Called every second.
     pub async fn run_maintenance(self: &Arc<Self>) {
         let policy = self.snapshot.load_full();
+        if !self.ledger.is_opening() {
+            // Has an effect once.
+            self.dispatcher.start();
+        }
         match self.ledger.sweep().await {
             Ok(due) => {
                 for (record, todo) in due {
@@ -43,12 +46,17 @@ impl Gateway {
             }
             operator.update_gauges(&self.caller);
         }
-        policy.identity.refresh().await;
+        // On a task, because a fetch from an issuer that hangs lasts for seconds.
+        let identity = Arc::clone(&policy.identity);
+        self.background_tasks.spawn(async move { identity.refresh().await });
         self.poll_policy_files();
     }
 
     /// Updates the gauges of the ledger, the notifications and the certificates.
     pub async fn update_gauges(&self) {
+        if self.ledger.is_opening() {
+            return;
+        }
         // If the ledger cannot be read, the gauges stay as they are.
         for (operator, state, count) in self.ledger.counts().await.unwrap_or_default() {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
@@ -66,24 +74,34 @@ impl Gateway {
         }
     }
 
-    /// Fetches the keys that the first requests need, and starts the delivery of notifications.
+    /// Fetches the keys that the first requests need.
     pub async fn warm_up(&self) {
-        self.dispatcher.start();
         self.snapshot.load_full().identity.warm_up().await;
     }
 
-    /// Whether the gateway can serve requests. `Ok` may contain a message: the policy folder was changed
-    /// and could not be loaded, so the previous snapshot stays in force.
+    /// Whether the gateway can serve requests. `Ok` may contain a message: the keys of some issuers are
+    /// not available, or the policy folder was changed and could not be loaded, so the previous snapshot
+    /// stays in force.
     ///
     /// # Errors
     /// The reason why the gateway is not ready.
     pub fn ready(&self) -> Result<Option<String>, String> {
-        if !self.snapshot.load().identity.ready() {
+        let policy = self.snapshot.load();
+        if !policy.identity.ready() {
             return Err("no keys of a token issuer have been fetched yet".to_owned());
+        }
+        if self.ledger.is_opening() {
+            // In an upgrade. Changes wait for a moment, so that a load balancer must not notice.
+            return Ok(Some("waiting for the ledger of the previous process\n".to_owned()));
         }
         let health = self.ledger.health();
         health.map_err(|error| format!("the ledger is not writable: {error}"))?;
-        Ok(self.policy_status().rejection_message())
+        let degraded =
+            policy.identity.unavailable_issuers().into_iter().map(|issuer| {
+                format!("degraded: the keys of the issuer {issuer} are not available\n")
+            });
+        let message: String = degraded.chain(self.policy_status().rejection_message()).collect();
+        Ok(Some(message).filter(|message| !message.is_empty()))
     }
 
     /// Waits for the calls to operators, stops the delivery of notifications, and closes the ledger.
@@ -120,15 +138,15 @@ impl Gateway {
         let Some(operator_session) = record.operator_session.as_deref() else { return };
         let sent_at = self.ledger.now();
         let outcome = operator.get_session(&self.caller, operator_session, correlator).await;
-        let granted = match outcome {
-            Outcome::Accepted(accepted) => accepted.granted,
-            Outcome::Rejected(OperatorRejection::NotFound) => {
-                super::session_view::apply_not_found(record, self.clock.now())
+        let recorded = match outcome {
+            Outcome::Accepted(accepted) => {
+                self.record_report(record, accepted.granted, sent_at).await
             }
+            Outcome::Rejected(OperatorRejection::NotFound) => self.record_absence(record).await,
             // The next poll retries.
             Outcome::Rejected(_) | Outcome::Unknown(_) => return,
         };
-        match self.ledger.observe(record, granted, sent_at).await {
+        match recorded {
             Ok(_) if record.is_being_extended() => {
                 self.metrics.record_recovery(&operator.id().0, "extension_verified");
             }
@@ -140,6 +158,27 @@ impl Gateway {
                 "failed to store the status of a session"
             ),
         }
+    }
+
+    /// Records what an operator reports about a session. `sent_at` is the time of the request, by the
+    /// ledger clock.
+    pub(super) async fn record_report(
+        &self,
+        record: &SessionRecord,
+        granted: GrantedSession,
+        sent_at: Moment,
+    ) -> Result<SessionRecord, ledger::Error> {
+        let granted = session_view::apply_report(record, granted, self.ledger.now());
+        self.ledger.observe(record, granted, sent_at).await
+    }
+
+    /// Records that an operator does not have a session any more.
+    pub(super) async fn record_absence(
+        &self,
+        record: &SessionRecord,
+    ) -> Result<SessionRecord, ledger::Error> {
+        let ended = session_view::apply_not_found(record, self.ledger.now());
+        self.ledger.observe_absent(record, ended).await
     }
 
     // Resolves a create in doubt with the operator's list of the device's sessions. A session for the
@@ -196,28 +235,6 @@ impl Gateway {
         }
         if complete && self.ledger.mark_absent(record).await.is_ok() {
             self.metrics.record_recovery(&operator.id().0, "absent");
-        }
-    }
-
-    /// Deletes a session at its operator. Until the operator confirms, the flow stays reserved and
-    /// recovery retries the delete.
-    pub(super) async fn delete_at_operator(
-        &self,
-        operator: &Operator,
-        record: &SessionRecord,
-        correlator: &HeaderValue,
-    ) -> Result<(), Refusal> {
-        let record = self.ledger.begin_delete(record).await?;
-        let Some(operator_session) = record.operator_session.as_deref() else {
-            return Err(Refusal::InDoubt);
-        };
-        crate::faults::point("before-delete");
-        let outcome = operator.delete_session(&self.caller, operator_session, correlator).await;
-        crate::faults::point("after-delete");
-        match outcome {
-            Outcome::Accepted(()) => Ok(self.ledger.finish_delete(&record).await?),
-            Outcome::Rejected(rejection) => Err(Refusal::Operator(rejection)),
-            Outcome::Unknown(cause) => Err(Refusal::OperatorUnknown(cause)),
         }
     }
 }

@@ -206,10 +206,11 @@ impl Gateway {
 
     async fn check_applicable(&self, policy: &PolicySnapshot) -> Result<(), Vec<String>> {
         self.check_operators_in_use(policy).await?;
-        // The first request needs the keys of new issuers.
+        // The first request needs the keys of new issuers. An issuer that cannot be reached affects
+        // its own tokens only, unless no token could be verified at all.
         policy.identity.warm_up().await;
         if !policy.identity.ready() && self.snapshot.load().identity.ready() {
-            return Err(vec!["the keys of a token issuer cannot be fetched".to_owned()]);
+            return Err(vec!["the keys of no token issuer can be fetched".to_owned()]);
         }
         Ok(())
     }

@@ -35,7 +35,7 @@ pub struct RequestHead<'a> {
     pub path: &'a str,
     /// The header fields.
     pub headers: &'a HeaderMap,
-    /// The caller's IP address, from [`CalledFrom`].
+    /// The caller's IP address, from [`crate::qod::SourceAddress`].
     pub source: Option<IpAddr>,
 }
 
@@ -70,7 +70,9 @@ impl RequestLog {
         policy: &PolicySnapshot,
         head: &RequestHead<'_>,
     ) -> Self {
-        let (now, correlator) = (clock.tick(), correlator::from_headers(head.headers));
+        let now = clock.tick();
+        let format = &policy.error_dialect.descriptor().correlator;
+        let correlator = correlator::from_headers(head.headers, format);
         let entry = audit::AuditRecord {
             method: Some(head.method.clone()),
             source: head.source,
@@ -94,8 +96,20 @@ impl RequestLog {
         &self.correlator
     }
 
+    // Replaces the correlator if this dialect defines another format.
+    fn set_dialect(&mut self, dialect: &Dialect, headers: &HeaderMap) {
+        let sent = headers.get(correlator::X_CORRELATOR).filter(|sent| !sent.is_empty());
+        let format = &dialect.descriptor().correlator;
+        let is_used = sent == Some(&self.correlator);
+        if is_used != sent.is_some_and(|sent| format.matches(sent.as_bytes())) {
+            self.correlator = correlator::from_headers(headers, format);
+            self.record.correlator = self.correlator.to_str().ok().map(str::to_owned);
+        }
+    }
+
     /// Sets the operation and ends the stage `detect`.
     pub(super) fn set_call(&mut self, call: &ApiRequest, headers: &HeaderMap) {
+        self.set_dialect(call.dialect(), headers);
         self.record.operation = Some(call.operation().name());
         self.record.route = Some(route_of(call.operation()));
         let name = call.dialect().descriptor().transaction_header;
@@ -161,10 +175,12 @@ impl RequestLog {
     pub(super) fn finish_unrecognised(
         mut self,
         policy: &PolicySnapshot,
+        headers: &HeaderMap,
         unrecognised: UnmatchedRequest,
     ) -> Response<Bytes> {
         let UnmatchedRequest { dialect, reason } = unrecognised;
         let error_dialect = dialect.as_ref().unwrap_or(&policy.error_dialect);
+        self.set_dialect(error_dialect, headers);
         let response = self.render_refusal(error_dialect, &Refusal::Unrecognised(reason));
         self.finish(dialect.as_deref().map(Dialect::name), response)
     }
@@ -184,8 +200,10 @@ impl RequestLog {
     pub(super) fn finish_rejected(
         mut self,
         dialect: &Dialect,
+        headers: &HeaderMap,
         refusal: &Refusal,
     ) -> Response<Bytes> {
+        self.set_dialect(dialect, headers);
         let response = self.render_refusal(dialect, refusal);
         self.finish(Some(dialect.name()), response)
     }

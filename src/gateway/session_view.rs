@@ -45,8 +45,21 @@ pub(super) fn from_session(session: &Session, requested_at: Moment) -> Session {
     session
 }
 
-/// The state of a session after a callback event. Times are the operator's if the event has them;
-/// otherwise the session starts or ends at `now`, when the event was received.
+/// The session as its operator reports it. Releases before 0.11 do not report why a session ended.
+/// `now` is a time of the ledger clock.
+pub(super) fn apply_report(
+    record: &SessionRecord,
+    mut reported: GrantedSession,
+    now: Moment,
+) -> GrantedSession {
+    if reported.status == QosStatus::Unavailable && reported.status_info.is_none() {
+        reported.status_info = Some(end_reason(record, None, now));
+    }
+    reported
+}
+
+/// The state of a session after a callback event. Times are the operator's; if the event has none, they
+/// are derived from `now`, the time of the ledger clock at which it was received.
 pub(super) fn apply_event(
     record: &SessionRecord,
     event: &RemoteEvent,
@@ -54,41 +67,50 @@ pub(super) fn apply_event(
 ) -> GrantedSession {
     let mut granted = record.session.granted.clone();
     granted.status = event.status;
+    let at = event.at.unwrap_or_else(|| record.operator_time(now));
     if event.status != QosStatus::Unavailable {
-        let started_at = event.at.unwrap_or(now);
         let duration = Duration::from_secs(u64::from(granted.duration_s));
-        granted.started_at.get_or_insert(started_at);
+        granted.started_at.get_or_insert(at);
         // Never earlier than a time that was reported before: the flow is reserved until then.
-        granted.expires_at = granted.expires_at.max(Some(started_at + duration));
+        granted.expires_at = granted.expires_at.max(Some(at + duration));
         granted.status_info = None;
         return granted;
     }
-    let expired = granted.expires_at.is_some_and(|expires_at| now >= expires_at);
     let info = match event.status_info {
-        Some(StatusInfo::DurationExpired) => StatusInfo::DurationExpired,
-        // Releases before 0.9 do not report the reason.
-        None if expired => StatusInfo::DurationExpired,
-        // The client did not delete the session, so it reports that the network ended it.
-        Some(StatusInfo::NetworkTerminated | StatusInfo::DeleteRequested) | None => {
-            granted.expires_at = Some(event.at.unwrap_or(now));
-            StatusInfo::NetworkTerminated
-        }
+        Some(info @ (StatusInfo::DurationExpired | StatusInfo::NetworkTerminated)) => info,
+        // The client did not delete the session, and releases before 0.11 report no reason.
+        Some(StatusInfo::DeleteRequested) | None => end_reason(record, event.at, now),
     };
+    if info == StatusInfo::NetworkTerminated {
+        granted.expires_at = Some(at);
+    }
     granted.status_info = Some(info);
     granted
 }
 
-/// The state of a session that its operator no longer has: its duration expired, or the network ended
-/// it.
+/// The state of a session that its operator no longer has at `now`, a time of the ledger clock: its
+/// duration expired, or the network ended it.
 pub(super) fn apply_not_found(record: &SessionRecord, now: Moment) -> GrantedSession {
     let mut granted = record.session.granted.clone();
-    let expired = granted.expires_at.is_some_and(|expires_at| now >= expires_at);
+    if granted.status == QosStatus::Unavailable {
+        return granted;
+    }
+    let info = end_reason(record, None, now);
+    if info == StatusInfo::NetworkTerminated {
+        granted.expires_at = Some(record.operator_time(now));
+    }
     granted.status = QosStatus::Unavailable;
-    granted.status_info = Some(if expired {
-        StatusInfo::DurationExpired
-    } else {
-        granted.expires_at = Some(now);
-        StatusInfo::NetworkTerminated
-    });
+    granted.status_info = Some(info);
     granted
 }
+
+fn end_reason(record: &SessionRecord, ended_at: Option<Moment>, now: Moment) -> StatusInfo {
+    if record.may_have_expired(ended_at, now) {
+        StatusInfo::DurationExpired
+    } else {
+        StatusInfo::NetworkTerminated
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,9 @@
 //! The policy snapshot: a validated set of policy files, as the settings of each stage. A request uses one
 //! snapshot from its start to its end.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use http::Uri;
 
 use super::telco_finder::TelcoFinderApi;
 use crate::{
@@ -18,7 +16,7 @@ use crate::{
     limit::{Admission, Limits},
     metrics::ConfiguredEntities,
     operator::{self, Operator, Operators},
-    outbound::{Caller, Endpoint, Trust},
+    outbound::{Caller, Endpoint, Guard, Trust},
     policy::{
         self, ApiSetting, ExpiringToken, Fingerprint, HealthChecks, OperatorSettings, Policy,
     },
@@ -40,6 +38,8 @@ pub struct PolicySnapshot {
     pub apis: Apis,
     // The Telco Finder API, if it is enabled.
     pub(super) telco_finder: Option<TelcoFinderApi>,
+    // The addresses that sinks may have.
+    sink_guard: Guard,
     /// The action for a sink token that expires before its session ends.
     pub expiring_token: ExpiringToken,
     /// The strictness of body parsing.
@@ -73,8 +73,7 @@ impl PolicySnapshot {
             || Dialects::load_all(&policy.schemas, &policy.dialects).map(Arc::new),
             Ok,
         );
-        let dialects =
-            dialects.map_err(|faults| describe_schema_errors(&policy.schemas, &faults))?;
+        let dialects = dialects.map_err(|faults| describe_schema_errors(&faults))?;
         let named = |name: &str| {
             dialects.get(name).cloned().ok_or_else(|| format!("unknown dialect `{name}`"))
         };
@@ -112,6 +111,7 @@ impl PolicySnapshot {
             error_dialect: named("camara-0.10.1")?,
             apis: Apis::new(apis.collect::<Result<_, _>>()?),
             telco_finder: searches,
+            sink_guard: Guard::new(policy.notifications.settings.private_networks),
             expiring_token: policy.notifications.expiring_token,
             strictness: policy.strictness,
             identity,
@@ -153,12 +153,14 @@ impl PolicySnapshot {
             .ok_or(Refusal::Internal("the operator is not in the policy snapshot"))
     }
 
-    /// Checks that the access token of the client's sink is valid until the session ends.
-    pub(super) fn check_sink_token(
-        &self,
-        requested: &CreateRequest,
-        now: Moment,
-    ) -> Result<(), Refusal> {
+    /// Checks that the client's sink may be called, and that its access token is valid until the session
+    /// ends. A sink whose host is a name may turn out to be forbidden when it is called.
+    pub(super) fn check_sink(&self, requested: &CreateRequest, now: Moment) -> Result<(), Refusal> {
+        let url: Option<Uri> = requested.sink.as_ref().and_then(|sink| sink.url.parse().ok());
+        let host = url.as_ref().and_then(Uri::host);
+        if host.is_some_and(|host| !self.sink_guard.permits_host(host)) {
+            return Err(Refusal::SinkForbidden);
+        }
         let expires_at = requested.sink.as_ref().and_then(|sink| sink.token_expires_at);
         let duration = Duration::from_secs(requested.duration_s.into());
         match (self.expiring_token, expires_at) {
@@ -210,16 +212,13 @@ fn build_identity(
     let Caller { outbound, clock, metrics } = caller.clone();
     let identity = Authenticator::new(settings, outbound, clock, metrics);
     identity
-        .map(|identity| Arc::new(identity.share_replays_with(before)))
+        .map(|identity| Arc::new(identity.replacing(before)))
         .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
 /// The errors of the OpenAPI documents in a folder, one for each line.
-pub fn describe_schema_errors(schemas: &Path, faults: &[SchemaError]) -> String {
-    let line = |fault: &SchemaError| {
-        schemas.join(&fault.file).display().to_string() + ": " + &fault.message
-    };
-    faults.iter().map(line).collect::<Vec<_>>().join("\n")
+pub fn describe_schema_errors(faults: &[SchemaError]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 fn build_api(
@@ -287,6 +286,7 @@ fn build_operator(
         breaker: settings.breaker,
         health,
         fitting: settings.translation,
+        times: settings.times,
         rules: settings.conflict_rules,
     })))
 }

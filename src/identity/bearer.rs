@@ -27,16 +27,38 @@ pub(super) fn token(headers: &HeaderMap) -> Result<(Scheme, &str), Unauthenticat
         return Err(Unauthenticated::Malformed);
     }
     let field = field.to_str().map_err(|_| Unauthenticated::Malformed)?;
-    let (scheme, rest) = field.split_once(' ').unwrap_or((field, ""));
-    let scheme = [("Bearer", Scheme::Bearer), ("DPoP", Scheme::Dpop)]
-        .into_iter()
-        .find_map(|(name, known)| scheme.eq_ignore_ascii_case(name).then_some(known));
+    let (scheme, rest) = split(field);
     let scheme = scheme.ok_or(Unauthenticated::Missing)?;
     let token = rest.trim_start_matches(' ');
     if token.len() <= TOKEN_BYTES_MAX && is_token68(token) {
         Ok((scheme, token))
     } else {
         Err(Unauthenticated::Malformed)
+    }
+}
+
+/// Returns the scheme of a request, if it has exactly one `Authorization` field with a known scheme.
+pub(super) fn scheme(headers: &HeaderMap) -> Option<Scheme> {
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let field = fields.next().filter(|_| fields.next().is_none())?;
+    split(field.to_str().ok()?).0
+}
+
+fn split(field: &str) -> (Option<Scheme>, &str) {
+    let (scheme, rest) = field.split_once(' ').unwrap_or((field, ""));
+    let scheme = [Scheme::Bearer, Scheme::Dpop]
+        .into_iter()
+        .find(|known| scheme.eq_ignore_ascii_case(known.name()));
+    (scheme, rest)
+}
+
+impl Scheme {
+    /// Returns the name in `Authorization` and `WWW-Authenticate`.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Bearer => "Bearer",
+            Self::Dpop => "DPoP",
+        }
     }
 }
 

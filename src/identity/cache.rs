@@ -19,8 +19,8 @@ pub(super) struct TokenDigest([u8; 32]);
 pub(super) struct VerifiedToken {
     /// The token's client.
     pub(super) client: AuthenticatedClient,
-    /// The `exp` claim, without leeway.
-    pub(super) expires: Moment,
+    /// The `exp` claim, without leeway. Only an introspection response may have none.
+    pub(super) expires: Option<Moment>,
     /// How the token was verified.
     pub(super) by: VerifiedBy,
 }

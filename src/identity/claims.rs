@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    AuthenticatedClient, InvalidToken, IssuerSettings, UserClaims, binding::Binding, jws::Jws,
+    AuthenticatedClient, InvalidToken, IssuerKeys, IssuerSettings, UserClaims, binding::Binding,
+    jws::Jws,
 };
 use crate::{
     json::{Json, JsonLimits},
@@ -30,10 +31,40 @@ pub(super) struct ClaimRules {
     issuer: Arc<str>,
     audiences: Vec<String>,
     leeway: Duration,
-    require_nbf: bool,
+    required: Vec<RequiredClaim>,
     require_at_jwt: bool,
     require_binding: bool,
+    client_claim: Option<String>,
+    scope_claim: Option<String>,
     users: UserClaims,
+}
+
+/// A claim that a token may be required to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequiredClaim {
+    /// `exp`.
+    Expiry,
+    /// `aud`.
+    Audience,
+    /// `nbf`.
+    NotBefore,
+    /// `iss`.
+    Issuer,
+    /// `sub`.
+    Subject,
+}
+
+impl RequiredClaim {
+    /// Returns the name of the claim.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Expiry => "exp",
+            Self::Audience => "aud",
+            Self::NotBefore => "nbf",
+            Self::Issuer => "iss",
+            Self::Subject => "sub",
+        }
+    }
 }
 
 /// Claims that an access token never has: events (RFC 8417, as in a logout token) and the hashes in
@@ -54,11 +85,23 @@ impl ClaimRules {
 
 impl From<IssuerSettings> for ClaimRules {
     fn from(issuer: IssuerSettings) -> Self {
+        // An introspection response has no required member except `active` (RFC 7662 §2.2).
+        let mut required = match issuer.keys {
+            IssuerKeys::Introspection(settings) => settings.required_claims,
+            IssuerKeys::File(_) | IssuerKeys::Url { .. } | IssuerKeys::Discovered { .. } => {
+                vec![RequiredClaim::Expiry, RequiredClaim::Audience]
+            }
+        };
+        if issuer.require_nbf {
+            required.push(RequiredClaim::NotBefore);
+        }
         Self {
+            required,
+            client_claim: issuer.client_claim,
+            scope_claim: issuer.scope_claim,
             issuer: issuer.issuer.into(),
             audiences: issuer.audiences,
             leeway: issuer.leeway,
-            require_nbf: issuer.require_nbf,
             require_at_jwt: issuer.require_at_jwt,
             require_binding: issuer.require_binding,
             users: issuer.users,
@@ -72,7 +115,7 @@ pub(super) struct Claims<'a>(Json<'a>);
 impl<'a> Claims<'a> {
     /// Parses a payload.
     pub(super) fn parse(payload: &'a [u8]) -> Result<Self, InvalidToken> {
-        match Json::parse(payload, &BOUNDS) {
+        match Json::parse_case_sensitive(payload, &BOUNDS) {
             Ok(claims @ Json::Object(_)) => Ok(Self(claims)),
             Ok(_) | Err(_) => Err(InvalidToken::Format),
         }
@@ -80,24 +123,25 @@ impl<'a> Claims<'a> {
 
     /// Returns the claimed issuer.
     pub(super) fn issuer(&self) -> Result<&str, InvalidToken> {
-        self.text("iss")?.ok_or(InvalidToken::Claims)
+        self.text("iss")?.ok_or(InvalidToken::ClaimMissing("iss"))
     }
 
-    /// Validates the claims of a token with a verified signature. Returns its client and expiry.
+    /// Validates the claims of a token with a verified signature. Returns its client, and its
+    /// expiry if it has one.
     pub(super) fn check(
         &self,
         rules: &ClaimRules,
         now: Moment,
-    ) -> Result<(AuthenticatedClient, Moment), InvalidToken> {
+    ) -> Result<(AuthenticatedClient, Option<Moment>), InvalidToken> {
         self.check_kind()?;
-        let expires = self.numeric_date("exp")?.ok_or(InvalidToken::Claims)?;
+        if let Some(missing) = rules.required.iter().find(|claim| !self.has(claim.name())) {
+            return Err(InvalidToken::ClaimMissing(missing.name()));
+        }
+        let expires = self.numeric_date("exp")?;
         let not_before = self.numeric_date("nbf")?;
         let issued = self.numeric_date("iat")?;
-        if rules.require_nbf && not_before.is_none() {
-            return Err(InvalidToken::Claims);
-        }
         self.check_audience(rules)?;
-        if expires + rules.leeway <= now {
+        if expires.is_some_and(|at| at + rules.leeway <= now) {
             return Err(InvalidToken::Expired);
         }
         let latest = now + rules.leeway;
@@ -117,7 +161,7 @@ impl<'a> Claims<'a> {
         &self,
         rules: &ClaimRules,
         now: Moment,
-    ) -> Result<(AuthenticatedClient, Moment), InvalidToken> {
+    ) -> Result<(AuthenticatedClient, Option<Moment>), InvalidToken> {
         if self.text("iss")?.is_some_and(|issuer| issuer != rules.issuer()) {
             return Err(InvalidToken::Issuer);
         }
@@ -142,36 +186,47 @@ impl<'a> Claims<'a> {
     }
 
     fn check_audience(&self, rules: &ClaimRules) -> Result<(), InvalidToken> {
-        let audiences = self.texts("aud")?.ok_or(InvalidToken::Claims)?;
+        let Some(audiences) = self.texts("aud", "aud")? else { return Ok(()) };
         let is_gateway = |audience: &&str| rules.audiences.iter().any(|own| own == audience);
         if audiences.iter().any(is_gateway) { Ok(()) } else { Err(InvalidToken::Audience) }
     }
 
-    /// `sub` is never used as the client id, because a user could choose a client's name.
+    /// `sub` is not used as the client id unless `client_claim` names it, because a user could
+    /// choose a client's name.
     fn client(
         &self,
         rules: &ClaimRules,
         binding: Binding,
     ) -> Result<AuthenticatedClient, InvalidToken> {
-        let id = match self.text("client_id")? {
-            Some(id) => id,
-            None => self.text("azp")?.ok_or(InvalidToken::Client)?,
+        let id = match &rules.client_claim {
+            Some(name) => self.text_named(name, "client_claim")?,
+            None => match self.text("client_id")? {
+                Some(id) => Some(id),
+                None => self.text("azp")?,
+            },
         };
+        let id = id.ok_or(InvalidToken::Client)?;
         if id.is_empty() || id.len() > NAME_BYTES_MAX || id.contains(char::is_control) {
             return Err(InvalidToken::Client);
         }
         let user = rules.users.read_user(&rules.issuer, id, self)?;
-        Ok(AuthenticatedClient::new(ClientId::from(id), self.scopes()?, user, false, binding))
+        Ok(AuthenticatedClient::new(ClientId::from(id), self.scopes(rules)?, user, false, binding))
     }
 
     /// RFC 8693 §4.2: one string, separated by spaces only. Some issuers use `scp` or an array.
-    fn scopes(&self) -> Result<Vec<Box<str>>, InvalidToken> {
-        let name = if self.0.member("scope").is_some() { "scope" } else { "scp" };
+    fn scopes(&self, rules: &ClaimRules) -> Result<Vec<Box<str>>, InvalidToken> {
+        let (name, label) = match &rules.scope_claim {
+            Some(name) if self.has(name) => (name.as_str(), "scope_claim"),
+            _ if self.has("scope") => ("scope", "scope"),
+            _ => ("scp", "scp"),
+        };
         Ok(match self.0.member(name) {
             Some(Json::String(scopes)) => {
                 scopes.split(' ').filter(|scope| !scope.is_empty()).map(Into::into).collect()
             }
-            Some(_) => self.texts(name)?.unwrap_or_default().into_iter().map(Into::into).collect(),
+            Some(_) => {
+                self.texts(name, label)?.unwrap_or_default().into_iter().map(Into::into).collect()
+            }
             None => Vec::new(),
         })
     }
@@ -187,26 +242,39 @@ impl<'a> Claims<'a> {
     }
 
     /// Returns an optional claim that must be a string.
-    pub(super) fn text(&self, name: &str) -> Result<Option<&str>, InvalidToken> {
-        self.0.member(name).map(|claim| claim.as_str().ok_or(InvalidToken::Claims)).transpose()
+    pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, InvalidToken> {
+        self.text_named(name, name)
+    }
+
+    /// Returns an optional claim with a configured name, which must be a string. `label` is the
+    /// policy key that names the claim, for the error.
+    pub(super) fn text_named(
+        &self,
+        name: &str,
+        label: &'static str,
+    ) -> Result<Option<&str>, InvalidToken> {
+        let Some(claim) = self.0.member(name) else { return Ok(None) };
+        claim.as_str().map(Some).ok_or(InvalidToken::ClaimInvalid(label))
     }
 
     /// Returns a claim that must be a string or an array of strings.
-    fn texts(&self, name: &str) -> Result<Option<Vec<&str>>, InvalidToken> {
+    fn texts(&self, name: &str, label: &'static str) -> Result<Option<Vec<&str>>, InvalidToken> {
         let texts = match self.0.member(name) {
             None => return Ok(None),
             Some(Json::Array(elements)) => elements.iter().map(Json::as_str).collect(),
             Some(claim) => claim.as_str().map(|text| vec![text]),
         };
-        texts.map(Some).ok_or(InvalidToken::Claims)
+        texts.map(Some).ok_or(InvalidToken::ClaimInvalid(label))
     }
 
     /// Returns a `NumericDate` claim (RFC 7519 §2): seconds, possibly with a fraction.
-    pub(super) fn numeric_date(&self, name: &str) -> Result<Option<Moment>, InvalidToken> {
+    pub(super) fn numeric_date(&self, name: &'static str) -> Result<Option<Moment>, InvalidToken> {
         let Some(claim) = self.0.member(name) else { return Ok(None) };
-        let Json::Number(seconds) = claim else { return Err(InvalidToken::Claims) };
+        let Json::Number(seconds) = claim else { return Err(InvalidToken::ClaimInvalid(name)) };
         let since_epoch = seconds.as_f64().map(Duration::try_from_secs_f64);
-        let Some(Ok(since_epoch)) = since_epoch else { return Err(InvalidToken::Claims) };
+        let Some(Ok(since_epoch)) = since_epoch else {
+            return Err(InvalidToken::ClaimInvalid(name));
+        };
         Ok(Some(Moment::default() + since_epoch))
     }
 }

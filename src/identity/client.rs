@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{binding::Binding, users::User};
+use super::{bearer::Scheme, binding::Binding, users::User};
 use crate::qod::{ClientId, Device, OperatorId, TokenSubject};
 
 /// Proof that a caller has a valid token. Cheap to clone.
@@ -65,6 +65,11 @@ impl AuthenticatedClient {
     /// Returns whether a mock token was used. A mock client must never use a real operator.
     pub fn is_mock(&self) -> bool {
         self.0.is_mock
+    }
+
+    /// Returns the authentication scheme of the token: `DPoP` if it is bound to a key.
+    pub fn scheme(&self) -> &'static str {
+        if self.0.binding.key.is_some() { Scheme::Dpop.name() } else { Scheme::Bearer.name() }
     }
 
     /// Returns the sender constraints of the token.

@@ -53,7 +53,7 @@ impl Discovery {
 /// exactly, so that one server cannot impersonate another (RFC 8414 §3.3). An `http` URL is
 /// accepted only if both it and the issuer are loopback addresses.
 pub(super) fn jwks_uri(document: &[u8], issuer: &str) -> Result<String, String> {
-    let json = Json::parse(document, &BOUNDS)
+    let json = Json::parse_case_sensitive(document, &BOUNDS)
         .map_err(|error| format!("the metadata document is not valid JSON: {}", error.reason))?;
     let text = |name: &str| json.member(name).and_then(Json::as_str);
     if text("issuer") != Some(issuer) {

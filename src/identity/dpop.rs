@@ -113,7 +113,7 @@ impl DpopRules {
         claims: &Claims<'_>,
         context: &DpopContext<'_>,
     ) -> Result<(), ProofError> {
-        let required = |name: &str| text(claims, name)?.ok_or(ProofError::Claims);
+        let required = |name: &'static str| text(claims, name)?.ok_or(ProofError::Claims);
         let (method, uri) = (context.request.method(), context.request.uri());
         let named = TargetUri::parse(required("htu")?).ok_or(ProofError::Claims)?;
         let matches = |target: &TargetUri| target.join(uri.path()).as_ref() == Some(&named);
@@ -131,7 +131,7 @@ impl DpopRules {
     fn check_hash(
         &self,
         claims: &Claims<'_>,
-        names: [&str; 2],
+        names: [&'static str; 2],
         value: &[u8],
         is_present: bool,
     ) -> Result<(), ProofError> {
@@ -151,7 +151,7 @@ impl DpopRules {
     }
 }
 
-fn text<'c>(claims: &'c Claims<'_>, name: &str) -> Result<Option<&'c str>, ProofError> {
+fn text<'c>(claims: &'c Claims<'_>, name: &'static str) -> Result<Option<&'c str>, ProofError> {
     claims.text(name).map_err(|_| ProofError::Claims)
 }
 

@@ -7,7 +7,7 @@ use super::{ProofError, ProofMethod};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unauthenticated {
     /// The request has no access token.
-    #[error("no access token")]
+    #[error("no access token; expected Authorization: Bearer <token>")]
     Missing,
     /// The request does not have exactly one well-formed access token.
     #[error("the access token is malformed")]
@@ -28,7 +28,7 @@ pub enum Unauthenticated {
 pub enum InvalidToken {
     /// It is not a signed JWT.
     Format,
-    /// Its header has an unsupported field or includes a key.
+    /// Its header has an unsupported critical field, or declares a nested token.
     CriticalHeader,
     /// It is not an access token.
     Type,
@@ -40,8 +40,10 @@ pub enum InvalidToken {
     Issuer,
     /// Its signature is wrong.
     Signature,
-    /// A claim is missing or of the wrong type.
-    Claims,
+    /// This required claim is missing.
+    ClaimMissing(&'static str),
+    /// This claim is of the wrong type or has an invalid value.
+    ClaimInvalid(&'static str),
     /// It has expired.
     Expired,
     /// It is not valid yet.
@@ -93,7 +95,8 @@ impl InvalidToken {
             Self::Key => "key",
             Self::Issuer => "issuer",
             Self::Signature => "signature",
-            Self::Claims => "claims",
+            Self::ClaimMissing(_) => "claim_missing",
+            Self::ClaimInvalid(_) => "claim_invalid",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
             Self::Audience => "audience",

@@ -2,10 +2,12 @@
 //! the same token share one call, and responses are cached for a short time.
 //!
 //! Anyone can send invalid tokens, so all costs are bounded: calls in flight, calls per second, the
-//! call's timeout and the response size.
+//! call's timeout and the response size. Sources share the calls fairly. An error about one token
+//! concerns that token only; a failure of the issuer pauses the calls for a moment.
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     num::NonZeroU32,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -16,10 +18,10 @@ use form_urlencoded::Serializer;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use quick_cache::sync;
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{
-    AuthenticatedClient, InvalidToken, Unauthenticated,
+    AuthenticatedClient, InvalidToken, RequiredClaim, Unauthenticated,
     cache::{TokenCache, TokenDigest, VerifiedBy, VerifiedToken},
     claims::{ClaimRules, Claims},
     jws,
@@ -38,7 +40,7 @@ mod rate_limit;
 #[cfg(test)]
 mod tests;
 
-use self::rate_limit::IntrospectionRateLimit;
+use self::rate_limit::{FairShares, IntrospectionRateLimit, SourceNetwork};
 
 /// Introspection settings of an issuer.
 #[derive(Clone, Debug)]
@@ -55,6 +57,8 @@ pub struct IntrospectionSettings {
     pub cache_ttl: Duration,
     /// Maximum number of introspection requests per second.
     pub requests_per_s_max: NonZeroU32,
+    /// The members that a response for an active token must have.
+    pub required_claims: Vec<RequiredClaim>,
 }
 
 /// How the client secret is sent (RFC 6749 §2.3.1).
@@ -69,14 +73,20 @@ pub enum IntrospectionAuthMethod {
 /// Maximum cache TTL of a response. A revoked token may be accepted for this long.
 pub const CACHE_TTL_MAX: Duration = Duration::from_hours(1);
 
+// An issuer that accepts no connection is down; one that does not answer may only be slow to process
+// one token.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
-const CONNECTIONS_MAX: usize = 16;
 const IN_FLIGHT_MAX: usize = 256;
 const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 /// How long a rejected token is cached. An invalid token does not become valid, but a new token may
 /// reach the issuer's replicas with a short delay.
 const REJECTED_TTL: Duration = Duration::from_secs(5);
 const REJECTED_MAX: usize = 10_000;
+/// How long a token is not introspected again after an error about it.
+const FAILED_TTL: Duration = Duration::from_secs(1);
+/// Minimum time between two log lines about errors that concern one token.
+const TOKEN_ERROR_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Introspects tokens at one issuer.
 pub(super) struct Introspector {
@@ -84,7 +94,7 @@ pub(super) struct Introspector {
     endpoint: Endpoint,
     rules: ClaimRules,
     verified: TokenCache,
-    rejected: sync::Cache<TokenDigest, (Tick, InvalidToken)>,
+    rejected: sync::Cache<TokenDigest, (Tick, Unauthenticated)>,
     state: Mutex<IntrospectionState>,
     outbound: Outbound,
     clock: Clock,
@@ -95,8 +105,22 @@ type IntrospectionReply = Result<AuthenticatedClient, Unauthenticated>;
 
 struct IntrospectionState {
     in_flight: HashMap<TokenDigest, watch::Receiver<Option<IntrospectionReply>>>,
+    sources: FairShares,
     rate_limit: IntrospectionRateLimit,
+    token_error_logged: Option<Tick>,
 }
+
+/// Why an introspection has no result.
+enum IntrospectionError {
+    /// The issuer cannot be reached or reports an error of its own (5xx).
+    Outage(String),
+    /// The issuer did not answer in time, or with an unexpected response. This may concern the token
+    /// only.
+    Token(String),
+}
+
+type IntrospectionResult =
+    Result<Result<(AuthenticatedClient, Option<Moment>), InvalidToken>, IntrospectionError>;
 
 /// How an introspection continues.
 enum IntrospectionStart {
@@ -143,7 +167,7 @@ impl Introspector {
         clock: Clock,
         metrics: Metrics,
     ) -> Result<Self, String> {
-        let endpoint = Endpoint::parse(&settings.url, CONNECTIONS_MAX)
+        let endpoint = Endpoint::parse(&settings.url, IN_FLIGHT_MAX)
             .map_err(|error| format!("introspection URL: {error}"))?
             .with_trust(trust);
         if !endpoint.is_tls() && !endpoint.is_loopback() {
@@ -157,7 +181,9 @@ impl Introspector {
         }
         let state = IntrospectionState {
             in_flight: HashMap::new(),
+            sources: FairShares::default(),
             rate_limit: IntrospectionRateLimit::new(settings.requests_per_s_max),
+            token_error_logged: None,
         };
         Ok(Self {
             settings,
@@ -184,13 +210,14 @@ impl Introspector {
         })
     }
 
-    /// Introspects a token and returns its client.
+    /// Introspects a token from this address and returns its client.
     pub(super) async fn introspect(
         self: &Arc<Self>,
         token: &str,
         digest: TokenDigest,
+        source: Option<IpAddr>,
     ) -> IntrospectionReply {
-        let mut reply = match self.start(token, digest) {
+        let mut reply = match self.start(token, digest, source.map(SourceNetwork::from)) {
             IntrospectionStart::Cached(reply) => return reply,
             IntrospectionStart::InFlight(receiver) => receiver,
             IntrospectionStart::Suppressed => {
@@ -199,19 +226,22 @@ impl Introspector {
             }
         };
         let reply = reply.wait_for(Option::is_some).await.ok().and_then(|reply| reply.clone());
-        reply.unwrap_or_else(|| {
-            // The task was cancelled, because the runtime is shutting down.
-            self.state().in_flight.remove(&digest);
-            Err(Unauthenticated::KeysUnavailable)
-        })
+        // Without a reply, the task was cancelled, because the runtime is shutting down.
+        reply.unwrap_or(Err(Unauthenticated::KeysUnavailable))
     }
 
     fn state(&self) -> MutexGuard<'_, IntrospectionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start(self: &Arc<Self>, token: &str, digest: TokenDigest) -> IntrospectionStart {
-        let mut state = self.state();
+    fn start(
+        self: &Arc<Self>,
+        token: &str,
+        digest: TokenDigest,
+        source: Option<SourceNetwork>,
+    ) -> IntrospectionStart {
+        let mut guard = self.state();
+        let state = &mut *guard;
         if let Some(receiver) = state.in_flight.get(&digest) {
             return IntrospectionStart::InFlight(receiver.clone());
         }
@@ -219,19 +249,22 @@ impl Introspector {
         if let Some(reply) = self.cached(&digest) {
             return IntrospectionStart::Cached(reply);
         }
-        if state.in_flight.len() >= IN_FLIGHT_MAX
-            || !state.rate_limit.try_acquire(self.clock.tick())
-        {
+        if !state.sources.try_acquire(source, IN_FLIGHT_MAX, 0) {
+            return IntrospectionStart::Suppressed;
+        }
+        if !state.rate_limit.try_acquire(source, self.clock.tick()) {
+            state.sources.release(source);
             return IntrospectionStart::Suppressed;
         }
         let (sender, receiver) = watch::channel(None);
         state.in_flight.insert(digest, receiver.clone());
-        let (introspector, token) = (Arc::clone(self), Secret::new(token));
+        let in_flight = InFlight { introspector: Arc::clone(self), digest, source };
+        let token = Secret::new(token);
         // On a separate task, so that a cancelled request does not cancel the call that others wait
         // for.
         tokio::spawn(async move {
-            let reply = introspector.fetch(&token, digest).await;
-            introspector.state().in_flight.remove(&digest);
+            let reply = in_flight.introspector.fetch(&token, digest).await;
+            drop(in_flight);
             sender.send_replace(Some(reply));
         });
         IntrospectionStart::InFlight(receiver)
@@ -240,81 +273,92 @@ impl Introspector {
     fn cached(&self, digest: &TokenDigest) -> Option<IntrospectionReply> {
         if let Some((until, reason)) = self.rejected.get(digest) {
             if self.clock.tick() < until {
-                return Some(Err(reason.into()));
+                return Some(Err(reason));
             }
             self.rejected.remove(digest);
         }
         let verified = self.verified.get(digest)?;
         let VerifiedBy::Introspection { until } = verified.by else { return None };
-        let is_valid = self.clock.tick() < until && self.clock.now() < verified.expires;
+        let is_valid = self.clock.tick() < until
+            && verified.expires.is_none_or(|expires| self.clock.now() < expires);
         is_valid.then_some(Ok(verified.client))
     }
 
     async fn fetch(&self, token: &Secret, digest: TokenDigest) -> IntrospectionReply {
         let started = self.clock.tick();
-        let response = self.send(token, started).await;
+        let response = self.send(token).await;
         let result = response.and_then(|response| self.classify(&response));
         self.record_result(&result);
-        match result.map_err(|_| Unauthenticated::KeysUnavailable)? {
-            Ok((client, expires)) => {
+        let (reason, ttl) = match result {
+            Ok(Ok((client, expires))) => {
                 // Counted from before the request, so that the cache TTL is never exceeded.
                 let until = started + self.settings.cache_ttl;
-                if self.clock.now() < expires && self.clock.tick() < until {
+                let unexpired = expires.is_none_or(|expires| self.clock.now() < expires);
+                if unexpired && self.clock.tick() < until {
                     let (client, by) = (client.clone(), VerifiedBy::Introspection { until });
                     self.verified.insert(digest, VerifiedToken { client, expires, by });
                 }
-                Ok(client)
+                return Ok(client);
             }
-            Err(reason) => {
-                self.rejected.insert(digest, (self.clock.tick() + REJECTED_TTL, reason));
-                Err(reason.into())
-            }
-        }
+            Ok(Err(reason)) => (reason.into(), REJECTED_TTL),
+            Err(IntrospectionError::Token(_)) => (Unauthenticated::KeysUnavailable, FAILED_TTL),
+            Err(IntrospectionError::Outage(_)) => return Err(Unauthenticated::KeysUnavailable),
+        };
+        self.rejected.insert(digest, (self.clock.tick() + ttl, reason));
+        Err(reason)
     }
 
-    async fn send(&self, token: &Secret, started: Tick) -> Result<PeerResponse, String> {
+    async fn send(&self, token: &Secret) -> Result<PeerResponse, IntrospectionError> {
         let secret = self.settings.secret.current(&self.clock, FILE_CHECK_INTERVAL).await;
-        let (headers, body) = self.settings.request(token, &secret)?;
-        let within = REQUEST_TIMEOUT.saturating_sub(self.clock.elapsed(started));
+        let request = self.settings.request(token, &secret);
+        let (headers, body) = request.map_err(IntrospectionError::Outage)?;
         let call = OutboundCall {
             method: Method::POST,
             path: "",
             headers: &headers,
             body,
-            connect_timeout: within,
-            timeout: within,
+            connect_timeout: CONNECT_TIMEOUT,
+            // The timeout below is shorter.
+            timeout: REQUEST_TIMEOUT * 2,
             response_bytes_max: RESPONSE_BYTES_MAX,
         };
-        match self.outbound.send_repeatable(&self.endpoint, &call).await {
-            CallResult::Answered(response) => Ok(response),
-            CallResult::NotSent(reason)
-            | CallResult::PoolExhausted(reason)
-            | CallResult::Unknown(reason) => Err(reason),
+        let sent = self.outbound.send_repeatable(&self.endpoint, &call);
+        match tokio::time::timeout(REQUEST_TIMEOUT, sent).await {
+            Ok(CallResult::Answered(response)) => Ok(response),
+            Ok(CallResult::NotSent(reason) | CallResult::Unknown(reason)) => {
+                Err(IntrospectionError::Outage(reason))
+            }
+            Ok(CallResult::PoolExhausted(reason)) => Err(IntrospectionError::Token(reason)),
+            Err(_) => {
+                let reason = format!("no response within {REQUEST_TIMEOUT:?}");
+                Err(IntrospectionError::Token(reason))
+            }
         }
     }
 
     /// Parses and validates a response. The outer error means that introspection failed; the inner
     /// error means that the token is rejected.
-    fn classify(
-        &self,
-        response: &PeerResponse,
-    ) -> Result<Result<(AuthenticatedClient, Moment), InvalidToken>, String> {
+    fn classify(&self, response: &PeerResponse) -> IntrospectionResult {
+        let unexpected = |what: &str| IntrospectionError::Token(what.to_owned());
         if response.status != StatusCode::OK {
-            return Err(format!("unexpected status {}", response.status));
+            let reason = format!("unexpected status {}", response.status);
+            let is_outage = response.status.is_server_error();
+            let error =
+                if is_outage { IntrospectionError::Outage } else { IntrospectionError::Token };
+            return Err(error(reason));
         }
-        let claims = Claims::parse(&response.body).map_err(|_| "expected a JSON object")?;
+        let claims =
+            Claims::parse(&response.body).map_err(|_| unexpected("expected a JSON object"))?;
         match claims.boolean("active") {
             Some(true) => Ok(claims.check_introspected(&self.rules, self.clock.now())),
             Some(false) => Ok(Err(InvalidToken::Inactive)),
-            None => Err("expected a boolean `active`".to_owned()),
+            None => Err(unexpected("expected a boolean `active`")),
         }
     }
 
-    // Logs only the first failure of a series, and the recovery.
-    fn record_result(
-        &self,
-        result: &Result<Result<(AuthenticatedClient, Moment), InvalidToken>, String>,
-    ) {
+    // Logs only the first failure of a series and the recovery, and errors about single tokens once
+    // in a while.
+    fn record_result(&self, result: &IntrospectionResult) {
         let issuer = self.issuer();
         let outcome = match result {
             Ok(Ok(_)) => "active",
@@ -323,15 +367,45 @@ impl Introspector {
             Err(_) => "error",
         };
         self.metrics.record_introspection(issuer, outcome);
-        let changed = self.state().rate_limit.record_result(result.is_ok(), self.clock.tick());
+        let (mut state, now) = (self.state(), self.clock.tick());
         match result {
-            Err(error) if changed => {
-                error!(event = "introspection_failed", issuer, error, "failed to introspect token");
-            }
-            Ok(_) if changed => {
+            Ok(_) if state.rate_limit.record_answer() => {
                 info!(event = "introspection_recovered", issuer, "introspection has recovered");
             }
-            Ok(_) | Err(_) => {}
+            Ok(_) => {}
+            Err(IntrospectionError::Outage(error)) => {
+                if state.rate_limit.record_outage(now) {
+                    error!(
+                        event = "introspection_failed",
+                        issuer, error, "failed to introspect token"
+                    );
+                }
+            }
+            Err(IntrospectionError::Token(error)) => {
+                let logged = state.token_error_logged;
+                if logged.is_none_or(|at| now.since(at) >= TOKEN_ERROR_LOG_INTERVAL) {
+                    state.token_error_logged = Some(now);
+                    warn!(
+                        event = "introspection_token_failed",
+                        issuer, error, "issuer could not process the introspection of a token"
+                    );
+                }
+            }
         }
+    }
+}
+
+/// An introspection in flight. Dropping it gives its place to others.
+struct InFlight {
+    introspector: Arc<Introspector>,
+    digest: TokenDigest,
+    source: Option<SourceNetwork>,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut state = self.introspector.state();
+        state.in_flight.remove(&self.digest);
+        state.sources.release(self.source);
     }
 }

@@ -13,11 +13,13 @@ use crate::json::{Json, JsonLimits};
 mod tests;
 
 /// Maximum size of a JWK Set.
-pub(super) const BODY_BYTES_MAX: usize = 256 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = 1024 * 1024;
 
-const KEYS_MAX: usize = 64;
+const KEYS_MAX: usize = 512;
+/// Maximum number of ignored keys that are reported.
+const IGNORED_MAX: usize = 20;
 const KID_BYTES_MAX: usize = 256;
-const BOUNDS: JsonLimits = JsonLimits { depth_max: 8, members_max: 64, elements_max: 16 * 1024 };
+const BOUNDS: JsonLimits = JsonLimits { depth_max: 8, members_max: 64, elements_max: 64 * 1024 };
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 const RSA_EXPONENT_BYTES_MAX: usize = 4;
 const COORDINATE_BYTES: usize = 32;
@@ -25,7 +27,7 @@ const COORDINATE_BYTES: usize = 32;
 /// The usable keys of a JWK Set.
 pub(super) struct KeySet {
     keys: Vec<Arc<VerificationKey>>,
-    /// Index and reason of each ignored key.
+    /// Index and reason of the first ignored keys.
     pub(super) ignored: Vec<(usize, IgnoredKey)>,
 }
 
@@ -45,6 +47,8 @@ pub(super) enum KeySetError {
     NotJson(String),
     #[error("not a JWK Set: expected an object with an array `keys`")]
     NotASet,
+    #[error("more than {KEYS_MAX} usable keys")]
+    TooManyKeys,
     #[error("no usable key{0}")]
     NoneUsable(String),
 }
@@ -74,8 +78,6 @@ pub(super) enum IgnoredKey {
     Private,
     #[error("another key has the same `kid`")]
     DuplicateKid,
-    #[error("the set has more than {KEYS_MAX} keys")]
-    TooMany,
 }
 
 /// No key in the set can verify a token.
@@ -93,7 +95,8 @@ impl KeySet {
         if body.len() > BODY_BYTES_MAX {
             return Err(KeySetError::TooLarge);
         }
-        let set = Json::parse(body, &BOUNDS).map_err(|error| KeySetError::NotJson(error.reason))?;
+        let set = Json::parse_case_sensitive(body, &BOUNDS)
+            .map_err(|error| KeySetError::NotJson(error.reason))?;
         let Some(Json::Array(entries)) = set.member("keys") else {
             return Err(KeySetError::NotASet);
         };
@@ -101,7 +104,8 @@ impl KeySet {
         let mut ignored = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
             match VerificationKey::parse(entry, allowed) {
-                Ok(_) if keys.len() == KEYS_MAX => ignored.push((index, IgnoredKey::TooMany)),
+                // Rejected as a whole: otherwise, the order would decide which keys are used.
+                Ok(_) if keys.len() == KEYS_MAX => return Err(KeySetError::TooManyKeys),
                 Ok(key) => keys.push((index, Arc::new(key))),
                 Err(reason) => ignored.push((index, reason)),
             }
@@ -122,6 +126,7 @@ impl KeySet {
                 ignored.first().map(|(_, reason)| format!(": {reason}")).unwrap_or_default(),
             ));
         }
+        ignored.truncate(IGNORED_MAX);
         Ok(Self { keys: keys.into_iter().map(|(_, key)| key).collect(), ignored })
     }
 

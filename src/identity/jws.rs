@@ -9,10 +9,11 @@ const HEADER_BOUNDS: JsonLimits = JsonLimits { depth_max: 4, members_max: 16, el
 const KID_BYTES_MAX: usize = 256;
 const ACCESS_TOKEN_TYPE: &str = "at+jwt";
 
-/// Header members that change the signature's meaning (RFC 7515 §4.1.11, RFC 7797), include or
-/// reference a key (§4.1.2 to §4.1.6), or declare a nested token (§4.1.10). They are rejected: a
-/// key from a token proves nothing, and no URL from a token is ever fetched.
-const REJECTED_MEMBERS: [&str; 6] = ["crit", "b64", "jku", "x5u", "x5c", "cty"];
+/// Header members that change the signature's meaning (RFC 7515 §4.1.11, RFC 7797), or declare a
+/// nested token (§4.1.10). Members that include or reference a key (`jku`, `jwk`, `x5u`, `x5c`) are
+/// ignored (§4.1.2 to §4.1.8): a key from a token proves nothing, and no URL from a token is ever
+/// fetched.
+const REJECTED_MEMBERS: [&str; 3] = ["crit", "b64", "cty"];
 
 /// The purpose of a JWT, which determines the accepted headers.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,12 +62,12 @@ impl<'t> Jws<'t> {
             return Err(InvalidToken::Format);
         }
         let header = decode(header)?;
-        let header = Json::parse(&header, &HEADER_BOUNDS).map_err(|_| InvalidToken::Format)?;
+        let header = Json::parse_case_sensitive(&header, &HEADER_BOUNDS)
+            .map_err(|_| InvalidToken::Format)?;
         if !matches!(header, Json::Object(_)) {
             return Err(InvalidToken::Format);
         }
-        let includes_key = purpose == JwtUse::Token && header.member("jwk").is_some();
-        if includes_key || REJECTED_MEMBERS.iter().any(|name| header.member(name).is_some()) {
+        if REJECTED_MEMBERS.iter().any(|name| header.member(name).is_some()) {
             return Err(InvalidToken::CriticalHeader);
         }
         let typ = purpose.check_type(header.member("typ"))?;
@@ -113,11 +114,11 @@ pub(super) fn payload_if_jwt(token: &str) -> Option<Vec<u8>> {
 }
 
 impl JwtUse {
-    // An RSA key needs the larger limit.
+    // The header of a token may have a certificate chain, that of a proof has a key.
     const fn header_bytes_max(self) -> usize {
         match self {
-            Self::Token => 1024,
-            Self::Dpop => 4096,
+            Self::Token => 6 * 1024,
+            Self::Dpop => 4 * 1024,
         }
     }
 

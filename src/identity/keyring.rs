@@ -3,8 +3,6 @@
 //! time.
 
 use std::{
-    fs::File,
-    io::Read,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -29,6 +27,7 @@ use crate::{
     clock::{Clock, Tick},
     metrics::Metrics,
     outbound::{Endpoint, Outbound, Trust},
+    reloadable::read_regular,
 };
 
 mod refresh_limit;
@@ -58,6 +57,8 @@ pub(super) struct Keyring {
     current: ArcSwapOption<CachedKeySet>,
     // Locked during a fetch, so that only one fetch runs at a time.
     refresh_limit: Mutex<RefreshLimit>,
+    // Locked by the periodic refresh, so that refreshes do not pile up if the issuer hangs.
+    refreshing: Mutex<()>,
     // Number of completed fetches.
     fetches: AtomicU64,
     unknown: sync::Cache<KeyName, Tick>,
@@ -111,6 +112,7 @@ impl Keyring {
             source,
             current: ArcSwapOption::empty(),
             refresh_limit: Mutex::default(),
+            refreshing: Mutex::default(),
             fetches: AtomicU64::new(0),
             unknown: sync::Cache::new(UNKNOWN_KEYS_MAX),
             outbound,
@@ -156,8 +158,37 @@ impl Keyring {
         }
     }
 
-    /// Fetches the keys if they are due for refresh, or reloads the file if it has changed.
+    /// Returns whether both keyrings have the keys of the same issuer from the same place.
+    pub(super) fn has_source_of(&self, other: &Self) -> bool {
+        let same_url = match (&self.source, &other.source) {
+            (KeySource::Url { url, .. }, KeySource::Url { url: other, .. }) => url == other,
+            (KeySource::File { .. }, _) | (_, KeySource::File { .. }) => false,
+        };
+        same_url
+            && self.issuer == other.issuer
+            && self.algorithms == other.algorithms
+            && self.trust == other.trust
+    }
+
+    /// Takes over the keys of another keyring with the same source.
+    pub(super) fn adopt(&self, other: &Self) {
+        self.current.store(other.current.load_full());
+    }
+
+    /// Fetches the keys before the first use, and waits for them.
+    pub(super) async fn warm_up(self: &Arc<Self>) {
+        let _running = self.refreshing.lock().await;
+        self.refresh_locked().await;
+    }
+
+    /// Fetches the keys if they are due for refresh, or reloads the file if it has changed. Does
+    /// nothing while another refresh runs.
     pub(super) async fn refresh(self: &Arc<Self>) {
+        let Ok(_running) = self.refreshing.try_lock() else { return };
+        self.refresh_locked().await;
+    }
+
+    async fn refresh_locked(self: &Arc<Self>) {
         let refresh = match &self.source {
             KeySource::File { path, failed } => {
                 return self.reload_file(path.clone(), failed).await;
@@ -327,8 +358,5 @@ fn check_url(url: &str, refresh: Duration) -> Result<(), String> {
 }
 
 fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut body = Vec::new();
-    let limit = u64::try_from(jwks::BODY_BYTES_MAX + 1).unwrap_or(u64::MAX);
-    File::open(path)?.take(limit).read_to_end(&mut body)?;
-    Ok(body)
+    read_regular(path, u64::try_from(jwks::BODY_BYTES_MAX).unwrap_or(u64::MAX))
 }

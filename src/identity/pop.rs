@@ -90,7 +90,8 @@ pub fn verify(
         .verify(jws.signing_input(), &signature)
         .map_err(|_| ProofError::Signature)?;
     let payload = jws.payload().map_err(|_| ProofError::Malformed)?;
-    let claims = Json::parse(&payload, &CLAIMS_BOUNDS).map_err(|_| ProofError::Claims)?;
+    let claims =
+        Json::parse_case_sensitive(&payload, &CLAIMS_BOUNDS).map_err(|_| ProofError::Claims)?;
     let text = |name: &str| claims.member(name).and_then(Json::as_str).ok_or(ProofError::Claims);
     let id = text("jti")?;
     if text("v")? != VERSION || id.is_empty() || id.len() > ID_BYTES_MAX {

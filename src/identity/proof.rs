@@ -44,6 +44,9 @@ pub enum ProofError {
     /// It was used before.
     #[error("it was used before")]
     Replayed,
+    /// DPoP is not configured, so no token that is bound to a key can be used.
+    #[error("DPoP is not configured")]
+    NotConfigured,
     /// The replay cache is full, so the proof cannot be accepted.
     #[error("the replay cache is full")]
     ReplayCacheFull,
@@ -67,6 +70,7 @@ impl ProofError {
             Self::Mismatch => "does not match the request or the token",
             Self::Incomplete => "does not cover all required parts of the request",
             Self::Replayed => "was used before",
+            Self::NotConfigured => "cannot be verified: DPoP is not configured",
             Self::ReplayCacheFull => "cannot be accepted temporarily",
             Self::Malformed | Self::Key | Self::KeyMismatch | Self::Signature | Self::Claims => {
                 "is not valid"
@@ -87,6 +91,7 @@ impl ProofError {
             Self::Incomplete => "incomplete",
             Self::Mismatch => "mismatch",
             Self::Replayed => "replayed",
+            Self::NotConfigured => "not_configured",
             Self::ReplayCacheFull => "replay_cache_full",
         }
     }

@@ -118,7 +118,12 @@ impl ProofVerifier {
         if !check.client.binding().accepts_certificate(check.request.extensions().get()) {
             return Err(InvalidToken::Bound.into());
         }
-        let key = match (check.scheme, &check.client.binding().key) {
+        let key = &check.client.binding().key;
+        if !self.dpop_enabled() && (check.scheme == Scheme::Dpop || key.is_some()) {
+            let error = ProofError::NotConfigured;
+            return Err(Unauthenticated::InvalidProof(ProofMethod::Dpop, error));
+        }
+        let key = match (check.scheme, key) {
             (Scheme::Dpop, Some(key)) => key,
             (Scheme::Bearer, Some(_)) => return Err(InvalidToken::Bound.into()),
             (Scheme::Dpop, None) => return Err(InvalidToken::Unbound.into()),

@@ -50,6 +50,8 @@ pub(super) fn issuer(keys: IssuerKeys) -> IssuerSettings {
         require_nbf: true,
         require_at_jwt: false,
         require_binding: false,
+        client_claim: None,
+        scope_claim: None,
         users: UserClaims::default(),
     }
 }
@@ -288,6 +290,8 @@ fn all_invalid_settings_are_reported() {
         require_nbf: true,
         require_at_jwt: false,
         require_binding: false,
+        client_claim: None,
+        scope_claim: None,
         users: UserClaims::default(),
     };
     let url = |url: &str, refresh| {
@@ -341,9 +345,9 @@ fn file_without_usable_keys_is_an_error() {
         let errors = result.err().unwrap();
         assert!(errors[0].message.contains(expected), "{errors:?}");
     }
-    let large = format!("{}{}", " ".repeat(256 * 1024), set(&[P256.jwk()]));
+    let large = format!("{}{}", " ".repeat(1024 * 1024), set(&[P256.jwk()]));
     let result = with_file(&large, |file| identity(settings(issuer(file)), &clock()));
-    assert!(result.err().unwrap()[0].message.ends_with("more than 262144 bytes"));
+    assert!(result.err().unwrap()[0].message.ends_with("larger than 1 MiB"));
 }
 
 #[test]
@@ -356,12 +360,39 @@ fn error_texts_for_callers_reveal_no_details() {
         assert_eq!(text(reason), "the access token is not valid");
     }
     assert_eq!(Unauthenticated::Invalid(InvalidToken::NotYetValid).name(), "not_yet_valid");
-    assert_eq!(Unauthenticated::Missing.to_string(), "no access token");
+    assert_eq!(
+        Unauthenticated::Missing.to_string(),
+        "no access token; expected Authorization: Bearer <token>"
+    );
     assert_eq!(Unauthenticated::Malformed.to_string(), "the access token is malformed");
     assert_eq!(
         Unauthenticated::KeysUnavailable.to_string(),
         "access tokens cannot be verified temporarily"
     );
+}
+
+#[tokio::test]
+async fn challenge_has_an_error_code_if_there_is_a_token() {
+    let identity = trusting(&[P256.jwk()], &clock());
+    let rejection = async |authorization: &str| {
+        let mut request = Request::new(Bytes::new());
+        if !authorization.is_empty() {
+            request.headers_mut().insert(AUTHORIZATION, authorization.parse().unwrap());
+        }
+        identity.authenticate(&request, None).await.unwrap_err()
+    };
+    let expired = P256.token(&claims_with("exp", json!(1)));
+    for authorization in ["Bearer garbage", "Bearer %%", "Bearer", "bearer a b"] {
+        let rejection = rejection(authorization).await;
+        assert_eq!(rejection.challenge, r#"Bearer error="invalid_token""#, "{authorization}");
+    }
+    let expired = rejection(&format!("Bearer {expired}")).await;
+    assert_eq!(expired.challenge, r#"Bearer error="invalid_token""#);
+    for authorization in ["", "Basic YTpi", "garbage", "Digest x"] {
+        let rejection = rejection(authorization).await;
+        assert_eq!(rejection.challenge, "Bearer", "{authorization}");
+        assert!(rejection.to_string().contains("expected Authorization: Bearer"));
+    }
 }
 
 #[test]

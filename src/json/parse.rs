@@ -5,14 +5,18 @@ use std::{borrow::Cow, collections::HashSet, fmt};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
-use super::{Json, JsonError, JsonLimits, pointer_token};
+use super::{CaseVariants, Json, JsonError, JsonLimits, pointer_token};
 
 // Up to this many names are compared one by one; a set is faster for more.
 const LINEAR_SEARCH_MAX: usize = 32;
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
-pub(super) fn parse<'a>(body: &'a [u8], bounds: &JsonLimits) -> Result<Json<'a>, JsonError> {
+pub(super) fn parse<'a>(
+    body: &'a [u8],
+    bounds: &JsonLimits,
+    case_variants: CaseVariants,
+) -> Result<Json<'a>, JsonError> {
     let text_error = |reason: String| JsonError { pointer: String::new(), reason };
     if body.starts_with(BOM) {
         return Err(text_error("begins with a byte order mark".to_owned()));
@@ -20,7 +24,10 @@ pub(super) fn parse<'a>(body: &'a [u8], bounds: &JsonLimits) -> Result<Json<'a>,
     let text = std::str::from_utf8(body).map_err(|error| {
         text_error(format!("is not valid UTF-8 from byte {}", error.valid_up_to()))
     })?;
-    let mut state = ParseState::new(bounds);
+    if text.trim_ascii().is_empty() {
+        return Err(text_error("is empty".to_owned()));
+    }
+    let mut state = ParseState::new(bounds, case_variants);
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = ValueSeed { state: &mut state, depth: 0 }
         .deserialize(&mut deserializer)
@@ -32,6 +39,7 @@ pub(super) fn parse<'a>(body: &'a [u8], bounds: &JsonLimits) -> Result<Json<'a>,
 // State of the whole text during parsing.
 struct ParseState<'b> {
     bounds: &'b JsonLimits,
+    case_variants: CaseVariants,
     elements: usize,
     // The reason of a rejection by this module, not by `serde_json`.
     rejection: Option<String>,
@@ -40,8 +48,8 @@ struct ParseState<'b> {
 }
 
 impl<'b> ParseState<'b> {
-    fn new(bounds: &'b JsonLimits) -> Self {
-        Self { bounds, elements: 0, rejection: None, error_path: Vec::new() }
+    fn new(bounds: &'b JsonLimits, case_variants: CaseVariants) -> Self {
+        Self { bounds, case_variants, elements: 0, rejection: None, error_path: Vec::new() }
     }
 
     fn reject<E: Error>(&mut self, reason: String) -> E {
@@ -144,15 +152,21 @@ impl<'a> Visitor<'a> for ValueSeed<'_, '_> {
     fn visit_map<A: MapAccess<'a>>(self, mut object: A) -> Result<Json<'a>, A::Error> {
         let Self { state, depth } = self.nested()?;
         let mut members: Vec<(Cow<'a, str>, Json<'a>)> = Vec::new();
-        let mut folded = HashSet::new();
+        let mut known = KnownNames::new(state.case_variants);
         while let Some(name) = object.next_key_seed(NameSeed { state: &mut *state })? {
             if members.len() >= state.bounds.members_max {
                 let reason = format!("has more than {} members", state.bounds.members_max);
                 return Err(state.reject(reason));
             }
-            if is_duplicate(&members, &mut folded, &name) {
+            if known.has(&members, &name) {
+                let is_equal = members.iter().any(|(other, _)| *other == name);
+                let reason = if is_equal {
+                    "is a duplicate member name"
+                } else {
+                    "differs only in case from another member name"
+                };
                 state.error_path.push(pointer_token(&name));
-                return Err(state.reject("is a duplicate member name".to_owned()));
+                return Err(state.reject(reason.to_owned()));
             }
             match object.next_value_seed(ValueSeed { state: &mut *state, depth }) {
                 Ok(value) => members.push((name, value)),
@@ -210,20 +224,39 @@ impl<'a> Visitor<'a> for NameSeed<'_, '_> {
     }
 }
 
-// Whether the name is a duplicate, ignoring case. `folded` is the set of names when there are too
-// many to compare one by one.
-fn is_duplicate(
-    members: &[(Cow<'_, str>, Json<'_>)],
-    folded: &mut HashSet<String>,
-    name: &str,
-) -> bool {
-    if members.len() < LINEAR_SEARCH_MAX {
-        return members.iter().any(|(other, _)| equal_ignoring_case(other, name));
+// The names of an object so far. `folded` is the set of names when there are too many to compare one
+// by one.
+struct KnownNames {
+    case_variants: CaseVariants,
+    folded: HashSet<String>,
+}
+
+impl KnownNames {
+    fn new(case_variants: CaseVariants) -> Self {
+        Self { case_variants, folded: HashSet::new() }
     }
-    if folded.is_empty() {
-        folded.extend(members.iter().map(|(other, _)| fold(other).collect::<String>()));
+
+    // Whether the name is a duplicate.
+    fn has(&mut self, members: &[(Cow<'_, str>, Json<'_>)], name: &str) -> bool {
+        if members.len() < LINEAR_SEARCH_MAX {
+            return members.iter().any(|(other, _)| match self.case_variants {
+                CaseVariants::Reject => equal_ignoring_case(other, name),
+                CaseVariants::Accept => other == name,
+            });
+        }
+        if self.folded.is_empty() {
+            let names = members.iter().map(|(other, _)| self.folded_name(other));
+            self.folded = names.collect();
+        }
+        !self.folded.insert(self.folded_name(name))
     }
-    !folded.insert(fold(name).collect())
+
+    fn folded_name(&self, name: &str) -> String {
+        match self.case_variants {
+            CaseVariants::Reject => fold(name).collect(),
+            CaseVariants::Accept => name.to_owned(),
+        }
+    }
 }
 
 fn equal_ignoring_case(a: &str, b: &str) -> bool {

@@ -7,7 +7,7 @@ use jsonschema::json::Node;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{Json, JsonError, JsonLimits};
+use super::{CaseVariants, Json, JsonError, JsonLimits};
 
 fn parse(text: &str) -> Result<Json<'_>, JsonError> {
     Json::parse(text.as_bytes(), &JsonLimits::default())
@@ -99,7 +99,15 @@ fn duplicate_names_are_rejected_ignoring_case() {
         "{\"s\": 1, \"\u{17f}\": 2}",
         "{\"é\": 1, \"É\": 2}",
     ] {
-        assert_eq!(rejection(text).1, "is a duplicate member name", "{text}");
+        let reason = if text.contains("\"a\"") {
+            "is a duplicate member name"
+        } else {
+            "differs only in case from another member name"
+        };
+        assert_eq!(rejection(text).1, reason, "{text}");
+        let case_sensitive =
+            Json::parse_with(text.as_bytes(), &JsonLimits::default(), CaseVariants::Accept);
+        assert_eq!(case_sensitive.is_err(), text.contains("\"a\""), "{text}");
     }
     assert_eq!(rejection(r#"{"x": [{"a": 1, "A": 2}]}"#).0, "/x/0/A");
     assert!(parse(r#"{"a": {"a": 1}, "b": [{"a": 1}, {"a": 2}]}"#).is_ok());
@@ -116,8 +124,21 @@ fn duplicate_names_are_found_in_large_objects() {
         names[at] = format!("\"{name}\": 0");
         let text = format!("{{{}}}", names.join(","));
         let error = Json::parse(text.as_bytes(), &bounds).unwrap_err();
-        assert_eq!(error.reason, "is a duplicate member name", "{name}");
+        let reason = match name {
+            "name7" => "is a duplicate member name",
+            _ => "differs only in case from another member name",
+        };
+        assert_eq!(error.reason, reason, "{name}");
+        let case_sensitive = Json::parse_with(text.as_bytes(), &bounds, CaseVariants::Accept);
+        assert_eq!(case_sensitive.is_err(), name == "name7", "{name}");
     }
+}
+
+#[test]
+fn values_are_counted_up_to_a_maximum() {
+    let value = parse(r#"{"a": [1, {"b": 2}, []], "c": "x"}"#).unwrap();
+    assert!(value.has_more_values_than(6));
+    assert!(!value.has_more_values_than(7));
 }
 
 #[test]
@@ -202,4 +223,20 @@ proptest! {
         let ours = Json::parse(&bytes, &JsonLimits::default());
         prop_assert!(ours.is_err() || serde_json::from_slice::<Value>(&bytes).is_ok());
     }
+}
+
+#[test]
+fn names_of_case_sensitive_formats_are_duplicates_only_if_equal() {
+    let limits = JsonLimits::default();
+    let parse = |text: &str| {
+        Json::parse_case_sensitive(text.as_bytes(), &limits).map(|json| json.members().len())
+    };
+    assert_eq!(parse(r#"{"Role": "a", "role": "b", "ROLE": "c"}"#), Ok(3));
+    for text in [r#"{"role": "a", "role": "b"}"#, r#"{"a": 1, "\u0061": 2}"#] {
+        assert_eq!(parse(text).unwrap_err().reason, "is a duplicate member name", "{text}");
+    }
+    let names: Vec<String> = (0..60).map(|n| format!("\"name{n}\": 0")).collect();
+    let with = |name: &str| parse(&format!("{{{},\"{name}\":1}}", names.join(",")));
+    assert_eq!(with("NAME7"), Ok(61));
+    assert!(with("name7").is_err() && with("name50").is_err());
 }

@@ -43,7 +43,7 @@ mod rows;
 mod seal;
 mod writer;
 
-pub use self::offline_reader::OfflineReader;
+pub use self::{disk::check_directory, offline_reader::OfflineReader};
 use self::{
     disk::{Directory, LedgerFile},
     recovery::RecoveredLedger,
@@ -99,7 +99,7 @@ pub enum OpenError {
     #[error("{0}: the ledger is in use by another process")]
     InUse(PathBuf),
     /// The file system returned an error.
-    #[error("{0}: {1}")]
+    #[error("{0}: the ledger directory (`store.directory`) cannot be used: {1}")]
     Io(PathBuf, io::Error),
     /// The file is not a ledger, or it is damaged.
     #[error("{0}: not a ledger file, or damaged ({1}); nothing was changed")]
@@ -235,6 +235,10 @@ impl PendingStore {
     fn run(self, recovered: Option<RecoveredLedger>) -> EmbeddedStore {
         let Self { commands, writer } = self;
         let shared = Arc::clone(writer.shared());
+        if let Some(recovered) = &recovered {
+            // Readable at once, not only when the thread runs.
+            shared.database.store(Some(Arc::clone(&recovered.database)));
+        }
         std::thread::spawn(move || writer.run(recovered));
         EmbeddedStore { commands, shared }
     }
@@ -350,6 +354,10 @@ impl Store for EmbeddedStore {
 
     async fn counts(&self) -> Result<Vec<(OperatorId, SessionState, u64)>, Error> {
         self.submit(|engine, _| Ok(engine.index.counts())).await
+    }
+
+    fn is_opening(&self) -> bool {
+        self.shared.write_error.load().is_none() && self.shared.database.load().is_none()
     }
 
     fn health(&self) -> Result<(), String> {

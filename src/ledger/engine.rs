@@ -18,7 +18,7 @@ use super::{
     record::LifecycleStep,
     store::{InsertOutcome, InsertRequest, SweepResult},
 };
-use crate::qod::{Moment, SessionEvent, SessionId};
+use crate::qod::{CreateRequest, Moment, Session, SessionEvent, SessionId};
 
 // The delay before a record is examined again whose due transition failed.
 const FAILED_TRANSITION_DELAY: Duration = Duration::from_secs(30);
@@ -69,9 +69,9 @@ impl LedgerEngine {
         now: Moment,
     ) -> Result<InsertOutcome, Error> {
         let InsertRequest { record, rules, sessions_max, creates_per_day, fingerprint } = request;
-        let replay = fingerprint
-            .as_ref()
-            .map_or(Ok(None), |fingerprint| find_replay(rows, fingerprint, now))?;
+        let replay = fingerprint.as_ref().map_or(Ok(None), |fingerprint| {
+            find_replay(rows, fingerprint, &record.session.wanted, now)
+        })?;
         if let Some(replay) = replay {
             return Ok(replay);
         }
@@ -85,9 +85,9 @@ impl LedgerEngine {
         if let Some(RequestFingerprint { key, digest }) = fingerprint {
             let expires_at = now + REPLAY_TTL;
             let session = record.session.id;
-            let stored = IdempotencyRecord { digest: *digest, expires_at, session, response: None };
-            rows.put_idempotency(key, &stored)?;
-            self.idempotency.insert(*key, expires_at);
+            let (client, digest) = (record.client.clone(), *digest);
+            let stored = IdempotencyRecord { client, digest, expires_at, session, response: None };
+            self.put_idempotency(rows, key, &stored)?;
         }
         Ok(InsertOutcome::New { device_ambiguous, queue_time: Duration::ZERO })
     }
@@ -170,12 +170,16 @@ impl LedgerEngine {
         now: Moment,
         records_max: usize,
     ) -> Result<Vec<SessionRecord>, Error> {
+        let mut ids = self.index.find_by_device(&requester.client, keys, now);
+        // The ids are in the order of time.
+        ids.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
         let mut records = Vec::new();
-        for id in self.index.find_by_device(&requester.client, keys, now) {
+        for id in ids {
+            if records.len() >= records_max {
+                break;
+            }
             records.extend(rows.get_record(&id)?.filter(|record| requester.owns(record)));
         }
-        records.sort_by_key(|record| std::cmp::Reverse(record.requested_at()));
-        records.truncate(records_max);
         Ok(records)
     }
 
@@ -262,14 +266,30 @@ impl LedgerEngine {
         if stored.response.is_some() {
             return Ok(());
         }
-        match record.created_session() {
+        match record.created_as() {
             // The client has no response yet.
             None if record.is_unconfirmed() => Ok(()),
             None => self.remove_pending_reply(rows, key),
-            Some(session) => {
-                rows.put_idempotency(key, &IdempotencyRecord { response: Some(session), ..stored })
+            Some(granted) => {
+                let stored = IdempotencyRecord { response: Some(granted.clone()), ..stored };
+                self.put_idempotency(rows, key, &stored)
             }
         }
+    }
+
+    // Stores an idempotency record, and removes old ones that exceed the limits.
+    fn put_idempotency(
+        &mut self,
+        rows: &mut impl RowStore,
+        key: &IdempotencyKeyHash,
+        record: &IdempotencyRecord,
+    ) -> Result<(), Error> {
+        rows.put_idempotency(key, record)?;
+        self.idempotency.insert(*key, record);
+        while let Some(excess) = self.idempotency.pop_excess(&record.client) {
+            rows.remove_idempotency(&excess)?;
+        }
+        Ok(())
     }
 
     // A retry is then a new request.
@@ -289,6 +309,7 @@ impl LedgerEngine {
 fn find_replay(
     rows: &impl RowStore,
     fingerprint: &RequestFingerprint,
+    wanted: &CreateRequest,
     now: Moment,
 ) -> Result<Option<InsertOutcome>, Error> {
     let Some(stored) =
@@ -300,8 +321,10 @@ fn find_replay(
         return Err(Error::IdempotencyKeyReused);
     }
     match stored.response {
-        Some(session) => {
+        Some(granted) => {
             let requested_at = stored.expires_at - REPLAY_TTL;
+            // The request is the same as the first one.
+            let session = Session { id: stored.session, wanted: wanted.clone(), granted };
             Ok(Some(InsertOutcome::Replayed { session: Box::new(session), requested_at }))
         }
         None => Err(Error::RequestInProgress),

@@ -29,6 +29,12 @@ pub enum Error {
         /// The time until the end of the UTC day.
         resets_in: Duration,
     },
+    /// Too many sessions share an identifier of the device, of all clients or of this one.
+    #[error("an identifier of the device already has {max} sessions")]
+    DeviceSessionsExceeded {
+        /// The maximum.
+        max: u32,
+    },
     /// The session does not exist, or no longer exists.
     #[error("no such session")]
     NotFound,

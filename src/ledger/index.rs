@@ -15,9 +15,8 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    Claim, ConflictMode, ConflictRules, Error, OnUnknown, SessionState,
+    Claim, ConflictRules, Error, OnUnknown, SessionState,
     claim::{DeviceKeys, V4Key},
-    conflict::{ConflictDecision, DeviceComparison, compare_devices, decide},
     record::RecordSummary,
 };
 use crate::qod::{ClientId, Flow, Moment, OperatorId, SessionId};
@@ -25,13 +24,14 @@ use crate::qod::{ClientId, Flow, Moment, OperatorId, SessionId};
 mod groups;
 mod keys;
 mod networks;
+mod search;
 mod slab;
 mod sharded_map;
 
 use self::{
     groups::KindGroups,
     keys::{IndexKey, KeyTable},
-    networks::NetworkSet,
+    networks::{NetworkScope, NetworkSet},
     sharded_map::ShardedMap,
     slab::Slab,
 };
@@ -42,16 +42,12 @@ type Slot = u32;
 /// The number of an operator in the index.
 type OperatorNumber = u32;
 
+/// A hash of a client id. Two clients may have the same.
+type ClientTag = u32;
+
 // The maximum number of expired holds that a reservation removes before its check: more than one, so
 // that they do not accumulate; bounded, so that its latency is bounded.
 const EXPIRED_HOLDS_PER_RESERVATION_MAX: usize = 64;
-// The maximum number of sessions of incomparable devices that are examined for a metric, ...
-const AMBIGUOUS_EXAMINED_FORWARD_MAX: usize = 8;
-// ... and before a rejection. If there are more, the request is rejected without examining them.
-const AMBIGUOUS_EXAMINED_REFUSE_MAX: usize = 1024;
-// The maximum number of sessions of a device, of all clients, that are examined to find those of one
-// client.
-const DEVICE_SESSIONS_EXAMINED_MAX: usize = 4096;
 
 /// All sessions, by the keys of their devices.
 #[derive(Debug, Default)]
@@ -87,14 +83,6 @@ struct IndexEntry {
     operator_session_hash: Option<NonZeroU64>,
 }
 
-#[derive(Debug, Default)]
-struct ConflictFindings {
-    /// A conflicting session: its id, and whether the requester may see it.
-    conflict: Option<(SessionId, bool)>,
-    /// A session that may conflict.
-    ambiguous: Option<(SessionId, bool)>,
-}
-
 impl Index {
     /// Checks quota, prefix length and conflicts, and adds the session. Returns whether a session
     /// was found whose device may be the same.
@@ -116,6 +104,7 @@ impl Index {
             return Err(Error::DeviceTooBroad);
         }
         let operator = self.operator_number(&claim.operator);
+        self.check_device_sessions(operator, &claim)?;
         let found = self.find_conflicts(operator, &claim, rules, now);
         if let Some((id, own)) = found.conflict {
             return Err(Error::Conflict {
@@ -272,121 +261,9 @@ impl Index {
         counted.flatten().collect()
     }
 
-    /// The client's sessions that hold and whose device is certainly this one, at all operators.
-    pub(super) fn find_by_device(
-        &self,
-        client: &ClientId,
-        keys: &DeviceKeys,
-        now: Moment,
-    ) -> Vec<SessionId> {
-        let mut slots = Vec::new();
-        let mut take = |slot| {
-            if slots.len() < DEVICE_SESSIONS_EXAMINED_MAX {
-                slots.push(slot);
-            }
-        };
-        for &operator in self.operators.values() {
-            for key in IndexKey::exact(operator, keys) {
-                self.keys.slots(&key).for_each(&mut take);
-            }
-            for net in device_networks(keys) {
-                self.networks.for_each_overlapping(operator, net, &mut take);
-            }
-        }
-        slots.sort_unstable();
-        slots.dedup();
-        let entries = slots.into_iter().filter_map(|slot| self.entries.get(slot));
-        let own = entries.filter(|entry| {
-            entry.client == *client
-                && entry.summary.holds_until.is_some_and(|until| until > now)
-                && compare_devices(&entry.keys, keys) == DeviceComparison::Same
-        });
-        own.map(|entry| entry.summary.id).collect()
-    }
-
-    fn find_conflicts(
-        &self,
-        operator: OperatorNumber,
-        claim: &Claim,
-        rules: &ConflictRules,
-        now: Moment,
-    ) -> ConflictFindings {
-        let mut found = ConflictFindings::default();
-        if rules.mode == ConflictMode::UpstreamOnly {
-            return found;
-        }
-        let mut check = |slot| self.check_conflict(slot, claim, rules.mode, now, &mut found);
-        for key in IndexKey::exact(operator, &claim.keys) {
-            self.keys.slots(&key).for_each(&mut check);
-        }
-        for net in device_networks(&claim.keys) {
-            self.networks.for_each_overlapping(operator, net, &mut check);
-        }
-        if found.conflict.is_none() && found.ambiguous.is_none() {
-            self.find_ambiguous(operator, claim, rules, now, &mut found);
-        }
-        found
-    }
-
-    // Examines the devices that cannot be distinguished from this one: those behind the same public
-    // address, and those without a common kind of key.
-    fn find_ambiguous(
-        &self,
-        operator: OperatorNumber,
-        claim: &Claim,
-        rules: &ConflictRules,
-        now: Moment,
-        found: &mut ConflictFindings,
-    ) {
-        let examined_max = match rules.unknown {
-            OnUnknown::Forward => AMBIGUOUS_EXAMINED_FORWARD_MAX,
-            OnUnknown::Refuse => AMBIGUOUS_EXAMINED_REFUSE_MAX,
-        };
-        let public = IndexKey::public(operator, &claim.keys);
-        let same_public = public.iter().flat_map(|key| self.keys.slots(key));
-        let incomparable = self.groups.incomparable(operator, claim.keys.kind_bits());
-        for (examined, slot) in same_public.chain(incomparable).enumerate() {
-            if examined >= examined_max && rules.unknown == OnUnknown::Refuse {
-                // Too many to examine, so a conflict cannot be excluded.
-                found.ambiguous = self.describe_holder(slot, claim);
-            }
-            if examined >= examined_max || found.ambiguous.is_some() {
-                return;
-            }
-            self.check_conflict(slot, claim, rules.mode, now, found);
-        }
-    }
-
-    fn check_conflict(
-        &self,
-        slot: Slot,
-        claim: &Claim,
-        mode: ConflictMode,
-        now: Moment,
-        found: &mut ConflictFindings,
-    ) {
-        let Some(entry) = self.entries.get(slot) else { return };
-        if entry.summary.holds_until.is_none_or(|until| until <= now) {
-            return;
-        }
-        let finding = match decide(mode, (&entry.keys, &entry.flow), (&claim.keys, &claim.flow)) {
-            ConflictDecision::NoConflict => return,
-            ConflictDecision::Conflict => &mut found.conflict,
-            ConflictDecision::Unknown => &mut found.ambiguous,
-        };
-        // A session that the requester may see takes precedence.
-        if !finding.is_some_and(|(_, own)| own) {
-            *finding = self.describe_holder(slot, claim).or(*finding);
-        }
-    }
-
-    // The id of a session, and whether the requester may see it.
-    fn describe_holder(&self, slot: Slot, claim: &Claim) -> Option<(SessionId, bool)> {
-        let entry = self.entries.get(slot)?;
-        let subject = claim.keys.subject();
-        let own =
-            entry.client == claim.client && (subject.is_none() || subject == entry.keys.subject());
-        Some((entry.summary.id, own))
+    fn client_tag(&self, client: &ClientId) -> ClientTag {
+        let [a, b, c, d, ..] = self.hash_builder.hash_one(client).to_le_bytes();
+        ClientTag::from_le_bytes([a, b, c, d])
     }
 
     fn operator_number(&mut self, id: &OperatorId) -> OperatorNumber {
@@ -431,6 +308,7 @@ impl Index {
     fn add_entry(&mut self, entry: IndexEntry) -> Slot {
         let (summary, operator) = (entry.summary, entry.operator);
         let client = entry.client.clone();
+        let tag = self.client_tag(&client);
         let kinds = entry.keys.kind_bits();
         let slot = self.entries.insert(entry);
         self.slots.insert(summary.id, slot);
@@ -444,10 +322,12 @@ impl Index {
         entry.group_position = group_position;
         let keys = &entry.keys;
         for key in IndexKey::exact(operator, keys).chain(IndexKey::public(operator, keys)) {
-            self.keys.add(key, slot);
+            self.keys.add(key, tag, slot);
         }
         for net in device_networks(keys) {
-            self.networks.add(operator, net, slot);
+            for client in [None, Some(tag)] {
+                self.networks.add(NetworkScope { operator, client }, net, slot);
+            }
         }
         slot
     }
@@ -457,14 +337,19 @@ impl Index {
         let Some(entry) = self.entries.get_mut(slot) else { return };
         let Some(until) = entry.summary.holds_until.take() else { return };
         self.hold_expiries.remove(&(until, slot));
+        let client = entry.client.clone();
+        let tag = self.client_tag(&client);
+        let Some(entry) = self.entries.get(slot) else { return };
         let (operator, keys, group_position) = (entry.operator, &entry.keys, entry.group_position);
         for key in IndexKey::exact(operator, keys).chain(IndexKey::public(operator, keys)) {
-            self.keys.remove(&key, slot);
+            self.keys.remove(&key, tag, slot);
         }
         for net in device_networks(keys) {
-            self.networks.remove(operator, net, slot);
+            for client in [None, Some(tag)] {
+                self.networks.remove(NetworkScope { operator, client }, net, slot);
+            }
         }
-        if let MapEntry::Occupied(mut live) = self.holds_per_client.entry(entry.client.clone()) {
+        if let MapEntry::Occupied(mut live) = self.holds_per_client.entry(client) {
             *live.get_mut() = live.get().saturating_sub(1);
             if *live.get() == 0 {
                 live.remove();

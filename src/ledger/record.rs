@@ -11,10 +11,15 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+mod hold;
 mod lifecycle;
+mod operator_time;
 
-pub use self::lifecycle::OperatorAction;
 pub(super) use self::lifecycle::{LifecycleStep, RecordSummary};
+pub use self::{
+    hold::{Hold, HoldReason},
+    lifecycle::OperatorAction,
+};
 use super::{
     Claim, Error, Requester, ReservationRequest, SessionState,
     claim::DeviceKeys,
@@ -214,13 +219,13 @@ impl SessionRecord {
         matches!(self.state, SessionState::Pending | SessionState::InDoubt)
     }
 
-    /// The session as in the response to the create; `None` if the create was rejected.
-    pub(super) fn created_session(&self) -> Option<Session> {
+    /// What the response to the create says of the session; `None` if the create was rejected.
+    pub(super) fn created_as(&self) -> Option<&GrantedSession> {
         let granted = !matches!(
             self.state,
             SessionState::Pending | SessionState::InDoubt | SessionState::Releasing
         );
-        granted.then(|| self.session.clone())
+        granted.then_some(&self.session.granted)
     }
 
     pub(super) fn claim(&self) -> Claim {
@@ -289,6 +294,24 @@ impl SessionRecord {
         }
     }
 
+    /// The record after the operator reported that it does not have the session any more; the flow
+    /// is free. Has the same generation if the session had ended before.
+    pub(super) fn absent(&self, ended: GrantedSession, now: Moment) -> Result<Self, Error> {
+        let current = self.as_of(now).ok_or(Error::NotFound)?;
+        if matches!(current.state, SessionState::Releasing | SessionState::Expired) {
+            return Ok(current);
+        }
+        let mut next = current.transition(Transition::ObserveAbsent, |times| {
+            times.holds_until = None;
+            times.ends_at = now + RETENTION;
+            times.extending_until = None;
+        })?;
+        if current.state != SessionState::Terminated {
+            next.session.granted = ended;
+        }
+        Ok(next)
+    }
+
     pub(super) fn extending(&self, additional_s: u32, now: Moment) -> Result<Self, Error> {
         let current = self.as_of(now).ok_or(Error::NotFound)?;
         current.next_state(Transition::BeginExtend)?;
@@ -341,11 +364,20 @@ impl SessionRecord {
         self.transition(transition, |times| times.ends_at = times.lifetime_ends_at)
     }
 
+    // A delete without an answer never makes the hold longer than the session can exist.
     fn move_to_releasing(&self, transition: Transition, now: Moment) -> Result<Self, Error> {
+        let lifetime_ends_at = self.times.lifetime_ends_at;
+        let end = match (self.state, self.times.holds_until) {
+            (SessionState::Terminated, _) => {
+                lifetime_ends_at.max(self.times.ends_at).max(now + CALL_GRACE)
+            }
+            // It may start until it is deleted.
+            (SessionState::Requested, Some(NO_EXPIRY)) => lifetime_ends_at.max(now + RETENTION),
+            (_, until) => until.unwrap_or(lifetime_ends_at),
+        };
         self.transition(transition, |times| {
-            let end = times.lifetime_ends_at.max(now) + RETENTION;
             times.holds_until = Some(end);
-            times.ends_at = end;
+            times.ends_at = end.max(now) + RETENTION;
             times.since = now;
         })
     }

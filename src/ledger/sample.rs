@@ -13,13 +13,13 @@ use proptest::{
 };
 use serde_json::Value;
 
-use super::{ConflictRules, Requester, ReservationRequest};
+use super::{Claim, ConflictRules, KeyHasher, Requester, ReservationRequest, SessionRecord};
 use crate::qod::{
     ApplicationServer, CreateRequest, Device, DeviceIpv4, GrantedSession, Moment, PhoneNumber,
     PortRange, PortsSpec, QosStatus, StatusInfo, TokenSubject, Verbatim,
 };
 
-pub(super) const START: Moment = Moment::from_unix_s(1_700_000_000);
+pub(crate) const START: Moment = Moment::from_unix_s(1_700_000_000);
 pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
 pub(super) fn party(client: &str) -> Requester {
@@ -84,7 +84,7 @@ pub(super) fn booking(claimed: CreateRequest) -> ReservationRequest {
     }
 }
 
-pub(super) fn granted(status: QosStatus, from: Moment, duration_s: u32) -> GrantedSession {
+pub(crate) fn granted(status: QosStatus, from: Moment, duration_s: u32) -> GrantedSession {
     let available = status == QosStatus::Available;
     GrantedSession {
         duration_s,
@@ -94,6 +94,16 @@ pub(super) fn granted(status: QosStatus, from: Moment, duration_s: u32) -> Grant
         status_info: (status == QosStatus::Unavailable).then_some(StatusInfo::NetworkTerminated),
         messages: Vec::new(),
     }
+}
+
+/// A session that was requested at [`START`], for an hour, with the report of its operator a second
+/// later.
+pub(crate) fn confirmed(report: GrantedSession) -> SessionRecord {
+    let (client, request) = (party("c1"), booking(create_request(phone(1), "192.0.2.1")));
+    let claim = Claim::new(&KeyHasher::random(), &client, &request);
+    let pending = SessionRecord::new_pending(&client, &request, claim, None, START);
+    let answered_at = START + Duration::from_secs(1);
+    pending.confirmed("operator-1".to_owned(), report, answered_at).unwrap()
 }
 
 /// Two sessions and the expected result of the conflict rule, in either order.

@@ -18,7 +18,7 @@ pub enum SessionState {
     Terminated,
     /// Being deleted at the operator.
     Releasing,
-    /// Expired.
+    /// Expired, or no longer present at the operator.
     Expired,
 }
 
@@ -48,6 +48,8 @@ pub(super) enum Transition {
     MarkAbsent,
     /// The operator reported the state of the session.
     Observe(OperatorReport),
+    /// The operator reported that it does not have the session any more.
+    ObserveAbsent,
     /// An extension request is about to be sent.
     BeginExtend,
     /// The operator answered the extension request.
@@ -121,7 +123,10 @@ impl SessionState {
             (Self::Pending, Transition::Confirm(report))
             | (Self::Requested | Self::Available, Transition::Observe(report))
             | (Self::Available, Transition::FinishExtend(report)) => report.state(),
-            (Self::Requested | Self::Available, Transition::Expire) => Self::Expired,
+            (Self::Requested | Self::Available, Transition::Expire)
+            | (Self::Requested | Self::Available | Self::Terminated, Transition::ObserveAbsent) => {
+                Self::Expired
+            }
             (Self::Available, Transition::BeginExtend) => Self::Available,
             (Self::Pending | Self::InDoubt, Transition::MarkFound)
             | (

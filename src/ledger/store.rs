@@ -128,6 +128,12 @@ pub(super) trait Store: Debug + Send + Sync {
     /// records.
     async fn counts(&self) -> Result<Vec<(OperatorId, SessionState, u64)>, Error>;
 
+    /// Whether the store waits for another process to release it, or is being read after that. Changes
+    /// wait too.
+    fn is_opening(&self) -> bool {
+        false
+    }
+
     /// Checks that the store is writable. The error is the reason.
     fn health(&self) -> Result<(), String>;
 

@@ -1,6 +1,7 @@
 mod errors;
 mod notifications;
 mod by_device;
+mod holds;
 
 use super::{
     sample::{
@@ -219,31 +220,6 @@ async fn terminated_session_is_deleted_after_six_minutes() {
     assert!(!fixture.is_free().await);
     fixture.ledger.finish_delete(due).await.unwrap();
     assert!(fixture.is_free().await);
-}
-
-#[tokio::test]
-async fn delete_is_retried_with_backoff_until_hold_expires() {
-    let fixture = LedgerFixture::new();
-    let record = fixture.session(QosStatus::Available).await;
-    let releasing = fixture.ledger.begin_delete(&record).await.unwrap();
-    assert_eq!(
-        fixture.ledger.begin_delete(&record).await,
-        Ok(releasing.clone()),
-        "a concurrent delete"
-    );
-    let mut attempts = Vec::new();
-    for second in 1..3600 + 5 + 360 {
-        fixture.advance(1);
-        if fixture.ledger.sweep().await.unwrap() == [(releasing.clone(), OperatorAction::Delete)] {
-            attempts.push(second);
-        }
-        assert!(!fixture.is_free().await, "{second}");
-    }
-    assert_eq!(attempts, [30, 60, 120, 240, 480, 960, 1560, 2160, 2760, 3360, 3960]);
-    fixture.advance(1);
-    assert!(fixture.is_free().await);
-    assert_eq!(fixture.ledger.sweep().await, Ok(Vec::new()));
-    assert_eq!(fixture.find(&record).await, Err(Error::NotFound));
 }
 
 #[tokio::test]

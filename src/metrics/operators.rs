@@ -9,6 +9,7 @@ pub(super) struct OperatorMetrics {
     token_fetches: IntCounterVec,
     failovers: IntCounterVec,
     calls_blocked: IntCounterVec,
+    session_ids_repeated: IntCounterVec,
     pub(super) breaker: IntGaugeVec,
     pub(super) endpoints: IntGaugeVec,
 }
@@ -33,6 +34,12 @@ impl OperatorMetrics {
                 "qod_operator_calls_blocked_total",
                 "Calls that were not sent because of the circuit breaker or a call limit",
                 &["operator", "reason"],
+            )?,
+            session_ids_repeated: counter(
+                registry,
+                "qod_operator_session_ids_repeated_total",
+                "Creates that the operator answered with the id of another session",
+                &["operator"],
             )?,
             breaker: gauge(
                 registry,
@@ -64,6 +71,11 @@ impl Metrics {
     /// Counts a call that is not sent.
     pub fn record_operator_call_blocked(&self, operator: &str, reason: &'static str) {
         self.0.operators.calls_blocked.with_label_values(&[operator, reason]).inc();
+    }
+
+    /// Counts a create that the operator answered with the id of another session.
+    pub fn record_operator_session_id_repeated(&self, operator: &str) {
+        self.0.operators.session_ids_repeated.with_label_values(&[operator]).inc();
     }
 
     /// Sets the state of an operator's circuit breaker: 0 closed, 1 half-open, 2 open.

@@ -28,7 +28,16 @@ const READ_ERROR_PAUSE: Duration = Duration::from_secs(1);
 // ones.
 const PROMPT_RESPONSE_MAX: Duration = Duration::from_secs(2);
 const RESPONSE_BYTES_MAX: usize = 4096;
+const ABORTED: &str = "aborted";
 const X_CORRELATOR: HeaderName = HeaderName::from_static("x-correlator");
+
+/// A delivery that occupies slots of the schedule. It returns them when it ends, in whatever way: a
+/// delivery that panics or is cancelled counts as one without a response.
+pub(super) struct StartedDelivery {
+    dispatcher: Arc<DispatcherInner>,
+    due: DueNotification,
+    completed: bool,
+}
 
 impl DispatcherInner {
     /// Starts due deliveries until shutdown.
@@ -54,39 +63,42 @@ impl DispatcherInner {
         if now < queue.paused_until {
             return queue.paused_until.since(now);
         }
+        let mut started = Vec::new();
         while let Some(due) = queue.schedule.next_due(now) {
-            self.deliveries.spawn(Arc::clone(self).deliver(due));
+            started.push(StartedDelivery::new(Arc::clone(self), due));
+        }
+        let wake_at = queue.schedule.wake_at();
+        // A delivery that ends locks the queue.
+        drop(queue);
+        for delivery in started {
+            self.deliveries.spawn(Arc::clone(self).deliver(delivery));
         }
         if expired == DROPPED_PER_POLL_MAX {
             return Duration::ZERO;
         }
-        queue.schedule.wake_at().map_or(POLL_INTERVAL, |at| at.since(now).min(POLL_INTERVAL))
+        wake_at.map_or(POLL_INTERVAL, |at| at.since(now).min(POLL_INTERVAL))
     }
 
-    async fn deliver(self: Arc<Self>, due: DueNotification) {
-        match self.ledger.notification(due.number).await {
+    async fn deliver(self: Arc<Self>, mut delivery: StartedDelivery) {
+        match self.ledger.notification(delivery.due.number).await {
             Ok(Some(entry)) => {
-                let (response, result) = self.attempt(&entry, &due).await;
-                self.record_result(&due, &entry, response, result);
+                let (response, result) = self.attempt(&entry, &delivery.due).await;
+                self.record_result(&mut delivery, &entry, response, result);
             }
             Ok(None) => {
                 let now = self.ledger.now();
-                self.queue().schedule.complete(
-                    &due,
-                    HostResponse::NotCalled,
-                    Disposition::Done,
-                    now,
-                );
+                let (response, disposition) = (HostResponse::NotCalled, Disposition::Done);
+                delivery.complete(&mut self.queue(), response, disposition, now);
             }
-            Err(error) => self.pause_after_read_error(&due, &error),
+            Err(error) => self.pause_after_read_error(&mut delivery, &error),
         }
-        self.delivery_due.notify_one();
     }
 
-    fn pause_after_read_error(&self, due: &DueNotification, error: &Error) {
+    fn pause_after_read_error(&self, delivery: &mut StartedDelivery, error: &Error) {
         let now = self.ledger.now();
         let mut queue = self.queue();
-        queue.schedule.complete(due, HostResponse::NotCalled, Disposition::NotAttempted, now);
+        let (response, disposition) = (HostResponse::NotCalled, Disposition::NotAttempted);
+        delivery.complete(&mut queue, response, disposition, now);
         if queue.paused_until <= now {
             queue.paused_until = now + READ_ERROR_PAUSE;
             tracing::warn!(
@@ -170,14 +182,15 @@ impl DispatcherInner {
 
     fn record_result(
         &self,
-        due: &DueNotification,
+        delivery: &mut StartedDelivery,
         entry: &QueuedNotification,
         response: HostResponse,
         result: DeliveryResult,
     ) {
         let now = self.ledger.now();
         let mut queue = self.queue();
-        let there = queue.schedule.complete(due, response, result.disposition(), now);
+        let there = delivery.complete(&mut queue, response, result.disposition(), now);
+        let due = &delivery.due;
         if there && let Some(completed) = result.completed(due.number) {
             queue.completed.push(completed);
         }
@@ -203,6 +216,43 @@ impl DispatcherInner {
             ),
             DeliveryResult::Delivered | DeliveryResult::NotRepresentable => {}
         }
+    }
+}
+
+impl StartedDelivery {
+    pub(super) fn new(dispatcher: Arc<DispatcherInner>, due: DueNotification) -> Self {
+        Self { dispatcher, due, completed: false }
+    }
+
+    // Returns `false` if the notification was removed in the meantime.
+    fn complete(
+        &mut self,
+        queue: &mut DeliveryQueue,
+        response: HostResponse,
+        disposition: Disposition,
+        now: Moment,
+    ) -> bool {
+        let there = queue.schedule.complete(&self.due, response, disposition, now);
+        self.completed = true;
+        there
+    }
+}
+
+impl Drop for StartedDelivery {
+    fn drop(&mut self) {
+        let dispatcher = Arc::clone(&self.dispatcher);
+        if !self.completed {
+            let now = dispatcher.ledger.now();
+            let disposition = Disposition::Retry(Duration::ZERO, ABORTED);
+            self.complete(&mut dispatcher.queue(), HostResponse::NoResponse, disposition, now);
+            dispatcher.metrics.record_notification_attempt_failed(ABORTED);
+            tracing::error!(
+                event = "notification_delivery_aborted",
+                session = %self.due.session,
+                "the delivery of a notification was aborted; it is retried"
+            );
+        }
+        dispatcher.delivery_due.notify_one();
     }
 }
 

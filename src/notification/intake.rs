@@ -69,7 +69,7 @@ impl DeliveryQueue {
         self.schedule.len() + self.completed.len() < QUEUE_MAX
     }
 
-    fn accept(&mut self, queued: OutboxEntry, now: Moment) {
+    pub(super) fn accept(&mut self, queued: OutboxEntry, now: Moment) {
         if let Some(reason) = self.dead_sinks.reason(&queued.session) {
             self.completed.push(CompletedNotification::dropped(queued.number, reason));
         } else if let Some(sink_url) = SinkUrl::parse(&queued.sink_url) {

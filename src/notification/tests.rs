@@ -1,3 +1,4 @@
+mod aborted;
 mod crowd;
 mod restarts;
 mod world;

@@ -93,6 +93,8 @@ pub(super) struct Breaker {
 #[derive(Debug)]
 pub struct CallPermit {
     breaker: Arc<Breaker>,
+    class: CallClass,
+    subject: u64,
     grant: Mutex<Option<PermitGrant>>,
     _call: OwnedSemaphorePermit,
 }
@@ -123,7 +125,7 @@ enum BreakerPhase {
 /// The interval of calls about existing sessions while the breaker is open.
 const OPEN_CALL_INTERVAL: Duration = Duration::from_secs(1);
 // The retry time if no better one is known.
-const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(super) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The maximum `Retry-After` that is honoured.
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_mins(5);
 
@@ -159,7 +161,8 @@ impl Breaker {
         };
         let call = Arc::clone(calls).try_acquire_owned().map_err(|_| Backoff::BUSY)?;
         let grant = self.state().admit(&self.settings, class, now)?;
-        Ok(CallPermit { breaker: Arc::clone(self), grant: Mutex::new(Some(grant)), _call: call })
+        let (breaker, grant) = (Arc::clone(self), Mutex::new(Some(grant)));
+        Ok(CallPermit { breaker, class, subject: 0, grant, _call: call })
     }
 
     /// Blocks calls for the time of a `Retry-After`, up to [`RETRY_AFTER_MAX`].
@@ -183,6 +186,22 @@ impl Breaker {
 }
 
 impl CallPermit {
+    /// The class of the call.
+    pub(super) fn class(&self) -> CallClass {
+        self.class
+    }
+
+    /// The key of the device or session of the call.
+    pub(super) fn subject(&self) -> u64 {
+        self.subject
+    }
+
+    /// Sets the key of the device or session of the call.
+    pub(super) fn about(mut self, subject: u64) -> Self {
+        self.subject = subject;
+        self
+    }
+
     /// Reports the result of the call; only the first report counts. Returns the state of the
     /// breaker if it changed.
     pub(super) fn report(&self, health: PeerHealth, now: Tick) -> Option<BreakerStatus> {

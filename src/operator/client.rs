@@ -4,10 +4,10 @@
 //! Another endpoint is tried only if the request was not sent, or if the operation is read-only.
 //! One timeout covers all attempts.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::{
     Operator, OperatorRejection, Outcome, UnknownCause,
@@ -18,7 +18,7 @@ use crate::{
     clock::Tick,
     credentials::{CallAuthorization, SignedParts},
     outbound::{CallResult, Caller, Endpoint, OutboundCall, PeerResponse, retry_after},
-    qod::Operation,
+    qod::{Operation, ProblemKind},
 };
 
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
@@ -37,15 +37,17 @@ pub(super) struct OperatorRequest<'a> {
 impl Operator {
     /// Calls the operator about an existing session. Occasional calls are permitted while the
     /// breaker is open.
-    pub(super) async fn call_for_existing(
+    pub(super) async fn call_for_existing<T>(
         &self,
         caller: &Caller,
+        subject: u64,
         request: OperatorRequest<'_>,
-    ) -> Outcome<PeerResponse> {
+        read: impl FnOnce(&PeerResponse) -> Outcome<T>,
+    ) -> Outcome<T> {
         let class =
             if is_read_only(request.operation) { CallClass::Read } else { CallClass::Cleanup };
-        match self.acquire_permit_for(class, caller) {
-            Ok(permit) => self.call(caller, request, &permit).await,
+        match self.acquire_permit_for(class, subject, caller) {
+            Ok(permit) => self.call(caller, request, &permit, read).await,
             Err(rejection) => Outcome::Rejected(rejection),
         }
     }
@@ -53,10 +55,17 @@ impl Operator {
     pub(super) fn acquire_permit_for(
         &self,
         class: CallClass,
+        subject: u64,
         caller: &Caller,
     ) -> Result<CallPermit, OperatorRejection> {
-        let permit = self.breaker.acquire(class, caller.clock.tick());
-        permit.map_err(|backoff| {
+        let now = caller.clock.tick();
+        let limited = match class {
+            CallClass::New | CallClass::Read => self.rate_limited.check(subject, now),
+            // It frees resources.
+            CallClass::Cleanup => Ok(()),
+        };
+        let permit = limited.and_then(|()| self.breaker.acquire(class, now));
+        permit.map(|permit| permit.about(subject)).map_err(|backoff| {
             caller.metrics.record_operator_call_blocked(&self.id().0, backoff.reason.name());
             OperatorRejection::Backoff(backoff)
         })
@@ -97,12 +106,14 @@ impl Operator {
         }
     }
 
-    pub(super) async fn call(
+    /// Calls the operator and reads the response of a call that it accepted.
+    pub(super) async fn call<T>(
         &self,
         caller: &Caller,
         request: OperatorRequest<'_>,
         permit: &CallPermit,
-    ) -> Outcome<PeerResponse> {
+        read: impl FnOnce(&PeerResponse) -> Outcome<T>,
+    ) -> Outcome<T> {
         let operation = request.operation;
         let Some(path) = self.dialect().operation_path(operation, request.session) else {
             return Outcome::Rejected(OperatorRejection::UnsupportedOperation);
@@ -132,6 +143,20 @@ impl Operator {
         if let Some(health) = health {
             self.report_health(health, permit, caller);
         }
+        if operation == Operation::CreateSession {
+            self.check_path(&outcome);
+        }
+        let outcome = match outcome {
+            Outcome::Accepted(response) => read(&response),
+            Outcome::Rejected(mut rejection) => {
+                if let OperatorRejection::Problem(problem) = &mut rejection {
+                    let limited = self.rate_limited.check(permit.subject(), caller.clock.tick());
+                    problem.retry_after = limited.err().map(|backoff| backoff.retry_after);
+                }
+                Outcome::Rejected(rejection)
+            }
+            Outcome::Unknown(cause) => Outcome::Unknown(cause),
+        };
         if matches!(outcome, Outcome::Rejected(OperatorRejection::Backoff(_))) {
             caller.metrics.record_operator_call_blocked(&self.id().0, BackoffReason::Busy.name());
         }
@@ -143,6 +168,24 @@ impl Operator {
             elapsed,
         );
         outcome
+    }
+
+    /// Logs the first create of a series for which the operator has no path.
+    fn check_path(&self, outcome: &Outcome<PeerResponse>) {
+        match outcome {
+            Outcome::Rejected(OperatorRejection::PathNotFound(status)) => {
+                if !self.path_missing.swap(true, Ordering::Relaxed) {
+                    tracing::error!(
+                        event = "operator_path_not_found",
+                        operator = %self.id(),
+                        status,
+                        "operator has no path for new sessions; check its endpoint and dialect"
+                    );
+                }
+            }
+            Outcome::Accepted(_) => self.path_missing.store(false, Ordering::Relaxed),
+            Outcome::Rejected(_) | Outcome::Unknown(_) => {}
+        }
     }
 
     async fn try_endpoints(
@@ -161,7 +204,7 @@ impl Operator {
         loop {
             // The endpoints that have not been tried yet share the remaining time equally.
             let shares = self.endpoints.remaining(&tried);
-            let next = self.endpoints.next(&mut tried, caller.clock.tick());
+            let next = self.endpoints.next(permit.class(), &mut tried, caller.clock.tick());
             let Some((index, endpoint)) = next else { break (outcome, health) };
             let elapsed = caller.clock.elapsed(started);
             let reach_within = request.connect_timeout.saturating_sub(elapsed);
@@ -180,15 +223,31 @@ impl Operator {
                 self.endpoints.deprioritize(index, caller.clock.tick() + DEPRIORITIZED_FOR);
             }
             health = health_of(&result);
-            if let Some(wait) = retry_after_of(&result, caller) {
-                permit.set_retry_after(wait, caller.clock.tick());
-            }
+            self.apply_retry_after(&result, permit, caller);
             let may_fail_over = may_fail_over(request.operation, &result);
             outcome = self.classify(request.operation, result);
             if !may_fail_over {
                 break (outcome, health);
             }
         }
+    }
+
+    /// A 503 with `Retry-After` blocks all calls, a 429 those about the same device, until it repeats
+    /// across devices.
+    fn apply_retry_after(&self, result: &CallResult, permit: &CallPermit, caller: &Caller) {
+        let CallResult::Answered(response) = result else { return };
+        let now = caller.clock.tick();
+        let is_new = permit.class() == CallClass::New;
+        if is_new && response.status.is_success() {
+            self.rate_limited.record_accepted();
+        }
+        let (429 | 503) = response.status.as_u16() else { return };
+        let Some(wait) = retry_after(&response.headers, caller.clock.now()) else { return };
+        let of_device = response.status == StatusCode::TOO_MANY_REQUESTS;
+        if of_device && !self.rate_limited.record(permit.subject(), wait, now) {
+            return;
+        }
+        permit.set_retry_after(wait, now);
     }
 
     async fn send(
@@ -251,9 +310,20 @@ impl Operator {
             }
             // The operator may still carry out a request after this timeout.
             408 => Outcome::Unknown(UnknownCause::ServerError(status)),
-            400..=499 | 501 => Outcome::Rejected(OperatorRejection::Problem(
-                self.dialect().read_problem(status, &response.body),
-            )),
+            400..=499 | 501 => {
+                let problem = self.dialect().read_problem(status, &response.body);
+                // A create names no session, so this one is about the path, unless the code says
+                // that it is about the device.
+                let no_path = match problem.kind {
+                    ProblemKind::SessionNotFound | ProblemKind::PathNotFound => true,
+                    _ => status == 405,
+                };
+                Outcome::Rejected(if no_path && operation == Operation::CreateSession {
+                    OperatorRejection::PathNotFound(status)
+                } else {
+                    OperatorRejection::Problem(problem)
+                })
+            }
             _ => Outcome::Unknown(UnknownCause::ServerError(status)),
         }
     }
@@ -263,8 +333,7 @@ impl Operator {
         let descriptor = self.dialect().descriptor();
         // The operator would reject the whole request for a correlator that its release does not
         // allow.
-        let rule = descriptor.correlator.as_ref();
-        if rule.is_none_or(|rule| rule.matches(correlator.as_bytes())) {
+        if descriptor.correlator.matches(correlator.as_bytes()) {
             headers.push((X_CORRELATOR, correlator.clone()));
         }
         if let Some(name) = descriptor.transaction_header {
@@ -301,19 +370,6 @@ fn targets_one_session(operation: Operation) -> bool {
 struct AttemptTime {
     connect_timeout: Duration,
     started: Tick,
-}
-
-/// The `Retry-After` of a 429 or 503 response.
-fn retry_after_of(result: &CallResult, caller: &Caller) -> Option<Duration> {
-    match result {
-        CallResult::Answered(response) if matches!(response.status.as_u16(), 429 | 503) => {
-            retry_after(&response.headers, caller.clock.now())
-        }
-        CallResult::Answered(_)
-        | CallResult::NotSent(_)
-        | CallResult::PoolExhausted(_)
-        | CallResult::Unknown(_) => None,
-    }
 }
 
 /// The operator's health according to a call. `None` if the result depends only on the gateway.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::health::UNHEALTHY_AFTER;
+use super::{breaker::CallClass, health::UNHEALTHY_AFTER};
 use crate::{
     clock::Tick,
     outbound::{Endpoint, Trust},
@@ -21,6 +21,8 @@ pub(super) const DEPRIORITIZED_FOR: Duration = Duration::from_secs(10);
 /// The endpoints of one operator.
 pub(super) struct Endpoints {
     all: Box<[Endpoint]>,
+    // The same endpoints with separate connections, for calls that free resources.
+    cleanup: Box<[Endpoint]>,
     states: Mutex<EndpointStates>,
 }
 
@@ -43,7 +45,9 @@ struct EndpointState {
 impl Endpoints {
     /// Creates the list from at most [`ENDPOINTS_MAX`] endpoints; the rest is ignored.
     pub(super) fn new(all: Vec<Endpoint>) -> Self {
-        Self { all: all.into_iter().take(ENDPOINTS_MAX).collect(), states: Mutex::default() }
+        let all: Box<[_]> = all.into_iter().take(ENDPOINTS_MAX).collect();
+        let cleanup = all.iter().map(Endpoint::with_separate_connections).collect();
+        Self { all, cleanup, states: Mutex::default() }
     }
 
     /// The trust anchors of the endpoints; the same for all.
@@ -56,20 +60,35 @@ impl Endpoints {
         self.remaining(&TriedEndpoints::default())
     }
 
-    /// The next endpoint to try, with its index; `None` if all have been tried.
-    pub(super) fn next(&self, tried: &mut TriedEndpoints, now: Tick) -> Option<(usize, &Endpoint)> {
+    /// The next endpoint to try, with its index; `None` if all have been tried. Cleanup calls have
+    /// connections of their own.
+    pub(super) fn next(
+        &self,
+        class: CallClass,
+        tried: &mut TriedEndpoints,
+        now: Tick,
+    ) -> Option<(usize, &Endpoint)> {
         // With one endpoint there is nothing to choose, and no lock is taken.
         let single = self.all.len() == 1;
         let index =
             if single { tried.first() } else { self.states().next(tried, self.all.len(), now) };
         let index = index?;
         tried.insert(index);
-        self.all.get(index).map(|endpoint| (index, endpoint))
+        let endpoints = match class {
+            CallClass::New | CallClass::Read => &self.all,
+            CallClass::Cleanup => &self.cleanup,
+        };
+        endpoints.get(index).map(|endpoint| (index, endpoint))
     }
 
     /// The indexes of the endpoints, in the order of the policies.
     pub(super) fn indexes(&self) -> std::ops::Range<usize> {
         0..self.all.len()
+    }
+
+    /// All endpoints, in the order of the policies.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Endpoint> {
+        self.all.iter()
     }
 
     /// Is the endpoint reachable and healthy, as far as is known?
@@ -173,7 +192,7 @@ mod tests {
             }
             clock.advance(Duration::from_secs(passed));
             let mut tried = TriedEndpoints::default();
-            let next = || endpoints.next(&mut tried, clock.tick()).map(|(index, _)| index);
+            let next = || endpoints.next(CallClass::New, &mut tried, clock.tick()).map(|(index, _)| index);
             let order: Vec<usize> = std::iter::from_fn(next).collect();
             let mut expected: Vec<usize> = (0..behind.len()).collect();
             expected.sort_by_key(|index| behind[*index] > passed);
@@ -187,8 +206,11 @@ mod tests {
         let clock = Clock::fixed(Moment::from_unix_s(1_700_000_000));
         let all = ["http://127.0.0.1:1", "http://127.0.0.1:2"];
         let endpoints = Endpoints::new(all.map(|url| Endpoint::parse(url, 1).unwrap()).into());
-        let first =
-            || endpoints.next(&mut TriedEndpoints::default(), clock.tick()).map(|(index, _)| index);
+        let first = || {
+            endpoints
+                .next(CallClass::New, &mut TriedEndpoints::default(), clock.tick())
+                .map(|(index, _)| index)
+        };
         assert!(!endpoints.record_check(0, false), "one failure is not enough");
         assert!(!endpoints.record_check(0, true));
         assert!(!endpoints.record_check(0, false));
@@ -211,8 +233,11 @@ mod tests {
         let all = ["http://127.0.0.1:1", "http://127.0.0.1:2"];
         let all = all.map(|url| Endpoint::parse(url, 1).unwrap());
         let endpoints = Endpoints::new(all.into());
-        let first =
-            || endpoints.next(&mut TriedEndpoints::default(), clock.tick()).map(|(index, _)| index);
+        let first = || {
+            endpoints
+                .next(CallClass::New, &mut TriedEndpoints::default(), clock.tick())
+                .map(|(index, _)| index)
+        };
         assert_eq!(first(), Some(0));
         endpoints.deprioritize(0, clock.tick() + DEPRIORITIZED_FOR);
         endpoints.deprioritize(0, clock.tick());

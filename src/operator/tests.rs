@@ -43,6 +43,7 @@ fn speaking(dialect: &str, endpoint: &str) -> Operator {
         },
         health: None,
         fitting: TranslationSettings::default(),
+        times: TimesWithoutOffset::default(),
         rules: ConflictRules::default(),
     })
 }

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -32,11 +32,14 @@ pub struct Endpoint {
     port: u16,
     authority: Box<str>,
     base_path: Box<str>,
+    connections_max: usize,
     connections: Semaphore,
     guard: Option<Arc<Guard>>,
     trust: Trust,
     clock: Clock,
     resolved: ArcSwapOption<ResolvedPeer>,
+    // Did the last TLS handshake fail?
+    tls_failing: AtomicBool,
 }
 
 struct ResolvedPeer {
@@ -93,11 +96,13 @@ impl Endpoint {
             port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
             authority: authority.as_str().into(),
             base_path: uri.path().trim_end_matches('/').into(),
+            connections_max,
             connections: Semaphore::new(connections_max),
             guard: None,
             trust: Trust::default(),
             clock: Clock::system(),
             resolved: ArcSwapOption::empty(),
+            tls_failing: AtomicBool::new(false),
         })
     }
 
@@ -109,6 +114,25 @@ impl Endpoint {
         guard: Arc<Guard>,
     ) -> Result<Self, EndpointError> {
         Ok(Self { guard: Some(guard), ..Self::parse(url, connections_max)? })
+    }
+
+    /// The same URL with connections of its own: as many, and none is shared.
+    #[must_use]
+    pub fn with_separate_connections(&self) -> Self {
+        Self {
+            tls: self.tls,
+            host: self.host.clone(),
+            port: self.port,
+            authority: self.authority.clone(),
+            base_path: self.base_path.clone(),
+            connections_max: self.connections_max,
+            connections: Semaphore::new(self.connections_max),
+            guard: self.guard.clone(),
+            trust: self.trust.clone(),
+            clock: self.clock.clone(),
+            resolved: ArcSwapOption::empty(),
+            tls_failing: AtomicBool::new(false),
+        }
     }
 
     /// Sets the trust anchors and the client certificate. The default is public authorities and no
@@ -145,12 +169,35 @@ impl Endpoint {
         [&self.base_path, root, path].concat()
     }
 
+    /// The URL, with the base path.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.authority, self.base_path)
+    }
+
     pub(super) fn authority(&self) -> &str {
         &self.authority
     }
 
     pub(super) fn host(&self) -> &str {
         &self.host
+    }
+
+    /// Records a failed TLS handshake. Logs only the first one of a series.
+    pub(super) fn record_tls_failure(&self, reason: &str) {
+        if !self.tls_failing.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                event = "outbound_tls_failed",
+                host = self.authority(),
+                error = reason,
+                "TLS handshake with a peer failed"
+            );
+        }
+    }
+
+    /// Records a new connection.
+    pub(super) fn record_connected(&self) {
+        self.tls_failing.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn connections(&self) -> &Semaphore {

@@ -97,6 +97,20 @@ impl Guard {
         }
     }
 
+    /// May this host of a URL be called, as far as its text shows? A name may: its addresses are
+    /// checked when the connection is made.
+    pub fn permits_host(&self, host: &str) -> bool {
+        if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            return address.parse().is_ok_and(|address: Ipv6Addr| self.permits(address.into()));
+        }
+        let host = host.strip_suffix('.').unwrap_or(host);
+        match host.parse() {
+            Ok(address) => self.permits(IpAddr::V4(address)),
+            // No name ends in a number. Resolvers read such a host as an address: `127.1`, `0x7f000001`.
+            Err(_) => !ends_in_number(host),
+        }
+    }
+
     /// Is every address of this network public? Allowed networks are not considered.
     pub fn is_public(net: &IpNet) -> bool {
         match net {
@@ -125,6 +139,14 @@ impl Guard {
     pub(super) fn is_saturated(&self) -> bool {
         self.lookups.available_permits() == 0
     }
+}
+
+fn ends_in_number(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+    let hexadecimal = last.strip_prefix("0x");
+    let is_hexadecimal = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_decimal = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
+    is_decimal || hexadecimal.is_some_and(is_hexadecimal)
 }
 
 fn overlap<N: Into<IpNet>>(one: N, other: N) -> bool {

@@ -1,3 +1,4 @@
+mod interim;
 pub(crate) mod peer;
 
 use std::sync::atomic::AtomicUsize;

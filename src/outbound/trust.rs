@@ -5,14 +5,14 @@ use std::{fmt, path::PathBuf, sync::Arc};
 
 use pingora::{
     protocols::{Stream, l4, tls::client},
-    tls::{TlsConnector, load_platform_certs_incl_env_into_store},
+    tls::{TlsConnector, load_native_certs},
 };
 use rustls::{ClientConfig, RootCertStore, sign::SingleCertAndKey};
 
 use crate::{
     clock::Clock,
     qod::{Moment, Secret},
-    reloadable::{FILE_CHECK_INTERVAL, Reloadable},
+    reloadable::{FILE_CHECK_INTERVAL, Reloadable, open_regular},
     tls::{self, CertificateFiles},
 };
 
@@ -113,12 +113,16 @@ impl TlsClient {
     ///
     /// # Errors
     /// Why the connection is not secure, in words.
-    pub(super) async fn handshake(&self, stream: Stream, host: &str) -> Result<Stream, String> {
+    pub(super) async fn handshake(
+        &self,
+        stream: Stream,
+        host: &str,
+    ) -> Result<Stream, &'static str> {
         let socket = stream.into_any().downcast::<l4::stream::Stream>();
-        let socket = socket.map_err(|_| "not a plain connection".to_owned())?;
+        let socket = socket.map_err(|_| "not a plain connection")?;
         match client::handshake(&self.connector, host, *socket).await {
             Ok(stream) => Ok(Box::new(stream)),
-            Err(error) => Err(format!("{}: {}", error.etype().as_str(), error.root_cause())),
+            Err(error) => Err(tls::handshake_failure(&error.to_string())),
         }
     }
 }
@@ -145,12 +149,35 @@ fn build_client(
     Ok(TlsClient { connector: TlsConnector::from(Arc::new(config)), expires })
 }
 
+/// Loads the public authorities of the system as [`Outbound::new`](super::Outbound::new) does, which
+/// panics if they cannot be loaded. Returns their number.
+///
+/// # Errors
+/// Why they cannot be loaded, in words.
+pub fn check_public_authorities() -> Result<usize, String> {
+    public_authorities().map(|roots| roots.len())
+}
+
 fn public_authorities() -> Result<RootCertStore, String> {
+    let failed = |error: &dyn fmt::Display| {
+        format!(
+            "failed to load the public certificate authorities of the system: {error}; check the \
+             environment variables SSL_CERT_FILE and SSL_CERT_DIR"
+        )
+    };
+    // A variable of the TLS library, not a setting of the gateway.
+    let file = std::env::var_os("SSL_CERT_FILE");
+    // The library would wait for the writer of a named pipe.
+    if let Some(file) = file.map(PathBuf::from)
+        && file.exists()
+    {
+        open_regular(&file).map_err(|error| failed(&format!("`{}`: {error}", file.display())))?;
+    }
     let mut roots = RootCertStore::empty();
-    let loaded = load_platform_certs_incl_env_into_store(&mut roots);
-    loaded
-        .map(|()| roots)
-        .map_err(|error| format!("failed to load the system's authorities: {error}"))
+    for certificate in load_native_certs().map_err(|error| failed(&error))? {
+        roots.add(certificate).map_err(|error| failed(&error))?;
+    }
+    Ok(roots)
 }
 
 /// Compares the settings and paths, not the content of the files.

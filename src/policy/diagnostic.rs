@@ -1,24 +1,37 @@
 //! Errors in policy files, with their position and the expected value.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 /// An error in a policy file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Diagnostic {
     /// The file.
     pub file: PathBuf,
-    /// The line, counted from 1.
+    /// The line, counted from 1. 0 if the error concerns the whole file or folder.
     pub line: u64,
-    /// The column in characters, counted from 1.
+    /// The column in characters, counted from 1. 0 if the line is 0.
     pub column: u64,
     /// The problem, and the expected value.
     pub message: String,
 }
 
+impl Diagnostic {
+    /// Creates an error that concerns a whole file or folder.
+    pub fn of_path(file: &Path, message: String) -> Self {
+        Self { file: file.to_owned(), line: 0, column: 0, message }
+    }
+}
+
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, line, column, message } = self;
-        write!(f, "{}:{line}:{column}: {message}", file.display())
+        match line {
+            0 => write!(f, "{}: {message}", file.display()),
+            _ => write!(f, "{}:{line}:{column}: {message}", file.display()),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::qod::{ClientId, Device, InvalidIdentifier};
+use crate::qod::{ClientId, Device};
 
 /// A hypothetical request whose handling is explained.
 #[derive(Clone, Debug)]
@@ -32,8 +32,19 @@ impl ExplainSubject {
     /// Parses a device identifier: a phone number with `+`, an IP address, or a network access identifier.
     ///
     /// # Errors
-    /// Fails if the text is none of these identifiers.
-    pub fn device(name: &str) -> Result<Self, InvalidIdentifier> {
-        name.parse().map(Box::new).map(Self::Device)
+    /// Fails if the text is none of these identifiers, or a phone number without `+`.
+    pub fn device(name: &str) -> Result<Self, String> {
+        let is_number =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let written = name.replace([' ', '-', '(', ')', '/'], "");
+        if is_number(&written) {
+            let digits = written.trim_start_matches('0');
+            let example = format!("+{digits}");
+            return Err(
+                ["a phone number begins with `+` and its country code: `", &example, "`?"].concat()
+            );
+        }
+        let device = name.parse::<Device>().map_err(|error| error.to_string())?;
+        Ok(Self::Device(Box::new(device)))
     }
 }

@@ -4,7 +4,9 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
-    fmt, fs, io,
+    ffi::OsStr,
+    fmt, fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,14 +14,20 @@ use std::{
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::{PolicyFile, diagnostic::Diagnostic, settings::OperatorSettings, source::YamlCursor};
+use super::{
+    PolicyFile,
+    diagnostic::Diagnostic,
+    settings::OperatorSettings,
+    source::{FILE_BYTES_MAX, YamlCursor},
+};
 use crate::{
     qod::{Device, FinderId, OperatorId},
+    reloadable::open_regular,
     route::{Match, Routes},
 };
 
 /// The sections of `gateway.yaml` that are applied only at startup.
-const STARTUP_SECTIONS: [&str; 8] = [
+const STARTUP_SECTIONS: [&str; 9] = [
     "listeners",
     "admin",
     "trusted_proxies",
@@ -28,6 +36,7 @@ const STARTUP_SECTIONS: [&str; 8] = [
     "store",
     "bounds",
     "drain",
+    "log",
 ];
 /// The keys of `clients.yaml` that do not affect authentication.
 const NON_IDENTITY_KEYS: [&str; 4] = ["scope", "device_limit", "defaults", "clients"];
@@ -205,11 +214,15 @@ pub fn schema_documents(schemas: &Path) -> impl Iterator<Item = PathBuf> {
     yaml_files(schemas)
 }
 
-/// Returns the YAML files of a folder, sorted by name. Empty if the folder does not exist.
+/// Returns the YAML files of a folder (`.yaml` or `.yml`), sorted by name. Empty if the folder does not
+/// exist.
 pub(super) fn yaml_files(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    let is_yaml = |extension: &OsStr| {
+        ["yaml", "yml"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+    };
+    paths.retain(|path| path.extension().is_some_and(is_yaml));
     paths.sort();
     paths.into_iter()
 }
@@ -240,7 +253,8 @@ fn hash_of(paths: impl Iterator<Item = PathBuf>) -> ContentHash {
     for path in paths {
         let mut file_hash = Sha256::new();
         // Unreadable files are reported when they are parsed.
-        let copied = fs::File::open(&path).and_then(|mut file| io::copy(&mut file, &mut file_hash));
+        let copied = open_regular(&path)
+            .and_then(|file| io::copy(&mut file.take(FILE_BYTES_MAX), &mut file_hash));
         // Only the file name is hashed: the version does not depend on the location of the folder.
         total.update(path.file_name().unwrap_or_default().as_encoded_bytes());
         total.update([u8::from(copied.is_ok())]);

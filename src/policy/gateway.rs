@@ -6,9 +6,15 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+mod admin;
 mod finder;
+mod strictness;
 
-use self::finder::TelcoFinderEntry;
+use self::{
+    admin::{AdminEntry, LogEntry},
+    finder::TelcoFinderEntry,
+    strictness::StrictnessEntry,
+};
 use super::{
     diagnostic::Diagnostic,
     notifications::{CallbacksEntry, NotificationsEntry},
@@ -61,6 +67,8 @@ pub(super) struct GatewayFile {
     bounds: Section<BoundsEntry>,
     /// The graceful shutdown.
     drain: Section<DrainEntry>,
+    /// The log.
+    log: Section<LogEntry>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -70,13 +78,6 @@ struct ListenerEntry {
     address: Scalar<SocketAddr>,
     /// TLS, for HTTPS and HTTP/2. Default: plain HTTP.
     tls: Option<TlsEntry>,
-}
-
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct AdminEntry {
-    /// The IP address and port.
-    address: Scalar<SocketAddr>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -133,27 +134,6 @@ enum SyncName {
     Memory,
 }
 
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-struct StrictnessEntry {
-    /// The handling of members that the dialect does not define.
-    unknown_members: UnknownMembersName,
-    /// The maximum nesting depth of a body.
-    #[schemars(range(min = 8, max = 100))]
-    json_depth_max: Option<usize>,
-    /// The maximum number of members of an object.
-    #[schemars(range(min = 16, max = 1024))]
-    json_members_max: Option<usize>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum UnknownMembersName {
-    #[default]
-    Drop,
-    Refuse,
-}
-
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct BoundsEntry {
@@ -170,6 +150,12 @@ struct BoundsEntry {
     /// The maximum number of concurrent requests.
     #[schemars(range(min = 1))]
     requests_in_flight_max: usize,
+    /// The maximum number of requests whose bodies have not arrived.
+    #[schemars(range(min = 1))]
+    unread_bodies_max: usize,
+    /// The maximum number of requests of an IP address whose bodies have not arrived.
+    #[schemars(range(min = 1))]
+    unread_bodies_per_source_max: usize,
     /// The time limit to receive the header.
     header_deadline: Scalar<PositiveDuration>,
     /// The time limit to receive the body.
@@ -210,6 +196,8 @@ impl Default for BoundsEntry {
             connections_max: 10_000,
             connections_per_source_max: 1_000,
             requests_in_flight_max: 4_096,
+            unread_bodies_max: 2_048,
+            unread_bodies_per_source_max: 256,
             header_deadline: seconds(10),
             body_deadline: seconds(20),
             idle_timeout: seconds(20),
@@ -269,9 +257,11 @@ impl GatewayFile {
         let bounds = root.key("bounds").section(self.bounds, errors)?.settings();
         let drain = root.key("drain").section(self.drain, errors)?.settings();
         let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
-        let admin = admin?.address.0;
+        let log = root.key("log").section(self.log, errors)?.settings();
+        let admin = admin?.settings();
         let trusted_proxies = self.trusted_proxies.into_iter().map(|network| network.0).collect();
-        let server = ServerSettings { listeners, admin, trusted_proxies, callbacks, bounds, drain };
+        let server =
+            ServerSettings { listeners, admin, trusted_proxies, callbacks, bounds, drain, log };
         Some(GatewaySettings {
             server,
             store: store?,
@@ -411,8 +401,10 @@ impl StoreEntry {
             SyncName::Memory => {
                 let unused = ["directory", "key_file", "key_env", "previous_key_files"];
                 for key in unused.into_iter().filter(|key| at.has(key)) {
-                    errors
-                        .push(at.key_name(key).error("this key has no effect with `sync: memory`"));
+                    errors.push(
+                        at.key_name(key)
+                            .error("this key has no effect with `sync: memory`; remove it"),
+                    );
                 }
                 return Some(StoreConfig::InMemory);
             }
@@ -438,21 +430,6 @@ impl StoreEntry {
     }
 }
 
-impl StrictnessEntry {
-    fn settings(&self) -> dialect::Strictness {
-        let unknown_members = match self.unknown_members {
-            UnknownMembersName::Drop => dialect::UnknownMembers::Drop,
-            UnknownMembersName::Refuse => dialect::UnknownMembers::Reject,
-        };
-        let dialect::Strictness { depth_max, members_max, .. } = dialect::Strictness::default();
-        dialect::Strictness {
-            unknown_members,
-            depth_max: self.json_depth_max.unwrap_or(depth_max),
-            members_max: self.json_members_max.unwrap_or(members_max),
-        }
-    }
-}
-
 impl BoundsEntry {
     fn settings(&self) -> ServerBounds {
         ServerBounds {
@@ -461,6 +438,8 @@ impl BoundsEntry {
             connections_max: self.connections_max,
             connections_per_source_max: self.connections_per_source_max,
             requests_in_flight_max: self.requests_in_flight_max,
+            unread_bodies_max: self.unread_bodies_max,
+            unread_bodies_per_source_max: self.unread_bodies_per_source_max,
             header_deadline: self.header_deadline.0.0,
             body_deadline: self.body_deadline.0.0,
             idle_timeout: self.idle_timeout.0.0,

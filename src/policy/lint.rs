@@ -103,11 +103,13 @@ pub enum LintRule {
     AuthorityExpired,
     /// A secret file that all local users can read or change.
     SecretReadable,
+    /// A ledger directory that the user of this process cannot write to.
+    LedgerNotWritable,
 }
 
 impl LintRule {
     /// All rules.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::UnreachableRoute,
         Self::RedundantRoute,
         Self::OverlappingRoutes,
@@ -133,6 +135,7 @@ impl LintRule {
         Self::CertificateNotYetValid,
         Self::AuthorityExpired,
         Self::SecretReadable,
+        Self::LedgerNotWritable,
     ];
 
     /// The name of the rule.
@@ -163,6 +166,7 @@ impl LintRule {
             Self::CertificateNotYetValid => "certificate-not-yet-valid",
             Self::AuthorityExpired => "authority-expired",
             Self::SecretReadable => "secret-readable",
+            Self::LedgerNotWritable => "ledger-not-writable",
         }
     }
 
@@ -174,7 +178,8 @@ impl LintRule {
             | Self::UnusedDialect
             | Self::OperatorWithoutEvents
             | Self::IdlePrivateNetwork
-            | Self::AuthorityExpired => LintLevel::Note,
+            | Self::AuthorityExpired
+            | Self::LedgerNotWritable => LintLevel::Note,
             _ => LintLevel::Warning,
         }
     }

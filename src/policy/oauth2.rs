@@ -137,7 +137,7 @@ impl OAuth2Entry {
         }
         let secret = secret.load_reloadable(
             "client_secret",
-            Secret::single_line,
+            Secret::client_secret,
             at,
             references.folder,
             errors,

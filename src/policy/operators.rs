@@ -29,7 +29,7 @@ use super::{
     tls::PeerTlsFiles,
 };
 use crate::{
-    dialect::{self, TranslationSettings},
+    dialect::{self, TimesWithoutOffset, TranslationSettings},
     ledger,
     qod::IdentifierKind,
 };
@@ -88,6 +88,9 @@ struct OperatorEntry {
     callbacks: Option<bool>,
     /// How often the status of each session is polled. Default: no polling.
     poll_interval: Option<Scalar<PositiveDuration>>,
+    /// How times without an offset from UTC in its answers are read. Default: they are invalid.
+    #[serde(default)]
+    times_without_offset: TimesWithoutOffsetName,
     /// The time limit of a call.
     timeout: Option<Scalar<PositiveDuration>>,
     /// The maximum number of connections.
@@ -122,6 +125,14 @@ struct OperatorEntry {
     /// The conflict rules of its sessions.
     #[serde(default)]
     conflicts: ConflictsEntry,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum TimesWithoutOffsetName {
+    #[default]
+    Reject,
+    Utc,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -280,6 +291,10 @@ impl OperatorEntry {
             breaker: self.breaker.settings(connections_max + self.queue_max.unwrap_or(200)),
             health: self.health.map(|health| health.settings(at.key("health"), errors)),
             translation,
+            times: match self.times_without_offset {
+                TimesWithoutOffsetName::Reject => TimesWithoutOffset::Reject,
+                TimesWithoutOffsetName::Utc => TimesWithoutOffset::Utc,
+            },
             conflict_rules,
             rate: self.rate.and_then(|rate| rate.0.rate(self.burst)),
             gsma: self.gsma.settings(name),

@@ -1,9 +1,7 @@
-//! Policy tests (`tests/*.yaml` in the policy folder): the expected outcome of requests. Only `check`
+//! Policy tests (`tests/*.yaml` and `tests/*.yml` in the policy folder): the expected outcome of requests. Only `check`
 //! reads them; the running gateway does not.
 
 use std::{
-    fs,
-    io::Read,
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -24,7 +22,10 @@ use super::{
     shape,
     source::{PolicySource, YamlCursor},
 };
-use crate::qod::{Device, IdentifierKind, OperatorId, ProblemKind};
+use crate::{
+    qod::{Device, IdentifierKind, OperatorId, ProblemKind},
+    reloadable::read_regular,
+};
 
 const FOLDER: &str = "tests";
 
@@ -235,15 +236,8 @@ fn explain_subject(
 }
 
 fn read_body(path: &Path) -> Result<Vec<u8>, String> {
-    let mut body = Vec::new();
-    let read = fs::File::open(path)
-        .and_then(|file| file.take(BODY_BYTES_MAX + 1).read_to_end(&mut body))
-        .map_err(|error| format!("failed to read `{}`: {error}", path.display()))?;
-    if u64::try_from(read).is_ok_and(|read| read <= BODY_BYTES_MAX) {
-        Ok(body)
-    } else {
-        Err(format!("`{}` is larger than {} MiB", path.display(), BODY_BYTES_MAX >> 20))
-    }
+    read_regular(path, BODY_BYTES_MAX)
+        .map_err(|error| format!("failed to read `{}`: {error}", path.display()))
 }
 
 impl ExpectEntry {

@@ -11,7 +11,7 @@ use super::{
     scalars::FilePath,
     source::{PolicySource, YamlCursor},
 };
-use crate::{dialect::Descriptors, route::Table};
+use crate::{dialect::Descriptors, reloadable::open_regular, route::Table};
 
 // Limits the names that are compared for a suggestion.
 const COMPARED_NAMES_MAX: usize = 200;
@@ -120,17 +120,10 @@ impl<'a> References<'a> {
         errors: &mut Vec<Diagnostic>,
     ) -> Option<PathBuf> {
         let path = self.folder.join(&path.0);
-        // Only regular files are opened: opening a pipe blocks.
-        let opened = std::fs::metadata(&path).and_then(|metadata| {
-            if metadata.is_file() { std::fs::File::open(&path).map(Some) } else { Ok(None) }
+        let opened = open_regular(&path).map_err(|error| {
+            errors.push(at.error(format!("failed to read `{}`: {error}", path.display())));
         });
-        let message = match opened {
-            Ok(Some(_)) => return Some(path),
-            Ok(None) => format!("`{}` is not a file", path.display()),
-            Err(error) => format!("failed to read `{}`: {error}", path.display()),
-        };
-        errors.push(at.error(message));
-        None
+        opened.is_ok().then_some(path)
     }
 }
 

@@ -14,13 +14,17 @@ use serde::{Deserialize, Deserializer, de::Error};
 
 use crate::{
     limit::Rate,
-    qod::{BitRate, Device, PhoneNumber},
+    qod::{BitRate, Device, PhoneNumber, has_length},
     route::{NumberPrefix, Realm},
 };
 
+mod host_name;
 mod qualities;
 
-pub(super) use self::qualities::{CountryCode, Delay, Description, NetworkCode};
+pub(super) use self::{
+    host_name::HostName,
+    qualities::{CountryCode, Delay, Description, NetworkCode},
+};
 
 /// A type that is parsed from a string value.
 pub(super) trait ScalarType: Sized {
@@ -41,7 +45,7 @@ pub(super) struct Scalar<T>(pub(super) T);
 pub(super) type ScalarFormat = (&'static str, &'static str, fn(&str) -> bool);
 
 /// All scalar types.
-pub(super) const ALL: [ScalarFormat; 25] = [
+pub(super) const ALL: [ScalarFormat; 26] = [
     format_of::<PositiveDuration>(),
     format_of::<DurationOrZero>(),
     format_of::<WholeSeconds>(),
@@ -53,6 +57,7 @@ pub(super) const ALL: [ScalarFormat; 25] = [
     format_of::<PhoneNumber>(),
     format_of::<NumberPrefix>(),
     format_of::<IpNet>(),
+    format_of::<HostName>(),
     format_of::<Realm>(),
     format_of::<PeerUrl>(),
     format_of::<ApiPath>(),
@@ -67,6 +72,15 @@ pub(super) const ALL: [ScalarFormat; 25] = [
     format_of::<CountryCode>(),
     format_of::<NetworkCode>(),
     format_of::<Description>(),
+];
+
+/// The formats of values that are a number and a unit.
+pub(super) const WITH_UNIT: [&str; 5] = [
+    PositiveDuration::FORMAT,
+    DurationOrZero::FORMAT,
+    WholeSeconds::FORMAT,
+    ByteSize::FORMAT,
+    EventRate::FORMAT,
 ];
 
 const fn format_of<T: ScalarType>() -> ScalarFormat {
@@ -174,7 +188,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
 impl ScalarType for PositiveDuration {
     const FORMAT: &'static str = "span";
     const EXPECTED: &'static str =
-        "a duration greater than 0, such as `24h`, `5m`, `90s` or `500ms`";
+        "a duration greater than 0, such as `1d`, `24h`, `5m`, `90s` or `500ms`";
 
     fn parse(text: &str) -> Option<Self> {
         parse_duration(text).filter(|time| !time.is_zero()).map(Self)
@@ -192,7 +206,8 @@ impl ScalarType for DurationOrZero {
 
 impl ScalarType for WholeSeconds {
     const FORMAT: &'static str = "seconds";
-    const EXPECTED: &'static str = "a duration in whole seconds, such as `24h`, `5m` or `90s`";
+    const EXPECTED: &'static str =
+        "a duration in whole seconds, such as `1d`, `24h`, `5m` or `90s`";
 
     fn parse(text: &str) -> Option<Self> {
         let time =
@@ -245,8 +260,8 @@ impl EventRate {
 
 impl ScalarType for SocketAddr {
     const FORMAT: &'static str = "address-and-port";
-    const EXPECTED: &'static str =
-        "an IP address and a port from 1 to 65535, such as `127.0.0.1:8080` or `[::]:8443`";
+    const EXPECTED: &'static str = "an IP address and a port from 1 to 65535, such as `127.0.0.1:8080` or, in quotes, \
+         `\"[::]:8443\"`";
 
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok().filter(|address: &Self| address.port() > 0)
@@ -408,7 +423,7 @@ impl ScalarType for OperatorProfileName {
         "the name of the profile at the operator, of 1 to 256 characters";
 
     fn parse(text: &str) -> Option<Self> {
-        let valid = (1..=256).contains(&text.len()) && !text.chars().any(char::is_control);
+        let valid = has_length(text, (1, 256)) && !text.chars().any(char::is_control);
         valid.then(|| Self(text.to_owned()))
     }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     qod::Secret,
-    reloadable::{ParseSecret, Reloadable, read_secret},
+    reloadable::{ParseSecret, Reloadable, read_secret_line},
 };
 
 /// A reference to a secret, by two keys of an entry.
@@ -40,13 +40,13 @@ impl SecretReference {
     ) -> Option<Secret> {
         let (source, at) = self.source(name, entry, folder, errors)?;
         let secret = match source {
-            SecretSource::File(path) => read_secret(&path),
-            SecretSource::Variable(name) => read_variable(name),
+            SecretSource::File(path) => read_secret_line(&path),
+            SecretSource::Variable(name) => read_variable(name).and_then(|text| {
+                text.single_line()
+                    .map_err(|error| format!("{error} (in environment variable `{name}`)"))
+            }),
         };
-        secret
-            .and_then(|text| text.single_line())
-            .map_err(|message| errors.push(at.error(message)))
-            .ok()
+        secret.map_err(|message| errors.push(at.error(message))).ok()
     }
 
     /// Loads a secret that is reloaded when its file changes.
@@ -62,7 +62,11 @@ impl SecretReference {
         let secret = match source {
             SecretSource::File(path) => Reloadable::from_file(path, read),
             SecretSource::Variable(name) => {
-                read_variable(name).and_then(|text| read(&text)).map(Reloadable::fixed)
+                let value = read_variable(name).and_then(|text| {
+                    read(&text)
+                        .map_err(|error| format!("{error} (in environment variable `{name}`)"))
+                });
+                value.map(Reloadable::fixed)
             }
         };
         secret.map_err(|message| errors.push(at.error(message))).ok()
@@ -100,7 +104,7 @@ pub(super) fn read_secret_file(
     folder: &Path,
     errors: &mut Vec<Diagnostic>,
 ) -> Option<Secret> {
-    let secret = read_secret(&folder.join(&file.0)).and_then(|text| text.single_line());
+    let secret = read_secret_line(&folder.join(&file.0));
     secret.map_err(|message| errors.push(at.error(message))).ok()
 }
 

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::{
     credentials,
-    dialect::{ApiKind, TranslationSettings},
+    dialect::{ApiKind, TimesWithoutOffset, TranslationSettings},
     ledger,
     limit::Rate,
     notification,
@@ -66,8 +66,8 @@ pub struct AdminTarget {
 pub struct ServerSettings {
     /// The listeners for clients. Never empty.
     pub listeners: Vec<Listener>,
-    /// The address of the admin listener: `/metrics`, `/healthz` and `/readyz`.
-    pub admin: SocketAddr,
+    /// The admin listener: `/metrics`, `/healthz` and `/readyz`.
+    pub admin: AdminSettings,
     /// The networks of proxies whose `X-Forwarded-For` header is trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// The listener for operators.
@@ -76,6 +76,26 @@ pub struct ServerSettings {
     pub bounds: ServerBounds,
     /// The graceful shutdown.
     pub drain: DrainSettings,
+    /// What happens while log lines are lost.
+    pub log: LostLogLines,
+}
+
+/// The admin listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// The IP address and port.
+    pub address: SocketAddr,
+    /// Names and addresses by which it is called, beside its own.
+    pub hosts: Vec<String>,
+}
+
+/// What happens while log lines cannot be written and are dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostLogLines {
+    /// Requests are served.
+    Tolerate,
+    /// Requests are served, and the readiness check fails.
+    NotReady,
 }
 
 /// A listening address.
@@ -100,6 +120,10 @@ pub struct ServerBounds {
     pub connections_per_source_max: usize,
     /// The maximum number of concurrent requests. More are rejected with 503.
     pub requests_in_flight_max: usize,
+    /// The maximum number of requests whose bodies have not arrived. More are rejected with 503.
+    pub unread_bodies_max: usize,
+    /// The maximum number of requests of an IP address whose bodies have not arrived.
+    pub unread_bodies_per_source_max: usize,
     /// The time limit to receive the header.
     pub header_deadline: Duration,
     /// The time limit to receive the body.
@@ -182,6 +206,8 @@ pub struct OperatorSettings {
     pub health: Option<HealthChecks>,
     /// How requests are translated to its dialect.
     pub translation: TranslationSettings,
+    /// How its times without an offset are read.
+    pub times: TimesWithoutOffset,
     /// The conflict rules of its sessions.
     pub conflict_rules: ledger::ConflictRules,
     /// The rate limit of calls.

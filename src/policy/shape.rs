@@ -152,15 +152,17 @@ fn describe(
             one(format!("missing value; expected {}", expectation(Some(node_schema))))
         }
         ValidationErrorKind::Type { .. } | ValidationErrorKind::Format { .. } => {
-            let quotes = match (node.map(|node| &node.kind), node_schema.get("type")) {
-                (Some(NodeKind::Number(_) | NodeKind::Bool(_)), Some(Value::String(of)))
-                    if of == "string" =>
-                {
-                    " (in quotes)"
+            let expected = expectation(Some(node_schema));
+            let is_text = node_schema.get("type").is_some_and(|of| of == "string");
+            match node.map(|node| &node.kind) {
+                Some(kind) if lacks_unit(kind, node_schema) => {
+                    one(format!("missing unit; expected {expected}"))
                 }
-                _ => "",
-            };
-            one(format!("expected {}{quotes}", expectation(Some(node_schema))))
+                Some(NodeKind::Number(_) | NodeKind::Bool(_)) if is_text => {
+                    one(format!("expected {expected} (in quotes)"))
+                }
+                _ => one(format!("expected {expected}")),
+            }
         }
         ValidationErrorKind::Minimum { limit } => one(format!("expected at least {limit}")),
         ValidationErrorKind::Maximum { limit } => one(format!("expected at most {limit}")),
@@ -170,6 +172,20 @@ fn describe(
         ValidationErrorKind::MinLength { .. } => one("expected a non-empty string".to_owned()),
         _ => one(error.masked().to_string()),
     }
+}
+
+// Whether a number has no unit where a number with a unit is expected.
+fn lacks_unit(kind: &NodeKind, schema: &Value) -> bool {
+    let format = schema.get("format").and_then(Value::as_str);
+    let has_unit = format.is_some_and(|format| scalars::WITH_UNIT.contains(&format));
+    has_unit
+        && match kind {
+            NodeKind::Number(_) => true,
+            NodeKind::Text(text) => {
+                !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+            }
+            _ => false,
+        }
 }
 
 fn keys_of(schema: &Value) -> Vec<&str> {

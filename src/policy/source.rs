@@ -2,8 +2,6 @@
 
 use std::{
     collections::HashSet,
-    fs::File,
-    io::Read,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,13 +11,15 @@ use serde_json::Value;
 
 use super::{
     diagnostic::Diagnostic,
+    folder::hint_extension,
     scalars::Section,
     shape,
     yaml::{self, NodeKind, Position, YamlNode},
 };
+use crate::reloadable::read_regular;
 
 // Larger data belongs into a route table, not into a file that is edited by hand.
-const FILE_BYTES_MAX: u64 = 16 << 20;
+pub(super) const FILE_BYTES_MAX: u64 = 16 << 20;
 
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -53,7 +53,8 @@ impl PolicySource {
         let text = match read_text(&path) {
             Ok(text) => text,
             Err(message) => {
-                report(Position::START, message);
+                let hint = hint_extension(&path).map(|hint| format!("; {hint}"));
+                report(Position::START, message + &hint.unwrap_or_default());
                 return None;
             }
         };
@@ -109,15 +110,9 @@ impl PolicySource {
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
-    let describe = |error: std::io::Error| format!("failed to read the file: {error}");
-    let mut text = String::new();
-    let file = File::open(path).map_err(describe)?;
-    let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(describe)?;
-    if u64::try_from(read).is_ok_and(|read| read <= FILE_BYTES_MAX) {
-        Ok(text)
-    } else {
-        Err(format!("the file is larger than {} MiB", FILE_BYTES_MAX >> 20))
-    }
+    let bytes = read_regular(path, FILE_BYTES_MAX)
+        .map_err(|error| format!("failed to read the file: {error}"))?;
+    String::from_utf8(bytes).map_err(|_| "the file is not valid UTF-8".to_owned())
 }
 
 impl<'a> YamlCursor<'a> {

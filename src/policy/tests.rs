@@ -3,6 +3,7 @@ mod finder;
 mod dropped;
 mod endpoints;
 mod finders;
+mod folder;
 mod golden;
 mod documents;
 mod gsma;
@@ -164,9 +165,14 @@ fn unknown_and_missing_keys_are_reported_with_their_position() {
 
 #[test]
 fn invalid_values_are_reported_with_the_expected_format() {
-    let duration = "expected a duration greater than 0, such as `24h`";
+    let duration = "expected a duration greater than 0, such as `1d`";
     for (file, from, to, expected) in [
-        ("gateway.yaml", "idle_timeout: 20s", "idle_timeout: §20", duration),
+        (
+            "gateway.yaml",
+            "idle_timeout: 20s",
+            "idle_timeout: §20",
+            "missing unit; expected a duration",
+        ),
         ("gateway.yaml", "idle_timeout: 20s", "idle_timeout: §soon", duration),
         ("gateway.yaml", "body_max: 64KiB", "body_max: §64KB", "expected a size"),
         (
@@ -246,7 +252,7 @@ fn unknown_references_are_reported() {
             "operators.yaml",
             "x_authorization_file: simulated.token",
             "x_authorization_file: §no.token",
-            "`",
+            "failed to read `",
         ),
         (
             "clients.yaml",

@@ -80,13 +80,33 @@ pub(super) fn parse(text: &str) -> Result<YamlNode, (Position, String)> {
         },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: NODES_MAX },
         strict_booleans: true,
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
         reject_unsupported_tags: true,
         with_snippet: false,
     };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+    let tree: YamlNode = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let position = error.location().map_or(Position::START, Position::from);
-        (position, message(&error))
-    })
+        let line = usize::try_from(position.line - 1).ok().and_then(|line| text.lines().nth(line));
+        let hint = line.filter(|line| has_unquoted_ipv6(line)).map_or("", |_| IPV6_HINT);
+        (position, message(&error) + hint)
+    })?;
+    match tree.first_duplicate() {
+        None => Ok(tree),
+        Some((first, second)) => {
+            let (key, line) = (quoted(&second.key), first.position.line);
+            Err((second.position, format!("duplicate key {key}; it is first set in line {line}")))
+        }
+    }
+}
+
+const IPV6_HINT: &str = "; an IPv6 address and port need quotes, such as `\"[::1]:8080\"`";
+
+// An unquoted `[::1]:8080` is a list followed by text.
+fn has_unquoted_ipv6(line: &str) -> bool {
+    let address = |text: &str| text.contains("::") || text.matches(':').count() > 2;
+    let parts = line.split('[').skip(1).filter_map(|rest| rest.split_once("]:"));
+    let quoted = line.contains("\"[") || line.contains("'[");
+    !quoted && { parts }.any(|(inner, _)| address(inner))
 }
 
 // Uses the message of the parser without its trailing position, except for messages about parser
@@ -94,30 +114,25 @@ pub(super) fn parse(text: &str) -> Result<YamlNode, (Position, String)> {
 fn message(error: &serde_saphyr::Error) -> String {
     use serde_saphyr::Error;
     let error = error.without_snippet();
-    match error {
-        Error::DuplicateMappingKey { key: Some(key), .. } => {
-            format!("duplicate key {}", quoted(key))
-        }
-        Error::NullIntoString { .. } => "expected a string".to_owned(),
-        _ => {
-            let text = error.to_string();
-            let text = text.lines().next().unwrap_or_default();
-            let text = text.split(" at line ").next().unwrap_or_default();
-            // The parser has several errors for exceeded limits, some with internal details.
-            let limit_markers = ["budget", "recursion limit", "alias replay"];
-            if limit_markers.iter().any(|marker| text.to_lowercase().contains(marker)) {
-                return format!(
-                    "the file exceeds a limit: expected one document of at most {NODES_MAX} values \
-                     (aliases expanded) in at most {DEPTH_MAX} levels"
-                );
-            }
-            if text.starts_with("non-finite") {
-                // The number itself may be as long as the file.
-                return "non-finite number".to_owned();
-            }
-            text.chars().take(MESSAGE_CHARS_MAX).collect()
-        }
+    if matches!(error, Error::NullIntoString { .. }) {
+        return "expected a string".to_owned();
     }
+    let text = error.to_string();
+    let text = text.lines().next().unwrap_or_default();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    // The parser has several errors for exceeded limits, some with internal details.
+    let limit_markers = ["budget", "recursion limit", "alias replay"];
+    if limit_markers.iter().any(|marker| text.to_lowercase().contains(marker)) {
+        return format!(
+            "the file exceeds a limit: expected one document of at most {NODES_MAX} values \
+             (aliases expanded) in at most {DEPTH_MAX} levels"
+        );
+    }
+    if text.starts_with("non-finite") {
+        // The number itself may be as long as the file.
+        return "non-finite number".to_owned();
+    }
+    text.chars().take(MESSAGE_CHARS_MAX).collect()
 }
 
 impl MapEntries {
@@ -136,9 +151,37 @@ impl MapEntries {
     pub(super) fn iter(&self) -> std::slice::Iter<'_, MapEntry> {
         self.all.iter()
     }
+
+    // The duplicates of this mapping: the first entry of the key, and a later one.
+    fn duplicates(&self) -> impl Iterator<Item = (&MapEntry, &MapEntry)> {
+        let mut sorted = self.by_key.iter().filter_map(|index| self.all.get(*index));
+        let mut first = sorted.next();
+        sorted.filter_map(move |entry| match first {
+            Some(known) if known.key == entry.key => Some((known, entry)),
+            _ => {
+                first = Some(entry);
+                None
+            }
+        })
+    }
 }
 
 impl YamlNode {
+    // The duplicate key that is first in the file.
+    fn first_duplicate(&self) -> Option<(&MapEntry, &MapEntry)> {
+        let position = |(_, second): &(&MapEntry, &MapEntry)| second.position;
+        match &self.kind {
+            NodeKind::List(items) => {
+                items.iter().filter_map(Self::first_duplicate).min_by_key(position)
+            }
+            NodeKind::Map(entries) => {
+                let below = entries.iter().filter_map(|entry| entry.value.first_duplicate());
+                entries.duplicates().chain(below).min_by_key(position)
+            }
+            _ => None,
+        }
+    }
+
     /// Returns the entry of a key, if this is a mapping that has it.
     pub(super) fn entry(&self, key: &str) -> Option<&MapEntry> {
         match &self.kind {

@@ -9,7 +9,7 @@ use std::{
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use super::Verbatim;
+use super::{Verbatim, has_length};
 
 /// A device. All identifiers are claimed to belong to the same device.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -68,6 +68,8 @@ pub enum DeviceIpv4 {
     Legacy(Verbatim<Ipv4Net>),
 }
 
+const NAI_CHARS_MAX: usize = 2048;
+
 /// A text is not a valid identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidIdentifier {
@@ -97,6 +99,11 @@ impl Device {
         ]
         .into_iter()
         .flatten()
+    }
+
+    /// Whether the device has an identifier of this kind.
+    pub fn has(&self, kind: IdentifierKind) -> bool {
+        self.kinds().any(|other| other == kind)
     }
 
     /// Keeps only the identifiers whose kind satisfies `retain`.
@@ -226,7 +233,7 @@ impl FromStr for Nai {
     type Err = InvalidIdentifier;
 
     fn from_str(text: &str) -> Result<Self, InvalidIdentifier> {
-        let valid = (1..=2048).contains(&text.len()) && !text.chars().any(char::is_control);
+        let valid = has_length(text, (1, NAI_CHARS_MAX)) && !text.chars().any(char::is_control);
         if valid { Ok(Self(text.to_owned())) } else { Err(InvalidIdentifier::Nai) }
     }
 }

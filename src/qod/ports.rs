@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The maximum number of separate ranges of a list of ports. It bounds the time to compare two flows.
+pub const PORT_RANGES_MAX: usize = 128;
+
 /// An inclusive port range. `from` may exceed `to` until a codec has checked it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PortRange {

@@ -41,14 +41,22 @@ pub enum ProblemKind {
     UnnecessaryIdentifier,
     /// The token identifies another device.
     OtherDevice,
+    /// The device's identifiers belong to different devices or operators.
+    IdentifierMismatch,
     /// The operator does not offer the requested service.
     NotApplicable,
-    /// The profile exists but is not offered now.
+    /// The profile exists, but new sessions of the device cannot use it.
     ProfileNotApplicable,
     /// Another session has reserved the device's flow.
     Conflict,
     /// A session that is not available cannot be extended.
     ExtensionNotAllowed,
+    /// Another request changes the session at the same time.
+    ConcurrentChange,
+    /// Another request extends or changes the session at the same time as an extension.
+    ConcurrentExtension,
+    /// The operator cannot extend sessions.
+    ExtensionNotSupported,
     /// Too many requests.
     TooManyRequests,
     /// Too many concurrent sessions.
@@ -87,7 +95,7 @@ pub struct Problem {
     /// For `Retry-After` and the `RateLimit` fields.
     pub rate_limit: Option<RateLimitStatus>,
     /// For `WWW-Authenticate`: the challenge.
-    pub challenge: Option<&'static str>,
+    pub challenge: Option<Cow<'static, str>>,
     /// For `Retry-After` without a rate limit.
     pub retry_after: Option<Duration>,
 }
@@ -109,7 +117,7 @@ pub struct RateLimitStatus {
 
 impl ProblemKind {
     /// All kinds.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 36] = [
         Self::InvalidArgument,
         Self::OutOfRange,
         Self::DurationOutOfRange,
@@ -127,10 +135,14 @@ impl ProblemKind {
         Self::MissingIdentifier,
         Self::UnnecessaryIdentifier,
         Self::OtherDevice,
+        Self::IdentifierMismatch,
         Self::NotApplicable,
         Self::ProfileNotApplicable,
         Self::Conflict,
         Self::ExtensionNotAllowed,
+        Self::ConcurrentChange,
+        Self::ConcurrentExtension,
+        Self::ExtensionNotSupported,
         Self::TooManyRequests,
         Self::QuotaExceeded,
         Self::MethodNotAllowed,
@@ -169,10 +181,14 @@ impl ProblemKind {
             Self::MissingIdentifier => "missing_identifier",
             Self::UnnecessaryIdentifier => "unnecessary_identifier",
             Self::OtherDevice => "other_device",
+            Self::IdentifierMismatch => "identifier_mismatch",
             Self::NotApplicable => "not_applicable",
             Self::ProfileNotApplicable => "profile_not_applicable",
             Self::Conflict => "conflict",
             Self::ExtensionNotAllowed => "extension_not_allowed",
+            Self::ConcurrentChange => "concurrent_change",
+            Self::ConcurrentExtension => "concurrent_extension",
+            Self::ExtensionNotSupported => "extension_not_supported",
             Self::TooManyRequests => "too_many_requests",
             Self::QuotaExceeded => "quota_exceeded",
             Self::MethodNotAllowed => "method_not_allowed",

@@ -75,9 +75,9 @@ pub enum RateUnit {
 pub enum ProfileStatus {
     /// Sessions may use it.
     Active,
-    /// It exists, but sessions that use it are rejected.
+    /// It exists, but new sessions that use it are rejected.
     Inactive,
-    /// Sessions may use it, but it will be removed.
+    /// Existing sessions use it, but new sessions that use it are rejected.
     Deprecated,
 }
 

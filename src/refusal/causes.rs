@@ -40,18 +40,23 @@ impl Refusal {
             Self::DeviceMismatch => "device_token_mismatch",
             Self::ProfileNotFound => "profile_unknown",
             Self::NoOperator(NoOperator::NoRoute) => "no_route",
+            Self::NoOperator(NoOperator::UnsupportedIdentifiers) => "identifier_unroutable",
             Self::NoOperator(NoOperator::RoutesIncomplete) => "routes_not_loaded",
             Self::NoOperator(NoOperator::Disagreement) => "routes_ambiguous",
             Self::FinderUnavailable(unanswered) => code_of_finder(unanswered.reason),
             Self::Untranslatable(untranslatable) => code_of_untranslatable(untranslatable),
             Self::Ledger(error) => code_of_ledger(error),
             Self::TooLong { .. } => "extension_too_long",
+            Self::SinkForbidden => "sink_address_not_allowed",
             Self::SinkTokenExpires => "sink_token_expires_early",
             Self::NotGranted => "session_not_granted",
             Self::SessionNotAvailable => "session_not_available",
+            Self::ConcurrentExtension => code_of_ledger(&ledger::Error::Superseded),
             Self::InvalidIdempotencyKey => "idempotency_key_invalid",
             Self::InDoubt => "session_in_doubt",
-            Self::Operator(rejection) => code_of_rejection(rejection),
+            Self::Operator(rejection) | Self::OperatorExtension(rejection) => {
+                code_of_rejection(rejection)
+            }
             Self::OperatorUnknown(UnknownCause::NoResponse(_)) => "operator_no_response",
             Self::OperatorUnknown(UnknownCause::InvalidResponse { .. }) => {
                 "operator_response_invalid"
@@ -91,6 +96,10 @@ impl Refusal {
                     "the total duration would exceed the {duration_s_max} s of the client's terms"
                 )
             }
+            Self::SinkForbidden => {
+                "the host of the sink is an address that is neither public nor in private_networks"
+                    .to_owned()
+            }
             Self::SinkTokenExpires => {
                 "the sink's access token expires before the session ends".to_owned()
             }
@@ -102,9 +111,12 @@ impl Refusal {
             Self::SessionNotAvailable => {
                 "the session does not have the status AVAILABLE".to_owned()
             }
+            Self::ConcurrentExtension => ledger::Error::Superseded.to_string(),
             Self::InvalidIdempotencyKey => "the Idempotency-Key is invalid or repeated".to_owned(),
             Self::InDoubt => "the outcome of the session's create is unknown".to_owned(),
-            Self::Operator(rejection) => text_of_rejection(rejection),
+            Self::Operator(rejection) | Self::OperatorExtension(rejection) => {
+                text_of_rejection(rejection)
+            }
             Self::OperatorUnknown(silence) => text_of_silence(silence),
             Self::Internal(what) => (*what).to_owned(),
         }
@@ -147,7 +159,8 @@ const fn code_of_unauthenticated(why: Unauthenticated) -> &'static str {
             InvalidToken::Key => "token_key_unknown",
             InvalidToken::Issuer => "token_issuer_untrusted",
             InvalidToken::Signature => "token_signature_invalid",
-            InvalidToken::Claims => "token_claims_invalid",
+            InvalidToken::ClaimMissing(_) => "token_claim_missing",
+            InvalidToken::ClaimInvalid(_) => "token_claim_invalid",
             InvalidToken::Expired => "token_expired",
             InvalidToken::NotYetValid => "token_not_yet_valid",
             InvalidToken::Audience => "token_audience_mismatch",
@@ -167,6 +180,7 @@ const fn code_of_unauthenticated(why: Unauthenticated) -> &'static str {
             ProofError::Incomplete => "proof_incomplete",
             ProofError::Mismatch => "proof_request_mismatch",
             ProofError::Replayed => "proof_replayed",
+            ProofError::NotConfigured => "dpop_not_configured",
             ProofError::ReplayCacheFull => "proof_replay_cache_full",
         },
         Unauthenticated::KeysUnavailable => "issuer_unavailable",
@@ -180,7 +194,7 @@ fn text_of_unauthenticated(why: Unauthenticated) -> String {
         Unauthenticated::Invalid(reason) => match reason {
             InvalidToken::Format => "the access token is not a signed JWT",
             InvalidToken::CriticalHeader => {
-                "the JWT header has an unsupported critical field, or contains a key"
+                "the JWT header has an unsupported critical field, or declares a nested token"
             }
             InvalidToken::Type => "the JWT has the type of another kind of token",
             InvalidToken::Algorithm => {
@@ -189,7 +203,12 @@ fn text_of_unauthenticated(why: Unauthenticated) -> String {
             InvalidToken::Key => "no key of the issuer matches the JWT, or several do",
             InvalidToken::Issuer => "the JWT's issuer is not trusted",
             InvalidToken::Signature => "the JWT's signature is invalid",
-            InvalidToken::Claims => "a claim is missing or has the wrong type",
+            InvalidToken::ClaimMissing(name) => {
+                return format!("the access token has no claim `{name}`");
+            }
+            InvalidToken::ClaimInvalid(name) => {
+                return format!("the claim `{name}` has the wrong type or an invalid value");
+            }
             InvalidToken::Expired => "the access token has expired",
             InvalidToken::NotYetValid => "the access token is not valid yet",
             InvalidToken::Audience => "the audience of the access token is not this gateway",
@@ -230,6 +249,7 @@ const fn text_of_proof(reason: ProofError) -> &'static str {
         ProofError::Incomplete => "it does not cover all required parts of the request",
         ProofError::Mismatch => "it was made for another request or another access token",
         ProofError::Replayed => "it was used before",
+        ProofError::NotConfigured => "the policies have no section `dpop`",
         ProofError::ReplayCacheFull => "the replay cache is full",
     }
 }
@@ -242,7 +262,8 @@ const fn code_of_forbidden(forbidden: &AccessDenied) -> &'static str {
         AccessDenied::Dialect => "dialect_not_allowed",
         AccessDenied::Operator => "operator_not_allowed",
         AccessDenied::Profile => "profile_not_allowed",
-        AccessDenied::ProfileInactive => "profile_inactive",
+        AccessDenied::ProfileNotActive { .. } => "profile_inactive",
+        AccessDenied::ProfileNotOffered => "profile_not_offered",
         AccessDenied::Duration { .. } => "duration_not_allowed",
     }
 }
@@ -324,6 +345,7 @@ const fn code_of_ledger(error: &ledger::Error) -> &'static str {
         ledger::Error::Conflict { device_ambiguous: true, .. } => "flow_conflict_ambiguous",
         ledger::Error::QuotaExceeded { .. } => "quota_exceeded",
         ledger::Error::DailyQuotaExceeded { .. } => "daily_quota_exceeded",
+        ledger::Error::DeviceSessionsExceeded { .. } => "device_sessions_exceeded",
         ledger::Error::NotFound => "session_unknown",
         ledger::Error::NotOwner => "session_of_other_client",
         ledger::Error::Superseded => "session_changed_concurrently",
@@ -342,6 +364,7 @@ const fn code_of_rejection(rejection: &OperatorRejection) -> &'static str {
         OperatorRejection::NotFound => "operator_session_unknown",
         OperatorRejection::Unauthorized(_) => "operator_credentials_rejected",
         OperatorRejection::NoToken(_) => "operator_token_unavailable",
+        OperatorRejection::PathNotFound(_) => "operator_path_not_found",
         OperatorRejection::Redirected(_) => "operator_redirected",
         OperatorRejection::UnsupportedOperation => "operator_operation_unsupported",
         OperatorRejection::Unreachable(_) => "operator_unreachable",
@@ -372,6 +395,9 @@ fn text_of_rejection(rejection: &OperatorRejection) -> String {
         }
         OperatorRejection::NoToken(no_token) => {
             format!("no access token for the operator: {}", text_of_token(*no_token))
+        }
+        OperatorRejection::PathNotFound(status) => {
+            format!("the operator has no path for new sessions (status {status})")
         }
         OperatorRejection::Redirected(status) => {
             format!("the operator redirected the request with status {status}")

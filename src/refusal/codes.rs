@@ -34,9 +34,11 @@ const fn codes_0_8(kind: ProblemKind, dialect: &Descriptor) -> (u16, &'static st
         | ProblemKind::UnsupportedIdentifier
         | ProblemKind::MissingIdentifier
         | ProblemKind::UnnecessaryIdentifier
+        | ProblemKind::IdentifierMismatch
         | ProblemKind::NotApplicable
         | ProblemKind::ProfileNotApplicable
         | ProblemKind::ExtensionNotAllowed
+        | ProblemKind::ExtensionNotSupported
         | ProblemKind::UnsupportedMediaType
         | ProblemKind::ContentTooLarge
         | ProblemKind::HeaderTooLarge
@@ -47,7 +49,9 @@ const fn codes_0_8(kind: ProblemKind, dialect: &Descriptor) -> (u16, &'static st
             (404, "NOT_FOUND")
         }
         ProblemKind::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED"),
-        ProblemKind::Conflict => (409, "CONFLICT"),
+        ProblemKind::Conflict
+        | ProblemKind::ConcurrentChange
+        | ProblemKind::ConcurrentExtension => (409, "CONFLICT"),
         ProblemKind::TooManyRequests | ProblemKind::QuotaExceeded => (429, "TOO_MANY_REQUESTS"),
         ProblemKind::Internal => (500, "INTERNAL"),
         ProblemKind::Unavailable | ProblemKind::Timeout | ProblemKind::BadGateway => {
@@ -68,6 +72,7 @@ const fn codes_0_10(kind: ProblemKind, dialect: &Descriptor) -> (u16, &'static s
         | ProblemKind::UnsupportedIdentifier
         | ProblemKind::MissingIdentifier
         | ProblemKind::UnnecessaryIdentifier
+        | ProblemKind::IdentifierMismatch
         | ProblemKind::ProfileNotApplicable
         | ProblemKind::ExtensionNotAllowed
         | ProblemKind::UnsupportedMediaType
@@ -80,10 +85,14 @@ const fn codes_0_10(kind: ProblemKind, dialect: &Descriptor) -> (u16, &'static s
             (404, "NOT_FOUND")
         }
         ProblemKind::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED"),
-        ProblemKind::Conflict => (409, "CONFLICT"),
+        ProblemKind::Conflict
+        | ProblemKind::ConcurrentChange
+        | ProblemKind::ConcurrentExtension => (409, "CONFLICT"),
         ProblemKind::TooManyRequests | ProblemKind::QuotaExceeded => (429, "TOO_MANY_REQUESTS"),
         ProblemKind::Internal => (500, "INTERNAL"),
-        ProblemKind::NotApplicable | ProblemKind::NotImplemented => (501, "NOT_IMPLEMENTED"),
+        ProblemKind::NotApplicable
+        | ProblemKind::NotImplemented
+        | ProblemKind::ExtensionNotSupported => (501, "NOT_IMPLEMENTED"),
         ProblemKind::Unavailable | ProblemKind::Timeout | ProblemKind::BadGateway => {
             (503, dialect.errors.unavailable_code)
         }
@@ -101,6 +110,7 @@ const fn codes_0_11(kind: ProblemKind, dialect: &Descriptor) -> (u16, &'static s
         ProblemKind::InvalidCredential => (400, "INVALID_CREDENTIAL"),
         ProblemKind::InvalidToken => (400, "INVALID_TOKEN"),
         ProblemKind::CredentialNotConfigured => dialect.errors.private_key_jwt,
+        ProblemKind::IdentifierMismatch => dialect.errors.identifier_mismatch,
         ProblemKind::ProfileNotApplicable => dialect.errors.profile_not_applicable,
         ProblemKind::Unauthenticated => (401, "UNAUTHENTICATED"),
         ProblemKind::PermissionDenied => (403, "PERMISSION_DENIED"),
@@ -112,8 +122,10 @@ const fn codes_0_11(kind: ProblemKind, dialect: &Descriptor) -> (u16, &'static s
         }
         ProblemKind::DeviceNotFound => (404, "DEVICE_NOT_FOUND"),
         ProblemKind::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED"),
-        ProblemKind::Conflict => (409, "CONFLICT"),
-        ProblemKind::ExtensionNotAllowed => {
+        ProblemKind::Conflict | ProblemKind::ConcurrentChange => (409, "CONFLICT"),
+        ProblemKind::ExtensionNotAllowed
+        | ProblemKind::ExtensionNotSupported
+        | ProblemKind::ConcurrentExtension => {
             (409, "QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED")
         }
         ProblemKind::ContentTooLarge => (413, "CONTENT_TOO_LARGE"),
@@ -149,8 +161,10 @@ const fn codes_1(kind: ProblemKind, dialect: &Descriptor) -> (u16, &'static str)
         }
         ProblemKind::DeviceNotFound => (404, "IDENTIFIER_NOT_FOUND"),
         ProblemKind::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED"),
-        ProblemKind::Conflict => (409, "CONFLICT"),
-        ProblemKind::ExtensionNotAllowed => {
+        ProblemKind::Conflict | ProblemKind::ConcurrentChange => (409, "CONFLICT"),
+        ProblemKind::ExtensionNotAllowed
+        | ProblemKind::ExtensionNotSupported
+        | ProblemKind::ConcurrentExtension => {
             (409, "QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED")
         }
         ProblemKind::ContentTooLarge => (413, "CONTENT_TOO_LARGE"),
@@ -159,6 +173,7 @@ const fn codes_1(kind: ProblemKind, dialect: &Descriptor) -> (u16, &'static str)
         ProblemKind::MissingIdentifier => (422, "MISSING_IDENTIFIER"),
         ProblemKind::UnnecessaryIdentifier => (422, "UNNECESSARY_IDENTIFIER"),
         ProblemKind::NotApplicable | ProblemKind::NotImplemented => (422, "SERVICE_NOT_APPLICABLE"),
+        ProblemKind::IdentifierMismatch => dialect.errors.identifier_mismatch,
         ProblemKind::ProfileNotApplicable => dialect.errors.profile_not_applicable,
         ProblemKind::TooManyRequests => (429, "TOO_MANY_REQUESTS"),
         ProblemKind::QuotaExceeded => (429, "QUOTA_EXCEEDED"),

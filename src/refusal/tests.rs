@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::qod::Operation;
+use crate::qod::{Operation, ProfileStatus};
 
 fn descriptor(name: &str) -> &'static Descriptor {
     let schemas = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
@@ -35,12 +35,15 @@ fn kinds_of(operation: Operation) -> Vec<ProblemKind> {
         ProblemKind::ProfileNotFound => {
             matches!(operation, Operation::GetQosProfile | Operation::ListQosProfiles)
         }
-        ProblemKind::DurationOutOfRange => has_duration,
+        ProblemKind::DurationOutOfRange | ProblemKind::NotImplemented => {
+            operation == Operation::CreateSession
+        }
         ProblemKind::UnsupportedMediaType | ProblemKind::ContentTooLarge => has_body,
         ProblemKind::OutOfRange
         | ProblemKind::DeviceNotFound
         | ProblemKind::UnsupportedIdentifier
         | ProblemKind::UnnecessaryIdentifier
+        | ProblemKind::IdentifierMismatch
         | ProblemKind::OtherDevice => has_device,
         ProblemKind::MissingIdentifier => has_device && operation != Operation::RetrieveQosProfiles,
         ProblemKind::InvalidSink
@@ -51,9 +54,11 @@ fn kinds_of(operation: Operation) -> Vec<ProblemKind> {
         | ProblemKind::ProfileNotApplicable
         | ProblemKind::Conflict
         | ProblemKind::QuotaExceeded => operation == Operation::CreateSession,
-        ProblemKind::ExtensionNotAllowed | ProblemKind::NotImplemented => {
+        ProblemKind::ExtensionNotAllowed | ProblemKind::ExtensionNotSupported => {
             operation == Operation::ExtendSession
         }
+        ProblemKind::ConcurrentChange => operation == Operation::DeleteSession,
+        ProblemKind::ConcurrentExtension => operation == Operation::ExtendSession,
         // An unknown path has no operation.
         ProblemKind::PathNotFound => false,
     };
@@ -94,6 +99,56 @@ fn every_status_and_code_is_documented_by_the_release() {
 }
 
 #[test]
+fn identifier_mismatch_has_the_code_of_the_release() {
+    for (name, status, code) in [
+        ("camara-0.8.1", 400, "INVALID_INPUT"),
+        ("camara-0.10.1", 400, "INVALID_ARGUMENT"),
+        ("camara-0.11.1", 422, "DEVICE_IDENTIFIERS_MISMATCH"),
+        ("camara-1.0.0", 422, "IDENTIFIER_MISMATCH"),
+        ("camara-1.1.0", 400, "INVALID_ARGUMENT"),
+        ("camara-1.2.0-rc.3", 400, "INVALID_ARGUMENT"),
+    ] {
+        let by_routes = Refusal::NoOperator(NoOperator::Disagreement);
+        let remote = crate::dialect::RemoteProblem {
+            kind: ProblemKind::IdentifierMismatch,
+            code: None,
+            retry_after: None,
+        };
+        for refusal in [by_routes, Refusal::Operator(OperatorRejection::Problem(remote))] {
+            let problem = refusal.problem(descriptor(name));
+            assert_eq!((problem.status, &*problem.code), (status, code), "{name}");
+        }
+    }
+}
+
+#[test]
+fn extension_has_no_code_of_a_create() {
+    let remote = |kind| {
+        let problem = crate::dialect::RemoteProblem { kind, code: None, retry_after: None };
+        Refusal::OperatorExtension(OperatorRejection::Problem(problem))
+    };
+    let not_allowed = (409, "QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED");
+    for (kind, expected) in [
+        (ProblemKind::NotImplemented, not_allowed),
+        (ProblemKind::NotApplicable, not_allowed),
+        (ProblemKind::ProfileNotApplicable, not_allowed),
+        (ProblemKind::Conflict, not_allowed),
+        (ProblemKind::ExtensionNotAllowed, not_allowed),
+        (ProblemKind::DurationOutOfRange, (400, "INVALID_ARGUMENT")),
+        (ProblemKind::Unavailable, (503, "UNAVAILABLE")),
+    ] {
+        for name in ["camara-0.11.1", "camara-1.0.0", "camara-1.1.0", "camara-1.2.0-rc.3"] {
+            let problem = remote(kind).problem(descriptor(name));
+            assert_eq!((problem.status, &*problem.code), expected, "{name} {kind:?}");
+        }
+    }
+    let early = remote(ProblemKind::NotImplemented).problem(descriptor("camara-0.10.1"));
+    assert_eq!((early.status, &*early.code), (501, "NOT_IMPLEMENTED"));
+    let early = remote(ProblemKind::Conflict).problem(descriptor("camara-0.10.1"));
+    assert_eq!((early.status, &*early.code), (400, "INVALID_ARGUMENT"));
+}
+
+#[test]
 fn conflict_does_not_disclose_the_session_of_another_client() {
     let dialect = descriptor("camara-0.10.1");
     let own = crate::qod::SessionId::random();
@@ -128,15 +183,41 @@ fn dialects_from_1_0_have_specific_codes() {
     assert_eq!(returned(untranslatable), expected(422, "UNSUPPORTED_IDENTIFIER"));
     let unsupported = Refusal::Operator(OperatorRejection::UnsupportedOperation);
     assert_eq!(returned(unsupported), expected(422, "SERVICE_NOT_APPLICABLE"));
-    let inactive = Refusal::Forbidden(AccessDenied::ProfileInactive);
-    assert_eq!(returned(inactive), expected(422, "QUALITY_ON_DEMAND.QOS_PROFILE_NOT_APPLICABLE"));
+    let not_applicable = expected(422, "QUALITY_ON_DEMAND.QOS_PROFILE_NOT_APPLICABLE");
+    let deprecated = AccessDenied::ProfileNotActive { status: ProfileStatus::Deprecated };
+    assert_eq!(returned(Refusal::Forbidden(deprecated)), not_applicable);
+    assert_eq!(returned(Refusal::Forbidden(AccessDenied::ProfileNotOffered)), not_applicable);
     let not_allowed = expected(409, "QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED");
     assert_eq!(returned(Refusal::SessionNotAvailable), not_allowed);
+    let unsupported = Refusal::OperatorExtension(OperatorRejection::UnsupportedOperation);
+    assert_eq!(returned(unsupported), not_allowed);
+    let unroutable = Refusal::NoOperator(NoOperator::UnsupportedIdentifiers);
+    assert_eq!(returned(unroutable), expected(422, "UNSUPPORTED_IDENTIFIER"));
+    assert_eq!(returned(Refusal::SinkForbidden), expected(400, "INVALID_SINK"));
     assert_eq!(returned(Refusal::SinkTokenExpires), expected(400, "INVALID_TOKEN"));
     let too_long = Refusal::TooLong { duration_s_max: 1 };
-    assert_eq!(returned(too_long), expected(400, "QUALITY_ON_DEMAND.DURATION_OUT_OF_RANGE"));
+    assert_eq!(returned(too_long), expected(400, "INVALID_ARGUMENT"));
     let lost = Refusal::OperatorUnknown(UnknownCause::NoResponse(String::new()));
     assert_eq!(returned(lost), expected(504, "TIMEOUT"));
+}
+
+#[test]
+fn concurrent_change_is_a_conflict_with_retry_after() {
+    let retry_after = Some(Duration::from_secs(1));
+    for (name, extension) in [
+        ("camara-0.8.0", "CONFLICT"),
+        ("camara-0.10.1", "CONFLICT"),
+        ("camara-0.11.1", "QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED"),
+        ("camara-1.1.0", "QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED"),
+    ] {
+        let changed = Refusal::Ledger(ledger::Error::Superseded);
+        for (refusal, code) in [(changed, "CONFLICT"), (Refusal::ConcurrentExtension, extension)] {
+            let problem = refusal.problem(descriptor(name));
+            assert_eq!((problem.status, &*problem.code), (409, code), "{name}");
+            assert_eq!(problem.retry_after, retry_after, "{name}");
+            assert_eq!(refusal.cause_code(), "session_changed_concurrently");
+        }
+    }
 }
 
 fn unauthenticated(why: Unauthenticated) -> Refusal {
@@ -181,7 +262,8 @@ fn cause_text_has_no_member_name_of_the_client() {
         kind: ProblemKind::InvalidArgument,
     };
     let faults = vec![fault("/device/+491510000001"), fault("/sink"), fault("/messages/12/x")];
-    let text = Refusal::Malformed(MalformedRequest { errors: faults, omitted: 0 }).cause_text();
+    let text =
+        Refusal::Malformed(MalformedRequest { errors: faults, has_more: false }).cause_text();
     let expected = "…: unknown member; /sink: unknown member; /messages/12/x: unknown member";
     assert_eq!(text, expected);
 }

@@ -17,7 +17,7 @@ mod poll;
 mod snapshot;
 mod rules;
 
-pub(super) use self::snapshot::ImportPollers;
+pub(super) use self::snapshot::{ImportPollers, ImportSnapshot};
 pub use self::{
     poll::{ImportPoller, Settings},
     rules::{ImportReport, RuleError, parse_rules},

@@ -26,6 +26,17 @@ pub struct FallbackFinder {
     pub number_prefixes: Option<Vec<NumberPrefix>>,
 }
 
+impl FallbackFinder {
+    /// Can it look up an identifier of this kind if no route matches?
+    pub(super) fn looks_up(&self, kind: IdentifierKind) -> bool {
+        let admitted = self
+            .number_prefixes
+            .as_ref()
+            .is_none_or(|prefixes| kind == IdentifierKind::PhoneNumber && !prefixes.is_empty());
+        admitted && self.identifiers.contains(&kind)
+    }
+}
+
 impl LookupRequest {
     /// The result for the operator that a finder named for this identifier.
     ///

@@ -62,6 +62,10 @@ impl std::borrow::Borrow<[u8]> for Realm {
 }
 
 impl Realms {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn insert(&mut self, realm: Realm, target: Target) {
         self.0.insert(realm, target);
     }

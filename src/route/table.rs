@@ -16,7 +16,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use sha2::{Digest as _, Sha256};
 
 use super::{Lookup, Match, NumberPrefix, Target, addresses::Addresses, numbers::Numbers};
-use crate::qod::OperatorId;
+use crate::{qod::OperatorId, reloadable::open_regular};
 
 mod compiled;
 mod csv;
@@ -103,7 +103,7 @@ impl Table {
         let file_error =
             |message| vec![TableError { file: path.to_owned(), position: None, message }];
         let failed = |error: io::Error| file_error(format!("the file cannot be read: {error}"));
-        let file = File::open(path).map_err(failed)?;
+        let file = open_regular(path).map_err(failed)?;
         let identity = FileIdentity::from_file(path, &file).map_err(failed)?;
         let same = |table: &&Arc<Self>| table.identity.as_ref() == Some(&identity);
         if let Some(table) = before.iter().find(same) {
@@ -143,7 +143,7 @@ impl Table {
         let file_error = |message| TableError { file: path.to_owned(), position: None, message };
         let failed =
             |error: io::Error| vec![file_error(format!("the file cannot be read: {error}"))];
-        let file = File::open(path).map_err(failed)?;
+        let file = open_regular(path).map_err(failed)?;
         let identity = FileIdentity::from_file(path, &file).map_err(failed)?;
         if identity.bytes > bytes_max {
             return Err(vec![file_error(format!(
@@ -266,6 +266,11 @@ impl Table {
         self.exact_numbers.find_conflict(&other.exact_numbers, same)
     }
 
+    /// Has it routes by number or by number prefix?
+    pub(super) fn has_numbers(&self) -> bool {
+        self.number_count() + self.numbers.prefixes_len() > 0
+    }
+
     fn number_count(&self) -> usize {
         self.numbers.exact_len() + self.exact_numbers.len()
     }
@@ -278,6 +283,7 @@ impl Table {
 /// The errors in the files; if there are many, only the first ones.
 pub fn compile(sources: &[PathBuf], target: &Path) -> Result<CompileSummary, Vec<TableError>> {
     let failed = |message| vec![TableError { file: target.to_owned(), position: None, message }];
+    check_target(target, sources).map_err(failed)?;
     let sources: Vec<&Path> = sources.iter().map(PathBuf::as_path).collect();
     let rows = builder::read_rows(&sources)?;
     let exact_numbers = rows.exact_numbers().map_err(failed)?;
@@ -293,11 +299,29 @@ pub fn compile(sources: &[PathBuf], target: &Path) -> Result<CompileSummary, Vec
     Ok(summary)
 }
 
+/// Returns an error if writing the target would destroy a source or something that is not a file.
+fn check_target(target: &Path, sources: &[PathBuf]) -> Result<(), String> {
+    let metadata = match fs::metadata(target) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        metadata => metadata.map_err(|error| format!("the file cannot be written: {error}"))?,
+    };
+    if !metadata.is_file() {
+        return Err("the output is not a regular file".to_owned());
+    }
+    let is_target = |source: &&PathBuf| {
+        fs::metadata(source)
+            .is_ok_and(|source| (source.dev(), source.ino()) == (metadata.dev(), metadata.ino()))
+    };
+    sources.iter().find(is_target).map_or(Ok(()), |source| {
+        Err(format!("the output is the input `{}`; name another file", source.display()))
+    })
+}
+
 /// Replaces the target atomically: writes a temporary file next to it, syncs it and renames it.
 fn replace(target: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut temporary = target.as_os_str().to_owned();
-    temporary.push(".new");
-    let written = File::create(&temporary).and_then(|file| {
+    temporary.push(format!(".{}.new", uuid::Uuid::new_v4().simple()));
+    let written = File::create_new(&temporary).and_then(|file| {
         write(&mut BufWriter::with_capacity(1 << 16, &file))?;
         file.sync_all()?;
         fs::rename(&temporary, target)

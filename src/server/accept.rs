@@ -2,22 +2,26 @@
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use pingora::{
+    Error, ErrorType,
     listeners::tls::Acceptor,
     protocols::{Peek, Stream, l4},
 };
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Tick},
     metrics::Metrics,
     policy::Listener,
     reloadable::{FILE_CHECK_INTERVAL, Reloadable},
-    tls::ServerTls,
+    tls::{self, ServerTls},
 };
 
 /// The TLS acceptors of a group of listeners.
@@ -34,7 +38,23 @@ pub(super) struct TlsListener {
     address: String,
     clock: Clock,
     metrics: Metrics,
+    failures: Mutex<FailureLog>,
 }
+
+// Limits the log lines about failed handshakes, which every caller can cause.
+#[derive(Default)]
+struct FailureLog {
+    second: Option<Tick>,
+    lines: u32,
+    not_logged: u64,
+}
+
+const LINES_PER_SECOND_MAX: u32 = 10;
+const PLAIN_HTTP_RESPONSE: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    Content-Type: text/plain\r\nContent-Length: 50\r\nConnection: close\r\n\r\n\
+    this port serves HTTPS: use a URL with `https://`\n";
+const UNREAD_BYTES_MAX: u64 = 256 << 10;
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl TlsAcceptors {
     /// Loads the certificates and keys of these listeners.
@@ -57,6 +77,7 @@ impl TlsAcceptors {
                         address,
                         clock,
                         metrics,
+                        failures: Mutex::default(),
                     }))
                 }
             };
@@ -73,12 +94,23 @@ impl TlsAcceptors {
 
     /// Performs the TLS handshake, if the listener has TLS; `None` if it fails.
     pub(super) async fn handshake(&self, stream: Stream) -> Option<Stream> {
-        let local = stream.get_socket_digest()?.local_addr()?.as_inet().copied()?;
+        let digest = stream.get_socket_digest()?;
+        let local = digest.local_addr()?.as_inet().copied()?;
+        let peer = digest.peer_addr().and_then(|peer| peer.as_inet().map(SocketAddr::ip));
         let Some(secured) = self.listener_at(local)? else { return Some(stream) };
         let mut stream = stream.into_any().downcast::<l4::stream::Stream>().ok()?;
         let handshake = async {
             // A connection without data, such as a load balancer's probe, is not an error.
-            stream.try_peek(&mut [0]).await.ok()?;
+            let mut first = [0];
+            stream.try_peek(&mut first).await.ok()?;
+            // TLS begins with a byte that is no letter, a request with its method.
+            if first.iter().all(u8::is_ascii_uppercase) {
+                reject_plain_http(*stream).await;
+                return Some(Err(Error::explain(
+                    ErrorType::TLSHandshakeFailure,
+                    "the client speaks plain HTTP",
+                )));
+            }
             let acceptor =
                 Acceptor::from_server_config(Arc::clone(&secured.acceptance.load().config));
             Some(acceptor.tls_handshake(*stream).await)
@@ -87,12 +119,7 @@ impl TlsAcceptors {
             Ok(None) => {}
             Ok(Some(Ok(stream))) => return Some(Box::new(stream)),
             Ok(Some(Err(error))) => {
-                tracing::debug!(
-                    event = "tls_handshake_failed",
-                    listener = secured.address,
-                    %error,
-                    "TLS handshake failed"
-                );
+                secured.log_failure(peer, tls::handshake_failure(&error.to_string()));
                 self.metrics.record_http_rejection("tls_handshake");
             }
             Err(_) => self.metrics.record_http_rejection("tls_timeout"),
@@ -115,7 +142,41 @@ impl TlsAcceptors {
     }
 }
 
+// Answers a plain HTTP request in words, reads what the client still sends, within bounds, and closes.
+async fn reject_plain_http(mut stream: l4::stream::Stream) {
+    // The caller has a time limit. Errors are ignored: the connection is closed anyway.
+    if stream.write_all(PLAIN_HTTP_RESPONSE).await.is_ok() && stream.shutdown().await.is_ok() {
+        // Unread data would reset the connection, and the client might not see the response.
+        let (mut unread, mut sink) = (stream.take(UNREAD_BYTES_MAX), tokio::io::sink());
+        let _ = timeout(UNREAD_TIMEOUT, tokio::io::copy(&mut unread, &mut sink)).await;
+    }
+}
+
 impl TlsListener {
+    // Logs a failed handshake, and how many were not logged before it.
+    fn log_failure(&self, source: Option<IpAddr>, reason: &str) {
+        let now = self.clock.tick();
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if failures.second.is_none_or(|at| now.since(at) >= Duration::from_secs(1)) {
+            (failures.second, failures.lines) = (Some(now), 0);
+        }
+        if failures.lines >= LINES_PER_SECOND_MAX {
+            failures.not_logged += 1;
+            return;
+        }
+        failures.lines += 1;
+        let not_logged = std::mem::take(&mut failures.not_logged);
+        drop(failures);
+        tracing::info!(
+            event = "tls_handshake_failed",
+            listener = self.address,
+            source = source.map(tracing::field::display),
+            error = reason,
+            not_logged,
+            "TLS handshake failed"
+        );
+    }
+
     /// Reloads the files if they have changed. Invalid files leave the certificate unchanged.
     pub(super) async fn reload(&self) {
         let current = self.acceptance.current(&self.clock, FILE_CHECK_INTERVAL).await;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::sleep;
+use tokio::{sync::Notify, time::sleep};
 
 use crate::clock::{Clock, Tick};
 
@@ -14,6 +14,7 @@ use crate::clock::{Clock, Tick};
 pub(super) struct ConnectionActivity {
     source: Option<IpAddr>,
     busy: AtomicUsize,
+    requested: Notify,
     last_active_ms: AtomicU64,
     started: Tick,
     clock: Clock,
@@ -24,6 +25,7 @@ impl ConnectionActivity {
         Self {
             source,
             busy: AtomicUsize::new(0),
+            requested: Notify::new(),
             last_active_ms: AtomicU64::new(0),
             started: clock.tick(),
             clock,
@@ -38,7 +40,13 @@ impl ConnectionActivity {
     /// Marks the connection as busy until the guard is dropped.
     pub(super) fn busy(&self) -> BusyGuard<'_> {
         self.busy.fetch_add(1, Ordering::Relaxed);
+        self.requested.notify_one();
         BusyGuard(self)
+    }
+
+    /// Returns when a request has been received. For one waiter.
+    pub(super) async fn first_request(&self) {
+        self.requested.notified().await;
     }
 
     /// Returns when the connection has been idle for this time.

@@ -1,8 +1,9 @@
-//! Connections: the connection limits and the idle timeout.
+//! Connections: the connection limits, the HTTP version and the idle timeout.
 
 use std::{
     collections::HashMap,
     net::IpAddr,
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -10,6 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use pingora::{
     apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp},
     protocols::{Stream, http::ServerSession},
@@ -17,8 +19,12 @@ use pingora::{
 };
 
 use super::{
-    Handler, ServeOptions, accept::TlsAcceptors, activity::ConnectionActivity, drain::DrainState,
-    exchange::ExchangeService,
+    Handler, ServeOptions,
+    accept::TlsAcceptors,
+    activity::ConnectionActivity,
+    drain::{ConnectionGuard, DrainState},
+    exchange::{ExchangeConnection, ExchangeService},
+    message::MessageStream,
 };
 use crate::{clock::Clock, metrics::Metrics, policy::ServerBounds};
 
@@ -27,6 +33,7 @@ pub(super) struct ListenerApp {
     exchanges: Arc<ExchangeService>,
     limits: Arc<ConnectionLimits>,
     acceptors: TlsAcceptors,
+    drain_state: Arc<DrainState>,
     options: HttpServerOptions,
     bounds: ServerBounds,
     clock: Clock,
@@ -36,7 +43,7 @@ pub(super) struct ListenerApp {
 struct ConnectionLimits {
     total: AtomicUsize,
     by_source: Mutex<HashMap<IpAddr, usize>>,
-    listener: &'static str,
+    label: Option<&'static str>,
     metrics: Metrics,
 }
 
@@ -50,37 +57,45 @@ struct ConnectionPermit {
 pub(super) struct MonitoredConnection {
     exchanges: Arc<ExchangeService>,
     options: HttpServerOptions,
-    activity: ConnectionActivity,
+    activity: Arc<ConnectionActivity>,
+    stream: MessageStream,
+    // The tasks of HTTP/2 streams own the connection, so that it counts until the last one has ended.
+    _guard: ConnectionGuard,
 }
 
 impl ListenerApp {
+    /// Connections and requests are shown in the metrics with this label.
     pub(super) fn new(
-        listener: &'static str,
+        label: Option<&'static str>,
         serve_options: &ServeOptions,
+        bounds: &ServerBounds,
         handler: Arc<dyn Handler>,
         drain_state: Arc<DrainState>,
         acceptors: TlsAcceptors,
     ) -> Self {
         let mut options = HttpServerOptions::default();
+        // Pingora gets HTTP/2 connections only.
         options.h2c = true;
-        options.h2_idle_timeout = Some(serve_options.bounds.idle_timeout);
+        options.h2_idle_timeout = Some(bounds.idle_timeout);
         let limits = ConnectionLimits {
             total: AtomicUsize::new(0),
             by_source: Mutex::default(),
-            listener,
+            label,
             metrics: serve_options.metrics.clone(),
         };
         Self {
             exchanges: Arc::new(ExchangeService::new(
-                listener,
+                label,
                 serve_options,
+                bounds,
                 handler,
-                drain_state,
+                Arc::clone(&drain_state),
             )),
             limits: Arc::new(limits),
             acceptors,
+            drain_state,
             options,
-            bounds: serve_options.bounds.clone(),
+            bounds: bounds.clone(),
             clock: serve_options.clock.clone(),
         }
     }
@@ -96,22 +111,84 @@ impl ServerApp for ListenerApp {
         let source = stream
             .get_socket_digest()
             .and_then(|digest| digest.peer_addr().and_then(|peer| Some(peer.as_inet()?.ip())));
-        let _permit = self.limits.acquire(source, &self.bounds)?;
-        let stream = self.acceptors.handshake(stream).await?;
-        let connection = Arc::new(MonitoredConnection {
-            exchanges: Arc::clone(&self.exchanges),
-            options: self.options.clone(),
-            activity: ConnectionActivity::new(source, self.clock.clone()),
+        let permit = self.limits.acquire(source, &self.bounds)?;
+        let guard = self.drain_state.enter_connection();
+        // A task of its own, because pingora's has room for a TLS handshake as long as it runs.
+        let (app, shutdown) = (Arc::clone(self), shutdown.clone());
+        tokio::spawn(async move {
+            app.serve(stream, source, guard, &shutdown).await;
+            drop(permit);
         });
+        None
+    }
+}
+
+impl ListenerApp {
+    async fn serve(
+        &self,
+        stream: Stream,
+        source: Option<IpAddr>,
+        guard: ConnectionGuard,
+        shutdown: &ShutdownWatch,
+    ) {
+        let activity = Arc::new(ConnectionActivity::new(source, self.clock.clone()));
+        let (closing, drain) = self.drain_state.connection(shutdown);
+        let serving = async {
+            // Boxed, so that it occupies no memory of an open connection.
+            let Some(stream) = Box::pin(self.acceptors.handshake(stream)).await else { return };
+            let connection = Arc::new(MonitoredConnection {
+                exchanges: Arc::clone(&self.exchanges),
+                options: self.options.clone(),
+                activity: Arc::clone(&activity),
+                stream: MessageStream::new(stream),
+                _guard: guard,
+            });
+            connection.serve(&closing).await;
+        };
         // The longest time without a complete request header, however slowly bytes arrive.
         let idle_max = self.bounds.idle_timeout + self.bounds.header_deadline;
         tokio::select! {
-            _ = connection.process_new(stream, shutdown) => {}
-            () = connection.activity.idle_for(idle_max) => {
+            () = serving => {}
+            () = drain.run(&activity) => {}
+            () = activity.idle_for(idle_max) => {
                 self.limits.metrics.record_http_rejection("idle_timeout");
             }
         }
-        None
+    }
+}
+
+impl MonitoredConnection {
+    async fn serve(self: &Arc<Self>, shutdown: &ShutdownWatch) {
+        let stream = Box::new(self.stream.clone());
+        if self.stream.detect_http2().await {
+            // Boxed, so that it occupies no memory of an HTTP/1 connection.
+            Box::pin(self.process_new(stream, shutdown)).await;
+            return;
+        }
+        let mut session = ServerSession::new_http1(stream);
+        // The exchange has its own time limit for the first header.
+        session.set_keepalive(Some(0));
+        while let Some(reused) = self.exchange(session, shutdown).await {
+            let (stream, settings) = reused.consume();
+            session = ServerSession::new_http1(stream);
+            if let Some(settings) = settings {
+                settings.apply_to_session(&mut session);
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        let connection = ExchangeConnection { activity: &self.activity, stream: &self.stream };
+        let exchange = self.exchanges.exchange(session, shutdown, connection);
+        // A panic inside pingora ends this exchange only.
+        AssertUnwindSafe(exchange).catch_unwind().await.unwrap_or_else(|_panic| {
+            self.exchanges.record_panic();
+            None
+        })
     }
 }
 
@@ -122,7 +199,7 @@ impl HttpServerApp for MonitoredConnection {
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        self.exchanges.exchange(session, shutdown, &self.activity).await
+        self.exchange(session, shutdown).await
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
@@ -137,7 +214,7 @@ impl ConnectionLimits {
         bounds: &ServerBounds,
     ) -> Option<ConnectionPermit> {
         let before = self.total.fetch_add(1, Ordering::Relaxed);
-        self.metrics.add_connections(self.listener, 1);
+        self.show(1);
         let of_source = source.map_or(0, |source| {
             let mut counts = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
             let count = counts.entry(source).or_default();
@@ -155,12 +232,18 @@ impl ConnectionLimits {
         }
         Some(permit)
     }
+
+    fn show(&self, change: i64) {
+        if let Some(label) = self.label {
+            self.metrics.add_connections(label, change);
+        }
+    }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.limits.total.fetch_sub(1, Ordering::Relaxed);
-        self.limits.metrics.add_connections(self.limits.listener, -1);
+        self.limits.show(-1);
         let Some(source) = self.source else { return };
         let mut counts = self.limits.by_source.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&source) {

@@ -1,79 +1,108 @@
-//! Graceful shutdown: first the readiness check fails so that load balancers stop sending requests, then the
-//! listeners close, then the requests in flight complete.
+//! Graceful shutdown: connections are closed after their next response, the listeners close, and the
+//! exchanges on accepted connections complete. After that the application is drained.
 
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
-        mpsc,
     },
     time::Duration,
 };
 
-use async_trait::async_trait;
-use futures_util::future::join_all;
-use pingora::{
-    server::{ShutdownSignal, ShutdownSignalWatch, ShutdownWatch},
-    services::background::BackgroundService,
-};
+use pingora::server::ShutdownWatch;
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::Notify,
-    time::{interval, sleep, timeout},
+    sync::{Notify, watch},
+    time::sleep,
 };
 
-use super::{Application, accept::TlsListener, readiness::ListenerProbe};
+use super::activity::ConnectionActivity;
 use crate::metrics::Metrics;
 
-/// Whether the process is draining, and the number of requests in flight.
+// The listeners have closed, and a connection without a request for this time is closed as well.
+const IDLE_MAX: Duration = Duration::from_secs(1);
+// From the acceptance of a connection until the server knows about it.
+const ACCEPT_DELAY_MAX: Duration = Duration::from_millis(100);
+
+/// The stage of a shutdown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DrainPhase {
+    /// No shutdown has begun.
+    Serving,
+    /// Connections are closed after their next response. The readiness check succeeds, because a
+    /// successor takes over the listeners.
+    HandingOver,
+    /// Connections are closed after their next response, and the readiness check fails.
+    Ending,
+}
+
+/// The stage of the shutdown, and the number of open connections.
 pub(super) struct DrainState {
+    phase: watch::Sender<DrainPhase>,
+    // Whether the phase is not `Serving`; read with each response.
     draining: AtomicBool,
-    exchanges: AtomicUsize,
+    active: AtomicUsize,
     idle: Notify,
     metrics: Metrics,
 }
 
-/// A guard that counts a request as in flight until it is dropped.
-pub(super) struct InFlightGuard {
-    drain_state: Arc<DrainState>,
-    listener_count: Arc<AtomicUsize>,
-    listener: &'static str,
+/// A guard that counts a connection until it is dropped.
+pub(super) struct ConnectionGuard(Arc<DrainState>);
+
+/// Decides when one connection is closed because of a shutdown.
+pub(super) struct ConnectionDrain {
+    phase: watch::Receiver<DrainPhase>,
+    shutdown: ShutdownWatch,
+    closing: watch::Sender<bool>,
 }
 
 impl DrainState {
     pub(super) fn new(metrics: Metrics) -> Self {
-        let (lame, exchanges) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Self { draining: lame, exchanges, idle: Notify::new(), metrics }
+        Self {
+            phase: watch::Sender::new(DrainPhase::Serving),
+            draining: AtomicBool::new(false),
+            active: AtomicUsize::new(0),
+            idle: Notify::new(),
+            metrics,
+        }
     }
 
-    /// Whether the process is draining: the readiness check fails, and connections are closed after their
-    /// next response.
+    /// Whether connections are closed after their next response.
     pub(super) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Counts a request of a listener as in flight; `None` if the limit of the listener is reached.
-    pub(super) fn try_enter(
-        self: &Arc<Self>,
-        listener: &'static str,
-        listener_count: &Arc<AtomicUsize>,
-        in_flight_max: usize,
-    ) -> Option<InFlightGuard> {
-        self.exchanges.fetch_add(1, Ordering::SeqCst);
-        let before = listener_count.fetch_add(1, Ordering::Relaxed);
-        let guard = InFlightGuard {
-            drain_state: Arc::clone(self),
-            listener_count: Arc::clone(listener_count),
-            listener,
-        };
-        self.metrics.add_in_flight(listener, 1);
-        (before < in_flight_max).then_some(guard)
+    /// Whether the process ends without a successor.
+    pub(super) fn is_ending(&self) -> bool {
+        *self.phase.borrow() == DrainPhase::Ending
     }
 
-    async fn until_idle(&self) {
+    /// Enters a phase.
+    pub(super) fn enter(&self, phase: DrainPhase) {
+        let is_draining = phase != DrainPhase::Serving;
+        self.draining.store(is_draining, Ordering::Relaxed);
+        self.metrics.set_draining(is_draining);
+        self.phase.send_replace(phase);
+    }
+
+    /// Counts a connection.
+    pub(super) fn enter_connection(self: &Arc<Self>) -> ConnectionGuard {
+        self.active.fetch_add(1, Ordering::SeqCst);
+        ConnectionGuard(Arc::clone(self))
+    }
+
+    /// Returns the watch that pingora gets for a new connection, and the value that controls it.
+    pub(super) fn connection(&self, shutdown: &ShutdownWatch) -> (ShutdownWatch, ConnectionDrain) {
+        let (closing, is_closing) = watch::channel(false);
+        let phase = self.phase.subscribe();
+        (is_closing, ConnectionDrain { phase, shutdown: shutdown.clone(), closing })
+    }
+
+    /// Waits until all accepted connections are closed. Call this after the listeners have closed.
+    pub(super) async fn until_idle(&self) {
+        sleep(ACCEPT_DELAY_MAX).await;
         loop {
             let idle = self.idle.notified();
-            if self.exchanges.load(Ordering::SeqCst) == 0 {
+            if self.active.load(Ordering::SeqCst) == 0 {
                 return;
             }
             idle.await;
@@ -81,114 +110,32 @@ impl DrainState {
     }
 }
 
-impl Drop for InFlightGuard {
-    fn drop(&mut self) {
-        self.drain_state.metrics.add_in_flight(self.listener, -1);
-        self.listener_count.fetch_sub(1, Ordering::Relaxed);
-        if self.drain_state.exchanges.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.drain_state.idle.notify_waiters();
-        }
-    }
-}
-
-/// Maps Unix signals to pingora's shutdown signals, after a lame-duck phase: TERM shuts down gracefully,
-/// QUIT passes the listeners to the process that was started with `--upgrade`, INT shuts down at once.
-pub(super) struct LameDuck {
-    drain_state: Arc<DrainState>,
-    phase: Duration,
-}
-
-impl LameDuck {
-    pub(super) fn new(drain_state: Arc<DrainState>, phase: Duration) -> Self {
-        Self { drain_state, phase }
-    }
-
-    fn begin(&self) {
-        self.drain_state.draining.store(true, Ordering::Relaxed);
-        self.drain_state.metrics.set_draining();
-        tracing::info!(event = "drain_started", "draining: not ready, still serving requests");
-    }
-}
-
-#[async_trait]
-impl ShutdownSignalWatch for LameDuck {
-    async fn recv(&self) -> ShutdownSignal {
-        let signals = (
-            signal(SignalKind::terminate()),
-            signal(SignalKind::quit()),
-            signal(SignalKind::interrupt()),
-        );
-        let (Ok(mut term), Ok(mut quit), Ok(mut int)) = signals else {
-            tracing::error!(
-                event = "signal_handlers_failed",
-                "failed to install signal handlers; the process can only be killed"
-            );
-            return std::future::pending().await;
-        };
+impl ConnectionDrain {
+    /// Returns when the connection must be closed although its peer has not closed it.
+    ///
+    /// A shutdown asks the peer to close it (HTTP/2: GOAWAY, HTTP/1.1: `Connection: close`), once it
+    /// has sent a request: a connection that was opened during the shutdown serves its first one.
+    /// When the listeners have closed, it may stay idle for one second.
+    pub(super) async fn run(mut self, activity: &ConnectionActivity) {
+        // An error means that the server has ended, and this connection with it.
         tokio::select! {
-            _ = term.recv() => {
-                self.begin();
-                tokio::select! {
-                    () = sleep(self.phase) => ShutdownSignal::GracefulTerminate,
-                    _ = int.recv() => ShutdownSignal::FastShutdown,
-                }
-            }
-            _ = quit.recv() => {
-                // Pingora passes the listeners first, and continues to serve for 5 s.
-                self.begin();
-                ShutdownSignal::GracefulUpgrade
-            }
-            _ = int.recv() => ShutdownSignal::FastShutdown,
+            _ = self.phase.wait_for(|phase| *phase != DrainPhase::Serving) => {}
+            _ = self.shutdown.wait_for(|shutdown| *shutdown) => {}
         }
+        tokio::select! {
+            () = activity.first_request() => {}
+            _ = self.shutdown.wait_for(|shutdown| *shutdown) => {}
+        }
+        self.closing.send_replace(true);
+        _ = self.shutdown.wait_for(|shutdown| *shutdown).await;
+        activity.idle_for(IDLE_MAX).await;
     }
 }
 
-async fn received(signal: Option<&mut Signal>) {
-    match signal {
-        Some(signal) => _ = signal.recv().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The background service: runs the periodic work every second, reloads on HUP, and signals the end of the
-/// drain.
-pub(super) struct MaintenanceService {
-    pub(super) application: Arc<dyn Application>,
-    pub(super) probe: Arc<ListenerProbe>,
-    pub(super) tls_listeners: Vec<Arc<TlsListener>>,
-    pub(super) drain_state: Arc<DrainState>,
-    pub(super) grace: Duration,
-    pub(super) done: mpsc::Sender<()>,
-}
-
-#[async_trait]
-impl BackgroundService for MaintenanceService {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        // Installed first: without a handler, HUP would end the process.
-        let mut hang_up = signal(SignalKind::hangup()).ok();
-        tokio::join!(self.application.warm_up(), self.probe.wait_ready());
-        let mut every_second = interval(Duration::from_secs(1));
-        while !*shutdown.borrow() {
-            tokio::select! {
-                _ = every_second.tick() => {
-                    let reloads = self.tls_listeners.iter().map(|listener| listener.reload());
-                    tokio::join!(self.application.run_maintenance(), join_all(reloads));
-                }
-                () = received(hang_up.as_mut()) => self.application.reload().await,
-                changed = shutdown.changed() => if changed.is_err() { break },
-            }
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        if self.0.active.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.idle.notify_waiters();
         }
-        let drained = async {
-            self.drain_state.until_idle().await;
-            self.application.drain().await;
-        };
-        if timeout(self.grace, drained).await.is_err() {
-            tracing::warn!(
-                event = "drain_timed_out",
-                "grace period has ended; aborting the requests in flight"
-            );
-        }
-        // An error means that the process is ending already.
-        let _ = self.done.send(());
     }
 }

@@ -2,9 +2,14 @@
 //! pingora accepts but another parser could interpret differently, which prevents request smuggling
 //! (RFC 9112 §3.2, §6.3, §11.2).
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, header};
 
 use super::HttpRejection;
+
+mod chunked;
+mod header_scan;
+
+pub(super) use self::{chunked::ChunkedCheck, header_scan::HeaderScan};
 
 /// The framing of a request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +34,9 @@ pub(super) fn check_http1(
     if disguised.iter().any(|name| headers.contains_key(*name)) {
         return Err(HttpRejection::Framing("expected no framing field with an underscore"));
     }
-    if headers.contains_key(header::UPGRADE) {
-        return Err(HttpRejection::Framing("expected no Upgrade field"));
+    // A line that ends with LF only is a field to one recipient, and part of a field to another.
+    if has_bare_line_feed(raw) {
+        return Err(HttpRejection::Framing("expected lines that end with CR and LF"));
     }
     if headers.contains_key(header::TRANSFER_ENCODING) {
         // Pingora removes Content-Length if Transfer-Encoding is present; only the raw text has it.
@@ -53,6 +59,7 @@ pub(super) fn check_http1(
 
 /// Checks the header of an HTTP/2 request.
 pub(super) fn check_http2(headers: &HeaderMap) -> Result<BodyFraming, HttpRejection> {
+    // In HTTP/1, `Upgrade` is only an offer, which is ignored (RFC 9110 §7.8).
     let hop_by_hop = [header::TRANSFER_ENCODING, header::CONNECTION, header::UPGRADE];
     if hop_by_hop.iter().any(|name| headers.contains_key(name)) {
         return Err(HttpRejection::Framing(
@@ -60,11 +67,6 @@ pub(super) fn check_http2(headers: &HeaderMap) -> Result<BodyFraming, HttpReject
         ));
     }
     Ok(length(headers)?.map_or(BodyFraming::Unbounded, BodyFraming::Length))
-}
-
-/// Whether an operation with this method may have a body.
-pub(super) fn expects_body(method: &Method) -> bool {
-    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
 fn length(headers: &HeaderMap) -> Result<Option<u64>, HttpRejection> {
@@ -76,6 +78,13 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, HttpRejection> {
         Ok(length) if is_number && values.next().is_none() => Ok(Some(length)),
         Ok(_) | Err(_) => Err(HttpRejection::Framing("expected one numeric Content-Length")),
     }
+}
+
+fn has_bare_line_feed(raw: &[u8]) -> bool {
+    let mut lines = raw.split(|byte| *byte == b'\n');
+    // What follows the last line feed is no line.
+    let _ = lines.next_back();
+    lines.any(|line| !line.ends_with(b"\r"))
 }
 
 fn has_field(raw: &[u8], name: &[u8]) -> bool {

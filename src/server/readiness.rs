@@ -27,6 +27,11 @@ impl ListenerProbe {
         self.ready.load(Ordering::Relaxed)
     }
 
+    /// Sets that all listeners accept connections, or will do so soon.
+    pub(super) fn set_ready(&self) {
+        self.ready.store(true, Ordering::Relaxed);
+    }
+
     /// Waits until all listeners accept connections.
     pub(super) async fn wait_ready(&self) {
         for address in &self.addresses {
@@ -34,7 +39,7 @@ impl ListenerProbe {
                 sleep(PROBE_INTERVAL).await;
             }
         }
-        self.ready.store(true, Ordering::Relaxed);
+        self.set_ready();
     }
 }
 

@@ -177,7 +177,14 @@ impl EventOutbox {
         let _permit = self.post_permits.acquire().await;
         match self.outbound.send(&request.endpoint, &call).await {
             CallResult::Answered(answer) => classify(answer.status, &answer.headers),
-            CallResult::NotSent(_) | CallResult::PoolExhausted(_) | CallResult::Unknown(_) => {
+            CallResult::NotSent(error)
+            | CallResult::PoolExhausted(error)
+            | CallResult::Unknown(error) => {
+                tracing::warn!(
+                    event = "simulator_event_failed",
+                    error,
+                    "failed to deliver the event"
+                );
                 PostResult::Retry(Duration::ZERO)
             }
         }
@@ -201,7 +208,8 @@ impl EventOutbox {
         if let Some(known) = endpoints.get(&origin) {
             return Some(Arc::clone(known));
         }
-        let endpoint = Arc::new(Endpoint::parse(&origin, POSTS_MAX).ok()?);
+        let endpoint = Endpoint::parse(&origin, POSTS_MAX).ok()?;
+        let endpoint = Arc::new(endpoint.with_trust(self.events.trust.clone()));
         if endpoints.len() >= ENDPOINTS_MAX {
             endpoints.clear();
         }

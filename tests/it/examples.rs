@@ -35,7 +35,7 @@ impl Example {
     }
 
     fn check(&self) -> (bool, String) {
-        World::run(&["check", &self.folder.display().to_string()])
+        World::run(&["check", "--strict", &self.folder.display().to_string()])
     }
 
     fn change(&self, file: &str, from: &str, to: &str) {

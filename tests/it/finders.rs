@@ -23,7 +23,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
 
 use crate::{
-    http::{self, HttpResponse},
+    http::HttpResponse,
     operators::{Fixture, FixtureResponse, answer},
     world::{
         DIALECTS, Setup, World, create_request, number_at, operator_named, session_id, wait_for,
@@ -309,7 +309,7 @@ fn finder_cache_survives_reloads_except_of_the_finder() {
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{file}: {from}");
         fs::write(path, text.replacen(from, to, 1)).unwrap();
-        http::send(fixture.world.admin_address(), "POST", "/policies/reload", &[], "").expect(200);
+        fixture.world.admin_post("/policies/reload").expect(200);
     };
     fixture.create("+34600000001").expect(201);
     change("routes.yaml", "+34600000900", "+34600000901");

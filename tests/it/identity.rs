@@ -39,6 +39,43 @@ fn world(entry: impl FnOnce(&World) -> String) -> World {
     world
 }
 
+#[test]
+fn tokens_that_the_issuer_cannot_process_do_not_affect_other_tokens() {
+    let mut issuer = None;
+    let world = world(|world| {
+        let address = world.at(9200);
+        issuer = Some(Fixture::start(address, |request| {
+            if request.contains("token=bad") {
+                return answer(400, r#"{"error":"invalid_request"}"#).into();
+            }
+            if request.contains("token=slow") {
+                return FixtureResponse::Wait(Duration::from_mins(5));
+            }
+            // The answer has no `exp`, `aud` and `iss`.
+            answer(200, &json!({"active": true, "client_id": "app", "scope": SCOPE}).to_string())
+                .into()
+        }));
+        format!(
+            "introspection: {{ url: \"http://{address}/introspect\", client_id: gateway, \
+             client_secret_file: introspection.secret }}"
+        )
+    });
+    let edge = world.gateway_address();
+    thread::scope(|scope| {
+        for number in 0..10 {
+            scope.spawn(move || assert_eq!(status(edge, &format!("slow-{number}")), 503));
+        }
+        for number in 0..25 {
+            assert_eq!(status(edge, &format!("bad-{number}")), 503);
+            assert_eq!(status(edge, &format!("good-{number}")), 404);
+        }
+    });
+    assert_eq!(status(edge, "good"), 404);
+    let log = world.log();
+    assert_eq!(log.matches("introspection_token_failed").count(), 1, "logged once a minute");
+    assert!(!log.contains("introspection_failed"));
+}
+
 /// The JWK of a key, with another `kid`.
 pub(crate) fn named(keys: &Keys, kid: &str) -> String {
     let set: serde_json::Value = serde_json::from_str(&keys.jwks).unwrap();

@@ -84,7 +84,7 @@ fn failed_introspection_affects_only_clients_of_its_issuer() {
     let issuer = start();
     world.start();
     let edge = world.gateway_address();
-    assert_eq!(status(edge, "familiar"), 404);
+    assert_eq!(status(edge, "cached-token"), 404);
 
     hangs.store(true, Ordering::SeqCst);
     let before = issuer.requests().len();
@@ -95,7 +95,7 @@ fn failed_introspection_affects_only_clients_of_its_issuer() {
             .collect();
         wait_for("the issuer to be called", || issuer.requests().len() > before);
         assert_others_are_served(&world);
-        assert_eq!(status(edge, "familiar"), 404, "the result is cached");
+        assert_eq!(status(edge, "cached-token"), 404, "the result is cached");
         for request in waiting {
             assert_eq!(request.join().unwrap(), 503);
         }
@@ -108,7 +108,7 @@ fn failed_introspection_affects_only_clients_of_its_issuer() {
         assert_eq!(status(edge, &format!("new-{number}")), 503);
         assert_others_are_served(&world);
     }
-    assert_eq!(status(edge, "familiar"), 404);
+    assert_eq!(status(edge, "cached-token"), 404);
     assert!(world.metric("qod_introspections_total", &[OTHER, "error"]) >= 4);
 
     hangs.store(false, Ordering::SeqCst);
@@ -116,7 +116,7 @@ fn failed_introspection_affects_only_clients_of_its_issuer() {
     wait_for("the issuer to be called again", || status(edge, "new-0") == 404);
     assert!(!issuer.requests().is_empty());
     let log = world.log();
-    assert!(!log.contains("new-0") && !log.contains("familiar\""), "no token in the log");
+    assert!(!log.contains("new-0") && !log.contains("cached-token"), "no token in the log");
 }
 
 #[test]
@@ -143,20 +143,75 @@ fn cached_keys_are_used_during_an_outage_and_new_keys_after_it() {
 fn issuer_that_is_down_at_startup_affects_only_its_clients() {
     let (mut world, address) = world("jwks_url: \"http://ADDRESS/keys\"");
     let keys = Keys::new();
-    let child = world.serve(&[]);
-    world.add_process(child);
-    wait_for("a failed fetch", || {
-        world.admin("/healthz").is_some() && jwks_fetches(&world, "failed") > 0
-    });
+    world.start();
     let edge = world.gateway_address();
-    wait_for("the edge", || {
-        let ready = world.admin("/readyz").unwrap().expect(503);
-        ready.body.contains("no keys of a token issuer have been fetched yet")
-    });
+    assert_eq!(jwks_fetches(&world, "failed"), 1);
+    let ready = || world.admin("/readyz").unwrap().expect(200).body;
+    let degraded = format!("degraded: the keys of the issuer {OTHER} are not available\n");
+    assert_eq!(ready(), format!("ready\n{degraded}"));
     assert_eq!(status(edge, &token(&keys, "k", 0)), 503, "the token cannot be verified");
     assert_eq!(status(edge, "nonsense"), 401);
     assert_others_are_served(&world);
     let _issuer = publishing(address, &keys, "k");
     wait_for("the keys", || status(edge, &token(&keys, "k", 1)) == 404);
+    assert_eq!(ready(), "ready\n");
+}
+
+#[test]
+fn reload_with_an_unreachable_issuer_is_applied() {
+    let mut world = World::unstarted(&Setup::default());
+    let (first, address) = (world.at(9201), world.at(PORT));
+    let path = world.folder.join("clients.yaml");
+    let change = |from: &str, to: &str| {
+        let clients = std::fs::read_to_string(&path).unwrap();
+        assert!(clients.contains(from), "{clients}");
+        std::fs::write(&path, clients.replacen(from, to, 1)).unwrap();
+    };
+    change("jwks_file: jwks.json", &format!("jwks_url: \"http://{first}/keys\""));
+    let published = publishing(first, &world.keys, "k1");
+    world.start();
+    assert_others_are_served(&world);
+
+    // The first issuer is down too; its keys are taken over.
+    published.stop();
+    let second = format!(
+        "issuers:\n  - issuer: {OTHER}\n    audiences: [gateway]\n    \
+         jwks_url: \"http://{address}/keys\"\n"
+    );
+    change("issuers:\n", &second);
+    world.reload().expect(200);
+    let ready = world.admin("/readyz").unwrap().expect(200).body;
+    assert!(ready.contains(&format!("degraded: the keys of the issuer {OTHER}")), "{ready}");
+    let keys = Keys::new();
+    assert_eq!(status(world.gateway_address(), &token(&keys, "k", 0)), 503);
+    assert_others_are_served(&world);
+    let _issuer = publishing(address, &keys, "k");
+    wait_for("the keys", || status(world.gateway_address(), &token(&keys, "k", 1)) == 404);
+
+    // A folder with which no token could be verified is not applied.
+    let clients = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, clients.replace("/keys\"", "/nowhere\"").replace(":9200", ":9299"))
+        .unwrap();
+    world.reload().expect(422);
+    assert_others_are_served(&world);
+}
+
+#[test]
+fn only_issuer_that_is_down_makes_the_gateway_unready() {
+    let mut world = World::unstarted(&Setup::default());
+    let path = world.folder.join("clients.yaml");
+    let clients = std::fs::read_to_string(&path).unwrap();
+    let url = format!("jwks_url: \"http://{}/keys\"", world.at(PORT));
+    std::fs::write(&path, clients.replace("jwks_file: jwks.json", &url)).unwrap();
+    let child = world.serve(&[]);
+    world.add_process(child);
+    wait_for("the reason", || {
+        world.admin("/readyz").is_some_and(|ready| {
+            ready.status == 503
+                && ready.body.contains("no keys of a token issuer have been fetched yet")
+        })
+    });
+    let _issuer = publishing(world.at(PORT), &world.keys, "k1");
     world.wait_ready();
+    assert_others_are_served(&world);
 }

@@ -2,13 +2,17 @@
 
 use std::{
     fs,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        process::CommandExt,
+    },
     process::Command,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -191,7 +195,8 @@ fn lost_response_to_an_extension_keeps_the_longer_reservation() {
     world.request(DIALECT, "app", "POST", &path, &more).expect(503);
     assert!(reserved_until(&world).as_str() > before.as_str(), "{before}");
     // A second extension is rejected while the first may still be executed.
-    world.request(DIALECT, "app", "POST", &path, &more).expect(503);
+    let second = world.request(DIALECT, "app", "POST", &path, &more).expect(409);
+    assert_eq!(second.header("retry-after"), Some("1"), "{second:?}");
     let reply = get(&world, "app", &id).expect(200).json();
     assert_eq!(reply["duration"], 600, "the duration reported by the operator is returned");
     assert!(
@@ -200,10 +205,109 @@ fn lost_response_to_an_extension_keeps_the_longer_reservation() {
     );
 }
 
+#[test]
+fn end_of_a_session_is_judged_without_comparing_clocks() {
+    let started = Arc::new(Mutex::new(Instant::now()));
+    let offset_s = Arc::new(AtomicI64::new(0));
+    let (starts, current) = (Arc::clone(&started), Arc::clone(&offset_s));
+    let (world, _operator) = world_with(move |request| {
+        let mut started = starts.lock().unwrap();
+        let offset_s = current.load(Ordering::SeqCst);
+        if request.starts_with("POST") {
+            *started = Instant::now();
+            let id = format!("at {offset_s} {started:?}");
+            return answer(201, &session_at(&id, "+49200000001", offset_s, 1)).into();
+        }
+        let ended = started.elapsed() > Duration::from_secs(1);
+        let gone = "{\"status\":404,\"code\":\"NOT_FOUND\",\"message\":\"x\"}";
+        if ended { answer(404, gone).into() } else { FixtureResponse::Close }
+    });
+    let dialect = "camara-1.1.0";
+    let mut body = create_request(dialect, "+49200000001");
+    body["duration"] = json!(1);
+    // The operator's clock is behind or ahead of the gateway's.
+    for offset in [-3600, -3, 0, 3, 3600] {
+        offset_s.store(offset, Ordering::SeqCst);
+        let id = session_id(&world.create(dialect, "app", &body).expect(201));
+        let mut last = json!({});
+        wait_for("the end of the session", || {
+            last = world.request(dialect, "app", "GET", &format!("/sessions/{id}"), "").json();
+            last["qosStatus"] == "UNAVAILABLE"
+        });
+        assert_eq!(last["statusInfo"], "DURATION_EXPIRED", "{offset} s: {last}");
+    }
+    // The flow was free each time, before the clock skew had passed.
+    world.create(dialect, "app", &body).expect(201);
+}
+
+#[test]
+fn unconfirmed_delete_keeps_the_hold_and_is_listed_with_its_reason() {
+    let (world, _operator) = world_with(|request| {
+        if request.starts_with("DELETE") {
+            return answer(500, "{}").into();
+        }
+        answer(201, &session("one", "+49200000001")).into()
+    });
+    let body = create_request(DIALECT, "+49200000001");
+    let id = session_id(&world.create(DIALECT, "app", &body).expect(201));
+    let shown = |world: &World| admin_json(world, &format!("/sessions/{id}"));
+    let before = shown(&world);
+    assert_eq!(before["holdReason"], "session_available", "{before}");
+    world.request(DIALECT, "app", "DELETE", &format!("/sessions/{id}"), "").expect(503);
+    let after = shown(&world);
+    assert_eq!(after["state"], "releasing");
+    assert_eq!(after["holdReason"], "delete_unconfirmed");
+    assert_eq!(after["holdsUntil"], before["holdsUntil"], "not longer than the session");
+    let folder = world.folder.display().to_string();
+    let (succeeded, listed) = World::run(&["sessions", "list", "--policies", &folder]);
+    let until = after["holdsUntil"].as_str().unwrap();
+    assert!(succeeded && listed.contains(until), "{listed}");
+    assert!(listed.contains("delete_unconfirmed"), "{listed}");
+}
+
+#[test]
+fn ledger_directory_that_cannot_be_used_is_named_with_the_reason() {
+    let world = World::unstarted(&Setup::default());
+    let folder = world.folder.display().to_string();
+    fs::write(world.folder.join("ledger"), "a file").unwrap();
+    for command in [&["serve"][..], &["sessions", "list"]] {
+        let (succeeded, output) = World::run(&[command, &["--policies", &folder]].concat());
+        assert!(!succeeded, "{output}");
+        for part in ["store.directory", "not a directory"] {
+            assert!(output.contains(part), "{command:?}: {output}");
+        }
+    }
+    let (_, output) = World::run(&["check", &folder]);
+    assert!(output.contains("[ledger-not-writable]"), "{output}");
+    // A directory of another user.
+    fs::remove_file(world.folder.join("ledger")).unwrap();
+    fs::create_dir(world.folder.join("ledger")).unwrap();
+    fs::write(world.folder.join("ledger/ledger.redb"), "a ledger").unwrap();
+    let closed = fs::Permissions::from_mode(0o000);
+    fs::set_permissions(world.folder.join("ledger"), closed).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_qod-gateway"));
+    command.args(["sessions", "list", "--policies", &folder]);
+    if fs::metadata(&world.folder).unwrap().uid() == 0 {
+        // Permissions do not restrict root.
+        command.uid(65534).gid(65534);
+    }
+    let done = command.output().unwrap();
+    let opened = fs::Permissions::from_mode(0o700);
+    fs::set_permissions(world.folder.join("ledger"), opened).unwrap();
+    let output = String::from_utf8_lossy(&done.stderr);
+    assert!(output.contains("Permission denied"), "{output}");
+    assert!(output.contains("store.directory"), "{output}");
+}
+
 fn session(id: &str, number: &str) -> String {
+    session_at(id, number, 0, 600)
+}
+
+fn session_at(id: &str, number: &str, offset_s: i64, duration_s: u64) -> String {
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let now = now.saturating_add_signed(offset_s);
     json!({
-        "sessionId": id, "duration": 600, "startedAt": now, "expiresAt": now + 600,
+        "sessionId": id, "duration": duration_s, "startedAt": now, "expiresAt": now + duration_s,
         "qosStatus": "AVAILABLE", "qosProfile": "QOS_E", "device": { "phoneNumber": number },
         "applicationServer": { "ipv4Address": "203.0.113.5" },
     })

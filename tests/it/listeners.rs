@@ -209,13 +209,14 @@ fn only_tls_1_2_and_1_3_are_accepted() {
         let _ = socket.read_to_end(&mut answer);
         assert_eq!((answer[0], &answer[5..]), (21, &[2, 70][..]), "{minor}");
     }
-    // Plain HTTP gets no HTTP response.
-    let mut socket = TcpStream::connect(secured(&world)).unwrap();
-    socket.write_all(&get_request(&world)).unwrap();
-    let mut answer = Vec::new();
-    let _ = socket.read_to_end(&mut answer);
-    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
-    assert_eq!(world.metric("qod_http_rejections_total", &["reason=\"tls_handshake\""]), 4);
+    // Plain HTTP is rejected in words, before the request is read.
+    let answer = http::send(secured(&world), "GET", PATH, &[], "").expect(400);
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert!(answer.body.contains("this port serves HTTPS"), "{}", answer.body);
+    let large = "x".repeat(100_000);
+    let answer = http::send(secured(&world), "POST", PATH, &[], &large).expect(400);
+    assert!(answer.body.ends_with("`https://`\n"), "{}", answer.body);
+    assert_eq!(world.metric("qod_http_rejections_total", &["reason=\"tls_handshake\""]), 5);
 }
 
 /// A `ClientHello` with this version at most and an old cipher suite.
@@ -232,7 +233,7 @@ fn hello(minor: u8) -> Vec<u8> {
     bytes
 }
 
-fn world_with_client_ca(how: &str, server: &Authority, clients: &Authority) -> World {
+pub(crate) fn world_with_client_ca(how: &str, server: &Authority, clients: &Authority) -> World {
     let tls = format!("{OWN}, client_ca_file: clients.pem, client_certificate: {how}");
     world_with(&tls, |world| {
         server.sign("127.0.0.1").write(&world.folder, "own");
@@ -241,7 +242,7 @@ fn world_with_client_ca(how: &str, server: &Authority, clients: &Authority) -> W
 }
 
 /// Returns whether a request is answered. In TLS 1.3 a client learns only then of a rejection.
-fn answered(world: &World, config: &Arc<ClientConfig>) -> bool {
+pub(crate) fn answered(world: &World, config: &Arc<ClientConfig>) -> bool {
     open(secured(world), config)
         .and_then(|mut one| exchange(&mut one, &get_request(world)))
         .is_some()
@@ -338,4 +339,35 @@ fn status_over_http2(at: SocketAddr, config: &ClientConfig, bearer: &str) -> u16
         let (answer, _) = sender.send_request(request, true).unwrap();
         answer.await.unwrap().status().as_u16()
     })
+}
+
+#[test]
+fn http_1_0_and_no_application_protocol_are_accepted() {
+    let authority = Authority::new("trusted by clients");
+    let world = world_with(OWN, |world| {
+        authority.sign("127.0.0.1").write(&world.folder, "own");
+    });
+    let offered = |protocols: &[&str]| {
+        let mut config = ClientConfig::clone(&authority.client(None));
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    };
+    let get = get_request(&world);
+    for protocols in [&[][..], &["http/1.0"], &["http/1.1"], &["http/1.0", "spdy/3"]] {
+        let mut connection = open(secured(&world), &offered(protocols)).unwrap();
+        // Pipelined.
+        let answer = exchange(&mut connection, &get.repeat(2)).unwrap().expect(404);
+        assert_eq!(answer.header("connection"), Some("keep-alive"));
+        connection.read().unwrap().expect(404);
+    }
+    // RFC 7301 §3.2: no common protocol.
+    assert!(open(secured(&world), &offered(&["spdy/3"])).is_none());
+    // A short HTTP/1.0 request, and an invalid chunk, as without TLS.
+    let mut connection = open(secured(&world), &offered(&["http/1.0"])).unwrap();
+    let answer = exchange(&mut connection, b"GET / HTTP/1.0\r\n\r\n").unwrap().expect(404);
+    assert!(answer.header("connection") == Some("close") && connection.is_closed());
+    let chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;\n";
+    let mut connection = open(secured(&world), &offered(&[])).unwrap();
+    exchange(&mut connection, format!("{chunked}x\r\n0\r\n\r\n").as_bytes()).unwrap().expect(400);
+    assert!(connection.is_closed());
 }

@@ -233,19 +233,43 @@ fn sink_in_a_private_network_must_be_allowed() {
     let sink = NotificationSink::start(&world, accept);
     let port = sink.at.port();
     let dialect = "camara-0.10.1";
-    let urls = [
-        sink.url(),
-        format!("http://localhost:{port}/"),
-        format!("http://[::ffff:7f00:1]:{port}/"),
-    ];
-    for (index, url) in urls.iter().enumerate() {
-        let mut body = request_with_sink(dialect, url);
-        body["device"]["phoneNumber"] = number_at(dialect, u32::try_from(index).unwrap()).into();
-        world.create(dialect, "app", &body).expect(201);
-    }
-    wait_for("all notifications to be dropped", || {
-        world.metric("qod_notifications_dropped_total", &["reason=\"forbidden_address\""]) == 3
+    // The address of a name is known when the sink is called.
+    let mut body = request_with_sink(dialect, &format!("http://localhost:{port}/"));
+    body["device"]["phoneNumber"] = number_at(dialect, 6).into();
+    world.create(dialect, "app", &body).expect(201);
+    wait_for("the notification to be dropped", || {
+        world.metric("qod_notifications_dropped_total", &["reason=\"forbidden_address\""]) == 1
     });
+    for (dialect, code) in [
+        ("camara-0.8.1", "INVALID_INPUT"),
+        ("camara-0.10.1", "INVALID_ARGUMENT"),
+        ("camara-0.11.1", "INVALID_ARGUMENT"),
+        ("camara-1.1.0", "INVALID_SINK"),
+        ("camara-1.2.0-rc.3", "INVALID_SINK"),
+    ] {
+        let scheme = if dialect.starts_with("camara-1") { "https" } else { "http" };
+        for host in [
+            &*sink.at.ip().to_string(),
+            "[::ffff:7f00:1]",
+            "[::1]",
+            "169.254.169.254",
+            "192.168.0.1",
+            "2130706433",
+            "127.1",
+            "0x7f000001",
+        ] {
+            let mut body = request_with_sink(dialect, &format!("{scheme}://{host}:{port}/x"));
+            let device = if dialect == "camara-0.8.1" { "ueId" } else { "device" };
+            let number = if dialect == "camara-0.8.1" { "msisdn" } else { "phoneNumber" };
+            body[device] = serde_json::json!({ number: number_at(dialect, 7) });
+            let reply = world.create(dialect, "app", &body).expect(400);
+            assert_eq!(reply.json()["code"], code, "{dialect} {host}");
+        }
+        assert!(world.operator_sessions(dialect).iter().all(|line| !line.contains("0000007")));
+    }
+    let mut allowed = request_with_sink(dialect, "http://10.1.2.3/x");
+    allowed["device"]["phoneNumber"] = number_at(dialect, 8).into();
+    world.create(dialect, "app", &allowed).expect(201);
     assert_eq!(sink.received().len(), 0);
 }
 

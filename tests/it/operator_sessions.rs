@@ -1,6 +1,6 @@
 //! No session is lost and no flow is booked twice: client responses compared with operators' sessions.
 
-use std::{collections::BTreeSet, thread};
+use std::{collections::BTreeSet, sync::Barrier, thread};
 
 use serde_json::json;
 
@@ -90,6 +90,48 @@ fn concurrent_clients_leave_consistent_sessions() {
     assert_eq!(world.operator_sessions("camara-0.8.1").len(), ids.len());
     for id in &ids {
         world.request("camara-0.10.1", "app", "GET", &format!("/sessions/{id}"), "").expect(200);
+    }
+}
+
+// The statuses of sixty concurrent requests for one session, and whether each 409 has `Retry-After`.
+fn sixty_at_once(world: &World, dialect: &str, method: &str, path: &str, body: &str) -> Vec<u16> {
+    let ready = Barrier::new(60);
+    thread::scope(|scope| {
+        let requests: Vec<_> = (0..60)
+            .map(|_| {
+                scope.spawn(|| {
+                    ready.wait();
+                    let reply = world.request(dialect, "app", method, path, body);
+                    if reply.status == 409 {
+                        assert_eq!(reply.header("retry-after"), Some("1"), "{reply:?}");
+                    }
+                    reply.status
+                })
+            })
+            .collect();
+        requests.into_iter().map(|request| request.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn concurrent_extensions_and_deletes_of_a_session_conflict() {
+    let setup = Setup { simulated: &["--latency-ms", "300"], ..Setup::default() };
+    let world = World::with(&setup);
+    for dialect in ["camara-0.10.1", "camara-1.1.0"] {
+        let number = number_at(dialect, 1);
+        let made = world.create(dialect, "app", &create_request(dialect, &number)).expect(201);
+        let path = format!("/sessions/{}", session_id(&made));
+        let more = json!({ "requestedAdditionalDuration": 60 }).to_string();
+        let extended = sixty_at_once(&world, dialect, "POST", &format!("{path}/extend"), &more);
+        let count = |statuses: &[u16], status| statuses.iter().filter(|s| **s == status).count();
+        assert!(count(&extended, 200) >= 1, "{extended:?}");
+        assert_eq!(count(&extended, 200) + count(&extended, 409), 60, "{extended:?}");
+        let deleted = sixty_at_once(&world, dialect, "DELETE", &path, "");
+        // After the delete, the session does not exist.
+        let answered = [204, 404, 409].map(|status| count(&deleted, status));
+        assert!(answered[0] >= 1 && answered[2] >= 1, "{deleted:?}");
+        assert_eq!(answered.into_iter().sum::<usize>(), 60, "{deleted:?}");
+        assert!(world.operator_sessions(dialect).is_empty());
     }
 }
 

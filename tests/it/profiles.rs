@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod early;
+mod subject;
 
 /// The dialects in which the profiles are a separate API.
 const APART: [&str; 4] = ["camara-0.11.1", "camara-1.0.0", "camara-1.1.0", "camara-1.2.0-rc.3"];

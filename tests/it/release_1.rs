@@ -46,7 +46,8 @@ fn session_lifecycle_at_operators_of_all_dialects() {
         let path = format!("/sessions/{id}");
         let extended = world.request(NEW, "app", "POST", &format!("{path}/extend"), &more);
         if back == "camara-0.8.1" {
-            assert_eq!(extended.expect(422).json()["code"], "SERVICE_NOT_APPLICABLE");
+            let code = "QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED";
+            assert_eq!(extended.expect(409).json()["code"], code);
         } else {
             assert_eq!(extended.expect(200).json()["duration"], 900);
         }
@@ -129,7 +130,9 @@ fn error_codes_of_1_1() {
         body
     };
     let duration = "QUALITY_ON_DEMAND.DURATION_OUT_OF_RANGE";
-    assert_eq!(code(&with("duration", json!(0)), 400), duration);
+    for invalid in [json!(0), json!(-1), json!(2_147_483_648_u32)] {
+        assert_eq!(code(&with("duration", invalid), 400), "INVALID_ARGUMENT");
+    }
     assert_eq!(code(&with("duration", json!(86_401)), 400), duration);
     assert_eq!(code(&with("sink", json!("http://a.example/")), 400), "INVALID_SINK");
     let plain = json!({ "credentialType": "PLAIN", "identifier": "a", "secret": "b" });
@@ -151,6 +154,28 @@ fn error_codes_of_1_1() {
     }
     let full = world.create(NEW, "small", &create_request(NEW, &number_at(NEW, 4))).expect(429);
     assert_eq!(full.json()["code"], "QUOTA_EXCEEDED");
+}
+
+#[test]
+fn ports_are_limited_by_their_separate_ranges() {
+    let world = World::plain();
+    let with = |name: &str, ports: Vec<u16>| {
+        let mut body = create_request(NEW, &number_at(NEW, 1));
+        body[name] = json!({ "ports": ports });
+        body
+    };
+    for name in ["devicePorts", "applicationServerPorts"] {
+        let separate = |count: u16| (0..count).map(|n| 10_000 + 2 * n).collect();
+        let rejected = world.create(NEW, "app", &with(name, separate(129))).expect(400);
+        assert_eq!(rejected.json()["code"], "INVALID_ARGUMENT");
+        assert!(rejected.body.contains("128 separate port ranges"), "{rejected:?}");
+        // Adjacent ports are one range, in any order.
+        for accepted in [separate(128), (10_000..15_000).rev().collect()] {
+            let made = world.create(NEW, "app", &with(name, accepted)).expect(201);
+            let path = format!("/sessions/{}", session_id(&made));
+            world.request(NEW, "app", "DELETE", &path, "").expect(204);
+        }
+    }
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl World {
     }
 
     pub(crate) fn reload(&self) -> HttpResponse {
-        http::send(self.admin_address(), "POST", "/policies/reload", &[], "")
+        self.admin_post("/policies/reload")
     }
 
     fn status(&self) -> Value {

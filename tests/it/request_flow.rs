@@ -235,7 +235,7 @@ fn extension_beyond_the_terms_is_shortened_from_0_11_and_rejected_before() {
         let extend =
             || world.request(dialect, "small", "POST", &format!("{path}/extend"), &extension);
         if dialect == "camara-0.10.1" {
-            assert_eq!(extend().expect(400).json()["code"], "OUT_OF_RANGE");
+            assert_eq!(extend().expect(400).json()["code"], "INVALID_ARGUMENT");
         } else {
             // The terms allow ten minutes; the second extension adds nothing.
             for _ in 0..2 {

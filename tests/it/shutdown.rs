@@ -14,13 +14,13 @@ use crate::{
 
 const PATH: &str = "/camara-0.10.1/qod/v0/sessions";
 
-fn signal(name: &str, id: u32) {
+pub(crate) fn signal(name: &str, id: u32) {
     let done = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).status().unwrap();
     assert!(done.success());
 }
 
 /// Sends creates over persistent connections, as a load balancer does, until the gateway closes them.
-fn load(world: &World, worker: u32, terminating: &AtomicBool, answered: &AtomicUsize) {
+pub(crate) fn load(world: &World, worker: u32, terminating: &AtomicBool, answered: &AtomicUsize) {
     let bearer = format!("Bearer {}", world.keys.token("app", SCOPE));
     let mut connection = Connection::open(world.gateway_address());
     for i in 0.. {
@@ -115,7 +115,21 @@ fn upgrade_passes_the_listeners_and_completes_all_requests() {
     assert_eq!(world.operator_sessions("camara-0.8.1").len(), answered.load(Ordering::Relaxed));
 }
 
-fn running(id: u32) -> bool {
+pub(crate) fn running(id: u32) -> bool {
     // An exited process that was not waited for remains as a zombie.
     std::fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
+fn interrupt_ends_the_process_without_error_lines() {
+    let mut world = World::plain();
+    let id = world.gateway().id();
+    let connections: Vec<Connection> =
+        (0..50).map(|_| Connection::open(world.gateway_address())).collect();
+    signal("INT", id);
+    assert!(world.gateway().wait().unwrap().success());
+    drop(connections);
+    let log = world.log();
+    assert!(!log.contains("Accept()") && !log.contains("\"level\":\"ERROR\""), "{log}");
+    assert!(log.contains("\"reason\":\"interrupted\""), "{log}");
 }

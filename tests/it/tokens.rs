@@ -99,3 +99,72 @@ fn keys_from_a_url_are_fetched_before_the_first_request() {
     assert_eq!(issuer.requests().len(), 1);
     assert_eq!(world.metric("qod_jwks_fetches_total", &["ok"]), 1);
 }
+
+#[test]
+fn rejected_token_has_a_challenge_and_a_reason() {
+    let world = World::plain();
+    let send = |authorization: Option<&str>| {
+        let headers: Vec<_> =
+            authorization.map(|value| ("Authorization", value)).into_iter().collect();
+        crate::http::send(world.gateway_address(), "GET", UNKNOWN_SESSION, &headers, "")
+    };
+    for authorization in [None, Some("Basic YTpi"), Some("nonsense")] {
+        let rejected = send(authorization).expect(401);
+        assert_eq!(rejected.header("www-authenticate"), Some("Bearer"), "{authorization:?}");
+        let message = rejected.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("expected Authorization: Bearer"), "{message}");
+    }
+    let mut expired = claims("app", SCOPE);
+    expired["exp"] = json!(1);
+    let mut without_audience = claims("app", SCOPE);
+    without_audience.as_object_mut().unwrap().remove("aud");
+    for token in [
+        "garbage".to_owned(),
+        world.keys.token_of(&expired),
+        world.keys.token_of(&without_audience),
+        Keys::new().token("app", SCOPE),
+    ] {
+        let rejected = send(Some(&format!("Bearer {token}"))).expect(401);
+        assert_eq!(rejected.header("www-authenticate"), Some(r#"Bearer error="invalid_token""#));
+    }
+    let scope = world.keys.token("app", "openid");
+    let forbidden = send(Some(&format!("Bearer {scope}"))).expect(403);
+    assert_eq!(
+        forbidden.header("www-authenticate"),
+        Some(r#"Bearer error="insufficient_scope", scope="dpv:RequestedServiceProvision#qod""#)
+    );
+    let unregistered = world.keys.token("nobody", SCOPE);
+    let forbidden = send(Some(&format!("Bearer {unregistered}"))).expect(403);
+    assert_eq!(forbidden.header("www-authenticate"), None, "not a matter of scopes");
+    for (reason, count) in
+        [("missing", 3), ("format", 1), ("expired", 1), ("claim_missing", 1), ("signature", 1)]
+    {
+        let labels = ["outcome=\"rejected\"", &format!("reason=\"{reason}\"")];
+        assert_eq!(world.metric("qod_token_verifications_total", &labels), count, "{reason}");
+    }
+    assert!(world.log().contains("the access token has no claim `aud`"), "the log names the claim");
+}
+
+#[test]
+fn optional_parts_of_a_token_are_optional() {
+    let world = World::plain();
+    let mut without_nbf = claims("app", SCOPE);
+    without_nbf.as_object_mut().unwrap().remove("nbf");
+    assert_eq!(status(&world, &world.keys.token_of(&without_nbf)), 404);
+    let mut similar = claims("app", SCOPE);
+    (similar["Role"], similar["role"]) = (json!("a"), json!("b"));
+    assert_eq!(status(&world, &world.keys.token_of(&similar)), 404);
+}
+
+#[test]
+fn client_id_with_control_characters_is_escaped_in_the_log() {
+    let world = World::plain();
+    for id in ["line\u{2028}separator", "right\u{202e}left", "zero\u{200b}width"] {
+        assert_eq!(status(&world, &world.keys.token(id, SCOPE)), 403);
+    }
+    let log = world.log();
+    for raw in ['\u{2028}', '\u{202e}', '\u{200b}'] {
+        assert!(!log.contains(raw), "{raw:?}");
+    }
+    assert!(log.contains(r"right\\u{202e}left"), "{log}");
+}

@@ -144,11 +144,16 @@ impl World {
 
     /// Starts a gateway with injected faults (feature `faults`).
     pub(crate) fn serve_with_faults(&self, faults: &str, more: &[&str]) -> Child {
+        self.serve_command(more).env("QOD_FAULT", faults).spawn().unwrap()
+    }
+
+    /// The command that starts a gateway.
+    pub(crate) fn serve_command(&self, more: &[&str]) -> Command {
         let folder = self.folder.display().to_string();
         let socket = self.folder.join("upgrade.sock").display().to_string();
         let mut arguments = vec!["serve", "--policies", &folder, "--upgrade-socket", &socket];
         arguments.extend(more);
-        self.command(&arguments).env("QOD_FAULT", faults).spawn().unwrap()
+        self.command(&arguments)
     }
 
     pub(crate) fn wait_ready(&self) {
@@ -226,7 +231,14 @@ impl World {
 
     /// Sends a GET to the admin listener; `None` if it does not listen.
     pub(crate) fn admin(&self, path: &str) -> Option<HttpResponse> {
-        http::try_send(self.admin_address(), "GET", path, &[], "")
+        http::try_send(self.admin_address(), "GET", path, &[("Qod-Admin-Request", "1")], "")
+    }
+
+    /// Sends a POST to the admin listener, as the commands do.
+    #[track_caller]
+    pub(crate) fn admin_post(&self, path: &str) -> HttpResponse {
+        let header = [("Qod-Admin-Request", "1")];
+        http::send(self.admin_address(), "POST", path, &header, "")
     }
 
     pub(crate) fn operator_address(&self, dialect: &str) -> SocketAddr {
@@ -316,7 +328,7 @@ impl World {
         let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
         let gateway = format!(
             "listeners: [{{ address: \"{ip}:{GATEWAY_PORT}\" }}]\n\
-             admin: {{ address: \"{ip}:{ADMIN_PORT}\" }}\n\
+             admin: {{ address: \"{ip}:{ADMIN_PORT}\", hosts: [gateway] }}\n\
              callbacks: {{ address: \"{ip}:{CALLBACK_PORT}\", url: \"http://{ip}:{CALLBACK_PORT}/callbacks\" }}\n\
              schemas: \"{}\"\nstore: {{ directory: ledger }}\n{}\napis:\n",
             schemas.display(),

@@ -48,13 +48,22 @@ const CAMARA_0_8_1: Descriptor = Descriptor {
         sink_code: "INVALID_INPUT",
         private_key_jwt: (400, "INVALID_INPUT"),
         profile_not_applicable: (400, "INVALID_INPUT"),
+        identifier_mismatch: (400, "INVALID_INPUT"),
         message_chars_max: None,
         overrides: &[],
     },
     proof_header: None,
     transaction_header: None,
-    correlator: None,
+    // Releases up to 0.10 do not define the field.
+    correlator: CorrelatorFormat { enforced: false, ..COMMONALITIES_CORRELATOR },
+    invalid_session_id_is_unknown: true,
 };
+
+// CAMARA's Commonalities, from 0.6 on.
+const COMMONALITIES_CORRELATOR: CorrelatorFormat =
+    CorrelatorFormat { punctuation: "-_:;./<>{}", length_max: 256, enforced: true };
+
+const PRINTABLE_PUNCTUATION: &str = " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
 
 const CAMARA_0_10_1: Descriptor = Descriptor {
     name: "camara-0.10.1",
@@ -94,8 +103,10 @@ const CAMARA_0_10_1: Descriptor = Descriptor {
         sink_code: "INVALID_ARGUMENT",
         private_key_jwt: (400, "INVALID_ARGUMENT"),
         profile_not_applicable: (400, "INVALID_ARGUMENT"),
+        identifier_mismatch: (400, "INVALID_ARGUMENT"),
         ..CAMARA_0_8_1.errors
     },
+    invalid_session_id_is_unknown: false,
     ..CAMARA_0_8_1
 };
 
@@ -133,9 +144,11 @@ const CAMARA_1_0_0: Descriptor = Descriptor {
     errors: ErrorFormat {
         code_family: Family::V1,
         private_key_jwt: (400, "INVALID_CREDENTIAL"),
+        identifier_mismatch: (422, "IDENTIFIER_MISMATCH"),
         ..CAMARA_0_10_1.errors
     },
-    correlator: Some(CorrelatorFormat { punctuation: "-", length_max: 55 }),
+    single_identifier: true,
+    correlator: CorrelatorFormat { punctuation: "-", length_max: 55, enforced: true },
     ..CAMARA_0_10_1
 };
 
@@ -151,13 +164,14 @@ const CAMARA_1_1_0: Descriptor = Descriptor {
         sink: SinkRule { https: true, ..CAMARA_1_0_0.rule.sink },
         ..CAMARA_1_0_0.rule
     },
-    single_identifier: true,
     errors: ErrorFormat {
         sink_code: "INVALID_SINK",
         profile_not_applicable: (422, "QUALITY_ON_DEMAND.QOS_PROFILE_NOT_APPLICABLE"),
+        // CAMARA removed the code: an implementation uses one of the identifiers.
+        identifier_mismatch: (400, "INVALID_ARGUMENT"),
         ..CAMARA_1_0_0.errors
     },
-    correlator: Some(CorrelatorFormat { punctuation: "-_:;./<>{}", length_max: 256 }),
+    correlator: COMMONALITIES_CORRELATOR,
     ..CAMARA_1_0_0
 };
 
@@ -217,6 +231,7 @@ pub(in crate::dialect) static ALL: [Descriptor; 13] = [
             ..CAMARA_0_10_1.rule
         },
         event_shape: EventShape::StatusChange,
+        invalid_session_id_is_unknown: true,
         ..CAMARA_0_10_1
     },
     CAMARA_0_10_1,
@@ -238,8 +253,17 @@ pub(in crate::dialect) static ALL: [Descriptor; 13] = [
         event_shape: EventShape::CloudEvent {
             event_type: "org.camaraproject.quality-on-demand.v0.qos-status-changed",
         },
-        errors: ErrorFormat { code_family: Family::V011, ..CAMARA_1_0_0.errors },
-        correlator: None,
+        errors: ErrorFormat {
+            code_family: Family::V011,
+            identifier_mismatch: (422, "DEVICE_IDENTIFIERS_MISMATCH"),
+            ..CAMARA_1_0_0.errors
+        },
+        // Any text; the bound is the gateway's.
+        correlator: CorrelatorFormat {
+            punctuation: PRINTABLE_PUNCTUATION,
+            length_max: 1024,
+            enforced: false,
+        },
         ..CAMARA_1_0_0
     },
     CAMARA_1_0_0,
@@ -296,7 +320,7 @@ pub(in crate::dialect) static ALL: [Descriptor; 13] = [
         },
         event_shape: CAMARA_0_10_1.event_shape,
         errors: CAMARA_0_8_1.errors,
-        correlator: None,
+        correlator: CAMARA_0_8_1.correlator,
         ..CAMARA_1_1_0
     },
 ];

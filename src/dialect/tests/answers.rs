@@ -185,7 +185,9 @@ fn operator_sessions_are_parsed() {
     "expiresAt": 1_700_000_060, "messages": [
         {"severity": "WARNING", "description": "slow"}, {"severity": "LOUD", "description": ""},
     ]});
-    let (id, granted) = dialect("devedge").read_session(old.to_string().as_bytes()).unwrap();
+    let (id, granted) = dialect("devedge")
+        .read_session(old.to_string().as_bytes(), TimesWithoutOffset::Reject)
+        .unwrap();
     assert_eq!(id, "7");
     assert_eq!(granted.status, QosStatus::Available);
     assert_eq!(granted.expires_at, Some(Moment::from_unix_s(1_700_000_060)));
@@ -194,14 +196,19 @@ fn operator_sessions_are_parsed() {
 
     let new = json!({"sessionId": "7", "duration": 60, "startedAt": null, "messages": null,
         "qosStatus": "REQUESTED"});
-    let (_, granted) = dialect("camara-0.10.1").read_session(new.to_string().as_bytes()).unwrap();
+    let (_, granted) = dialect("camara-0.10.1")
+        .read_session(new.to_string().as_bytes(), TimesWithoutOffset::Reject)
+        .unwrap();
     assert_eq!((granted.status, granted.started_at), (QosStatus::Requested, None));
 }
 
 #[test]
 fn incomplete_operator_session_is_rejected() {
     let valid = json!({"sessionId": "7", "duration": 60, "qosStatus": "AVAILABLE"});
-    let read = |body: &Value| dialect("camara-0.10.1").read_session(body.to_string().as_bytes());
+    let read = |body: &Value| {
+        dialect("camara-0.10.1")
+            .read_session(body.to_string().as_bytes(), TimesWithoutOffset::Reject)
+    };
     assert!(read(&valid).is_ok());
     for (field, value) in [
         ("duration", json!("60")),
@@ -229,7 +236,9 @@ fn incomplete_operator_session_is_rejected() {
         assert_eq!(read(&body).unwrap_err().operator_session, None, "{body}");
     }
     for body in ["", "<html>", "[]", r#"{"sessionId":"1","sessionId":"2"}"#] {
-        let error = dialect("camara-0.10.1").read_session(body.as_bytes()).unwrap_err();
+        let error = dialect("camara-0.10.1")
+            .read_session(body.as_bytes(), TimesWithoutOffset::Reject)
+            .unwrap_err();
         assert_eq!(error.operator_session, None, "{body}");
     }
 }
@@ -247,7 +256,8 @@ fn operator_problem_is_classified_by_status_and_code() {
         (409, "QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED", ProblemKind::ExtensionNotAllowed),
         (422, "UNSUPPORTED_IDENTIFIER", ProblemKind::UnsupportedIdentifier),
         (422, "UNIDENTIFIABLE_DEVICE", ProblemKind::UnsupportedIdentifier),
-        (422, "IDENTIFIER_MISMATCH", ProblemKind::InvalidArgument),
+        (422, "IDENTIFIER_MISMATCH", ProblemKind::IdentifierMismatch),
+        (422, "DEVICE_IDENTIFIERS_MISMATCH", ProblemKind::IdentifierMismatch),
         (422, "UNNECESSARY_IDENTIFIER", ProblemKind::BadGateway),
         (422, "SERVICE_NOT_APPLICABLE", ProblemKind::NotApplicable),
         (422, "QUALITY_ON_DEMAND.QOS_PROFILE_NOT_APPLICABLE", ProblemKind::ProfileNotApplicable),
@@ -268,12 +278,30 @@ fn operator_problem_is_classified_by_status_and_code() {
     ] {
         let body = json!({"code": code, "message": "CONFLICT"}).to_string();
         let problem = read(status, &body);
-        assert_eq!(problem, RemoteProblem { kind, code: Some(code.to_owned()) });
+        assert_eq!(problem, RemoteProblem { kind, code: Some(code.to_owned()), retry_after: None });
     }
     let devedge = r#"{"reasonCode":"ERR-1091","systemMessage":"UNAUTHORIZED","userMessage":"no"}"#;
     assert_eq!(read(401, devedge).code.as_deref(), Some("UNAUTHORIZED"));
     let prose = r#"{"reasonCode":"ERR-1","systemMessage":"no such thing here"}"#;
-    assert_eq!(read(404, prose).code.as_deref(), Some("ERR-1"));
-    let bare = RemoteProblem { kind: ProblemKind::Conflict, code: None };
+    assert_eq!(read(404, prose).code, None);
+    let longest = "X".repeat(96);
+    for (code, is_known) in [
+        ("Q.O_D1", true),
+        (&*longest, true),
+        (&*format!("{longest}X"), false),
+        ("<script>alert(1)</script>", false),
+        ("+447700900123", false),
+        ("447700900123", false),
+        ("Conflict", false),
+        ("_X", false),
+        ("A B", false),
+        ("", false),
+        ("ÄX", false),
+    ] {
+        let body = json!({"code": code, "message": "m"}).to_string();
+        assert_eq!(read(409, &body).code.is_some(), is_known, "{code}");
+        assert_eq!(read(409, &body).kind, ProblemKind::Conflict);
+    }
+    let bare = RemoteProblem { kind: ProblemKind::Conflict, code: None, retry_after: None };
     assert_eq!(read(409, "<html>"), bare);
 }

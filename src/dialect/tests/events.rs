@@ -10,7 +10,7 @@ use super::{
     golden::{golden, pairs},
     *,
 };
-use crate::json::JsonLimits;
+use crate::json::{Json, JsonLimits};
 use crate::qod::{Moment, QosStatus, Secret, SessionId, StatusInfo};
 
 const SESSION: &str = "3fa85f64-5717-4562-b3fc-2c963f66afa6";

@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::*;
+use crate::qod::ProblemKind;
 
 const ID: &str = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
 
@@ -120,6 +121,20 @@ fn invalid_session_id_is_rejected() {
             Err(rejected) => assert_eq!(rejected.reason, UnmatchedReason::PathNotFound),
         }
     }
+    // Before 0.10, the only documented error for an id is 404.
+    for name in DIALECTS.names() {
+        let dialects = DialectSelection::Fixed(Arc::clone(dialect(name)));
+        let kind = ApiKind::Sessions;
+        let apis = Apis::new(vec![Api { path: "/x".to_owned(), dialects, kind }]);
+        let call = apis.detect(&Method::DELETE, "/x/sessions/1", &HeaderMap::new(), b"").unwrap();
+        let early = ["0.1.0", "0.8.0", "0.8.1", "0.9.0", "devedge", "telefonica-0.8"];
+        let expected = if early.iter().any(|early| name.ends_with(early)) {
+            ProblemKind::SessionNotFound
+        } else {
+            ProblemKind::InvalidArgument
+        };
+        assert_eq!(call.session_id().unwrap_err().kind(), expected, "{name}");
+    }
 }
 
 #[test]
@@ -229,6 +244,12 @@ fn only_unencoded_json_is_accepted() {
         "application/json;charset=utf-8",
         "application/json; charset=UTF-8",
         "application/json ; charset=\"utf-8\"",
+        "application/json; charset=us-ascii",
+        "application/json;",
+        "application/json; ;; charset=utf-8 ;",
+        "application/json; boundary=x",
+        "application/json; profile=\"https://example.com/a;charset=utf-16\"",
+        "application/json; a=\"\\\";\"; b=c",
     ] {
         assert_eq!(check(&[kind], None), Ok(()), "{kind}");
     }
@@ -236,13 +257,17 @@ fn only_unencoded_json_is_accepted() {
         "",
         "text/json",
         "application/jsonx",
-        "application/json;",
         "application/json; charset=utf-16",
+        "application/json; a=b; charset=utf-16",
+        "application/json; a=\"b\\\\\"; charset=utf-16",
         "application/json; charset",
         "application/json, text/plain",
         "application/cloudevents+json",
-        "application/json; boundary=x",
         "application/json; charset=\"utf-8",
+        "application/json; boundary=",
+        "application/json; =x",
+        "application/json; a=\"x",
+        ";",
     ] {
         assert_eq!(check(&[kind], None), Err(UnsupportedMediaType::ContentType), "{kind}");
     }

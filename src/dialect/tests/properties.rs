@@ -7,7 +7,7 @@ use super::{
     arbitrary::{create_request, granted, json, name, profiles, translation_settings},
     *,
 };
-use crate::json::JsonLimits;
+use crate::json::{Json, JsonLimits};
 use crate::qod::{Device, DeviceIpv4, QosStatus, Session, SessionId};
 
 static SESSION_INFO: LazyLock<BTreeMap<&str, SchemaValidator>> = LazyLock::new(|| {
@@ -125,7 +125,7 @@ proptest! {
         let response = dialect(name).render_response(&ApiResponse::Found(session.clone()));
         let json = Json::parse(response.body(), &JsonLimits::default()).unwrap();
         prop_assert_eq!(SESSION_INFO[name].violations(&json), []);
-        let (id, read) = dialect(name).read_session(response.body()).unwrap();
+        let (id, read) = dialect(name).read_session(response.body(), TimesWithoutOffset::Reject).unwrap();
         prop_assert_eq!(id, session.id.to_string());
         let GrantedSession { started_at, expires_at, status, .. } = session.granted;
         let (knows_status, untimed) = match dialect(name).family() {
@@ -138,7 +138,7 @@ proptest! {
         prop_assert!(read.status == status || !knows_status);
         let sessions = vec![session.clone(); 3];
         let listed = dialect(name).render_response(&ApiResponse::Retrieved(sessions));
-        let parsed = dialect(name).read_sessions(listed.body()).unwrap();
+        let parsed = dialect(name).read_sessions(listed.body(), TimesWithoutOffset::Reject).unwrap();
         let narrowed = session.wanted.device.map(|device| device.kinds().count()) > Some(1);
         if dialect(name).has(Operation::RetrieveSessions) && !narrowed {
             prop_assert!(parsed.complete && parsed.sessions.len() == 3);
@@ -179,8 +179,8 @@ fn parse_with_every_parser(name: &str, body: &[u8], status: u16) {
     _ = dialect.parse_retrieve_sessions(body, &strictness);
     _ = dialect.parse_retrieve_profiles(body, &strictness);
     _ = dialect.parse_list_profiles(&String::from_utf8_lossy(body), &strictness);
-    _ = dialect.read_session(body);
-    if let Ok(parsed) = dialect.read_sessions(body) {
+    _ = dialect.read_session(body, TimesWithoutOffset::Reject);
+    if let Ok(parsed) = dialect.read_sessions(body, TimesWithoutOffset::Reject) {
         assert!(parsed.sessions.len() <= crate::qod::RETRIEVED_MAX);
     }
     _ = read_event(body);

@@ -165,7 +165,10 @@ fn problem_body_is_a_message_or_empty() {
     }
     assert_eq!(rendered(401).headers()[http::header::WWW_AUTHENTICATE], "Bearer");
     let theirs = dialect(NAME).read_problem(409, br#"{"message":"Found session 7"}"#);
-    assert_eq!(theirs, RemoteProblem { kind: ProblemKind::Conflict, code: None });
+    assert_eq!(
+        theirs,
+        RemoteProblem { kind: ProblemKind::Conflict, code: None, retry_after: None }
+    );
 }
 
 #[test]

@@ -199,14 +199,15 @@ fn text_lengths_are_bounded() {
     let long = |length: usize| format!("https://a.example/{}", "x".repeat(length - 18));
     assert!(parse(NAME, &with("/sink", json!(long(2048)))).is_ok());
     rejected(&with("/sink", json!(long(2049))), "/sink", ProblemKind::InvalidSink);
-    rejected(
-        &with("/duration", json!(2_147_483_648_u32)),
-        "/duration",
-        ProblemKind::DurationOutOfRange,
-    );
+    let long = with("/duration", json!(2_147_483_648_u32));
+    rejected(&long, "/duration", ProblemKind::InvalidArgument);
     let nai = "/device/networkAccessIdentifier";
     assert!(parse(NAME, &with(nai, json!("x".repeat(2048)))).is_ok());
     rejected(&with(nai, json!("x".repeat(2049))), nai, ProblemKind::InvalidArgument);
+    // Characters, not bytes.
+    assert!(parse(NAME, &with(nai, json!("é".repeat(2048)))).is_ok());
+    assert!(parse(NAME, &with(nai, json!("😀".repeat(2048)))).is_ok());
+    rejected(&with(nai, json!("é".repeat(2049))), nai, ProblemKind::InvalidArgument);
 }
 
 #[test]
@@ -271,7 +272,9 @@ fn operator_session_with_a_server_list_is_parsed() {
         "statusInfo": "NETWORK_TERMINATED", "qosProfile": "QOS_E",
         "applicationServer": { "ipAddresses": ["198.51.100.7", "198.51.100.9"] },
     }]);
-    let rendered = dialect(NAME).read_sessions(listed.to_string().as_bytes()).unwrap();
+    let rendered = dialect(NAME)
+        .read_sessions(listed.to_string().as_bytes(), TimesWithoutOffset::Reject)
+        .unwrap();
     assert!(rendered.complete);
     let ApplicationServer::Addresses(list) = &rendered.sessions[0].wanted.server else { panic!() };
     assert_eq!(list.len(), 2);

@@ -26,7 +26,6 @@ impl Gateway {
         method: &Method,
         rest: &str,
         query: &str,
-        from_a_browser: bool,
     ) -> Option<Response<Vec<u8>>> {
         let filter = match NotificationQuery::parse(query) {
             Ok(filter) => filter,
@@ -34,9 +33,6 @@ impl Gateway {
         };
         Some(match (method, rest) {
             (&Method::GET, "") => self.list_notifications(&filter),
-            (&Method::POST, "/retry" | "/drop") if from_a_browser => {
-                text_response(StatusCode::FORBIDDEN, &"requests from browsers are not allowed")
-            }
             (&Method::POST, "/retry" | "/drop") if !filter.is_explicit => {
                 text_response(StatusCode::BAD_REQUEST, &"expected `session=`, `client=` or `all`")
             }

@@ -17,18 +17,12 @@ impl Gateway {
         method: &Method,
         rest: &str,
         query: &str,
-        from_a_browser: bool,
     ) -> Option<Response<Vec<u8>>> {
         Some(match (method, rest) {
-            (&Method::GET, "") => {
-                json_response(StatusCode::OK, &status_to_json(&self.policy_status()))
-            }
-            (&Method::POST, "/reload") if from_a_browser => {
-                text_response(StatusCode::FORBIDDEN, &"requests from browsers are not allowed")
-            }
+            (&Method::GET, "") => json_response(StatusCode::OK, &self.policy_status_to_json()),
             (&Method::POST, "/reload") => match self.reload().await {
                 Ok(outcome) => {
-                    let mut status = status_to_json(&self.policy_status());
+                    let mut status = self.policy_status_to_json();
                     if let Value::Object(members) = &mut status {
                         members.insert(
                             "changed".to_owned(),
@@ -49,6 +43,19 @@ impl Gateway {
 }
 
 impl Gateway {
+    fn policy_status_to_json(&self) -> Value {
+        let PolicyStatus { version, since, rejected } = &*self.policy_status();
+        let folder = self.folder.canonicalize().unwrap_or_else(|_| self.folder.clone());
+        let mut json = json!({
+            "version": version.digits(), "since": time_of(*since), "folder": folder,
+        });
+        if let (Value::Object(members), Some(rejected)) = (&mut json, rejected) {
+            let rejected = json!({ "since": time_of(rejected.at), "errors": *rejected.errors });
+            members.insert("rejected".to_owned(), rejected);
+        }
+        json
+    }
+
     fn explain(&self, query: &str) -> Response<Vec<u8>> {
         let (question, as_lines) = match parse_explain_query(query) {
             Ok(parsed) => parsed,
@@ -74,11 +81,13 @@ fn parse_explain_query(query: &str) -> Result<(ExplainRequest, bool), String> {
             "dialect" => dialect = Some(value.into_owned()),
             "body" => about = Some(ExplainSubject::Create(value.into_owned().into_bytes())),
             "device" => {
-                about = Some(ExplainSubject::device(&value).map_err(|error| error.to_string())?);
+                about = Some(ExplainSubject::device(&value)?);
             }
-            "from" => {
+            "source_address" => {
                 let address = value.parse();
-                source = Some(address.map_err(|_| "expected an IP address in `from`".to_owned())?);
+                source = Some(
+                    address.map_err(|_| "expected an IP address in `source_address`".to_owned())?,
+                );
             }
             "lines" => as_lines = true,
             _ => return Err(format!("unknown parameter `{name}`")),
@@ -106,16 +115,6 @@ impl PolicyStatus {
             rejected.errors.join("\n")
         ))
     }
-}
-
-fn status_to_json(status: &PolicyStatus) -> Value {
-    let PolicyStatus { version, since, rejected } = status;
-    let mut json = json!({ "version": version.digits(), "since": time_of(*since) });
-    if let (Value::Object(members), Some(rejected)) = (&mut json, rejected) {
-        let rejected = json!({ "since": time_of(rejected.at), "errors": *rejected.errors });
-        members.insert("rejected".to_owned(), rejected);
-    }
-    json
 }
 
 fn json_response(status: StatusCode, json: &Value) -> Response<Vec<u8>> {

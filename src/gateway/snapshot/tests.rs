@@ -2,7 +2,7 @@
 
 mod fuzz;
 
-use std::fs;
+use std::{fs, path::Path};
 
 use super::*;
 use crate::{clock::Clock, metrics::Metrics, outbound::Outbound};

@@ -38,14 +38,16 @@ fn scopes(claims: &Value) -> Vec<String> {
 fn missing_required_claims_are_rejected() {
     assert!(check(&claims()).is_ok());
     for name in ["iss", "aud", "exp", "nbf"] {
-        assert_eq!(check(&without(name)).err(), Some(InvalidToken::Claims), "{name}");
+        assert_eq!(check(&without(name)).err(), Some(InvalidToken::ClaimMissing(name)), "{name}");
     }
-    let lenient = ClaimRules { require_nbf: false, ..rules() };
+    let lenient =
+        IssuerSettings { require_nbf: false, ..issuer(IssuerKeys::File("unused".into())) };
+    let lenient = ClaimRules::from(lenient);
     assert!(check_text(&without("nbf").to_string(), &lenient).is_ok());
     let early = claims_with("nbf", json!(NOW + 31)).to_string();
     assert_eq!(check_text(&early, &lenient).err(), Some(InvalidToken::NotYetValid));
     let odd = claims_with("nbf", json!(null)).to_string();
-    assert_eq!(check_text(&odd, &lenient).err(), Some(InvalidToken::Claims));
+    assert_eq!(check_text(&odd, &lenient).err(), Some(InvalidToken::ClaimInvalid("nbf")));
 }
 
 #[test]
@@ -60,16 +62,15 @@ fn claims_of_the_wrong_type_are_rejected() {
             } else {
                 claims[name] = value.clone();
             }
-            assert_eq!(check(&claims).err(), Some(InvalidToken::Claims), "{name} {value}");
+            let name = if name == "azp_only" { "azp" } else { name };
+            let expected = Some(InvalidToken::ClaimInvalid(name));
+            assert_eq!(check(&claims).err(), expected, "{name} {value}");
         }
     }
     for name in ["exp", "nbf", "iat"] {
         for value in [json!("1800000600"), json!(-1), json!(-0.5), json!(1e300)] {
-            assert_eq!(
-                rejection(name, value.clone()),
-                Some(InvalidToken::Claims),
-                "{name} {value}"
-            );
+            let expected = Some(InvalidToken::ClaimInvalid(name));
+            assert_eq!(rejection(name, value.clone()), expected, "{name} {value}");
         }
         for text in ["1e400", "NaN", "Infinity", "0x10", "01"] {
             let claims = without(name).to_string();
@@ -82,13 +83,15 @@ fn claims_of_the_wrong_type_are_rejected() {
         }
     }
     for value in [json!(null), json!(7), json!({}), json!([7]), json!(["qod", 7]), json!(true)] {
-        assert_eq!(rejection("aud", value.clone()), Some(InvalidToken::Claims), "aud {value}");
+        let expected = Some(InvalidToken::ClaimInvalid("aud"));
+        assert_eq!(rejection("aud", value.clone()), expected, "aud {value}");
     }
     for value in [json!(null), json!(7), json!({"qod": true}), json!(["a", 7]), json!([["a"]])] {
-        assert_eq!(rejection("scope", value.clone()), Some(InvalidToken::Claims), "scope {value}");
+        let expected = Some(InvalidToken::ClaimInvalid("scope"));
+        assert_eq!(rejection("scope", value.clone()), expected, "scope {value}");
         let mut claims = without("scope");
         claims["scp"] = value.clone();
-        assert_eq!(check(&claims).err(), Some(InvalidToken::Claims), "scp {value}");
+        assert_eq!(check(&claims).err(), Some(InvalidToken::ClaimInvalid("scp")), "scp {value}");
     }
 }
 
@@ -99,9 +102,18 @@ fn audiences_and_claim_names_are_compared_exactly() {
     }
     assert!(check(&claims_with("aud", json!(["other", "qod"]))).is_ok());
     let text = claims().to_string();
-    for twice in [r#""aud":"x""#, r#""AUD":"x""#, r#""\u0065xp":1"#, r#""Client_ID":"admin""#] {
-        let claims = format!("{},{twice}}}", text.trim_end_matches('}'));
-        assert_eq!(check_text(&claims, &rules()).err(), Some(InvalidToken::Format), "{twice}");
+    let with = |member: &str| {
+        let claims = format!("{},{member}}}", text.trim_end_matches('}'));
+        check_text(&claims, &rules()).map(|client| client.id().to_string())
+    };
+    for twice in [r#""aud":"x""#, r#""\u0065xp":1"#, r#""role":"a","role":"b""#] {
+        assert_eq!(with(twice).err(), Some(InvalidToken::Format), "{twice}");
+    }
+    // Names are case-sensitive (RFC 7519 §4), so these are other claims.
+    for other in
+        [r#""AUD":"x""#, r#""Client_ID":"admin""#, r#""EXP":1"#, r#""Role":"a","role":"b""#]
+    {
+        assert_eq!(with(other).as_deref(), Ok("app"), "{other}");
     }
 }
 
@@ -139,6 +151,60 @@ fn client_id_comes_from_client_id_or_azp_and_never_from_sub() {
 }
 
 #[test]
+fn client_id_and_scopes_come_from_the_configured_claims() {
+    let rules = ClaimRules {
+        client_claim: Some("cid".to_owned()),
+        scope_claim: Some("roles".to_owned()),
+        ..rules()
+    };
+    let check = |claims: &Value| check_text(&claims.to_string(), &rules);
+    let mut claims = claims();
+    assert_eq!(check(&claims).err(), Some(InvalidToken::Client), "only `client_id`");
+    claims["cid"] = json!("0oa1");
+    claims["roles"] = json!(["a", "b"]);
+    let client = check(&claims).unwrap();
+    assert_eq!((&*client.id().0, client.scopes()), ("0oa1", &["a".into(), "b".into()][..]));
+    claims["cid"] = json!(7);
+    assert_eq!(check(&claims).err(), Some(InvalidToken::ClaimInvalid("client_claim")));
+    claims["cid"] = json!("");
+    assert_eq!(check(&claims).err(), Some(InvalidToken::Client));
+    claims["cid"] = json!("0oa1");
+    claims.as_object_mut().unwrap().remove("roles");
+    assert_eq!(check(&claims).unwrap().scopes(), ["dpv:RequestedServiceProvision#qod".into()]);
+    claims["roles"] = json!(7);
+    assert_eq!(check(&claims).err(), Some(InvalidToken::ClaimInvalid("scope_claim")));
+}
+
+#[test]
+fn service_account_is_not_an_end_user() {
+    let service_accounts = [
+        ("gty", "client-credentials"),
+        ("sub", "{client_id}@clients"),
+        ("preferred_username", "service-account-{client_id}"),
+    ];
+    let service_accounts = service_accounts.map(|(name, value)| (name.into(), value.into()));
+    let users = UserClaims { service_accounts: service_accounts.into(), ..UserClaims::default() };
+    let rules = ClaimRules { users, ..rules() };
+    let is_user = |name: &str, value: Value| {
+        let claims = claims_with(name, value).to_string();
+        check_text(&claims, &rules).unwrap().subject().is_some()
+    };
+    assert!(!is_user("gty", json!("client-credentials")));
+    assert!(!is_user("sub", json!("app@clients")));
+    assert!(!is_user("preferred_username", json!("service-account-app")));
+    for (name, value) in [
+        ("gty", json!("password")),
+        ("gty", json!(["client-credentials"])),
+        ("sub", json!("other@clients")),
+        ("preferred_username", json!("service-account-other")),
+        ("preferred_username", json!("service-account-{client_id}")),
+        ("x", json!(1)),
+    ] {
+        assert!(is_user(name, value.clone()), "{name} {value}");
+    }
+}
+
+#[test]
 fn end_users_and_devices_are_read_as_configured_for_the_issuer() {
     let with = |users: UserClaims, claims: &Value| {
         check_text(&claims.to_string(), &ClaimRules { users, ..rules() })
@@ -154,7 +220,7 @@ fn end_users_and_devices_are_read_as_configured_for_the_issuer() {
     marked.as_object_mut().unwrap().remove("sub");
     assert_eq!(
         with(by_claim(), &marked).err(),
-        Some(InvalidToken::Claims),
+        Some(InvalidToken::ClaimMissing("sub")),
         "a three-legged token without sub"
     );
 
@@ -166,20 +232,35 @@ fn end_users_and_devices_are_read_as_configured_for_the_issuer() {
     };
     let none = with(users(), &claims()).unwrap();
     assert_eq!((none.device(), none.home_operator()), (None, Some(&"north".into())));
-    for number in ["+491510000001", "tel:+491510000001"] {
+    // RFC 3966 forms (OIDC Core §5.1).
+    for number in [
+        "+14255550112",
+        "tel:+14255550112",
+        "TEL:+1-425-555-0112",
+        "+1 (425) 555-0112",
+        "+1.425.555.0112",
+        "tel:+1(425)5550112",
+    ] {
         let client = with(users(), &claims_with("phone_number", json!(number))).unwrap();
         let phone = client.device().unwrap().phone.as_ref().unwrap();
-        assert_eq!(phone.value.to_string(), "+491510000001");
+        assert_eq!(phone.value.to_string(), "+14255550112", "{number}");
     }
-    for (name, odd) in [
-        ("phone_number", json!("491510000001")),
-        ("phone_number", json!("+49 1510")),
-        ("phone_number", json!(491_510_000_001_u64)),
-        ("nai", json!("")),
-        ("nai", json!(["a@x.example"])),
+    for (name, label, odd) in [
+        ("phone_number", "phone_number_claim", json!("491510000001")),
+        ("phone_number", "phone_number_claim", json!("+49 15")),
+        ("phone_number", "phone_number_claim", json!("(+1) 425 555 0112")),
+        ("phone_number", "phone_number_claim", json!("+1 (425) 555-0112;ext=5678")),
+        ("phone_number", "phone_number_claim", json!("tel:5550112;phone-context=+1425")),
+        ("phone_number", "phone_number_claim", json!("+1 425 555 0112 x3")),
+        ("phone_number", "phone_number_claim", json!("++14255550112")),
+        ("phone_number", "phone_number_claim", json!("+()")),
+        ("phone_number", "phone_number_claim", json!("tel:tel:+14255550112")),
+        ("phone_number", "phone_number_claim", json!(491_510_000_001_u64)),
+        ("nai", "network_access_identifier_claim", json!("")),
+        ("nai", "network_access_identifier_claim", json!(["a@x.example"])),
     ] {
         let rejection = with(users(), &claims_with(name, odd.clone())).err();
-        assert_eq!(rejection, Some(InvalidToken::Claims), "{name} {odd}");
+        assert_eq!(rejection, Some(InvalidToken::ClaimInvalid(label)), "{name} {odd}");
     }
     // Device claims of a two-legged token are ignored.
     let mut own = claims_with("phone_number", json!("+491510000001"));
@@ -195,7 +276,7 @@ fn subject_differs_from_the_client() {
     assert_eq!(subject(&claims()), Some(expected));
     assert_eq!(subject(&without("sub")), None);
     assert_eq!(subject(&claims_with("sub", json!("app"))), None);
-    assert_eq!(rejection("sub", json!("")), Some(InvalidToken::Claims));
+    assert_eq!(rejection("sub", json!("")), Some(InvalidToken::ClaimInvalid("sub")));
 }
 
 #[test]

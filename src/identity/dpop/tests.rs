@@ -251,8 +251,24 @@ async fn dpop_is_disabled_without_a_public_url() {
     let identity = trusting_with(ProofSettings::default(), &clock(), |_| {});
     let holder = KeyHolder::new(&ED25519);
     let rejection = authenticate(&identity, &holder.valid_request("1")).await.unwrap_err();
-    assert_eq!(Err(rejection.why), not(ProofError::Mismatch));
+    assert_eq!(Err(rejection.why), not(ProofError::NotConfigured));
     assert_eq!(rejection.challenge, "Bearer", "DPoP is not offered");
+    assert_eq!(
+        rejection.to_string(),
+        "the proof of possession cannot be verified: DPoP is not configured"
+    );
+    // The scheme alone, and the token alone.
+    let plain = P256.token(&crate::identity::tests::claims());
+    for authorization in [format!("DPoP {plain}"), format!("Bearer {}", holder.token)] {
+        let authorization = vec![authorization];
+        let sent = DpopTestRequest { authorization, ..holder.valid_request("2") };
+        let rejection = authenticate(&identity, &sent).await.unwrap_err();
+        assert_eq!(Err(rejection.why), not(ProofError::NotConfigured));
+    }
+    let authorization = vec!["DPoP a.b.c".to_owned()];
+    let garbage = DpopTestRequest { authorization, ..holder.valid_request("3") };
+    let rejection = authenticate(&identity, &garbage).await.unwrap_err();
+    assert_eq!(rejection.challenge, r#"Bearer error="invalid_token""#);
 }
 
 #[tokio::test]
@@ -326,5 +342,10 @@ async fn challenge_names_the_accepted_schemes() {
     let plain = vec!["Bearer a.b.c".to_owned()];
     let plain =
         DpopTestRequest { authorization: plain, proofs: Vec::new(), ..holder.valid_request("5") };
-    assert_eq!(challenge(plain).await, "Bearer");
+    assert_eq!(challenge(plain).await, format!(r#"Bearer error="invalid_token", DPoP {algs}"#));
+    for malformed in ["DPoP", "DPoP %", "dpop a b"] {
+        let authorization = vec![malformed.to_owned()];
+        let malformed = DpopTestRequest { authorization, ..holder.valid_request("6") };
+        assert_eq!(challenge(malformed).await, format!(r#"DPoP error="invalid_token", {algs}"#));
+    }
 }

@@ -22,11 +22,13 @@ fn settings_for(url: &str) -> IntrospectionSettings {
         auth_method: IntrospectionAuthMethod::ClientSecretBasic,
         cache_ttl: Duration::from_secs(30),
         requests_per_s_max: NonZeroU32::new(50).unwrap(),
+        required_claims: Vec::new(),
     }
 }
 
 fn introspecting(how: IntrospectionSettings, clock: &Clock) -> Arc<Authenticator> {
-    let settings = tests::settings(tests::issuer(IssuerKeys::Introspection(how)));
+    let mut settings = tests::settings(tests::issuer(IssuerKeys::Introspection(how)));
+    settings.issuers[0].require_nbf = false;
     Arc::new(tests::identity(settings, clock).unwrap())
 }
 
@@ -154,19 +156,19 @@ async fn response_is_validated_like_the_claims_of_a_jwt() {
     for (number, (name, value, reason)) in [
         ("active", json!(false), InvalidToken::Inactive),
         ("iss", json!("https://issuer.example/"), InvalidToken::Issuer),
-        ("iss", json!(["https://issuer.example"]), InvalidToken::Claims),
+        ("iss", json!(["https://issuer.example"]), InvalidToken::ClaimInvalid("iss")),
         ("aud", json!("https://other.example"), InvalidToken::Audience),
-        ("aud", json!(null), InvalidToken::Claims),
+        ("aud", json!(null), InvalidToken::ClaimInvalid("aud")),
         ("exp", json!(now - 30), InvalidToken::Expired),
-        ("exp", json!("1900000000"), InvalidToken::Claims),
+        ("exp", json!("1900000000"), InvalidToken::ClaimInvalid("exp")),
         ("nbf", json!(now + 31), InvalidToken::NotYetValid),
         ("iat", json!(now + 31), InvalidToken::NotYetValid),
         ("client_id", json!(""), InvalidToken::Client),
-        ("client_id", json!(["app"]), InvalidToken::Claims),
-        ("sub", json!(""), InvalidToken::Claims),
+        ("client_id", json!(["app"]), InvalidToken::ClaimInvalid("client_id")),
+        ("sub", json!(""), InvalidToken::ClaimInvalid("sub")),
         ("token_type", json!("refresh_token"), InvalidToken::Type),
         ("token_type", json!("DPoP"), InvalidToken::Type),
-        ("token_type", json!(["Bearer"]), InvalidToken::Claims),
+        ("token_type", json!(["Bearer"]), InvalidToken::ClaimInvalid("token_type")),
         ("typ", json!("ID"), InvalidToken::Type),
         ("typ", json!("Refresh"), InvalidToken::Type),
         ("token_use", json!("refresh_token"), InvalidToken::Type),
@@ -183,16 +185,119 @@ async fn response_is_validated_like_the_claims_of_a_jwt() {
         response.as_object_mut().unwrap().remove(name);
         response.to_string()
     };
-    for name in ["exp", "aud"] {
-        authority.respond_with(&without(name));
-        assert_eq!(outcome(&identity, name).await, rejected(InvalidToken::Claims), "{name}");
-    }
-    for name in ["iss", "token_type", "sub", "scope"] {
+    for name in ["iss", "token_type", "sub", "scope", "exp", "aud", "nbf", "iat"] {
         authority.respond_with(&without(name));
         assert_eq!(outcome(&identity, name).await, Ok("verified"), "{name}");
     }
     authority.respond_with(&response_with("token_type", json!("bearer")));
     assert_eq!(outcome(&identity, "bearer").await, Ok("verified"));
+}
+
+#[tokio::test]
+async fn only_the_configured_members_of_a_response_are_required() {
+    let (authority, clock, lenient) = setup().await;
+    authority.respond_with(r#"{"active":true,"client_id":"app"}"#);
+    assert_eq!(outcome(&lenient, "a").await, Ok("verified"), "all members but one are optional");
+    assert_eq!(outcome(&lenient, "a").await, Ok("cached"));
+    clock.advance(Duration::from_secs(30));
+    assert_eq!(outcome(&lenient, "a").await, Ok("verified"), "for the cache TTL only");
+    authority.respond_with(r#"{"active":true,"sub":"app"}"#);
+    assert_eq!(outcome(&lenient, "b").await, rejected(InvalidToken::Client));
+
+    let how = IntrospectionSettings {
+        required_claims: vec![RequiredClaim::Expiry, RequiredClaim::Audience],
+        ..settings_for(&authority.url)
+    };
+    let strict = introspecting(how, &clock);
+    for name in ["exp", "aud"] {
+        let mut response = response();
+        response.as_object_mut().unwrap().remove(name);
+        authority.respond_with(&response.to_string());
+        let expected = rejected(InvalidToken::ClaimMissing(name));
+        assert_eq!(outcome(&strict, name).await, expected, "{name}");
+    }
+    authority.respond_with(&response().to_string());
+    assert_eq!(outcome(&strict, "c").await, Ok("verified"));
+
+    // The client may be named by another member.
+    let mut settings =
+        tests::settings(tests::issuer(IssuerKeys::Introspection(settings_for(&authority.url))));
+    settings.issuers[0].require_nbf = false;
+    settings.issuers[0].client_claim = Some("sub".to_owned());
+    let by_sub = tests::identity(settings, &clock).unwrap();
+    authority.respond_with(r#"{"active":true,"sub":"app"}"#);
+    let client = by_sub.authenticate(&bearing("d"), None).await.unwrap();
+    assert_eq!((&*client.id().0, client.subject()), ("app", None));
+}
+
+#[tokio::test]
+async fn error_about_one_token_does_not_affect_other_tokens() {
+    let (authority, clock, identity) = setup().await;
+    let errors: [&dyn Fn(); 5] = [
+        &|| authority.respond_with_status(400, r#"{"error":"invalid_request"}"#),
+        &|| authority.respond_with_status(401, ""),
+        &|| authority.respond_with_status(429, ""),
+        &|| authority.respond_with("<html>"),
+        &|| authority.respond_with(r#"{"active":"yes"}"#),
+    ];
+    for (kind, error) in errors.iter().enumerate() {
+        error();
+        for number in 0..4 {
+            assert_eq!(outcome(&identity, &format!("bad-{kind}-{number}")).await, UNAVAILABLE);
+        }
+        let before = authority.fetches();
+        assert_eq!(outcome(&identity, &format!("bad-{kind}-0")).await, UNAVAILABLE);
+        assert_eq!(authority.fetches(), before, "the token is not introspected again at once");
+        authority.respond_with(&response().to_string());
+        for number in 0..5 {
+            assert_eq!(outcome(&identity, &format!("good-{kind}-{number}")).await, Ok("verified"));
+        }
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(outcome(&identity, &format!("bad-{kind}-0")).await, Ok("verified"));
+    }
+}
+
+#[tokio::test]
+async fn slow_responses_do_not_pause_the_issuer() {
+    let (authority, _, identity) = setup().await;
+    authority.hang_on("slow");
+    let mut slow = Vec::new();
+    for number in 0..10 {
+        let (identity, token) = (Arc::clone(&identity), format!("slow-{number}"));
+        slow.push(tokio::spawn(async move { outcome(&identity, &token).await }));
+    }
+    while authority.fetches() < 10 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for number in 0..25 {
+        assert_eq!(outcome(&identity, &format!("good-{number}")).await, Ok("verified"));
+    }
+    for one in slow {
+        assert_eq!(one.await.unwrap(), UNAVAILABLE);
+    }
+    assert_eq!(outcome(&identity, "good").await, Ok("verified"));
+}
+
+#[tokio::test]
+async fn flood_from_one_source_leaves_budget_to_others() {
+    let (authority, clock, identity) = setup().await;
+    let from = async |address: [u8; 4], token: &str| {
+        let mut request = bearing(token);
+        request.extensions_mut().insert(crate::qod::SourceAddress(address.into()));
+        identity.identify(&request, None).await.map(|(_, outcome)| outcome)
+    };
+    for second in 0..3 {
+        authority.respond_with(r#"{"active":false}"#);
+        for number in 0..100 {
+            _ = from([192, 0, 2, 1], &format!("flood-{second}-{number}")).await;
+        }
+        authority.respond_with(&response().to_string());
+        for number in 0..10 {
+            let token = format!("good-{second}-{number}");
+            assert_eq!(from([192, 0, 2, 2], &token).await, Ok("verified"));
+        }
+        clock.advance(Duration::from_secs(1));
+    }
 }
 
 #[tokio::test]
@@ -207,7 +312,10 @@ async fn jwt_is_introspected_only_at_its_own_issuer() {
     foreign["iss"] = json!("https://other.example");
     assert_eq!(outcome(&identity, &P256.token(&foreign)).await, rejected(InvalidToken::Issuer));
     let without_issuer = P256.token_of(&P256.header().to_string(), r#"{"aud":"qod"}"#);
-    assert_eq!(outcome(&identity, &without_issuer).await, rejected(InvalidToken::Claims));
+    assert_eq!(
+        outcome(&identity, &without_issuer).await,
+        rejected(InvalidToken::ClaimMissing("iss"))
+    );
     assert_eq!(authority.fetches(), 2, "no foreign token is sent to the issuer");
 }
 

@@ -176,16 +176,24 @@ fn keys_with_a_duplicate_kid_are_ignored() {
 
 #[test]
 fn sets_are_bounded_and_parsed_strictly() {
-    let keys: Vec<_> =
-        (0..70).map(|number| with(P256.jwk(), "kid", json!(number.to_string()))).collect();
-    let read = KeySet::parse(set(&keys).as_bytes(), &ALL).unwrap();
-    assert_eq!((read.keys.len(), read.ignored.len()), (KEYS_MAX, 6));
-    assert!(read.ignored.iter().all(|(_, reason)| *reason == IgnoredKey::TooMany));
+    let keys = |count: usize| {
+        let keys = (0..count).map(|number| with(P256.jwk(), "kid", json!(number.to_string())));
+        set(&keys.collect::<Vec<_>>())
+    };
+    let read = KeySet::parse(keys(KEYS_MAX).as_bytes(), &ALL).unwrap();
+    assert_eq!((read.keys.len(), read.ignored.len()), (KEYS_MAX, 0));
+    let too_many = KeySet::parse(keys(KEYS_MAX + 1).as_bytes(), &ALL).err().unwrap();
+    assert_eq!(too_many.to_string(), "more than 512 usable keys");
+
+    let mut mixed = vec![json!({"kty": "oct"}); 2 * KEYS_MAX];
+    mixed.push(P256.jwk());
+    let read = KeySet::parse(set(&mixed).as_bytes(), &ALL).unwrap();
+    assert_eq!((read.keys.len(), read.ignored.len()), (1, IGNORED_MAX));
 
     let error = |body: &str| KeySet::parse(body.as_bytes(), &ALL).err().unwrap();
     assert_eq!(error(&" ".repeat(BODY_BYTES_MAX + 1)), KeySetError::TooLarge);
     assert!(matches!(error("<html>"), KeySetError::NotJson(_)));
-    assert!(matches!(error(r#"{"keys":[],"Keys":[]}"#), KeySetError::NotJson(_)));
+    assert!(matches!(error(r#"{"keys":[],"keys":[]}"#), KeySetError::NotJson(_)));
     assert_eq!(error(&P256.jwk().to_string()), KeySetError::NotASet);
     assert_eq!(error(r#"{"keys":null}"#), KeySetError::NotASet);
     assert!(matches!(error(&set(&[])), KeySetError::NoneUsable(_)));

@@ -126,7 +126,7 @@ async fn replay_cache_is_shared_after_a_reload() {
     let first = trusting(&clock);
     let one = [proof(&RSA, "required", "1")];
     assert_eq!(authenticate(&first, "required", &one, Some(FIELD)).await, Ok(()));
-    let second = trusting(&clock).share_replays_with(Some(&first));
+    let second = trusting(&clock).replacing(Some(&first));
     let replayed = authenticate(&second, "required", &one, Some(FIELD)).await.unwrap_err();
     assert_eq!(replayed.why, not(ProofError::Replayed));
     // While both instances exist, a proof used with one is rejected by the other.

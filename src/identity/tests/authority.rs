@@ -19,6 +19,7 @@ pub(in crate::identity) struct Authority {
     requests: Arc<Mutex<Vec<String>>>,
     response: Arc<Mutex<Vec<u8>>>,
     path_response: Arc<Mutex<Option<PathResponse>>>,
+    hangs_on: Arc<Mutex<Option<String>>>,
 }
 
 impl Authority {
@@ -35,8 +36,10 @@ impl Authority {
             requests: Arc::clone(&requests),
             response: Arc::clone(&response),
             path_response: Arc::default(),
+            hangs_on: Arc::default(),
         };
         let path_response = Arc::clone(&authority.path_response);
+        let hangs_on = Arc::clone(&authority.hangs_on);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 fetches.fetch_add(1, Ordering::SeqCst);
@@ -46,6 +49,7 @@ impl Authority {
                     response,
                     Arc::clone(&requests),
                     Arc::clone(&path_response),
+                    hangs_on.lock().unwrap().clone(),
                 ));
             }
         });
@@ -65,6 +69,11 @@ impl Authority {
     /// Responds to requests below this path with status 200 and this body.
     pub(in crate::identity) fn respond_at(&self, path: &str, body: &str) {
         *self.path_response.lock().unwrap() = Some((format!("GET {path}"), response(200, body)));
+    }
+
+    /// Does not respond to requests that contain this text.
+    pub(in crate::identity) fn hang_on(&self, text: &str) {
+        *self.hangs_on.lock().unwrap() = Some(text.to_owned());
     }
 
     /// Closes connections without a response.
@@ -96,6 +105,7 @@ async fn serve(
     mut response: Vec<u8>,
     requests: Arc<Mutex<Vec<String>>>,
     path_response: Arc<Mutex<Option<PathResponse>>>,
+    hangs_on: Option<String>,
 ) {
     let mut request = Vec::new();
     let mut chunk = [0; 1024];
@@ -106,6 +116,9 @@ async fn serve(
         }
     }
     let request = String::from_utf8(request).unwrap();
+    if hangs_on.is_some_and(|text| request.contains(&text)) {
+        return std::future::pending().await;
+    }
     if let Some((path, other)) = &*path_response.lock().unwrap()
         && request.starts_with(path)
     {

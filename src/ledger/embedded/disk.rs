@@ -17,6 +17,10 @@ use std::{
     },
 };
 
+use nix::{
+    fcntl::{AT_FDCWD, AtFlags},
+    unistd::{AccessFlags, faccessat},
+};
 use redb::StorageBackend;
 
 use super::{
@@ -89,6 +93,7 @@ impl Directory {
     /// Creates the directory if needed, accessible by its owner only.
     pub(super) fn new(path: &Path) -> Result<Self, OpenError> {
         let failed = |error| OpenError::Io(path.to_owned(), error);
+        check_is_directory(path).map_err(failed)?;
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         let lock = private_file_options()
             .create(true)
@@ -100,10 +105,13 @@ impl Directory {
 
     /// Opens an existing ledger directory.
     pub(super) fn existing(path: &Path) -> Result<Self, OpenError> {
-        if !path.join(LEDGER).is_file() {
-            return Err(OpenError::NotFound(path.to_owned()));
-        }
         let failed = |error| OpenError::Io(path.to_owned(), error);
+        check_is_directory(path).map_err(failed)?;
+        match fs::metadata(path.join(LEDGER)) {
+            Ok(found) if found.is_file() => {}
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            Ok(_) | Err(_) => return Err(OpenError::NotFound(path.to_owned())),
+        }
         let lock = File::open(path.join(LOCK)).map_err(failed)?;
         Ok(Self { path: path.to_owned(), lock, hash_secret: OnceLock::new() })
     }
@@ -115,6 +123,37 @@ impl Directory {
 
     pub(super) fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
+    }
+}
+
+/// Checks that the user of this process can keep a ledger in this directory, or can create it. Changes
+/// nothing.
+pub fn check_directory(path: &Path) -> io::Result<()> {
+    check_is_directory(path)?;
+    let existing = path.ancestors().find(|part| part.is_dir()).unwrap_or_else(|| Path::new("."));
+    let write = AccessFlags::W_OK | AccessFlags::X_OK;
+    check_access(existing, write)?;
+    let files = [LEDGER, LOCK].map(|name| path.join(name));
+    for file in files.iter().filter(|file| file.exists()) {
+        check_access(file, AccessFlags::R_OK | AccessFlags::W_OK)?;
+    }
+    Ok(())
+}
+
+fn check_access(path: &Path, access: AccessFlags) -> io::Result<()> {
+    faccessat(AT_FDCWD, path, access, AtFlags::AT_EACCESS).map_err(io::Error::from)
+}
+
+// The error of a file in the place of a directory says so.
+fn check_is_directory(path: &Path) -> io::Result<()> {
+    let existing = path.ancestors().map(fs::metadata).find_map(|found| match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        found => Some(found),
+    });
+    match existing {
+        Some(Ok(found)) if !found.is_dir() => Err(io::ErrorKind::NotADirectory.into()),
+        Some(Err(error)) => Err(error),
+        Some(Ok(_)) | None => Ok(()),
     }
 }
 

@@ -111,17 +111,12 @@ impl RecoveredLedger {
             }
             engine.restore(&record, at);
         }
-        let mut replies = Vec::new();
         for row in read.open_table(REPLIES)?.iter()? {
             let (key, sealed) = row?;
             let reply: IdempotencyRecord = seal
                 .open("replies", key.value(), sealed.value())
                 .map_err(|error| RecoveryError::Damaged(error.to_string()))?;
-            replies.push((reply.expires_at, IdempotencyKeyHash(key.value().to_be_bytes())));
-        }
-        replies.sort_unstable_by_key(|(until, _)| *until);
-        for (until, key) in replies {
-            engine.idempotency.insert(key, until);
+            engine.idempotency.insert(IdempotencyKeyHash(key.value().to_be_bytes()), &reply);
         }
         for row in read.open_table(NOTICES)?.iter()? {
             let (number, sealed) = row?;
@@ -129,11 +124,7 @@ impl RecoveredLedger {
                 .map_err(|error| RecoveryError::Damaged(error.to_string()))?;
             engine.outbox.restore(number.value(), entry.client);
         }
-        match read.open_table(DAYS) {
-            Ok(days) => restore_days(&days, seal, &mut engine)?,
-            Err(redb::TableError::TableDoesNotExist(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
+        restore_days(&read.open_table(DAYS)?, seal, &mut engine)?;
         drop(read);
         Ok(Self { database: Arc::new(database), buffer, engine, pending, reading })
     }

@@ -3,7 +3,7 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | `records` | the session id | the session record, sealed |
-//! | `replies` | a hashed `Idempotency-Key` | the answer to its create, sealed |
+//! | `replies` | a hashed `Idempotency-Key` | the outcome of its create, sealed |
 //! | `notices` | a number | a notification to a client, sealed |
 //! | `days` | a hashed client id | the sessions that the client created in its last day, sealed |
 //! | `meta` | `format`, `seal`, `time` | the format version, a text to verify the key, the time of the last write |
@@ -29,12 +29,11 @@ use super::{
 use crate::qod::{Secret, SessionId, Sink};
 
 /// The version of this format.
-pub(super) const FORMAT: &str = "2";
+pub(super) const FORMAT: &str = "3";
 
 pub(super) const RECORDS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("records");
 pub(super) const REPLIES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("replies");
 pub(super) const NOTICES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("notices");
-/// Added within format 2: an older file may lack this table.
 pub(super) const DAYS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("days");
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 

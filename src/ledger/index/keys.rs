@@ -1,10 +1,10 @@
 //! Maps the keys of a device to the sessions that hold a flow of it: usually one, rarely more.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::{BTreeSet, HashMap, hash_map::Entry};
 
 use super::{
     super::claim::{DeviceKeys, PublicAddress, V4Key},
-    OperatorNumber, Slot,
+    ClientTag, OperatorNumber, Slot,
     sharded_map::ShardedMap,
 };
 
@@ -20,8 +20,8 @@ pub(super) struct IndexKey {
 #[derive(Debug, Default)]
 pub(super) struct KeyTable {
     first: ShardedMap<IndexKey, Slot>,
-    /// The slots after the first.
-    more: HashMap<IndexKey, Vec<Slot>>,
+    /// The slots after the first, by client.
+    more: HashMap<IndexKey, BTreeSet<(ClientTag, Slot)>>,
 }
 
 // Above the values of `PermanentKind`.
@@ -70,18 +70,36 @@ impl KeyTable {
     pub(super) fn slots(&self, key: &IndexKey) -> impl Iterator<Item = Slot> {
         let first = self.first.get(key).copied();
         // A second lookup only if the first found a slot.
-        let more = first.and_then(|_| self.more.get(key)).into_iter().flatten().copied();
-        first.into_iter().chain(more)
+        let more = first.and_then(|_| self.more.get(key)).into_iter().flatten();
+        first.into_iter().chain(more.map(|(_, slot)| *slot))
     }
 
-    pub(super) fn add(&mut self, key: IndexKey, slot: Slot) {
+    /// The slots of one client; the first slot may be of another client.
+    pub(super) fn slots_of<'t>(
+        &'t self,
+        key: &IndexKey,
+        client: ClientTag,
+    ) -> impl Iterator<Item = Slot> + use<'t> {
+        let first = self.first.get(key).copied();
+        let more = first.and_then(|_| self.more.get(key)).into_iter();
+        let own = more.flat_map(move |more| more.range((client, 0)..=(client, Slot::MAX)));
+        first.into_iter().chain(own.map(|(_, slot)| *slot))
+    }
+
+    /// The number of slots.
+    pub(super) fn count(&self, key: &IndexKey) -> usize {
+        let first = self.first.get(key);
+        first.map_or(0, |_| 1 + self.more.get(key).map_or(0, BTreeSet::len))
+    }
+
+    pub(super) fn add(&mut self, key: IndexKey, client: ClientTag, slot: Slot) {
         match self.first.get(&key) {
             None => self.first.insert(key, slot),
-            Some(_) => self.more.entry(key).or_default().push(slot),
+            Some(_) => _ = self.more.entry(key).or_default().insert((client, slot)),
         }
     }
 
-    pub(super) fn remove(&mut self, key: &IndexKey, slot: Slot) {
+    pub(super) fn remove(&mut self, key: &IndexKey, client: ClientTag, slot: Slot) {
         let Some(first) = self.first.get_mut(key) else { return };
         let Entry::Occupied(mut more) = self.more.entry(*key) else {
             if *first == slot {
@@ -89,15 +107,15 @@ impl KeyTable {
             }
             return;
         };
-        let list = more.get_mut();
+        let others = more.get_mut();
         if *first == slot {
-            if let Some(next) = list.pop() {
+            if let Some((_, next)) = others.pop_first() {
                 *first = next;
             }
-        } else if let Some(at) = list.iter().position(|&other| other == slot) {
-            list.swap_remove(at);
+        } else {
+            others.remove(&(client, slot));
         }
-        if list.is_empty() {
+        if others.is_empty() {
             more.remove();
         }
     }

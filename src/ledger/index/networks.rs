@@ -1,14 +1,16 @@
 //! Finds networks that overlap a given network: wider ones by one lookup for each prefix length in
-//! use, narrower ones as one range of a sorted set.
+//! use, narrower ones as one range of a sorted set. Each network is in two sets: that of all clients,
+//! and that of its client.
 
 use std::{
     collections::{BTreeSet, HashMap},
+    iter,
     net::{Ipv4Addr, Ipv6Addr},
 };
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{OperatorNumber, Slot};
+use super::{ClientTag, OperatorNumber, Slot};
 
 /// The networks of all sessions. IPv6 prefixes longer than /64 are truncated to a /64.
 #[derive(Debug, Default)]
@@ -29,8 +31,16 @@ struct NetworkMember {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct NetworkFamily {
-    operator: OperatorNumber,
+    scope: NetworkScope,
     v6: bool,
+}
+
+/// The sessions of an operator, of all clients or of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct NetworkScope {
+    pub(super) operator: OperatorNumber,
+    /// `None`: all clients.
+    pub(super) client: Option<ClientTag>,
 }
 
 impl NetworkSet {
@@ -39,42 +49,41 @@ impl NetworkSet {
         self.sorted.is_empty() && self.lengths.values().flatten().all(|count| *count == 0)
     }
 
-    pub(super) fn add(&mut self, operator: OperatorNumber, net: IpNet, slot: Slot) {
-        let member = NetworkMember::new(operator, net, slot);
+    pub(super) fn add(&mut self, scope: NetworkScope, net: IpNet, slot: Slot) {
+        let member = NetworkMember::new(scope, net, slot);
         if self.sorted.insert(member) {
             self.adjust_count(member, |count| count.saturating_add(1));
         }
     }
 
-    pub(super) fn remove(&mut self, operator: OperatorNumber, net: IpNet, slot: Slot) {
-        let member = NetworkMember::new(operator, net, slot);
+    pub(super) fn remove(&mut self, scope: NetworkScope, net: IpNet, slot: Slot) {
+        let member = NetworkMember::new(scope, net, slot);
         if self.sorted.remove(&member) {
             self.adjust_count(member, |count| count.saturating_sub(1));
         }
     }
 
-    /// Calls `visit` for all networks that contain the network or are contained in it.
-    pub(super) fn for_each_overlapping(
+    /// All networks that contain the network or are contained in it.
+    pub(super) fn overlapping(
         &self,
-        operator: OperatorNumber,
+        scope: NetworkScope,
         net: IpNet,
-        mut visit: impl FnMut(Slot),
-    ) {
-        let narrowest = NetworkMember::new(operator, net, 0);
-        let Some(lengths) = self.lengths.get(&narrowest.family) else { return };
+    ) -> impl Iterator<Item = Slot> {
+        let narrowest = NetworkMember::new(scope, net, 0);
+        let lengths = self.lengths.get(&narrowest.family).into_iter().flatten();
         let wider = (0..narrowest.length).zip(lengths).filter(|(_, count)| **count > 0);
-        for (length, _) in wider {
-            let from = NetworkMember::new(operator, widened(net, length), 0);
-            let to = NetworkMember { slot: Slot::MAX, ..from };
-            self.sorted.range(from..=to).for_each(|member| visit(member.slot));
-        }
+        let wider = wider.flat_map(move |(length, _)| {
+            let from = NetworkMember::new(scope, widened(net, length), 0);
+            self.sorted.range(from..=NetworkMember { slot: Slot::MAX, ..from })
+        });
         let to = NetworkMember {
             first: last_address(net),
             length: u8::MAX,
             slot: Slot::MAX,
             ..narrowest
         };
-        self.sorted.range(narrowest..=to).for_each(|member| visit(member.slot));
+        let contained = iter::once(()).flat_map(move |()| self.sorted.range(narrowest..=to));
+        wider.chain(contained).map(|member| member.slot)
     }
 
     fn adjust_count(&mut self, member: NetworkMember, change: impl Fn(u32) -> u32) {
@@ -86,8 +95,8 @@ impl NetworkSet {
 }
 
 impl NetworkMember {
-    fn new(operator: OperatorNumber, net: IpNet, slot: Slot) -> Self {
-        let family = NetworkFamily { operator, v6: matches!(net, IpNet::V6(_)) };
+    fn new(scope: NetworkScope, net: IpNet, slot: Slot) -> Self {
+        let family = NetworkFamily { scope, v6: matches!(net, IpNet::V6(_)) };
         let (first, length) = match net {
             IpNet::V4(net) => (v4(net.network()), net.prefix_len()),
             IpNet::V6(net) => (v6(net.network()), net.prefix_len().min(64)),

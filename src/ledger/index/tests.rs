@@ -7,11 +7,13 @@ use super::{
         claim::KeyHasher,
         sample::{START, any_create_request, booking, create_request, device, party, phone, user},
     },
+    search::{CLIENT_DEVICE_SESSIONS_MAX, DEVICE_SESSIONS_MAX},
     *,
 };
 use crate::{
     clock::Clock,
-    qod::{CreateRequest, DeviceIpv4, Verbatim},
+    ledger::conflict::{ConflictDecision, decide},
+    qod::{CreateRequest, DeviceIpv4, PortsSpec, Verbatim},
 };
 
 fn summary(until: Moment) -> RecordSummary {
@@ -132,6 +134,101 @@ fn expired_holds_are_removed_in_batches() {
             && index.keys.is_empty()
             && index.holds_per_client.is_empty()
     );
+}
+
+/// A name, and requests by number.
+type Crowd = (&'static str, fn(u32) -> CreateRequest);
+
+/// Requests of different flows for one device, or of different devices with one identifier.
+fn crowds() -> [Crowd; 4] {
+    fn one_phone(n: u32) -> CreateRequest {
+        let ports = PortsSpec { ranges: Vec::new(), ports: vec![u16::try_from(n).unwrap()] };
+        CreateRequest { device_ports: Some(ports), ..create_request(phone(1), "192.0.2.1") }
+    }
+    fn public(n: u32, private: Option<std::net::Ipv4Addr>, port: Option<u16>) -> CreateRequest {
+        let mut asked = create_request(phone(n), "192.0.2.1");
+        let public = [203, 0, 113, 9].into();
+        let address = DeviceIpv4::Public { public, private, public_port: port };
+        asked.device.as_mut().unwrap().ipv4 = Some(address);
+        asked
+    }
+    fn one_port(n: u32) -> CreateRequest {
+        public(n, None, Some(443))
+    }
+    fn one_private(n: u32) -> CreateRequest {
+        public(n, Some([10, 0, 0, 1].into()), None)
+    }
+    fn one_network(n: u32) -> CreateRequest {
+        let mut asked = create_request(phone(n), "192.0.2.1");
+        let net = Verbatim::from_value("2001:db8::/64".parse().unwrap());
+        asked.device.as_mut().unwrap().ipv6 = Some(net);
+        asked
+    }
+    [
+        ("phone", one_phone),
+        ("public port", one_port),
+        ("private address", one_private),
+        ("network", one_network),
+    ]
+}
+
+#[test]
+fn sessions_that_share_an_identifier_are_limited_by_client_and_in_all() {
+    let hasher = KeyHasher::random();
+    let later = START + Duration::from_mins(1);
+    let rules = ConflictRules::default();
+    let by =
+        |client: &str, asked: CreateRequest| Claim::new(&hasher, &party(client), &booking(asked));
+    for (name, request) in crowds() {
+        let mut index = Index::default();
+        let mut insert = |client: &str, n: u32| {
+            let summary = summary(later);
+            let result = index.insert(summary, by(client, request(n)), &rules, u32::MAX, START);
+            result.map(|_| summary.id)
+        };
+        let refused =
+            |max: usize| Err(Error::DeviceSessionsExceeded { max: u32::try_from(max).unwrap() });
+        let (own_max, max) = (CLIENT_DEVICE_SESSIONS_MAX, DEVICE_SESSIONS_MAX);
+        let mut n = 0..;
+        let mut next = || n.next().unwrap();
+        let own = insert("c2", next()).unwrap();
+        for _ in 0..own_max {
+            insert("c1", next()).unwrap();
+        }
+        assert_eq!(insert("c1", next()), refused(own_max), "{name}");
+        for _ in own_max + 1..max {
+            insert("c3", next()).unwrap();
+        }
+        assert_eq!(insert("c3", next()), refused(max), "{name}");
+        assert_eq!(insert("c4", next()), refused(max), "{name}");
+        let keys = by("c2", request(0)).keys;
+        assert_eq!(index.find_by_device(&"c2".into(), &keys, START), [own], "{name}");
+    }
+}
+
+#[test]
+fn own_sessions_are_found_in_a_crowded_network() {
+    let hasher = KeyHasher::random();
+    let later = START + Duration::from_mins(1);
+    let rules = ConflictRules::default();
+    let by = |client: &str, net: &str| {
+        let mut asked = create_request(phone(1), "192.0.2.1");
+        let net = Verbatim::from_value(net.parse().unwrap());
+        asked.device = Some(device(|device| device.ipv6 = Some(net)));
+        Claim::new(&hasher, &party(client), &booking(asked))
+    };
+    let mut index = Index::default();
+    for n in 0..5000 {
+        let claim = by("c1", &format!("2001:db8:0:{n:x}::/64"));
+        index.insert(summary(later), claim, &rules, u32::MAX, START).unwrap();
+    }
+    let own = summary(later);
+    index.insert(own, by("c2", "2001:db8:0:ffff::/64"), &rules, u32::MAX, START).unwrap();
+    let wide = by("c2", "2001:db8::/48");
+    assert_eq!(index.find_by_device(&"c2".into(), &wide.keys, START), [own.id]);
+    let max = u32::try_from(DEVICE_SESSIONS_MAX).unwrap();
+    let refused = index.insert(summary(later), wide, &rules, u32::MAX, START);
+    assert_eq!(refused, Err(Error::DeviceSessionsExceeded { max }));
 }
 
 fn resident_bytes() -> u64 {

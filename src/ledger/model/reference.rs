@@ -35,7 +35,7 @@ pub(super) enum ModelPhase {
     Requested { duration_s: u32, life_ends: Moment },
     Available { until: Moment, extending: Option<Moment> },
     Terminated { life_ends: Moment, until: Moment },
-    Releasing { until: Moment, holds: bool },
+    Releasing { until: Moment, holds_until: Option<Moment> },
     Expired { until: Moment },
 }
 
@@ -175,7 +175,7 @@ pub(super) fn may_see(party: &Requester, owner: &Requester) -> bool {
 
 impl ModelPhase {
     pub(super) fn holds(self) -> bool {
-        !matches!(self, Self::Expired { .. } | Self::Releasing { holds: false, .. })
+        !matches!(self, Self::Expired { .. } | Self::Releasing { holds_until: None, .. })
     }
 
     pub(super) fn state(self) -> SessionState {
@@ -200,6 +200,9 @@ impl ModelPhase {
             }
             Self::Requested { life_ends, .. } if swept && life_ends <= now => self.deleted(now),
             Self::Terminated { until, .. } if swept && until <= now => self.deleted(now),
+            Self::Releasing { until, holds_until } => {
+                Self::Releasing { until, holds_until: holds_until.filter(|end| now < *end) }
+            }
             same => same,
         }
     }
@@ -248,9 +251,27 @@ impl ModelPhase {
 
     pub(super) fn deleted(self, now: Moment) -> Self {
         match self {
-            Self::Expired { until } => Self::Releasing { until, holds: false },
+            Self::Expired { until } => Self::Releasing { until, holds_until: None },
             Self::Releasing { .. } => self,
-            _ => Self::Releasing { until: self.life_ends().max(now) + LINGER, holds: true },
+            _ => {
+                let life_ends = self.life_ends();
+                let end = match self {
+                    Self::Requested { .. } => life_ends.max(now + LINGER),
+                    Self::Terminated { until, .. } => life_ends.max(until).max(now + GRACE),
+                    _ => life_ends,
+                };
+                Self::Releasing { until: end.max(now) + LINGER, holds_until: Some(end) }
+            }
+        }
+    }
+
+    /// The operator no longer has the session.
+    pub(super) fn absent(self, now: Moment) -> Self {
+        match self {
+            Self::Requested { .. } | Self::Available { .. } | Self::Terminated { .. } => {
+                Self::Expired { until: now + LINGER }
+            }
+            same => same,
         }
     }
 

@@ -29,6 +29,7 @@ enum ModelStep {
     Drop(usize),
     Find(usize, usize),
     Observe(usize, ModelReport),
+    ObserveAbsent(usize),
     BeginExtend(usize, u32),
     Extend(usize, Option<u32>),
     Delete(usize),
@@ -100,6 +101,7 @@ fn any_step() -> impl Strategy<Value = ModelStep> {
         1 => n.clone().prop_map(ModelStep::Drop),
         2 => (n.clone(), 0..4_usize).prop_map(|(n, who)| ModelStep::Find(n, who)),
         3 => (n.clone(), report()).prop_map(|(n, report)| ModelStep::Observe(n, report)),
+        1 => n.clone().prop_map(ModelStep::ObserveAbsent),
         2 => (n.clone(), 1..300_u32).prop_map(|(n, s)| ModelStep::BeginExtend(n, s)),
         2 => (n.clone(), proptest::option::of(1..900_u32)).prop_map(|(n, s)| ModelStep::Extend(n, s)),
         2 => n.clone().prop_map(ModelStep::Delete),
@@ -268,6 +270,7 @@ impl ModelRun {
 
     async fn change(&mut self, step: ModelStep) {
         let (ModelStep::Observe(n, _)
+        | ModelStep::ObserveAbsent(n)
         | ModelStep::BeginExtend(n, _)
         | ModelStep::Extend(n, _)
         | ModelStep::Delete(n)
@@ -288,6 +291,16 @@ impl ModelRun {
             ModelStep::Observe(_, what) => {
                 let done = self.ledger.observe(&record, granted_by(what, now), now).await;
                 (done, (!unconfirmed).then(|| phase.observed(what, now)).ok_or(Error::InvalidState))
+            }
+            ModelStep::ObserveAbsent(_) => {
+                let ended = granted_by(ModelReport::Terminated, now);
+                let done = self.ledger.observe_absent(&record, ended).await;
+                if phase.state() == SessionState::Releasing {
+                    assert!(done.is_ok(), "{done:?}");
+                    self.model.remove(id);
+                    return;
+                }
+                (done, (!unconfirmed).then(|| phase.absent(now)).ok_or(Error::InvalidState))
             }
             ModelStep::BeginExtend(_, seconds) => {
                 let done = self.ledger.begin_extend(&record, seconds).await;

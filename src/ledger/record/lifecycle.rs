@@ -80,6 +80,11 @@ impl SessionRecord {
                 self.expired(self.generation)
             }
             SessionState::Pending | SessionState::InDoubt if hold_expired => return None,
+            SessionState::Releasing if hold_expired => {
+                let mut released = self.clone();
+                released.times.holds_until = None;
+                released
+            }
             _ => self.clone(),
         };
         let removable = matches!(current.state, SessionState::Releasing | SessionState::Expired);

@@ -15,6 +15,7 @@ pub(super) fn all_transitions() -> Vec<Transition> {
         Transition::MarkInDoubt,
         Transition::MarkFound,
         Transition::MarkAbsent,
+        Transition::ObserveAbsent,
         Transition::BeginExtend,
         Transition::BeginDelete,
         Transition::FinishDelete,

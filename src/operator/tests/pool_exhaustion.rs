@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     operator::{
-        breaker::{BackoffReason, BreakerStatus},
+        breaker::{BackoffReason, BreakerStatus, CallClass},
         endpoints::TriedEndpoints,
     },
     outbound::{
@@ -44,10 +44,12 @@ async fn exhausted_connection_pool_is_not_an_operator_failure() {
     let clock = Clock::system();
     let (outbound, metrics) = (Outbound::new(), Metrics::new().unwrap());
     let caller = Caller { outbound, clock: clock.clone(), metrics };
-    let delete =
-        async || operator.delete_session(&caller, "s-1", &HeaderValue::from_static("c-1")).await;
-    let (_, endpoint) =
-        operator.endpoints.next(&mut TriedEndpoints::default(), clock.tick()).unwrap();
+    let correlator = HeaderValue::from_static("c-1");
+    let read = async || operator.get_session(&caller, "s-1", &correlator).await;
+    let (_, endpoint) = operator
+        .endpoints
+        .next(CallClass::Read, &mut TriedEndpoints::default(), clock.tick())
+        .unwrap();
     let long = Duration::from_mins(1);
     let call = OutboundCall {
         method: Method::GET,
@@ -63,17 +65,20 @@ async fn exhausted_connection_pool_is_not_an_operator_failure() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         for _ in 0..3 {
-            let outcome = delete().await;
+            let outcome = read().await;
             let Outcome::Rejected(OperatorRejection::Backoff(backoff)) = outcome else {
                 panic!("{outcome:?}")
             };
             assert_eq!(backoff.reason, BackoffReason::Busy);
         }
+        // Deletes have connections of their own.
+        let deleted = operator.delete_session(&caller, "s-1", &correlator).await;
+        assert!(matches!(deleted, Outcome::Accepted(())), "{deleted:?}");
         go.notify_one();
     };
     let (long, ()) = tokio::join!(caller.outbound.send(endpoint, &call), others);
     assert!(matches!(long, CallResult::Answered(_)), "{long:?}");
-    assert_eq!(peer.requests().len(), 1);
+    assert_eq!((peer.requests().len(), peer.connections()), (2, 2));
     assert_eq!(operator.breaker.status(clock.tick()), BreakerStatus::Closed);
     assert!(operator.endpoints.is_up(0, clock.tick()));
     let counted = "qod_operator_calls_blocked_total{operator=\"one\",reason=\"busy\"} 3";

@@ -29,6 +29,51 @@ fn public_addresses_are_permitted() {
 }
 
 #[test]
+fn host_that_is_a_literal_address_is_judged_and_a_name_is_permitted() {
+    let guard = Guard::new(vec!["10.1.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()]);
+    for host in [
+        "app.example",
+        "localhost",
+        "a1.example",
+        "1.example",
+        "0x.example",
+        "1.1.1.1",
+        "1.1.1.1.",
+        "10.1.2.3",
+        "[2606:4700:4700::1111]",
+        "[fd00::1]",
+    ] {
+        assert!(guard.permits_host(host), "{host}");
+    }
+    for host in [
+        "10.0.0.1",
+        "10.0.0.1.",
+        "127.0.0.1",
+        "169.254.169.254",
+        "192.168.1.1",
+        "0.0.0.0",
+        "[::1]",
+        "[::]",
+        "[fe80::1]",
+        "[::ffff:10.0.0.1]",
+        "[64:ff9b::a00:1]",
+        "[fe80::1%25eth0]",
+        "[]",
+        // Other notations of addresses, which resolvers accept.
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0X7F.1",
+        "0177.0.0.1",
+        "127.0.0.0x1",
+        "1.1.1.256",
+        "010.1.2.3",
+    ] {
+        assert!(!guard.permits_host(host), "{host}");
+    }
+}
+
+#[test]
 fn network_is_public_only_if_all_its_addresses_are() {
     let public = |net: &str| Guard::is_public(&net.parse().unwrap());
     for net in ["9.0.0.0/8", "8.0.0.0/7", "1.1.1.1/32", "2600::/16", "2a00::/11"] {

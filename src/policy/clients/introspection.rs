@@ -13,7 +13,7 @@ use super::super::{
     source::YamlCursor,
 };
 use crate::{
-    identity::{CACHE_TTL_MAX, IntrospectionAuthMethod, IntrospectionSettings},
+    identity::{CACHE_TTL_MAX, IntrospectionAuthMethod, IntrospectionSettings, RequiredClaim},
     qod::Secret,
 };
 
@@ -35,6 +35,19 @@ pub(super) struct IntrospectionEntry {
     cache_ttl: Option<Scalar<DurationOrZero>>,
     /// The maximum number of introspection requests per second.
     requests_per_s_max: Option<NonZeroU32>,
+    /// The members that a response for an active token must have. Default: none.
+    #[schemars(length(min = 1))]
+    required_claims: Option<Vec<RequiredClaimName>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum RequiredClaimName {
+    Exp,
+    Aud,
+    Nbf,
+    Iss,
+    Sub,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
@@ -77,7 +90,7 @@ impl IntrospectionEntry {
         }
         let secret = secret.load_reloadable(
             "client_secret",
-            Secret::single_line,
+            Secret::client_secret,
             at,
             references.folder,
             errors,
@@ -95,7 +108,25 @@ impl IntrospectionEntry {
                 }
             },
             cache_ttl,
+            required_claims: self
+                .required_claims
+                .unwrap_or_default()
+                .into_iter()
+                .map(RequiredClaimName::setting)
+                .collect(),
             requests_per_s_max: self.requests_per_s_max.unwrap_or(REQUESTS_PER_S_MAX),
         })
+    }
+}
+
+impl RequiredClaimName {
+    const fn setting(self) -> RequiredClaim {
+        match self {
+            Self::Exp => RequiredClaim::Expiry,
+            Self::Aud => RequiredClaim::Audience,
+            Self::Nbf => RequiredClaim::NotBefore,
+            Self::Iss => RequiredClaim::Issuer,
+            Self::Sub => RequiredClaim::Subject,
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The authorization servers whose tokens are accepted.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -50,19 +50,30 @@ pub(super) struct IssuerEntry {
     /// The accepted clock difference.
     leeway: Option<Scalar<DurationOrZero>>,
     /// Whether a token without `nbf` is rejected.
-    require_nbf: Option<bool>,
+    #[serde(default)]
+    require_nbf: bool,
     /// Whether a token whose `typ` is not `at+jwt` (RFC 9068) is rejected.
     #[serde(default)]
     require_at_jwt: bool,
     /// Whether its tokens must be sender-constrained.
     #[serde(default)]
     sender_constrained: SenderConstrainedName,
+    /// The claim with the client id. Default: `client_id`, or `azp` if there is none.
+    #[schemars(length(min = 1))]
+    client_claim: Option<String>,
+    /// The claim with the scopes. If a token does not have it: `scope`, or `scp` if there is none.
+    #[schemars(length(min = 1))]
+    scope_claim: Option<String>,
     /// Which of its tokens are three-legged, issued for an end user.
     #[serde(default)]
     three_legged: ThreeLeggedName,
     /// The claim that marks a three-legged token, with `three_legged: claim`.
     #[schemars(length(min = 1))]
     three_legged_claim: Option<String>,
+    /// Claims of service accounts, with their values: a token with one of them is two-legged. In a
+    /// value, `{client_id}` is the client id.
+    #[schemars(extend("minProperties" = 1))]
+    service_account_claims: Option<BTreeMap<String, String>>,
     /// The claim with the phone number of the user's device.
     #[schemars(length(min = 1))]
     phone_number_claim: Option<String>,
@@ -163,7 +174,6 @@ impl IssuerEntry {
         }
         let trust = self.trust(at, references, errors);
         let keys = self.keys(at, references, errors);
-        let introspected = matches!(keys, Some(IssuerKeys::Introspection(_)));
         let all = vec![
             AlgorithmName::RS256,
             AlgorithmName::PS256,
@@ -178,8 +188,10 @@ impl IssuerEntry {
             trust,
             algorithms: algorithms.into_iter().map(AlgorithmName::setting).collect(),
             leeway,
-            require_nbf: self.require_nbf.unwrap_or(!introspected),
+            require_nbf: self.require_nbf,
             require_at_jwt: self.require_at_jwt,
+            client_claim: self.client_claim,
+            scope_claim: self.scope_claim,
             require_binding: self.sender_constrained == SenderConstrainedName::Required,
             users,
         })
@@ -263,6 +275,7 @@ impl IssuerEntry {
         if self.three_legged == ThreeLeggedName::Never {
             let unused = [
                 ("three_legged_claim", self.three_legged_claim.is_some()),
+                ("service_account_claims", self.service_account_claims.is_some()),
                 ("phone_number_claim", self.phone_number_claim.is_some()),
                 ("network_access_identifier_claim", self.network_access_identifier_claim.is_some()),
                 ("operator", self.operator.is_some()),
@@ -293,6 +306,7 @@ impl IssuerEntry {
         };
         UserClaims {
             detection: marker,
+            service_accounts: self.service_account_claims.take().unwrap_or_default(),
             phone_number_claim: self.phone_number_claim.take(),
             nai_claim: self.network_access_identifier_claim.take(),
             operator: self.operator.take().map(|name| name.as_str().into()),

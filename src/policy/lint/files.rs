@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use super::{LintContext, LintRule, LintWarning};
 use crate::{
-    policy::{PolicyFile, source::YamlCursor},
+    ledger,
+    policy::{PolicyFile, StoreConfig, source::YamlCursor},
     qod::Moment,
     tls,
 };
@@ -60,6 +61,19 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
             warnings.extend(added.filter(|warning| warning.rule != LintRule::SecretReadable));
         }
     }
+    check_ledger(context, warnings);
+}
+
+// A note, because another user may run the gateway.
+fn check_ledger(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
+    let StoreConfig::OnDisk(settings) = &context.policy.store else { return };
+    let Err(error) = ledger::check_directory(&settings.directory) else { return };
+    let (root, at) = (context.gateway.root(), context.gateway.root().key("store"));
+    let at = at.get("directory").or_else(|| root.get("store")).unwrap_or(root);
+    let directory = at.text().unwrap_or("../ledger");
+    let message =
+        format!("this user cannot keep the ledger in `{directory}` (`store.directory`): {error}");
+    warnings.push(at.warning(LintRule::LedgerNotWritable, message));
 }
 
 fn walk(

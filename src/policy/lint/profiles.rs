@@ -9,8 +9,8 @@ use crate::{
 
 pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
     let all = context.profiles.root().key("profiles");
-    // An inactive profile is intentionally not granted.
-    let offered = |profile: &Profile| profile.quality.status != ProfileStatus::Inactive;
+    // An inactive or deprecated profile is intentionally not granted.
+    let offered = |profile: &Profile| profile.quality.status == ProfileStatus::Active;
     let offered = context.policy.profiles.iter().filter(|(_, profile)| offered(profile));
     let offered: Vec<_> = offered.collect();
     for (name, profile) in &offered {

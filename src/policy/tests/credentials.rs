@@ -106,7 +106,7 @@ fn invalid_credentials_are_reported() {
             format!("bearer_token_file: simulated.token\n§{OAUTH2}{secret}"),
             "expected either a bearer token or",
         ),
-        (oauth2("  client_secret_file: §no.token\n"), "`"),
+        (oauth2("  client_secret_file: §no.token\n"), "failed to read `"),
         (
             oauth2("  private_key_file: §simulated.token\n"),
             "expected one unencrypted private key in PEM",
@@ -139,7 +139,7 @@ fn invalid_credentials_are_reported() {
         ("headers: { X-A: x, §x-a: y }\n".to_owned(), "header `x-a` is"),
         ("headers: { x-a: §\"x\\ny\" }\n".to_owned(), "expected 1 to 1024 printable"),
         ("secret_headers: { §x-a: {} }\n".to_owned(), "expected `value_file` or `value_env`"),
-        ("secret_headers: { x-a: { value_file: §no.key } }\n".to_owned(), "`"),
+        ("secret_headers: { x-a: { value_file: §no.key } }\n".to_owned(), "failed to read `"),
         (
             "headers: { x-a: x }\nsecret_headers: { §x-a: { value_file: simulated.token } }\n"
                 .to_owned(),

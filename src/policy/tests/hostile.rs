@@ -45,7 +45,7 @@ fn named_pipe_does_not_block() {
     folder.change("routes.yaml", "order:", "tables: [{ file: pipe }]\norder:");
     let errors = folder.load().unwrap_err();
     assert!(
-        errors[0].starts_with("routes.yaml:") && errors[0].contains("is not a file"),
+        errors[0].starts_with("routes.yaml:") && errors[0].contains("it is not a regular file"),
         "{errors:?}"
     );
 }

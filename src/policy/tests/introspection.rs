@@ -27,6 +27,10 @@ fn introspection_settings_have_defaults() {
     );
     assert_eq!(introspection.auth_method, IntrospectionAuthMethod::ClientSecretBasic);
     assert!(!require_nbf, "few issuers return `nbf`");
+    assert!(introspection.required_claims.is_empty());
+    let (introspection, _) = introspection_with(", required_claims: [exp, aud, nbf, iss, sub]");
+    let required: Vec<_> = introspection.required_claims.iter().map(|claim| claim.name()).collect();
+    assert_eq!(required, ["exp", "aud", "nbf", "iss", "sub"]);
     let (introspection, _) =
         introspection_with(", method: client_secret_post, cache_ttl: 0s, requests_per_s_max: 7");
     assert_eq!(
@@ -34,6 +38,38 @@ fn introspection_settings_have_defaults() {
         (Duration::ZERO, 7)
     );
     assert_eq!(introspection.auth_method, IntrospectionAuthMethod::ClientSecretPost);
+}
+
+#[tokio::test]
+async fn client_secret_may_contain_spaces() {
+    let folder = PolicyFolder::new();
+    let write = |name: &str, text: &str| fs::write(folder.path(name), text).unwrap();
+    write("spaced.secret", " pass word \n");
+    let secret = SECRET.replace("simulated.token", "spaced.secret");
+    let issuer =
+        format!("issuers: [{{ issuer: i, audiences: [a], introspection: {{ {secret} }} }}]\n");
+    folder.change("clients.yaml", BEFORE, &issuer);
+    let issuer = folder.load().unwrap().identity.issuers.remove(0);
+    let IssuerKeys::Introspection(introspection) = issuer.keys else { panic!() };
+    let clock = crate::clock::Clock::system();
+    let secret = introspection.secret.current(&clock, Duration::ZERO).await;
+    assert_eq!(secret.reveal(), " pass word ");
+    write("spaced.secret", "pass\tword\n");
+    let errors = folder.load().err().unwrap();
+    assert!(errors[0].contains("visible ASCII characters and spaces"), "{errors:?}");
+}
+
+#[test]
+fn claims_of_an_issuer_are_configurable() {
+    let folder = PolicyFolder::new();
+    let issuer = "issuers: [{ issuer: i, audiences: [a], jwks_url: https://a.example/k, \
+                  client_claim: cid, scope_claim: roles, service_account_claims: { idtyp: app } }]\n";
+    folder.change("clients.yaml", BEFORE, issuer);
+    let issuer = folder.load().unwrap().identity.issuers.remove(0);
+    assert_eq!(issuer.client_claim.as_deref(), Some("cid"));
+    assert_eq!(issuer.scope_claim.as_deref(), Some("roles"));
+    assert_eq!(issuer.users.service_accounts, [("idtyp".into(), "app".into())].into());
+    assert!(!issuer.require_nbf, "`nbf` is optional");
 }
 
 #[test]

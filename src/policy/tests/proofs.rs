@@ -74,7 +74,7 @@ fn invalid_proof_settings_are_reported_with_their_position() {
     let client = |lines: &str, expected: &str| {
         assert_error(file, "sandbox:\n", &format!("sandbox:\n{lines}"), expected);
     };
-    client("    proof_key_file: §nowhere.pem\n", "`");
+    client("    proof_key_file: §nowhere.pem\n", "failed to read `");
     client("    proof_key_file: §simulated.token\n", "expected a public key in PEM");
     client("    §proof_on_all_paths: true\n", "`proof_on_all_paths` requires `proof_key_file`");
     let defaults = "defaults:\n  §proof_key_file: simulated.token\n";

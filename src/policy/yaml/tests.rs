@@ -46,6 +46,15 @@ fn invalid_yaml_is_reported_with_its_position() {
 }
 
 #[test]
+fn unquoted_ipv6_address_with_port_gets_a_hint() {
+    let hint = "need quotes, such as `\"[::1]:8080\"`";
+    assert_error("a:\n  - b: [::1]:8080\n", (2, 13), hint);
+    assert!(read_error("a: { b: [2001:db8:0:1:2:3:4:5]:8080 }\n").2.contains(hint));
+    assert!(read_error("a: [::]:8443\n").2.contains(hint));
+    assert!(!read_error("a: [b]:8443\n").2.contains(hint));
+}
+
+#[test]
 fn message_does_not_quote_a_long_number() {
     let (line, column, message) = read_error(&format!("a: {}\n", "9".repeat(1 << 14)));
     assert_eq!((line, column, message.as_str()), (1, 4, "non-finite number"));
@@ -53,7 +62,10 @@ fn message_does_not_quote_a_long_number() {
 
 #[test]
 fn keys_are_unique_strings() {
-    assert_error("a: 1\na: 2\n", (2, 1), "duplicate key `a`");
+    assert_error("a: 1\na: 2\n", (2, 1), "duplicate key `a`; it is first set in line 1");
+    let nested = "x:\n  - b: 1\n    a: {c: 1, d: 2}\n  - b: 1\n    a: 2\n    # a: 3\n    \"a\": 3\ny: {e: 1, e: 2}\n";
+    assert_error(nested, (7, 5), "duplicate key `a`; it is first set in line 5");
+    assert_error("y: {e: 1, e: 2, e: 3}", (1, 11), "duplicate key `e`; it is first set in line 1");
     assert_error("? [a]\n: b", (1, 3), "expected string");
     assert_error("null: 3", (1, 1), "expected a string");
 }

@@ -2,13 +2,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::File,
     io::BufReader,
     path::Path,
 };
 
 use super::{TableError, csv, rows::TableRows};
-use crate::{qod::OperatorId, route::Match};
+use crate::{qod::OperatorId, reloadable::open_regular, route::Match};
 
 // More errors than this usually have the same cause.
 const ERRORS_MAX: usize = 20;
@@ -41,7 +40,7 @@ fn each_row(
     mut add: impl FnMut(csv::CsvRow<'_>) -> Result<(), csv::RowError>,
 ) {
     let error_at = |at, message| TableError { file: file.to_owned(), position: at, message };
-    let read = File::open(file).and_then(|source| {
+    let read = open_regular(file).and_then(|source| {
         csv::read(BufReader::with_capacity(1 << 16, source), |row| {
             if let Err((at, message)) = row.and_then(&mut add) {
                 errors.push(error_at(Some(at), message));

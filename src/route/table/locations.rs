@@ -1,11 +1,12 @@
 //! Finds the routes of a table that match a device, and their lines, for `explain`. The table does
 //! not store positions, because they would double its memory; its file is read again.
 
-use std::{fs::File, io::BufReader};
+use std::io::BufReader;
 
 use super::{Table, csv};
 use crate::{
     qod::Device,
+    reloadable::open_regular,
     route::{Match, NumberPrefix, Target, ipv4_net},
 };
 
@@ -41,7 +42,7 @@ impl Table {
 
     /// The line of a route, if the file is CSV. The file is read again, so this is slow.
     pub fn find_line(&self, matching: &Match) -> Option<u64> {
-        let source = BufReader::with_capacity(1 << 16, File::open(self.file()?).ok()?);
+        let source = BufReader::with_capacity(1 << 16, open_regular(self.file()?).ok()?);
         let mut line = None;
         let read = csv::read(source, |row| {
             line = row.ok().filter(|row| row.matching == *matching).map(|row| row.position.0);

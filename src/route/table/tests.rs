@@ -85,7 +85,9 @@ fn found(routes: &Routes, device: &Device) -> Option<String> {
     match routes.find(device) {
         Ok(Resolution::Operator(found)) => Some(found.operator.0.to_string()),
         Ok(Resolution::AskFinders(_)) => panic!("expected no finder lookup"),
-        Err(NoOperator::NoRoute | NoOperator::RoutesIncomplete) => None,
+        Err(
+            NoOperator::NoRoute | NoOperator::UnsupportedIdentifiers | NoOperator::RoutesIncomplete,
+        ) => None,
         Err(NoOperator::Disagreement) => Some("more than one".to_owned()),
     }
 }
@@ -184,6 +186,39 @@ fn failed_compilation_leaves_the_target_unchanged() {
     assert_eq!(fs::read(&target).unwrap(), before);
     let names = fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(names.into_iter().all(|name| !name.to_string_lossy().ends_with(".new")));
+}
+
+#[test]
+fn output_that_is_an_input_or_no_file_is_refused() {
+    let folder = TableFolder::new();
+    let [source, other] = ["in.csv", "in.csv.new"].map(|name| folder.write(name, EXAMPLE));
+    std::os::unix::fs::symlink(&source, folder.0.join("symbolic")).unwrap();
+    fs::hard_link(&source, folder.0.join("hard")).unwrap();
+    let dotted = folder.0.join(".").join("in.csv");
+    for target in [source.clone(), folder.0.join("symbolic"), folder.0.join("hard"), dotted] {
+        let errors = compile(&[other.clone(), source.clone()], &target).unwrap_err();
+        let expected = format!("the output is the input `{}`", source.display());
+        assert!(errors[0].message.contains(&expected), "{errors:?}");
+    }
+    for target in [folder.0.clone(), PathBuf::from("/dev/null")] {
+        let errors = compile(std::slice::from_ref(&source), &target).unwrap_err();
+        assert!(errors[0].message.contains("not a regular file"), "{errors:?}");
+    }
+    // A temporary file never has the name of an input.
+    compile(std::slice::from_ref(&other), &folder.0.join("in.csv.bin")).unwrap();
+    compile(std::slice::from_ref(&other), &source).unwrap();
+    assert_eq!(fs::read_to_string(&other).unwrap(), EXAMPLE);
+}
+
+#[test]
+fn named_pipe_is_not_read() {
+    let folder = TableFolder::new();
+    let pipe = folder.0.join("pipe.csv");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let errors = compile(std::slice::from_ref(&pipe), &folder.0.join("out")).unwrap_err();
+    assert!(errors[0].message.contains("it is not a regular file"), "{errors:?}");
+    let errors = Table::open(&pipe, &[]).unwrap_err();
+    assert!(errors[0].message.contains("it is not a regular file"), "{errors:?}");
 }
 
 #[test]

@@ -40,6 +40,100 @@ fn ambiguous_framing_is_rejected() {
     assert_eq!(framing_of(&[host, chunked, chunked]), None);
     assert_eq!(framing_of(&[host, ("transfer-encoding", "gzip, chunked")]), None);
     assert_eq!(framing_of(&[host, ("transfer_encoding", "chunked")]), None);
-    assert_eq!(framing_of(&[host, ("upgrade", "h2c")]), None);
     assert!(check_http2(&headers(&[("transfer-encoding", "chunked")])).is_err());
+}
+
+#[test]
+fn upgrade_is_ignored() {
+    let fields = [("host", "a"), ("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c")];
+    assert_eq!(framing_of(&fields), Some(BodyFraming::Length(0)));
+    assert!(check_http2(&headers(&[("upgrade", "h2c")])).is_err(), "not allowed in HTTP/2");
+}
+
+#[test]
+fn lines_end_with_cr_and_lf() {
+    let fields = headers(&[("host", "a")]);
+    let check = |raw: &str| check_http1(&fields, raw.as_bytes(), true).is_ok();
+    assert!(check("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+    assert!(check("\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n"), "empty lines before");
+    for raw in [
+        "GET / HTTP/1.1\nhost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\n\n",
+    ] {
+        assert!(!check(raw), "{raw:?}");
+    }
+}
+
+/// The length of the chunked body at the start of `text`, whatever its parts; `None` if it is invalid.
+#[track_caller]
+fn chunked_length(text: &str) -> Option<usize> {
+    let whole = ChunkedCheck::new().accept(text.as_bytes());
+    let mut single = ChunkedCheck::new();
+    let mut accepted = 0;
+    for byte in text.as_bytes() {
+        match single.accept(std::slice::from_ref(byte)) {
+            Ok(count) => accepted += count,
+            Err(reason) => {
+                assert_eq!(whole, Err(reason));
+                return None;
+            }
+        }
+    }
+    assert_eq!(whole, Ok(accepted));
+    assert!(single.is_complete(), "{text:?} is not complete");
+    Some(accepted)
+}
+
+#[test]
+fn valid_chunked_bodies_end_where_they_end() {
+    for body in [
+        "0\r\n\r\n",
+        "5\r\nhello\r\n0\r\n\r\n",
+        "000A\r\n0123456789\r\n0\r\n\r\n",
+        "1;a\r\nx\r\n0;b=c\r\n\r\n",
+        "1 ; a=\"q; \\\" w\"\r\nx\r\n0\r\n\r\n",
+        "1\r\n\n\r\n0\r\nX-A: b c\r\nx-d:\r\n\r\n",
+    ] {
+        assert_eq!(chunked_length(body), Some(body.len()), "{body:?}");
+        let followed = format!("{body}GET / HTTP/1.1\r\n\r\n");
+        assert_eq!(chunked_length(&followed), Some(body.len()), "{body:?}");
+    }
+}
+
+#[test]
+fn chunked_bodies_that_recipients_read_differently_are_invalid() {
+    let long_extension = format!("1;{}\r\nx\r\n0\r\n\r\n", "a".repeat(9_000));
+    let long_trailer = format!("0\r\nx: {}\r\n\r\n", "a".repeat(9_000));
+    for body in [
+        "\r\n",
+        "5\r\nhello\r\n\r\n0\r\n\r\n",
+        "5\r\nhello\r\n;a\r\n\r\n",
+        "5\nhello\r\n0\r\n\r\n",
+        "5\r\nhello\n0\r\n\r\n",
+        "5\r\nhelloX\r\n0\r\n\r\n",
+        "5;a\nhello\r\n0\r\n\r\n",
+        "5;a=\"\n\"\r\nhello\r\n0\r\n\r\n",
+        "5;a=\"\r\n\"\r\nhello\r\n0\r\n\r\n",
+        "5;a=\0\r\nhello\r\n0\r\n\r\n",
+        "5;a=\r\r\nhello\r\n0\r\n\r\n",
+        "5 \r\nhello\r\n0\r\n\r\n",
+        " 5\r\nhello\r\n0\r\n\r\n",
+        "0x5\r\nhello\r\n0\r\n\r\n",
+        "-1\r\n",
+        "100000000\r\n",
+        "ffffffffffffffff\r\n",
+        "00000000000000001\r\n",
+        "0\r\n\n",
+        "0\r\nno field\r\n\r\n",
+        "0\r\n: no name\r\n\r\n",
+        "0\r\nx: a\r\n folded\r\n\r\n",
+        "0\r\nx: a\n\r\n",
+        "0\r\nx: a\0\r\n\r\n",
+        "0\r\nx : a\r\n\r\n",
+        &long_extension,
+        &long_trailer,
+    ] {
+        assert_eq!(chunked_length(body), None, "{body:?}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::TcpListener,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -11,16 +12,24 @@ use jiff::Timestamp;
 use super::*;
 use crate::{
     http::{self, HttpResponse},
+    operators::{Fixture, answer},
     world::{Setup, World},
 };
 
+const PROFILE_NOT_APPLICABLE: &str = "QUALITY_ON_DEMAND.QOS_PROFILE_NOT_APPLICABLE";
 const CORRELATOR: &str = "b4333c46-49c0-4f62";
 
 /// The environment that the scenarios run in.
 pub(super) struct Bench {
     pub(super) world: World,
     numbers: AtomicU32,
+    // An operator that decides by the number.
+    _operator: Fixture,
 }
+
+/// A number that its operator does not know, and one for which it does not offer the service.
+pub(super) const UNKNOWN_NUMBER: &str = "+492100000404";
+pub(super) const UNSERVED_NUMBER: &str = "+492100000422";
 
 /// A request under construction.
 pub(super) struct TestRequest<'b> {
@@ -29,7 +38,7 @@ pub(super) struct TestRequest<'b> {
     method: &'static str,
     path: String,
     token: Option<String>,
-    correlator: &'static str,
+    correlator: String,
     body: String,
 }
 
@@ -46,27 +55,38 @@ impl Bench {
         let issuers = "  - issuer: https://users.test\n    audiences: [gateway]\n    \
                        jwks_file: jwks.json\n    algorithms: [ES256]\n    \
                        phone_number_claim: phone_number\n";
-        let setup =
-            Setup { operators: &[("number-only", number_only)], issuers, ..Setup::default() };
+        let operator = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let deciding = format!(
+            "    endpoint: \"http://{operator}/x\"\n    dialect: camara-1.1.0\n    \
+             callbacks: false\n"
+        );
+        let operators = &[("number-only", number_only), ("deciding", deciding)];
+        let setup = Setup { operators, issuers, ..Setup::default() };
         let mut world = World::unstarted(&setup);
         let append = |file: &str, text: &str| {
             let path = world.folder.join(file);
             fs::write(&path, fs::read_to_string(&path).unwrap() + text).unwrap();
         };
-        for release in RELEASES.into_iter().filter(|release| is_1_x(release)) {
+        for release in RELEASES.into_iter().filter(|release| is_from_0_11(release)) {
             let api = format!(
                 "  - {{ path: /{release}/qos-profiles/v1, dialect: {release}, serves: qos_profiles }}\n"
             );
             append("gateway.yaml", &api);
         }
-        append("routes.yaml", "  - { network: 192.0.2.0/24, operator: number-only }\n");
+        append(
+            "routes.yaml",
+            "  - { network: 192.0.2.0/24, operator: number-only }\n  \
+             - { network: \"2a01:db8::/32\", operator: number-only }\n  \
+             - { realm: numbers.example, operator: number-only }\n",
+        );
         append("clients.yaml", "  few: { rate: 100000/s, qos_profiles: [QOS_S] }\n");
         let name = OPERATOR.replace('.', "-");
         append(
             "profiles.yaml",
             &format!(
                 "  OFF: {{ summary: off, duration_max: 1h, status: INACTIVE, operators: {{ op-{name}: QOS_E }} }}\n  \
-                 OLD: {{ summary: old, duration_max: 1h, status: DEPRECATED, operators: {{ op-{name}: QOS_E }} }}\n"
+                 OLD: {{ summary: old, duration_max: 1h, status: DEPRECATED, operators: {{ op-{name}: QOS_E }} }}\n  \
+                 QOS_M: {{ summary: short, duration_max: 2h, operators: {{ op-{name}: QOS_E }} }}\n"
             ),
         );
         // Sinks from 1.1 on use TLS, with certificates of a test CA.
@@ -77,7 +97,18 @@ impl Bench {
         let gateway = gateway.env("SSL_CERT_FILE", certificate("authority.pem")).spawn().unwrap();
         world.add_process(gateway);
         world.wait_ready();
-        Self { world, numbers: AtomicU32::new(1) }
+        let operator = Fixture::start(operator, |request| {
+            let problem = |status: u16, code: &str| {
+                json!({ "status": status, "code": code, "message": "no" }).to_string()
+            };
+            let reply = if request.contains(UNKNOWN_NUMBER) {
+                answer(404, &problem(404, "IDENTIFIER_NOT_FOUND"))
+            } else {
+                answer(422, &problem(422, "SERVICE_NOT_APPLICABLE"))
+            };
+            reply.into()
+        });
+        Self { world, numbers: AtomicU32::new(1), _operator: operator }
     }
 
     pub(super) fn number(&self) -> String {
@@ -86,7 +117,12 @@ impl Bench {
 
     /// A device's number in the range of an operator.
     pub(super) fn number_of(&self, operator: &str) -> String {
-        number_at(operator, self.numbers.fetch_add(1, Ordering::Relaxed))
+        number_at(operator, self.unused())
+    }
+
+    /// A number that no scenario has used yet.
+    pub(super) fn unused(&self) -> u32 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(super) fn request(
@@ -101,7 +137,7 @@ impl Bench {
             method,
             path: format!("/{release}/qod/v0{path}"),
             token: Some(self.world.keys.token("app", SCOPE)),
-            correlator: CORRELATOR,
+            correlator: CORRELATOR.to_owned(),
             body: String::new(),
         }
     }
@@ -114,7 +150,7 @@ impl Bench {
         path: &str,
     ) -> TestRequest<'_> {
         let ask = self.request(release, method, path);
-        if !is_1_x(release) {
+        if !is_from_0_11(release) {
             return ask;
         }
         TestRequest { path: format!("/{release}/qos-profiles/v1{path}"), ..ask }
@@ -168,14 +204,19 @@ impl TestRequest<'_> {
         self.with_token(Some(token))
     }
 
-    pub(super) fn with_correlator(mut self, correlator: &'static str) -> Self {
-        self.correlator = correlator;
+    pub(super) fn with_text(mut self, body: &str) -> Self {
+        body.clone_into(&mut self.body);
+        self
+    }
+
+    pub(super) fn with_correlator(mut self, correlator: &str) -> Self {
+        correlator.clone_into(&mut self.correlator);
         self
     }
 
     pub(super) fn send(&self) -> HttpResponse {
         let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
-        let mut headers = vec![("x-correlator", self.correlator)];
+        let mut headers = vec![("x-correlator", &*self.correlator)];
         headers.extend(bearer.as_deref().map(|bearer| ("Authorization", bearer)));
         http::send(
             self.bench.world.gateway_address(),
@@ -229,7 +270,7 @@ impl TestRequest<'_> {
             "the content type is not JSON",
         )?;
         let correlator = response.header("x-correlator");
-        let known = correlator == Some(self.correlator) || self.correlator != CORRELATOR;
+        let known = correlator == Some(&*self.correlator) || self.correlator != CORRELATOR;
         ensure(correlator.is_some() && known, "a different correlator than sent")
     }
 }
@@ -238,6 +279,13 @@ impl TestRequest<'_> {
 fn error_in<'c>(release: &str, status: u16, codes: &[&'c str]) -> (u16, Vec<&'c str>) {
     match (release, status) {
         (R0_8, 400 | 422) => (400, vec!["INVALID_INPUT"]),
+        (R0_8, 404) if codes == ["IDENTIFIER_NOT_FOUND"] => (400, vec!["INVALID_INPUT"]),
+        (R0_10, 404) if codes == ["IDENTIFIER_NOT_FOUND"] => (400, vec!["INVALID_ARGUMENT"]),
+        (R0_11, 404) if codes == ["IDENTIFIER_NOT_FOUND"] => (404, vec!["DEVICE_NOT_FOUND"]),
+        (R0_10, 422) if codes == ["SERVICE_NOT_APPLICABLE"] => (501, vec!["NOT_IMPLEMENTED"]),
+        (R0_11, 422) if codes == ["SERVICE_NOT_APPLICABLE"] => (422, vec!["DEVICE_NOT_APPLICABLE"]),
+        (R0_11, 422) if codes != [PROFILE_NOT_APPLICABLE] => (422, vec!["UNIDENTIFIABLE_DEVICE"]),
+        (R0_11 | R1_0, 422) if codes == [PROFILE_NOT_APPLICABLE] => (400, vec!["INVALID_ARGUMENT"]),
         (R0_8, 401) => (401, vec!["UNAUTHORIZED"]),
         (R0_8, 403) => (403, vec!["FORBIDDEN"]),
         (R0_10, 422) => (400, vec!["INVALID_ARGUMENT"]),
@@ -257,7 +305,7 @@ pub(super) fn check_session(release: &str, request: &Value, session: &Value) -> 
         )?;
     }
     let (started, ends) = (&session["startedAt"], &session["expiresAt"]);
-    if !is_1_x(release) {
+    if !is_from_0_11(release) {
         let ordered = started.as_u64().is_some_and(|started| ends.as_u64() > Some(started));
         return ensure(ordered, "invalid times");
     }

@@ -61,17 +61,35 @@ fn common_to_session(operation: &'static str) -> Vec<Scenario> {
         if operation == EXTEND { "400.2_invalid_session_id" } else { "400.1_invalid_session_id" };
     vec![
         scenario(operation, invalid, move |bench, release| {
-            request_for(bench, release, operation, "/sessions/4711")
-                .expect_error(400, &["INVALID_ARGUMENT"])
+            if release == R0_8 {
+                return Err(NotPassed::NotSupported("404 before 0.10"));
+            }
+            let ids = [
+                "4711",
+                "x",
+                "00000000000040008000000000000000",
+                "00000000-0000-4000-8000-00000000000",
+                "00000000-0000-4000-8000-0000000000000",
+                "00000000-0000-4000-8000-00000000000g",
+            ];
+            each_choice(ids.map(|id| (id, id)), |id| {
+                let request = request_for(bench, release, operation, &format!("/sessions/{id}"));
+                request.expect_error(400, &["INVALID_ARGUMENT"])
+            })
         }),
         scenario(operation, "403.2_session_token_mismatch", move |bench, release| {
             let (_, path) = bench.session(release);
-            let request = request_for(bench, release, operation, &path).with_client_token("other");
-            request.expect_error(403, &["PERMISSION_DENIED"])
+            each_choice([("another client", "other"), ("a third one", "small")], |client| {
+                let request = request_for(bench, release, operation, &path);
+                request.with_client_token(client).expect_error(403, &["PERMISSION_DENIED"])
+            })
         }),
         scenario(operation, "404.1_not_found", move |bench, release| {
-            request_for(bench, release, operation, UNKNOWN_SESSION)
-                .expect_error(404, &["NOT_FOUND"])
+            let ids = [UNKNOWN_SESSION, "/sessions/01912345-0000-7000-8000-00000000ABCD"];
+            each_choice(ids.map(|id| (id, id)), |path| {
+                let request = request_for(bench, release, operation, path);
+                request.expect_error(404, &["NOT_FOUND"])
+            })
         }),
     ]
 }
@@ -110,7 +128,7 @@ fn delete() -> Vec<Scenario> {
             ensure(!sessions.iter().any(|line| line.contains(&number)), "orphan at the operator")?;
             // Only the newer releases require it.
             let typed = response.header("content-type") == Some("application/json");
-            ensure(typed || !is_1_x(release), "expected a content type, got none")
+            ensure(typed || !is_from_0_11(release), "expected a content type, got none")
         }),
         scenario(DELETE, "02_event_notification", notifications::event_after_delete),
     ]
@@ -131,19 +149,31 @@ fn extend() -> Vec<Scenario> {
         }),
         scenario(EXTEND, "02_exceed_max_duration", |bench, release| {
             from_0_11(release)?;
-            let (_, path) = bench.session(release);
-            let extension = json!({ "requestedAdditionalDuration": 1_000_000 });
-            let request =
-                bench.request(release, "POST", &format!("{path}/extend")).with_body(&extension);
-            // The second extension adds nothing.
-            for _ in 0..2 {
-                let response = request.expect_json(200)?;
-                ensure(response["duration"] == 86_400, &response.to_string())?;
-            }
-            Ok(())
+            let choices = [("one second", 85_801), ("long", 1_000_000), ("longest", i32::MAX)];
+            each_choice(choices, |seconds| {
+                let (_, path) = bench.session(release);
+                let extension = json!({ "requestedAdditionalDuration": seconds });
+                let request =
+                    bench.request(release, "POST", &format!("{path}/extend")).with_body(&extension);
+                // The second extension adds nothing.
+                for _ in 0..2 {
+                    let response = request.expect_json(200)?;
+                    ensure(response["duration"] == 86_400, &response.to_string())?;
+                }
+                Ok(())
+            })
         }),
         scenario(EXTEND, "400.1_schema_not_compliant", move |bench, release| {
-            expect_rejected(bench, release, &json!({ "requestedAdditionalDuration": "long" }))
+            let longest = if is_from_0_11(release) { 2_147_483_648_u32 } else { 86_400 };
+            let values =
+                [json!("long"), json!(0), json!(-1), json!(longest), json!(1.5), json!(null)];
+            each_choice(values.map(|value| (value.to_string(), value)), |seconds| {
+                expect_rejected(bench, release, &json!({ "requestedAdditionalDuration": seconds }))
+            })?;
+            let bodies = [json!([1]), json!(60), json!("60"), json!({ "duration": 60 })];
+            each_choice(bodies.map(|body| (body.to_string(), body)), |body| {
+                expect_rejected(bench, release, &body)
+            })
         }),
         scenario(EXTEND, "400.3_no_request_body", |bench, release| {
             let (_, path) = bench.session(release);

@@ -33,7 +33,7 @@ fn get_by_name<'b>(bench: &'b Bench, release: &'static str, name: &str) -> TestR
 }
 
 fn retrieve<'b>(bench: &'b Bench, release: &'static str, filter: &Value) -> TestRequest<'b> {
-    if is_1_x(release) {
+    if is_from_0_11(release) {
         return bench.profiles_request(release, "POST", "/retrieve-qos-profiles").with_body(filter);
     }
     let pairs = filter.as_object().unwrap().iter();
@@ -61,7 +61,7 @@ fn get() -> Vec<Scenario> {
             requests.try_for_each(|request| request.expect_error(status, codes))
         })
     };
-    let invalid = ["QOS%20E", "QOS~E", "a;b;c"].map(str::to_owned).to_vec();
+    let invalid = ["QOS%20E", "QOS~E", "a;b;c", "QOS+E", "QOS*E"].map(str::to_owned).to_vec();
     vec![
         scenario(GET, "01_generic_success_scenario", |bench, release| {
             let response = get_by_name(bench, release, "QOS_E").expect_json(200)?;
@@ -70,12 +70,28 @@ fn get() -> Vec<Scenario> {
                 "minDuration": { "value": 1, "unit": "Seconds" },
                 "maxDuration": { "value": 1, "unit": "Days" },
             });
-            ensure(response == expected, &response.to_string())
+            ensure(response == expected, &response.to_string())?;
+            // Every profile, in any status.
+            each_choice(["OFF", "OLD", "QOS_M", "QOS_S"].map(|name| (name, name)), |name| {
+                let response = get_by_name(bench, release, name).expect_json(200)?;
+                ensure(response["name"] == name, &response.to_string())
+            })
         }),
         rejected("400.01_name_does_not_match_regex", invalid),
         rejected("400.02_invalid_name_length", vec!["ab".to_owned(), "x".repeat(257)]),
         scenario(GET, "404.01_not_found", |bench, release| {
-            get_by_name(bench, release, "QOS_X").expect_error(404, &["NOT_FOUND"])
+            let longest = "x".repeat(256);
+            let names = ["QOS_X", "qos_e", "QOS_E.", &*longest];
+            each_choice(names.map(|name| (name, name)), |name| {
+                get_by_name(bench, release, name).expect_error(404, &["NOT_FOUND"])
+            })?;
+            if !is_from_0_11(release) {
+                return Ok(());
+            }
+            // A profile that the operator of the user lacks.
+            let token = bench.user_token(&bench.number());
+            let request = get_by_name(bench, release, RESTRICTED_PROFILE).with_token(Some(token));
+            request.expect_error(404, &["NOT_FOUND"])
         }),
     ]
 }
@@ -84,16 +100,22 @@ fn by_name_and_status() -> Vec<Scenario> {
     vec![
         scenario(RETRIEVE, "01_generic_success_scenario", |bench, release| {
             let response = retrieve(bench, release, &json!({})).expect_json(200)?;
-            ensure(names(&response) == ["OFF", "OLD", "QOS_E", "QOS_S"], &response.to_string())
+            let all = ["OFF", "OLD", "QOS_E", "QOS_M", "QOS_S"];
+            ensure(names(&response) == all, &response.to_string())
         }),
         scenario(RETRIEVE, "02_filter_by_name_only", |bench, release| {
-            let response =
-                retrieve(bench, release, &json!({ "name": "QOS_E" })).expect_json(200)?;
-            ensure(names(&response) == ["QOS_E"], &response.to_string())
+            each_choice(["QOS_E", "OFF", "OLD"].map(|name| (name, name)), |name| {
+                let response =
+                    retrieve(bench, release, &json!({ "name": name })).expect_json(200)?;
+                ensure(names(&response) == [name], &response.to_string())
+            })
         }),
         scenario(RETRIEVE, "03_filter_by_status_only", |bench, release| {
-            let profiles: [(&str, &[&str]); 3] =
-                [("ACTIVE", &["QOS_E", "QOS_S"]), ("INACTIVE", &["OFF"]), ("DEPRECATED", &["OLD"])];
+            let profiles: [(&str, &[&str]); 3] = [
+                ("ACTIVE", &["QOS_E", "QOS_M", "QOS_S"]),
+                ("INACTIVE", &["OFF"]),
+                ("DEPRECATED", &["OLD"]),
+            ];
             for (status, expected) in profiles {
                 let response =
                     retrieve(bench, release, &json!({ "status": status })).expect_json(200)?;
@@ -119,6 +141,7 @@ fn expect_rejected(
     retrieve(bench, release, &json!({ "device": device })).expect_error(status, codes)
 }
 
+#[expect(clippy::too_many_lines, reason = "a list of scenarios")]
 fn by_device() -> Vec<Scenario> {
     let all = vec![
         scenario(RETRIEVE, "04_return_restricted_profiles", |bench, release| {
@@ -146,27 +169,49 @@ fn by_device() -> Vec<Scenario> {
             RETRIEVE,
             "C01.02_device_identifiers_not_schema_compliant",
             move |bench, release| {
-                let mut devices = invalid_devices(release).into_iter();
-                devices.try_for_each(|device| {
+                each_choice(invalid_devices(release), |device| {
                     expect_rejected(bench, release, &device, INVALID_ARGUMENT)
                 })
             },
         ),
+        scenario(RETRIEVE, "C01.03_device_not_found", move |bench, release| {
+            each_choice(unknown_devices(release), |device| {
+                let error: (u16, &[&str]) = (404, &["IDENTIFIER_NOT_FOUND"]);
+                expect_rejected(bench, release, &device, error)
+            })
+        }),
+        scenario(RETRIEVE, "C01.07_device_not_supported", move |bench, release| {
+            let error: (u16, &[&str]) = (422, &["SERVICE_NOT_APPLICABLE"]);
+            expect_rejected(bench, release, &unserved_device(release), error)
+        }),
         scenario(RETRIEVE, "C01.04_unnecessary_device", |bench, release| {
+            from_1_0(release)?;
             let number = bench.number();
             let token = bench.user_token(&number);
             let request = retrieve_by_number(bench, release, &number).with_token(Some(token));
             request.expect_error(422, &["UNNECESSARY_IDENTIFIER"])
         }),
         scenario(RETRIEVE, "C01.06_unsupported_device", move |bench, release| {
-            let error: (u16, &[&str]) = (422, &["UNSUPPORTED_IDENTIFIER"]);
-            expect_rejected(bench, release, &unsupported_device(release), error)
+            each_choice(unsupported_devices(release), |device| {
+                let error: (u16, &[&str]) = (422, &["UNSUPPORTED_IDENTIFIER"]);
+                expect_rejected(bench, release, &device, error)
+            })
         }),
         scenario(RETRIEVE, "400.01_schema_not_compliant", |bench, release| {
             let (status, codes) = INVALID_ARGUMENT;
-            let mut bodies =
-                [json!([1]), json!({ "name": "a b" }), json!({ "status": "GONE" })].into_iter();
-            bodies.try_for_each(|body| retrieve(bench, release, &body).expect_error(status, codes))
+            let bodies = [
+                json!([1]),
+                json!(7),
+                json!({ "name": "a b" }),
+                json!({ "name": "ab" }),
+                json!({ "name": null }),
+                json!({ "status": "GONE" }),
+                json!({ "status": "active" }),
+                json!({ "device": [] }),
+            ];
+            each_choice(bodies.map(|body| (body.to_string(), body)), |body| {
+                retrieve(bench, release, &body).expect_error(status, codes)
+            })
         }),
         scenario(RETRIEVE, "400.02_no_request_body", |bench, release| {
             let (status, codes) = INVALID_ARGUMENT;

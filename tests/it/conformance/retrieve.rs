@@ -1,6 +1,7 @@
 //! `retrieveSessionsByDevice`.
 
 use super::{bench::check_session, *};
+use crate::world::address_at;
 
 const OPERATION: &str = "retrieveSessionsByDevice";
 
@@ -32,14 +33,19 @@ pub(super) fn all() -> Vec<Scenario> {
 fn scenarios() -> Vec<Scenario> {
     vec![
         scenario(OPERATION, "01_get_existing_session_by_device", |bench, release| {
-            let (number, path) = bench.session(release);
-            let response = request_by_device(bench, release, &json!({ "phoneNumber": number }))
-                .expect_json(200)?;
-            let Some([session]) = response.as_array().map(Vec::as_slice) else {
-                return Err(NotPassed::Deviates(response.to_string()));
-            };
-            ensure(path.ends_with(session["sessionId"].as_str().unwrap()), "a different session")?;
-            check_session(release, &create_request(release, &number), session)
+            let address = address_at(OPERATOR, u16::try_from(bench.unused()).unwrap());
+            each_choice([("number", bench.number()), ("address", address)], |device| {
+                let body = create_request(release, &device);
+                let created = bench.create(release, &body).expect_json(201)?;
+                let response =
+                    request_by_device(bench, release, &body["device"]).expect_json(200)?;
+                let Some([session]) = response.as_array().map(Vec::as_slice) else {
+                    return Err(NotPassed::Deviates(response.to_string()));
+                };
+                let id = session["sessionId"] == created["sessionId"];
+                ensure(id, "a different session")?;
+                check_session(release, &body, session)
+            })
         }),
         scenario(OPERATION, "02_sessions_not_found", |bench, release| {
             let response = valid_request(bench, release).expect_json(200)?;
@@ -49,13 +55,19 @@ fn scenarios() -> Vec<Scenario> {
             request_by_device(bench, release, &json!({})).expect_error(400, &["INVALID_ARGUMENT"])
         }),
         scenario(OPERATION, "C01.02_device_identifiers_not_schema_compliant", |bench, release| {
-            let mut devices = invalid_devices(release).into_iter();
-            devices.try_for_each(|device| {
+            each_choice(invalid_devices(release), |device| {
                 request_by_device(bench, release, &device)
                     .expect_error(INVALID_ARGUMENT.0, INVALID_ARGUMENT.1)
             })
         }),
+        scenario(OPERATION, "C01.03_device_not_found", |bench, release| {
+            each_choice(unknown_devices(release), |device| {
+                request_by_device(bench, release, &device)
+                    .expect_error(404, &["IDENTIFIER_NOT_FOUND"])
+            })
+        }),
         scenario(OPERATION, "C01.04_unnecessary_device", |bench, release| {
+            from_1_0(release)?;
             let number = bench.number();
             let request = request_by_device(bench, release, &json!({ "phoneNumber": number }));
             let token = bench.user_token(&number);
@@ -67,13 +79,21 @@ fn scenarios() -> Vec<Scenario> {
             request.expect_error(422, &["MISSING_IDENTIFIER"])
         }),
         scenario(OPERATION, "C01.06_unsupported_device", |bench, release| {
-            let request = request_by_device(bench, release, &unsupported_device(release));
-            request.expect_error(422, &["UNSUPPORTED_IDENTIFIER"])
+            each_choice(unsupported_devices(release), |device| {
+                request_by_device(bench, release, &device)
+                    .expect_error(422, &["UNSUPPORTED_IDENTIFIER"])
+            })
+        }),
+        scenario(OPERATION, "C01.07_device_not_supported", |bench, release| {
+            request_by_device(bench, release, &unserved_device(release))
+                .expect_error(422, &["SERVICE_NOT_APPLICABLE"])
         }),
         scenario(OPERATION, "400.1_schema_not_compliant", |bench, release| {
-            let request =
-                bench.request(release, "POST", "/retrieve-sessions").with_body(&json!([1]));
-            request.expect_error(400, &["INVALID_ARGUMENT"])
+            let texts = ["[1]", "7", "null", "{", "{\"device\":null}", "{\"device\":[]}"];
+            each_choice(texts.map(|text| (text, text)), |text| {
+                let request = bench.request(release, "POST", "/retrieve-sessions").with_text(text);
+                request.expect_error(400, &["INVALID_ARGUMENT"])
+            })
         }),
         scenario(OPERATION, "400.2_no_request_body", |bench, release| {
             bench

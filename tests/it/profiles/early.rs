@@ -31,7 +31,9 @@ fn up_to_0_10_profiles_are_part_of_the_session_api() {
         };
         assert_eq!(code("/qos-profiles?name=none", 404), "NOT_FOUND");
         assert_eq!(code("/qos-profiles/none", 404), "NOT_FOUND");
-        assert_eq!(code("/qos-profiles?status=inactive", 400), "INVALID_ARGUMENT");
+        assert_eq!(code("/qos-profiles?status=AAA", 404), "NOT_FOUND");
+        assert_eq!(code("/qos-profiles?status=inactive", 404), "NOT_FOUND");
+        assert_eq!(code("/qos-profiles?name=QOS_E&name=QOS_E", 404), "NOT_FOUND");
         assert_eq!(code("/qos-profiles/ab", 400), "INVALID_ARGUMENT");
         assert_eq!(code("/retrieve-qos-profiles", 404), "NOT_FOUND");
         let path = format!("/{dialect}/qod/v0/qos-profiles");

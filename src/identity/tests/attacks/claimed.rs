@@ -28,8 +28,8 @@ async fn similar_issuers_are_rejected() {
         ("iss", json!("https://issuer\u{ff0e}example"), InvalidToken::Issuer),
         ("iss", json!("https://issuer.\u{ad}example"), InvalidToken::Issuer),
         ("iss", json!(""), InvalidToken::Issuer),
-        ("iss", json!(["https://issuer.example"]), InvalidToken::Claims),
-        ("iss", json!(null), InvalidToken::Claims),
+        ("iss", json!(["https://issuer.example"]), InvalidToken::ClaimInvalid("iss")),
+        ("iss", json!(null), InvalidToken::ClaimInvalid("iss")),
     ])
     .await;
 }
@@ -47,12 +47,12 @@ async fn similar_audiences_are_rejected() {
         ("aud", json!("*"), InvalidToken::Audience),
         ("aud", json!(["other", "QOD"]), InvalidToken::Audience),
         ("aud", json!([]), InvalidToken::Audience),
-        ("aud", json!(["qod", 1]), InvalidToken::Claims),
-        ("aud", json!([["qod"]]), InvalidToken::Claims),
-        ("aud", json!({"qod": true}), InvalidToken::Claims),
-        ("aud", json!(7), InvalidToken::Claims),
-        ("aud", json!(true), InvalidToken::Claims),
-        ("aud", json!(null), InvalidToken::Claims),
+        ("aud", json!(["qod", 1]), InvalidToken::ClaimInvalid("aud")),
+        ("aud", json!([["qod"]]), InvalidToken::ClaimInvalid("aud")),
+        ("aud", json!({"qod": true}), InvalidToken::ClaimInvalid("aud")),
+        ("aud", json!(7), InvalidToken::ClaimInvalid("aud")),
+        ("aud", json!(true), InvalidToken::ClaimInvalid("aud")),
+        ("aud", json!(null), InvalidToken::ClaimInvalid("aud")),
     ])
     .await;
 }
@@ -62,12 +62,12 @@ async fn expired_future_and_malformed_times_are_rejected() {
     assert_claims_rejected(&[
         ("exp", json!(NOW - 30), InvalidToken::Expired),
         ("exp", json!(0), InvalidToken::Expired),
-        ("exp", json!(-1), InvalidToken::Claims),
-        ("exp", json!((NOW + 600).to_string()), InvalidToken::Claims),
-        ("exp", json!(null), InvalidToken::Claims),
-        ("exp", json!([NOW + 600]), InvalidToken::Claims),
+        ("exp", json!(-1), InvalidToken::ClaimInvalid("exp")),
+        ("exp", json!((NOW + 600).to_string()), InvalidToken::ClaimInvalid("exp")),
+        ("exp", json!(null), InvalidToken::ClaimInvalid("exp")),
+        ("exp", json!([NOW + 600]), InvalidToken::ClaimInvalid("exp")),
         ("nbf", json!(NOW + 31), InvalidToken::NotYetValid),
-        ("nbf", json!("0"), InvalidToken::Claims),
+        ("nbf", json!("0"), InvalidToken::ClaimInvalid("nbf")),
         ("iat", json!(NOW + 31), InvalidToken::NotYetValid),
     ])
     .await;
@@ -89,10 +89,7 @@ async fn ambiguous_claims_are_rejected() {
     for member in [
         r#""iss":"https://attacker.example""#,
         r#""\u0069ss":"https://attacker.example""#,
-        r#""ISS":"https://attacker.example""#,
-        r#""Exp":9999999999"#,
         r#""client_id":"admin""#,
-        r#""CLIENT_ID":"admin""#,
         r#""scop\u0065":"all""#,
         r#""aud":"other""#,
         &deep(17),
@@ -100,6 +97,16 @@ async fn ambiguous_claims_are_rejected() {
     ] {
         let token = P256.token_of(&P256.header().to_string(), &with(member));
         assert_rejected(&identity, &token, InvalidToken::Format, &format!("{member:.60}")).await;
+    }
+    for other in [
+        r#""ISS":"https://attacker.example""#,
+        r#""Exp":9999999999"#,
+        r#""CLIENT_ID":"admin""#,
+        r#""Scope":"all""#,
+    ] {
+        let token = P256.token_of(&P256.header().to_string(), &with(other));
+        let client = identity.authenticate(&bearing(&token), None).await.unwrap();
+        assert_eq!((&*client.id().0, client.scopes()), ("app", &[SCOPE.into()][..]), "{other}");
     }
     for tail in ["}", " {}", "\u{0}", ",", "\u{feff}"] {
         let token = P256.token_of(&P256.header().to_string(), &format!("{valid}{tail}"));
@@ -139,7 +146,8 @@ async fn similar_scopes_are_not_granted() {
     for scope in [json!(null), json!(1), json!({SCOPE: true}), json!([SCOPE, 1]), json!([[SCOPE]])]
     {
         let token = P256.token(&claims_with("scope", scope.clone()));
-        assert_rejected(&identity, &token, InvalidToken::Claims, &scope.to_string()).await;
+        let expected = InvalidToken::ClaimInvalid("scope");
+        assert_rejected(&identity, &token, expected, &scope.to_string()).await;
     }
 }
 

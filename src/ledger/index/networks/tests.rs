@@ -14,9 +14,12 @@ fn any_net() -> impl Strategy<Value = IpNet> {
     prop_oneof![v4, v6]
 }
 
+const fn all(operator: OperatorNumber) -> NetworkScope {
+    NetworkScope { operator, client: None }
+}
+
 fn overlapping(set: &NetworkSet, operator: OperatorNumber, net: IpNet) -> Vec<Slot> {
-    let mut found = Vec::new();
-    set.for_each_overlapping(operator, net, |slot| found.push(slot));
+    let mut found: Vec<Slot> = set.overlapping(all(operator), net).collect();
     found.sort_unstable();
     found
 }
@@ -29,11 +32,11 @@ proptest! {
     ) {
         let mut set = NetworkSet::default();
         for (slot, (net, operator, _)) in (0..).zip(&nets) {
-            set.add(*operator, *net, slot);
+            set.add(all(*operator), *net, slot);
         }
         for (slot, (net, operator, removed)) in (0..).zip(&nets) {
             if *removed {
-                set.remove(*operator, *net, slot);
+                set.remove(all(*operator), *net, slot);
             }
         }
         let expected: Vec<Slot> = (0..)
@@ -51,10 +54,26 @@ proptest! {
 fn shortest_prefix_and_highest_address_are_found() {
     let mut set = NetworkSet::default();
     for (slot, text) in (0..).zip(["0.0.0.0/0", "255.255.255.255/32", "::/0", "ffff::/16"]) {
-        set.add(1, text.parse().unwrap(), slot);
+        set.add(all(1), text.parse().unwrap(), slot);
     }
     assert_eq!(overlapping(&set, 1, "255.255.255.255/32".parse().unwrap()), [0, 1]);
     assert_eq!(overlapping(&set, 1, "0.0.0.0/0".parse().unwrap()), [0, 1]);
     assert_eq!(overlapping(&set, 1, "ffff:ffff:ffff:ffff::/64".parse().unwrap()), [2, 3]);
     assert_eq!(overlapping(&set, 2, "::/0".parse().unwrap()), [0; 0]);
+}
+
+#[test]
+fn networks_of_one_client_are_found_among_many() {
+    let mut set = NetworkSet::default();
+    let own = NetworkScope { operator: 1, client: Some(7) };
+    let nets = ["2001:db8::/48", "2001:db8:0:1::/64", "2001:db8:0:2::/64", "2001:db8:1::/64"];
+    for (slot, text) in (0..).zip(nets) {
+        let net = text.parse().unwrap();
+        let client = if slot == 2 { 7 } else { 8 };
+        set.add(all(1), net, slot);
+        set.add(NetworkScope { client: Some(client), ..own }, net, slot);
+    }
+    let queried = "2001:db8::/48".parse().unwrap();
+    assert_eq!(set.overlapping(own, queried).collect::<Vec<_>>(), [2]);
+    assert_eq!(overlapping(&set, 1, queried), [0, 1, 2]);
 }

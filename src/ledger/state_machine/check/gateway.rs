@@ -68,6 +68,10 @@ pub(super) fn steps(all: &mut Successors<'_>, side: Side) {
                 observe(update, known, status, conclusive.then_some(end));
             });
         }
+        Task::StatusAbsent(known) => all.add(me, known.of, StepAction::RecordStatus, |update| {
+            update.set(me, Task::Idle);
+            update.write(known, Transition::ObserveAbsent);
+        }),
         Task::Deleting(known) => delete(all, me, known),
         Task::Found(_) | Task::NotFound(_) => {}
     }
@@ -266,10 +270,19 @@ fn end_extension(
 // Reading the record and calling the operator are one step. A concurrent change of the record
 // invalidates the result anyway.
 fn read_status(all: &mut Successors<'_>, me: Process, of: Side) {
-    let booking = all.from.booking(of);
+    let booking = *all.from.booking(of);
+    if all.config.scenario != Scenario::FollowUps {
+        return;
+    }
+    let absent = matches!(booking.session, CheckSession::Ended | CheckSession::Deleted);
+    if absent && (booking.visible() || booking.state() == Some(SessionState::Terminated)) {
+        all.add(me, of, StepAction::ReadStatus, |update| {
+            let Some(known) = update.read(of) else { return };
+            update.set(me, Task::StatusAbsent(known));
+        });
+    }
     if let CheckSession::Exists { status, end } = booking.session
         && booking.visible()
-        && all.config.scenario == Scenario::FollowUps
     {
         all.add(me, of, StepAction::ReadStatus, |update| {
             let Some(known) = update.read(of) else { return };

@@ -143,6 +143,8 @@ pub(super) enum Task {
         end: LifeEnd,
         conclusive: bool,
     },
+    /// It has read that the operator does not have the session any more.
+    StatusAbsent(ReadRecord),
     /// The lookup found a session of the booking.
     Found(ReadRecord),
     /// The lookup found no session, for certain.
@@ -320,6 +322,7 @@ impl Task {
             | Self::ExtensionGranted(known, _)
             | Self::ExtensionRejected(known)
             | Self::StatusRead { known, .. }
+            | Self::StatusAbsent(known)
             | Self::Found(known)
             | Self::NotFound(known)
             | Self::Deleting(known) => Some(known),

@@ -1,0 +1,147 @@
+//! Tries the endpoints of an operator before a client does: connection, TLS, credentials and path. Only
+//! sessions that do not exist are read, so nothing changes at the operator.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method};
+use uuid::Uuid;
+
+use super::Operator;
+use crate::{
+    credentials::{CallAuthorization, SignedParts},
+    dialect::ErrorShape,
+    outbound::{CallResult, Caller, Endpoint, OutboundCall, PeerResponse},
+    qod::Operation,
+};
+
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// The result of a trial of one endpoint.
+#[derive(Debug)]
+pub struct ConnectionCheck {
+    /// The URL of the endpoint.
+    pub url: String,
+    /// What the endpoint answered, or why it cannot be used.
+    pub result: Result<String, String>,
+}
+
+impl Operator {
+    /// Tries each endpoint with a read of a session that does not exist. Each trial takes at most a few
+    /// times the timeout of the operator.
+    pub async fn check_connections(&self, caller: &Caller) -> Vec<ConnectionCheck> {
+        let timeout = self.timeout();
+        let authorization = self.credentials.authorize(caller, timeout).await;
+        let mut checks = Vec::new();
+        for endpoint in self.endpoints.all() {
+            let result = match &authorization {
+                Ok(authorization) => self.check_endpoint_api(caller, endpoint, authorization).await,
+                Err(error) => Err(error.to_string()),
+            };
+            checks.push(ConnectionCheck { url: endpoint.url(), result });
+        }
+        checks
+    }
+
+    async fn check_endpoint_api(
+        &self,
+        caller: &Caller,
+        endpoint: &Endpoint,
+        authorization: &CallAuthorization,
+    ) -> Result<String, String> {
+        let id = Uuid::new_v4().to_string();
+        let path = self.dialect().operation_path(Operation::GetSession, Some(&id));
+        let path = path.ok_or("its dialect cannot read a session")?;
+        let response = self.read(caller, endpoint, authorization, &path).await?;
+        let status = response.status.as_u16();
+        let code = self.dialect().read_problem(status, &response.body).code;
+        let code = code.map_or_else(String::new, |code| format!(" ({code})"));
+        match status {
+            401 | 403 => Err(format!(
+                "the operator rejects the gateway's credentials with status {status}{code}"
+            )),
+            300..=399 => Err(format!("status {status}: redirects are not followed")),
+            404 => {
+                let no_session = (path.as_str(), &response);
+                self.probe_path(caller, endpoint, authorization, no_session).await
+            }
+            200..=299 | 400..=499 => Ok(format!("the API answers with status {status}{code}")),
+            _ => Err(format!("the operator answers with status {status}{code}")),
+        }
+    }
+
+    // A 404 is right if it has a body other than HTML, and differs from that for a path that does not
+    // exist. CAMARA 0.1 has no body with 404.
+    async fn probe_path(
+        &self,
+        caller: &Caller,
+        endpoint: &Endpoint,
+        authorization: &CallAuthorization,
+        (path, response): (&str, &PeerResponse),
+    ) -> Result<String, String> {
+        let body = response.body.trim_ascii_start();
+        if body.is_empty() && self.dialect().descriptor().errors.shape == ErrorShape::Message {
+            return Ok(
+                "status 404 without a body, as its release defines it for a session that does \
+                       not exist; the path is not verified"
+                    .to_owned(),
+            );
+        }
+        if body.is_empty() || body.starts_with(b"<") {
+            let message = "status 404 without an error of the API: check the path of `endpoint`";
+            return Err(message.to_owned());
+        }
+        let other = format!("/{}", Uuid::new_v4());
+        let control = self.read(caller, endpoint, authorization, &other).await?;
+        let same = control.status == response.status
+            && anonymous(&control, &other) == anonymous(response, path);
+        if same {
+            let message =
+                "status 404, as for a path that does not exist: check the path of `endpoint`";
+            return Err(message.to_owned());
+        }
+        Ok("the API answers".to_owned())
+    }
+
+    async fn read(
+        &self,
+        caller: &Caller,
+        endpoint: &Endpoint,
+        authorization: &CallAuthorization,
+        path: &str,
+    ) -> Result<PeerResponse, String> {
+        let correlator = HeaderValue::from_static("qod-gateway-check");
+        let (method, target, body) = (Method::GET, endpoint.target(path), Bytes::new());
+        let mut headers = self.headers(&correlator);
+        let signed = SignedParts { method: &method, target: &target, body: &body };
+        let credentials = &self.credentials;
+        let added = credentials.append_headers(authorization, &signed, caller, &mut headers).await;
+        added.map_err(|error| error.to_string())?;
+        let timeout: Duration = self.timeout();
+        let call = OutboundCall {
+            method,
+            path,
+            headers: &headers,
+            body,
+            connect_timeout: timeout,
+            timeout,
+            response_bytes_max: ANSWER_BYTES_MAX,
+        };
+        match Box::pin(caller.outbound.send(endpoint, &call)).await {
+            CallResult::Answered(response) => Ok(response),
+            CallResult::NotSent(reason) | CallResult::PoolExhausted(reason) => {
+                Err(format!("failed to connect: {reason}"))
+            }
+            CallResult::Unknown(reason) => Err(format!("no valid response: {reason}")),
+        }
+    }
+}
+
+// The body without what depends on the request: its path and identifiers.
+fn anonymous(response: &PeerResponse, path: &str) -> String {
+    let text = String::from_utf8_lossy(&response.body);
+    let id = path.rsplit('/').next().unwrap_or_default();
+    let text = text.replace(path, "").replace(id, "");
+    // Times and correlators.
+    text.chars().filter(|c| !c.is_ascii_digit()).collect()
+}

@@ -1,0 +1,54 @@
+//! The sections of `gateway.yaml` about the administration of the process: its admin listener and its log.
+
+use std::net::SocketAddr;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::policy::{
+    scalars::{HostName, Scalar},
+    settings::{AdminSettings, LostLogLines},
+};
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AdminEntry {
+    /// The IP address and port.
+    pub(super) address: Scalar<SocketAddr>,
+    /// Further names and addresses by which the listener is called (the `Host` of requests).
+    #[serde(default)]
+    hosts: Vec<Scalar<HostName>>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LogEntry {
+    /// What happens while log lines, and with them audit records, are lost.
+    lost_lines: LostLinesName,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum LostLinesName {
+    /// Requests are served.
+    #[default]
+    Tolerate,
+    /// Requests are served, and the readiness check fails.
+    NotReady,
+}
+
+impl AdminEntry {
+    pub(super) fn settings(self) -> AdminSettings {
+        let hosts = self.hosts.into_iter().map(|host| host.0.0).collect();
+        AdminSettings { address: self.address.0, hosts }
+    }
+}
+
+impl LogEntry {
+    pub(super) fn settings(&self) -> LostLogLines {
+        match self.lost_lines {
+            LostLinesName::Tolerate => LostLogLines::Tolerate,
+            LostLinesName::NotReady => LostLogLines::NotReady,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+use super::*;
+
+fn settings() -> AdminSettings {
+    AdminSettings {
+        address: "127.0.0.1:9090".parse().unwrap(),
+        hosts: vec!["admin.example.net".to_owned(), "192.0.2.7".to_owned()],
+    }
+}
+
+fn check(method: &str, fields: &[(&'static str, &str)]) -> Result<(), &'static str> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in fields {
+        headers.append(*name, value.parse().unwrap());
+    }
+    let (method, uri) = (method.parse().unwrap(), Uri::from_static("/sessions"));
+    check_caller((&method, &uri, &headers), &settings(), Some("10.1.2.3".parse().unwrap()))
+}
+
+#[test]
+fn host_must_name_the_listener() {
+    for own in [
+        "127.0.0.1:9090",
+        "127.0.0.1",
+        "10.1.2.3:9090",
+        "localhost:19090",
+        "LOCALHOST",
+        "admin.example.net:9090",
+        "Admin.Example.Net.",
+        "192.0.2.7",
+        "[::ffff:10.1.2.3]:9090",
+    ] {
+        assert_eq!(check("GET", &[("host", own)]), Ok(()), "{own}");
+    }
+    assert_eq!(check("GET", &[]), Ok(()), "HTTP/1.0");
+    for foreign in [
+        "evil.example",
+        "evil.example:9090",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "10.1.2.4",
+        "[::1]:9090",
+        "",
+        "localhost:",
+        "localhost:80:80",
+        "admin.example.net@evil.example",
+    ] {
+        let is_empty_port = foreign == "localhost:";
+        assert_eq!(check("GET", &[("host", foreign)]).is_err(), !is_empty_port, "{foreign}");
+    }
+}
+
+#[test]
+fn request_of_another_origin_is_rejected() {
+    let host = ("host", "127.0.0.1:9090");
+    assert_eq!(check("GET", &[host, ("origin", "http://127.0.0.1:9090")]), Ok(()));
+    for origin in ["http://evil.example", "null", "http://127.0.0.1:3000", "https://127.0.0.1:9090"]
+    {
+        assert!(check("GET", &[host, ("origin", origin)]).is_err(), "{origin}");
+    }
+    assert!(check("GET", &[("origin", "http://127.0.0.1:9090")]).is_err(), "without a host");
+    for (site, expected) in
+        [("none", true), ("same-origin", true), ("same-site", false), ("cross-site", false)]
+    {
+        assert_eq!(check("GET", &[host, ("sec-fetch-site", site)]).is_ok(), expected, "{site}");
+    }
+}
+
+#[test]
+fn change_needs_a_header_that_no_web_page_can_send() {
+    let host = ("host", "localhost");
+    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+        assert!(check(method, &[host]).is_err(), "{method}");
+        assert_eq!(check(method, &[host, ("qod-admin-request", "1")]), Ok(()), "{method}");
+    }
+    assert_eq!(check("HEAD", &[host]), Ok(()));
+    assert!(check("POST", &[("host", "evil.example"), ("qod-admin-request", "1")]).is_err());
+}
