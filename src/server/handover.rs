@@ -101,7 +101,9 @@ pub struct Takeover {
 /// # Errors
 /// The reason why it cannot.
 pub fn check_socket_path(path: &Path) -> Result<(), String> {
-    let invalid = |reason: &str| Err(format!("upgrade socket {}: {reason}", path.display()));
+    let invalid = |reason: &str| {
+        Err(format!("upgrade socket {} (--upgrade-socket): {reason}", path.display()))
+    };
     if UnixAddr::new(path).is_err() {
         return invalid("the path is longer than 107 bytes");
     }
