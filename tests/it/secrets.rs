@@ -324,7 +324,7 @@ fn secrets_and_numbers_are_not_disclosed_in_failures() {
 fn errors_in_secret_files_do_not_disclose_the_secret() {
     let leaky = FailingOperators::new();
     let folder = leaky.world.folder.display().to_string();
-    let broken = "broken+secret/of two words";
+    let broken = "broken+secret/of two\twords";
     for name in ["bearer.secret", "api.key", "client.secret", "sealing.key"] {
         let path = leaky.world.folder.join(name);
         let before = fs::read_to_string(&path).unwrap();
