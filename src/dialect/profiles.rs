@@ -18,7 +18,7 @@ use crate::qod::{
     ServiceClass, is_profile_name,
 };
 
-const NAME_EXPECTED: &str = "expected a profile's name of 3 to 256 letters, digits and `_.-`";
+const NAME_EXPECTED: &str = "expected a QoS profile name of 3 to 256 letters, digits and `_.-`";
 
 const STATUS_EXPECTED: &str = "expected `ACTIVE`, `INACTIVE` or `DEPRECATED`";
 

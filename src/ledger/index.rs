@@ -115,16 +115,7 @@ impl Index {
         if let (Some((id, own)), OnUnknown::Refuse) = (found.ambiguous, rules.unknown) {
             return Err(Error::Conflict { own_session: own.then_some(id), device_ambiguous: true });
         }
-        let Claim { client, keys, flow, operator: _ } = claim;
-        self.add_entry(IndexEntry {
-            summary,
-            operator,
-            client,
-            keys,
-            flow,
-            group_position: 0,
-            operator_session_hash: None,
-        });
+        self.add_entry(summary, operator, claim);
         Ok(found.ambiguous.is_some())
     }
 
@@ -136,16 +127,7 @@ impl Index {
         operator_session: Option<&str>,
     ) {
         let operator = self.operator_number(&claim.operator);
-        let Claim { client, keys, flow, operator: _ } = claim;
-        let slot = self.add_entry(IndexEntry {
-            summary,
-            operator,
-            client,
-            keys,
-            flow,
-            group_position: 0,
-            operator_session_hash: None,
-        });
+        let slot = self.add_entry(summary, operator, claim);
         if let Some(operator_session) = operator_session {
             self.set_operator_session(slot, operator, operator_session);
         }
@@ -305,12 +287,24 @@ impl Index {
         }
     }
 
-    fn add_entry(&mut self, entry: IndexEntry) -> Slot {
-        let (summary, operator) = (entry.summary, entry.operator);
-        let client = entry.client.clone();
+    fn add_entry(
+        &mut self,
+        summary: RecordSummary,
+        operator: OperatorNumber,
+        claim: Claim,
+    ) -> Slot {
+        let Claim { client, keys, flow, operator: _ } = claim;
         let tag = self.client_tag(&client);
-        let kinds = entry.keys.kind_bits();
-        let slot = self.entries.insert(entry);
+        let kinds = keys.kind_bits();
+        let slot = self.entries.insert(IndexEntry {
+            summary,
+            operator,
+            client: client.clone(),
+            keys,
+            flow,
+            group_position: 0,
+            operator_session_hash: None,
+        });
         self.slots.insert(summary.id, slot);
         self.due.insert((summary.due, slot));
         self.adjust_count(operator, summary.state, u64::wrapping_add);

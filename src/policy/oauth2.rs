@@ -13,7 +13,6 @@ use super::{
 use crate::{
     credentials::{Assertion, OAuth2Client, SigningKey, TokenAuthMethod},
     outbound::{Endpoint, Trust},
-    qod::Secret,
     reloadable::{ParseSecret, Reloadable},
     tls,
 };
@@ -135,13 +134,7 @@ impl OAuth2Entry {
                 "expected `client_secret_file`, `client_secret_env` or `private_key_file`";
             errors.push(at.error(message));
         }
-        let secret = secret.load_reloadable(
-            "client_secret",
-            Secret::client_secret,
-            at,
-            references.folder,
-            errors,
-        )?;
+        let secret = secret.load_client_secret(at, references.folder, errors)?;
         Some(match method {
             OAuth2MethodName::ClientSecretPost => TokenAuthMethod::SecretPost(secret),
             _ => TokenAuthMethod::SecretBasic(secret),

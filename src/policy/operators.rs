@@ -104,9 +104,9 @@ struct OperatorEntry {
     breaker: BreakerEntry,
     /// Health checks of its endpoints. Default: none.
     health: Option<HealthEntry>,
-    /// The rate limit of calls.
+    /// The rate limit of create requests.
     rate: Option<Scalar<EventRate>>,
-    /// The maximum burst of calls.
+    /// The maximum burst of create requests.
     burst: Option<NonZeroU32>,
     /// Its identity in GSMA Open Gateway.
     #[serde(default)]

@@ -72,6 +72,16 @@ impl SecretReference {
         secret.map_err(|message| errors.push(at.error(message))).ok()
     }
 
+    /// Loads the secret of the keys `client_secret_file` and `client_secret_env`.
+    pub(super) fn load_client_secret(
+        &self,
+        entry: YamlCursor<'_>,
+        folder: &Path,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Option<Reloadable<Secret>> {
+        self.load_reloadable("client_secret", Secret::client_secret, entry, folder, errors)
+    }
+
     fn source<'a>(
         &'a self,
         name: &str,

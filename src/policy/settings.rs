@@ -112,7 +112,7 @@ pub struct Listener {
 pub struct ServerBounds {
     /// The maximum size of a request body. A larger one is rejected with 413.
     pub body_bytes_max: usize,
-    /// The maximum size of the request line and header fields. Larger ones are rejected with 431.
+    /// The maximum size of the request line and header fields. Larger ones are rejected with 400, or with 431 before the API is known.
     pub header_bytes_max: usize,
     /// The maximum number of connections.
     pub connections_max: usize,
@@ -210,7 +210,7 @@ pub struct OperatorSettings {
     pub times: TimesWithoutOffset,
     /// The conflict rules of its sessions.
     pub conflict_rules: ledger::ConflictRules,
-    /// The rate limit of calls.
+    /// The rate limit of create requests.
     pub rate: Option<Rate>,
     /// Its identity in GSMA Open Gateway.
     pub gsma: Gsma,

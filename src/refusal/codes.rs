@@ -99,47 +99,20 @@ const fn codes_0_10(kind: ProblemKind, dialect: &Descriptor) -> (u16, &'static s
     }
 }
 
-// CAMARA 0.11. It has one code, UNIDENTIFIABLE_DEVICE, for an unsupported and for a missing identifier.
-// It does not document 405, 413 and 415.
+// CAMARA 0.11: as 1.0, except for these codes. UNIDENTIFIABLE_DEVICE is its code for an unsupported and
+// for a missing identifier. It does not document 405, 413 and 415.
 const fn codes_0_11(kind: ProblemKind, dialect: &Descriptor) -> (u16, &'static str) {
     match kind {
-        ProblemKind::InvalidArgument | ProblemKind::HeaderTooLarge => (400, "INVALID_ARGUMENT"),
-        ProblemKind::OutOfRange => (400, "OUT_OF_RANGE"),
-        ProblemKind::DurationOutOfRange => (400, "QUALITY_ON_DEMAND.DURATION_OUT_OF_RANGE"),
-        ProblemKind::InvalidSink => (400, dialect.errors.sink_code),
-        ProblemKind::InvalidCredential => (400, "INVALID_CREDENTIAL"),
-        ProblemKind::InvalidToken => (400, "INVALID_TOKEN"),
-        ProblemKind::CredentialNotConfigured => dialect.errors.private_key_jwt,
-        ProblemKind::IdentifierMismatch => dialect.errors.identifier_mismatch,
-        ProblemKind::ProfileNotApplicable => dialect.errors.profile_not_applicable,
-        ProblemKind::Unauthenticated => (401, "UNAUTHENTICATED"),
-        ProblemKind::PermissionDenied => (403, "PERMISSION_DENIED"),
         ProblemKind::UnnecessaryIdentifier | ProblemKind::OtherDevice => {
             (403, "INVALID_TOKEN_CONTEXT")
         }
-        ProblemKind::SessionNotFound | ProblemKind::ProfileNotFound | ProblemKind::PathNotFound => {
-            (404, "NOT_FOUND")
-        }
         ProblemKind::DeviceNotFound => (404, "DEVICE_NOT_FOUND"),
-        ProblemKind::MethodNotAllowed => (405, "METHOD_NOT_ALLOWED"),
-        ProblemKind::Conflict | ProblemKind::ConcurrentChange => (409, "CONFLICT"),
-        ProblemKind::ExtensionNotAllowed
-        | ProblemKind::ExtensionNotSupported
-        | ProblemKind::ConcurrentExtension => {
-            (409, "QUALITY_ON_DEMAND.SESSION_EXTENSION_NOT_ALLOWED")
-        }
-        ProblemKind::ContentTooLarge => (413, "CONTENT_TOO_LARGE"),
-        ProblemKind::UnsupportedMediaType => (415, "UNSUPPORTED_MEDIA_TYPE"),
         ProblemKind::UnsupportedIdentifier | ProblemKind::MissingIdentifier => {
             (422, "UNIDENTIFIABLE_DEVICE")
         }
         ProblemKind::NotApplicable | ProblemKind::NotImplemented => (422, "DEVICE_NOT_APPLICABLE"),
-        ProblemKind::TooManyRequests => (429, "TOO_MANY_REQUESTS"),
-        ProblemKind::QuotaExceeded => (429, "QUOTA_EXCEEDED"),
-        ProblemKind::Internal => (500, "INTERNAL"),
-        ProblemKind::Unavailable | ProblemKind::Timeout | ProblemKind::BadGateway => {
-            (503, dialect.errors.unavailable_code)
-        }
+        ProblemKind::Timeout | ProblemKind::BadGateway => (503, dialect.errors.unavailable_code),
+        _ => codes_1(kind, dialect),
     }
 }
 

@@ -175,9 +175,9 @@ pub(crate) fn open(address: SocketAddr, config: &Arc<ClientConfig>) -> Option<Co
 pub(crate) fn serve(
     listener: TcpListener,
     config: Arc<ServerConfig>,
-    says: impl Fn(&str) -> FixtureResponse + Send + Sync + 'static,
+    respond: impl Fn(&str) -> FixtureResponse + Send + Sync + 'static,
 ) -> Fixture {
     let wrap =
         move |socket| StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), socket);
-    Fixture::start_wrapped(listener, wrap, says)
+    Fixture::start_wrapped(listener, wrap, respond)
 }

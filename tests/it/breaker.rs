@@ -17,7 +17,7 @@ use crate::{
 
 fn world_with(
     breaker: &str,
-    says: impl Fn(&str) -> FixtureResponse + Send + Sync + 'static,
+    respond: impl Fn(&str) -> FixtureResponse + Send + Sync + 'static,
 ) -> (World, Fixture) {
     let address = unused_address();
     let entry = format!(
@@ -25,7 +25,7 @@ fn world_with(
          breaker: {{ {breaker} }}\n"
     );
     let world = World::with(&Setup { operators: &[("odd", entry)], ..Setup::default() });
-    (world, Fixture::start(address, says))
+    (world, Fixture::start(address, respond))
 }
 
 #[track_caller]
@@ -48,9 +48,9 @@ fn assert_blocked(reply: HttpResponse, within_s: u64) {
 #[test]
 fn breaker_is_open_until_a_probe_succeeds() {
     let healthy = Arc::new(AtomicBool::new(false));
-    let says = Arc::clone(&healthy);
+    let scripted = Arc::clone(&healthy);
     let (world, operator) = world_with("failures_max: 3, open_duration: 1s", move |_| {
-        let healthy = says.load(Ordering::SeqCst);
+        let healthy = scripted.load(Ordering::SeqCst);
         if healthy { answer(201, &session("AVAILABLE")) } else { answer(500, "") }.into()
     });
     let mut tail = 0;
@@ -107,11 +107,11 @@ struct FailingOperator {
 impl FailingOperator {
     fn with(breaker: &str) -> Self {
         let fails = Arc::new(AtomicBool::new(false));
-        let says = Arc::clone(&fails);
+        let scripted = Arc::clone(&fails);
         let (world, operator) = world_with(breaker, move |request| {
             let whole = session("AVAILABLE");
             match request.split(' ').next() {
-                _ if says.load(Ordering::SeqCst) => answer(500, ""),
+                _ if scripted.load(Ordering::SeqCst) => answer(500, ""),
                 Some("DELETE") => b"HTTP/1.1 204 X\r\nConnection: close\r\n\r\n".to_vec(),
                 Some("POST") if !request.contains("/extend") => answer(201, &whole),
                 _ => answer(200, &whole),

@@ -98,15 +98,15 @@ fn a_note_never_fails() {
 fn errors_are_reported_as_text_and_as_json() {
     let world = World::unstarted(&Setup::default());
     let folder = world.folder.display().to_string();
-    add(&world.folder.join("routes.yaml"), "  - { number_prefix: \"+999\", operator: nobody }\n");
+    add(&world.folder.join("routes.yaml"), "  - { number_prefix: \"+999\", operator: absent }\n");
     let (code, out, err) = check(&[&folder]);
     assert_eq!((code, out.as_str()), (1, ""));
-    assert!(err.contains("unknown operator `nobody`"), "{err}");
+    assert!(err.contains("unknown operator `absent`"), "{err}");
     let (code, document) = document(&[&folder]);
     assert_eq!((code, &document["valid"]), (1, &false.into()));
     let [error] = document["errors"].as_array().unwrap().as_slice() else { panic!("{document}") };
     assert_eq!((&error["level"], &error["rule"]), (&"error".into(), &Value::Null));
-    assert!(error["message"].as_str().unwrap().starts_with("unknown operator `nobody`"));
+    assert!(error["message"].as_str().unwrap().starts_with("unknown operator `absent`"));
     assert_eq!(document["warnings"], Value::Array(vec![]));
 }
 

@@ -233,8 +233,8 @@ fn device_without_a_routable_kind_of_identifier_is_unsupported() {
         expect_error(create(&world, dialect), with_realms);
     }
     change(&world, "routes.yaml", |text| {
-        let kept = text.lines().filter(|line| !line.contains("realm"));
-        kept.flat_map(|line| [line, "\n"]).collect()
+        let without_realms = text.lines().filter(|line| !line.contains("realm"));
+        without_realms.flat_map(|line| [line, "\n"]).collect()
     });
     world.admin_post("/policies/reload").expect(200);
     for (dialect, _, without_realms) in expected {

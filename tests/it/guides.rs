@@ -88,7 +88,7 @@ fn run(document: &Path) -> String {
     let _ = Command::new("kill").args(["-9", "--", &group]).stderr(Stdio::null()).status();
     let output = fs::read_to_string(folder.join("output")).unwrap();
     if is_folder_kept() {
-        eprintln!("kept: {}", folder.display());
+        eprintln!("folder retained: {}", folder.display());
     } else {
         let _ = fs::remove_dir_all(&folder);
     }

@@ -154,13 +154,7 @@ fn slow_client_is_disconnected_and_others_are_served() {
         };
         connection.write(start.as_bytes()).unwrap();
     }
-    world
-        .create(
-            "camara-0.10.1",
-            "app",
-            &create_request("camara-0.10.1", &number_at("camara-0.10.1", 1)),
-        )
-        .expect(201);
+    assert_serves(&world);
     // Further slow bytes do not extend the deadline.
     for connection in &mut slow {
         let _ = connection.write(b"a");
@@ -239,14 +233,13 @@ fn invalid_bytes_are_rejected_without_a_panic() {
         let _ = std::io::Read::read_to_string(&mut stream, &mut answer);
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{bytes:?}: {answer}");
     }
-    world
-        .create(
-            "camara-0.10.1",
-            "app",
-            &create_request("camara-0.10.1", &number_at("camara-0.10.1", 1)),
-        )
-        .expect(201);
+    assert_serves(&world);
     assert!(world.log().lines().all(|line| !line.contains("panicked")));
+}
+
+fn assert_serves(world: &World) {
+    let dialect = "camara-0.10.1";
+    world.create(dialect, "app", &create_request(dialect, &number_at(dialect, 1))).expect(201);
 }
 
 /// Each answer to these bytes until the connection is closed, with its `Connection` field.

@@ -310,7 +310,7 @@ fn check_connect_tries_every_operator() {
     let document: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(document["valid"], true);
     for connection in document["connections"].as_array().unwrap() {
-        // The 404 of CAMARA 0.1 has no body, so a wrong path cannot be told from a missing session.
+        // The 404 of CAMARA 0.1 has no body, so a wrong path cannot be distinguished from a missing session.
         let passed = connection["operator"] == "op-camara-0-1-0";
         assert_eq!(connection["passed"], passed, "{connection}");
     }

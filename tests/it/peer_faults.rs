@@ -111,22 +111,22 @@ fn sinks_that_never_answer_finally_do_not_stop_the_sinks_of_others() {
     }
     wait_for("a call to each sink", || continued.requests().len() >= hosts.into());
     let at = unused_address();
-    let heard = Fixture::start(at, |_| answer(204, "").into());
+    let other_sink = Fixture::start(at, |_| answer(204, "").into());
     let mut body = create_request(dialect, &number_at(dialect, 1000));
     set_sink(dialect, &format!("http://{at}/cb"), &mut body);
     world.create(dialect, "other", &body).expect(201);
-    wait_for("the notification of another client", || !heard.requests().is_empty());
+    wait_for("the notification of another client", || !other_sink.requests().is_empty());
     assert!(!world.log().contains("panicked"), "{}", world.log());
 }
 
 #[test]
 fn delete_is_sent_beside_stalled_creates() {
     let stalls = Arc::new(AtomicBool::new(false));
-    let says = Arc::clone(&stalls);
+    let scripted = Arc::clone(&stalls);
     let keys =
         "    dialect: camara-0.10.1\n    connections_max: 2\n    queue_max: 20\n    timeout: 8s\n";
     let (world, operator) = world_with(keys, move |request| {
-        if request.starts_with("POST") && says.load(Ordering::SeqCst) {
+        if request.starts_with("POST") && scripted.load(Ordering::SeqCst) {
             return FixtureResponse::Wait(Duration::from_secs(9));
         }
         create_or_delete(request).into()
@@ -180,9 +180,9 @@ fn rate_limit_of_one_device_does_not_block_the_others() {
 #[test]
 fn missing_path_of_an_operator_is_not_an_error_of_the_client() {
     let body = Arc::new(Mutex::new((404, "{\"status\":404,\"code\":\"NOT_FOUND\"}")));
-    let says = Arc::clone(&body);
+    let scripted = Arc::clone(&body);
     let (world, _operator) = world_with(SPEAKS_0_10, move |_| {
-        let (status, body) = *says.lock().unwrap();
+        let (status, body) = *scripted.lock().unwrap();
         answer(status, body).into()
     });
     let bodies =
@@ -212,9 +212,9 @@ fn missing_path_of_an_operator_is_not_an_error_of_the_client() {
 #[test]
 fn refused_token_of_an_operator_is_503_with_retry_after() {
     let status = Arc::new(AtomicUsize::new(401));
-    let says = Arc::clone(&status);
+    let scripted = Arc::clone(&status);
     let (world, _operator) = world_with(SPEAKS_0_10, move |_| {
-        let status = u16::try_from(says.load(Ordering::SeqCst)).unwrap();
+        let status = u16::try_from(scripted.load(Ordering::SeqCst)).unwrap();
         answer(status, "{\"code\":\"UNAUTHENTICATED\"}").into()
     });
     for refused in [401, 403] {

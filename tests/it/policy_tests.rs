@@ -44,7 +44,7 @@ fn check_reports_the_differences_of_each_failed_test() {
         device("it goes elsewhere", &format!("operator: {elsewhere}, matched_by: ipv4Address")),
         device("it is refused", "rejected: { status: 404, reason: device_not_found }"),
         format!(
-            "  - name: the client is known\n    client: nobody\n    dialect: {AT}\n    device: \"::1\"\n    expect: {{ rejected: {{ status: 404, code: NOT_FOUND, reason: device_not_found }} }}\n"
+            "  - name: the client is known\n    client: absent\n    dialect: {AT}\n    device: \"::1\"\n    expect: {{ rejected: {{ status: 404, code: NOT_FOUND, reason: device_not_found }} }}\n"
         ),
         create,
     ];

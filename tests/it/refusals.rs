@@ -180,7 +180,7 @@ fn terms_of_a_client_are_enforced() {
     long["duration"] = json!(601);
     let reply = world.create("camara-0.10.1", "small", &long).expect(400);
     assert_eq!(reply.json()["code"], "OUT_OF_RANGE");
-    world.create("camara-0.10.1", "nobody", &create_request("camara-0.10.1", &number)).expect(403);
+    world.create("camara-0.10.1", "absent", &create_request("camara-0.10.1", &number)).expect(403);
 }
 
 #[test]

@@ -76,11 +76,11 @@ fn invalid_policies_are_reported_and_not_applied() {
     let before = world.version();
     world.edit("clients.yaml", |text| text.replace("  app: {", "  app: { rats: 1/s,"));
     world.edit("routes.yaml", |text| {
-        text.replacen("operator: op-camara-0-8-0", "operator: nobody", 1)
+        text.replacen("operator: op-camara-0-8-0", "operator: absent", 1)
     });
     let reply = world.reload().expect(422).body;
     assert!(reply.contains("clients.yaml:") && reply.contains("`rats`"), "{reply}");
-    assert!(reply.contains("routes.yaml:") && reply.contains("`nobody`"), "{reply}");
+    assert!(reply.contains("routes.yaml:") && reply.contains("`absent`"), "{reply}");
 
     // The previous policies stay in use, and the status shows why.
     world.create(OLD, "app", &create_request(OLD, &number_at(NEW, 1))).expect(201);
@@ -97,7 +97,7 @@ fn invalid_policies_are_reported_and_not_applied() {
 
     // After the change is reverted, the policies are unchanged.
     world.edit("clients.yaml", |text| text.replace(" rats: 1/s,", ""));
-    world.edit("routes.yaml", |text| text.replace("nobody", "op-camara-0-8-0"));
+    world.edit("routes.yaml", |text| text.replace("absent", "op-camara-0-8-0"));
     let (succeeded, output) = World::run(&["reload", &folder]);
     assert!(succeeded && output.contains("unchanged"), "{output}");
     assert_eq!(world.admin("/readyz").unwrap().body, "ready\n");

@@ -199,9 +199,9 @@ fn tokens(world: &World) -> Vec<String> {
         world.keys.token_of(&other),
         Keys::new().token("app", SCOPE),
         world.keys.token("app", "openid"),
-        world.keys.token("nobody", SCOPE),
+        world.keys.token("absent", SCOPE),
         format!("{valid}x"),
-        "opaque+token/that~nobody+knows".to_owned(),
+        "opaque+token/of~an+unknown~issuer".to_owned(),
     ]
 }
 

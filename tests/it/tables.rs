@@ -76,11 +76,11 @@ fn routing_table_is_used_and_reloaded() {
     let reply = world.admin("/readyz").unwrap().expect(200).body;
     assert!(reply.contains("ported.csv"), "{reply}");
     create("+4931000003").expect(201);
-    let invalid = world.put("nobody.csv", "number,operator\n+4930123456,nobody\n");
+    let invalid = world.put("unknown-operator.csv", "number,operator\n+4930123456,absent\n");
     fs::rename(invalid, world.folder.join("ported.csv")).unwrap();
     let (succeeded, output) = World::run(&["check", &world.folder.display().to_string()]);
     assert!(
-        !succeeded && output.contains("ported.csv:2:") && output.contains("`nobody`"),
+        !succeeded && output.contains("ported.csv:2:") && output.contains("`absent`"),
         "{output}"
     );
 }

@@ -54,7 +54,7 @@ fn rules_of_a_file_are_used_and_reloaded() {
     assert_eq!((world.operator_sessions(OLD).len(), world.operator_sessions(NEW).len()), (1, 1));
 
     // Invalid rules are reported, and the previous ones stay in use.
-    world.replace_file("rules.json", &rules("+4932", "nobody").to_string());
+    world.replace_file("rules.json", &rules("+4932", "absent").to_string());
     wait_for("the rules to be rejected", || {
         world.metric("qod_policy_reloads_total", &["rejected"]) > 0
     });
@@ -126,7 +126,7 @@ fn polled_rules_are_applied_and_the_last_valid_ones_stay_in_use() {
     wait_for("other rules to be applied", || create("+4931123456").status == 201);
     create("+4930123458").expect(404);
 
-    set_response(&rules("+4932", "nobody-0.0"), "\"three\"");
+    set_response(&rules("+4932", "absent-0.0"), "\"three\"");
     wait_for("the rules to be rejected", || polls("rejected") > 0);
     create("+4931123457").expect(201);
     create("+4932123457").expect(404);

@@ -200,7 +200,7 @@ fn a_type_name_exists_once() {
 #[test]
 fn comments_texts_and_documentation_use_plain_words() {
     let mut texts = Vec::new();
-    for (path, text) in sources() {
+    for (path, text) in sources().into_iter().chain(integration_tests()) {
         for (index, line) in prose_of(&text) {
             texts.push((path.clone(), index, line));
         }
@@ -417,6 +417,12 @@ fn event_of(call: &str) -> Option<String> {
 fn sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
     collect(Path::new("src"), "rs", &mut found);
+    found
+}
+
+fn integration_tests() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    collect(Path::new("tests/it"), "rs", &mut found);
     found
 }
 

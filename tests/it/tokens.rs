@@ -133,7 +133,7 @@ fn rejected_token_has_a_challenge_and_a_reason() {
         forbidden.header("www-authenticate"),
         Some(r#"Bearer error="insufficient_scope", scope="dpv:RequestedServiceProvision#qod""#)
     );
-    let unregistered = world.keys.token("nobody", SCOPE);
+    let unregistered = world.keys.token("absent", SCOPE);
     let forbidden = send(Some(&format!("Bearer {unregistered}"))).expect(403);
     assert_eq!(forbidden.header("www-authenticate"), None, "not a matter of scopes");
     for (reason, count) in

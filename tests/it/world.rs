@@ -433,7 +433,7 @@ impl Drop for World {
             eprintln!("{}", self.log());
         }
         if is_folder_kept() {
-            eprintln!("kept: {}", self.folder.display());
+            eprintln!("folder retained: {}", self.folder.display());
         } else {
             let _ = fs::remove_dir_all(&self.folder);
         }

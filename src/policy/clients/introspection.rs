@@ -12,9 +12,8 @@ use super::super::{
     secrets::SecretReference,
     source::YamlCursor,
 };
-use crate::{
-    identity::{CACHE_TTL_MAX, IntrospectionAuthMethod, IntrospectionSettings, RequiredClaim},
-    qod::Secret,
+use crate::identity::{
+    CACHE_TTL_MAX, IntrospectionAuthMethod, IntrospectionSettings, RequiredClaim,
 };
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -88,13 +87,7 @@ impl IntrospectionEntry {
         if !secret.is_present() {
             errors.push(at.error("expected `client_secret_file` or `client_secret_env`"));
         }
-        let secret = secret.load_reloadable(
-            "client_secret",
-            Secret::client_secret,
-            at,
-            references.folder,
-            errors,
-        )?;
+        let secret = secret.load_client_secret(at, references.folder, errors)?;
         Some(IntrospectionSettings {
             url: self.url.0.text,
             client_id: self.client_id.0.0,
