@@ -280,8 +280,8 @@ impl<'r> Explainer<'r> {
         self.decided.duration_s = Some(translated.duration_s);
         let note = if translated.duration_s < *duration_s { ", clamped" } else { "" };
         self.add("duration", format!("{} s{note}", translated.duration_s), None);
-        let mode = format!("{:?}", operator.rules().mode);
-        self.add("conflict", format!("mode {mode} for active sessions of the device"), None);
+        let mode = operator.rules().mode.name();
+        self.add("conflict", format!("mode `{mode}` for active sessions of the device"), None);
         let text = format!("in dialect `{}`", operator.dialect().name());
         self.add("request", text, None);
         let body = operator.dialect().create_session_request(&translated, None);

@@ -35,6 +35,18 @@ pub enum ConflictMode {
     UpstreamOnly,
 }
 
+impl ConflictMode {
+    /// Its name in the policies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FlowOverlap => "flow_overlap",
+            Self::ExactFlow => "exact_flow",
+            Self::Device => "device",
+            Self::UpstreamOnly => "upstream_only",
+        }
+    }
+}
+
 /// The action if it is unknown whether two devices are the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnUnknown {

@@ -120,6 +120,9 @@ fn each_step_has_its_reason_and_position() {
     let route = &explanation["steps"][4];
     assert_eq!(route["at"], format!("routes.yaml:{line}"), "{explanation:#}");
     assert_eq!(route["text"], "number_prefix +49107 matches");
+    let steps = explanation["steps"].as_array().unwrap();
+    let mode = "mode `flow_overlap` for active sessions of the device";
+    assert!(steps.iter().any(|step| step["text"] == mode), "{explanation:#}");
     // No operator was called, and no flow is reserved.
     assert!(world.operator_sessions(AT).is_empty());
     assert_eq!(world.metric("qod_requests_total", &[]), 0);
