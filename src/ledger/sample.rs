@@ -69,7 +69,7 @@ pub(super) fn servers(list: &[&str]) -> ApplicationServer {
     ApplicationServer::Subnets { ipv4, ipv6 }
 }
 
-pub(super) fn booking(claimed: CreateRequest) -> ReservationRequest {
+pub(super) fn reservation_request(claimed: CreateRequest) -> ReservationRequest {
     ReservationRequest {
         operator: "north".into(),
         dialect: "camara-0.10.1".into(),
@@ -99,7 +99,8 @@ pub(crate) fn granted(status: QosStatus, from: Moment, duration_s: u32) -> Grant
 /// A session that was requested at [`START`], for an hour, with the report of its operator a second
 /// later.
 pub(crate) fn confirmed(report: GrantedSession) -> SessionRecord {
-    let (client, request) = (party("c1"), booking(create_request(phone(1), "192.0.2.1")));
+    let (client, request) =
+        (party("c1"), reservation_request(create_request(phone(1), "192.0.2.1")));
     let claim = Claim::new(&KeyHasher::random(), &client, &request);
     let pending = SessionRecord::new_pending(&client, &request, claim, None, START);
     let answered_at = START + Duration::from_secs(1);

@@ -5,8 +5,8 @@ mod holds;
 
 use super::{
     sample::{
-        CALL_DEADLINE, START, any_device, booking, create_request, granted, party, phone, user,
-        vector_pairs,
+        CALL_DEADLINE, START, any_device, create_request, granted, party, phone,
+        reservation_request, user, vector_pairs,
     },
     *,
 };
@@ -32,7 +32,7 @@ impl LedgerFixture {
     }
 
     async fn reserve(&self, digits: u32) -> Result<Reservation, Error> {
-        let request = booking(create_request(phone(digits), "192.0.2.1"));
+        let request = reservation_request(create_request(phone(digits), "192.0.2.1"));
         self.reserve_for(party("c1"), request).await
     }
 
@@ -84,7 +84,7 @@ async fn truth_table_holds_in_ledger_in_both_orders() {
                 let fixture = LedgerFixture::new();
                 let request = |create: &CreateRequest| ReservationRequest {
                     rules: ConflictRules { unknown, ..ConflictRules::default() },
-                    ..booking(create.clone())
+                    ..reservation_request(create.clone())
                 };
                 let held = fixture.reserve_for(first.0.clone(), request(&first.1)).await.unwrap();
                 let result = fixture.reserve_for(second.0.clone(), request(&second.1)).await;
@@ -117,7 +117,7 @@ async fn sessions_of_different_operators_do_not_conflict() {
     let _held = fixture.reserve(1).await.unwrap();
     let other_operator = ReservationRequest {
         operator: "south".into(),
-        ..booking(create_request(phone(1), "192.0.2.1"))
+        ..reservation_request(create_request(phone(1), "192.0.2.1"))
     };
     assert!(fixture.reserve_for(party("c1"), other_operator).await.is_ok());
 }
@@ -250,7 +250,7 @@ async fn dropped_reservation_holds_flow() {
     let fixture = LedgerFixture::new();
     let task = {
         let (ledger, request) =
-            (fixture.ledger.clone(), booking(create_request(phone(1), "192.0.2.1")));
+            (fixture.ledger.clone(), reservation_request(create_request(phone(1), "192.0.2.1")));
         tokio::spawn(async move {
             let _reservation = ledger.reserve_for(party("c1"), request).await.unwrap();
             panic!("abort the task");
@@ -391,7 +391,7 @@ async fn deleting_expired_session_holds_no_flow() {
 #[tokio::test]
 async fn session_is_visible_to_its_client_and_user_only() {
     let fixture = LedgerFixture::new();
-    let request = booking(create_request(phone(1), "192.0.2.1"));
+    let request = reservation_request(create_request(phone(1), "192.0.2.1"));
     let reservation = fixture.reserve_for(user("c1", "s1"), request).await.unwrap();
     let id = reservation.id();
     for (requester, allowed) in [
@@ -417,7 +417,8 @@ async fn quota_is_checked_before_prefix_and_prefix_before_conflict() {
     let mut broad = create_request(phone(1), "192.0.2.1");
     broad.device.as_mut().unwrap().ipv6 =
         Some(crate::qod::Verbatim::from_value("2001:db8::/32".parse().unwrap()));
-    let request = |sessions_max| ReservationRequest { sessions_max, ..booking(broad.clone()) };
+    let request =
+        |sessions_max| ReservationRequest { sessions_max, ..reservation_request(broad.clone()) };
     let _held = fixture.reserve(1).await.unwrap();
     let full = fixture.reserve_for(party("c1"), request(1)).await;
     assert_eq!(full.err(), Some(Error::QuotaExceeded { max: 1 }));
@@ -431,8 +432,10 @@ async fn quota_is_checked_before_prefix_and_prefix_before_conflict() {
 #[tokio::test]
 async fn expired_session_does_not_count_against_quota() {
     let fixture = LedgerFixture::new();
-    let one =
-        ReservationRequest { sessions_max: 1, ..booking(create_request(phone(2), "192.0.2.1")) };
+    let one = ReservationRequest {
+        sessions_max: 1,
+        ..reservation_request(create_request(phone(2), "192.0.2.1"))
+    };
     fixture.session(QosStatus::Available).await;
     assert!(fixture.reserve_for(party("c1"), one.clone()).await.is_err());
     fixture.advance(3605);

@@ -174,9 +174,9 @@ fn revoked_token_is_replaced_without_a_client_error() {
     // Even a create is sent again: a request answered with 401 was not executed.
     fixture.create("+49200000002").expect(201);
     assert_eq!((fixture.issued_tokens(), fixture.creates("unauthorized")), (2, 0));
-    let books =
+    let sessions =
         http::send(fixture.operator(), "GET", "/simulator/sessions", &[], "").expect(200).body;
-    assert_eq!(books.lines().count(), 2, "{books}");
+    assert_eq!(sessions.lines().count(), 2, "{sessions}");
     let path = format!("/sessions/{}", session_id(&made));
     fixture.world.request(fixture.dialect, "app", "DELETE", &path, "").expect(204);
     assert_eq!(fixture.issued_tokens(), 2);

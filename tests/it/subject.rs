@@ -61,8 +61,8 @@ fn from_1_0_the_token_identifies_the_device_and_the_body_must_not() {
     assert_eq!(reply.json()["code"], "UNNECESSARY_IDENTIFIER", "even if it is the same device");
     let made = call(&world, OURS, &user, CREATE, &without_device(OURS)).expect(201);
     assert!(made.json().get("device").is_none(), "{made:?}");
-    let books = world.operator_sessions(OURS);
-    assert!(books.len() == 1 && books[0].contains(&number[1..]), "{books:?}");
+    let sessions = world.operator_sessions(OURS);
+    assert!(sessions.len() == 1 && sessions[0].contains(&number[1..]), "{sessions:?}");
     // The flow belongs to the device, independent of the client.
     let other = world.create(OURS, "other", &create_request(OURS, &number)).expect(409);
     assert!(!other.body.contains(&session_id(&made)));

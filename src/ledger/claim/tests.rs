@@ -1,5 +1,5 @@
 use super::{
-    super::sample::{booking, create_request, device, party, phone, user},
+    super::sample::{create_request, device, party, phone, reservation_request, user},
     *,
 };
 use crate::qod::Verbatim;
@@ -12,7 +12,8 @@ fn keys(device: &Device) -> DeviceKeys {
 fn claim_contains_no_personal_identifiers() {
     let mut request = create_request(phone(42), "192.0.2.1");
     request.device.as_mut().unwrap().nai = Some("somebody@domain.example".parse().unwrap());
-    let claim = Claim::new(&KeyHasher::random(), &user("c1", "s-17"), &booking(request));
+    let claim =
+        Claim::new(&KeyHasher::random(), &user("c1", "s-17"), &reservation_request(request));
     let debug = format!("{claim:?}");
     for private in ["000042", "somebody", "domain", "s-17"] {
         assert!(!debug.contains(private), "{debug}");
@@ -78,7 +79,7 @@ fn kinds_are_distinguished() {
     let claim = Claim::new(
         &KeyHasher::random(),
         &party("c1"),
-        &booking(create_request(phone(1), "192.0.2.1")),
+        &reservation_request(create_request(phone(1), "192.0.2.1")),
     );
     assert_eq!(claim.keys.kind_bits(), 1);
     assert_eq!(claim.keys.subject(), None);

@@ -8,8 +8,8 @@ use super::{
         claim::{Claim, KeyHasher},
         model::{DeviceMatch, match_devices, share_a_packet},
         sample::{
-            any_create_request, any_device, booking, create_request, party, phone, user,
-            vector_pairs,
+            any_create_request, any_device, create_request, party, phone, reservation_request,
+            user, vector_pairs,
         },
     },
     *,
@@ -23,7 +23,7 @@ fn decide_pair(
 ) -> ConflictDecision {
     let hasher = KeyHasher::random();
     let claim = |(requester, request): &(Requester, CreateRequest)| {
-        Claim::new(&hasher, requester, &booking(request.clone()))
+        Claim::new(&hasher, requester, &reservation_request(request.clone()))
     };
     let (a, b) = (claim(one), claim(other));
     decide(mode, (&a.keys, &a.flow), (&b.keys, &b.flow))

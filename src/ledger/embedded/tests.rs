@@ -9,7 +9,7 @@ use super::{
 use crate::{
     ledger::{
         IdempotencyRequest, Ledger, Reservation, ReservationRequest, ReserveOutcome,
-        sample::{START, booking, create_request, granted, party, phone},
+        sample::{START, create_request, granted, party, phone, reservation_request},
         store::tests::{StoreKind, assert_store_contract},
     },
     qod::{QosStatus, Sink},
@@ -43,7 +43,7 @@ fn ledger_on(disk: &Disk, sync: SyncMode, clock: &Clock) -> Ledger {
 
 async fn reserve(ledger: &Ledger, digits: u32) -> Result<Reservation, Error> {
     match ledger
-        .reserve_for(party("c1"), booking(create_request(phone(digits), "192.0.2.1")))
+        .reserve_for(party("c1"), reservation_request(create_request(phone(digits), "192.0.2.1")))
         .await?
     {
         ReserveOutcome::New(reservation) => Ok(reservation),
@@ -107,7 +107,7 @@ fn relaxed_store_satisfies_the_contract() {
 async fn written_state_survives_a_crash() {
     let (disk, clock) = (Disk::default(), Clock::fixed(START));
     let ledger = ledger_on(&disk, SyncMode::Durable, &clock);
-    let mut wanted = booking(create_request(phone(1), "192.0.2.1"));
+    let mut wanted = reservation_request(create_request(phone(1), "192.0.2.1"));
     wanted.client_request.sink = Some(Sink {
         url: "https://sink.example/".to_owned(),
         token: Some(Secret::new("token of the sink")),
@@ -283,7 +283,7 @@ async fn key_rotation_reseals_and_changes_nothing_else() {
         Ledger::open(settings, OpenMode::FailIfLocked, Clock::fixed(START), Metrics::new().unwrap())
     };
     let ledger = open(&with_key("a", &[])).unwrap();
-    let mut wanted = booking(create_request(phone(1), "192.0.2.1"));
+    let mut wanted = reservation_request(create_request(phone(1), "192.0.2.1"));
     wanted.client_request.sink = Some(Sink {
         url: "https://sink.example/".to_owned(),
         token: Some(Secret::new("token of the sink")),
@@ -313,8 +313,9 @@ async fn key_rotation_reseals_and_changes_nothing_else() {
         assert_eq!(ledger.get(&id).await, Ok(record.clone()));
         assert_eq!(ledger.notification(queued[0].number).await.unwrap(), notice);
         assert!(ledger.verify_sink_token(&id, callback.reveal()));
-        let taken =
-            ledger.reserve_for(party("c2"), booking(create_request(phone(1), "192.0.2.1"))).await;
+        let taken = ledger
+            .reserve_for(party("c2"), reservation_request(create_request(phone(1), "192.0.2.1")))
+            .await;
         assert!(matches!(taken, Err(Error::Conflict { .. })), "name hashes are unchanged");
         let replay = ledger.reserve_for(party("c1"), wanted.clone()).await;
         assert!(matches!(replay, Ok(ReserveOutcome::Replayed { .. })));
@@ -369,7 +370,7 @@ proptest! {
     #[test]
     fn record_survives_a_round_trip(seed in crate::ledger::sample::any_create_request()) {
         let seal = seal();
-        let wanted = ReservationRequest { client_request: seed.clone(), ..booking(seed) };
+        let wanted = ReservationRequest { client_request: seed.clone(), ..reservation_request(seed) };
         let claim = crate::ledger::Claim::new(&hasher(), &party("c1"), &wanted);
         let record = SessionRecord::new_pending(&party("c1"), &wanted, claim, None, START);
         let sealed = seal.seal("records", 1, &rows::sealable(&record)).unwrap();

@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use super::{
     super::{
         claim::KeyHasher,
-        sample::{START, any_create_request, booking, create_request, device, party, phone, user},
+        sample::{
+            START, any_create_request, create_request, device, party, phone, reservation_request,
+            user,
+        },
     },
     search::{CLIENT_DEVICE_SESSIONS_MAX, DEVICE_SESSIONS_MAX},
     *,
@@ -28,7 +31,7 @@ fn summary(until: Moment) -> RecordSummary {
 
 fn claim(hasher: &KeyHasher, client: usize, asked: CreateRequest) -> Claim {
     let party = [party("c1"), user("c1", "s1"), user("c2", "s2")][client % 3].clone();
-    Claim::new(hasher, &party, &booking(asked))
+    Claim::new(hasher, &party, &reservation_request(asked))
 }
 
 proptest! {
@@ -177,8 +180,9 @@ fn sessions_that_share_an_identifier_are_limited_by_client_and_in_all() {
     let hasher = KeyHasher::random();
     let later = START + Duration::from_mins(1);
     let rules = ConflictRules::default();
-    let by =
-        |client: &str, asked: CreateRequest| Claim::new(&hasher, &party(client), &booking(asked));
+    let by = |client: &str, asked: CreateRequest| {
+        Claim::new(&hasher, &party(client), &reservation_request(asked))
+    };
     for (name, request) in crowds() {
         let mut index = Index::default();
         let mut insert = |client: &str, n: u32| {
@@ -215,7 +219,7 @@ fn own_sessions_are_found_in_a_crowded_network() {
         let mut asked = create_request(phone(1), "192.0.2.1");
         let net = Verbatim::from_value(net.parse().unwrap());
         asked.device = Some(device(|device| device.ipv6 = Some(net)));
-        Claim::new(&hasher, &party(client), &booking(asked))
+        Claim::new(&hasher, &party(client), &reservation_request(asked))
     };
     let mut index = Index::default();
     for n in 0..5000 {

@@ -24,7 +24,7 @@ pub(super) struct ModelLedger {
 pub(super) struct ModelSession {
     pub(super) id: SessionId,
     pub(super) party: Requester,
-    pub(super) booking: ReservationRequest,
+    pub(super) reservation_request: ReservationRequest,
     pub(super) phase: ModelPhase,
 }
 
@@ -69,7 +69,7 @@ impl ModelLedger {
     pub(super) fn expected_outcome(
         &self,
         party: &Requester,
-        booking: &ReservationRequest,
+        reservation_request: &ReservationRequest,
     ) -> ExpectedOutcome {
         let holding = || self.sessions.iter().filter(|session| session.phase.holds());
         let live = holding().filter(|session| session.party.client == party.client).count();
@@ -79,15 +79,23 @@ impl ModelLedger {
             .filter(|(_, client, day)| *client == party.client && *day == self.day());
         let today = u32::try_from(today.count()).unwrap();
         let mut expected = ExpectedOutcome {
-            day: booking.creates_per_day.filter(|max| today >= *max),
-            quota: live >= usize::try_from(booking.sessions_max).unwrap(),
-            broad: too_broad(booking.operator_request.device.as_ref(), &booking.rules),
-            refuse_unknown: booking.rules.unknown == OnUnknown::Refuse,
+            day: reservation_request.creates_per_day.filter(|max| today >= *max),
+            quota: live >= usize::try_from(reservation_request.sessions_max).unwrap(),
+            broad: too_broad(
+                reservation_request.operator_request.device.as_ref(),
+                &reservation_request.rules,
+            ),
+            refuse_unknown: reservation_request.rules.unknown == OnUnknown::Refuse,
             ..ExpectedOutcome::default()
         };
-        for session in holding().filter(|session| session.booking.operator == booking.operator) {
-            let (ours, theirs) = (&booking.operator_request, &session.booking.operator_request);
-            let flows = match booking.rules.mode {
+        for session in holding()
+            .filter(|session| session.reservation_request.operator == reservation_request.operator)
+        {
+            let (ours, theirs) = (
+                &reservation_request.operator_request,
+                &session.reservation_request.operator_request,
+            );
+            let flows = match reservation_request.rules.mode {
                 ConflictMode::FlowOverlap => share_a_packet(ours, theirs),
                 ConflictMode::ExactFlow => equal_flows(ours, theirs),
                 ConflictMode::Device => true,
@@ -105,12 +113,19 @@ impl ModelLedger {
         expected
     }
 
-    pub(super) fn reserve(&mut self, id: SessionId, party: Requester, booking: ReservationRequest) {
-        let call_ends = self.now + booking.call_timeout;
-        let life = Duration::from_secs(booking.operator_request.duration_s.into()) + LINGER + SKEW;
+    pub(super) fn reserve(
+        &mut self,
+        id: SessionId,
+        party: Requester,
+        reservation_request: ReservationRequest,
+    ) {
+        let call_ends = self.now + reservation_request.call_timeout;
+        let life = Duration::from_secs(reservation_request.operator_request.duration_s.into())
+            + LINGER
+            + SKEW;
         let phase = ModelPhase::Pending { call_ends, life_ends: call_ends + life };
         self.created.push((id, party.client.clone(), self.day()));
-        self.sessions.push(ModelSession { id, party, booking, phase });
+        self.sessions.push(ModelSession { id, party, reservation_request, phase });
     }
 
     fn day(&self) -> u64 {
@@ -163,7 +178,7 @@ impl ModelLedger {
 
     pub(super) fn count(&self, operator: &OperatorId, state: SessionState) -> u64 {
         let matches = |session: &&ModelSession| {
-            session.booking.operator == *operator && session.phase.state() == state
+            session.reservation_request.operator == *operator && session.phase.state() == state
         };
         self.sessions.iter().filter(matches).count().try_into().unwrap()
     }

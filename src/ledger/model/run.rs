@@ -11,7 +11,7 @@ use crate::{
         ConflictMode, ConflictRules, Error, Ledger, OnUnknown, OperatorAction, Requester,
         Reservation, ReservationRequest, ReserveOutcome, SessionRecord, SessionState,
         claim::KeyHasher,
-        sample::{START, any_create_request, booking, granted, party, user},
+        sample::{START, any_create_request, granted, party, reservation_request, user},
         store::tests::{Restart, StoreKind},
     },
     qod::{CreateRequest, GrantedSession, Moment, QosStatus, SessionId, StatusInfo},
@@ -21,7 +21,7 @@ use crate::{
 enum ModelStep {
     Reserve {
         who: usize,
-        booking: Box<ReservationRequest>,
+        reservation_request: Box<ReservationRequest>,
     },
     Confirm(usize, ModelReport),
     Release(usize),
@@ -92,8 +92,8 @@ fn any_step() -> impl Strategy<Value = ModelStep> {
         ]
     };
     prop_oneof![
-        8 => (0..4_usize, any_booking()).prop_map(|(who, booking)| {
-            ModelStep::Reserve { who, booking: Box::new(booking) }
+        8 => (0..4_usize, any_reservation_request()).prop_map(|(who, reservation_request)| {
+            ModelStep::Reserve { who, reservation_request: Box::new(reservation_request) }
         }),
         6 => (n.clone(), report()).prop_map(|(n, report)| ModelStep::Confirm(n, report)),
         1 => n.clone().prop_map(ModelStep::Release),
@@ -113,7 +113,7 @@ fn any_step() -> impl Strategy<Value = ModelStep> {
     ]
 }
 
-fn any_booking() -> impl Strategy<Value = ReservationRequest> {
+fn any_reservation_request() -> impl Strategy<Value = ReservationRequest> {
     let mode = prop_oneof![
         8 => Just(ConflictMode::FlowOverlap),
         1 => Just(ConflictMode::ExactFlow),
@@ -136,7 +136,7 @@ fn any_booking() -> impl Strategy<Value = ReservationRequest> {
                     },
                     sessions_max,
                     creates_per_day: Some(creates_per_day),
-                    ..booking(CreateRequest { duration_s, ..asked })
+                    ..reservation_request(CreateRequest { duration_s, ..asked })
                 }
             },
         )
@@ -167,7 +167,9 @@ impl ModelRun {
 
     async fn step(&mut self, step: ModelStep) {
         match step {
-            ModelStep::Reserve { who, booking } => self.reserve(caller(who), *booking).await,
+            ModelStep::Reserve { who, reservation_request } => {
+                self.reserve(caller(who), *reservation_request).await;
+            }
             ModelStep::Confirm(n, what) => {
                 let Some(reservation) = self.take(n) else { return };
                 let (id, pending) = (reservation.id(), self.is_pending(&reservation));
@@ -225,9 +227,9 @@ impl ModelRun {
         }
     }
 
-    async fn reserve(&mut self, party: Requester, booking: ReservationRequest) {
-        let expected = self.model.expected_outcome(&party, &booking);
-        let done = self.ledger.reserve_for(party.clone(), booking.clone()).await;
+    async fn reserve(&mut self, party: Requester, reservation_request: ReservationRequest) {
+        let expected = self.model.expected_outcome(&party, &reservation_request);
+        let done = self.ledger.reserve_for(party.clone(), reservation_request.clone()).await;
         let ExpectedOutcome { conflicts, unknown, own, .. } = &expected;
         match done {
             Ok(ReserveOutcome::Replayed { .. }) => panic!("the create is not an idempotent replay"),
@@ -239,7 +241,7 @@ impl ModelRun {
                 if self.model.sessions.len() <= 8 || unknown.is_empty() {
                     assert_eq!(reservation.device_ambiguous(), !unknown.is_empty());
                 }
-                self.model.reserve(reservation.id(), party, booking);
+                self.model.reserve(reservation.id(), party, reservation_request);
                 self.reservations.push(reservation);
             }
             Err(Error::DailyQuotaExceeded { max, .. }) => {
@@ -247,7 +249,7 @@ impl ModelRun {
             }
             Err(Error::QuotaExceeded { max }) => {
                 assert!(expected.day.is_none() && expected.quota);
-                assert_eq!(max, booking.sessions_max);
+                assert_eq!(max, reservation_request.sessions_max);
             }
             Err(Error::DeviceTooBroad) => assert!(expected.broad && !expected.quota),
             Err(Error::Conflict { own_session: reported, device_ambiguous: false }) => {

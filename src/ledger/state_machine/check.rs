@@ -3,8 +3,8 @@
 //! step.
 //!
 //! Every change of a record uses the real table, [`State::after`]. Not modelled: a gateway does one
-//! thing at a time, a session is extended once, and a finished booking is not created again.
-//! Overapproximated: the two bookings age independently, and a process may sleep for any time
+//! thing at a time, a session is extended once, and a finished reservation is not created again.
+//! Overapproximated: the two reservations age independently, and a process may sleep for any time
 //! between two steps.
 
 use std::collections::HashSet;
@@ -54,10 +54,10 @@ struct Safeguards {
     /// The end time of a status read is used only if no extension was in flight when the read
     /// began; without: when it is written.
     judge_status_when_requested: bool,
-    /// A callback event for a booking whose call is in flight is rejected, so that it is repeated;
+    /// A callback event for a reservation whose call is in flight is rejected, so that it is repeated;
     /// without: it is accepted and discarded.
     reject_early_events: bool,
-    /// A booking in doubt that cannot be resolved ends with the longest possible life of its
+    /// A reservation in doubt that cannot be resolved ends with the longest possible life of its
     /// session.
     doubt_expires: bool,
     /// A record is changed only if its generation is unchanged; without: it is overwritten.

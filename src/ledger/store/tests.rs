@@ -7,7 +7,7 @@ use super::{
         Claim, IdempotencyRequest, Ledger, ReservationRequest, ReserveOutcome,
         claim::KeyHasher,
         model::check_against_model,
-        sample::{START, booking, create_request, granted, party, phone},
+        sample::{START, create_request, granted, party, phone, reservation_request},
     },
     *,
 };
@@ -57,7 +57,7 @@ pub(in super::super) fn assert_store_contract(kind: &StoreKind<'_>) {
 fn request(digits: u32) -> InsertRequest {
     // One secret for all requests, so that their keys are comparable.
     static HASHER: std::sync::LazyLock<KeyHasher> = std::sync::LazyLock::new(KeyHasher::random);
-    let reservation = booking(create_request(phone(digits), "192.0.2.1"));
+    let reservation = reservation_request(create_request(phone(digits), "192.0.2.1"));
     let claim = Claim::new(&HASHER, &party("c1"), &reservation);
     InsertRequest {
         record: SessionRecord::new_pending(&party("c1"), &reservation, claim, None, START),
@@ -219,7 +219,7 @@ async fn idempotent_replay_gets_first_response(store: Arc<dyn Store>) {
             key: key.to_owned(),
             body: bytes::Bytes::from_static(body),
         }),
-        ..booking(create_request(phone(digits), "192.0.2.1"))
+        ..reservation_request(create_request(phone(digits), "192.0.2.1"))
     };
     let send = |client: &str, request| {
         let (ledger, client) = (ledger.clone(), party(client));
@@ -263,7 +263,9 @@ async fn one_of_forty_concurrent_reservations_succeeds(store: Arc<dyn Store>) {
             tokio::spawn(async move {
                 ready.wait().await;
                 let party = party(if n % 2 == 0 { "c1" } else { "c2" });
-                ledger.reserve_for(party, booking(create_request(phone(1), "192.0.2.1"))).await
+                ledger
+                    .reserve_for(party, reservation_request(create_request(phone(1), "192.0.2.1")))
+                    .await
             })
         })
         .collect();
@@ -289,7 +291,7 @@ async fn no_flow_is_reserved_twice(store: Arc<dyn Store>) {
             tokio::spawn(async move {
                 let flow = (n % 5, n / 5 % 2);
                 let server = if flow.1 == 0 { "192.0.2.1" } else { "192.0.2.2" };
-                let request = booking(create_request(phone(flow.0), server));
+                let request = reservation_request(create_request(phone(flow.0), server));
                 let Ok(ReserveOutcome::New(reservation)) =
                     ledger.reserve_for(party("c1"), request).await
                 else {

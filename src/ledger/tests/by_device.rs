@@ -19,7 +19,7 @@ impl LedgerFixture {
         let server = format!("192.0.2.{server}");
         let request = ReservationRequest {
             operator: operator.into(),
-            ..booking(create_request(device.clone(), &server))
+            ..reservation_request(create_request(device.clone(), &server))
         };
         let reservation = self.reserve_for(requester.clone(), request).await.unwrap();
         let granted = self.report(QosStatus::Available);
@@ -101,7 +101,7 @@ async fn user_sees_own_sessions_only() {
 async fn session_without_hold_is_not_listed() {
     let (fixture, c1) = (LedgerFixture::new(), party("c1"));
     let record = fixture.create(&c1, &phone(1), 1, "north").await;
-    let request = booking(create_request(phone(1), "192.0.2.2"));
+    let request = reservation_request(create_request(phone(1), "192.0.2.2"));
     let _pending = fixture.ledger.reserve_for(c1.clone(), request).await.unwrap();
     assert_eq!(fixture.list(&c1, &phone(1)).await.len(), 2);
     fixture.advance(3606);

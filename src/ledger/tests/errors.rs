@@ -11,7 +11,7 @@ fn errors_contain_no_personal_identifiers() {
     for _ in 0..64 {
         let device = any_device().new_tree(&mut runner).unwrap().current();
         let fixture = LedgerFixture::new();
-        let request = booking(create_request(device, "192.0.2.1"));
+        let request = reservation_request(create_request(device, "192.0.2.1"));
         let result = runtime.block_on(async {
             let _held = fixture.reserve_for(party("c1"), request.clone()).await;
             fixture.reserve_for(party("c2"), request).await.map(drop)

@@ -14,7 +14,7 @@ fn sink() -> Sink {
 fn request_with_sink(digits: u32) -> ReservationRequest {
     let mut request = create_request(phone(digits), "192.0.2.1");
     request.sink = Some(sink());
-    booking(request)
+    reservation_request(request)
 }
 
 type Notified = Vec<(QosStatus, Option<StatusInfo>)>;

@@ -98,7 +98,7 @@ impl NotificationWorld {
             duration_s: 3600,
             sink: Some(sink),
         };
-        let booking = ReservationRequest {
+        let reservation_request = ReservationRequest {
             operator: "north".into(),
             dialect: dialect.into(),
             operator_request: wanted.clone(),
@@ -110,7 +110,8 @@ impl NotificationWorld {
             poll_interval: None,
             idempotency: None,
         };
-        let reserved = self.ledger.reserve(&self.admissions[client], booking).await.unwrap();
+        let reserved =
+            self.ledger.reserve(&self.admissions[client], reservation_request).await.unwrap();
         let ReserveOutcome::New(reservation) = reserved else { panic!("{reserved:?}") };
         let operator_session_id = format!("operator_session_id-{number}");
         let granted = self.granted(QosStatus::Available, None);

@@ -24,7 +24,7 @@ fn open_for(folder: &LedgerTempDir, sync: SyncMode) -> Ledger {
 async fn create_session(ledger: &Ledger, number: u32) {
     let wanted = ReservationRequest {
         sessions_max: u32::MAX,
-        ..booking(create_request(phone(number), "192.0.2.1"))
+        ..reservation_request(create_request(phone(number), "192.0.2.1"))
     };
     let reserved = ledger.reserve_for(party("c1"), wanted).await.unwrap();
     let ReserveOutcome::New(reservation) = reserved else { panic!("{reserved:?}") };
@@ -124,7 +124,7 @@ fn start_cost() {
         let opened = clock.elapsed(began);
         let resident = resident_bytes().saturating_sub(before);
         runtime.block_on(async {
-            let rival = booking(create_request(phone(1), "192.0.2.1"));
+            let rival = reservation_request(create_request(phone(1), "192.0.2.1"));
             let answer = ledger.reserve_for(party("c2"), rival).await;
             assert!(matches!(answer, Err(Error::Conflict { .. })), "{answer:?}");
             ledger.close().await;

@@ -39,7 +39,7 @@ pub(super) fn steps(all: &mut Successors<'_>, side: Side) {
         }
         Task::TimedOut => receive_late_response(all, side),
         Task::Confirmed => all.add(me, side, StepAction::RespondToClient, |update| {
-            let client = &mut update.world.booking_mut(side).client;
+            let client = &mut update.world.reservation_mut(side).client;
             if *client == ClientState::Waiting {
                 *client = ClientState::ConfirmedCreated;
             }
@@ -79,7 +79,7 @@ pub(super) fn steps(all: &mut Successors<'_>, side: Side) {
 
 fn reserve(all: &mut Successors<'_>, side: Side) {
     let me = Process::Gateway(side);
-    let rival = all.from.booking(side.other());
+    let rival = all.from.reservation(side.other());
     let taken = rival.record.is_some_and(|record| all.config.claims(record));
     // The order of the gateways does not matter: the first starts.
     let may_start = match side {
@@ -88,11 +88,11 @@ fn reserve(all: &mut Successors<'_>, side: Side) {
             all.config.scenario == Scenario::Rivals && rival.client != ClientState::NotStarted
         }
     };
-    if taken || !may_start || all.from.booking(side).client != ClientState::NotStarted {
+    if taken || !may_start || all.from.reservation(side).client != ClientState::NotStarted {
         return;
     }
     all.add(me, side, StepAction::Reserve, |update| {
-        update.world.booking_mut(side).client = ClientState::Waiting;
+        update.world.reservation_mut(side).client = ClientState::Waiting;
         if update.config.safeguards.write_ahead {
             update.store(side, Some(CheckRecord::RESERVED));
         }
@@ -105,10 +105,10 @@ fn reserve(all: &mut Successors<'_>, side: Side) {
 
 // The fence: after the deadline the call is aborted, even if no other process has noticed.
 fn send(all: &mut Successors<'_>, me: Process, known: ReadRecord) {
-    let in_time = all.from.booking(known.of).age == Age::Calling;
+    let in_time = all.from.reservation(known.of).age == Age::Calling;
     if in_time || !all.config.safeguards.fence {
         all.add(me, known.of, StepAction::Send, |update| {
-            update.world.booking_mut(known.of).call = Wire::Request { in_time };
+            update.world.reservation_mut(known.of).call = Wire::Request { in_time };
             update.set(me, Task::Sent(known));
         });
     } else {
@@ -117,8 +117,8 @@ fn send(all: &mut Successors<'_>, me: Process, known: ReadRecord) {
 }
 
 fn receive_response(all: &mut Successors<'_>, me: Process, known: ReadRecord) {
-    let booking = all.from.booking(known.of);
-    let response = match (booking.call, booking.session) {
+    let reservation = all.from.reservation(known.of);
+    let response = match (reservation.call, reservation.session) {
         (Wire::Accepted, CheckSession::Exists { status, .. }) => Task::Granted(known, status),
         // The session has ended in the meantime.
         (Wire::Accepted, _) => Task::Granted(known, OperatorReport::Expired),
@@ -126,7 +126,7 @@ fn receive_response(all: &mut Successors<'_>, me: Process, known: ReadRecord) {
         (Wire::Idle | Wire::Request { .. }, _) => return,
     };
     all.add(me, known.of, StepAction::ReceiveResponse, |update| {
-        update.world.booking_mut(known.of).call = Wire::Idle;
+        update.world.reservation_mut(known.of).call = Wire::Idle;
         update.set(me, response);
     });
 }
@@ -167,7 +167,7 @@ fn delete_unusable(update: &mut WorldUpdate<'_>, me: Process, known: ReadRecord)
         Some(newest) => update.write(newest, Transition::MarkFound),
         None => None,
     };
-    update.world.booking_mut(known.of).stray_delete |= releasing.is_none();
+    update.world.reservation_mut(known.of).stray_delete |= releasing.is_none();
     update.set(me, releasing.map_or(Task::Idle, Task::Deleting));
 }
 
@@ -175,12 +175,12 @@ fn delete_unusable(update: &mut WorldUpdate<'_>, me: Process, known: ReadRecord)
 fn receive_late_response(all: &mut Successors<'_>, side: Side) {
     let me = Process::Gateway(side);
     all.add(me, side, StepAction::StopWaiting, |update| update.set(me, Task::Idle));
-    let answer = all.from.booking(side).call;
+    let answer = all.from.reservation(side).call;
     if !matches!(answer, Wire::Accepted | Wire::Rejected) {
         return;
     }
     all.add(me, side, StepAction::ReceiveResponse, |update| {
-        update.world.booking_mut(side).call = Wire::Idle;
+        update.world.reservation_mut(side).call = Wire::Idle;
         let late = ReadRecord { of: side, record: CheckRecord::RESERVED, newest: false };
         let known = update.read(side).unwrap_or(late);
         if answer == Wire::Accepted {
@@ -194,15 +194,15 @@ fn receive_late_response(all: &mut Successors<'_>, side: Side) {
 }
 
 fn begin_extension(all: &mut Successors<'_>, me: Process, of: Side) {
-    let booking = all.from.booking(of);
+    let reservation = all.from.reservation(of);
     if all.config.scenario != Scenario::FollowUps
-        || booking.state() != Some(SessionState::Available)
-        || booking.extension != Extension::Never
+        || reservation.state() != Some(SessionState::Available)
+        || reservation.extension != Extension::Never
     {
         return;
     }
     all.add(me, of, StepAction::BeginExtension, |update| {
-        update.world.booking_mut(of).extension = Extension::Open(Wire::Idle);
+        update.world.reservation_mut(of).extension = Extension::Open(Wire::Idle);
         let Some(mut known) = update.read(of) else { return };
         if update.config.safeguards.raise_before_extending {
             known.record.end = LifeEnd::Extended;
@@ -217,12 +217,12 @@ fn begin_extension(all: &mut Successors<'_>, me: Process, of: Side) {
 // The same fence. Deadline and grace are one step of time: a request is sent only before it and can
 // be executed until then.
 fn send_extension(all: &mut Successors<'_>, me: Process, known: ReadRecord) {
-    let extension = all.from.booking(known.of).extension;
+    let extension = all.from.reservation(known.of).extension;
     let in_time = matches!(extension, Extension::Open(_));
     if in_time || !all.config.safeguards.fence_extensions {
         all.add(me, known.of, StepAction::SendExtension, |update| {
             let request = Wire::Request { in_time };
-            update.world.booking_mut(known.of).extension = extension.with(request);
+            update.world.reservation_mut(known.of).extension = extension.with(request);
             update.set(me, Task::ExtensionSent(known));
         });
     } else {
@@ -233,9 +233,9 @@ fn send_extension(all: &mut Successors<'_>, me: Process, known: ReadRecord) {
 }
 
 fn receive_extension_response(all: &mut Successors<'_>, me: Process, known: ReadRecord) {
-    let booking = all.from.booking(known.of);
-    let extension = booking.extension;
-    let response = match (extension.wire(), booking.session) {
+    let reservation = all.from.reservation(known.of);
+    let extension = reservation.extension;
+    let response = match (extension.wire(), reservation.session) {
         (Wire::Accepted, CheckSession::Exists { status, .. }) => {
             Some(Task::ExtensionGranted(known, status))
         }
@@ -245,7 +245,7 @@ fn receive_extension_response(all: &mut Successors<'_>, me: Process, known: Read
     };
     if let Some(response) = response {
         all.add(me, known.of, StepAction::ReceiveExtensionResponse, |update| {
-            update.world.booking_mut(known.of).extension = extension.with(Wire::Idle);
+            update.world.reservation_mut(known.of).extension = extension.with(Wire::Idle);
             update.set(me, response);
         });
     }
@@ -270,19 +270,19 @@ fn end_extension(
 // Reading the record and calling the operator are one step. A concurrent change of the record
 // invalidates the result anyway.
 fn read_status(all: &mut Successors<'_>, me: Process, of: Side) {
-    let booking = *all.from.booking(of);
+    let reservation = *all.from.reservation(of);
     if all.config.scenario != Scenario::FollowUps {
         return;
     }
-    let absent = matches!(booking.session, CheckSession::Ended | CheckSession::Deleted);
-    if absent && (booking.visible() || booking.state() == Some(SessionState::Terminated)) {
+    let absent = matches!(reservation.session, CheckSession::Ended | CheckSession::Deleted);
+    if absent && (reservation.visible() || reservation.state() == Some(SessionState::Terminated)) {
         all.add(me, of, StepAction::ReadStatus, |update| {
             let Some(known) = update.read(of) else { return };
             update.set(me, Task::StatusAbsent(known));
         });
     }
-    if let CheckSession::Exists { status, end } = booking.session
-        && booking.visible()
+    if let CheckSession::Exists { status, end } = reservation.session
+        && reservation.visible()
     {
         all.add(me, of, StepAction::ReadStatus, |update| {
             let Some(known) = update.read(of) else { return };
@@ -293,7 +293,7 @@ fn read_status(all: &mut Successors<'_>, me: Process, of: Side) {
 }
 
 fn is_in_flight(update: &WorldUpdate<'_>, known: ReadRecord) -> bool {
-    let extension = update.world.booking(known.of).extension;
+    let extension = update.world.reservation(known.of).extension;
     known.record.extending && matches!(extension, Extension::Open(_))
 }
 
@@ -317,14 +317,14 @@ pub(super) fn observe(
 
 fn begin_delete(all: &mut Successors<'_>, me: Process, of: Side) {
     let deletable = matches!(
-        all.from.booking(of).state(),
+        all.from.reservation(of).state(),
         Some(SessionState::Requested | SessionState::Available | SessionState::Terminated)
     );
     if !deletable {
         return;
     }
     all.add(me, of, StepAction::BeginDelete, |update| {
-        update.world.booking_mut(of).client = ClientState::Finished;
+        update.world.reservation_mut(of).client = ClientState::Finished;
         let Some(known) = update.read(of) else { return };
         if update.config.safeguards.releasing_before_delete {
             let releasing = update.write(known, Transition::BeginDelete);
@@ -339,9 +339,9 @@ fn begin_delete(all: &mut Successors<'_>, me: Process, of: Side) {
 /// A delete is sent until the operator no longer has the session. That is final, so receiving it
 /// and recording it are one step.
 pub(super) fn delete(all: &mut Successors<'_>, me: Process, known: ReadRecord) {
-    if all.from.booking(known.of).session.exists() {
+    if all.from.reservation(known.of).session.exists() {
         all.add(me, known.of, StepAction::Delete, |update| {
-            update.world.booking_mut(known.of).session.delete();
+            update.world.reservation_mut(known.of).session.delete();
         });
         all.add(me, known.of, StepAction::TimeOutDelete, |update| update.set(me, Task::Idle));
     } else {

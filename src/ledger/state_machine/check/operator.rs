@@ -7,7 +7,7 @@ use super::{
     Scenario, gateway,
     successors::Successors,
     turn::{StepAction, WorldUpdate},
-    world::{Age, CheckBooking, CheckSession, Extension, LifeEnd, Process, Side, Task, Wire},
+    world::{Age, CheckReservation, CheckSession, Extension, LifeEnd, Process, Side, Task, Wire},
 };
 
 pub(super) const ALL_REPORTS: [OperatorReport; 4] = [
@@ -34,23 +34,23 @@ pub(super) fn steps(all: &mut Successors<'_>) {
     }
 }
 
-// The two bookings were created at different times, so each has its own age.
+// The two reservations were created at different times, so each has its own age.
 fn time_passes(all: &mut Successors<'_>, of: Side) {
-    let booking = *all.from.booking(of);
-    if booking == CheckBooking::NEW || booking == CheckBooking::CLOSED {
+    let reservation = *all.from.reservation(of);
+    if reservation == CheckReservation::NEW || reservation == CheckReservation::CLOSED {
         return;
     }
-    if let Extension::Open(wire) = booking.extension {
+    if let Extension::Open(wire) = reservation.extension {
         let left = if matches!(wire, Wire::Request { .. }) { Wire::Idle } else { wire };
         all.add_outside(of, StepAction::ExtensionSettles, |update| {
-            update.world.booking_mut(of).extension = Extension::Closed(left);
+            update.world.reservation_mut(of).extension = Extension::Closed(left);
         });
     }
-    let next = match booking.age {
+    let next = match reservation.age {
         Age::Calling => Age::Late,
         Age::Late => Age::Settled,
         Age::Settled => Age::LifeEnded,
-        Age::LifeEnded if booking.extension != Extension::Never => Age::ExtendedLifeEnded,
+        Age::LifeEnded if reservation.extension != Extension::Never => Age::ExtendedLifeEnded,
         Age::LifeEnded | Age::ExtendedLifeEnded => return,
     };
     all.add_outside(of, StepAction::TimePasses(next), |update| advance_age(update, of, next));
@@ -58,56 +58,56 @@ fn time_passes(all: &mut Successors<'_>, of: Side) {
 
 fn advance_age(update: &mut WorldUpdate<'_>, of: Side, age: Age) {
     let assumptions = update.config.assumptions;
-    let booking = update.world.booking_mut(of);
-    booking.age = age;
-    let dies = matches!(booking.call, Wire::Request { in_time: true });
+    let reservation = update.world.reservation_mut(of);
+    reservation.age = age;
+    let dies = matches!(reservation.call, Wire::Request { in_time: true });
     if age == Age::Settled && dies && assumptions.requests_die {
-        booking.call = Wire::Idle;
+        reservation.call = Wire::Idle;
     }
-    if let CheckSession::Exists { status, end } = booking.session
+    if let CheckSession::Exists { status, end } = reservation.session
         && end.has_ended(age)
         && (status != OperatorReport::Requested || assumptions.waiting_ends)
     {
-        booking.session = CheckSession::Ended;
+        reservation.session = CheckSession::Ended;
     }
 }
 
 fn create(all: &mut Successors<'_>, of: Side) {
-    let booking = all.from.booking(of);
-    match booking.call {
+    let reservation = all.from.reservation(of);
+    match reservation.call {
         Wire::Idle => {}
         Wire::Request { .. } => {
             let notifies = all.config.operator.notifies;
             for status in ALL_REPORTS {
                 all.add_outside(of, StepAction::Create(status), |update| {
-                    let booking = update.world.booking_mut(of);
-                    booking.call = Wire::Accepted;
-                    booking.session = CheckSession::Exists { status, end: LifeEnd::Granted };
-                    booking.event_pending = notifies && status != OperatorReport::Requested;
+                    let reservation = update.world.reservation_mut(of);
+                    reservation.call = Wire::Accepted;
+                    reservation.session = CheckSession::Exists { status, end: LifeEnd::Granted };
+                    reservation.event_pending = notifies && status != OperatorReport::Requested;
                 });
             }
             all.add_outside(of, StepAction::RejectCreate, |update| {
-                update.world.booking_mut(of).call = Wire::Rejected;
+                update.world.reservation_mut(of).call = Wire::Rejected;
             });
             all.add_outside(of, StepAction::LoseRequest, |update| {
-                update.world.booking_mut(of).call = Wire::Idle;
+                update.world.reservation_mut(of).call = Wire::Idle;
             });
         }
         Wire::Accepted | Wire::Rejected => {
             all.add_outside(of, StepAction::LoseResponse, |update| {
-                update.world.booking_mut(of).call = Wire::Idle;
+                update.world.reservation_mut(of).call = Wire::Idle;
             });
         }
     }
 }
 
 fn extend(all: &mut Successors<'_>, of: Side) {
-    let CheckBooking { extension, session, .. } = *all.from.booking(of);
+    let CheckReservation { extension, session, .. } = *all.from.reservation(of);
     let mut answer = |action, wire, session| {
         all.add_outside(of, action, |update| {
-            let booking = update.world.booking_mut(of);
-            booking.extension = extension.with(wire);
-            booking.session = session;
+            let reservation = update.world.reservation_mut(of);
+            reservation.extension = extension.with(wire);
+            reservation.session = session;
         });
     };
     match (extension.wire(), session) {
@@ -126,18 +126,18 @@ fn extend(all: &mut Successors<'_>, of: Side) {
 }
 
 fn delete(all: &mut Successors<'_>, of: Side) {
-    if all.from.booking(of).stray_delete {
+    if all.from.reservation(of).stray_delete {
         all.add_outside(of, StepAction::Delete, |update| {
-            update.world.booking_mut(of).session.delete();
+            update.world.reservation_mut(of).session.delete();
         });
         all.add_outside(of, StepAction::LoseDelete, |update| {
-            update.world.booking_mut(of).stray_delete = false;
+            update.world.reservation_mut(of).stray_delete = false;
         });
     }
 }
 
 fn change_status(all: &mut Successors<'_>, of: Side) {
-    let CheckSession::Exists { status, end } = all.from.booking(of).session else { return };
+    let CheckSession::Exists { status, end } = all.from.reservation(of).session else { return };
     let next: &[OperatorReport] = match status {
         OperatorReport::Requested => {
             &[OperatorReport::Available, OperatorReport::Terminated, OperatorReport::Expired]
@@ -152,37 +152,37 @@ fn change_status(all: &mut Successors<'_>, of: Side) {
     let notifies = all.config.operator.notifies;
     for &status in next {
         all.add_outside(of, StepAction::StatusBecomes(status), |update| {
-            let booking = update.world.booking_mut(of);
-            booking.session = CheckSession::Exists { status, end };
-            booking.event_pending |= notifies && status != OperatorReport::Requested;
+            let reservation = update.world.reservation_mut(of);
+            reservation.session = CheckSession::Exists { status, end };
+            reservation.event_pending |= notifies && status != OperatorReport::Requested;
         });
     }
 }
 
-// A callback event names the booking and the operator's session and contains its status but no
+// A callback event names the reservation and the operator's session and contains its status but no
 // times. It is repeated until it is recorded.
 fn notify(all: &mut Successors<'_>, of: Side) {
-    let booking = all.from.booking(of);
-    let status = match booking.session {
+    let reservation = all.from.reservation(of);
+    let status = match reservation.session {
         CheckSession::Exists { status, .. } => status,
         _ => OperatorReport::Expired,
     };
-    if !booking.event_pending {
+    if !reservation.event_pending {
         return;
     }
     // The response to the call, or the end of the grace period, resolves it.
-    if booking.state() == Some(SessionState::Pending) && booking.age < Age::Settled {
+    if reservation.state() == Some(SessionState::Pending) && reservation.age < Age::Settled {
         if !all.config.safeguards.reject_early_events {
             all.add_outside(of, StepAction::LoseEvent, |update| {
-                update.world.booking_mut(of).event_pending = false;
+                update.world.reservation_mut(of).event_pending = false;
             });
         }
         return;
     }
     all.add_outside(of, StepAction::Notify, |update| {
-        update.world.booking_mut(of).event_pending = false;
+        update.world.reservation_mut(of).event_pending = false;
         let Some(known) = update.read(of) else {
-            update.world.booking_mut(of).stray_delete = true;
+            update.world.reservation_mut(of).stray_delete = true;
             return;
         };
         match known.record.state {

@@ -42,9 +42,9 @@ pub(super) fn steps(all: &mut Successors<'_>) {
 
 // Changes of a record by time alone. A sweep is one commit of the store, so it has no state.
 fn sweep(all: &mut Successors<'_>, of: Side) {
-    let booking = all.from.booking(of);
-    let Some(record) = booking.record else { return };
-    let ended = record.end.has_ended(booking.age);
+    let reservation = all.from.reservation(of);
+    let Some(record) = reservation.record else { return };
+    let ended = record.end.has_ended(reservation.age);
     let due = |due: bool, step| due.then_some(step);
     let moves = match record.state {
         SessionState::Pending if all.config.safeguards.in_doubt => {
@@ -75,11 +75,11 @@ fn sweep(all: &mut Successors<'_>, of: Side) {
 // Whether the reconciler may take over the call.
 fn overdue(all: &Successors<'_>, of: Side) -> bool {
     let from = if all.config.safeguards.grace { Age::Settled } else { Age::Late };
-    all.from.booking(of).age >= from
+    all.from.reservation(of).age >= from
 }
 
 fn take_releasing(all: &mut Successors<'_>, of: Side) {
-    let releasing = all.from.booking(of).state() == Some(SessionState::Releasing);
+    let releasing = all.from.reservation(of).state() == Some(SessionState::Releasing);
     if releasing && all.config.safeguards.repeat_deletes {
         all.add(ME, of, StepAction::TakeReleasing, |update| {
             if let Some(known) = update.read(of) {
@@ -92,14 +92,14 @@ fn take_releasing(all: &mut Successors<'_>, of: Side) {
 // Reading the record and calling the operator are one step. A concurrent change of the record
 // invalidates the result anyway.
 fn look_up(all: &mut Successors<'_>, of: Side) {
-    let booking = all.from.booking(of);
+    let reservation = all.from.reservation(of);
     let overdue = overdue(all, of);
-    let taken = match booking.state() {
+    let taken = match reservation.state() {
         Some(SessionState::Pending) => overdue && all.config.safeguards.in_doubt,
         Some(SessionState::InDoubt) => true,
         _ => false,
     };
-    let exists = booking.session.exists();
+    let exists = reservation.session.exists();
     // A session that does not exist yet may still be created.
     if !taken || !all.config.operator.looks_up || (!exists && !overdue) {
         return;
@@ -112,9 +112,9 @@ fn look_up(all: &mut Successors<'_>, of: Side) {
 
 // An administrator has verified this with the operator.
 fn forget_manually(all: &mut Successors<'_>, of: Side) {
-    let booking = all.from.booking(of);
-    if booking.state() != Some(SessionState::InDoubt)
-        || booking.session.exists()
+    let reservation = all.from.reservation(of);
+    if reservation.state() != Some(SessionState::InDoubt)
+        || reservation.session.exists()
         || !overdue(all, of)
     {
         return;

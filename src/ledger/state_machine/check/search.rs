@@ -9,7 +9,7 @@ use super::{
     CheckConfig, gateway, operator, reconciler,
     successors::Successors,
     turn::{StateMove, StepCause, TraceStep, WorldUpdate},
-    world::{CheckBooking, CheckWorld, ClientState, Side},
+    world::{CheckReservation, CheckWorld, ClientState, Side},
 };
 
 // More than enough; limits memory if the model is wrong.
@@ -172,12 +172,12 @@ impl StateSearch<'_> {
     // deleted before its life ends. So no record is held forever and no session is orphaned.
     fn check_liveness(&mut self) {
         let all_free =
-            |world: &CheckWorld| Side::BOTH.map(|of| world.booking(of).record) == [None; 2];
+            |world: &CheckWorld| Side::BOTH.map(|of| world.reservation(of).record) == [None; 2];
         if let Some(stuck) = self.never_reaches(all_free, true) {
             self.record_violation(PropertyViolation::HeldForever, stuck);
         }
         let no_orphan =
-            |world: &CheckWorld| !Side::BOTH.iter().any(|&of| is_unknown(world.booking(of)));
+            |world: &CheckWorld| !Side::BOTH.iter().any(|&of| is_unknown(world.reservation(of)));
         let can_be_found = self.config.operator.looks_up || self.config.operator.notifies;
         if can_be_found && let Some(stuck) = self.never_reaches(no_orphan, false) {
             self.record_violation(PropertyViolation::Orphan, stuck);
@@ -202,27 +202,31 @@ impl StateSearch<'_> {
 
 // A recorded session is known even if its client received no response: it is listed, and it
 // conflicts with a retry.
-fn is_unknown(booking: &CheckBooking) -> bool {
-    booking.session.is_live() && !booking.visible()
+fn is_unknown(reservation: &CheckReservation) -> bool {
+    reservation.session.is_live() && !reservation.visible()
 }
 
 impl CheckConfig {
     fn violations_in(&self, world: &CheckWorld) -> Vec<PropertyViolation> {
-        let bookings = Side::BOTH.map(|of| world.booking(of));
+        let reservations = Side::BOTH.map(|of| world.reservation(of));
         let mut violations = Vec::new();
-        if bookings.iter().all(|booking| booking.session.is_live()) {
+        if reservations.iter().all(|reservation| reservation.session.is_live()) {
             violations.push(PropertyViolation::TwoSessions);
         }
-        let held =
-            |booking: &CheckBooking| booking.record.is_some_and(|record| self.claims(record));
-        if bookings.iter().any(|booking| booking.session.occupies() && !held(booking)) {
+        let held = |reservation: &CheckReservation| {
+            reservation.record.is_some_and(|record| self.claims(record))
+        };
+        if reservations
+            .iter()
+            .any(|reservation| reservation.session.occupies() && !held(reservation))
+        {
             violations.push(PropertyViolation::NotHeld);
         }
-        let phantom = |booking: &CheckBooking| {
-            let ours = booking.visible() && booking.session.is_live();
-            booking.client == ClientState::ConfirmedCreated && !ours
+        let phantom = |reservation: &CheckReservation| {
+            let ours = reservation.visible() && reservation.session.is_live();
+            reservation.client == ClientState::ConfirmedCreated && !ours
         };
-        if bookings.iter().any(|booking| phantom(booking)) {
+        if reservations.iter().any(|reservation| phantom(reservation)) {
             violations.push(PropertyViolation::Phantom);
         }
         violations

@@ -113,7 +113,7 @@ impl std::fmt::Debug for TraceStep {
             None => {}
         }
         write!(f, "{:?}", self.action)?;
-        self.of.map_or(Ok(()), |side| write!(f, " (booking {side:?})"))
+        self.of.map_or(Ok(()), |side| write!(f, " (reservation {side:?})"))
     }
 }
 
@@ -139,7 +139,7 @@ impl<'r> WorldUpdate<'r> {
     }
 
     pub(super) fn read(&self, of: Side) -> Option<ReadRecord> {
-        let record = self.world.booking(of).record?;
+        let record = self.world.reservation(of).record?;
         Some(ReadRecord { of, record, newest: true })
     }
 
@@ -170,7 +170,7 @@ impl<'r> WorldUpdate<'r> {
 
     /// A commit without the table, for safeguards that are off.
     pub(super) fn store(&mut self, of: Side, record: Option<CheckRecord>) {
-        self.world.booking_mut(of).record = record;
+        self.world.reservation_mut(of).record = record;
         let compare = self.config.safeguards.compare_generation;
         for known in self.world.read_records_mut(of) {
             known.newest = false;

@@ -3,7 +3,7 @@
 
 use super::super::{OperatorReport, SessionState};
 
-/// Identifies a booking and its gateway: each gateway creates the booking of its own side.
+/// Identifies a reservation and its gateway: each gateway creates the reservation of its own side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Side {
     One,
@@ -75,7 +75,7 @@ pub(super) enum Wire {
     Rejected,
 }
 
-/// A booking is extended once at most.
+/// A reservation is extended once at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Extension {
     Never,
@@ -84,7 +84,7 @@ pub(super) enum Extension {
     Closed(Wire),
 }
 
-/// What the client of a booking has requested and received.
+/// What the client of a reservation has requested and received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum ClientState {
     NotStarted,
@@ -94,9 +94,9 @@ pub(super) enum ClientState {
     Finished,
 }
 
-/// The state of one booking.
+/// The state of one reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct CheckBooking {
+pub(super) struct CheckReservation {
     pub(super) client: ClientState,
     pub(super) age: Age,
     pub(super) record: Option<CheckRecord>,
@@ -128,7 +128,7 @@ pub(super) enum Task {
     Sent(ReadRecord),
     Granted(ReadRecord, OperatorReport),
     Rejected(ReadRecord),
-    /// The booking is in doubt; the process still waits for the response.
+    /// The reservation is in doubt; the process still waits for the response.
     TimedOut,
     /// The session is recorded; the client has no response yet.
     Confirmed,
@@ -145,7 +145,7 @@ pub(super) enum Task {
     },
     /// It has read that the operator does not have the session any more.
     StatusAbsent(ReadRecord),
-    /// The lookup found a session of the booking.
+    /// The lookup found a session of the reservation.
     Found(ReadRecord),
     /// The lookup found no session, for certain.
     NotFound(ReadRecord),
@@ -155,7 +155,7 @@ pub(super) enum Task {
 /// The state of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct CheckWorld {
-    bookings: [CheckBooking; 2],
+    reservations: [CheckReservation; 2],
     gateways: [Task; 2],
     reconciler: Task,
 }
@@ -237,7 +237,7 @@ impl Extension {
     }
 }
 
-impl CheckBooking {
+impl CheckReservation {
     pub(super) const NEW: Self = Self {
         client: ClientState::NotStarted,
         age: Age::Calling,
@@ -249,7 +249,7 @@ impl CheckBooking {
         event_pending: false,
     };
 
-    // Finished: the booking can no longer change.
+    // Finished: the reservation can no longer change.
     pub(super) const CLOSED: Self =
         Self { client: ClientState::Finished, age: Age::ExtendedLifeEnded, ..Self::NEW };
 
@@ -332,17 +332,17 @@ impl Task {
 
 impl CheckWorld {
     pub(super) const START: Self = Self {
-        bookings: [CheckBooking::NEW; 2],
+        reservations: [CheckReservation::NEW; 2],
         gateways: [Task::Idle; 2],
         reconciler: Task::Idle,
     };
 
-    pub(super) fn booking(&self, side: Side) -> &CheckBooking {
-        &self.bookings[side as usize]
+    pub(super) fn reservation(&self, side: Side) -> &CheckReservation {
+        &self.reservations[side as usize]
     }
 
-    pub(super) fn booking_mut(&mut self, side: Side) -> &mut CheckBooking {
-        &mut self.bookings[side as usize]
+    pub(super) fn reservation_mut(&mut self, side: Side) -> &mut CheckReservation {
+        &mut self.reservations[side as usize]
     }
 
     pub(super) fn task(&self, of: Process) -> Task {
@@ -374,13 +374,13 @@ impl CheckWorld {
                 .any(|task| matches!(task, Task::ExtensionSent(known) if known.of == side));
             let in_use = matches!(own, Task::TimedOut | Task::Confirmed)
                 || self.read_records_mut(side).next().is_some();
-            let booking = &mut self.bookings[side as usize];
-            if booking.client == ClientState::NotStarted {
+            let reservation = &mut self.reservations[side as usize];
+            if reservation.client == ClientState::NotStarted {
                 continue;
             }
-            booking.drop_irrelevant(own, extension_sent);
-            if !in_use && booking.may_be_closed() {
-                *booking = CheckBooking::CLOSED;
+            reservation.drop_irrelevant(own, extension_sent);
+            if !in_use && reservation.may_be_closed() {
+                *reservation = CheckReservation::CLOSED;
             }
         }
     }
