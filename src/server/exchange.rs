@@ -145,7 +145,7 @@ impl ExchangeService {
             && !self.drain_state.is_draining()
             && !*shutdown.borrow();
         session.set_keepalive(keep_alive.then_some(self.bounds.idle_timeout.as_secs().max(1)));
-        if write(&mut session, response).await.is_err() || !is_reusable {
+        if Box::pin(write(&mut session, response)).await.is_err() || !is_reusable {
             session.shutdown().await;
             return None;
         }

@@ -6,6 +6,7 @@
 use std::{
     future::poll_fn,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -17,7 +18,7 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     Stream, TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::framing::{BodyFraming, ChunkedCheck, HeaderScan};
 
@@ -202,14 +203,14 @@ impl Message {
         }
     }
 
-    // Receives more; false if the connection has ended.
+    // Receives more; false if the connection has ended. The buffer is on the stack, so that a connection that
+    // waits occupies no memory for what has not arrived.
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<bool> {
-        if self.received.spare_capacity_mut().is_empty() {
-            self.received.reserve(READ_BYTES);
-        }
-        let reading = self.connection.read_buf(&mut self.received);
-        let received = ready!(std::pin::pin!(reading).poll(context));
-        Poll::Ready(matches!(received, Ok(1..)))
+        let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
+        let mut bytes = ReadBuf::uninit(&mut bytes);
+        let received = ready!(Pin::new(&mut self.connection).poll_read(context, &mut bytes));
+        self.received.extend_from_slice(bytes.filled());
+        Poll::Ready(received.is_ok() && !bytes.filled().is_empty())
     }
 
     fn poll_deliver(
