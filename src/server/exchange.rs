@@ -237,6 +237,10 @@ impl ExchangeService {
         source: Option<IpAddr>,
     ) -> Result<Bytes, ReadFailure> {
         match framing {
+            BodyFraming::Length(0) if session.is_http2() => {
+                // Pingora would not look for trailers.
+                session.req_header_mut().remove_header(&header::CONTENT_LENGTH);
+            }
             BodyFraming::Length(0) => return Ok(Bytes::new()),
             BodyFraming::Length(length) if length > self.bounds.body_bytes_max as u64 => {
                 return Err(ReadFailure::Rejected(HttpRejection::BodyTooLarge));
@@ -292,6 +296,12 @@ impl ExchangeService {
                     return Err(ReadFailure::Rejected(HttpRejection::BodyTooLarge));
                 }
                 Ok(Some(part)) => body.extend_from_slice(&part),
+                // What follows the body of an HTTP/2 request is its trailers.
+                Ok(None) if session.is_http2() && !session.is_body_done() => {
+                    return Err(ReadFailure::Rejected(HttpRejection::Framing(
+                        "expected no trailers in HTTP/2",
+                    )));
+                }
                 Ok(None) => return Ok(()),
                 Err(_) => return Err(ReadFailure::Disconnected),
             }

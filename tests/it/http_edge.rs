@@ -1,7 +1,7 @@
 //! HTTP handling before an API is detected: framing, sizes, timeouts, HTTP/2.
 
 use std::{
-    io::Write,
+    io::{Read, Write},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -211,6 +211,104 @@ fn http_2_by_prior_knowledge_is_served() {
     });
 }
 
+// A frame of HTTP/2 (RFC 9113 §4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+// Fields without compression (RFC 7541 §6.2.2).
+fn field_block(fields: &[(&str, &str)]) -> Vec<u8> {
+    fields.iter().fold(Vec::new(), |mut block, (name, value)| {
+        block.push(0);
+        for text in [name, value] {
+            // A length that needs a second byte.
+            let length = u8::try_from(text.len().min(127)).unwrap();
+            block.push(length);
+            if length == 127 {
+                let mut rest = text.len() - 127;
+                while rest >= 128 {
+                    block.push(u8::try_from(rest % 128).unwrap() | 128);
+                    rest /= 128;
+                }
+                block.push(u8::try_from(rest).unwrap());
+            }
+            block.extend_from_slice(text.as_bytes());
+        }
+        block
+    })
+}
+
+#[test]
+fn trailers_of_http_2_are_rejected() {
+    const DATA: u8 = 0;
+    const HEADERS: u8 = 1;
+    const END_HEADERS: u8 = 4;
+    const END: u8 = END_HEADERS | 1;
+    let world = World::plain();
+    let bearer = format!("Bearer {}", world.keys.token("app", SCOPE));
+    let body = create_request("camara-0.10.1", &number_at("camara-0.10.1", 1)).to_string();
+    let mut head = vec![
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "gateway"),
+        (":path", PATH),
+        ("authorization", &bearer),
+        ("content-type", "application/json"),
+    ];
+    let first_field_of_answer = |head: &[(&str, &str)], body: &str, trailers: &[(&str, &str)]| {
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        bytes.extend(frame(4, 0, 0, &[]));
+        bytes.extend(frame(HEADERS, END_HEADERS, 1, &field_block(head)));
+        if !body.is_empty() {
+            bytes.extend(frame(DATA, 0, 1, body.as_bytes()));
+        }
+        match trailers {
+            [] => bytes.extend(frame(DATA, 1, 1, &[])),
+            _ => bytes.extend(frame(HEADERS, END, 1, &field_block(trailers))),
+        }
+        let mut stream = std::net::TcpStream::connect(world.gateway_address()).unwrap();
+        stream.write_all(&bytes).unwrap();
+        loop {
+            let mut header = [0; 9];
+            stream.read_exact(&mut header).unwrap();
+            let [a, b, c, kind, ..] = header;
+            let length = u32::from_be_bytes([0, a, b, c]);
+            let mut payload = vec![0; usize::try_from(length).unwrap()];
+            stream.read_exact(&mut payload).unwrap();
+            if kind == HEADERS {
+                return payload[0];
+            }
+        }
+    };
+    // `:status: 400` of the static table (RFC 7541, appendix A).
+    const BAD_REQUEST: u8 = 0x80 | 12;
+    let pseudo = [(":path", "/other"), ("x-trailer", "a")];
+    for trailers in [&pseudo[..], &pseudo[..1], &[("x-trailer", "a")]] {
+        assert_eq!(first_field_of_answer(&head, &body, trailers), BAD_REQUEST, "{trailers:?}");
+        assert_eq!(first_field_of_answer(&head, "", trailers), BAD_REQUEST, "{trailers:?}");
+    }
+    assert!(world.operator_sessions("camara-0.10.1").is_empty());
+    // A `:status` that the static table does not contain.
+    assert_eq!(first_field_of_answer(&head, &body, &[]), 0x48);
+    head.push(("content-length", "0"));
+    assert_eq!(first_field_of_answer(&head, "", &pseudo), BAD_REQUEST);
+    assert_eq!(
+        first_field_of_answer(
+            &[
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":authority", "gateway"),
+                (":path", "/x"),
+                ("content-length", "0")
+            ],
+            "",
+            &pseudo
+        ),
+        BAD_REQUEST
+    );
+}
+
 #[test]
 fn invalid_bytes_are_rejected_without_a_panic() {
     let world = World::plain();
@@ -230,7 +328,7 @@ fn invalid_bytes_are_rejected_without_a_panic() {
         stream.write_all(bytes).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let mut answer = String::new();
-        let _ = std::io::Read::read_to_string(&mut stream, &mut answer);
+        let _ = stream.read_to_string(&mut answer);
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{bytes:?}: {answer}");
     }
     assert_serves(&world);
