@@ -4,11 +4,11 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Parser, Subcommand};
 
-use self::log_writer::{LogBuffer, LogFlush};
 use crate::{
     clock::Clock,
     dialect::{Descriptors, Dialects, SchemaError},
     gateway::describe_schema_errors,
+    log_writer::{self, LogBuffer, LogFlush},
     metrics::Metrics,
     outbound::{Caller, Outbound, check_public_authorities},
 };
@@ -19,7 +19,6 @@ mod compile_routes;
 mod demo;
 mod explain;
 mod log_filter;
-mod log_writer;
 mod notifications;
 mod reload;
 mod schema;

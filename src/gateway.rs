@@ -15,22 +15,22 @@ use std::{hash::RandomState, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::{
     clock::Clock,
     dialect::{ApiRequest, Family},
-    identity::TokenStanding,
     ledger::{Ledger, ReservationRequest, ReserveOutcome, SessionRecord},
     limit::Admission,
     metrics::Metrics,
     notification::Dispatcher,
     operator::{Operator, OperatorRejection, Outcome, breaker::CallPermit},
     outbound::Caller,
-    qod::{ApiResponse, CreateRequest, Operation, QosStatus, Session, SourceAddress},
-    refusal::{Refusal, TransportError},
+    qod::{ApiResponse, CreateRequest, Operation, QosStatus, Session},
+    refusal::Refusal,
+    service::{HttpRejection, RequestHead},
 };
 
 mod idempotency;
@@ -48,7 +48,9 @@ mod profiles;
 mod recovery;
 mod reload;
 mod snapshot;
+mod request_context;
 mod request_log;
+mod service;
 mod policy_tests;
 
 pub use self::{
@@ -56,12 +58,12 @@ pub use self::{
     explain::{Decision, ExplainError, ExplainStep, Explanation, PredictedOutcome},
     policy_tests::{Mismatch, PolicyTestFailure, PolicyTestResult},
     reload::{PolicyStatus, RejectedReload, ReloadOutcome},
-    request_log::RequestHead,
+    service::{CallbackService, GatewayService},
     snapshot::{PolicySnapshot, describe_schema_errors},
 };
 use self::{
     deletes::DeletesInProgress, notifications::EarlyEvents, reload::PolicyWatch,
-    request_log::RequestLog,
+    request_context::RequestContext, request_log::RequestLog,
 };
 
 /// The gateway: the current policy snapshot, the ledger, and the services that a request uses.
@@ -123,59 +125,47 @@ impl Gateway {
     /// Handles one request. Infallible: an error is a response too.
     pub async fn handle(self: &Arc<Self>, request: &Request<Bytes>) -> Response<Bytes> {
         let policy = self.snapshot.load_full();
-        let mut log = RequestLog::start(
-            &self.clock,
-            &self.metrics,
-            &policy,
-            &RequestHead::from_request(request),
-        );
+        let mut context = RequestContext::new(&policy, &self.caller, request);
         let (method, path) = (request.method(), request.uri().path());
         if let Some(searches) = policy.telco_finder_at(path) {
-            return self.search(&policy, searches, request, log).await;
+            return telco_finder::search(searches, context).await;
         }
         let mut call = match policy.apis.detect(method, path, request.headers(), request.body()) {
             Ok(call) => call,
             Err(unrecognised) => {
-                return log.finish_unrecognised(&policy, request.headers(), unrecognised);
+                return context.log.finish_unrecognised(&policy, request.headers(), unrecognised);
             }
         };
-        log.set_call(&call, request.headers());
-        let outcome = self.process(&policy, &mut call, request, &mut log).await;
-        log.finish_call(&call, &outcome)
+        context.log.set_call(&call, request.headers());
+        let outcome = self.process(&mut context, &mut call).await;
+        context.log.finish_call(&call, &outcome)
     }
 
     /// Rejects a request that the server did not read completely.
-    pub fn reject(&self, head: &RequestHead<'_>, reason: TransportError) -> Response<Bytes> {
+    fn reject(&self, head: &RequestHead<'_>, rejection: HttpRejection) -> Response<Bytes> {
         let policy = self.snapshot.load();
-        let log = RequestLog::start(&self.clock, &self.metrics, &policy, head);
+        let log = RequestLog::start(&self.caller, &policy, head);
         let dialect = match policy.apis.detect(head.method, head.path, head.headers, &[]) {
             Ok(call) => Arc::clone(call.dialect()),
             Err(unrecognised) => {
                 unrecognised.dialect.unwrap_or_else(|| Arc::clone(&policy.error_dialect))
             }
         };
-        log.finish_rejected(&dialect, head.headers, &Refusal::Transport(reason))
-    }
-
-    /// Estimates whether the token of a request is valid, before its body has arrived.
-    pub fn token_standing(&self, headers: &HeaderMap) -> TokenStanding {
-        self.snapshot.load().identity.standing(headers)
+        log.finish_rejected(&dialect, head.headers, &Refusal::Http(rejection))
     }
 
     async fn process(
         self: &Arc<Self>,
-        policy: &Arc<PolicySnapshot>,
+        context: &mut RequestContext<'_>,
         call: &mut ApiRequest,
-        request: &Request<Bytes>,
-        log: &mut RequestLog,
     ) -> Result<ApiResponse, Refusal> {
+        let (policy, request) = (context.policy, context.request);
         call.check_correlator(request.headers())?;
         let client = policy.identity.authenticate(request, call.proof_header()).await?;
-        log.set_client(&client);
-        let source = request.extensions().get().map(|SourceAddress(address)| *address);
-        let grant = policy.access.authorize(client, call.operation(), source)?;
+        context.log.set_client(&client);
+        let grant = policy.access.authorize(client, call.operation(), context.source)?;
         let admission = policy.limits.admit(grant)?;
-        log.end_stage("admit");
+        context.log.end_stage("admit");
         policy.apply_client_dialect(call, &admission);
         admission.grant().check_dialect(call.dialect().name())?;
         // An empty body has no media type. If the operation requires a body, parsing rejects it.
@@ -184,48 +174,31 @@ impl Gateway {
         }
 
         match call.operation() {
-            Operation::CreateSession => {
-                self.create_session(policy, call, admission, request, log).await
-            }
-            Operation::GetSession => self.get_session(policy, call, &admission, log).await,
-            Operation::DeleteSession => self.delete_session(policy, call, &admission, log).await,
-            Operation::ExtendSession => {
-                self.extend_session(policy, call, &admission, request.body(), log).await
-            }
-            Operation::RetrieveSessions => {
-                self.retrieve_sessions(policy, call, &admission, request.body(), log).await
-            }
-            Operation::GetQosProfile => {
-                profiles::get(policy, &self.caller, call, &admission, log).await
-            }
-            Operation::ListQosProfiles => {
-                let (caller, uri) = (&self.caller, request.uri());
-                profiles::list(policy, caller, call, &admission, uri, log).await
-            }
-            Operation::RetrieveQosProfiles => {
-                let (caller, body) = (&self.caller, request.body());
-                profiles::retrieve(policy, caller, call, &admission, body, log).await
-            }
+            Operation::CreateSession => self.create_session(context, call, admission).await,
+            Operation::GetSession => self.get_session(context, call, &admission).await,
+            Operation::DeleteSession => self.delete_session(context, call, &admission).await,
+            Operation::ExtendSession => self.extend_session(context, call, &admission).await,
+            Operation::RetrieveSessions => self.retrieve_sessions(context, call, &admission).await,
+            Operation::GetQosProfile => profiles::get(context, call, &admission).await,
+            Operation::ListQosProfiles => profiles::list(context, call, &admission).await,
+            Operation::RetrieveQosProfiles => profiles::retrieve(context, call, &admission).await,
         }
     }
 
     async fn create_session(
         self: &Arc<Self>,
-        policy: &Arc<PolicySnapshot>,
+        context: &mut RequestContext<'_>,
         call: &ApiRequest,
         admission: Admission,
-        request: &Request<Bytes>,
-        log: &mut RequestLog,
     ) -> Result<ApiResponse, Refusal> {
+        let (policy, request) = (context.policy, context.request);
         let idempotency = idempotency::from_request(request)?;
         let requested = call.dialect().parse_create_session(request.body(), &policy.strictness)?;
         policy.check_sink(&requested, self.clock.now())?;
-        log.end_stage("parse");
+        context.log.end_stage("parse");
         let device =
             subject::resolve_device(call, admission.grant().client(), requested.device.as_ref())?;
-        let operator = Arc::clone(
-            subject::resolve_operator(policy, &self.caller, &admission, &device, log).await?,
-        );
+        let operator = Arc::clone(subject::resolve_operator(context, &admission, &device).await?);
         admission.grant().check_request(operator.id(), &requested)?;
         subject::require_simulated_for_mock(&operator, admission.grant().is_mock())?;
         let device_hash = subject::hash_device(&self.device_hasher, &device);
@@ -235,20 +208,20 @@ impl Gateway {
         policy.limits.admit_operator(&admission, operator.id())?;
         let permit =
             operator.acquire_permit(&self.caller, device_hash).map_err(Refusal::Operator)?;
-        log.end_stage("route");
+        context.log.end_stage("route");
 
         let reservation_request = ReservationRequest {
             idempotency,
             ..new_reservation_request(call, &operator, requested, translated, &admission)
         };
-        let (gateway, correlator) = (Arc::clone(self), log.correlator().clone());
+        let (gateway, correlator) = (Arc::clone(self), context.log.correlator().clone());
         let created = self.run_to_completion(async move {
             gateway
                 .reserve_and_create(&operator, admission, reservation_request, permit, &correlator)
                 .await
         });
         let session = created.await?;
-        log.set_session(session.id);
+        context.log.set_session(session.id);
         if !call.dialect().can_represent(&session) {
             return Err(Refusal::NotGranted);
         }
@@ -298,18 +271,18 @@ impl Gateway {
 
     async fn get_session(
         self: &Arc<Self>,
-        policy: &Arc<PolicySnapshot>,
+        context: &mut RequestContext<'_>,
         call: &mut ApiRequest,
         admission: &Admission,
-        log: &mut RequestLog,
     ) -> Result<ApiResponse, Refusal> {
-        let record = self.find_session(policy, call, admission, log).await?;
+        let record = self.find_session(context, call, admission).await?;
         let Some(operator_session) = session_view::operator_session_id(&record)? else {
             return Ok(ApiResponse::Found(session_view::from_record(&record)));
         };
-        let operator = policy.operator(&record.operator)?;
+        let operator = context.policy.operator(&record.operator)?;
         let sent_at = self.ledger.now();
-        let outcome = operator.get_session(&self.caller, operator_session, log.correlator()).await;
+        let outcome =
+            operator.get_session(&self.caller, operator_session, context.log.correlator()).await;
         let record = match outcome {
             Outcome::Accepted(accepted) => {
                 self.record_report(&record, accepted.granted, sent_at).await?
@@ -323,15 +296,14 @@ impl Gateway {
 
     async fn delete_session(
         self: &Arc<Self>,
-        policy: &Arc<PolicySnapshot>,
+        context: &mut RequestContext<'_>,
         call: &mut ApiRequest,
         admission: &Admission,
-        log: &mut RequestLog,
     ) -> Result<ApiResponse, Refusal> {
-        let record = self.find_session(policy, call, admission, log).await?;
+        let record = self.find_session(context, call, admission).await?;
         session_view::operator_session_id(&record)?;
-        let operator = Arc::clone(policy.operator(&record.operator)?);
-        let (gateway, correlator) = (Arc::clone(self), log.correlator().clone());
+        let operator = Arc::clone(context.policy.operator(&record.operator)?);
+        let (gateway, correlator) = (Arc::clone(self), context.log.correlator().clone());
         self.run_to_completion(async move {
             gateway.delete_at_operator(&operator, &record, &correlator).await
         })
@@ -341,18 +313,17 @@ impl Gateway {
 
     async fn extend_session(
         self: &Arc<Self>,
-        policy: &Arc<PolicySnapshot>,
+        context: &mut RequestContext<'_>,
         call: &mut ApiRequest,
         admission: &Admission,
-        body: &Bytes,
-        log: &mut RequestLog,
     ) -> Result<ApiResponse, Refusal> {
         // `find_session` may switch `call` to the dialect of the session; the body is in this one.
         let dialect = Arc::clone(call.dialect());
         let id = call.session_id()?;
-        let additional_s = dialect.parse_extend_session(body, &policy.strictness)?;
-        log.set_session(id);
-        let record = self.find_session(policy, call, admission, log).await?;
+        let additional_s =
+            dialect.parse_extend_session(context.request.body(), &context.policy.strictness)?;
+        context.log.set_session(id);
+        let record = self.find_session(context, call, admission).await?;
         if session_view::operator_session_id(&record)?.is_none()
             || record.session.granted.status != QosStatus::Available
         {
@@ -370,8 +341,8 @@ impl Gateway {
             }
             _ => additional_s.min(left_s),
         };
-        let operator = Arc::clone(policy.operator(&record.operator)?);
-        let (gateway, correlator) = (Arc::clone(self), log.correlator().clone());
+        let operator = Arc::clone(context.policy.operator(&record.operator)?);
+        let (gateway, correlator) = (Arc::clone(self), context.log.correlator().clone());
         let extended = self.run_to_completion(async move {
             gateway.extend_at_operator(&operator, &record, additional_s, &correlator).await
         });
@@ -381,13 +352,12 @@ impl Gateway {
     /// Reads the ledger only, so that the operation works whatever dialect the operator has.
     async fn retrieve_sessions(
         &self,
-        policy: &PolicySnapshot,
+        context: &mut RequestContext<'_>,
         call: &ApiRequest,
         admission: &Admission,
-        body: &Bytes,
-        log: &mut RequestLog,
     ) -> Result<ApiResponse, Refusal> {
-        let named = call.dialect().parse_retrieve_sessions(body, &policy.strictness)?;
+        let (body, strictness) = (context.request.body(), &context.policy.strictness);
+        let named = call.dialect().parse_retrieve_sessions(body, strictness)?;
         let client = admission.grant().client();
         if named.is_none() && client.subject().is_some() && client.device().is_none() {
             // The token identifies a user but no device: return all sessions of the user.
@@ -397,8 +367,7 @@ impl Gateway {
             ));
         }
         let device = subject::resolve_device(call, client, named.as_ref())?;
-        let operator =
-            subject::resolve_operator(policy, &self.caller, admission, &device, log).await?;
+        let operator = subject::resolve_operator(context, admission, &device).await?;
         // The ledger stores a device in the form in which its operator received it.
         let translated = operator.dialect().translate_device(&device, operator.fitting())?;
         let records = self.ledger.find_by_device(admission, &translated).await?;
@@ -407,16 +376,15 @@ impl Gateway {
 
     async fn find_session(
         &self,
-        policy: &PolicySnapshot,
+        context: &mut RequestContext<'_>,
         call: &mut ApiRequest,
         admission: &Admission,
-        log: &mut RequestLog,
     ) -> Result<SessionRecord, Refusal> {
         let id = call.session_id()?;
-        log.set_session(id);
+        context.log.set_session(id);
         let record = self.ledger.find(admission, &id).await?;
-        log.set_operator(&record.operator);
-        if let Some(dialect) = policy.dialects.get(&record.dialect) {
+        context.log.set_operator(&record.operator);
+        if let Some(dialect) = context.policy.dialects.get(&record.dialect) {
             call.prefer(dialect);
         }
         Ok(record)

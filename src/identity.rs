@@ -51,7 +51,6 @@ pub use self::{
     proof::{ProofError, ProofMethod},
     proof_of_possession::{ClientProof, PROOF_AGE_MAX, ProofSettings},
     rejection::{AuthRejection, insufficient_scope_challenge},
-    standing::TokenStanding,
     users::{UserClaims, UserDetection},
 };
 use self::{

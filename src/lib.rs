@@ -21,7 +21,7 @@
 //! only `policy` defines how the settings are written.
 //!
 //! Import order: a module imports only modules of earlier stages and the base modules ([`qod`], [`clock`],
-//! [`reloadable`], [`json`], [`metrics`], [`audit`], [`tls`], [`outbound`]). A test checks this.
+//! [`service`], [`reloadable`], [`json`], [`metrics`], [`log_writer`], [`audit`], [`tls`], [`outbound`]). A test checks this.
 
 // From the entry points down to the base modules.
 pub mod cli;
@@ -46,9 +46,11 @@ pub mod dialect;
 pub mod outbound;
 pub mod tls;
 pub mod audit;
+pub mod log_writer;
 pub mod metrics;
 pub mod json;
 pub mod clock;
 mod faults;
 pub mod reloadable;
+pub mod service;
 pub mod qod;

@@ -9,7 +9,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use self::messages::{
-    message_of_extension, message_of_ledger, message_of_rejection, message_of_transport,
+    message_of_extension, message_of_http_rejection, message_of_ledger, message_of_rejection,
 };
 use crate::{
     access::AccessDenied,
@@ -24,6 +24,7 @@ use crate::{
     operator::{OperatorRejection, UnknownCause},
     qod::{Problem, ProblemKind, RateLimitStatus},
     route::NoOperator,
+    service::HttpRejection,
 };
 
 // When to repeat a request that met a concurrent change.
@@ -40,8 +41,8 @@ pub enum Refusal {
     Unrecognised(UnmatchedReason),
     /// The media type or the content encoding of the body is not supported.
     UnsupportedMedia(UnsupportedMediaType),
-    /// The server did not read the request completely.
-    Transport(TransportError),
+    /// The server did not read the request completely, or did not answer it.
+    Http(HttpRejection),
     /// The access token or its proof of possession is missing or not valid.
     Unauthenticated(AuthRejection),
     /// The token's scopes or the client's terms do not allow the request.
@@ -97,23 +98,6 @@ pub enum Refusal {
     Internal(&'static str),
 }
 
-/// The reason why the server did not read a request completely, or did not answer it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TransportError {
-    /// It is not valid HTTP, or it is ambiguous.
-    Framing(&'static str),
-    /// The header exceeds the size limit.
-    HeaderTooLarge,
-    /// The body exceeds the size limit.
-    BodyTooLarge,
-    /// Too many requests are in flight.
-    Overloaded,
-    /// The response was not ready in time.
-    ResponseTimeout,
-    /// The request handler panicked.
-    HandlerPanicked,
-}
-
 /// The error response for a rejection of this kind, with the status and code of a dialect.
 pub fn new_problem(kind: ProblemKind, message: String, dialect: &Descriptor) -> Problem {
     let (status, code) = codes::status_and_code(kind, dialect);
@@ -145,14 +129,14 @@ impl Refusal {
                 ProblemKind::MethodNotAllowed
             }
             Self::UnsupportedMedia(_) => ProblemKind::UnsupportedMediaType,
-            Self::Transport(TransportError::Framing(_)) => ProblemKind::InvalidArgument,
-            Self::Transport(TransportError::HeaderTooLarge) => ProblemKind::HeaderTooLarge,
-            Self::Transport(TransportError::BodyTooLarge) => ProblemKind::ContentTooLarge,
-            Self::Transport(TransportError::Overloaded) => ProblemKind::Unavailable,
-            Self::Transport(TransportError::ResponseTimeout) => ProblemKind::Timeout,
-            Self::Transport(TransportError::HandlerPanicked) | Self::Internal(_) => {
-                ProblemKind::Internal
+            Self::Http(HttpRejection::Framing(_)) => ProblemKind::InvalidArgument,
+            Self::Http(HttpRejection::HeaderTooLarge) => ProblemKind::HeaderTooLarge,
+            Self::Http(HttpRejection::BodyTooLarge) => ProblemKind::ContentTooLarge,
+            Self::Http(HttpRejection::Overloaded | HttpRejection::TooManyUnreadBodies) => {
+                ProblemKind::Unavailable
             }
+            Self::Http(HttpRejection::ResponseTimeout) => ProblemKind::Timeout,
+            Self::Http(HttpRejection::HandlerPanicked) | Self::Internal(_) => ProblemKind::Internal,
             Self::Unauthenticated(rejection) => kind_of_unauthenticated(rejection.why),
             Self::Forbidden(
                 AccessDenied::Scope { .. }
@@ -243,7 +227,7 @@ impl Refusal {
                 format!("expected one of the methods {allow}")
             }
             Self::UnsupportedMedia(media) => media.to_string(),
-            Self::Transport(error) => message_of_transport(*error).to_owned(),
+            Self::Http(error) => message_of_http_rejection(*error).to_owned(),
             Self::Unauthenticated(error) => error.to_string(),
             Self::Forbidden(error) => error.to_string(),
             Self::MockOnly => "a mock token is accepted for simulated operators only".to_owned(),

@@ -1,20 +1,16 @@
 //! The HTTP server: listeners, TLS, deadlines, and graceful shutdown.
 //!
 //! **Invariant:** only this module and `outbound` use pingora. A handler receives a complete, validated
-//! `http::Request<Bytes>` and returns an `http::Response<Bytes>`. Each listener has a [`Handler`]; a process
-//! has one [`Application`]: the gateway, or a simulated operator.
+//! `http::Request<Bytes>` and returns an `http::Response<Bytes>`.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
     sync::{Arc, Mutex, mpsc},
     time::Duration,
 };
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response};
 use ipnet::IpNet;
 use pingora::{
     server::{RunArgs, Server, configuration::ServerConf},
@@ -26,6 +22,7 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     policy::{AdminSettings, DrainSettings, Listener, ServerBounds},
+    service::{Application, Handler},
 };
 
 mod admin;
@@ -45,6 +42,7 @@ mod peer_address;
 mod signals;
 mod unread_bodies;
 
+pub use self::handover::{Takeover, UpgradeSocket, check_socket_path};
 use self::{
     accept::TlsAcceptors,
     admin::AdminListener,
@@ -56,116 +54,6 @@ use self::{
     readiness::ListenerProbe,
     signals::SignalWatch,
 };
-pub use self::{
-    admin::ADMIN_REQUEST_HEADER,
-    handover::{Takeover, UpgradeSocket, check_socket_path},
-};
-
-/// Handles the requests of a listener.
-#[async_trait]
-pub trait Handler: Send + Sync + 'static {
-    /// Handles a request.
-    async fn handle(&self, request: Request<Bytes>) -> Response<Bytes>;
-
-    /// The error response, in the dialect of the addressed API, to a request that was not read completely.
-    fn reject(&self, request: &UnreadRequest<'_>, rejection: HttpRejection) -> Response<Bytes>;
-
-    /// How certain the caller is, by the header of a request whose body has not arrived. Must be cheap.
-    fn standing(&self, _headers: &HeaderMap) -> CallerStanding {
-        CallerStanding::Unknown
-    }
-}
-
-/// How certain a caller is, before the request is authenticated. If there are too many requests without their
-/// bodies, those of less certain callers are rejected first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CallerStanding {
-    /// Nothing shows who the caller is.
-    Unknown,
-    /// The caller has credentials that may be valid.
-    Claimed,
-    /// The caller has credentials that were valid in an earlier request.
-    Verified,
-}
-
-/// The application of a process: handles the requests of its clients and of its administrators.
-#[async_trait]
-pub trait Application: Handler {
-    /// Whether requests can be served. `Ok` may contain a message for `/readyz`.
-    ///
-    /// # Errors
-    /// The reason why requests cannot be served.
-    fn ready(&self) -> Result<Option<String>, String>;
-
-    /// Updates the gauges that are computed on demand. Called before each response to `/metrics`.
-    async fn update_gauges(&self);
-
-    /// Prepares for the first requests, such as by fetching keys. Called once at start, before the
-    /// listeners of a previous process are taken over.
-    async fn warm_up(&self);
-
-    /// Runs the periodic work. Called every second.
-    async fn run_maintenance(&self);
-
-    /// Handles a request to the admin listener; `None` if the path is unknown.
-    async fn handle_admin(&self, request: &AdminRequest<'_>) -> Option<Response<Vec<u8>>>;
-
-    /// Reloads the configuration, if the application supports that.
-    async fn reload(&self) {}
-
-    /// The version of the configuration, for the header of each response of the admin listener.
-    fn policy_version(&self) -> Option<Arc<str>> {
-        None
-    }
-
-    /// Waits for the work that outlives its request.
-    async fn drain(&self);
-}
-
-/// A request that was not read completely.
-#[derive(Clone, Copy, Debug)]
-pub struct UnreadRequest<'a> {
-    /// The method.
-    pub method: &'a Method,
-    /// The path.
-    pub path: &'a str,
-    /// The header fields.
-    pub headers: &'a HeaderMap,
-    /// The caller's IP address, if the connection has one.
-    pub source: Option<IpAddr>,
-}
-
-/// A request to the admin listener.
-#[derive(Clone, Copy, Debug)]
-pub struct AdminRequest<'a> {
-    /// The method.
-    pub method: &'a Method,
-    /// The path.
-    pub path: &'a str,
-    /// The query, without the `?`.
-    pub query: &'a str,
-    /// The header fields.
-    pub headers: &'a HeaderMap,
-}
-
-/// The reason why the server rejects a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HttpRejection {
-    /// The framing or the target host is invalid or ambiguous.
-    Framing(&'static str),
-    /// The header exceeds the size limit.
-    HeaderTooLarge,
-    /// The body exceeds the size limit.
-    BodyTooLarge,
-    /// Too many requests are in flight.
-    Overloaded,
-    /// The body has not arrived, and too many requests wait for theirs.
-    TooManyUnreadBodies,
-    /// The response was not ready in time.
-    ResponseTimeout,
-    /// The handler panicked.
-    HandlerPanicked,
-}
 
 /// The parameters of [`serve`].
 pub struct ServeOptions {

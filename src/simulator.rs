@@ -34,8 +34,9 @@ mod session_store;
 mod handler;
 mod outbox;
 mod sandbox;
+mod service;
 
-pub use self::handler::TokenEndpointSettings;
+pub use self::{handler::TokenEndpointSettings, service::SimulatorService};
 use self::{handler::TokenHandler, outbox::EventOutbox, session_store::SessionStore};
 
 /// How a simulated operator behaves.

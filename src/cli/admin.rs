@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     outbound::{CallResult, Endpoint, Outbound, OutboundCall, PeerResponse},
-    server::ADMIN_REQUEST_HEADER,
+    service::ADMIN_REQUEST_HEADER,
 };
 
 /// Sends requests to the admin listener of a gateway.

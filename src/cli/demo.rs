@@ -12,13 +12,13 @@ use std::{
 
 use super::{
     load_dialects,
-    log_writer::LogBuffer,
     serve::{self, StartMode},
     simulate,
     terminal::{self, Style, styled},
 };
 use crate::{
     dialect::{Descriptors, Dialects},
+    log_writer::LogBuffer,
     outbound::{Outbound, Trust},
     server::probe_address,
     simulator::{EventSettings, Settings},

@@ -7,122 +7,17 @@ use std::{
     sync::Arc,
 };
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
-
-use super::{caller, log_writer::LogBuffer};
+use super::caller;
 use crate::{
-    gateway::{Gateway, PolicySnapshot, RequestHead},
-    identity::TokenStanding,
+    gateway::{CallbackService, Gateway, GatewayService, PolicySnapshot},
     ledger::{Ledger, OpenMode},
-    metrics::Metrics,
+    log_writer::LogBuffer,
     notification::Dispatcher,
     outbound::Caller,
-    policy::{self, AdminTarget, LostLogLines, Policy, StoreConfig},
-    refusal::TransportError,
-    server::{
-        self, ADMIN_REQUEST_HEADER, AdminRequest, Application, CallerStanding, Handler,
-        HttpRejection, ServeOptions, UnreadRequest, UpgradeSocket, probe_address,
-    },
+    policy::{self, AdminTarget, Policy, StoreConfig},
+    server::{self, ServeOptions, UpgradeSocket, probe_address},
+    service::Handler,
 };
-
-/// Connects the gateway to the client listeners and to the admin listener.
-struct GatewayServices {
-    gateway: Arc<Gateway>,
-    metrics: Metrics,
-    log: Arc<LogBuffer>,
-    lost_log_lines: LostLogLines,
-}
-
-/// Connects the gateway to the callback listener.
-struct CallbackHandler(Arc<Gateway>);
-
-#[async_trait]
-impl Handler for CallbackHandler {
-    async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
-        self.0.handle_callback(&request).await
-    }
-
-    fn reject(&self, _: &UnreadRequest<'_>, rejection: HttpRejection) -> Response<Bytes> {
-        self.0.reject_callback(unread(rejection))
-    }
-}
-
-#[async_trait]
-impl Handler for GatewayServices {
-    async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
-        self.gateway.handle(&request).await
-    }
-
-    fn reject(&self, request: &UnreadRequest<'_>, rejection: HttpRejection) -> Response<Bytes> {
-        let UnreadRequest { method, path, headers, source } = *request;
-        self.gateway.reject(&RequestHead { method, path, headers, source }, unread(rejection))
-    }
-
-    fn standing(&self, headers: &HeaderMap) -> CallerStanding {
-        match self.gateway.token_standing(headers) {
-            TokenStanding::Invalid => CallerStanding::Unknown,
-            TokenStanding::Plausible => CallerStanding::Claimed,
-            TokenStanding::Verified => CallerStanding::Verified,
-        }
-    }
-}
-
-fn unread(rejection: HttpRejection) -> TransportError {
-    match rejection {
-        HttpRejection::Framing(reason) => TransportError::Framing(reason),
-        HttpRejection::HeaderTooLarge => TransportError::HeaderTooLarge,
-        HttpRejection::BodyTooLarge => TransportError::BodyTooLarge,
-        HttpRejection::Overloaded | HttpRejection::TooManyUnreadBodies => {
-            TransportError::Overloaded
-        }
-        HttpRejection::ResponseTimeout => TransportError::ResponseTimeout,
-        HttpRejection::HandlerPanicked => TransportError::HandlerPanicked,
-    }
-}
-
-#[async_trait]
-impl Application for GatewayServices {
-    fn ready(&self) -> Result<Option<String>, String> {
-        if self.lost_log_lines == LostLogLines::NotReady && self.log.is_losing() {
-            return Err("log lines, and with them audit records, are lost".to_owned());
-        }
-        self.gateway.ready()
-    }
-
-    async fn update_gauges(&self) {
-        self.log.update_metrics(&self.metrics);
-        self.gateway.update_gauges().await;
-    }
-
-    async fn handle_admin(&self, request: &AdminRequest<'_>) -> Option<Response<Vec<u8>>> {
-        let AdminRequest { method, path, query, headers } = *request;
-        let may_unmask = headers.contains_key(ADMIN_REQUEST_HEADER);
-        self.gateway.handle_admin((method, path, query), may_unmask).await
-    }
-
-    async fn warm_up(&self) {
-        self.gateway.warm_up().await;
-    }
-
-    async fn run_maintenance(&self) {
-        self.gateway.run_maintenance().await;
-    }
-
-    async fn reload(&self) {
-        // The gateway has logged the errors.
-        _ = self.gateway.reload().await;
-    }
-
-    fn policy_version(&self) -> Option<Arc<str>> {
-        Some(Arc::clone(self.gateway.policy_status().version.digits()))
-    }
-
-    async fn drain(&self) {
-        self.gateway.shut_down().await;
-    }
-}
 
 pub(super) fn run(
     folder: &Path,
@@ -206,7 +101,7 @@ pub(super) fn serve(
         metrics.clone(),
     );
     let gateway = Arc::new(Gateway::new(folder.to_owned(), rules, ledger, caller, courier));
-    let callbacks: Arc<dyn Handler> = Arc::new(CallbackHandler(Arc::clone(&gateway)));
+    let callbacks: Arc<dyn Handler> = Arc::new(CallbackService(Arc::clone(&gateway)));
     let serving = ServeOptions {
         listeners: settings.listeners,
         callbacks: settings.callbacks.map(|settings| (settings.listener, callbacks)),
@@ -216,11 +111,11 @@ pub(super) fn serve(
         drain: settings.drain,
         takeover: socket.map(UpgradeSocket::wait).transpose()?,
         upgrade_socket,
-        metrics: metrics.clone(),
+        metrics,
         clock,
     };
-    let services = GatewayServices { gateway, metrics, log, lost_log_lines: settings.log };
-    server::serve(serving, Arc::new(services))
+    let service = GatewayService { gateway, log, lost_log_lines: settings.log };
+    server::serve(serving, Arc::new(service))
 }
 
 fn log_start(folder: &Path, policy: &Policy, (is_upgrade, upgrade_socket): (bool, Option<&Path>)) {

@@ -2,10 +2,6 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use http::{Request, Response};
-
 use super::{caller, schemas_error};
 use crate::{
     dialect::{Descriptors, Dialects},
@@ -13,11 +9,8 @@ use crate::{
     outbound::{Authorities, Trust},
     policy::{DrainSettings, Listener, ServerBounds},
     reloadable::{read_regular, read_secret, read_secret_line},
-    server::{
-        self, AdminRequest, Application, Handler, HttpRejection, ServeOptions, UnreadRequest,
-        probe_address,
-    },
-    simulator::{EventSettings, Settings, Simulator, TokenEndpointSettings},
+    server::{self, ServeOptions, probe_address},
+    simulator::{EventSettings, Settings, Simulator, SimulatorService, TokenEndpointSettings},
 };
 
 #[derive(clap::Args)]
@@ -114,42 +107,6 @@ const BOUNDS: ServerBounds = ServerBounds {
     exchange_deadline: Duration::from_mins(1),
 };
 
-/// Connects the simulated operator to its listener.
-struct SimulatedServices(Arc<Simulator>);
-
-#[async_trait]
-impl Handler for SimulatedServices {
-    async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
-        self.0.handle(&request).await
-    }
-
-    fn reject(&self, _: &UnreadRequest<'_>, _: HttpRejection) -> Response<Bytes> {
-        self.0.reject_unread()
-    }
-}
-
-#[async_trait]
-impl Application for SimulatedServices {
-    fn ready(&self) -> Result<Option<String>, String> {
-        Ok(None)
-    }
-
-    async fn update_gauges(&self) {}
-
-    async fn handle_admin(&self, _: &AdminRequest<'_>) -> Option<Response<Vec<u8>>> {
-        None
-    }
-
-    async fn warm_up(&self) {
-        let simulator = Arc::clone(&self.0);
-        tokio::spawn(async move { simulator.run_timers().await });
-    }
-
-    async fn run_maintenance(&self) {}
-
-    async fn drain(&self) {}
-}
-
 impl EventArgs {
     fn settings(&self) -> Result<Option<EventSettings>, String> {
         let trust = match &self.ca_file {
@@ -226,5 +183,5 @@ pub(super) fn serve(listen: SocketAddr, settings: Settings) -> Result<ExitCode, 
         metrics: caller.metrics,
         clock: caller.clock,
     };
-    server::serve(serving, Arc::new(SimulatedServices(Arc::new(simulator))))
+    server::serve(serving, Arc::new(SimulatorService(Arc::new(simulator))))
 }

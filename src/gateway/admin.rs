@@ -12,6 +12,7 @@ use crate::{
     audit,
     ledger::{self, SessionRecord, SessionState},
     qod::{Device, DeviceIpv4, Moment, Nai, SessionId},
+    service::AdminRequest,
 };
 
 mod notifications;
@@ -40,13 +41,9 @@ pub struct SessionQuery {
 }
 
 impl Gateway {
-    /// Handles `/sessions`, `/notifications` and `/policies`; `None` if the path is unknown. The caller has
-    /// rejected changes that a web page can request; `may_unmask` says whether it can request this one.
-    pub async fn handle_admin(
-        &self,
-        (method, path, query): (&Method, &str, &str),
-        may_unmask: bool,
-    ) -> Option<Response<Vec<u8>>> {
+    /// Handles `/sessions`, `/notifications` and `/policies`; `None` if the path is unknown.
+    pub async fn handle_admin(&self, request: &AdminRequest<'_>) -> Option<Response<Vec<u8>>> {
+        let AdminRequest { method, path, query, may_unmask } = *request;
         if let Some(rest) = path.strip_prefix("/notifications") {
             return self.handle_notifications(method, rest, query);
         }

@@ -19,7 +19,7 @@ use crate::{
     metrics::NONE,
     operator::Operator,
     qod::{OperatorId, SessionId},
-    refusal::TransportError,
+    service::HttpRejection,
 };
 
 // How often an event is applied again after a concurrent change of the record.
@@ -68,14 +68,15 @@ impl Gateway {
     }
 
     /// Rejects a callback event that the server did not read completely.
-    pub fn reject_callback(&self, reason: TransportError) -> Response<Bytes> {
-        let outcome = match reason {
-            TransportError::Overloaded
-            | TransportError::ResponseTimeout
-            | TransportError::HandlerPanicked => CallbackOutcome::LedgerUnavailable,
-            TransportError::Framing(_)
-            | TransportError::HeaderTooLarge
-            | TransportError::BodyTooLarge => CallbackOutcome::Invalid,
+    pub fn reject_callback(&self, rejection: HttpRejection) -> Response<Bytes> {
+        let outcome = match rejection {
+            HttpRejection::Overloaded
+            | HttpRejection::TooManyUnreadBodies
+            | HttpRejection::ResponseTimeout
+            | HttpRejection::HandlerPanicked => CallbackOutcome::LedgerUnavailable,
+            HttpRejection::Framing(_)
+            | HttpRejection::HeaderTooLarge
+            | HttpRejection::BodyTooLarge => CallbackOutcome::Invalid,
         };
         self.metrics.record_callback_event(NONE, outcome.name());
         outcome.response()

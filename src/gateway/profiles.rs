@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use http::Uri;
-
-use super::{PolicySnapshot, RequestLog, subject};
+use super::{RequestContext, subject};
 use crate::{
     dialect::ApiRequest,
     limit::Admission,
-    outbound::Caller,
     qod::{ApiResponse, Device, OperatorId, ProfileQuery, QosProfile},
     refusal::Refusal,
     route::NoOperator,
@@ -17,44 +14,37 @@ use crate::{
 /// `getQosProfile`: the profile of this name. With a three-legged token, it must be a profile of the
 /// user's operator.
 pub(super) async fn get(
-    policy: &PolicySnapshot,
-    caller: &Caller,
+    context: &mut RequestContext<'_>,
     call: &ApiRequest,
     admission: &Admission,
-    log: &mut RequestLog,
 ) -> Result<ApiResponse, Refusal> {
     let name = Some(call.profile_name()?.to_owned());
     let query = ProfileQuery { name, ..ProfileQuery::default() };
-    let found = find_for_subject(policy, caller, admission, &query, log).await?.pop();
+    let found = find_for_subject(context, admission, &query).await?.pop();
     found.map(ApiResponse::Profile).ok_or(Refusal::ProfileNotFound)
 }
 
 /// `getQosProfiles`, up to 0.10: the matching profiles. These releases document 404 if there are none.
 pub(super) async fn list(
-    policy: &PolicySnapshot,
-    caller: &Caller,
+    context: &mut RequestContext<'_>,
     call: &ApiRequest,
     admission: &Admission,
-    uri: &Uri,
-    log: &mut RequestLog,
 ) -> Result<ApiResponse, Refusal> {
-    let query = uri.query().unwrap_or_default();
-    let query = call.dialect().parse_list_profiles(query, &policy.strictness)?;
+    let query = context.request.uri().query().unwrap_or_default();
+    let query = call.dialect().parse_list_profiles(query, &context.policy.strictness)?;
     let Some(query) = query else { return Err(Refusal::ProfileNotFound) };
-    let found = find_for_subject(policy, caller, admission, &query, log).await?;
+    let found = find_for_subject(context, admission, &query).await?;
     if found.is_empty() { Err(Refusal::ProfileNotFound) } else { Ok(ApiResponse::Profiles(found)) }
 }
 
 // The matching profiles; if the token determines the operator, those that it offers. A device that no
 // operator serves has none: these operations document no error about a device.
 async fn find_for_subject(
-    policy: &PolicySnapshot,
-    caller: &Caller,
+    context: &mut RequestContext<'_>,
     admission: &Admission,
     query: &ProfileQuery,
-    log: &mut RequestLog,
 ) -> Result<Vec<Arc<QosProfile>>, Refusal> {
-    match operator_of_token(policy, caller, admission, log).await {
+    match operator_of_token(context, admission).await {
         Ok(operator) => Ok(admission.grant().profiles(query, operator.as_ref())),
         Err(
             Refusal::NoOperator(
@@ -69,21 +59,19 @@ async fn find_for_subject(
 
 /// `retrieveQoSProfiles`, from 0.11 on: the matching profiles; with a device, those of its operator.
 pub(super) async fn retrieve(
-    policy: &PolicySnapshot,
-    caller: &Caller,
+    context: &mut RequestContext<'_>,
     call: &ApiRequest,
     admission: &Admission,
-    body: &[u8],
-    log: &mut RequestLog,
 ) -> Result<ApiResponse, Refusal> {
-    let query = call.dialect().parse_retrieve_profiles(body, &policy.strictness)?;
-    log.end_stage("parse");
+    let (body, strictness) = (context.request.body(), &context.policy.strictness);
+    let query = call.dialect().parse_retrieve_profiles(body, strictness)?;
+    context.log.end_stage("parse");
     let client = admission.grant().client();
     let operator = match &query.device {
-        None => operator_of_token(policy, caller, admission, log).await?,
+        None => operator_of_token(context, admission).await?,
         Some(named) => {
             let device = subject::resolve_device(call, client, Some(named))?;
-            Some(resolve_operator(policy, caller, admission, &device, log).await?)
+            Some(resolve_operator(context, admission, &device).await?)
         }
     };
     Ok(ApiResponse::Profiles(admission.grant().profiles(&query, operator.as_ref())))
@@ -91,33 +79,29 @@ pub(super) async fn retrieve(
 
 // The operator of the token's device, or the home operator of its issuer; `None` if it has neither.
 async fn operator_of_token(
-    policy: &PolicySnapshot,
-    caller: &Caller,
+    context: &mut RequestContext<'_>,
     admission: &Admission,
-    log: &mut RequestLog,
 ) -> Result<Option<OperatorId>, Refusal> {
     let client = admission.grant().client();
     let Some(device) = client.device() else {
         let home = client.home_operator();
         if let Some(home) = home {
-            log.set_operator(home);
+            context.log.set_operator(home);
             admission.grant().check_operator(home)?;
         }
         return Ok(home.cloned());
     };
-    resolve_operator(policy, caller, admission, device, log).await.map(Some)
+    resolve_operator(context, admission, device).await.map(Some)
 }
 
 async fn resolve_operator(
-    policy: &PolicySnapshot,
-    caller: &Caller,
+    context: &mut RequestContext<'_>,
     admission: &Admission,
     device: &Device,
-    log: &mut RequestLog,
 ) -> Result<OperatorId, Refusal> {
-    let operator = subject::resolve_operator(policy, caller, admission, device, log).await?;
+    let operator = subject::resolve_operator(context, admission, device).await?;
     admission.grant().check_operator(operator.id())?;
     operator.dialect().translate_device(device, operator.fitting())?;
-    log.end_stage("route");
+    context.log.end_stage("route");
     Ok(operator.id().clone())
 }

@@ -1,10 +1,10 @@
 //! The log of one request: builds its response, writes one audit record, and records the metrics of the
 //! request and of each stage.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Response, header};
 
 use super::{Gateway, PolicySnapshot, correlator};
 use crate::{
@@ -15,9 +15,11 @@ use crate::{
     ledger::{self, ReserveOutcome},
     metrics::{Metrics, NONE, RequestLabels},
     operator::{Operator, OperatorRejection},
-    qod::{ApiResponse, Operation, OperatorId, ProblemKind, SessionId, SourceAddress},
+    outbound::Caller,
+    qod::{ApiResponse, Operation, OperatorId, ProblemKind, SessionId},
     refusal::Refusal,
     route::ResolvedOperator,
+    service::RequestHead,
 };
 
 /// The value of the `dialect` field and label for requests of the Telco Finder API.
@@ -25,31 +27,6 @@ const TELCO_FINDER: &str = "telco-finder";
 
 /// The `route` field of a request of the Telco Finder API.
 const TELCO_FINDER_ROUTE: &str = "/search";
-
-/// The part of a request that is known before its body is read.
-#[derive(Clone, Copy, Debug)]
-pub struct RequestHead<'a> {
-    /// The method.
-    pub method: &'a Method,
-    /// The path, with its ids; never logged.
-    pub path: &'a str,
-    /// The header fields.
-    pub headers: &'a HeaderMap,
-    /// The caller's IP address, from [`crate::qod::SourceAddress`].
-    pub source: Option<IpAddr>,
-}
-
-impl<'a> RequestHead<'a> {
-    /// The head of a complete request.
-    pub fn from_request(request: &'a Request<Bytes>) -> Self {
-        Self {
-            method: request.method(),
-            path: request.uri().path(),
-            headers: request.headers(),
-            source: request.extensions().get().map(|SourceAddress(address)| *address),
-        }
-    }
-}
 
 /// The log of one request, from its start to its response.
 pub(super) struct RequestLog {
@@ -64,13 +41,8 @@ pub(super) struct RequestLog {
 
 impl RequestLog {
     /// Starts the log and the first stage.
-    pub(super) fn start(
-        clock: &Clock,
-        metrics: &Metrics,
-        policy: &PolicySnapshot,
-        head: &RequestHead<'_>,
-    ) -> Self {
-        let now = clock.tick();
+    pub(super) fn start(caller: &Caller, policy: &PolicySnapshot, head: &RequestHead<'_>) -> Self {
+        let now = caller.clock.tick();
         let format = &policy.error_dialect.descriptor().correlator;
         let correlator = correlator::from_headers(head.headers, format);
         let entry = audit::AuditRecord {
@@ -84,8 +56,8 @@ impl RequestLog {
             record: entry,
             correlator,
             transaction_header: None,
-            clock: clock.clone(),
-            metrics: metrics.clone(),
+            clock: caller.clock.clone(),
+            metrics: caller.metrics.clone(),
             started: now,
             stage_started: now,
         }
@@ -314,14 +286,5 @@ mod tests {
     fn route_is_a_template_without_ids() {
         assert_eq!(route_of(Operation::DeleteSession), "/sessions/{sessionId}");
         assert_eq!(route_of(Operation::GetQosProfile), "/qos-profiles/{name}");
-    }
-
-    #[test]
-    fn request_head_has_the_source_address() {
-        let mut request = Request::new(Bytes::new());
-        assert_eq!(RequestHead::from_request(&request).source, None);
-        let address = IpAddr::from([192, 0, 2, 7]);
-        request.extensions_mut().insert(SourceAddress(address));
-        assert_eq!(RequestHead::from_request(&request).source, Some(address));
     }
 }

@@ -11,13 +11,12 @@ use crate::{
     identity::AuthenticatedClient,
     limit::Admission,
     operator::Operator,
-    outbound::Caller,
     qod::{Device, Nai},
     refusal::Refusal,
     route::Resolution,
 };
 
-use super::{PolicySnapshot, RequestLog};
+use super::RequestContext;
 
 /// The device that a request refers to. From 1.0 on, a request with a three-legged token must not name
 /// a device. Before 1.0, it may name the device of the token; a known mismatch is rejected.
@@ -43,15 +42,14 @@ pub(super) fn resolve_device(
 
 /// The operator that serves the device: the home operator of the token's issuer if it has one, otherwise
 /// the operator that the routes yield. Waits only if a finder must be called.
-pub(super) async fn resolve_operator<'a>(
-    policy: &'a PolicySnapshot,
-    caller: &Caller,
+pub(super) async fn resolve_operator<'r>(
+    context: &mut RequestContext<'r>,
     admission: &Admission,
     device: &Device,
-    log: &mut RequestLog,
-) -> Result<&'a Arc<Operator>, Refusal> {
+) -> Result<&'r Arc<Operator>, Refusal> {
+    let policy = context.policy;
     if let Some(home) = admission.grant().client().home_operator() {
-        log.set_operator(home);
+        context.log.set_operator(home);
         return policy.operator(home);
     }
     let found = match policy.routes.find(device)? {
@@ -59,9 +57,11 @@ pub(super) async fn resolve_operator<'a>(
         // A mock token never causes a call to an external finder.
         Resolution::AskFinders(_) if admission.grant().is_mock() => return Err(Refusal::MockOnly),
         // Boxed: the future is large, and every future that contains it would be as large.
-        Resolution::AskFinders(ask) => Box::pin(policy.finders.find(caller, &ask, device)).await?,
+        Resolution::AskFinders(ask) => {
+            Box::pin(policy.finders.find(context.caller, &ask, device)).await?
+        }
     };
-    log.set_route(&found);
+    context.log.set_route(&found);
     policy.operator(&found.operator)
 }
 

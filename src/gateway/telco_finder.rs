@@ -5,13 +5,13 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Method, Response};
 
-use super::{Gateway, PolicySnapshot, request_log::RequestLog, subject};
+use super::{RequestContext, subject};
 use crate::{
     dialect::{Dialect, FinderSearch, FoundOperator, UnmatchedReason, check_media_type},
     policy::{Gsma, OperatorSettings, TelcoFinder},
-    qod::{OperatorId, SourceAddress},
+    qod::OperatorId,
     refusal::Refusal,
     route::{NoOperator, Resolution},
 };
@@ -49,71 +49,63 @@ impl TelcoFinderApi {
     }
 }
 
-impl Gateway {
-    /// Handles a search. Infallible: an error is a response too.
-    pub(super) async fn search(
-        &self,
-        policy: &PolicySnapshot,
-        searches: &TelcoFinderApi,
-        request: &Request<Bytes>,
-        mut log: RequestLog,
-    ) -> Response<Bytes> {
-        log.set_telco_finder(SEARCH);
-        let outcome = self.find_operator(policy, searches, request, &mut log).await;
-        log.finish_search(&searches.error_dialect, outcome)
-    }
+/// Handles a search. Infallible: an error is a response too.
+pub(super) async fn search(
+    api: &TelcoFinderApi,
+    mut context: RequestContext<'_>,
+) -> Response<Bytes> {
+    context.log.set_telco_finder(SEARCH);
+    let outcome = find_operator(api, &mut context).await;
+    context.log.finish_search(&api.error_dialect, outcome)
+}
 
-    async fn find_operator(
-        &self,
-        policy: &PolicySnapshot,
-        searches: &TelcoFinderApi,
-        request: &Request<Bytes>,
-        log: &mut RequestLog,
-    ) -> Result<Response<Bytes>, Refusal> {
-        if request.method() != Method::POST {
-            return Err(Refusal::Unrecognised(UnmatchedReason::MethodNotAllowed { allow: "POST" }));
-        }
-        let client = policy.identity.authenticate(request, None).await?;
-        log.set_client(&client);
-        let source = request.extensions().get().map(|SourceAddress(address)| *address);
-        let grant = policy.access.authorize_scope(client, SEARCH, &searches.scope, source)?;
-        let admission = policy.limits.admit(grant)?;
-        log.end_stage("admit");
-        // An empty body has no media type; parsing rejects it.
-        if !request.body().is_empty() {
-            check_media_type(request.headers())?;
-        }
-        let search = FinderSearch::parse(request.body(), &policy.strictness)?;
-        log.end_stage("parse");
-        // A three-legged token already identifies the device.
-        if admission.grant().client().subject().is_some() {
-            return Err(Refusal::DeviceUnnecessary);
-        }
-        let found = match policy.routes.find(&search.device)? {
-            Resolution::Operator(found) => found,
-            // A mock token never causes a call to an external finder.
-            Resolution::AskFinders(_) if admission.grant().is_mock() => {
-                return Err(Refusal::MockOnly);
-            }
-            Resolution::AskFinders(ask) if search.is_deep => {
-                Box::pin(policy.finders.find(&self.caller, &ask, &search.device)).await?
-            }
-            // Finders that call each other must not do so in a loop.
-            Resolution::AskFinders(_) => return Err(NoOperator::NoRoute.into()),
-        };
-        log.set_route(&found);
-        admission.grant().check_operator(&found.operator)?;
-        subject::require_simulated_for_mock(
-            policy.operator(&found.operator)?,
-            admission.grant().is_mock(),
-        )?;
-        log.end_stage("route");
-        let gsma = searches.operators.get(&found.operator);
-        let gsma = gsma.ok_or(Refusal::Internal("the operator is not in the policy snapshot"))?;
-        Ok(search.render(&FoundOperator {
-            operator_id: &gsma.operator_id,
-            api_root: gsma.api_root.as_deref(),
-            auth_provider_configuration: gsma.auth_provider_configuration.as_deref(),
-        }))
+async fn find_operator(
+    api: &TelcoFinderApi,
+    context: &mut RequestContext<'_>,
+) -> Result<Response<Bytes>, Refusal> {
+    let (policy, request) = (context.policy, context.request);
+    if request.method() != Method::POST {
+        return Err(Refusal::Unrecognised(UnmatchedReason::MethodNotAllowed { allow: "POST" }));
     }
+    let client = policy.identity.authenticate(request, None).await?;
+    context.log.set_client(&client);
+    let grant = policy.access.authorize_scope(client, SEARCH, &api.scope, context.source)?;
+    let admission = policy.limits.admit(grant)?;
+    context.log.end_stage("admit");
+    // An empty body has no media type; parsing rejects it.
+    if !request.body().is_empty() {
+        check_media_type(request.headers())?;
+    }
+    let search = FinderSearch::parse(request.body(), &policy.strictness)?;
+    context.log.end_stage("parse");
+    // A three-legged token already identifies the device.
+    if admission.grant().client().subject().is_some() {
+        return Err(Refusal::DeviceUnnecessary);
+    }
+    let found = match policy.routes.find(&search.device)? {
+        Resolution::Operator(found) => found,
+        // A mock token never causes a call to an external finder.
+        Resolution::AskFinders(_) if admission.grant().is_mock() => {
+            return Err(Refusal::MockOnly);
+        }
+        Resolution::AskFinders(ask) if search.is_deep => {
+            Box::pin(policy.finders.find(context.caller, &ask, &search.device)).await?
+        }
+        // Finders that call each other must not do so in a loop.
+        Resolution::AskFinders(_) => return Err(NoOperator::NoRoute.into()),
+    };
+    context.log.set_route(&found);
+    admission.grant().check_operator(&found.operator)?;
+    subject::require_simulated_for_mock(
+        policy.operator(&found.operator)?,
+        admission.grant().is_mock(),
+    )?;
+    context.log.end_stage("route");
+    let gsma = api.operators.get(&found.operator);
+    let gsma = gsma.ok_or(Refusal::Internal("the operator is not in the policy snapshot"))?;
+    Ok(search.render(&FoundOperator {
+        operator_id: &gsma.operator_id,
+        api_root: gsma.api_root.as_deref(),
+        auth_provider_configuration: gsma.auth_provider_configuration.as_deref(),
+    }))
 }

@@ -3,31 +3,21 @@
 use http::HeaderMap;
 
 use super::{Authenticator, InvalidToken, bearer, cache::TokenDigest, claims::Claims, jws::Jws};
-
-/// Whether a token may be valid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenStanding {
-    /// There is no token, or it is certainly not valid.
-    Invalid,
-    /// The token may be valid.
-    Plausible,
-    /// The token was valid in an earlier request, and has not expired.
-    Verified,
-}
+use crate::service::CallerStanding;
 
 impl Authenticator {
     /// Estimates whether the token of a request is valid. Neither verifies a signature nor calls an issuer.
-    pub fn standing(&self, headers: &HeaderMap) -> TokenStanding {
-        let Ok((_, token)) = bearer::token(headers) else { return TokenStanding::Invalid };
+    pub fn standing(&self, headers: &HeaderMap) -> CallerStanding {
+        let Ok((_, token)) = bearer::token(headers) else { return CallerStanding::Unknown };
         let digest = TokenDigest::from_token(token);
         if self.cached_client(&digest).is_some() {
-            return TokenStanding::Verified;
+            return CallerStanding::Verified;
         }
         // Mock tokens are no secrets.
         let is_plausible = self.mock_tokens.find(&digest).is_some()
             || self.introspector.as_ref().is_some_and(|issuer| issuer.accepts(token))
             || self.claims_trusted_issuer(token).unwrap_or(false);
-        if is_plausible { TokenStanding::Plausible } else { TokenStanding::Invalid }
+        if is_plausible { CallerStanding::Claimed } else { CallerStanding::Unknown }
     }
 
     fn claims_trusted_issuer(&self, token: &str) -> Result<bool, InvalidToken> {

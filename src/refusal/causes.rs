@@ -4,7 +4,7 @@
 //! The matches have no wildcard: a new error does not compile until it has a cause here. A sentence never
 //! contains a phone number, a device address or a token.
 
-use super::{Refusal, TransportError};
+use super::Refusal;
 use crate::{
     access::AccessDenied,
     credentials::TokenUnavailable,
@@ -17,6 +17,7 @@ use crate::{
         breaker::{Backoff, BackoffReason},
     },
     route::NoOperator,
+    service::HttpRejection,
 };
 
 impl Refusal {
@@ -29,7 +30,7 @@ impl Refusal {
             Self::UnsupportedMedia(UnsupportedMediaType::ContentEncoding) => {
                 "content_encoding_unsupported"
             }
-            Self::Transport(unread) => code_of_unread(*unread),
+            Self::Http(rejection) => code_of_http_rejection(*rejection),
             Self::Unauthenticated(rejection) => code_of_unauthenticated(rejection.why),
             Self::Forbidden(forbidden) => code_of_forbidden(forbidden),
             Self::MockOnly => "mock_client_only",
@@ -71,7 +72,7 @@ impl Refusal {
         match self {
             Self::Unrecognised(reason) => reason.to_string(),
             Self::UnsupportedMedia(media) => media.to_string(),
-            Self::Transport(unread) => text_of_unread(*unread).to_owned(),
+            Self::Http(rejection) => text_of_http_rejection(*rejection).to_owned(),
             Self::Unauthenticated(rejection) => text_of_unauthenticated(rejection.why),
             Self::Forbidden(forbidden) => forbidden.to_string(),
             Self::MockOnly => "a mock token may reach simulated operators only".to_owned(),
@@ -123,27 +124,26 @@ impl Refusal {
     }
 }
 
-const fn code_of_unread(unread: TransportError) -> &'static str {
-    match unread {
-        TransportError::Framing(_) => "http_framing_invalid",
-        TransportError::HeaderTooLarge => "header_too_large",
-        TransportError::BodyTooLarge => "body_too_large",
-        TransportError::Overloaded => "overloaded",
-        TransportError::ResponseTimeout => "response_timeout",
-        TransportError::HandlerPanicked => "internal_error",
+const fn code_of_http_rejection(rejection: HttpRejection) -> &'static str {
+    match rejection {
+        HttpRejection::Framing(_) => "http_framing_invalid",
+        HttpRejection::HeaderTooLarge => "header_too_large",
+        HttpRejection::BodyTooLarge => "body_too_large",
+        HttpRejection::Overloaded | HttpRejection::TooManyUnreadBodies => "overloaded",
+        HttpRejection::ResponseTimeout => "response_timeout",
+        HttpRejection::HandlerPanicked => "internal_error",
     }
 }
 
-const fn text_of_unread(unread: TransportError) -> &'static str {
-    match unread {
-        TransportError::Framing(reason) => reason,
-        TransportError::HeaderTooLarge => "the header exceeds the size limit",
-        TransportError::BodyTooLarge => "the body exceeds the size limit",
-        TransportError::Overloaded => "the limit of requests in flight is reached",
-        TransportError::ResponseTimeout => {
-            "the response was not ready before the exchange deadline"
-        }
-        TransportError::HandlerPanicked => "the request handler panicked",
+const fn text_of_http_rejection(rejection: HttpRejection) -> &'static str {
+    match rejection {
+        HttpRejection::Framing(reason) => reason,
+        HttpRejection::HeaderTooLarge => "the header exceeds the size limit",
+        HttpRejection::BodyTooLarge => "the body exceeds the size limit",
+        HttpRejection::Overloaded => "the limit of requests in flight is reached",
+        HttpRejection::TooManyUnreadBodies => "too many requests wait for their bodies",
+        HttpRejection::ResponseTimeout => "the response was not ready before the exchange deadline",
+        HttpRejection::HandlerPanicked => "the request handler panicked",
     }
 }
 

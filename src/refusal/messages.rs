@@ -1,16 +1,20 @@
 //! The messages of errors of the transport, the ledger and operators, as callers see them.
 
-use super::{TransportError, kind_of_extension};
-use crate::{dialect::Family, ledger, operator::OperatorRejection, qod::ProblemKind};
+use super::kind_of_extension;
+use crate::{
+    dialect::Family, ledger, operator::OperatorRejection, qod::ProblemKind, service::HttpRejection,
+};
 
-pub(super) const fn message_of_transport(error: TransportError) -> &'static str {
+pub(super) const fn message_of_http_rejection(error: HttpRejection) -> &'static str {
     match error {
-        TransportError::Framing(reason) => reason,
-        TransportError::HeaderTooLarge => "the request header is too large",
-        TransportError::BodyTooLarge => "the request body is too large",
-        TransportError::Overloaded => "the gateway is overloaded; retry later",
-        TransportError::ResponseTimeout => "timeout: the outcome of the request is unknown",
-        TransportError::HandlerPanicked => "internal error",
+        HttpRejection::Framing(reason) => reason,
+        HttpRejection::HeaderTooLarge => "the request header is too large",
+        HttpRejection::BodyTooLarge => "the request body is too large",
+        HttpRejection::Overloaded | HttpRejection::TooManyUnreadBodies => {
+            "the gateway is overloaded; retry later"
+        }
+        HttpRejection::ResponseTimeout => "timeout: the outcome of the request is unknown",
+        HttpRejection::HandlerPanicked => "internal error",
     }
 }
 

@@ -13,14 +13,14 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
 };
 
-use super::{
-    AdminRequest, Application, Handler, HttpRejection, UnreadRequest, drain::DrainState,
-    exchange::LocalAddress, readiness::ListenerProbe,
+use super::{drain::DrainState, exchange::LocalAddress, readiness::ListenerProbe};
+use crate::{
+    metrics::Metrics,
+    policy::AdminSettings,
+    service::{
+        ADMIN_REQUEST_HEADER, AdminRequest, Application, Handler, HttpRejection, RequestHead,
+    },
 };
-use crate::{metrics::Metrics, policy::AdminSettings};
-
-/// The request header that permits changes and unmasked data. Its value does not matter.
-pub const ADMIN_REQUEST_HEADER: HeaderName = HeaderName::from_static("qod-admin-request");
 
 /// The response header with the version of the policy snapshot in force.
 const POLICY_VERSION: HeaderName = HeaderName::from_static("qod-policy-version");
@@ -69,7 +69,7 @@ impl AdminListener {
             method: request.method(),
             path: request.uri().path(),
             query: request.uri().query().unwrap_or_default(),
-            headers: request.headers(),
+            may_unmask: request.headers().contains_key(ADMIN_REQUEST_HEADER),
         };
         if let Some(response) = self.application.handle_admin(&request).await {
             return response.map(Bytes::from);
@@ -91,7 +91,7 @@ impl Handler for AdminListener {
         response
     }
 
-    fn reject(&self, _: &UnreadRequest<'_>, rejection: HttpRejection) -> Response<Bytes> {
+    fn reject(&self, _: &RequestHead<'_>, rejection: HttpRejection) -> Response<Bytes> {
         let (status, reason) = match rejection {
             HttpRejection::Framing(reason) => (StatusCode::BAD_REQUEST, reason),
             HttpRejection::HeaderTooLarge => {

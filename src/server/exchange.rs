@@ -15,7 +15,7 @@ use pingora::{
 use tokio::time::timeout;
 
 use super::{
-    Handler, HttpRejection, ServeOptions, UnreadRequest,
+    ServeOptions,
     activity::ConnectionActivity,
     drain::DrainState,
     framing::{self, BodyFraming},
@@ -25,7 +25,11 @@ use super::{
     unread_bodies::{UnreadBodies, UnreadBody},
 };
 use crate::{
-    metrics::Metrics, policy::ServerBounds, qod::SourceAddress, tls::CertificateThumbprint,
+    metrics::Metrics,
+    policy::ServerBounds,
+    qod::SourceAddress,
+    service::{Handler, HttpRejection, RequestHead},
+    tls::CertificateThumbprint,
 };
 
 /// Performs the exchanges of a group of listeners.
@@ -326,7 +330,7 @@ impl ExchangeService {
     ) -> Response<Bytes> {
         let head = session.req_header();
         let (method, path, headers) = (&head.method, head.uri.path(), &head.headers);
-        self.handler.reject(&UnreadRequest { method, path, headers, source }, rejection)
+        self.handler.reject(&RequestHead { method, path, headers, source }, rejection)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use http::{HeaderMap, header};
 
-use super::HttpRejection;
+use crate::service::HttpRejection;
 
 mod chunked;
 mod header_scan;

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::CallerStanding;
+use crate::service::CallerStanding;
 
 /// The requests whose bodies have not arrived.
 pub(super) struct UnreadBodies {

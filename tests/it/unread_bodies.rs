@@ -175,9 +175,9 @@ fn memory_of_each_connection(
 
 #[test]
 fn waiting_connections_occupy_little_memory() {
+    type Bytes = fn(&World) -> String;
     // Futures of a debug build are larger.
     let each_max_kib = if cfg!(debug_assertions) { 24 } else { 16 };
-    type Bytes = fn(&World) -> String;
     let cases: [(&str, Bytes, bool); 4] = [
         (
             "idle after a request",

@@ -24,7 +24,7 @@ const FLUSH_MAX: Duration = Duration::from_secs(1);
 
 /// The lines that are not written yet, and the number of those that are lost.
 #[derive(Debug, Default)]
-pub(super) struct LogBuffer {
+pub struct LogBuffer {
     pending: Mutex<PendingLines>,
     filled: Condvar,
     written: Condvar,
@@ -43,7 +43,7 @@ struct PendingLines {
 }
 
 /// Writes the lines that remain when it is dropped, for at most one second.
-pub(super) struct LogFlush(Arc<LogBuffer>);
+pub struct LogFlush(Arc<LogBuffer>);
 
 /// The thread that writes.
 struct LogThread<W> {
@@ -55,7 +55,7 @@ struct LogThread<W> {
 }
 
 /// Starts the writer of standard error.
-pub(super) fn start() -> io::Result<(Arc<LogBuffer>, LogFlush)> {
+pub fn start() -> io::Result<(Arc<LogBuffer>, LogFlush)> {
     // The standard library's handle has a lock.
     let output = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let buffer = Arc::<LogBuffer>::default();
@@ -70,12 +70,12 @@ pub(super) fn start() -> io::Result<(Arc<LogBuffer>, LogFlush)> {
 
 impl LogBuffer {
     /// Whether lines are being lost.
-    pub(super) fn is_losing(&self) -> bool {
+    pub fn is_losing(&self) -> bool {
         self.is_losing.load(Ordering::Relaxed)
     }
 
     /// Updates the counters of dropped lines.
-    pub(super) fn update_metrics(&self, metrics: &Metrics) {
+    pub fn update_metrics(&self, metrics: &Metrics) {
         metrics.set_log_lines_dropped("full", self.dropped_full.load(Ordering::Relaxed));
         metrics.set_log_lines_dropped("failed", self.dropped_failed.load(Ordering::Relaxed));
     }
