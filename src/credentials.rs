@@ -17,6 +17,7 @@ use crate::{
 
 mod key;
 mod oauth2;
+mod peer_client;
 mod proof_of_possession;
 #[cfg(test)]
 mod tests;
@@ -25,11 +26,11 @@ mod tokens;
 pub use self::{
     key::SigningKey,
     oauth2::{Assertion, OAuth2Client, TokenAuthMethod},
-    proof_of_possession::SignedParts,
+    peer_client::{CallLimits, NotCalled, PeerClient, PeerRequest},
     tokens::FETCH_BACKOFF,
 };
 use self::{
-    proof_of_possession::sign_proof,
+    proof_of_possession::{SignedParts, sign_proof},
     tokens::{AccessToken, TokenSource},
 };
 
@@ -152,7 +153,7 @@ fn header_value(scheme: &str, secret: &Secret) -> Result<HeaderValue, String> {
 }
 
 /// The credentials of one peer, with valid access tokens.
-pub struct Credentials {
+struct Credentials {
     authorization: AuthorizationSource,
     proof: Option<(HeaderName, ProofSource)>,
     headers: Vec<(HeaderName, Reloadable<HeaderValue>)>,
@@ -174,9 +175,7 @@ enum AuthorizationValue {
 }
 
 impl Credentials {
-    /// Creates the credentials of a peer. `proof_header` is the dialect's; `timeout` applies to a
-    /// token fetch.
-    pub fn new(
+    fn new(
         settings: Settings,
         peer: PeerId,
         proof_header: Option<&'static str>,
@@ -200,8 +199,7 @@ impl Credentials {
         Self { authorization, proof: proof_header.map(|name| (name, proof)), headers }
     }
 
-    /// Returns the `Authorization` value for a call, waiting at most `within` for a token fetch.
-    pub async fn authorize(
+    async fn authorize(
         &self,
         caller: &Caller,
         within: Duration,
@@ -219,7 +217,7 @@ impl Credentials {
     }
 
     /// Appends all credentials of a call to its header fields.
-    pub async fn append_headers(
+    async fn append_headers(
         &self,
         authorization: &CallAuthorization,
         signed: &SignedParts<'_>,
@@ -250,8 +248,8 @@ impl Credentials {
     }
 
     /// Invalidates the token that a call used, because the peer rejected it. Returns whether to
-    /// retry the call with another token.
-    pub fn invalidate(&self, authorization: &CallAuthorization, caller: &Caller) -> bool {
+    /// send the request again with another token.
+    fn invalidate(&self, authorization: &CallAuthorization, caller: &Caller) -> bool {
         match (&self.authorization, &authorization.0) {
             (AuthorizationSource::Fetched(tokens), AuthorizationValue::Fetched(token)) => {
                 tokens.invalidate(token, &caller.clock)

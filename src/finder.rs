@@ -13,27 +13,24 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Method, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderValue, Method, header};
 use quick_cache::sync;
 use tokio::sync::watch;
 
 use crate::{
     clock::Tick,
-    credentials::{self, CallAuthorization, Credentials, PeerId, SignedParts, TokenUnavailable},
-    outbound::{CallResult, Caller, Endpoint, OutboundCall, PeerResponse, Trust, retry_after},
+    credentials::{self, CallLimits, NotCalled, PeerClient, PeerId, PeerRequest, TokenUnavailable},
+    outbound::{CallResult, Caller, Endpoint, PeerBackoff, PeerResponse, Trust, retry_after},
     qod::{Device, FinderId, IdentifierKind, OperatorId},
     route::{LookupRequest, NoOperator, ResolvedOperator},
 };
 
-mod backoff;
 mod query;
 #[cfg(test)]
 mod tests;
 
-use self::{
-    backoff::FinderBackoff,
-    query::{FinderAnswer, LookupSubject},
-};
+use self::query::{FinderAnswer, LookupSubject};
 
 /// The settings of one finder.
 #[derive(Debug)]
@@ -77,7 +74,7 @@ pub enum PortabilitySearchMode {
 /// A client of one finder, with its cache.
 pub struct Finder {
     settings: Settings,
-    credentials: Credentials,
+    client: PeerClient,
     cache: sync::Cache<SubjectKey, (FinderAnswer, Tick)>,
     hashers: [RandomState; 2],
     state: Mutex<FinderState>,
@@ -138,10 +135,9 @@ struct SubjectKey([u64; 2]);
 
 type FinderReply = Result<FinderAnswer, FinderFailure>;
 
-#[derive(Default)]
 struct FinderState {
     in_flight: HashMap<SubjectKey, watch::Receiver<Option<FinderReply>>>,
-    backoff: FinderBackoff,
+    backoff: PeerBackoff,
 }
 
 enum LookupState {
@@ -152,6 +148,8 @@ enum LookupState {
 
 /// The maximum number of concurrent requests to one finder.
 pub const CONNECTIONS_MAX: usize = 16;
+const FAILURES_MAX: u32 = 5;
+const BACKOFF: Duration = Duration::from_secs(5);
 const IN_FLIGHT_MAX: usize = 1024;
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
@@ -239,13 +237,16 @@ impl Kind {
 impl Finder {
     /// Creates a finder with an empty cache.
     pub fn new(mut settings: Settings) -> Self {
-        let shown = std::mem::take(&mut settings.credentials);
+        let credentials = std::mem::take(&mut settings.credentials);
         let peer = PeerId::Finder(settings.id.clone());
         Self {
-            credentials: Credentials::new(shown, peer, None, settings.timeout),
+            client: PeerClient::new(credentials, peer, None, settings.timeout),
             cache: sync::Cache::new(settings.cache_entries_max),
             hashers: [RandomState::new(), RandomState::new()],
-            state: Mutex::default(),
+            state: Mutex::new(FinderState {
+                in_flight: HashMap::new(),
+                backoff: PeerBackoff::new(FAILURES_MAX, BACKOFF),
+            }),
             settings,
         }
     }
@@ -378,59 +379,32 @@ impl Finder {
     async fn send(
         &self,
         caller: &Caller,
-        body: bytes::Bytes,
+        body: Bytes,
         started: Tick,
     ) -> Result<PeerResponse, (FinderFailure, String)> {
-        let mut may_retry = true;
-        loop {
-            let shown =
-                self.credentials.authorize(caller, self.time_left(caller, started) / 2).await;
-            let shown =
-                shown.map_err(|error| (FinderFailure::NoToken(error), error.to_string()))?;
-            let response = self.send_with(caller, &shown, &body, started).await?;
-            let rejected = response.status == StatusCode::UNAUTHORIZED;
-            if !(may_retry && rejected && self.credentials.invalidate(&shown, caller)) {
-                return Ok(response);
-            }
-            may_retry = false;
-        }
-    }
-
-    async fn send_with(
-        &self,
-        caller: &Caller,
-        shown: &CallAuthorization,
-        body: &bytes::Bytes,
-        started: Tick,
-    ) -> Result<PeerResponse, (FinderFailure, String)> {
-        let (endpoint, path) = (&self.settings.endpoint, self.settings.kind.path());
-        let mut headers = vec![(header::ACCEPT, HeaderValue::from_static("application/json"))];
-        let target = endpoint.target(path);
-        let signed = SignedParts { method: &Method::POST, target: &target, body };
-        let put = self.credentials.append_headers(shown, &signed, caller, &mut headers).await;
-        put.map_err(|error| (FinderFailure::NoToken(error), error.to_string()))?;
-        let within = self.time_left(caller, started);
-        let call = OutboundCall {
+        let request = PeerRequest {
             method: Method::POST,
-            path,
-            headers: &headers,
-            body: body.clone(),
-            connect_timeout: within,
-            timeout: within,
+            path: self.settings.kind.path(),
+            headers: vec![(header::ACCEPT, HeaderValue::from_static("application/json"))],
+            body,
             response_bytes_max: ANSWER_BYTES_MAX,
+            is_repeatable: true,
         };
-        match Box::pin(caller.outbound.send_repeatable(endpoint, &call)).await {
-            CallResult::Answered(response) => Ok(response),
-            CallResult::PoolExhausted(reason) => Err((FinderFailure::Busy, reason)),
-            CallResult::NotSent(reason) | CallResult::Unknown(reason) => {
-                let late = self.time_left(caller, started).is_zero();
-                Err((if late { FinderFailure::Timeout } else { FinderFailure::Failed }, reason))
+        let limits = CallLimits::within(self.settings.timeout, started);
+        match self.client.call(caller, &self.settings.endpoint, request, limits).await {
+            Ok(CallResult::Answered(response)) => Ok(response),
+            Ok(CallResult::PoolExhausted(reason)) => Err((FinderFailure::Busy, reason)),
+            Ok(CallResult::NotSent(reason) | CallResult::Unknown(reason)) => {
+                let is_late = caller.clock.elapsed(started) >= self.settings.timeout;
+                Err((if is_late { FinderFailure::Timeout } else { FinderFailure::Failed }, reason))
+            }
+            Err(NotCalled::NoToken(error)) => {
+                Err((FinderFailure::NoToken(error), error.to_string()))
+            }
+            Err(error @ NotCalled::DeadlinePassed) => {
+                Err((FinderFailure::Timeout, error.to_string()))
             }
         }
-    }
-
-    fn time_left(&self, caller: &Caller, started: Tick) -> Duration {
-        self.settings.timeout.saturating_sub(caller.clock.elapsed(started))
     }
 
     // Counts and logs the result of a request, and updates the backoff.

@@ -33,7 +33,7 @@ use self::{
 };
 pub use self::{connectivity::ConnectionCheck, endpoints::ENDPOINTS_MAX};
 use crate::{
-    credentials::{self, Credentials, PeerId, TokenUnavailable},
+    credentials::{self, PeerClient, PeerId, TokenUnavailable},
     dialect::{
         Dialect, InvalidOperatorMessage, RemoteProblem, RemoteSessions, TimesWithoutOffset,
         TranslationSettings,
@@ -79,7 +79,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Operator {
     settings: Settings,
-    credentials: Credentials,
+    client: PeerClient,
     endpoints: Endpoints,
     breaker: Arc<Breaker>,
     rate_limited: RateLimitedDevices,
@@ -176,17 +176,17 @@ impl Operators {
 impl Operator {
     /// Creates a client with a closed circuit breaker.
     pub fn new(mut settings: Settings) -> Self {
-        let shown = std::mem::take(&mut settings.credentials);
+        let credentials = std::mem::take(&mut settings.credentials);
         let peer = PeerId::Operator(settings.id.clone());
         let proof_header = settings.dialect.descriptor().proof_header;
-        let credentials = Credentials::new(shown, peer, proof_header, settings.timeout);
+        let client = PeerClient::new(credentials, peer, proof_header, settings.timeout);
         let endpoints = Endpoints::new(std::mem::take(&mut settings.endpoints));
         let breaker = Breaker::new(settings.breaker);
         let health = settings.health.take().map(HealthChecker::new);
         let rate_limited = RateLimitedDevices::new();
         Self {
             settings,
-            credentials,
+            client,
             endpoints,
             breaker,
             rate_limited,

@@ -24,6 +24,7 @@ use pingora::{
 };
 use tokio::time::timeout;
 
+mod backoff;
 mod basic_auth;
 mod caller;
 mod endpoint;
@@ -34,6 +35,7 @@ mod retry_after;
 mod trust;
 
 pub use self::{
+    backoff::{PeerBackoff, RETRY_AFTER_MAX},
     basic_auth::{basic_auth_header, sensitive_header},
     caller::Caller,
     endpoint::{Endpoint, EndpointError},

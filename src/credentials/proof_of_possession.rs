@@ -13,13 +13,13 @@ use crate::{
 
 /// The signed parts of a call, exactly as sent.
 #[derive(Clone, Copy)]
-pub struct SignedParts<'a> {
+pub(super) struct SignedParts<'a> {
     /// The HTTP method.
-    pub method: &'a Method,
+    pub(super) method: &'a Method,
     /// Path and query.
-    pub target: &'a str,
+    pub(super) target: &'a str,
     /// The complete body.
-    pub body: &'a [u8],
+    pub(super) body: &'a [u8],
 }
 
 /// Signs a proof over a call and its `Authorization` value, valid for two minutes.

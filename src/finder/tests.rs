@@ -5,10 +5,7 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
-use super::{
-    backoff::{BACKOFF, FAILURES_MAX},
-    *,
-};
+use super::*;
 use crate::{
     clock::Clock,
     metrics::Metrics,

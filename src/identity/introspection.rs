@@ -369,7 +369,7 @@ impl Introspector {
         self.metrics.record_introspection(issuer, outcome);
         let (mut state, now) = (self.state(), self.clock.tick());
         match result {
-            Ok(_) if state.rate_limit.record_answer() => {
+            Ok(_) if state.rate_limit.record_answer(now) => {
                 info!(event = "introspection_recovered", issuer, "introspection has recovered");
             }
             Ok(_) => {}

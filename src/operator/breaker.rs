@@ -16,7 +16,7 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::clock::Tick;
+use crate::{clock::Tick, outbound::RETRY_AFTER_MAX};
 
 /// The settings of a circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,8 +126,6 @@ enum BreakerPhase {
 const OPEN_CALL_INTERVAL: Duration = Duration::from_secs(1);
 // The retry time if no better one is known.
 pub(super) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The maximum `Retry-After` that is honoured.
-pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_mins(5);
 
 impl Backoff {
     pub(super) const BUSY: Self =

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     clock::Tick,
-    credentials::{CallAuthorization, SignedParts},
-    outbound::{CallResult, Caller, Endpoint, OutboundCall, PeerResponse, retry_after},
+    credentials::{CallAuthorization, CallLimits, NotCalled, PeerRequest},
+    outbound::{CallResult, Caller, PeerResponse, retry_after},
     qod::{Operation, ProblemKind},
 };
 
@@ -119,27 +119,13 @@ impl Operator {
             return Outcome::Rejected(OperatorRejection::UnsupportedOperation);
         };
         let started = caller.clock.tick();
-        let (mut may_retry, mut health) = (true, None);
-        let outcome = loop {
-            let left = request.connect_timeout.saturating_sub(caller.clock.elapsed(started));
-            // Half of the time is reserved for the call itself.
-            let shown = match self.credentials.authorize(caller, left / 2).await {
-                Ok(shown) => shown,
-                Err(error) => break Outcome::Rejected(OperatorRejection::NoToken(error)),
+        let attempts = Attempts { caller, request: &request, path: &path, started, permit };
+        // Half of the time is reserved for the call itself.
+        let (outcome, health) =
+            match self.client.authorize(caller, request.connect_timeout / 2).await {
+                Ok(authorization) => self.try_endpoints(&attempts, authorization).await,
+                Err(error) => (Outcome::Rejected(OperatorRejection::NoToken(error)), None),
             };
-            let (outcome, attempt_health) =
-                self.try_endpoints(caller, &request, (&path, started), &shown, permit).await;
-            // Of two attempts the second determines the operator's health.
-            health = attempt_health.or(health);
-            // A request answered with 401 was not carried out: it may be sent once more with a new
-            // token.
-            let rejected =
-                matches!(outcome, Outcome::Rejected(OperatorRejection::Unauthorized(401)));
-            if !(may_retry && rejected && self.credentials.invalidate(&shown, caller)) {
-                break outcome;
-            }
-            may_retry = false;
-        };
         if let Some(health) = health {
             self.report_health(health, permit, caller);
         }
@@ -190,12 +176,10 @@ impl Operator {
 
     async fn try_endpoints(
         &self,
-        caller: &Caller,
-        request: &OperatorRequest<'_>,
-        (path, started): (&str, Tick),
-        shown: &CallAuthorization,
-        permit: &CallPermit,
+        attempts: &Attempts<'_>,
+        mut authorization: CallAuthorization,
     ) -> (Outcome<PeerResponse>, Option<PeerHealth>) {
+        let Attempts { caller, request, path, started, permit } = *attempts;
         let mut tried = TriedEndpoints::default();
         let mut outcome = Outcome::Rejected(OperatorRejection::Unreachable(
             "the operator has no endpoint".to_owned(),
@@ -214,10 +198,18 @@ impl Operator {
             if shares < self.endpoints.count() {
                 caller.metrics.record_operator_failover(&self.id().0);
             }
-            let time = AttemptTime { connect_timeout: reach_within / shares.max(1), started };
-            let result = match self.send(caller, request, (endpoint, path), shown, &time).await {
+            let limits = CallLimits {
+                started,
+                connect_timeout: request.connect_timeout,
+                attempt_connect_timeout: reach_within / shares.max(1),
+                timeout: request.timeout,
+            };
+            let peer_request = self.peer_request(request, path);
+            let call =
+                self.client.call_as(caller, endpoint, peer_request, limits, &mut authorization);
+            let result = match call.await {
                 Ok(result) => result,
-                Err(rejection) => break (Outcome::Rejected(rejection), health),
+                Err(error) => break (Outcome::Rejected(error.into()), health),
             };
             if matches!(result, CallResult::NotSent(_)) {
                 self.endpoints.deprioritize(index, caller.clock.tick() + DEPRIORITIZED_FOR);
@@ -229,6 +221,17 @@ impl Operator {
             if !may_fail_over {
                 break (outcome, health);
             }
+        }
+    }
+
+    fn peer_request<'a>(&self, request: &OperatorRequest<'_>, path: &'a str) -> PeerRequest<'a> {
+        PeerRequest {
+            method: method_of(request.operation),
+            path,
+            headers: self.headers(request.correlator),
+            body: request.body.clone(),
+            response_bytes_max: ANSWER_BYTES_MAX,
+            is_repeatable: false,
         }
     }
 
@@ -248,38 +251,6 @@ impl Operator {
             return;
         }
         permit.set_retry_after(wait, now);
-    }
-
-    async fn send(
-        &self,
-        caller: &Caller,
-        request: &OperatorRequest<'_>,
-        (endpoint, path): (&Endpoint, &str),
-        shown: &CallAuthorization,
-        time: &AttemptTime,
-    ) -> Result<CallResult, OperatorRejection> {
-        let method = method_of(request.operation);
-        let target = endpoint.target(path);
-        let mut headers = self.headers(request.correlator);
-        let signed = SignedParts { method: &method, target: &target, body: &request.body };
-        let put = self.credentials.append_headers(shown, &signed, caller, &mut headers).await;
-        put.map_err(OperatorRejection::NoToken)?;
-        let elapsed = caller.clock.elapsed(time.started);
-        let left = request.connect_timeout.saturating_sub(elapsed);
-        if left.is_zero() {
-            return Err(OperatorRejection::Unreachable("the deadline has passed".to_owned()));
-        }
-        let call = OutboundCall {
-            method,
-            path,
-            headers: &headers,
-            body: request.body.clone(),
-            connect_timeout: time.connect_timeout.min(left),
-            timeout: request.timeout.saturating_sub(elapsed),
-            response_bytes_max: ANSWER_BYTES_MAX,
-        };
-        // Boxed: the future is large, and would be copied with every future that contains it.
-        Ok(Box::pin(caller.outbound.send(endpoint, &call)).await)
     }
 
     /// Classifies the result of a call.
@@ -367,9 +338,23 @@ fn targets_one_session(operation: Operation) -> bool {
     }
 }
 
-struct AttemptTime {
-    connect_timeout: Duration,
+/// What all attempts of one call have in common.
+#[derive(Clone, Copy)]
+struct Attempts<'a> {
+    caller: &'a Caller,
+    request: &'a OperatorRequest<'a>,
+    path: &'a str,
     started: Tick,
+    permit: &'a CallPermit,
+}
+
+impl From<NotCalled> for OperatorRejection {
+    fn from(error: NotCalled) -> Self {
+        match error {
+            NotCalled::NoToken(error) => Self::NoToken(error),
+            NotCalled::DeadlinePassed => Self::Unreachable(error.to_string()),
+        }
+    }
 }
 
 /// The operator's health according to a call. `None` if the result depends only on the gateway.

@@ -1,17 +1,15 @@
 //! Tries the endpoints of an operator before a client does: connection, TLS, credentials and path. Only
 //! sessions that do not exist are read, so nothing changes at the operator.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::{HeaderValue, Method};
 use uuid::Uuid;
 
 use super::Operator;
 use crate::{
-    credentials::{CallAuthorization, SignedParts},
+    credentials::{CallLimits, PeerRequest},
     dialect::ErrorShape,
-    outbound::{CallResult, Caller, Endpoint, OutboundCall, PeerResponse},
+    outbound::{CallResult, Caller, Endpoint, PeerResponse},
     qod::Operation,
 };
 
@@ -30,14 +28,9 @@ impl Operator {
     /// Tries each endpoint with a read of a session that does not exist. Each trial takes at most a few
     /// times the timeout of the operator.
     pub async fn check_connections(&self, caller: &Caller) -> Vec<ConnectionCheck> {
-        let timeout = self.timeout();
-        let authorization = self.credentials.authorize(caller, timeout).await;
         let mut checks = Vec::new();
         for endpoint in self.endpoints.all() {
-            let result = match &authorization {
-                Ok(authorization) => self.check_endpoint_api(caller, endpoint, authorization).await,
-                Err(error) => Err(error.to_string()),
-            };
+            let result = self.check_endpoint_api(caller, endpoint).await;
             checks.push(ConnectionCheck { url: endpoint.url(), result });
         }
         checks
@@ -47,12 +40,11 @@ impl Operator {
         &self,
         caller: &Caller,
         endpoint: &Endpoint,
-        authorization: &CallAuthorization,
     ) -> Result<String, String> {
         let id = Uuid::new_v4().to_string();
         let path = self.dialect().operation_path(Operation::GetSession, Some(&id));
         let path = path.ok_or("its dialect cannot read a session")?;
-        let response = self.read(caller, endpoint, authorization, &path).await?;
+        let response = self.read(caller, endpoint, &path).await?;
         let status = response.status.as_u16();
         let code = self.dialect().read_problem(status, &response.body).code;
         let code = code.map_or_else(String::new, |code| format!(" ({code})"));
@@ -63,7 +55,7 @@ impl Operator {
             300..=399 => Err(format!("status {status}: redirects are not followed")),
             404 => {
                 let no_session = (path.as_str(), &response);
-                self.probe_path(caller, endpoint, authorization, no_session).await
+                self.probe_path(caller, endpoint, no_session).await
             }
             200..=299 | 400..=499 => Ok(format!("the API answers with status {status}{code}")),
             _ => Err(format!("the operator answers with status {status}{code}")),
@@ -76,7 +68,6 @@ impl Operator {
         &self,
         caller: &Caller,
         endpoint: &Endpoint,
-        authorization: &CallAuthorization,
         (path, response): (&str, &PeerResponse),
     ) -> Result<String, String> {
         let body = response.body.trim_ascii_start();
@@ -92,7 +83,7 @@ impl Operator {
             return Err(message.to_owned());
         }
         let other = format!("/{}", Uuid::new_v4());
-        let control = self.read(caller, endpoint, authorization, &other).await?;
+        let control = self.read(caller, endpoint, &other).await?;
         let same = control.status == response.status
             && anonymous(&control, &other) == anonymous(response, path);
         if same {
@@ -107,32 +98,24 @@ impl Operator {
         &self,
         caller: &Caller,
         endpoint: &Endpoint,
-        authorization: &CallAuthorization,
         path: &str,
     ) -> Result<PeerResponse, String> {
-        let correlator = HeaderValue::from_static("qod-gateway-check");
-        let (method, target, body) = (Method::GET, endpoint.target(path), Bytes::new());
-        let mut headers = self.headers(&correlator);
-        let signed = SignedParts { method: &method, target: &target, body: &body };
-        let credentials = &self.credentials;
-        let added = credentials.append_headers(authorization, &signed, caller, &mut headers).await;
-        added.map_err(|error| error.to_string())?;
-        let timeout: Duration = self.timeout();
-        let call = OutboundCall {
-            method,
+        let request = PeerRequest {
+            method: Method::GET,
             path,
-            headers: &headers,
-            body,
-            connect_timeout: timeout,
-            timeout,
+            headers: self.headers(&HeaderValue::from_static("qod-gateway-check")),
+            body: Bytes::new(),
             response_bytes_max: ANSWER_BYTES_MAX,
+            is_repeatable: true,
         };
-        match Box::pin(caller.outbound.send(endpoint, &call)).await {
-            CallResult::Answered(response) => Ok(response),
-            CallResult::NotSent(reason) | CallResult::PoolExhausted(reason) => {
+        let limits = CallLimits::within(self.timeout(), caller.clock.tick());
+        match self.client.call(caller, endpoint, request, limits).await {
+            Ok(CallResult::Answered(response)) => Ok(response),
+            Ok(CallResult::NotSent(reason) | CallResult::PoolExhausted(reason)) => {
                 Err(format!("failed to connect: {reason}"))
             }
-            CallResult::Unknown(reason) => Err(format!("no valid response: {reason}")),
+            Ok(CallResult::Unknown(reason)) => Err(format!("no valid response: {reason}")),
+            Err(error) => Err(error.to_string()),
         }
     }
 }

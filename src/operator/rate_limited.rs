@@ -12,8 +12,8 @@ use std::{
 
 use quick_cache::sync::Cache;
 
-use super::breaker::{Backoff, BackoffReason, RETRY_AFTER_MAX};
-use crate::clock::Tick;
+use super::breaker::{Backoff, BackoffReason};
+use crate::{clock::Tick, outbound::RETRY_AFTER_MAX};
 
 /// So many different devices in a row mean that the operator limits the gateway.
 pub(super) const DEVICES_MAX: usize = 3;

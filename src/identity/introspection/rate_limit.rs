@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use crate::clock::Tick;
+use crate::{clock::Tick, outbound::PeerBackoff};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Number of consecutive failures after which each further failure starts a backoff.
+/// Number of consecutive failures after which the issuer is not called for [`OUTAGE_BACKOFF`].
 const OUTAGE_FAILURES: u32 = 3;
 const OUTAGE_BACKOFF: Duration = Duration::from_secs(1);
 /// Maximum number of sources that are counted separately.
@@ -39,8 +39,7 @@ pub(super) struct IntrospectionRateLimit {
     requests: FairShares,
     // The number of sources in the previous second.
     previous_sources: usize,
-    failures: u32,
-    failed_at: Option<Tick>,
+    backoff: PeerBackoff,
 }
 
 impl IntrospectionRateLimit {
@@ -50,18 +49,13 @@ impl IntrospectionRateLimit {
             window_start: None,
             requests: FairShares::default(),
             previous_sources: 0,
-            failures: 0,
-            failed_at: None,
+            backoff: PeerBackoff::new(OUTAGE_FAILURES, OUTAGE_BACKOFF),
         }
     }
 
     /// Returns whether a request for a token from this source is permitted now, and counts it if
     /// so.
     pub(super) fn try_acquire(&mut self, source: Option<SourceNetwork>, now: Tick) -> bool {
-        let backing_off = self.failed_at.is_some_and(|failed| now.since(failed) < OUTAGE_BACKOFF);
-        if self.failures >= OUTAGE_FAILURES && backing_off {
-            return false;
-        }
         if self.window_start.is_none_or(|since| now.since(since) >= SECOND) {
             self.window_start = Some(now);
             self.previous_sources = std::mem::take(&mut self.requests).sources.len();
@@ -71,20 +65,20 @@ impl IntrospectionRateLimit {
         if let Some(source) = source.filter(|_| !permitted) {
             self.requests.add_source(source);
         }
-        permitted
+        permitted && self.backoff.check(now).is_ok()
     }
 
     /// Records that the issuer has answered. Returns whether it has recovered from failures.
-    pub(super) fn record_answer(&mut self) -> bool {
-        self.failed_at = None;
-        std::mem::take(&mut self.failures) > 0
+    pub(super) fn record_answer(&mut self, now: Tick) -> bool {
+        let has_failed = self.backoff.failures() > 0;
+        self.backoff.record_result(true, now);
+        has_failed
     }
 
     /// Records a failure of the issuer. Returns whether it is the first of a series.
     pub(super) fn record_outage(&mut self, now: Tick) -> bool {
-        self.failures = self.failures.saturating_add(1);
-        self.failed_at = Some(now);
-        self.failures == 1
+        self.backoff.record_result(false, now);
+        self.backoff.failures() == 1
     }
 }
 
@@ -205,8 +199,8 @@ mod tests {
         let firsts: Vec<bool> = (0..3).map(|_| limit.record_outage(clock.tick())).collect();
         assert_eq!(firsts, [true, false, false]);
         assert!(!limit.try_acquire(None, clock.tick()));
-        assert!(limit.record_answer());
+        assert!(limit.record_answer(clock.tick()));
         assert!(limit.try_acquire(None, clock.tick()));
-        assert!(!limit.record_answer());
+        assert!(!limit.record_answer(clock.tick()));
     }
 }

@@ -14,8 +14,8 @@ use http::{HeaderValue, Method, StatusCode, header};
 use super::{ImportNames, ImportReport, parse_rules};
 use crate::{
     clock::Tick,
-    credentials::{self, CallAuthorization, Credentials, PeerId, SignedParts},
-    outbound::{CallResult, Caller, Endpoint, OutboundCall, PeerResponse, Trust},
+    credentials::{self, CallLimits, NotCalled, PeerClient, PeerId, PeerRequest},
+    outbound::{CallResult, Caller, Endpoint, PeerResponse, Trust},
     route::Table,
 };
 
@@ -39,7 +39,7 @@ pub struct Settings {
 /// Polls one import.
 pub struct ImportPoller {
     settings: Settings,
-    credentials: Credentials,
+    client: PeerClient,
     current: ArcSwapOption<ImportedRules>,
     // When the next poll is due; immediately if `None`.
     due: Mutex<Option<Tick>>,
@@ -68,10 +68,10 @@ type PollFailure = (&'static str, String);
 impl ImportPoller {
     /// Creates a poller without rules; the first poll is due immediately.
     pub fn new(mut settings: Settings) -> Self {
-        let shown = std::mem::take(&mut settings.credentials);
+        let credentials = std::mem::take(&mut settings.credentials);
         let peer = PeerId::Import(settings.url.as_str().into());
         Self {
-            credentials: Credentials::new(shown, peer, None, TIMEOUT),
+            client: PeerClient::new(credentials, peer, None, TIMEOUT),
             settings,
             current: ArcSwapOption::empty(),
             due: Mutex::new(None),
@@ -183,52 +183,32 @@ impl ImportPoller {
         caller: &Caller,
         current: Option<&ImportedRules>,
     ) -> Result<Option<PeerResponse>, PollFailure> {
-        let mut may_retry = true;
-        loop {
-            let shown = self.credentials.authorize(caller, TIMEOUT).await;
-            let shown = shown.map_err(|error| ("no_token", error.to_string()))?;
-            let response = self.send(caller, &shown, current).await?;
-            let rejected = response.status == StatusCode::UNAUTHORIZED;
-            if may_retry && rejected && self.credentials.invalidate(&shown, caller) {
-                may_retry = false;
-                continue;
-            }
-            return match response.status {
-                StatusCode::OK => Ok(Some(response)),
-                StatusCode::NOT_MODIFIED if current.is_some() => Ok(None),
-                status => Err(("failed", format!("the response status is {status}"))),
-            };
-        }
-    }
-
-    async fn send(
-        &self,
-        caller: &Caller,
-        shown: &CallAuthorization,
-        current: Option<&ImportedRules>,
-    ) -> Result<PeerResponse, PollFailure> {
-        let endpoint = &self.settings.endpoint;
         let mut headers = vec![(header::ACCEPT, HeaderValue::from_static("application/json"))];
         if let Some(tag) = current.and_then(|current| current.etag.as_ref()) {
             headers.push((header::IF_NONE_MATCH, tag.clone()));
         }
-        let signed = SignedParts { method: &Method::GET, target: &endpoint.target(""), body: &[] };
-        let put = self.credentials.append_headers(shown, &signed, caller, &mut headers).await;
-        put.map_err(|error| ("no_token", error.to_string()))?;
-        let call = OutboundCall {
+        let request = PeerRequest {
             method: Method::GET,
             path: "",
-            headers: &headers,
+            headers,
             body: Bytes::new(),
-            connect_timeout: TIMEOUT,
-            timeout: TIMEOUT,
             response_bytes_max: ANSWER_BYTES_MAX,
+            is_repeatable: true,
         };
-        match Box::pin(caller.outbound.send(endpoint, &call)).await {
-            CallResult::Answered(response) => Ok(response),
-            CallResult::PoolExhausted(reason)
-            | CallResult::NotSent(reason)
-            | CallResult::Unknown(reason) => Err(("failed", reason)),
+        let limits = CallLimits::within(TIMEOUT, caller.clock.tick());
+        match self.client.call(caller, &self.settings.endpoint, request, limits).await {
+            Ok(CallResult::Answered(response)) => match response.status {
+                StatusCode::OK => Ok(Some(response)),
+                StatusCode::NOT_MODIFIED if current.is_some() => Ok(None),
+                status => Err(("failed", format!("the response status is {status}"))),
+            },
+            Ok(
+                CallResult::PoolExhausted(reason)
+                | CallResult::NotSent(reason)
+                | CallResult::Unknown(reason),
+            ) => Err(("failed", reason)),
+            Err(NotCalled::NoToken(error)) => Err(("no_token", error.to_string())),
+            Err(error @ NotCalled::DeadlinePassed) => Err(("failed", error.to_string())),
         }
     }
 
