@@ -26,7 +26,7 @@ mod tokens;
 pub use self::{
     key::SigningKey,
     oauth2::{Assertion, OAuth2Client, TokenAuthMethod},
-    peer_client::{CallLimits, NotCalled, PeerClient, PeerRequest},
+    peer_client::{CallDeadlines, NotCalled, PeerClient, PeerRequest},
     tokens::FETCH_BACKOFF,
 };
 use self::{

@@ -20,7 +20,9 @@ use tokio::sync::watch;
 
 use crate::{
     clock::Tick,
-    credentials::{self, CallLimits, NotCalled, PeerClient, PeerId, PeerRequest, TokenUnavailable},
+    credentials::{
+        self, CallDeadlines, NotCalled, PeerClient, PeerId, PeerRequest, TokenUnavailable,
+    },
     outbound::{CallResult, Caller, Endpoint, PeerBackoff, PeerResponse, Trust, retry_after},
     qod::{Device, FinderId, IdentifierKind, OperatorId},
     route::{LookupRequest, NoOperator, ResolvedOperator},
@@ -390,8 +392,8 @@ impl Finder {
             response_bytes_max: ANSWER_BYTES_MAX,
             is_repeatable: true,
         };
-        let limits = CallLimits::within(self.settings.timeout, started);
-        match self.client.call(caller, &self.settings.endpoint, request, limits).await {
+        let deadlines = CallDeadlines::within(self.settings.timeout, started);
+        match self.client.call(caller, &self.settings.endpoint, request, deadlines).await {
             Ok(CallResult::Answered(response)) => Ok(response),
             Ok(CallResult::PoolExhausted(reason)) => Err((FinderFailure::Busy, reason)),
             Ok(CallResult::NotSent(reason) | CallResult::Unknown(reason)) => {

@@ -34,7 +34,7 @@ pub struct PeerRequest<'a> {
 
 /// The time limits of a call, counted from its start. Token fetches and repetitions are part of the call.
 #[derive(Clone, Copy, Debug)]
-pub struct CallLimits {
+pub struct CallDeadlines {
     /// The start of the call.
     pub started: Tick,
     /// The time limit for sending the request.
@@ -88,10 +88,10 @@ impl PeerClient {
         caller: &Caller,
         endpoint: &Endpoint,
         request: PeerRequest<'_>,
-        limits: CallLimits,
+        deadlines: CallDeadlines,
     ) -> Result<CallResult, NotCalled> {
-        let mut authorization = self.authorize(caller, limits.connect_timeout / 2).await?;
-        self.call_as(caller, endpoint, request, limits, &mut authorization).await
+        let mut authorization = self.authorize(caller, deadlines.connect_timeout / 2).await?;
+        self.call_as(caller, endpoint, request, deadlines, &mut authorization).await
     }
 
     /// Calls an endpoint with this authorization. If the peer rejects its token with 401, the request was not
@@ -104,13 +104,14 @@ impl PeerClient {
         caller: &Caller,
         endpoint: &Endpoint,
         mut request: PeerRequest<'_>,
-        limits: CallLimits,
+        deadlines: CallDeadlines,
         authorization: &mut CallAuthorization,
     ) -> Result<CallResult, NotCalled> {
         let header_count = request.headers.len();
         let mut may_repeat = true;
         loop {
-            let result = self.send(caller, endpoint, &mut request, limits, authorization).await?;
+            let result =
+                self.send(caller, endpoint, &mut request, deadlines, authorization).await?;
             let is_rejected = matches!(
                 &result,
                 CallResult::Answered(response) if response.status == StatusCode::UNAUTHORIZED
@@ -120,7 +121,8 @@ impl PeerClient {
             }
             may_repeat = false;
             request.headers.truncate(header_count);
-            let left = limits.connect_timeout.saturating_sub(caller.clock.elapsed(limits.started));
+            let left =
+                deadlines.connect_timeout.saturating_sub(caller.clock.elapsed(deadlines.started));
             *authorization = self.authorize(caller, left / 2).await?;
         }
     }
@@ -130,14 +132,14 @@ impl PeerClient {
         caller: &Caller,
         endpoint: &Endpoint,
         request: &mut PeerRequest<'_>,
-        limits: CallLimits,
+        deadlines: CallDeadlines,
         authorization: &CallAuthorization,
     ) -> Result<CallResult, NotCalled> {
         let target = endpoint.target(request.path);
         let signed = SignedParts { method: &request.method, target: &target, body: &request.body };
         self.0.append_headers(authorization, &signed, caller, &mut request.headers).await?;
-        let elapsed = caller.clock.elapsed(limits.started);
-        let left = limits.connect_timeout.saturating_sub(elapsed);
+        let elapsed = caller.clock.elapsed(deadlines.started);
+        let left = deadlines.connect_timeout.saturating_sub(elapsed);
         if left.is_zero() {
             return Err(NotCalled::DeadlinePassed);
         }
@@ -146,8 +148,8 @@ impl PeerClient {
             path: request.path,
             headers: &request.headers,
             body: request.body.clone(),
-            connect_timeout: limits.attempt_connect_timeout.min(left),
-            timeout: limits.timeout.saturating_sub(elapsed),
+            connect_timeout: deadlines.attempt_connect_timeout.min(left),
+            timeout: deadlines.timeout.saturating_sub(elapsed),
             response_bytes_max: request.response_bytes_max,
         };
         // Boxed: the futures are large, and would be copied with every future that contains them.
@@ -159,7 +161,7 @@ impl PeerClient {
     }
 }
 
-impl CallLimits {
+impl CallDeadlines {
     /// One time limit for the whole call.
     pub fn within(timeout: Duration, started: Tick) -> Self {
         Self { started, connect_timeout: timeout, attempt_connect_timeout: timeout, timeout }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     clock::Tick,
-    credentials::{CallAuthorization, CallLimits, NotCalled, PeerRequest},
+    credentials::{CallAuthorization, CallDeadlines, NotCalled, PeerRequest},
     outbound::{CallResult, Caller, PeerResponse, retry_after},
     qod::{Operation, ProblemKind},
 };
@@ -198,7 +198,7 @@ impl Operator {
             if shares < self.endpoints.count() {
                 caller.metrics.record_operator_failover(&self.id().0);
             }
-            let limits = CallLimits {
+            let deadlines = CallDeadlines {
                 started,
                 connect_timeout: request.connect_timeout,
                 attempt_connect_timeout: reach_within / shares.max(1),
@@ -206,7 +206,7 @@ impl Operator {
             };
             let peer_request = self.peer_request(request, path);
             let call =
-                self.client.call_as(caller, endpoint, peer_request, limits, &mut authorization);
+                self.client.call_as(caller, endpoint, peer_request, deadlines, &mut authorization);
             let result = match call.await {
                 Ok(result) => result,
                 Err(error) => break (Outcome::Rejected(error.into()), health),

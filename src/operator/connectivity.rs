@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Operator;
 use crate::{
-    credentials::{CallLimits, PeerRequest},
+    credentials::{CallDeadlines, PeerRequest},
     dialect::ErrorShape,
     outbound::{CallResult, Caller, Endpoint, PeerResponse},
     qod::Operation,
@@ -108,8 +108,8 @@ impl Operator {
             response_bytes_max: ANSWER_BYTES_MAX,
             is_repeatable: true,
         };
-        let limits = CallLimits::within(self.timeout(), caller.clock.tick());
-        match self.client.call(caller, endpoint, request, limits).await {
+        let deadlines = CallDeadlines::within(self.timeout(), caller.clock.tick());
+        match self.client.call(caller, endpoint, request, deadlines).await {
             Ok(CallResult::Answered(response)) => Ok(response),
             Ok(CallResult::NotSent(reason) | CallResult::PoolExhausted(reason)) => {
                 Err(format!("failed to connect: {reason}"))

@@ -14,7 +14,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use super::{ImportNames, ImportReport, parse_rules};
 use crate::{
     clock::Tick,
-    credentials::{self, CallLimits, NotCalled, PeerClient, PeerId, PeerRequest},
+    credentials::{self, CallDeadlines, NotCalled, PeerClient, PeerId, PeerRequest},
     outbound::{CallResult, Caller, Endpoint, PeerResponse, Trust},
     route::Table,
 };
@@ -195,8 +195,8 @@ impl ImportPoller {
             response_bytes_max: ANSWER_BYTES_MAX,
             is_repeatable: true,
         };
-        let limits = CallLimits::within(TIMEOUT, caller.clock.tick());
-        match self.client.call(caller, &self.settings.endpoint, request, limits).await {
+        let deadlines = CallDeadlines::within(TIMEOUT, caller.clock.tick());
+        match self.client.call(caller, &self.settings.endpoint, request, deadlines).await {
             Ok(CallResult::Answered(response)) => match response.status {
                 StatusCode::OK => Ok(Some(response)),
                 StatusCode::NOT_MODIFIED if current.is_some() => Ok(None),
