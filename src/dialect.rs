@@ -44,8 +44,8 @@ pub use self::{
     },
     custom::{CustomDialect, CustomDialectError, Descriptors},
     descriptor::{
-        ApiKind, CorrelatorFormat, Descriptor, ErrorFormat, ErrorShape, EventShape, Family,
-        ProfilesApi,
+        ApiKind, CorrelatorFormat, Descriptor, ErrorCodes, ErrorFormat, ErrorShape, EventShape,
+        ExtensionLimit, ProfilesApi, SessionShape,
     },
     event::{NotificationRequest, RemoteEvent, read as read_event},
     problem::RemoteProblem,
@@ -57,7 +57,7 @@ pub use self::{
 };
 use self::{
     cursor::BodyCursor,
-    descriptor::RequestRule,
+    descriptor::{Family, RequestRule},
     schema::{Direction, OpenApiDocument, SchemaValidator},
     validation::ValidationErrors,
 };
@@ -190,8 +190,8 @@ impl Dialect {
         self.descriptor.name
     }
 
-    /// The family of releases it belongs to.
-    pub fn family(&self) -> Family {
+    // The family of releases it belongs to.
+    fn family(&self) -> Family {
         self.descriptor.family
     }
 
@@ -295,10 +295,7 @@ impl Dialect {
     /// Whether the dialect can represent this session. Up to 0.8 it cannot represent an unavailable
     /// session.
     pub fn can_represent(&self, session: &Session) -> bool {
-        match self.family() {
-            Family::V01 | Family::V08 => session.granted.status != QosStatus::Unavailable,
-            Family::V010 | Family::V011 | Family::V1 => true,
-        }
+        self.descriptor.session_shape.has_status || session.granted.status != QosStatus::Unavailable
     }
 
     /// Renders a success response. Up to 0.10 a response has times even while a session is only

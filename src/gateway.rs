@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     clock::Clock,
-    dialect::{ApiRequest, Family},
+    dialect::ApiRequest,
     ledger::{Ledger, ReservationRequest, ReserveOutcome, SessionRecord},
     limit::Admission,
     metrics::Metrics,
@@ -331,16 +331,14 @@ impl Gateway {
         }
         let duration_s_max = admission.grant().duration_s_max(&record.session.wanted.qos_profile);
         let left_s = duration_s_max.saturating_sub(record.session.granted.duration_s);
-        let additional_s = match dialect.family() {
-            Family::V01 | Family::V08 | Family::V010 if additional_s > left_s => {
-                return Err(Refusal::TooLong { duration_s_max });
-            }
-            // From 0.11 on, an extension is clamped; the response shows the resulting duration.
-            _ if left_s == 0 => {
-                return Ok(ApiResponse::Extended(session_view::from_record(&record)));
-            }
-            _ => additional_s.min(left_s),
-        };
+        if additional_s > left_s && !dialect.descriptor().extension.is_clamped {
+            return Err(Refusal::TooLong { duration_s_max });
+        }
+        // The response shows the resulting duration.
+        if left_s == 0 {
+            return Ok(ApiResponse::Extended(session_view::from_record(&record)));
+        }
+        let additional_s = additional_s.min(left_s);
         let operator = Arc::clone(context.policy.operator(&record.operator)?);
         let (gateway, correlator) = (Arc::clone(self), context.log.correlator().clone());
         let extended = self.run_to_completion(async move {

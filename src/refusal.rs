@@ -1,7 +1,7 @@
 //! All rejections of the gateway, in two tables.
 //!
 //! A module defines its own errors, without HTTP. The first table maps each error of each module to a
-//! kind; the second maps each kind to a status and a code in each family of dialects (as the CAMARA
+//! kind; the second maps each kind to a status and a code in each group of dialects (as the CAMARA
 //! release documents them; where a release documents none, the nearest one that it documents). Neither
 //! table has a wildcard: a new error does not compile until it has an entry. A third table,
 //! `refusal/causes.rs`, gives each error its cause for the audit record.
@@ -221,6 +221,7 @@ impl Refusal {
     }
 
     fn message(&self, dialect: &Descriptor) -> String {
+        let conflict = dialect.errors.conflict_message;
         match self {
             Self::Unrecognised(UnmatchedReason::PathNotFound) => "no such path".to_owned(),
             Self::Unrecognised(UnmatchedReason::MethodNotAllowed { allow }) => {
@@ -244,7 +245,7 @@ impl Refusal {
                 "the lookup of the device's operator is unavailable".to_owned()
             }
             Self::Untranslatable(untranslatable) => untranslatable.to_string(),
-            Self::Ledger(error) => message_of_ledger(error, dialect.family),
+            Self::Ledger(error) => message_of_ledger(error, conflict),
             Self::TooLong { duration_s_max } => {
                 format!("the client's terms allow a total duration of at most {duration_s_max} s")
             }
@@ -256,17 +257,15 @@ impl Refusal {
             }
             Self::NotGranted => "the network cannot provide the session at the moment".to_owned(),
             Self::SessionNotAvailable => "only an available session can be extended".to_owned(),
-            Self::ConcurrentExtension => {
-                message_of_ledger(&ledger::Error::Superseded, dialect.family)
-            }
+            Self::ConcurrentExtension => message_of_ledger(&ledger::Error::Superseded, conflict),
             Self::InvalidIdempotencyKey => {
                 "expected one `Idempotency-Key` of 1 to 255 visible characters".to_owned()
             }
             Self::InDoubt => {
                 "the operator has not confirmed yet whether this session exists".to_owned()
             }
-            Self::Operator(rejection) => message_of_rejection(rejection, dialect.family),
-            Self::OperatorExtension(rejection) => message_of_extension(rejection, dialect.family),
+            Self::Operator(rejection) => message_of_rejection(rejection, conflict),
+            Self::OperatorExtension(rejection) => message_of_extension(rejection, conflict),
             Self::OperatorUnknown(UnknownCause::NoResponse(_)) => {
                 "operator timed out; the flow stays reserved until the outcome is known".to_owned()
             }

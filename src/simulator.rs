@@ -21,8 +21,8 @@ use tokio::{
 use crate::{
     clock::Clock,
     dialect::{
-        Api, ApiKind, ApiRequest, Apis, Dialect, DialectSelection, Family, Strictness,
-        UnmatchedReason, UnmatchedRequest,
+        Api, ApiKind, ApiRequest, Apis, Dialect, DialectSelection, Strictness, UnmatchedReason,
+        UnmatchedRequest,
     },
     identity::pop::ProofKey,
     outbound::{Outbound, Trust},
@@ -220,7 +220,7 @@ impl Simulator {
                     sandbox::validate(&create)?;
                 }
                 let Settings { grant_all, activation_delay, .. } = self.settings;
-                let known = has_status(dialect.family());
+                let known = dialect.descriptor().session_shape.has_status;
                 let activation_delay = if known { activation_delay } else { Duration::ZERO };
                 sessions.create(create, grant_all, activation_delay, now).map(ApiResponse::Created)
             }
@@ -234,9 +234,8 @@ impl Simulator {
                 let additional_s =
                     dialect.parse_extend_session(request.body(), &strictness).map_err(malformed)?;
                 let id = call.session_id().map_err(malformed)?;
-                sessions
-                    .extend(id, additional_s, remaining_s_max(dialect.family()), now)
-                    .map(ApiResponse::Extended)
+                let remaining_s_max = dialect.descriptor().extension.remaining_s_max;
+                sessions.extend(id, additional_s, remaining_s_max, now).map(ApiResponse::Extended)
             }
             Operation::RetrieveSessions => {
                 let device = dialect
@@ -349,22 +348,6 @@ fn list_sessions(sessions: &SessionStore) -> Bytes {
         let _ = writeln!(text, "{line}");
     }
     Bytes::from(text)
-}
-
-// Whether sessions have a status in the dialect.
-const fn has_status(family: Family) -> bool {
-    match family {
-        Family::V01 | Family::V08 => false,
-        Family::V010 | Family::V011 | Family::V1 => true,
-    }
-}
-
-// The longest remaining duration after an extension: a day in CAMARA 0.10.1.
-const fn remaining_s_max(family: Family) -> u64 {
-    match family {
-        Family::V01 | Family::V08 | Family::V010 => 86_400,
-        Family::V011 | Family::V1 => u64::MAX,
-    }
 }
 
 impl SimulatorError {

@@ -4,8 +4,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::{
-    Descriptor, ErrorShape, EventShape, Family,
-    descriptor::{ALL, DeviceRule, ErrorFormat, ProfilesApi, RequestRule, SinkRule},
+    Descriptor, ErrorShape, EventShape,
+    descriptor::{ALL, DeviceRule, ErrorFormat, Family, ProfilesApi, RequestRule, SinkRule},
 };
 use crate::qod::ProblemKind;
 

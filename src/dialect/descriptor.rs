@@ -8,7 +8,7 @@ pub(super) use self::released::ALL;
 
 /// A group of releases that share a codec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Family {
+pub(in crate::dialect) enum Family {
     /// CAMARA 0.1: `ueAddr`, `asAddr`, `protocolIn`, `protocolOut`.
     V01,
     /// CAMARA 0.8: `ueId`, `asId`, `qos`.
@@ -27,7 +27,7 @@ pub struct Descriptor {
     /// Name used in policies and metrics.
     pub name: &'static str,
     /// The family whose codec it uses.
-    pub family: Family,
+    pub(super) family: Family,
     /// The document that defines its bodies: a file in `schemas/`, without `.yaml`.
     pub schema: &'static str,
     /// The base path in the release's document.
@@ -42,8 +42,13 @@ pub struct Descriptor {
     pub profiles: ProfilesApi,
     /// HTTP status of a successful create.
     pub created_status: u16,
-    /// Whether responses contain only one of the device's identifiers.
-    pub single_identifier: bool,
+    /// Members of a session.
+    pub session_shape: SessionShape,
+    /// Limits of an extension, beyond its schema.
+    pub extension: ExtensionLimit,
+    /// Whether a request with a three-legged token must not name a device. Otherwise it may name the
+    /// device of the token.
+    pub rejects_device_with_three_legged_token: bool,
     /// Format and codes of errors.
     pub errors: ErrorFormat,
     /// The request header with the client's proof of possession. Its presence identifies the
@@ -160,8 +165,10 @@ pub(super) struct SinkRule {
 pub struct ErrorFormat {
     /// Members of the error body.
     pub shape: ErrorShape,
-    /// The family whose codes it uses, except for the codes below.
-    pub code_family: Family,
+    /// The table of its codes, except for the codes below.
+    pub codes: ErrorCodes,
+    /// The message of a conflict with another session.
+    pub conflict_message: &'static str,
     /// The code of status 503. The code of 0.8.0 is misspelt in the release itself.
     pub unavailable_code: &'static str,
     /// The code of a sink that is not allowed.
@@ -176,6 +183,38 @@ pub struct ErrorFormat {
     pub message_chars_max: Option<usize>,
     /// Status and code of individual kinds; these take precedence.
     pub overrides: &'static [(ProblemKind, u16, &'static str)],
+}
+
+/// A table of statuses and codes. `refusal` defines the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorCodes {
+    /// CAMARA 0.8, and the statuses of 0.1.
+    V0_8,
+    /// CAMARA 0.9 and 0.10.
+    V0_10,
+    /// CAMARA 0.11.
+    V0_11,
+    /// CAMARA 1.0 to 1.2.
+    V1,
+}
+
+/// Members of a session in responses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionShape {
+    /// Whether it has a status. Without one, every reported session is available.
+    pub has_status: bool,
+    /// Whether it contains only one of the device's identifiers.
+    pub has_single_identifier: bool,
+}
+
+/// Limits of an extension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtensionLimit {
+    /// Whether an extension beyond the maximum of the client's terms is reduced to it. Otherwise it is
+    /// rejected.
+    pub is_clamped: bool,
+    /// Maximum remaining duration after an extension, in seconds.
+    pub remaining_s_max: u64,
 }
 
 /// Format of `x-correlator`. A response echoes a value of this format; any other value is replaced.

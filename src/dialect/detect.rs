@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::{Descriptor, Dialect, Family, address::SERVER_LIST_FIELD, descriptor::ServerForm};
+use super::{
+    Descriptor, Dialect,
+    address::SERVER_LIST_FIELD,
+    descriptor::{Family, ServerForm},
+};
 
 // Groups of releases with the same member names in create requests.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -211,7 +211,7 @@ pub(super) fn write_session(session: &Session, descriptor: &Descriptor) -> Bytes
     let Session { id, wanted, granted } = session;
     let mut base =
         BaseSessionBody::from_request(wanted, effective_duration_s(granted), &descriptor.rule);
-    if descriptor.single_identifier {
+    if descriptor.session_shape.has_single_identifier {
         base.device = base.device.map(DeviceBody::first_identifier_only);
     }
     let (webhook, sink) = split_sink(wanted.sink.as_ref(), &descriptor.rule);

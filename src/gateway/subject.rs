@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    dialect::{ApiRequest, Family},
+    dialect::ApiRequest,
     identity::AuthenticatedClient,
     limit::Admission,
     operator::Operator,
@@ -26,12 +26,9 @@ pub(super) fn resolve_device(
     named: Option<&Device>,
 ) -> Result<Device, Refusal> {
     let is_three_legged = client.subject().is_some();
+    let rejects_device = call.dialect().descriptor().rejects_device_with_three_legged_token;
     match (named, client.device()) {
-        (Some(_), _)
-            if is_three_legged && call.dialect().descriptor().errors.code_family == Family::V1 =>
-        {
-            Err(Refusal::DeviceUnnecessary)
-        }
+        (Some(_), _) if is_three_legged && rejects_device => Err(Refusal::DeviceUnnecessary),
         (Some(named), Some(known)) if !is_same_device(named, known) => Err(Refusal::DeviceMismatch),
         (Some(named), _) => Ok(named.clone()),
         // Only a three-legged token has a device.

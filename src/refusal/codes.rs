@@ -1,7 +1,7 @@
-//! The status and code of each kind of rejection in each family of dialects.
+//! The status and code of each kind of rejection in each group of dialects.
 
 use crate::{
-    dialect::{Descriptor, Family},
+    dialect::{Descriptor, ErrorCodes},
     qod::ProblemKind,
 };
 
@@ -11,11 +11,11 @@ pub(super) fn status_and_code(kind: ProblemKind, dialect: &Descriptor) -> (u16, 
     if let Some((_, status, code)) = custom {
         return (*status, code);
     }
-    match dialect.errors.code_family {
-        Family::V01 | Family::V08 => codes_0_8(kind, dialect),
-        Family::V010 => codes_0_10(kind, dialect),
-        Family::V011 => codes_0_11(kind, dialect),
-        Family::V1 => codes_1(kind, dialect),
+    match dialect.errors.codes {
+        ErrorCodes::V0_8 => codes_0_8(kind, dialect),
+        ErrorCodes::V0_10 => codes_0_10(kind, dialect),
+        ErrorCodes::V0_11 => codes_0_11(kind, dialect),
+        ErrorCodes::V1 => codes_1(kind, dialect),
     }
 }
 

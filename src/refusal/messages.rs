@@ -1,9 +1,7 @@
 //! The messages of errors of the transport, the ledger and operators, as callers see them.
 
 use super::kind_of_extension;
-use crate::{
-    dialect::Family, ledger, operator::OperatorRejection, qod::ProblemKind, service::HttpRejection,
-};
+use crate::{ledger, operator::OperatorRejection, qod::ProblemKind, service::HttpRejection};
 
 pub(super) const fn message_of_http_rejection(error: HttpRejection) -> &'static str {
     match error {
@@ -18,12 +16,12 @@ pub(super) const fn message_of_http_rejection(error: HttpRejection) -> &'static 
     }
 }
 
-pub(super) fn message_of_ledger(error: &ledger::Error, family: Family) -> String {
+pub(super) fn message_of_ledger(error: &ledger::Error, conflict: &str) -> String {
     match error {
         ledger::Error::Conflict { own_session: Some(id), .. } => {
-            format!("{}: your session {id}", conflict_message(family))
+            format!("{conflict}: your session {id}")
         }
-        ledger::Error::Conflict { own_session: None, .. } => conflict_message(family).to_owned(),
+        ledger::Error::Conflict { own_session: None, .. } => conflict.to_owned(),
         ledger::Error::QuotaExceeded { max } => {
             format!("the client may have at most {max} sessions at a time")
         }
@@ -56,10 +54,10 @@ pub(super) fn message_of_ledger(error: &ledger::Error, family: Family) -> String
     }
 }
 
-pub(super) fn message_of_rejection(rejection: &OperatorRejection, family: Family) -> String {
+pub(super) fn message_of_rejection(rejection: &OperatorRejection, conflict: &str) -> String {
     match rejection {
         OperatorRejection::Problem(problem) if problem.kind == ProblemKind::Conflict => {
-            conflict_message(family).to_owned()
+            conflict.to_owned()
         }
         OperatorRejection::Problem(problem) => match &problem.code {
             Some(code) => format!("the operator rejected the request with {code}"),
@@ -78,21 +76,12 @@ pub(super) fn message_of_rejection(rejection: &OperatorRejection, family: Family
     }
 }
 
-pub(super) fn message_of_extension(rejection: &OperatorRejection, family: Family) -> String {
+pub(super) fn message_of_extension(rejection: &OperatorRejection, conflict: &str) -> String {
     match kind_of_extension(rejection) {
         ProblemKind::ExtensionNotAllowed => "only an available session can be extended".to_owned(),
         ProblemKind::ExtensionNotSupported => {
             "the device's operator does not extend sessions".to_owned()
         }
-        _ => message_of_rejection(rejection, family),
-    }
-}
-
-// Up to 0.10, the sentences are those of the CAMARA releases.
-const fn conflict_message(family: Family) -> &'static str {
-    match family {
-        Family::V01 | Family::V08 => "Another session is created for the same UE",
-        Family::V010 => "Another session is created for the same device",
-        Family::V011 | Family::V1 => "Another session uses this flow of the device",
+        _ => message_of_rejection(rejection, conflict),
     }
 }

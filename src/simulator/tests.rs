@@ -54,23 +54,24 @@ impl SimulatorFixture {
     }
 
     async fn create(&self, sink: &str) -> (u16, Value) {
-        let body = match self.simulator.settings.dialect.family() {
-            Family::V08 => json!({
-                "ueId": {"msisdn": "+4915112345678"},
-                "asId": {"ipv4addr": "198.51.100.7"},
-                "qos": "QOS_E",
-                "duration": 60,
-                "notificationUrl": sink,
-                "notificationAuthToken": "c8974e592c2fa383d4a3960714",
-            }),
-            _ => json!({
+        let body = if self.simulator.settings.dialect.descriptor().session_shape.has_status {
+            json!({
                 "device": {"phoneNumber": "+4915112345678"},
                 "applicationServer": {"ipv4Address": "198.51.100.7"},
                 "qosProfile": "QOS_E",
                 "duration": 60,
                 "sink": sink,
                 "webhook": {"notificationUrl": sink},
-            }),
+            })
+        } else {
+            json!({
+                "ueId": {"msisdn": "+4915112345678"},
+                "asId": {"ipv4addr": "198.51.100.7"},
+                "qos": "QOS_E",
+                "duration": 60,
+                "notificationUrl": sink,
+                "notificationAuthToken": "c8974e592c2fa383d4a3960714",
+            })
         };
         self.send("POST", "/qod/sessions", &body.to_string()).await
     }

@@ -1,8 +1,9 @@
 //! Descriptors of the released dialects, each based on an earlier one.
 
 use super::{
-    CorrelatorFormat, DAY_S, Descriptor, DeviceRule, DurationRule, ErrorFormat, ErrorShape,
-    EventShape, Family, Ipv4Form, ProfilesApi, RequestRule, ServerForm, SinkRule,
+    CorrelatorFormat, DAY_S, Descriptor, DeviceRule, DurationRule, ErrorCodes, ErrorFormat,
+    ErrorShape, EventShape, ExtensionLimit, Family, Ipv4Form, ProfilesApi, RequestRule, ServerForm,
+    SessionShape, SinkRule,
 };
 use crate::qod::{IdentifierKind, Operation};
 
@@ -40,10 +41,13 @@ const CAMARA_0_8_1: Descriptor = Descriptor {
     event_shape: EventShape::Termination,
     profiles: ProfilesApi { schema: None, has_traffic_classes: false, has_countries: false },
     created_status: 201,
-    single_identifier: false,
+    session_shape: SessionShape { has_status: false, has_single_identifier: false },
+    extension: ExtensionLimit { is_clamped: false, remaining_s_max: 86_400 },
+    rejects_device_with_three_legged_token: false,
     errors: ErrorFormat {
         shape: ErrorShape::CodeMessage,
-        code_family: Family::V08,
+        codes: ErrorCodes::V0_8,
+        conflict_message: "Another session is created for the same UE",
         unavailable_code: "SERVICE_UNAVAILABLE",
         sink_code: "INVALID_INPUT",
         private_key_jwt: (400, "INVALID_INPUT"),
@@ -98,7 +102,8 @@ const CAMARA_0_10_1: Descriptor = Descriptor {
     },
     errors: ErrorFormat {
         shape: ErrorShape::StatusCodeMessage,
-        code_family: Family::V010,
+        codes: ErrorCodes::V0_10,
+        conflict_message: "Another session is created for the same device",
         unavailable_code: "UNAVAILABLE",
         sink_code: "INVALID_ARGUMENT",
         private_key_jwt: (400, "INVALID_ARGUMENT"),
@@ -106,12 +111,16 @@ const CAMARA_0_10_1: Descriptor = Descriptor {
         identifier_mismatch: (400, "INVALID_ARGUMENT"),
         ..CAMARA_0_8_1.errors
     },
+    session_shape: SessionShape { has_status: true, ..CAMARA_0_8_1.session_shape },
     invalid_session_id_is_unknown: false,
     ..CAMARA_0_8_1
 };
 
 // Durations are signed 32-bit integers without another bound.
 const S_MAX: u32 = i32::MAX.unsigned_abs();
+
+// Up to 0.10, the sentences are those of the CAMARA releases.
+const CONFLICT_MESSAGE: &str = "Another session uses this flow of the device";
 
 const CAMARA_1_0_0: Descriptor = Descriptor {
     name: "camara-1.0.0",
@@ -142,12 +151,15 @@ const CAMARA_1_0_0: Descriptor = Descriptor {
         event_type: "org.camaraproject.quality-on-demand.v1.qos-status-changed",
     },
     errors: ErrorFormat {
-        code_family: Family::V1,
+        codes: ErrorCodes::V1,
+        conflict_message: CONFLICT_MESSAGE,
         private_key_jwt: (400, "INVALID_CREDENTIAL"),
         identifier_mismatch: (422, "IDENTIFIER_MISMATCH"),
         ..CAMARA_0_10_1.errors
     },
-    single_identifier: true,
+    extension: ExtensionLimit { is_clamped: true, remaining_s_max: u64::MAX },
+    rejects_device_with_three_legged_token: true,
+    session_shape: SessionShape { has_single_identifier: true, ..CAMARA_0_10_1.session_shape },
     correlator: CorrelatorFormat { punctuation: "-", length_max: 55, enforced: true },
     ..CAMARA_0_10_1
 };
@@ -254,10 +266,11 @@ pub(in crate::dialect) static ALL: [Descriptor; 13] = [
             event_type: "org.camaraproject.quality-on-demand.v0.qos-status-changed",
         },
         errors: ErrorFormat {
-            code_family: Family::V011,
+            codes: ErrorCodes::V0_11,
             identifier_mismatch: (422, "DEVICE_IDENTIFIERS_MISMATCH"),
             ..CAMARA_1_0_0.errors
         },
+        rejects_device_with_three_legged_token: false,
         // Any text; the bound is the gateway's.
         correlator: CorrelatorFormat {
             punctuation: PRINTABLE_PUNCTUATION,
@@ -319,7 +332,8 @@ pub(in crate::dialect) static ALL: [Descriptor; 13] = [
             ..CAMARA_1_1_0.rule
         },
         event_shape: CAMARA_0_10_1.event_shape,
-        errors: CAMARA_0_8_1.errors,
+        errors: ErrorFormat { conflict_message: CONFLICT_MESSAGE, ..CAMARA_0_8_1.errors },
+        rejects_device_with_three_legged_token: false,
         correlator: CAMARA_0_8_1.correlator,
         ..CAMARA_1_1_0
     },
