@@ -21,7 +21,7 @@ pub struct AuditRecord {
     /// The client; `None` until it is authenticated.
     pub client: Option<ClientId>,
     /// The dialect of the response.
-    pub dialect: Option<&'static str>,
+    pub dialect: Option<Cow<'static, str>>,
     /// The operation.
     pub operation: Option<&'static str>,
     /// The operator; `None` until it is resolved.
@@ -56,7 +56,7 @@ impl AuditRecord {
             route = self.route,
             source = self.source.map(tracing::field::display),
             client = self.client.as_ref().map(|client| escape(&client.0)).as_deref(),
-            dialect = self.dialect,
+            dialect = self.dialect.as_deref(),
             operation = self.operation,
             operator = self.operator.as_ref().map(|operator| &*operator.0),
             session = self.session.map(|id| id.to_string()),

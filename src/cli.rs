@@ -161,7 +161,7 @@ fn load_dialects(
     schemas: &std::path::Path,
     descriptors: &Descriptors,
 ) -> Result<Arc<Dialects>, String> {
-    Dialects::load_all(schemas, descriptors)
+    Dialects::load(schemas, descriptors)
         .map(Arc::new)
         .map_err(|errors| schemas_error(schemas, &errors))
 }

@@ -1,12 +1,11 @@
 //! API dialects of clients and operators: converts bodies to and from the canonical model.
 //!
 //! A dialect is one release of the API, or an operator's variant of one. It consists of a
-//! [`Descriptor`], which is data, and a codec; each family has one codec. The OpenAPI documents in
+//! [`Descriptor`], which is data; the codecs are the same for all dialects. The OpenAPI documents in
 //! `schemas/` define what a schema can express; the codecs check the rest. No body is passed
 //! through: every body that is sent is serialized from the model.
 
 mod address;
-mod answer;
 mod api;
 mod descriptor;
 mod event;
@@ -23,10 +22,10 @@ mod search;
 mod sink;
 mod strictness;
 mod detect;
-mod v01;
-mod v010;
-mod v08;
-mod v1;
+mod device;
+mod server;
+mod session;
+mod times;
 mod custom;
 mod create_request;
 
@@ -37,7 +36,6 @@ use http::Response;
 use serde::Serialize;
 
 pub use self::{
-    answer::{InvalidOperatorMessage, TimesWithoutOffset},
     api::{
         Api, ApiRequest, Apis, DialectSelection, UnmatchedReason, UnmatchedRequest,
         UnsupportedMediaType, check_media_type,
@@ -45,19 +43,21 @@ pub use self::{
     custom::{CustomDialect, CustomDialectError, Descriptors},
     descriptor::{
         ApiKind, CorrelatorFormat, Descriptor, ErrorCodes, ErrorFormat, ErrorShape, EventShape,
-        ExtensionLimit, ProfilesApi, SessionShape,
+        ExtensionLimit, ProfilesApi,
     },
     event::{NotificationRequest, RemoteEvent, read as read_event},
     problem::RemoteProblem,
     retrieval::{RemoteSession, RemoteSessions},
     search::{FinderSearch, FoundOperator},
+    session::InvalidOperatorMessage,
     strictness::{Strictness, UnknownMembers},
+    times::TimesWithoutOffset,
     translate::{LegacyIpv4, TranslationSettings, Untranslatable},
     validation::{MalformedRequest, ValidationError},
 };
 use self::{
     cursor::BodyCursor,
-    descriptor::{Family, RequestRule},
+    descriptor::RequestRule,
     schema::{Direction, OpenApiDocument, SchemaValidator},
     validation::ValidationErrors,
 };
@@ -68,7 +68,7 @@ use crate::qod::{
 
 /// An API dialect: a descriptor and the schemas of the request bodies.
 pub struct Dialect {
-    descriptor: &'static Descriptor,
+    descriptor: Arc<Descriptor>,
     create_session: SchemaValidator,
     extend_session: Option<SchemaValidator>,
     retrieve_sessions: Option<SchemaValidator>,
@@ -78,13 +78,13 @@ pub struct Dialect {
 // The OpenAPI documents of a folder, each read on first use, and the errors found so far.
 struct SchemaDocuments<'f> {
     folder: &'f Path,
-    loaded: BTreeMap<&'static str, Option<OpenApiDocument>>,
+    loaded: BTreeMap<String, Option<OpenApiDocument>>,
     errors: Vec<SchemaError>,
 }
 
 /// All dialects, by name.
 #[derive(Debug)]
-pub struct Dialects(BTreeMap<&'static str, Arc<Dialect>>);
+pub struct Dialects(BTreeMap<String, Arc<Dialect>>);
 
 /// An invalid document in `schemas/`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,18 +97,13 @@ pub struct SchemaError {
 }
 
 impl Dialects {
-    /// Reads and compiles the documents of the released dialects. Returns one error for each
-    /// invalid document.
-    pub fn load(schemas: &Path) -> Result<Self, Vec<SchemaError>> {
-        Self::load_all(schemas, &Descriptors::released())
-    }
-
-    /// Like [`Dialects::load`], for the given descriptors.
-    pub fn load_all(schemas: &Path, descriptors: &Descriptors) -> Result<Self, Vec<SchemaError>> {
+    /// Reads and compiles the documents of these dialects. Returns one error for each invalid
+    /// document.
+    pub fn load(schemas: &Path, descriptors: &Descriptors) -> Result<Self, Vec<SchemaError>> {
         Self::load_from(schemas, descriptors.all())
     }
 
-    /// Like [`Dialects::load_all`], for the descriptor with this name only. Returns an empty set if
+    /// Like [`Dialects::load`], for the descriptor with this name only. Returns an empty set if
     /// no descriptor has this name.
     pub fn load_only(
         schemas: &Path,
@@ -118,15 +113,15 @@ impl Dialects {
         Self::load_from(schemas, descriptors.get(name).into_iter())
     }
 
-    fn load_from(
+    fn load_from<'d>(
         schemas: &Path,
-        descriptors: impl Iterator<Item = &'static Descriptor>,
+        descriptors: impl Iterator<Item = &'d Arc<Descriptor>>,
     ) -> Result<Self, Vec<SchemaError>> {
         let mut documents =
             SchemaDocuments { folder: schemas, loaded: BTreeMap::new(), errors: Vec::new() };
         let dialects = descriptors.filter_map(|descriptor| {
             let dialect = Dialect::compile(descriptor, &mut documents)?;
-            Some((descriptor.name, Arc::new(dialect)))
+            Some((descriptor.name.to_string(), Arc::new(dialect)))
         });
         let dialects = dialects.collect();
         let mut errors = documents.errors;
@@ -140,17 +135,17 @@ impl Dialects {
     }
 
     /// The names of all dialects, sorted.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.0.keys().copied()
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 }
 
 impl SchemaDocuments<'_> {
-    fn validator(&mut self, schema: &'static str, component: &str) -> Option<SchemaValidator> {
+    fn validator(&mut self, schema: &str, component: &str) -> Option<SchemaValidator> {
         let Self { folder, loaded, errors } = self;
         let file = format!("{schema}.yaml");
         let mut report = |message| errors.push(SchemaError { file: file.clone(), message });
-        let document = loaded.entry(schema).or_insert_with(|| {
+        let document = loaded.entry(schema.to_owned()).or_insert_with(|| {
             OpenApiDocument::read(&folder.join(&file)).map_err(&mut report).ok()
         });
         document.as_ref()?.validator(component, Direction::Request).map_err(report).ok()
@@ -158,26 +153,23 @@ impl SchemaDocuments<'_> {
 }
 
 impl Dialect {
-    fn compile(
-        descriptor: &'static Descriptor,
-        documents: &mut SchemaDocuments<'_>,
-    ) -> Option<Self> {
-        let mut validator_for = |operation, schema, component| {
+    fn compile(descriptor: &Arc<Descriptor>, documents: &mut SchemaDocuments<'_>) -> Option<Self> {
+        let mut validator_for = |operation, schema: &str, component| {
             if !descriptor.has(operation) {
                 return Some(None);
             }
             documents.validator(schema, component).map(Some)
         };
-        let own = descriptor.schema;
+        let own = &*descriptor.schema;
         let extend = validator_for(Operation::ExtendSession, own, "ExtendSessionDuration");
         let retrieve = validator_for(Operation::RetrieveSessions, own, "RetrieveSessionsInput");
         let profiles = validator_for(
             Operation::RetrieveQosProfiles,
-            descriptor.profiles.schema.unwrap_or(own),
+            descriptor.profiles.schema.as_deref().unwrap_or(own),
             "QosProfileDeviceRequest",
         );
         Some(Self {
-            descriptor,
+            descriptor: Arc::clone(descriptor),
             create_session: documents.validator(own, "CreateSession")?,
             extend_session: extend?,
             retrieve_sessions: retrieve?,
@@ -186,21 +178,16 @@ impl Dialect {
     }
 
     /// Name used in policies and metrics.
-    pub fn name(&self) -> &'static str {
-        self.descriptor.name
+    pub fn name(&self) -> &str {
+        &self.descriptor.name
     }
 
-    // The family of releases it belongs to.
-    fn family(&self) -> Family {
-        self.descriptor.family
+    /// The properties that distinguish it from other dialects.
+    pub fn descriptor(&self) -> &Arc<Descriptor> {
+        &self.descriptor
     }
 
-    /// The properties that distinguish it within its family.
-    pub fn descriptor(&self) -> &'static Descriptor {
-        self.descriptor
-    }
-
-    fn rule(&self) -> &'static RequestRule {
+    fn rule(&self) -> &RequestRule {
         &self.descriptor.rule
     }
 
@@ -221,14 +208,7 @@ impl Dialect {
         let json = strictness.parse(body)?;
         let mut errors = ValidationErrors::default();
         let root = BodyCursor::root(&json);
-        let request = match self.family() {
-            Family::V01 => v01::read_create_request(&root, self.rule(), strictness, &mut errors),
-            Family::V08 => v08::read_create_request(&root, self.rule(), strictness, &mut errors),
-            Family::V010 => v010::read_create_request(&root, self.rule(), strictness, &mut errors),
-            Family::V011 | Family::V1 => {
-                v1::read_create_request(&root, self.rule(), strictness, &mut errors)
-            }
-        };
+        let request = create_request::read(&root, self.rule(), strictness, &mut errors);
         errors.into_result_with_schema(request, Some(&self.create_session), &json)
     }
 
@@ -263,7 +243,12 @@ impl Dialect {
         let json = strictness.parse(body)?;
         let mut errors = ValidationErrors::default();
         let device = self.has(Operation::RetrieveSessions).then(|| {
-            v1::read_retrieval(&BodyCursor::root(&json), self.rule(), strictness, &mut errors)
+            create_request::read_retrieval(
+                &BodyCursor::root(&json),
+                self.rule(),
+                strictness,
+                &mut errors,
+            )
         });
         errors.into_result_with_schema(device, self.retrieve_sessions.as_ref(), &json)
     }
@@ -292,10 +277,10 @@ impl Dialect {
         profiles::read_url_query(query, &self.effective_strictness(strictness))
     }
 
-    /// Whether the dialect can represent this session. Up to 0.8 it cannot represent an unavailable
-    /// session.
+    /// Whether the dialect can represent this session. Without a session status it cannot represent an
+    /// unavailable session.
     pub fn can_represent(&self, session: &Session) -> bool {
-        self.descriptor.session_shape.has_status || session.granted.status != QosStatus::Unavailable
+        self.descriptor.has_session_status() || session.granted.status != QosStatus::Unavailable
     }
 
     /// Renders a success response. Up to 0.10 a response has times even while a session is only
@@ -321,12 +306,7 @@ impl Dialect {
     }
 
     fn write_session(&self, session: &Session) -> Bytes {
-        match self.family() {
-            Family::V01 => v01::write_session(session),
-            Family::V08 => v08::write_session(session, self.rule()),
-            Family::V010 => v010::write_session(session, self.rule()),
-            Family::V011 | Family::V1 => v1::write_session(session, self.descriptor),
-        }
+        session::write(session, &self.descriptor)
     }
 
     fn write_profile(&self, profile: &QosProfile) -> Bytes {
@@ -361,12 +341,7 @@ impl Dialect {
     /// Serializes a create request returned by [`Dialect::translate`]. `sink` is the gateway's own
     /// sink.
     pub fn create_session_request(&self, request: &CreateRequest, sink: Option<&Sink>) -> Bytes {
-        match self.family() {
-            Family::V01 => v01::write_create_request(request, sink),
-            Family::V08 => v08::write_create_request(request, sink, self.rule()),
-            Family::V010 => v010::write_create_request(request, sink, self.rule()),
-            Family::V011 | Family::V1 => v1::write_create_request(request, sink, self.rule()),
-        }
+        create_request::write(request, sink, self.rule())
     }
 
     /// Serializes an extension request. Returns `None` if the dialect has no such operation.
@@ -377,7 +352,8 @@ impl Dialect {
     /// Serializes a retrieval request for a device returned by [`Dialect::translate_device`].
     /// Returns `None` if the dialect has no such operation.
     pub fn retrieve_sessions_request(&self, device: &Device) -> Option<Bytes> {
-        self.has(Operation::RetrieveSessions).then(|| v1::write_retrieval(device, self.rule()))
+        self.has(Operation::RetrieveSessions)
+            .then(|| create_request::write_retrieval(device, self.rule()))
     }
 
     /// Whether the dialect has this operation.
@@ -392,7 +368,7 @@ impl Dialect {
         operation: Operation,
         operator_session: Option<&str>,
     ) -> Option<String> {
-        api::operation_path(self.descriptor, operation, operator_session)
+        api::operation_path(&self.descriptor, operation, operator_session)
     }
 
     /// Parses a session from an operator's response. Returns the operator's session id and the
@@ -402,12 +378,7 @@ impl Dialect {
         body: &[u8],
         times: TimesWithoutOffset,
     ) -> Result<(String, GrantedSession), InvalidOperatorMessage> {
-        match self.family() {
-            Family::V01 => v01::read_session(body),
-            Family::V08 => v08::read_session(body),
-            Family::V010 => v010::read_session(body),
-            Family::V011 | Family::V1 => v1::read_session(body, times),
-        }
+        session::read(body, &self.descriptor, times)
     }
 
     /// Parses a list of up to 100 sessions from an operator's response. Skips invalid entries.
@@ -416,10 +387,7 @@ impl Dialect {
         body: &[u8],
         times: TimesWithoutOffset,
     ) -> Result<RemoteSessions, InvalidOperatorMessage> {
-        retrieval::read(body, |listed| {
-            self.has(Operation::RetrieveSessions)
-                .then(|| v1::read_list_entry(listed, self.rule(), times))?
-        })
+        retrieval::read(body, &self.descriptor, times)
     }
 
     /// Renders the notification of an event. Returns `None` if the dialect cannot represent the
@@ -429,7 +397,7 @@ impl Dialect {
         event: &SessionEvent,
         sink: &Sink,
     ) -> Option<NotificationRequest> {
-        event::write(event, sink, self.descriptor)
+        event::write(event, sink, &self.descriptor)
     }
 
     /// Classifies an operator's error response by its status and code, never by its message.

@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     access::{Access, Catalogue},
-    dialect::{Descriptor, Descriptors, Strictness},
+    dialect::{Descriptors, Strictness},
     finder, identity, limit,
     route::{Routes, Table},
 };
@@ -394,7 +394,10 @@ fn validate_operator(
     let url = gateway.server.callbacks.as_ref().map(|callbacks| callbacks.url.as_str());
     if operator.callbacks
         && url.is_some_and(|url| !url.starts_with("https://"))
-        && known.dialects.get(&operator.dialect).is_some_and(Descriptor::requires_https_sinks)
+        && known
+            .dialects
+            .get(&operator.dialect)
+            .is_some_and(|dialect| dialect.requires_https_sinks())
     {
         let message = "this dialect requires an https callback URL; set an https URL in `callbacks` of \
                        gateway.yaml, or set `callbacks: false` here";

@@ -101,15 +101,7 @@ pub enum Refusal {
 /// The error response for a rejection of this kind, with the status and code of a dialect.
 pub fn new_problem(kind: ProblemKind, message: String, dialect: &Descriptor) -> Problem {
     let (status, code) = codes::status_and_code(kind, dialect);
-    Problem {
-        kind,
-        status,
-        code: code.into(),
-        message,
-        rate_limit: None,
-        challenge: None,
-        retry_after: None,
-    }
+    Problem { kind, status, code, message, rate_limit: None, challenge: None, retry_after: None }
 }
 
 impl Refusal {

@@ -220,7 +220,7 @@ impl Simulator {
                     sandbox::validate(&create)?;
                 }
                 let Settings { grant_all, activation_delay, .. } = self.settings;
-                let known = dialect.descriptor().session_shape.has_status;
+                let known = dialect.descriptor().has_session_status();
                 let activation_delay = if known { activation_delay } else { Duration::ZERO };
                 sessions.create(create, grant_all, activation_delay, now).map(ApiResponse::Created)
             }

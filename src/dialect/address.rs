@@ -4,17 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::{
-    cursor::BodyCursor,
-    descriptor::{RequestRule, ServerForm},
-    validation::ValidationErrors,
-};
-use crate::qod::{ApplicationServer, DeviceIpv4, Nai, PhoneNumber, ProblemKind, Verbatim};
-
-/// The member with a list of server addresses, from 1.2 on.
-pub(super) const SERVER_LIST_FIELD: &str = "ipAddresses";
-
-const SERVERS_MAX: usize = 16;
+use super::{cursor::BodyCursor, validation::ValidationErrors};
+use crate::qod::{Nai, PhoneNumber, Verbatim};
 
 /// Parses a phone number with an optional plus sign.
 pub(super) fn phone(
@@ -88,50 +79,11 @@ pub(super) fn ipv6(
     })
 }
 
-/// Parses an application server: one address or network of either family or of both, or a list of
-/// addresses. Rejects all other members, because an ignored server would mean any server.
-pub(super) fn server(
+/// Parses a single address of either family.
+pub(super) fn ip(
     cursor: &BodyCursor<'_>,
-    names: [&str; 2],
-    rule: &RequestRule,
     errors: &mut ValidationErrors,
-) -> Option<ApplicationServer> {
-    let listed = rule.servers == ServerForm::SubnetsOrList;
-    if let Some(list) = cursor.member(SERVER_LIST_FIELD).filter(|_| listed) {
-        cursor.allow_only(&[SERVER_LIST_FIELD], errors);
-        return Some(ApplicationServer::Addresses(addresses(&list, errors)));
-    }
-    cursor.allow_only(&names, errors);
-    cursor.require_any_of(&names, errors);
-    let [v4, v6] = names;
-    let ipv4 = cursor.member(v4).and_then(|address| ipv4_net(&address, errors));
-    let ipv6 = cursor.member(v6).and_then(|address| ipv6_net(&address, errors));
-    let server = ApplicationServer::Subnets { ipv4, ipv6 };
-    (ipv4.is_some() || ipv6.is_some()).then_some(server)
-}
-
-// Rejects duplicates by value, regardless of notation.
-fn addresses(list: &BodyCursor<'_>, errors: &mut ValidationErrors) -> Vec<Verbatim<IpAddr>> {
-    let mut addresses: Vec<Verbatim<IpAddr>> = Vec::new();
-    for element in list.elements(errors).take(SERVERS_MAX + 1) {
-        let Some(address) = address(&element, errors) else { continue };
-        if addresses.iter().any(|other| other.value == address.value) {
-            let expected = "expected a list without duplicate addresses";
-            errors.add_semantic(list.pointer, ProblemKind::InvalidArgument, expected);
-        }
-        addresses.push(address);
-    }
-    if addresses.len() > SERVERS_MAX {
-        errors.add_structural(
-            list.pointer,
-            format!("expected a list of at most {SERVERS_MAX} elements"),
-        );
-    }
-    addresses
-}
-
-// Of either family.
-fn address(cursor: &BodyCursor<'_>, errors: &mut ValidationErrors) -> Option<Verbatim<IpAddr>> {
+) -> Option<Verbatim<IpAddr>> {
     let expected = "expected an IPv4 or IPv6 address such as 198.51.100.7 or 2001:db8::1, not a \
                     network and not an IPv4-mapped address";
     cursor.parse(errors, expected, |text| {
@@ -139,30 +91,6 @@ fn address(cursor: &BodyCursor<'_>, errors: &mut ValidationErrors) -> Option<Ver
         let address = v4.or_else(|| ipv6_address(text).map(IpAddr::V6))?;
         Some(Verbatim::from_text(address, text))
     })
-}
-
-/// A device's IPv4 address as one text: the private address if it is known, otherwise the public
-/// address.
-pub(super) fn device_text(ipv4: &DeviceIpv4) -> String {
-    match ipv4 {
-        DeviceIpv4::Legacy(net) => net.text(),
-        DeviceIpv4::Public { public, private, .. } => private.unwrap_or(*public).to_string(),
-    }
-}
-
-/// The texts of a server's IPv4 and IPv6 networks. For a list of addresses, these are the first
-/// address of each family; only clients get this form, because `translate` turns the list into
-/// networks for operators or rejects it.
-pub(super) fn server_texts(server: &ApplicationServer) -> [Option<String>; 2] {
-    match server {
-        ApplicationServer::Subnets { ipv4, ipv6 } => {
-            [ipv4.as_ref().map(Verbatim::text), ipv6.as_ref().map(Verbatim::text)]
-        }
-        ApplicationServer::Addresses(list) => {
-            let first = |v4| list.iter().find(|address| address.value.is_ipv4() == v4);
-            [first(true), first(false)].map(|address| address.map(Verbatim::text))
-        }
-    }
 }
 
 /// A network in canonical notation: a single address has no prefix length.

@@ -5,10 +5,13 @@ use std::{fmt::Write, iter, sync::Arc};
 use http::{HeaderMap, Method, header};
 
 use super::{
-    ApiKind, CorrelatorFormat, Descriptor, Dialect, answer::is_valid_session_id, detect, profiles,
+    ApiKind, CorrelatorFormat, Descriptor, Dialect, detect, profiles, session::is_valid_session_id,
     validation::MalformedRequest,
 };
-use crate::qod::{Operation, ProblemKind, SessionId};
+use crate::{
+    json::{Json, JsonLimits},
+    qod::{Operation, ProblemKind, SessionId},
+};
 
 /// The served APIs, by path.
 #[derive(Debug)]
@@ -155,7 +158,10 @@ impl Api {
             candidates.filter(|dialect| dialect.descriptor().has_in(self.kind, operation))
         };
         let detected = match operation {
-            Operation::CreateSession => detect::by_body(capable(), headers, body),
+            Operation::CreateSession => match Json::parse(body, &JsonLimits::default()) {
+                Ok(json) => detect::by_body(capable(), headers, &json),
+                Err(_) => detect::by_proof(capable(), headers),
+            },
             Operation::GetSession
             | Operation::DeleteSession
             | Operation::ExtendSession

@@ -1,83 +1,38 @@
-//! The members of a create request that all releases from 0.9 on share: device, application server,
-//! ports, profile and duration. Parses and serializes them, and extension requests.
+//! Create requests: parses and serializes them, with the members that the release defines. Also
+//! extension and retrieval requests.
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{
-    Strictness, UnknownMembers, address, answer,
+    Strictness, UnknownMembers,
     cursor::BodyCursor,
-    descriptor::{RequestRule, ServerForm},
+    descriptor::{DurationRule, MemberNames, RequestRule},
+    device::{self, DeviceBody},
     json_body,
     ports::{self, PortsBody},
+    server::{self, ServerBody},
+    sink,
     validation::ValidationErrors,
 };
-use crate::qod::{
-    ApplicationServer, CreateRequest, Device, DeviceIpv4, Nai, PhoneNumber, ProblemKind, Verbatim,
-};
+use crate::qod::{CreateRequest, Device, ProblemKind, Sink};
 
-/// The shared members of a create request.
-pub(super) const FIELDS: [&str; 6] = [
-    "duration",
-    "device",
-    "applicationServer",
-    "devicePorts",
-    "applicationServerPorts",
-    "qosProfile",
-];
-
-const SERVER_FIELDS: [&str; 2] = ["ipv4Address", "ipv6Address"];
+// The only supported protocol value: all protocols.
+const ANY: &str = "ANY";
 
 const EXTENSION_FIELD: &str = "requestedAdditionalDuration";
 
-/// The shared members of a create request, as serialized.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct BaseSessionBody<'a> {
-    duration: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) device: Option<DeviceBody<'a>>,
-    application_server: ApplicationServerBody,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    device_ports: Option<PortsBody<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    application_server_ports: Option<PortsBody<'a>>,
-    qos_profile: &'a str,
-}
-
-/// A device, as serialized.
-#[derive(Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct DeviceBody<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    phone_number: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    network_access_identifier: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ipv4_address: Option<DeviceIpv4Body>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ipv6_address: Option<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct DeviceIpv4Body {
-    public_address: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    private_address: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    public_port: Option<u16>,
-}
-
-#[derive(Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ApplicationServerBody {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ipv4_address: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ipv6_address: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    ip_addresses: Vec<String>,
+/// A create request, as serialized. A session begins with the same members.
+pub(super) struct RequestBody<'a> {
+    pub(super) request: &'a CreateRequest,
+    /// The requested duration; in a session the granted one.
+    pub(super) duration_s: u32,
+    pub(super) sink: Option<&'a Sink>,
+    /// Whether the token of the sink is included.
+    pub(super) has_token: bool,
+    /// Whether the device is reduced to one identifier.
+    pub(super) has_single_identifier: bool,
+    pub(super) rule: &'a RequestRule,
 }
 
 #[derive(Serialize)]
@@ -86,26 +41,61 @@ struct ExtendSessionBody {
     requested_additional_duration: u32,
 }
 
-/// Parses a create request without its sink.
+#[derive(Serialize)]
+struct RetrieveSessionsBody<'a> {
+    device: Option<DeviceBody<'a>>,
+}
+
+/// Parses a create request.
 pub(super) fn read(
+    body: &BodyCursor<'_>,
+    rule: &RequestRule,
+    strictness: &Strictness,
+    errors: &mut ValidationErrors,
+) -> Option<CreateRequest> {
+    let names = rule.names;
+    if strictness.unknown_members == UnknownMembers::Reject {
+        let MemberNames { device, server, device_ports, server_ports, profile, .. } = *names;
+        let mut allowed = vec!["duration", device, server, device_ports, server_ports, profile];
+        allowed.extend(names.protocols);
+        allowed.extend(sink::members(&rule.sink));
+        body.allow_only(&allowed, errors);
+    }
+    for name in names.protocols {
+        read_protocol(body, name, errors);
+    }
+    let request = read_without_sink(body, rule, errors);
+    let sink = sink::read(body, &rule.sink, strictness, errors);
+    Some(CreateRequest { sink, ..request? })
+}
+
+/// Parses the members of a create request that sessions have as well, except for the sink.
+pub(super) fn read_without_sink(
     body: &BodyCursor<'_>,
     rule: &RequestRule,
     errors: &mut ValidationErrors,
 ) -> Option<CreateRequest> {
-    let device =
-        if rule.device.required { body.required("device", errors) } else { body.member("device") };
+    let names = rule.names;
+    let device = if rule.device.required {
+        body.required(names.device, errors)
+    } else {
+        body.member(names.device)
+    };
     let present = device.is_some();
-    let device = device.and_then(|device| read_device(&device, rule, errors));
+    let mut device = device.and_then(|device| device::read(&device, rule, errors));
     let server = body
-        .required("applicationServer", errors)
-        .and_then(|server| address::server(&server, SERVER_FIELDS, rule, errors));
-    let device_ports = body.member("devicePorts").map(|spec| ports::read(&spec, rule, errors));
+        .required(names.server, errors)
+        .and_then(|server| server::read(&server, rule.servers, errors));
+    let mut device_ports =
+        body.member(names.device_ports).and_then(|spec| ports::read(&spec, rule, errors));
     let server_ports =
-        body.member("applicationServerPorts").map(|spec| ports::read(&spec, rule, errors));
-    let profile = body
-        .required("qosProfile", errors)
-        .and_then(|profile| answer::read_profile(&profile, errors));
-    let duration_s = answer::read_duration(body, &rule.duration, errors);
+        body.member(names.server_ports).and_then(|spec| ports::read(&spec, rule, errors));
+    let profile =
+        body.required(names.profile, errors).and_then(|profile| read_profile(&profile, errors));
+    let duration_s = read_duration(body, &rule.duration, errors);
+    if let Some(device) = &mut device {
+        device::apply_device_port(device, &mut device_ports, body, rule, errors);
+    }
     // An invalid device must not count as a missing one.
     let valid = device.is_some() || (!present && !rule.device.required);
     valid.then_some(CreateRequest {
@@ -119,47 +109,40 @@ pub(super) fn read(
     })
 }
 
-/// Parses a device.
-pub(super) fn read_device(
-    cursor: &BodyCursor<'_>,
-    rule: &RequestRule,
-    errors: &mut ValidationErrors,
-) -> Option<Device> {
-    let names = ["phoneNumber", "networkAccessIdentifier", "ipv4Address", "ipv6Address"];
-    cursor.allow_only(&names, errors);
-    cursor.require_any_of(&names, errors);
-    let device = Device {
-        phone: cursor.member("phoneNumber").and_then(|number| {
-            let read =
-                if rule.device.plus_required { address::phone_with_plus } else { address::phone };
-            read(&number, errors)
-        }),
-        nai: cursor.member("networkAccessIdentifier").and_then(|nai| address::nai(&nai, errors)),
-        external_id: None,
-        ipv4: cursor.member("ipv4Address").and_then(|ipv4| read_ipv4(&ipv4, rule, errors)),
-        ipv6: cursor.member("ipv6Address").and_then(|ipv6| {
-            let read = if rule.device.ipv6_prefixes { address::ipv6_net } else { address::ipv6 };
-            read(&ipv6, errors)
-        }),
-    };
-    (!device.is_empty()).then_some(device)
+// No other release can filter by protocol, so ignoring the protocol would widen the flow.
+fn read_protocol(body: &BodyCursor<'_>, name: &str, errors: &mut ValidationErrors) {
+    let Some(protocol) = body.required(name, errors) else { return };
+    if protocol.string(errors).is_some_and(|text| text != ANY) {
+        let expected = format!("expected `{ANY}`; filtering by protocol is not supported");
+        errors.add_semantic(protocol.pointer, ProblemKind::InvalidArgument, expected);
+    }
 }
 
-// Many devices share a public address, so it requires a private address or a public port.
-fn read_ipv4(
-    cursor: &BodyCursor<'_>,
-    rule: &RequestRule,
+fn read_profile(cursor: &BodyCursor<'_>, errors: &mut ValidationErrors) -> Option<String> {
+    let name = cursor.string(errors)?;
+    let valid = (1..=256).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+    if !valid {
+        errors.add_structural(cursor.pointer, "expected 1 to 256 letters, digits, `_`, `.` or `-`");
+    }
+    Some(name.to_owned())
+}
+
+// An optional duration that is missing defaults to the maximum.
+fn read_duration(
+    body: &BodyCursor<'_>,
+    rule: &DurationRule,
     errors: &mut ValidationErrors,
-) -> Option<DeviceIpv4> {
-    cursor.allow_only(&["publicAddress", "privateAddress", "publicPort"], errors);
-    cursor.require_any_of(&["privateAddress", "publicPort"], errors);
-    let public = cursor
-        .required("publicAddress", errors)
-        .and_then(|address| address::ipv4(&address, errors));
-    let private =
-        cursor.member("privateAddress").and_then(|address| address::ipv4(&address, errors));
-    let public_port = cursor.member("publicPort").and_then(|port| ports::port(&port, rule, errors));
-    Some(DeviceIpv4::Public { public: public?, private, public_port })
+) -> Option<u32> {
+    let duration = if rule.required {
+        Some(body.required("duration", errors)?)
+    } else {
+        body.member("duration")
+    };
+    match duration {
+        Some(duration) => duration.integer(errors, ProblemKind::InvalidArgument, (1, rule.s_max)),
+        None => Some(rule.s_max),
+    }
 }
 
 /// Parses an extension request. Returns the additional duration in seconds.
@@ -176,86 +159,86 @@ pub(super) fn read_extension(
     additional.integer(errors, ProblemKind::InvalidArgument, (1, rule.duration.extension_s_max))
 }
 
+/// Parses a retrieval request. Returns the device, if present.
+pub(super) fn read_retrieval(
+    body: &BodyCursor<'_>,
+    rule: &RequestRule,
+    strictness: &Strictness,
+    errors: &mut ValidationErrors,
+) -> Option<Device> {
+    if strictness.unknown_members == UnknownMembers::Reject {
+        body.allow_only(&["device"], errors);
+    }
+    body.member("device").and_then(|device| device::read(&device, rule, errors))
+}
+
+/// Serializes a create request to an operator.
+pub(super) fn write(request: &CreateRequest, sink: Option<&Sink>, rule: &RequestRule) -> Bytes {
+    let duration_s = request.duration_s;
+    json_body(&RequestBody {
+        request,
+        duration_s,
+        sink,
+        has_token: true,
+        has_single_identifier: false,
+        rule,
+    })
+}
+
 /// Serializes an extension request to an operator.
 pub(super) fn write_extension(additional_s: u32) -> Bytes {
     json_body(&ExtendSessionBody { requested_additional_duration: additional_s })
 }
 
-impl<'a> BaseSessionBody<'a> {
-    /// Serializes a create request with the given duration; the granted one may differ from the
-    /// requested one.
-    pub(super) fn from_request(
-        request: &'a CreateRequest,
-        duration_s: u32,
-        rule: &RequestRule,
-    ) -> Self {
-        Self {
-            duration: duration_s,
-            device: request.device.as_ref().map(|device| DeviceBody::from_device(device, rule)),
-            application_server: ApplicationServerBody::from_server(&request.server, rule),
-            device_ports: request.device_ports.as_ref().map(PortsBody::from),
-            application_server_ports: request.server_ports.as_ref().map(PortsBody::from),
-            qos_profile: &request.qos_profile,
+/// Serializes a retrieval request to an operator.
+pub(super) fn write_retrieval(device: &Device, rule: &RequestRule) -> Bytes {
+    json_body(&RetrieveSessionsBody { device: DeviceBody::new(Some(device), &rule.device) })
+}
+
+impl RequestBody<'_> {
+    /// Serializes the members into a map.
+    pub(super) fn write_members<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        let Self { request, rule, .. } = self;
+        let names = rule.names;
+        map.serialize_entry("duration", &self.duration_s)?;
+        if let Some(device) = DeviceBody::new(request.device.as_ref(), &rule.device) {
+            let device = if self.has_single_identifier {
+                device.with_first_identifier_only()
+            } else {
+                device
+            };
+            map.serialize_entry(names.device, &device)?;
+        }
+        if let Some(server) = ServerBody::new(&request.server, rule.servers) {
+            map.serialize_entry(names.server, &server)?;
+        }
+        let device_port = device::device_port(request.device.as_ref(), &rule.device);
+        let device_ports = request
+            .device_ports
+            .as_ref()
+            .map(|spec| PortsBody::new(spec, rule.ports))
+            .or_else(|| device_port.map(PortsBody::from_port));
+        if let Some(ports) = device_ports {
+            map.serialize_entry(names.device_ports, &ports)?;
+        }
+        if let Some(spec) = &request.server_ports {
+            map.serialize_entry(names.server_ports, &PortsBody::new(spec, rule.ports))?;
+        }
+        for protocol in names.protocols {
+            map.serialize_entry(protocol, ANY)?;
+        }
+        map.serialize_entry(names.profile, &request.qos_profile)?;
+        match self.sink {
+            Some(sink) => sink::write(sink, self.has_token, &rule.sink, map),
+            None => Ok(()),
         }
     }
 }
 
-impl<'a> DeviceBody<'a> {
-    // A client that switches to an API of another family may retrieve a device that this family
-    // cannot represent exactly. It is represented as closely as possible. Operators receive only
-    // devices returned by `translate`.
-    pub(super) fn from_device(device: &'a Device, rule: &RequestRule) -> Self {
-        let Device { phone, nai, external_id, ipv4, ipv6 } = device;
-        let number = |phone: &Verbatim<PhoneNumber>| {
-            if rule.device.plus_required { phone.value.to_string() } else { phone.text() }
-        };
-        Self {
-            phone_number: phone.as_ref().map(number),
-            network_access_identifier: nai.as_ref().or(external_id.as_ref()).map(Nai::as_str),
-            ipv4_address: ipv4.as_ref().map(DeviceIpv4Body::from),
-            ipv6_address: ipv6.as_ref().map(Verbatim::text),
-        }
-    }
-
-    /// Reduces the device to its first identifier.
-    pub(super) fn first_identifier_only(self) -> Self {
-        let Self { phone_number, network_access_identifier, ipv4_address, ipv6_address } = self;
-        let none = Self::default();
-        match (phone_number, network_access_identifier, ipv4_address) {
-            (Some(number), ..) => Self { phone_number: Some(number), ..none },
-            (_, Some(nai), _) => Self { network_access_identifier: Some(nai), ..none },
-            (.., Some(ipv4)) => Self { ipv4_address: Some(ipv4), ..none },
-            (None, None, None) => Self { ipv6_address, ..none },
-        }
-    }
-}
-
-impl From<&DeviceIpv4> for DeviceIpv4Body {
-    fn from(ipv4: &DeviceIpv4) -> Self {
-        let (public, private, public_port) = match ipv4 {
-            DeviceIpv4::Public { public, private, public_port } => {
-                (*public, *private, *public_port)
-            }
-            DeviceIpv4::Legacy(net) => (net.value.addr(), Some(net.value.addr()), None),
-        };
-        Self {
-            public_address: public.to_string(),
-            private_address: private.map(|address| address.to_string()),
-            public_port,
-        }
-    }
-}
-
-impl ApplicationServerBody {
-    fn from_server(server: &ApplicationServer, rule: &RequestRule) -> Self {
-        match (server, rule.servers) {
-            (ApplicationServer::Addresses(list), ServerForm::SubnetsOrList) => {
-                Self { ip_addresses: list.iter().map(Verbatim::text).collect(), ..Self::default() }
-            }
-            (server, _) => {
-                let [ipv4_address, ipv6_address] = address::server_texts(server);
-                Self { ipv4_address, ipv6_address, ip_addresses: Vec::new() }
-            }
-        }
+impl Serialize for RequestBody<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.write_members(&mut map)?;
+        map.end()
     }
 }

@@ -1,11 +1,11 @@
 //! Custom dialects: the policies define a release or an operator's variant by its differences from
 //! a released dialect. A new minor release needs only its document, no code.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::{
     Descriptor, ErrorShape, EventShape,
-    descriptor::{ALL, DeviceRule, ErrorFormat, Family, ProfilesApi, RequestRule, SinkRule},
+    descriptor::{RequestRule, released},
 };
 use crate::qod::ProblemKind;
 
@@ -52,56 +52,50 @@ pub struct CustomDialectError {
 
 /// All known dialects: the released ones and the custom ones.
 #[derive(Clone, Debug)]
-pub struct Descriptors(Vec<&'static Descriptor>);
-
-// Interned descriptors. Policies can be reloaded any number of times without leaking equal
-// descriptors.
-static INTERNED: Mutex<Vec<(CustomDialect, &'static Descriptor)>> = Mutex::new(Vec::new());
+pub struct Descriptors {
+    // The released ones first.
+    all: Vec<Arc<Descriptor>>,
+    released_count: usize,
+}
 
 impl Descriptors {
     /// The released dialects, oldest first.
     pub fn released() -> Self {
-        Self(ALL.iter().collect())
+        let all: Vec<_> = released().into_iter().map(Arc::new).collect();
+        Self { released_count: all.len(), all }
     }
 
     /// Adds a custom dialect.
     ///
     /// # Errors
     /// If its name is taken, its base is unknown, or the codec does not support a property.
-    pub fn add(&mut self, variant: &CustomDialect) -> Result<(), CustomDialectError> {
+    pub fn add(&mut self, custom: &CustomDialect) -> Result<(), CustomDialectError> {
         let error = |key, message: String| Err(CustomDialectError { key, message });
-        if self.get(&variant.name).is_some() {
+        if self.get(&custom.name).is_some() {
             return error("name", "a dialect with this name already exists".to_owned());
         }
-        let Some(base) = ALL.iter().find(|released| released.name == variant.based_on) else {
+        let mut released = self.all.iter().take(self.released_count);
+        let Some(base) = released.find(|released| released.name == custom.based_on) else {
             let message = "expected the name of a released dialect".to_owned();
             return error("based_on", message);
         };
-        variant.validate(base)?;
-        let mut interned = INTERNED.lock().unwrap_or_else(PoisonError::into_inner);
-        let existing =
-            interned.iter().find(|(known, _)| known == variant).map(|(_, descriptor)| *descriptor);
-        let descriptor = existing.unwrap_or_else(|| {
-            let descriptor: &'static Descriptor = Box::leak(Box::new(variant.descriptor(base)));
-            interned.push((variant.clone(), descriptor));
-            descriptor
-        });
-        self.0.push(descriptor);
+        let descriptor = custom.descriptor(base)?;
+        self.all.push(Arc::new(descriptor));
         Ok(())
     }
 
     /// The descriptor with this name.
-    pub fn get(&self, name: &str) -> Option<&'static Descriptor> {
-        self.0.iter().copied().find(|descriptor| descriptor.name == name)
+    pub fn get(&self, name: &str) -> Option<&Arc<Descriptor>> {
+        self.all.iter().find(|descriptor| descriptor.name == name)
     }
 
     /// All names, released dialects first.
-    pub fn names(&self) -> Vec<&'static str> {
-        self.0.iter().map(|descriptor| descriptor.name).collect()
+    pub fn names(&self) -> Vec<&str> {
+        self.all.iter().map(|descriptor| &*descriptor.name).collect()
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &'static Descriptor> + '_ {
-        self.0.iter().copied()
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Descriptor>> {
+        self.all.iter()
     }
 }
 
@@ -112,78 +106,56 @@ impl Default for Descriptors {
 }
 
 impl CustomDialect {
-    // Accepts only properties that the codec of the family supports.
-    fn validate(&self, base: &Descriptor) -> Result<(), CustomDialectError> {
+    // Accepts only properties that the codec supports.
+    fn descriptor(&self, base: &Descriptor) -> Result<Descriptor, CustomDialectError> {
         let error =
             |key, message: &str| Err(CustomDialectError { key, message: message.to_owned() });
-        let is_cloud_event = matches!(base.event_shape, EventShape::CloudEvent { .. });
-        if self.event_type.is_some() && !is_cloud_event {
-            return error("event_type", "the dialect it is based on has no CloudEvents");
+        let mut descriptor = base.clone();
+        descriptor.name = self.name.clone().into();
+        if let Some(own) = &self.event_type {
+            let EventShape::CloudEvent { event_type } = &mut descriptor.event_shape else {
+                return error("event_type", "the dialect it is based on has no CloudEvents");
+            };
+            *event_type = own.clone().into();
         }
-        let names: &[&str] = match base.family {
-            Family::V08 => &["notificationUri", "notificationUrl"],
-            Family::V01 | Family::V010 | Family::V011 | Family::V1 => &[base.rule.sink.field],
-        };
-        if self.sink_field.as_deref().is_some_and(|field| !names.contains(&field)) {
-            return error("sink_field", &format!("expected {}", names.join(" or ")));
+        if let Some(own) = &self.sink_field {
+            let names = base.rule.sink.supported_fields();
+            let Some(field) = names.iter().find(|name| *name == own) else {
+                return error("sink_field", &format!("expected {}", names.join(" or ")));
+            };
+            descriptor.rule.sink.field = field;
         }
         if self.created_status.is_some_and(|status| !matches!(status, 200 | 201)) {
             return error("created_status", "expected 200 or 201");
         }
-        if self.profiles_schema.is_some() && base.profiles.schema.is_none() {
-            return error("profiles_schema", "the dialect it is based on has no profiles API");
+        if let Some(own) = &self.profiles_schema {
+            let Some(schema) = &mut descriptor.profiles.schema else {
+                return error("profiles_schema", "the dialect it is based on has no profiles API");
+            };
+            *schema = own.clone().into();
         }
         if self.codes.iter().any(|(_, status, _)| !(400..=599).contains(status)) {
             return error("codes", "expected a status from 400 to 599");
         }
-        Ok(())
-    }
-
-    fn descriptor(&self, base: &'static Descriptor) -> Descriptor {
-        let Descriptor { rule, profiles, errors, .. } = base;
-        let codes: Vec<_> =
-            self.codes.iter().map(|(kind, status, code)| (*kind, *status, leak(code))).collect();
-        let event_shape = match (&self.event_type, base.event_shape) {
-            (Some(event_type), EventShape::CloudEvent { .. }) => {
-                EventShape::CloudEvent { event_type: leak(event_type) }
-            }
-            (_, shape) => shape,
-        };
-        Descriptor {
-            name: leak(&self.name),
-            schema: self.schema.as_deref().map_or(base.schema, leak),
-            rule: RequestRule {
-                device: DeviceRule {
-                    required: self.device_required.unwrap_or(rule.device.required),
-                    plus_required: self.phone_plus.unwrap_or(rule.device.plus_required),
-                    ..rule.device.clone()
-                },
-                port_min: self.port_min.unwrap_or(rule.port_min),
-                sink: SinkRule {
-                    field: self.sink_field.as_deref().map_or(rule.sink.field, leak),
-                    https: self.https_sinks.unwrap_or(rule.sink.https),
-                    ..rule.sink.clone()
-                },
-                ..rule.clone()
-            },
-            event_shape,
-            profiles: ProfilesApi {
-                schema: self.profiles_schema.as_deref().map(leak).or(profiles.schema),
-                ..profiles.clone()
-            },
-            created_status: self.created_status.unwrap_or(base.created_status),
-            errors: ErrorFormat {
-                shape: self.error_shape.unwrap_or(errors.shape),
-                overrides: Box::leak(codes.into()),
-                ..errors.clone()
-            },
-            ..base.clone()
+        descriptor.errors.overrides.clone_from(&self.codes);
+        if let Some(own) = &self.schema {
+            descriptor.schema = own.clone().into();
         }
+        let RequestRule { device, port_min, sink, .. } = &mut descriptor.rule;
+        replace(&mut device.required, self.device_required);
+        replace(&mut device.plus_required, self.phone_plus);
+        replace(port_min, self.port_min);
+        replace(&mut sink.https, self.https_sinks);
+        replace(&mut descriptor.created_status, self.created_status);
+        replace(&mut descriptor.errors.shape, self.error_shape);
+        Ok(descriptor)
     }
 }
 
-fn leak(text: &str) -> &'static str {
-    Box::leak(text.into())
+fn replace<T>(property: &mut T, own: Option<T>) {
+    if let Some(own) = own {
+        *property = own;
+    }
 }
 
 #[cfg(test)]
@@ -209,10 +181,11 @@ mod tests {
         let mut all = Descriptors::released();
         all.add(&custom_dialect()).unwrap();
         let (custom, base) = (all.get("acme").unwrap(), all.get("camara-1.1.0").unwrap());
-        assert_eq!((custom.family, custom.schema), (base.family, base.schema));
-        assert_eq!(custom.event_shape, EventShape::CloudEvent { event_type: "org.acme.changed" });
+        assert_eq!((custom.rule.names, &custom.schema), (base.rule.names, &base.schema));
+        let event_type = "org.acme.changed".into();
+        assert_eq!(custom.event_shape, EventShape::CloudEvent { event_type });
         assert_eq!((custom.created_status, custom.rule.port_min), (200, 1));
-        assert_eq!(custom.errors.overrides, [(ProblemKind::Conflict, 409, "ALREADY_EXISTS")]);
+        assert_eq!(custom.errors.overrides, custom_dialect().codes);
         assert!(base.rule.sink.https && !custom.rule.sink.https);
         let plain = CustomDialect {
             name: "b".to_owned(),
@@ -221,11 +194,7 @@ mod tests {
         };
         all.add(&plain).unwrap();
         let (plain, devedge) = (all.get("b").unwrap(), all.get("devedge").unwrap());
-        assert_eq!(*plain, Descriptor { name: "b", ..devedge.clone() });
-        // An equal definition yields the same descriptor.
-        let mut reloaded = Descriptors::released();
-        reloaded.add(&custom_dialect()).unwrap();
-        assert!(std::ptr::eq(reloaded.get("acme").unwrap(), custom));
+        assert_eq!(**plain, Descriptor { name: "b".into(), ..Descriptor::clone(devedge) });
     }
 
     #[test]
@@ -237,6 +206,7 @@ mod tests {
         };
         assert_eq!(key(|v| v.name = "devedge".to_owned()), "name");
         assert_eq!(key(|v| v.based_on = "camara-9".to_owned()), "based_on");
+        assert_eq!(key(|v| v.based_on = "acme".to_owned()), "based_on");
         assert_eq!(key(|v| v.based_on = "camara-0.8.1".to_owned()), "event_type");
         assert_eq!(key(|v| v.sink_field = Some("callback".to_owned())), "sink_field");
         assert_eq!(key(|v| v.created_status = Some(204)), "created_status");

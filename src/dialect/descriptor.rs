@@ -1,49 +1,34 @@
-//! Descriptors: the properties that distinguish a dialect from the others of its family, as data.
+//! Descriptors: the properties of a dialect, as data. The codecs read them and know no releases.
+
+use std::borrow::Cow;
 
 use crate::qod::{IdentifierKind, Operation, ProblemKind};
 
 mod released;
 
-pub(super) use self::released::ALL;
-
-/// A group of releases that share a codec.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(in crate::dialect) enum Family {
-    /// CAMARA 0.1: `ueAddr`, `asAddr`, `protocolIn`, `protocolOut`.
-    V01,
-    /// CAMARA 0.8: `ueId`, `asId`, `qos`.
-    V08,
-    /// CAMARA 0.9 and 0.10: `device`, `applicationServer`, `qosProfile`, `webhook`.
-    V010,
-    /// CAMARA 0.11: `sink`, `sinkCredential`, `statusInfo`.
-    V011,
-    /// CAMARA 1.0 to 1.2: the bodies of 0.11 with different errors.
-    V1,
-}
+pub(super) use self::released::{MEMBER_NAMES, released};
 
 /// A dialect without its schemas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
     /// Name used in policies and metrics.
-    pub name: &'static str,
-    /// The family whose codec it uses.
-    pub(super) family: Family,
+    pub name: Cow<'static, str>,
     /// The document that defines its bodies: a file in `schemas/`, without `.yaml`.
-    pub schema: &'static str,
+    pub schema: Cow<'static, str>,
     /// The base path in the release's document.
     pub default_path: &'static str,
     /// The operations it has.
     pub operations: &'static [Operation],
-    /// Constraints on requests.
+    /// Format of requests and constraints on them.
     pub(super) rule: RequestRule,
+    /// Format of sessions.
+    pub(super) session_shape: SessionShape,
     /// Format and target URL of notifications.
     pub event_shape: EventShape,
     /// Where profiles are served, and which of their members it has.
     pub profiles: ProfilesApi,
     /// HTTP status of a successful create.
     pub created_status: u16,
-    /// Members of a session.
-    pub session_shape: SessionShape,
     /// Limits of an extension, beyond its schema.
     pub extension: ExtensionLimit,
     /// Whether a request with a three-legged token must not name a device. Otherwise it may name the
@@ -76,18 +61,21 @@ pub enum ApiKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProfilesApi {
     /// The document of the separate profiles API; `None` if profiles are part of the sessions API.
-    pub schema: Option<&'static str>,
+    pub schema: Option<Cow<'static, str>>,
     /// Whether profiles have `l4sQueueType` and `serviceClass`.
     pub(super) has_traffic_classes: bool,
     /// Whether profiles have `countryAvailability`.
     pub(super) has_countries: bool,
 }
 
-/// Constraints on requests. Schemas define some of them too, but only for bodies of clients.
+/// Format of requests and constraints on them. Schemas define some constraints too, but only for
+/// bodies of clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RequestRule {
     /// Whether unknown members are rejected regardless of the policies.
     pub(super) strict: bool,
+    /// Names of the members.
+    pub(super) names: &'static MemberNames,
     pub(super) device: DeviceRule,
     /// Format of the application server.
     pub(super) servers: ServerForm,
@@ -95,25 +83,51 @@ pub(super) struct RequestRule {
     pub(super) profiles: &'static [&'static str],
     /// The lowest valid port.
     pub(super) port_min: u16,
-    /// Whether a list of ports must be a single port.
-    pub(super) single_port: bool,
+    /// Format of ports.
+    pub(super) ports: PortsForm,
     pub(super) duration: DurationRule,
     pub(super) sink: SinkRule,
 }
 
-/// Constraints on the device.
+/// Names of the members of a create request and of a session, as far as releases differ.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct MemberNames {
+    pub(super) device: &'static str,
+    pub(super) server: &'static str,
+    pub(super) device_ports: &'static str,
+    pub(super) server_ports: &'static str,
+    /// Members with a protocol. The only supported value is `ANY`.
+    pub(super) protocols: &'static [&'static str],
+    pub(super) profile: &'static str,
+    pub(super) session_id: &'static str,
+    /// The members that identify these names in a request.
+    pub(super) distinctive: &'static [&'static str],
+    /// The dialect with this sink field is the likeliest one for a request without a sink.
+    pub(super) usual_sink: Option<&'static str>,
+}
+
+/// Format of a device and constraints on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DeviceRule {
     /// Whether a device is required.
     pub(super) required: bool,
-    /// The allowed kinds of identifier.
-    pub(super) kinds: &'static [IdentifierKind],
+    /// Its form.
+    pub(super) form: DeviceForm,
     /// Whether a phone number must have a plus sign.
     pub(super) plus_required: bool,
     /// Format of its IPv4 address.
     pub(super) ipv4: Ipv4Form,
-    /// Whether its IPv6 address may be a network.
-    pub(super) ipv6_prefixes: bool,
+    /// Format of its IPv6 address.
+    pub(super) ipv6: Ipv6Form,
+}
+
+/// Format of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DeviceForm {
+    /// Its IPv4 address alone, as a text.
+    Ipv4,
+    /// An object with some of these identifiers, in this order.
+    Identifiers([(IdentifierKind, &'static str); 4]),
 }
 
 /// Format of a device's IPv4 address.
@@ -127,15 +141,37 @@ pub(super) enum Ipv4Form {
     WithDevicePort,
 }
 
+/// Format of a device's IPv6 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ipv6Form {
+    /// A single address.
+    Address,
+    /// A single address or a network.
+    Net,
+    /// A single address or a network from clients; operators receive a single address.
+    NetFromClients,
+}
+
 /// Format of an application server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ServerForm {
-    /// One IPv4 address or network.
+    /// One IPv4 address or network, as a text.
     Ipv4,
-    /// One address or network of each family.
-    Subnets,
+    /// An object with one address or network of each family, in members with these names.
+    Subnets([&'static str; 2]),
     /// One address or network of each family, or a list of addresses.
-    SubnetsOrList,
+    SubnetsOrList([&'static str; 2]),
+}
+
+/// Format of ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PortsForm {
+    /// A text: `5010-5020,5021`.
+    Text,
+    /// A list of ranges and a list of ports.
+    Lists,
+    /// A list of exactly one port.
+    SinglePort,
 }
 
 /// Constraints on the duration, in seconds.
@@ -149,15 +185,71 @@ pub(super) struct DurationRule {
     pub(super) extension_s_max: u32,
 }
 
-/// Constraints on the sink.
+/// Format of the sink and constraints on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SinkRule {
+    pub(super) form: SinkForm,
     /// The top-level member with the sink, or with its URL.
     pub(super) field: &'static str,
     /// Whether its URL must use https.
     pub(super) https: bool,
-    /// Whether the release defines `PRIVATE_KEY_JWT` credentials.
-    pub(super) key_credentials: bool,
+}
+
+/// Format of the sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SinkForm {
+    /// The URL and `notificationAuthToken`, at the top level.
+    UrlAndToken,
+    /// An object with `notificationUrl` and `notificationAuthToken`.
+    Webhook,
+    /// The URL, and a credential in `sinkCredential`.
+    Credential {
+        /// Whether the release defines `PRIVATE_KEY_JWT` credentials.
+        allows_private_key_jwt: bool,
+    },
+}
+
+/// Format of a session in responses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SessionShape {
+    pub(super) status: StatusForm,
+    pub(super) times: TimeForm,
+    /// Whether it has `messages`.
+    pub(super) has_messages: bool,
+    /// Whether it contains only one of the device's identifiers.
+    pub(super) has_single_identifier: bool,
+}
+
+/// Which members describe the status of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StatusForm {
+    /// None: every reported session is available.
+    None,
+    /// `qosStatus`
+    Status,
+    /// `qosStatus` and `statusInfo`
+    StatusAndReason,
+}
+
+/// Format of the times of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TimeForm {
+    /// Seconds since the epoch. They are always present; those of a session that is only requested are
+    /// provisional.
+    EpochSeconds,
+    /// RFC 3339. A session that is only requested has none; the duration of an ended session is its
+    /// actual duration.
+    Rfc3339,
+}
+
+/// Limits of an extension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtensionLimit {
+    /// Whether an extension beyond the maximum of the client's terms is reduced to it. Otherwise it is
+    /// rejected.
+    pub is_clamped: bool,
+    /// Maximum remaining duration after an extension, in seconds.
+    pub remaining_s_max: u64,
 }
 
 /// Format and codes of a dialect's errors.
@@ -182,7 +274,7 @@ pub struct ErrorFormat {
     /// Maximum length of a message; `None` if the release does not limit it.
     pub message_chars_max: Option<usize>,
     /// Status and code of individual kinds; these take precedence.
-    pub overrides: &'static [(ProblemKind, u16, &'static str)],
+    pub overrides: Vec<(ProblemKind, u16, String)>,
 }
 
 /// A table of statuses and codes. `refusal` defines the tables.
@@ -196,25 +288,6 @@ pub enum ErrorCodes {
     V0_11,
     /// CAMARA 1.0 to 1.2.
     V1,
-}
-
-/// Members of a session in responses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionShape {
-    /// Whether it has a status. Without one, every reported session is available.
-    pub has_status: bool,
-    /// Whether it contains only one of the device's identifiers.
-    pub has_single_identifier: bool,
-}
-
-/// Limits of an extension.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExtensionLimit {
-    /// Whether an extension beyond the maximum of the client's terms is reduced to it. Otherwise it is
-    /// rejected.
-    pub is_clamped: bool,
-    /// Maximum remaining duration after an extension, in seconds.
-    pub remaining_s_max: u64,
 }
 
 /// Format of `x-correlator`. A response echoes a value of this format; any other value is replaced.
@@ -242,7 +315,7 @@ pub enum ErrorShape {
 }
 
 /// Format and target URL of notifications.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventShape {
     /// `{sessionId, event}` at `/notifications` below the sink's URL, with the token in the query.
     /// The only event is the termination of a session.
@@ -253,7 +326,7 @@ pub enum EventShape {
     /// A `CloudEvent` at the sink's URL, with the token as bearer.
     CloudEvent {
         /// Its `type`.
-        event_type: &'static str,
+        event_type: Cow<'static, str>,
     },
 }
 
@@ -264,6 +337,11 @@ impl Descriptor {
     /// Whether sinks must have https URLs.
     pub const fn requires_https_sinks(&self) -> bool {
         self.rule.sink.https
+    }
+
+    /// Whether sessions have a status. Without one, every reported session is available.
+    pub fn has_session_status(&self) -> bool {
+        self.session_shape.status != StatusForm::None
     }
 
     /// Whether it has this operation.
@@ -290,10 +368,30 @@ impl Descriptor {
     }
 }
 
+impl MemberNames {
+    /// The names that this top-level member of a create request identifies.
+    pub(super) fn identified_by(member: &str) -> Option<&'static Self> {
+        MEMBER_NAMES.into_iter().find(|names| names.distinctive.contains(&member))
+    }
+}
+
 impl DeviceRule {
     /// Whether this kind of identifier is allowed.
     pub(super) fn allows(&self, kind: IdentifierKind) -> bool {
-        self.kinds.contains(&kind)
+        match self.form {
+            DeviceForm::Ipv4 => kind == IdentifierKind::Ipv4Address,
+            DeviceForm::Identifiers(members) => members.iter().any(|(own, _)| *own == kind),
+        }
+    }
+}
+
+impl SinkRule {
+    /// The names that `field` may have.
+    pub(super) fn supported_fields(&self) -> &[&'static str] {
+        match self.form {
+            SinkForm::UrlAndToken => &["notificationUri", "notificationUrl"],
+            SinkForm::Webhook | SinkForm::Credential { .. } => std::slice::from_ref(&self.field),
+        }
     }
 }
 

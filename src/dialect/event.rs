@@ -5,9 +5,9 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{
-    Descriptor, EventShape,
-    answer::{self, InvalidOperatorMessage},
-    api, json_body, v1,
+    Descriptor, EventShape, api, json_body,
+    session::{self, InvalidOperatorMessage},
+    times::{parse_time, to_timestamp},
 };
 use crate::{
     json::Json,
@@ -77,11 +77,11 @@ struct StatusChangedEventBody {
 }
 
 #[derive(Serialize)]
-struct CloudEventBody {
+struct CloudEventBody<'a> {
     id: String,
     source: String,
     #[serde(rename = "type")]
-    event_type: &'static str,
+    event_type: &'a str,
     specversion: &'static str,
     datacontenttype: &'static str,
     time: String,
@@ -103,7 +103,7 @@ pub(super) fn write(
     sink: &Sink,
     descriptor: &Descriptor,
 ) -> Option<NotificationRequest> {
-    match (event.status, descriptor.event_shape) {
+    match (event.status, &descriptor.event_shape) {
         (QosStatus::Requested, _) | (QosStatus::Available, EventShape::Termination) => None,
         (QosStatus::Unavailable, EventShape::Termination) => Some(terminated(event, sink)),
         (QosStatus::Available | QosStatus::Unavailable, EventShape::StatusChange) => {
@@ -147,7 +147,7 @@ fn status_changed(event: &SessionEvent, sink: &Sink) -> NotificationRequest {
         event: StatusChangedEventBody {
             event_id: event.id.hyphenated().to_string(),
             event_type: QOS_STATUS_CHANGED,
-            event_time: v1::to_timestamp(event.at).to_string(),
+            event_time: to_timestamp(event.at).to_string(),
             event_detail: change,
         },
     };
@@ -161,7 +161,7 @@ fn status_changed(event: &SessionEvent, sink: &Sink) -> NotificationRequest {
 
 fn cloud_event(
     event: &SessionEvent,
-    event_type: &'static str,
+    event_type: &str,
     sink: &Sink,
     descriptor: &Descriptor,
 ) -> NotificationRequest {
@@ -171,7 +171,7 @@ fn cloud_event(
         event_type,
         specversion: "1.0",
         datacontenttype: "application/json",
-        time: v1::to_timestamp(event.at).to_string(),
+        time: to_timestamp(event.at).to_string(),
         data: StatusChangeBody::from_event(event),
     };
     NotificationRequest {
@@ -198,7 +198,7 @@ impl StatusChangeBody {
 /// # Errors
 /// If it has no known format, or lacks a session id or status.
 pub fn read(body: &[u8]) -> Result<RemoteEvent, InvalidOperatorMessage> {
-    let json = answer::parse(body)?;
+    let json = session::parse(body)?;
     if let Some(data) = json.member("data") {
         let is_known = |name: &str| name.ends_with(CHANGED_TYPE_SUFFIX);
         return read_status_changed(&json, ("type", is_known), data, "time");
@@ -224,23 +224,24 @@ fn read_status_changed(
 ) -> Result<RemoteEvent, InvalidOperatorMessage> {
     let event_type = envelope.member(type_field).and_then(Json::as_str);
     event_type.filter(|name| is_known(name)).ok_or(UNKNOWN_EVENT_TYPE)?;
-    let operator_session = answer::read_session_id(change, "sessionId")?.to_owned();
+    let operator_session = session::read_session_id(change, "sessionId")?.to_owned();
     // `REQUESTED` is not a valid status of an event.
-    let Some(status) = answer::read_status(change).filter(|status| *status != QosStatus::Requested)
+    let Some(status) =
+        session::read_status(change).filter(|status| *status != QosStatus::Requested)
     else {
         let reason = "has no valid session status";
         return Err(InvalidOperatorMessage { reason, operator_session: Some(operator_session) });
     };
     let unavailable = status == QosStatus::Unavailable;
-    let status_info = v1::read_status_info(change).filter(|_| unavailable);
-    let at = envelope.member(time_field).and_then(Json::as_str).and_then(v1::parse_time);
+    let status_info = session::read_status_info(change).filter(|_| unavailable);
+    let at = envelope.member(time_field).and_then(Json::as_str).and_then(parse_time);
     Ok(RemoteEvent { operator_session, status, status_info, at })
 }
 
 fn read_terminated(json: &Json<'_>) -> Result<RemoteEvent, InvalidOperatorMessage> {
     let event = json.member("event").and_then(Json::as_str);
     event.filter(|name| *name == SESSION_TERMINATED).ok_or(UNKNOWN_EVENT_TYPE)?;
-    let operator_session = answer::read_session_id(json, "sessionId")?.to_owned();
+    let operator_session = session::read_session_id(json, "sessionId")?.to_owned();
     let status = QosStatus::Unavailable;
     Ok(RemoteEvent { operator_session, status, status_info: None, at: None })
 }

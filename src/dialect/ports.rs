@@ -1,18 +1,36 @@
-//! `PortsSpec`: single ports and port ranges, identical in all releases from 0.8 on, and the text
-//! notation of 0.1.
+//! Ports: parses lists of ports and ranges, and the text notation of 0.1, and serializes them.
 
 use serde::{Serialize, Serializer};
 
-use super::{cursor::BodyCursor, descriptor::RequestRule, validation::ValidationErrors};
+use super::{
+    cursor::BodyCursor,
+    descriptor::{PortsForm, RequestRule},
+    validation::ValidationErrors,
+};
 use crate::qod::{PORT_RANGES_MAX, PortRange, PortSet, PortsSpec, ProblemKind};
 
-/// Parses a list of ports. Rejects an empty list, because it would mean all ports.
+/// Parses ports.
 pub(super) fn read(
     cursor: &BodyCursor<'_>,
     rule: &RequestRule,
     errors: &mut ValidationErrors,
+) -> Option<PortsSpec> {
+    let spec = match rule.ports {
+        PortsForm::Text => read_text(cursor, errors)?,
+        PortsForm::Lists | PortsForm::SinglePort => read_lists(cursor, rule, errors),
+    };
+    check_ranges(cursor, &spec, errors);
+    Some(spec)
+}
+
+// Rejects an empty list, because it would mean all ports.
+fn read_lists(
+    cursor: &BodyCursor<'_>,
+    rule: &RequestRule,
+    errors: &mut ValidationErrors,
 ) -> PortsSpec {
-    let names: &[&str] = if rule.single_port { &["ports"] } else { &["ranges", "ports"] };
+    let is_single = rule.ports == PortsForm::SinglePort;
+    let names: &[&str] = if is_single { &["ports"] } else { &["ranges", "ports"] };
     cursor.allow_only(names, errors);
     cursor.require_any_of(names, errors);
     let mut spec = PortsSpec::default();
@@ -21,7 +39,7 @@ pub(super) fn read(
     }
     if let Some(list) = cursor.member("ports") {
         spec.ports = read_elements(&list, errors, |element, errors| port(element, rule, errors));
-        if rule.single_port && spec.ports.len() > 1 {
+        if is_single && spec.ports.len() > 1 {
             errors.add_semantic(
                 list.pointer,
                 ProblemKind::InvalidArgument,
@@ -29,7 +47,6 @@ pub(super) fn read(
             );
         }
     }
-    check_ranges(cursor, &spec, errors);
     spec
 }
 
@@ -87,12 +104,9 @@ fn range(
     Some(range)
 }
 
-/// Parses the text notation of 0.1: `5010-5020,5021`.
-pub(super) fn read_text(
-    cursor: &BodyCursor<'_>,
-    errors: &mut ValidationErrors,
-) -> Option<PortsSpec> {
-    let spec = cursor.parse(errors, "expected ports such as `5010-5020,5021`", |text| {
+// The text notation of 0.1: `5010-5020,5021`.
+fn read_text(cursor: &BodyCursor<'_>, errors: &mut ValidationErrors) -> Option<PortsSpec> {
+    cursor.parse(errors, "expected ports such as `5010-5020,5021`", |text| {
         let mut spec = PortsSpec::default();
         for part in text.split(',') {
             match part.split_once('-') {
@@ -104,9 +118,7 @@ pub(super) fn read_text(
             }
         }
         Some(spec)
-    })?;
-    check_ranges(cursor, &spec, errors);
-    Some(spec)
+    })
 }
 
 fn parse_port(text: &str) -> Option<u16> {
@@ -114,20 +126,23 @@ fn parse_port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|_| canonical)
 }
 
-/// Serializes ports in the text notation of 0.1.
-pub(super) fn to_text(spec: &PortsSpec) -> String {
+fn to_text(spec: &PortsSpec) -> String {
     let ranges = spec.ranges.iter().map(|PortRange { from, to }| format!("{from}-{to}"));
     let ports = spec.ports.iter().map(ToString::to_string);
     ranges.chain(ports).collect::<Vec<_>>().join(",")
 }
 
-/// A list of ports, as serialized.
+/// Ports, as serialized.
 #[derive(Serialize)]
-pub(super) struct PortsBody<'a> {
-    #[serde(skip_serializing_if = "is_empty", serialize_with = "write_ranges")]
-    ranges: &'a [PortRange],
-    #[serde(skip_serializing_if = "is_empty")]
-    ports: &'a [u16],
+#[serde(untagged)]
+pub(super) enum PortsBody<'a> {
+    Text(String),
+    Lists {
+        #[serde(skip_serializing_if = "is_empty", serialize_with = "write_ranges")]
+        ranges: &'a [PortRange],
+        #[serde(skip_serializing_if = "is_empty")]
+        ports: &'a [u16],
+    },
 }
 
 #[derive(Serialize)]
@@ -137,15 +152,18 @@ struct PortRangeBody {
 }
 
 impl<'a> PortsBody<'a> {
+    pub(super) fn new(spec: &'a PortsSpec, form: PortsForm) -> Self {
+        match form {
+            PortsForm::Text => Self::Text(to_text(spec)),
+            PortsForm::Lists | PortsForm::SinglePort => {
+                Self::Lists { ranges: &spec.ranges, ports: &spec.ports }
+            }
+        }
+    }
+
     /// A list of one port.
     pub(super) fn from_port(port: &'a u16) -> Self {
-        Self { ranges: &[], ports: std::slice::from_ref(port) }
-    }
-}
-
-impl<'a> From<&'a PortsSpec> for PortsBody<'a> {
-    fn from(spec: &'a PortsSpec) -> Self {
-        Self { ranges: &spec.ranges, ports: &spec.ports }
+        Self::Lists { ranges: &[], ports: std::slice::from_ref(port) }
     }
 }
 

@@ -135,10 +135,10 @@ pub(super) fn read(status: u16, body: &[u8], errors: &ErrorFormat) -> RemoteProb
     let codes = codes.into_iter().filter_map(|name| json.member(name)?.as_str());
     let code = codes.clone().find(|code| is_camara_code(code));
     let custom = errors.overrides.iter().find(|(_, custom_status, custom_code)| {
-        *custom_status == status && codes.clone().any(|code| code == *custom_code)
+        *custom_status == status && codes.clone().any(|code| code == custom_code)
     });
     // A code of the policies may have any form.
-    let code = custom.map(|(.., code)| *code).or(code);
+    let code = custom.map(|(.., code)| code.as_str()).or(code);
     let kind = custom.map_or_else(|| classify(status, code), |(kind, ..)| *kind);
     RemoteProblem { kind, code: code.map(str::to_owned), retry_after: None }
 }

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{
-    ProfilesApi, Strictness, UnknownMembers, create_request,
+    ProfilesApi, Strictness, UnknownMembers,
     cursor::BodyCursor,
     descriptor::RequestRule,
-    json_body,
+    device, json_body,
     validation::{MalformedRequest, ValidationErrors},
 };
 use crate::qod::{
@@ -107,8 +107,7 @@ pub(super) fn read_query(
     if strictness.unknown_members == UnknownMembers::Reject {
         body.allow_only(&["device", "name", "status"], errors);
     }
-    let device =
-        body.member("device").and_then(|device| create_request::read_device(&device, rule, errors));
+    let device = body.member("device").and_then(|device| device::read(&device, rule, errors));
     let name = body.member("name").and_then(|name| {
         let read = |text: &str| is_profile_name(text).then(|| text.to_owned());
         name.parse(errors, NAME_EXPECTED, read)

@@ -2,10 +2,16 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::answer::{self, InvalidOperatorMessage};
+use super::{
+    Descriptor, create_request,
+    cursor::BodyCursor,
+    session::{self, InvalidOperatorMessage},
+    times::TimesWithoutOffset,
+    validation::ValidationErrors,
+};
 use crate::{
     json::Json,
-    qod::{CreateRequest, GrantedSession, RETRIEVED_MAX},
+    qod::{CreateRequest, GrantedSession, RETRIEVED_MAX, Sink},
 };
 
 /// A session in an operator's list.
@@ -42,20 +48,39 @@ pub(super) fn list(written: impl Iterator<Item = Bytes>) -> Bytes {
     body.freeze()
 }
 
-/// Parses an operator's list. A list with the maximum number of entries may be truncated, so it
-/// does not count as complete.
+/// Parses an operator's list; skips invalid entries. A list with the maximum number of entries may be
+/// truncated, so it does not count as complete.
 pub(super) fn read(
     body: &[u8],
-    read_listed: impl Fn(&Json<'_>) -> Option<RemoteSession>,
+    descriptor: &Descriptor,
+    times: TimesWithoutOffset,
 ) -> Result<RemoteSessions, InvalidOperatorMessage> {
-    let json = answer::parse(body)?;
+    let json = session::parse(body)?;
     let Json::Array(listed) = &json else {
         return Err(InvalidOperatorMessage {
             reason: "is not a list of sessions",
             operator_session: None,
         });
     };
-    let sessions: Vec<_> = listed.iter().take(RETRIEVED_MAX).filter_map(read_listed).collect();
+    let entries = listed.iter().take(RETRIEVED_MAX);
+    let sessions: Vec<_> =
+        entries.filter_map(|entry| read_entry(entry, descriptor, times)).collect();
     let complete = listed.len() < RETRIEVED_MAX && sessions.len() == listed.len();
     Ok(RemoteSessions { sessions, complete })
+}
+
+// Returns `None` unless the entry is valid in full.
+fn read_entry(
+    json: &Json<'_>,
+    descriptor: &Descriptor,
+    times: TimesWithoutOffset,
+) -> Option<RemoteSession> {
+    let (operator_session, granted) = session::read_json(json, descriptor, times).ok()?;
+    let mut errors = ValidationErrors::default();
+    let body = BodyCursor::root(json);
+    let parsed = create_request::read_without_sink(&body, &descriptor.rule, &mut errors);
+    let wanted = errors.into_result(parsed).ok()?;
+    let url = json.member("sink").and_then(Json::as_str);
+    let sink = url.map(|url| Sink { url: url.to_owned(), token: None, token_expires_at: None });
+    Some(RemoteSession { operator_session, granted, wanted: CreateRequest { sink, ..wanted } })
 }

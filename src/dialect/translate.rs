@@ -11,7 +11,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
     address::{canonical_ipv4, canonical_ipv6},
-    descriptor::{DAY_S, Ipv4Form, RequestRule, ServerForm},
+    descriptor::{DAY_S, Ipv4Form, Ipv6Form, PortsForm, RequestRule, ServerForm},
 };
 use crate::qod::{
     ApplicationServer, CreateRequest, Device, DeviceIpv4, IdentifierKind, Nai, PortRange, PortSet,
@@ -224,7 +224,9 @@ fn translate_ipv6(
 ) -> Result<Verbatim<Ipv6Net>, Untranslatable> {
     match net.prefix_len() {
         128 => Ok(canonical_ipv6(net)),
-        _ if rule.device.ipv6_prefixes && settings.allow_prefixes => Ok(canonical_ipv6(net)),
+        _ if rule.device.ipv6 == Ipv6Form::Net && settings.allow_prefixes => {
+            Ok(canonical_ipv6(net))
+        }
         64 if settings.ipv6_prefix_as_address => Ok(canonical_ipv6(net.network().into())),
         _ => Err(Untranslatable::Prefix { kind: IdentifierKind::Ipv6Address }),
     }
@@ -319,7 +321,7 @@ fn translate_ports(rule: &RequestRule, ports: &PortsSpec) -> Result<PortsSpec, U
     if lowest.is_some_and(|lowest| lowest < min) {
         return Err(Untranslatable::PortTooLow { min });
     }
-    if rule.single_port {
+    if rule.ports == PortsForm::SinglePort {
         return match PortSet::from_optional_spec(Some(ports)).ranges() {
             &[PortRange { from, to }] if from == to => {
                 Ok(PortsSpec { ranges: Vec::new(), ports: vec![from] })
@@ -339,7 +341,7 @@ fn translate_server(
         (ApplicationServer::Subnets { ipv4, ipv6 }, _) => {
             (*ipv4, ipv6.map(|net| canonical_ipv6(net.value)))
         }
-        (ApplicationServer::Addresses(list), ServerForm::SubnetsOrList) if !list.is_empty() => {
+        (ApplicationServer::Addresses(list), ServerForm::SubnetsOrList(_)) if !list.is_empty() => {
             return Ok(server.clone());
         }
         (ApplicationServer::Addresses(_), _) => aggregate_subnets(&server.nets())?,
@@ -347,7 +349,7 @@ fn translate_server(
     // An empty server would mean any server, and a part of the servers is not what was requested.
     let representable = match rule.servers {
         ServerForm::Ipv4 => ipv4.is_some() && ipv6.is_none(),
-        ServerForm::Subnets | ServerForm::SubnetsOrList => ipv4.is_some() || ipv6.is_some(),
+        ServerForm::Subnets(_) | ServerForm::SubnetsOrList(_) => ipv4.is_some() || ipv6.is_some(),
     };
     representable
         .then_some(ApplicationServer::Subnets { ipv4, ipv6 })

@@ -1,7 +1,7 @@
 //! The log of one request: builds its response, writes one audit record, and records the metrics of the
 //! request and of each stage.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
@@ -140,7 +140,7 @@ impl RequestLog {
             Ok(answer) => dialect.render_response(answer),
             Err(refusal) => self.render_refusal(dialect, refusal),
         };
-        self.finish(Some(dialect.name()), response)
+        self.finish(Some(dialect.descriptor().name.clone()), response)
     }
 
     /// The response to a request that matches no operation of any API.
@@ -154,7 +154,7 @@ impl RequestLog {
         let error_dialect = dialect.as_ref().unwrap_or(&policy.error_dialect);
         self.set_dialect(error_dialect, headers);
         let response = self.render_refusal(error_dialect, &Refusal::Unrecognised(reason));
-        self.finish(dialect.as_deref().map(Dialect::name), response)
+        self.finish(dialect.map(|dialect| dialect.descriptor().name.clone()), response)
     }
 
     /// The response to a request of the Telco Finder API.
@@ -165,7 +165,7 @@ impl RequestLog {
     ) -> Response<Bytes> {
         let response =
             outcome.unwrap_or_else(|refusal| self.render_refusal(error_dialect, &refusal));
-        self.finish(Some(TELCO_FINDER), response)
+        self.finish(Some(TELCO_FINDER.into()), response)
     }
 
     /// The response to a request that the server did not read completely.
@@ -177,7 +177,7 @@ impl RequestLog {
     ) -> Response<Bytes> {
         self.set_dialect(dialect, headers);
         let response = self.render_refusal(dialect, refusal);
-        self.finish(Some(dialect.name()), response)
+        self.finish(Some(dialect.descriptor().name.clone()), response)
     }
 
     fn render_refusal(&mut self, dialect: &Dialect, refusal: &Refusal) -> Response<Bytes> {
@@ -194,7 +194,7 @@ impl RequestLog {
 
     fn finish(
         mut self,
-        dialect: Option<&'static str>,
+        dialect: Option<Cow<'static, str>>,
         mut response: Response<Bytes>,
     ) -> Response<Bytes> {
         let headers = response.headers_mut();
@@ -208,7 +208,7 @@ impl RequestLog {
         self.record.duration = duration;
         self.metrics.record_request(
             RequestLabels {
-                dialect: self.record.dialect.unwrap_or(NONE),
+                dialect: self.record.dialect.as_deref().unwrap_or(NONE),
                 operation: self.record.operation.unwrap_or(NONE),
                 operator: self.record.operator.as_ref().map_or(NONE, |operator| &operator.0),
                 status: self.record.status,

@@ -69,10 +69,8 @@ impl PolicySnapshot {
         let dialects = before
             .filter(|before| before.fingerprint.same_dialects(&written))
             .map(|before| Arc::clone(&before.dialects));
-        let dialects = dialects.map_or_else(
-            || Dialects::load_all(&policy.schemas, &policy.dialects).map(Arc::new),
-            Ok,
-        );
+        let dialects = dialects
+            .map_or_else(|| Dialects::load(&policy.schemas, &policy.dialects).map(Arc::new), Ok);
         let dialects = dialects.map_err(|faults| describe_schema_errors(&faults))?;
         let named = |name: &str| {
             dialects.get(name).cloned().ok_or_else(|| format!("unknown dialect `{name}`"))

@@ -97,11 +97,11 @@ impl DialectsFile {
                     errors.push(all.key_name(&name).error(message));
                 }
                 Err(CustomDialectError { key: "based_on", .. }) => {
-                    let released = Descriptors::released().names();
+                    let released = Descriptors::released();
                     let message = format!(
                         "unknown released dialect {}; {}",
                         quoted(&variant.based_on),
-                        expected_one_of(Some(&variant.based_on), &released)
+                        expected_one_of(Some(&variant.based_on), &released.names())
                     );
                     errors.push(at.key("based_on").error(message));
                 }

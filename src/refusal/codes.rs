@@ -1,22 +1,25 @@
 //! The status and code of each kind of rejection in each group of dialects.
 
+use std::borrow::Cow;
+
 use crate::{
     dialect::{Descriptor, ErrorCodes},
     qod::ProblemKind,
 };
 
 /// The status and code of a kind of rejection in a dialect.
-pub(super) fn status_and_code(kind: ProblemKind, dialect: &Descriptor) -> (u16, &'static str) {
+pub(super) fn status_and_code(kind: ProblemKind, dialect: &Descriptor) -> (u16, Cow<'static, str>) {
     let custom = dialect.errors.overrides.iter().find(|(own, ..)| *own == kind);
     if let Some((_, status, code)) = custom {
-        return (*status, code);
+        return (*status, code.clone().into());
     }
-    match dialect.errors.codes {
+    let (status, code) = match dialect.errors.codes {
         ErrorCodes::V0_8 => codes_0_8(kind, dialect),
         ErrorCodes::V0_10 => codes_0_10(kind, dialect),
         ErrorCodes::V0_11 => codes_0_11(kind, dialect),
         ErrorCodes::V1 => codes_1(kind, dialect),
-    }
+    };
+    (status, code.into())
 }
 
 // CAMARA 0.8, and the statuses of 0.1. It documents 400, 401, 403, 404, 409, 500 and 503; 405 and 429

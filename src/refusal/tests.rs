@@ -1,12 +1,13 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
-use crate::qod::{Operation, ProfileStatus};
+use crate::{
+    dialect::Descriptors,
+    qod::{Operation, ProfileStatus},
+};
 
-fn descriptor(name: &str) -> &'static Descriptor {
-    let schemas = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
-    let dialects = crate::dialect::Dialects::load(&schemas).unwrap();
-    dialects.get(name).unwrap().descriptor()
+fn descriptor(name: &str) -> Arc<Descriptor> {
+    Arc::clone(Descriptors::released().get(name).unwrap())
 }
 
 // The kinds of rejection that any operation may return, and those of this operation.
@@ -76,7 +77,7 @@ fn every_status_and_code_is_documented_by_the_release() {
         });
         lines.insert(key.split_once(' ').unwrap(), responses.collect());
     }
-    for name in crate::dialect::Descriptors::released().names() {
+    for name in Descriptors::released().names() {
         let dialect = descriptor(name);
         for operation in dialect.operations.iter().copied() {
             assert!(lines.contains_key(&(name, operation.name())), "{name} {operation:?}");
@@ -87,7 +88,7 @@ fn every_status_and_code_is_documented_by_the_release() {
                 .flatten()
                 .collect();
             for kind in kinds_of(operation) {
-                let problem = new_problem(kind, String::new(), dialect);
+                let problem = new_problem(kind, String::new(), &dialect);
                 let returned = (problem.status, &*problem.code);
                 assert!(
                     documented.contains(&&returned),
@@ -115,7 +116,7 @@ fn identifier_mismatch_has_the_code_of_the_release() {
             retry_after: None,
         };
         for refusal in [by_routes, Refusal::Operator(OperatorRejection::Problem(remote))] {
-            let problem = refusal.problem(descriptor(name));
+            let problem = refusal.problem(&descriptor(name));
             assert_eq!((problem.status, &*problem.code), (status, code), "{name}");
         }
     }
@@ -138,13 +139,13 @@ fn extension_has_no_code_of_a_create() {
         (ProblemKind::Unavailable, (503, "UNAVAILABLE")),
     ] {
         for name in ["camara-0.11.1", "camara-1.0.0", "camara-1.1.0", "camara-1.2.0-rc.3"] {
-            let problem = remote(kind).problem(descriptor(name));
+            let problem = remote(kind).problem(&descriptor(name));
             assert_eq!((problem.status, &*problem.code), expected, "{name} {kind:?}");
         }
     }
-    let early = remote(ProblemKind::NotImplemented).problem(descriptor("camara-0.10.1"));
+    let early = remote(ProblemKind::NotImplemented).problem(&descriptor("camara-0.10.1"));
     assert_eq!((early.status, &*early.code), (501, "NOT_IMPLEMENTED"));
-    let early = remote(ProblemKind::Conflict).problem(descriptor("camara-0.10.1"));
+    let early = remote(ProblemKind::Conflict).problem(&descriptor("camara-0.10.1"));
     assert_eq!((early.status, &*early.code), (400, "INVALID_ARGUMENT"));
 }
 
@@ -155,15 +156,15 @@ fn conflict_does_not_disclose_the_session_of_another_client() {
     let taken = |own| {
         Refusal::Ledger(ledger::Error::Conflict { own_session: own, device_ambiguous: false })
     };
-    assert!(taken(Some(own)).problem(dialect).message.contains(&own.to_string()));
-    let message = taken(None).problem(dialect).message;
+    assert!(taken(Some(own)).problem(&dialect).message.contains(&own.to_string()));
+    let message = taken(None).problem(&dialect).message;
     assert_eq!(message, "Another session is created for the same device");
 }
 
 #[test]
 fn operator_credential_errors_are_not_disclosed() {
     let dialect = descriptor("camara-0.10.1");
-    let problem = Refusal::Operator(OperatorRejection::Unauthorized(401)).problem(dialect);
+    let problem = Refusal::Operator(OperatorRejection::Unauthorized(401)).problem(&dialect);
     assert_eq!((problem.status, &*problem.code), (503, "UNAVAILABLE"));
     assert!(!problem.message.contains("401"));
 }
@@ -172,7 +173,7 @@ fn operator_credential_errors_are_not_disclosed() {
 fn dialects_from_1_0_have_specific_codes() {
     let dialect = descriptor("camara-1.1.0");
     let returned = |refusal: Refusal| {
-        let problem = refusal.problem(dialect);
+        let problem = refusal.problem(&dialect);
         (problem.status, problem.code.into_owned())
     };
     let expected = |status, code: &str| (status, code.to_owned());
@@ -212,7 +213,7 @@ fn concurrent_change_is_a_conflict_with_retry_after() {
     ] {
         let changed = Refusal::Ledger(ledger::Error::Superseded);
         for (refusal, code) in [(changed, "CONFLICT"), (Refusal::ConcurrentExtension, extension)] {
-            let problem = refusal.problem(descriptor(name));
+            let problem = refusal.problem(&descriptor(name));
             assert_eq!((problem.status, &*problem.code), (409, code), "{name}");
             assert_eq!(problem.retry_after, retry_after, "{name}");
             assert_eq!(refusal.cause_code(), "session_changed_concurrently");

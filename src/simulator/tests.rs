@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use self::sink::SinkFixture;
 use super::*;
-use crate::dialect::Dialects;
+use crate::dialect::{Descriptors, Dialects};
 
 pub(super) fn dialect(name: &str) -> Arc<Dialect> {
     let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
-    Arc::clone(Dialects::load(&schemas).unwrap().get(name).unwrap())
+    Arc::clone(Dialects::load(&schemas, &Descriptors::released()).unwrap().get(name).unwrap())
 }
 
 struct SimulatorFixture {
@@ -54,7 +54,7 @@ impl SimulatorFixture {
     }
 
     async fn create(&self, sink: &str) -> (u16, Value) {
-        let body = if self.simulator.settings.dialect.descriptor().session_shape.has_status {
+        let body = if self.simulator.settings.dialect.descriptor().has_session_status() {
             json!({
                 "device": {"phoneNumber": "+4915112345678"},
                 "applicationServer": {"ipv4Address": "198.51.100.7"},

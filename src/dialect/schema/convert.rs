@@ -175,6 +175,7 @@ impl Converter<'_> {
             .unwrap_or(property);
         let keyword = match self.direction {
             Direction::Request => "readOnly",
+            #[cfg(test)]
             Direction::Response => "writeOnly",
         };
         property.get(keyword) == Some(&Value::Bool(true))

@@ -11,7 +11,7 @@ use proptest::{
 };
 
 use super::{
-    descriptor::{Ipv4Form, ServerForm},
+    descriptor::{DeviceForm, Ipv4Form, Ipv6Form, PortsForm, ServerForm},
     *,
 };
 use crate::qod::{
@@ -93,7 +93,7 @@ pub(super) fn granted() -> impl Strategy<Value = GrantedSession> {
 
 fn device(rule: &'static RequestRule) -> impl Strategy<Value = Device> {
     // If the address is the only kind of identifier, most devices should have one.
-    let address = if rule.device.kinds.len() == 1 { 0.9 } else { 0.5 };
+    let address = if rule.device.form == DeviceForm::Ipv4 { 0.9 } else { 0.5 };
     let names = (option::of(phone(rule)), option::of(nai()), option::of(nai()));
     (names, option::weighted(address, ipv4(rule)), option::of(ipv6(rule)))
         .prop_map(|((phone, nai, external_id), ipv4, ipv6)| {
@@ -136,7 +136,7 @@ fn ipv4(rule: &RequestRule) -> BoxedStrategy<DeviceIpv4> {
 }
 
 fn ipv6(rule: &RequestRule) -> BoxedStrategy<Verbatim<Ipv6Net>> {
-    if rule.device.ipv6_prefixes {
+    if rule.device.ipv6 == Ipv6Form::Net {
         return ipv6_net().boxed();
     }
     ipv6_address()
@@ -179,8 +179,8 @@ fn server(rule: &RequestRule) -> BoxedStrategy<ApplicationServer> {
         ServerForm::Ipv4 => ipv4_net()
             .prop_map(|net| ApplicationServer::Subnets { ipv4: Some(net), ipv6: None })
             .boxed(),
-        ServerForm::Subnets => subnets.boxed(),
-        ServerForm::SubnetsOrList => prop_oneof![subnets, list()].boxed(),
+        ServerForm::Subnets(_) => subnets.boxed(),
+        ServerForm::SubnetsOrList(_) => prop_oneof![subnets, list()].boxed(),
     }
 }
 
@@ -201,7 +201,7 @@ fn port(rule: &RequestRule) -> impl Strategy<Value = u16> + use<> {
 }
 
 fn ports(rule: &RequestRule) -> BoxedStrategy<PortsSpec> {
-    if rule.single_port {
+    if rule.ports == PortsForm::SinglePort {
         let one = |port| PortsSpec { ranges: Vec::new(), ports: vec![port] };
         return port(rule).prop_map(one).boxed();
     }

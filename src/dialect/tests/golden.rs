@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::*;
+use super::{descriptor::PortsForm, *};
 use crate::qod::{
     ApplicationServer, Device, DeviceIpv4, Moment, PortRange, PortsSpec, QosStatus, Secret,
     Session, Verbatim,
@@ -34,7 +34,7 @@ fn wanted() -> CreateRequest {
 // and a profile of that release.
 fn request_in(name: &str) -> CreateRequest {
     let mut wanted = wanted();
-    if dialect(name).rule().single_port {
+    if dialect(name).rule().ports == PortsForm::SinglePort {
         wanted.device_ports = Some(PortsSpec { ranges: Vec::new(), ports: vec![5060] });
     }
     if is_v01(name) {
@@ -46,7 +46,7 @@ fn request_in(name: &str) -> CreateRequest {
 }
 
 fn is_v01(name: &str) -> bool {
-    dialect(name).family() == Family::V01
+    dialect(name).rule().names.device == "ueAddr"
 }
 
 // The request as parsed by dialects that cannot represent the expiry of a token.
@@ -123,7 +123,7 @@ fn every_client_request_is_translated_to_every_operator_dialect() {
             assert_eq!(translated, Err(Untranslatable::UnknownProfile), "{client} to {operator}");
             continue;
         }
-        let one_port = |name| dialect(name).rule().single_port;
+        let one_port = |name| dialect(name).rule().ports == PortsForm::SinglePort;
         if one_port(operator) && !one_port(client) {
             assert_eq!(translated, Err(Untranslatable::SinglePortOnly), "{client}");
             continue;

@@ -148,8 +148,11 @@ fn dialect_is_detected_from_the_body() {
         (r#"{"x":[{"ueId":1}]}"#, "camara-0.10.1"),
         (r#"["ueId"]"#, "camara-0.10.1"),
         ("", "camara-0.10.1"),
+        (r#"{"ue\u0049d":{}}"#, "camara-0.8.1"),
+        // Not valid JSON: the fallback.
         ("{\"ueId", "camara-0.10.1"),
-        (r#"{"ueId":"#, "camara-0.8.1"),
+        (r#"{"ueId":"#, "camara-0.10.1"),
+        (r#"{"ueId":{},"ueId":{}}"#, "camara-0.10.1"),
     ] {
         let call = detect(&Method::POST, "/qod/v0/sessions", body).unwrap();
         assert!(call.is_detected());

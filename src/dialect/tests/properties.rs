@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::{
     arbitrary::{create_request, granted, json, name, profiles, translation_settings},
+    descriptor::{StatusForm, TimeForm},
     *,
 };
 use crate::json::{Json, JsonLimits};
@@ -128,11 +129,9 @@ proptest! {
         let (id, read) = dialect(name).read_session(response.body(), TimesWithoutOffset::Reject).unwrap();
         prop_assert_eq!(id, session.id.to_string());
         let GrantedSession { started_at, expires_at, status, .. } = session.granted;
-        let (knows_status, untimed) = match dialect(name).family() {
-            Family::V01 | Family::V08 => (false, false),
-            Family::V010 => (true, false),
-            Family::V011 | Family::V1 => (true, status == QosStatus::Requested),
-        };
+        let shape = &dialect(name).descriptor().session_shape;
+        let untimed = shape.times == TimeForm::Rfc3339 && status == QosStatus::Requested;
+        let knows_status = shape.status != StatusForm::None;
         prop_assert_eq!(read.started_at, started_at.filter(|_| !untimed));
         prop_assert_eq!(read.expires_at, expires_at.filter(|_| !untimed));
         prop_assert!(read.status == status || !knows_status);

@@ -1,6 +1,9 @@
 //! Rejected bodies, and the pointers of their errors.
 
-use super::*;
+use super::{
+    descriptor::{Ipv4Form, Ipv6Form, PortsForm},
+    *,
+};
 use crate::qod::ProblemKind;
 
 // The pointers and kinds of the errors.
@@ -18,19 +21,19 @@ fn with_value(name: &str, pointer: &str, value: Value) -> Value {
 
 // Device, server and ports have the same members from 0.9 on.
 #[track_caller]
-fn rejected_from_0_10_on(pointer: &str, value: &Value, below: &str, kind: ProblemKind) {
-    rejected(Family::V010, pointer, value, below, kind);
-    rejected(Family::V011, pointer, value, below, kind);
-    rejected(Family::V1, pointer, value, below, kind);
+fn rejected_from_0_9_on(pointer: &str, value: &Value, below: &str, kind: ProblemKind) {
+    rejected("device", pointer, value, below, kind);
 }
 
-// In every dialect of the family, a body with this value has errors at or below it, and no others.
+// In every dialect with this member, a body with this value has errors at or below it, and no others.
 #[track_caller]
-fn rejected(family: Family, pointer: &str, value: &Value, below: &str, kind: ProblemKind) {
+fn rejected(member: &str, pointer: &str, value: &Value, below: &str, kind: ProblemKind) {
     // Dialects with a single port report further errors.
-    let other = |name: &&str| dialect(name).rule().single_port && pointer.ends_with("Ports");
-    let of_family = DIALECTS.names().filter(|name| dialect(name).family() == family);
-    for name in of_family.filter(|name| !other(name)) {
+    let other =
+        |rule: &RequestRule| rule.ports == PortsForm::SinglePort && pointer.ends_with("Ports");
+    let has_member = |rule: &RequestRule| rule.names.device == member || rule.sink.field == member;
+    let concerns = |name: &&str| has_member(dialect(name).rule()) && !other(dialect(name).rule());
+    for name in DIALECTS.names().filter(concerns) {
         let body = with_value(name, pointer, value.clone());
         assert_eq!(errors(name, &body), [(format!("{pointer}{below}"), kind)], "{body}");
     }
@@ -60,7 +63,7 @@ fn malformed_texts_are_rejected() {
         ("/notificationAuthToken", "a\nb"),
         ("/notificationAuthToken", ""),
     ] {
-        rejected(Family::V08, pointer, &json!(text), "", ProblemKind::InvalidArgument);
+        rejected("ueId", pointer, &json!(text), "", ProblemKind::InvalidArgument);
     }
     for (pointer, text) in [
         ("/device/phoneNumber", "+0441632960"),
@@ -75,16 +78,16 @@ fn malformed_texts_are_rejected() {
         ("/applicationServer/ipv6Address", "::ffff:198.51.100.7"),
         ("/applicationServer/ipv6Address", "198.51.100.7"),
     ] {
-        rejected_from_0_10_on(pointer, &json!(text), "", ProblemKind::InvalidArgument);
+        rejected_from_0_9_on(pointer, &json!(text), "", ProblemKind::InvalidArgument);
     }
 }
 
 #[test]
 fn device_networks_are_rejected_except_ipv6_up_to_0_9() {
-    let networks = |name: &&str| dialect(name).rule().device.ipv6_prefixes;
+    let networks = |name: &&str| dialect(name).rule().device.ipv6 == Ipv6Form::Net;
     let (early, late): (Vec<_>, Vec<_>) = DIALECTS
         .names()
-        .filter(|name| dialect(name).rule().device.ipv4 == descriptor::Ipv4Form::Public)
+        .filter(|name| dialect(name).rule().device.ipv4 == Ipv4Form::Public)
         .partition(networks);
     assert_eq!(early, ["camara-0.9.0"]);
     let with_value = |name| with_value(name, "/device/ipv6Address", json!("2001:db8::/64"));
@@ -102,7 +105,7 @@ fn token_length_is_bounded_in_0_10() {
         let webhook =
             json!({"notificationUrl": "https://a.example/", "notificationAuthToken": token});
         let below = "/notificationAuthToken";
-        rejected(Family::V010, "/webhook", &webhook, below, ProblemKind::InvalidArgument);
+        rejected("webhook", "/webhook", &webhook, below, ProblemKind::InvalidArgument);
     }
     // Characters, not bytes.
     let webhook = |token: String| json!({"notificationUrl": "https://a.example/", "notificationAuthToken": token});
@@ -110,7 +113,7 @@ fn token_length_is_bounded_in_0_10() {
     assert!(parse("camara-0.10.1", &longest).is_ok());
     let longer = webhook("é".repeat(257));
     let below = "/notificationAuthToken";
-    rejected(Family::V010, "/webhook", &longer, below, ProblemKind::InvalidArgument);
+    rejected("webhook", "/webhook", &longer, below, ProblemKind::InvalidArgument);
 }
 
 #[test]
@@ -131,8 +134,8 @@ fn invalid_ports_are_rejected() {
         (json!({}), "", ProblemKind::InvalidArgument),
         (json!(443), "", ProblemKind::InvalidArgument),
     ] {
-        rejected(Family::V08, "/uePorts", &value, below, kind);
-        rejected_from_0_10_on("/applicationServerPorts", &value, below, kind);
+        rejected("ueId", "/uePorts", &value, below, kind);
+        rejected_from_0_9_on("/applicationServerPorts", &value, below, kind);
     }
 }
 
@@ -142,18 +145,21 @@ fn invalid_durations_are_rejected() {
         [json!(86_401), json!(0), json!(-1), json!(1e300), json!(1.5), json!("60"), json!(null)]
     {
         // The codes for a range are those of profiles, not of the schema.
-        rejected(Family::V08, "/duration", &value, "", ProblemKind::InvalidArgument);
-        rejected(Family::V010, "/duration", &value, "", ProblemKind::InvalidArgument);
+        rejected("ueId", "/duration", &value, "", ProblemKind::InvalidArgument);
+        for name in ["camara-0.9.0", "camara-0.10.1", "telefonica-0.10"] {
+            let expected = ("/duration".to_owned(), ProblemKind::InvalidArgument);
+            assert_eq!(errors(name, &with_value(name, "/duration", value.clone())), [expected]);
+        }
     }
 }
 
 #[test]
 fn unknown_members_of_device_server_and_ports_are_rejected() {
     let bad = ProblemKind::InvalidArgument;
-    rejected(Family::V08, "/ueId/imsi", &json!("1"), "", bad);
-    rejected(Family::V08, "/asId/port", &json!(443), "", bad);
-    rejected_from_0_10_on("/device/imsi", &json!("1"), "", bad);
-    rejected_from_0_10_on("/applicationServer/port", &json!(443), "", bad);
+    rejected("ueId", "/ueId/imsi", &json!("1"), "", bad);
+    rejected("ueId", "/asId/port", &json!(443), "", bad);
+    rejected_from_0_9_on("/device/imsi", &json!("1"), "", bad);
+    rejected_from_0_9_on("/applicationServer/port", &json!(443), "", bad);
 }
 
 #[test]
@@ -170,7 +176,7 @@ fn public_address_alone_is_rejected() {
         (json!({"publicAddress": "203.0.113.9", "publicPort": 1, "port": 1}), "/port", bad),
         (json!("203.0.113.9"), "", bad),
     ] {
-        rejected_from_0_10_on("/device/ipv4Address", &value, below, kind);
+        rejected_from_0_9_on("/device/ipv4Address", &value, below, kind);
     }
 }
 

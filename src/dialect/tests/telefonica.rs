@@ -1,6 +1,9 @@
 //! Telefónica's variant of 0.8: a single port, which is the public port of the address.
 
-use super::{descriptor::Ipv4Form, *};
+use super::{
+    descriptor::{Ipv4Form, PortsForm},
+    *,
+};
 use crate::qod::{Device, DeviceIpv4, IdentifierKind, PortRange, PortsSpec, Verbatim};
 
 const OURS: &str = "telefonica-0.8";
@@ -98,7 +101,7 @@ fn single_port_is_translated_from_every_dialect_with_phone_numbers() {
     for client in DIALECTS.names().filter(number) {
         let mut wanted = parse(client, &body(client)).unwrap();
         wanted.server_ports = Some(PortsSpec { ranges: Vec::new(), ports: vec![443] });
-        wanted.device_ports = Some(if dialect(client).rule().single_port {
+        wanted.device_ports = Some(if dialect(client).rule().ports == PortsForm::SinglePort {
             PortsSpec { ranges: Vec::new(), ports: vec![5060] }
         } else {
             PortsSpec { ranges: vec![PortRange { from: 5060, to: 5060 }], ports: Vec::new() }

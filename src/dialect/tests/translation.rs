@@ -252,7 +252,7 @@ fn server_list_is_sent_only_as_one_network() {
 }
 
 fn address_texts(wanted: &CreateRequest) -> [Option<String>; 2] {
-    address::server_texts(&wanted.server)
+    server::subnet_texts(&wanted.server)
 }
 
 #[test]

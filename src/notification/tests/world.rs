@@ -8,6 +8,7 @@ use http::{HeaderValue, Request, header::AUTHORIZATION};
 use super::*;
 use crate::{
     access::{Access, ScopeForm, ScopeRule, Terms},
+    dialect::Descriptors,
     identity::{self, Authenticator, MockToken},
     ledger::{self, ConflictRules, OpenMode, ReservationRequest, ReserveOutcome, SessionRecord},
     limit::{self, Admission, Limits},
@@ -65,7 +66,7 @@ impl NotificationWorld {
     pub(super) async fn with_ledger(ledger: Ledger, settings: Settings, clock: Clock) -> Self {
         let metrics = Metrics::new().unwrap();
         let schemas = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
-        let dialects = Arc::new(Dialects::load(&schemas).unwrap());
+        let dialects = Arc::new(Dialects::load(&schemas, &Descriptors::released()).unwrap());
         let dispatcher =
             Dispatcher::new(settings, ledger.clone(), dialects, clock.clone(), metrics.clone());
         let admissions = admissions(&clock, &metrics).await;
