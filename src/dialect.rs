@@ -61,9 +61,12 @@ use self::{
     schema::{Direction, OpenApiDocument, SchemaValidator},
     validation::ValidationErrors,
 };
-use crate::qod::{
-    ApiResponse, CreateRequest, Device, GrantedSession, Operation, Problem, ProfileQuery,
-    QosProfile, QosStatus, Session, SessionEvent, Sink,
+use crate::{
+    json::Json,
+    qod::{
+        ApiResponse, CreateRequest, Device, GrantedSession, Operation, Problem, ProfileQuery,
+        QosProfile, QosStatus, Session, SessionEvent, Sink,
+    },
 };
 
 /// An API dialect: a descriptor and the schemas of the request bodies.
@@ -204,12 +207,19 @@ impl Dialect {
         body: &[u8],
         strictness: &Strictness,
     ) -> Result<CreateRequest, MalformedRequest> {
+        self.read_create_session(&strictness.parse(body)?, strictness)
+    }
+
+    fn read_create_session(
+        &self,
+        json: &Json<'_>,
+        strictness: &Strictness,
+    ) -> Result<CreateRequest, MalformedRequest> {
         let strictness = &self.effective_strictness(strictness);
-        let json = strictness.parse(body)?;
         let mut errors = ValidationErrors::default();
-        let root = BodyCursor::root(&json);
+        let root = BodyCursor::root(json);
         let request = create_request::read(&root, self.rule(), strictness, &mut errors);
-        errors.into_result_with_schema(request, Some(&self.create_session), &json)
+        errors.into_result_with_schema(request, Some(&self.create_session), json)
     }
 
     /// Parses an extension request. Returns the additional duration in seconds.

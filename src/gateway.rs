@@ -193,7 +193,7 @@ impl Gateway {
     ) -> Result<ApiResponse, Refusal> {
         let (policy, request) = (context.policy, context.request);
         let idempotency = idempotency::from_request(request)?;
-        let requested = call.dialect().parse_create_session(request.body(), &policy.strictness)?;
+        let requested = call.parse_create_session(request.body(), &policy.strictness)?;
         policy.check_sink(&requested, self.clock.now())?;
         context.log.end_stage("parse");
         let device =

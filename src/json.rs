@@ -95,6 +95,26 @@ impl<'a> Json<'a> {
         parse::parse(body, bounds, case_variants)
     }
 
+    /// The same value, independent of the text.
+    pub fn into_owned(self) -> Json<'static> {
+        let owned = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
+        match self {
+            Self::Null => Json::Null,
+            Self::Bool(truth) => Json::Bool(truth),
+            Self::Number(number) => Json::Number(number),
+            Self::String(text) => Json::String(owned(text)),
+            Self::Array(elements) => {
+                Json::Array(elements.into_iter().map(Self::into_owned).collect())
+            }
+            Self::Object(members) => {
+                let members = members.into_iter();
+                Json::Object(
+                    members.map(|(name, value)| (owned(name), value.into_owned())).collect(),
+                )
+            }
+        }
+    }
+
     /// Whether there are more than `max` values in total, including the outermost.
     pub fn has_more_values_than(&self, max: usize) -> bool {
         self.count_down(max).is_none()

@@ -106,7 +106,7 @@ impl Simulator {
     pub fn new(settings: Settings, outbound: Outbound, clock: Clock) -> Self {
         let dialects = DialectSelection::Fixed(Arc::clone(&settings.dialect));
         let (path, kind) = (settings.path.clone(), ApiKind::Sessions);
-        let apis = Apis::new(vec![Api { path, dialects, kind }]);
+        let apis = Apis::new(vec![Api { path, dialects, kind }], Strictness::default());
         let outbox = settings.events.clone().map(|events| {
             Arc::new(EventOutbox::new(events, Arc::clone(&settings.dialect), outbound))
         });

@@ -1,21 +1,29 @@
 //! Maps a request's method and path to an operation and a dialect, and checks its content type.
 
-use std::{fmt::Write, iter, sync::Arc};
+use std::{
+    fmt::{self, Write},
+    iter,
+    sync::Arc,
+};
 
 use http::{HeaderMap, Method, header};
 
 use super::{
-    ApiKind, CorrelatorFormat, Descriptor, Dialect, detect, profiles, session::is_valid_session_id,
-    validation::MalformedRequest,
+    ApiKind, CorrelatorFormat, Descriptor, Dialect, Strictness, detect, profiles,
+    session::is_valid_session_id, validation::MalformedRequest,
 };
 use crate::{
-    json::{Json, JsonLimits},
-    qod::{Operation, ProblemKind, SessionId},
+    json::{Json, JsonError},
+    qod::{CreateRequest, Operation, ProblemKind, SessionId},
 };
 
 /// The served APIs, by path.
 #[derive(Debug)]
-pub struct Apis(Vec<Api>);
+pub struct Apis {
+    apis: Vec<Api>,
+    // How bodies are parsed to detect their dialect.
+    strictness: Strictness,
+}
 
 /// A served API.
 #[derive(Clone, Debug)]
@@ -43,10 +51,12 @@ pub enum DialectSelection {
     },
 }
 
-/// A request with its dialect and operation. The body is not parsed yet.
-#[derive(Clone, Debug)]
+/// A request with its dialect and operation. Its body is not validated yet.
+#[derive(Debug)]
 pub struct ApiRequest {
     dialect: Arc<Dialect>,
+    // The body, if the dialect was detected from it.
+    body: Option<ParsedBody>,
     // Empty if the path has one fixed dialect.
     candidates: Vec<Arc<Dialect>>,
     operation: Operation,
@@ -54,6 +64,9 @@ pub struct ApiRequest {
     // The session id or profile name in the path, unparsed.
     path_parameter: String,
 }
+
+// It has no derived `Debug`, because the body may be confidential.
+struct ParsedBody(Result<Json<'static>, JsonError>);
 
 /// A request that matches no served operation.
 #[derive(Clone, Debug)]
@@ -102,13 +115,13 @@ enum Resource<'p> {
 
 impl Apis {
     /// Serves these APIs. The longest matching path takes precedence.
-    pub fn new(mut apis: Vec<Api>) -> Self {
+    pub fn new(mut apis: Vec<Api>, strictness: Strictness) -> Self {
         apis.sort_by_key(|api| std::cmp::Reverse(api.path.len()));
-        Self(apis)
+        Self { apis, strictness }
     }
 
     /// Determines the operation and dialect of a request. Paths are matched literally, without
-    /// percent-decoding or normalization.
+    /// percent-decoding or normalization. The body is parsed only if the dialect depends on it.
     ///
     /// # Errors
     /// If no operation matches.
@@ -122,7 +135,7 @@ impl Apis {
         let not_found =
             |dialect| UnmatchedRequest { dialect, reason: UnmatchedReason::PathNotFound };
         let below = |api: &Api| uri_path.strip_prefix(api.path.as_str());
-        let mut found = self.0.iter().filter_map(|api| Some((api, below(api)?)));
+        let mut found = self.apis.iter().filter_map(|api| Some((api, below(api)?)));
         let Some((api, rest)) = found.find(|(_, rest)| rest.starts_with('/')) else {
             return Err(not_found(None));
         };
@@ -135,9 +148,18 @@ impl Apis {
             return Err(UnmatchedRequest { dialect: Some(Arc::clone(default)), reason });
         };
         let named = resource.path_parameter().to_owned();
-        let dialect = Arc::clone(api.detect_dialect(operation, headers, body));
-        let candidates = api.dialects.candidates().cloned().collect();
-        Ok(ApiRequest { dialect, candidates, operation, api_kind: api.kind, path_parameter: named })
+        let depends_on_body = operation == Operation::CreateSession && api.dialects.is_shared();
+        let body = depends_on_body.then(|| self.strictness.parse(body));
+        // A body that is not valid JSON is rejected later, in the fallback.
+        let json = body.as_ref().and_then(|parsed| parsed.as_ref().ok());
+        Ok(ApiRequest {
+            dialect: Arc::clone(api.detect_dialect(operation, headers, json)),
+            body: body.map(|parsed| ParsedBody(parsed.map(Json::into_owned))),
+            candidates: api.dialects.candidates().cloned().collect(),
+            operation,
+            api_kind: api.kind,
+            path_parameter: named,
+        })
     }
 }
 
@@ -151,30 +173,25 @@ impl Api {
         &self,
         operation: Operation,
         headers: &HeaderMap,
-        body: &[u8],
+        body: Option<&Json<'_>>,
     ) -> &Arc<Dialect> {
         let capable = || {
             let candidates = self.dialects.candidates();
             candidates.filter(|dialect| dialect.descriptor().has_in(self.kind, operation))
         };
-        let detected = match operation {
-            Operation::CreateSession => match Json::parse(body, &JsonLimits::default()) {
-                Ok(json) => detect::by_body(capable(), headers, &json),
-                Err(_) => detect::by_proof(capable(), headers),
-            },
-            Operation::GetSession
-            | Operation::DeleteSession
-            | Operation::ExtendSession
-            | Operation::RetrieveSessions
-            | Operation::GetQosProfile
-            | Operation::ListQosProfiles
-            | Operation::RetrieveQosProfiles => detect::by_proof(capable(), headers),
+        let detected = match body {
+            Some(json) => detect::by_body(capable(), headers, json),
+            None => detect::by_proof(capable(), headers),
         };
         detected.or_else(|| capable().next()).unwrap_or_else(|| self.dialects.default_dialect())
     }
 }
 
 impl DialectSelection {
+    fn is_shared(&self) -> bool {
+        matches!(self, Self::Detected { .. })
+    }
+
     fn default_dialect(&self) -> &Arc<Dialect> {
         match self {
             Self::Fixed(dialect) | Self::Detected { fallback: dialect, .. } => dialect,
@@ -277,6 +294,23 @@ impl ApiRequest {
         self.operation
     }
 
+    /// Parses the body of a create request, in the dialect of the request. A body that was parsed to
+    /// detect the dialect is not parsed again.
+    ///
+    /// # Errors
+    /// If it is not valid.
+    pub fn parse_create_session(
+        &self,
+        body: &[u8],
+        strictness: &Strictness,
+    ) -> Result<CreateRequest, MalformedRequest> {
+        match &self.body {
+            None => self.dialect.parse_create_session(body, strictness),
+            Some(ParsedBody(Ok(json))) => self.dialect.read_create_session(json, strictness),
+            Some(ParsedBody(Err(error))) => Err(error.clone().into()),
+        }
+    }
+
     /// The session id in the path.
     ///
     /// # Errors
@@ -353,6 +387,12 @@ impl ApiRequest {
             "expected an x-correlator of up to {length_max} letters, digits and `{punctuation}`"
         );
         Err(MalformedRequest::at("", expected))
+    }
+}
+
+impl fmt::Debug for ParsedBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_ok() { "JSON" } else { "not JSON" })
     }
 }
 

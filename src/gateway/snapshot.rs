@@ -107,7 +107,7 @@ impl PolicySnapshot {
         let Caller { clock, metrics, .. } = caller.clone();
         Ok(Self {
             error_dialect: named("camara-0.10.1")?,
-            apis: Apis::new(apis.collect::<Result<_, _>>()?),
+            apis: Apis::new(apis.collect::<Result<_, _>>()?, policy.strictness),
             telco_finder: searches,
             sink_guard: Guard::new(policy.notifications.settings.private_networks),
             expiring_token: policy.notifications.expiring_token,

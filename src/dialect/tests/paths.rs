@@ -15,12 +15,15 @@ fn apis() -> Apis {
         fallback: Arc::clone(dialect("camara-0.10.1")),
     };
     let one = |name| DialectSelection::Fixed(Arc::clone(dialect(name)));
-    Apis::new(vec![
-        api("/qod", one("camara-0.8.0")),
-        api("/qod/v0", detected),
-        api("/telefonica/qod/v0", one("telefonica-0.10")),
-        api("/quality-on-demand/v1", one("camara-1.1.0")),
-    ])
+    Apis::new(
+        vec![
+            api("/qod", one("camara-0.8.0")),
+            api("/qod/v0", detected),
+            api("/telefonica/qod/v0", one("telefonica-0.10")),
+            api("/quality-on-demand/v1", one("camara-1.1.0")),
+        ],
+        Strictness::default(),
+    )
 }
 
 fn detect(method: &Method, path: &str, body: &str) -> Result<ApiRequest, UnmatchedRequest> {
@@ -125,7 +128,8 @@ fn invalid_session_id_is_rejected() {
     for name in DIALECTS.names() {
         let dialects = DialectSelection::Fixed(Arc::clone(dialect(name)));
         let kind = ApiKind::Sessions;
-        let apis = Apis::new(vec![Api { path: "/x".to_owned(), dialects, kind }]);
+        let apis =
+            Apis::new(vec![Api { path: "/x".to_owned(), dialects, kind }], Strictness::default());
         let call = apis.detect(&Method::DELETE, "/x/sessions/1", &HeaderMap::new(), b"").unwrap();
         let early = ["0.1.0", "0.8.0", "0.8.1", "0.9.0", "devedge", "telefonica-0.8"];
         let expected = if early.iter().any(|early| name.ends_with(early)) {
@@ -190,7 +194,10 @@ fn releases_that_share_a_path_are_distinguished() {
     };
     let early = ["camara-0.10.1", "camara-0.1.0", "telefonica-0.8", "camara-0.8.0"];
     let late = ["camara-1.1.0", "camara-1.0.0", "telefonica-1.1", "camara-1.2.0-rc.3"];
-    let apis = Apis::new(vec![api("/early", detected(&early)), api("/late", detected(&late))]);
+    let apis = Apis::new(
+        vec![api("/early", detected(&early)), api("/late", detected(&late))],
+        Strictness::default(),
+    );
     for (path, body, name) in [
         ("early", r#"{"ueAddr":"1.2.3.4","notificationUri":"u"}"#, "camara-0.1.0"),
         ("early", r#"{"protocolIn":"ANY"}"#, "camara-0.1.0"),

@@ -222,7 +222,8 @@ fn detect(
     path: &str,
 ) -> Result<ApiRequest, UnmatchedReason> {
     let dialects = DialectSelection::Fixed(Arc::clone(dialect(name)));
-    let apis = Apis::new(vec![Api { path: "/x/v1".to_owned(), dialects, kind }]);
+    let apis =
+        Apis::new(vec![Api { path: "/x/v1".to_owned(), dialects, kind }], Strictness::default());
     let call = apis.detect(method, &format!("/x/v1{path}"), &HeaderMap::new(), b"");
     call.map_err(|unmatched| unmatched.reason)
 }
@@ -280,7 +281,10 @@ fn clients_own_release_is_preferred_if_served_at_the_path() {
     let candidates = ["camara-1.0.0", "camara-0.10.1"].map(|name| Arc::clone(dialect(name)));
     let fallback = Arc::clone(dialect("camara-1.1.0"));
     let dialects = DialectSelection::Detected { candidates: candidates.into(), fallback };
-    let apis = Apis::new(vec![Api { path: String::new(), dialects, kind: ApiKind::QosProfiles }]);
+    let apis = Apis::new(
+        vec![Api { path: String::new(), dialects, kind: ApiKind::QosProfiles }],
+        Strictness::default(),
+    );
     let path = "/qos-profiles/QOS_E";
     let mut call = apis.detect(&Method::GET, path, &HeaderMap::new(), b"").unwrap();
     assert_eq!(call.dialect().name(), "camara-1.1.0");

@@ -158,7 +158,7 @@ proptest! {
     #[test]
     fn arbitrary_paths_never_panic(path in ".{0,40}", tail in "/(sessions|qos-profiles)(/[^/]{0,9}){0,3}") {
         let speaks = DialectSelection::Fixed(Arc::clone(dialect("camara-0.10.1")));
-        let apis = Apis::new(vec![api("", speaks)]);
+        let apis = Apis::new(vec![api("", speaks)], Strictness::default());
         for path in [&path, &tail, &format!("{path}{tail}")] {
             if let Ok(call) = apis.detect(&Method::GET, path, &HeaderMap::new(), b"") {
                 _ = call.session_id();
@@ -186,6 +186,6 @@ fn parse_with_every_parser(name: &str, body: &[u8], status: u16) {
     _ = dialect.read_problem(status, body);
     let candidates = DIALECTS.names().map(|name| Arc::clone(super::dialect(name))).collect();
     let speaks = DialectSelection::Detected { candidates, fallback: Arc::clone(dialect) };
-    let apis = Apis::new(vec![api("", speaks)]);
+    let apis = Apis::new(vec![api("", speaks)], Strictness::default());
     assert!(apis.detect(&Method::POST, "/sessions", &HeaderMap::new(), body).is_ok());
 }

@@ -286,7 +286,7 @@ fn list_contains_at_most_a_hundred_sessions() {
 fn correlator_must_have_the_format_of_the_release() {
     let check = |name: &str, values: &[&str]| {
         let speaks = DialectSelection::Fixed(Arc::clone(dialect(name)));
-        let apis = Apis::new(vec![api("", speaks)]);
+        let apis = Apis::new(vec![api("", speaks)], Strictness::default());
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append("x-correlator", HeaderValue::from_str(value).unwrap());
@@ -329,7 +329,7 @@ fn retrieval_path_exists_from_0_11_on() {
     let detect = |name: &str, method: &Method, path: &str| {
         let speaks = DialectSelection::Fixed(Arc::clone(dialect(name)));
         let path = format!("/quality-on-demand/v1{path}");
-        Apis::new(vec![api("/quality-on-demand/v1", speaks)]).detect(
+        Apis::new(vec![api("/quality-on-demand/v1", speaks)], Strictness::default()).detect(
             method,
             &path,
             &HeaderMap::new(),
