@@ -84,6 +84,12 @@ impl Descriptors {
         Ok(())
     }
 
+    /// Adds a release that exists only in a test.
+    #[cfg(test)]
+    pub(crate) fn insert(&mut self, release: Descriptor) {
+        self.all.push(Arc::new(release));
+    }
+
     /// The descriptor with this name.
     pub fn get(&self, name: &str) -> Option<&Arc<Descriptor>> {
         self.all.iter().find(|descriptor| descriptor.name == name)

@@ -1,5 +1,6 @@
 //! Tests of the simulated operator through its API, with a manual clock.
 
+mod release;
 pub(super) mod sink;
 
 use std::path::Path;

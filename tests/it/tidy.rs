@@ -270,6 +270,32 @@ fn every_log_event_is_documented() {
     assert!(problems.is_empty(), "{problems:#?}");
 }
 
+/// A release is data. Code reads the properties of a descriptor, outside of `dialect` and within.
+#[test]
+fn no_code_asks_which_release_it_serves() {
+    let comparisons = ["==", "!=", "=>", "matches!", "starts_with(", "ends_with(", "contains("];
+    let mut found = Vec::new();
+    for (path, text) in sources() {
+        if is_test(&path) || path == "src/dialect/descriptor/released.rs" {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for (index, line) in without_comments(code).lines().enumerate() {
+            let names_release = ["\"camara-", "\"telefonica-", "\"devedge\""]
+                .iter()
+                .any(|name| line.contains(name));
+            let compares = comparisons.iter().any(|comparison| line.contains(comparison));
+            let mut families = line.match_indices("Family::");
+            let names_family =
+                families.any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric()));
+            if (names_release && compares) || names_family {
+                found.push(format!("{path}: line {index} without comments: {}", line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 fn is_test(path: &str) -> bool {
     path.ends_with("tests.rs") || path.contains("/tests/")
 }

@@ -4,7 +4,10 @@ mod profiles;
 mod rules;
 mod v1;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
 
@@ -25,6 +28,13 @@ const FILES: [&str; 9] = [
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas")
+}
+
+// The shipped documents whose names begin with this prefix.
+fn shipped(prefix: &str) -> Vec<String> {
+    let names = fs::read_dir(folder()).unwrap().map(|file| file.unwrap().file_name());
+    let names = names.map(|name| name.into_string().unwrap());
+    names.filter(|name| name.starts_with(prefix)).collect()
 }
 
 fn document(file: &str) -> OpenApiDocument {
@@ -112,8 +122,8 @@ fn create_0_10() -> Value {
 
 #[test]
 fn every_schema_compiles_in_both_directions() {
-    for file in FILES {
-        let document = document(file);
+    for file in shipped("camara-") {
+        let document = document(&file);
         for name in document.content["components"]["schemas"].as_object().unwrap().keys() {
             document.validator(name, Direction::Request).unwrap();
             document.validator(name, Direction::Response).unwrap();
@@ -124,8 +134,8 @@ fn every_schema_compiles_in_both_directions() {
 #[test]
 fn every_example_is_valid() {
     let mut seen = 0;
-    for file in FILES {
-        let document = document(file);
+    for file in shipped("camara-") {
+        let document = document(&file);
         let mut checked = |component: &str, example: &Value| {
             let validator = document.validator(component, Direction::Response).unwrap();
             assert_eq!(violations(&validator, example), [""; 0], "{file} {component} {example}");

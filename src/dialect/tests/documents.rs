@@ -5,18 +5,14 @@ use std::fs;
 
 use super::*;
 
-// The session document of a release, and the dialect based on which it is tested.
-pub(super) const DOCUMENTS: [(&str, &str); 9] = [
-    ("qod-combined-0.1.0", "camara-0.1.0"),
-    ("quality-on-demand-0.8.0", "camara-0.8.0"),
-    ("quality-on-demand-0.8.1", "camara-0.8.1"),
-    ("quality-on-demand-0.9.0", "camara-0.9.0"),
-    ("quality-on-demand-0.10.1", "camara-0.10.1"),
-    ("quality-on-demand-0.11.1", "camara-0.11.1"),
-    ("quality-on-demand-1.0.0", "camara-1.0.0"),
-    ("quality-on-demand-1.1.0", "camara-1.1.0"),
-    ("quality-on-demand-1.2.0-rc.3", "camara-1.2.0-rc.3"),
-];
+// The session document of each CAMARA release, and the dialect based on which it is tested.
+pub(super) fn documents() -> impl Iterator<Item = (String, &'static str)> {
+    DIALECTS.names().filter_map(|name| {
+        let version = name.strip_prefix("camara-")?;
+        let api = if version == "0.1.0" { "qod-combined" } else { "quality-on-demand" };
+        Some((format!("{api}-{version}"), name))
+    })
+}
 
 /// The folder with CAMARA's documents, if configured.
 #[expect(clippy::print_stderr, reason = "a skipped test must be distinguishable from a passed one")]
@@ -46,20 +42,20 @@ fn examples(document: &Value) -> Vec<Value> {
 fn official_documents_compile_and_their_examples_are_accepted() {
     let Some(folder) = folder() else { return };
     let mut all = Descriptors::released();
-    for (schema, like) in DOCUMENTS {
+    for (schema, like) in documents() {
         let profiles = schema.replace("quality-on-demand", "qos-profiles");
         let has_profiles = all.get(like).unwrap().profiles.schema.is_some();
         let variant = CustomDialect {
             name: format!("own-{like}"),
             based_on: like.to_owned(),
-            schema: Some(schema.to_owned()),
+            schema: Some(schema),
             profiles_schema: has_profiles.then_some(profiles),
             ..CustomDialect::default()
         };
         all.add(&variant).unwrap();
     }
     let mut count = 0;
-    for (schema, like) in DOCUMENTS {
+    for (schema, like) in documents() {
         let name = format!("own-{like}");
         let dialects = Dialects::load_only(&folder, &all, &name).unwrap_or_else(|errors| {
             panic!("{errors:?}");

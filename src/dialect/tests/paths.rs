@@ -165,6 +165,24 @@ fn dialect_is_detected_from_the_body() {
 }
 
 #[test]
+fn body_of_a_shared_path_is_parsed_once() {
+    let strictness = Strictness::default();
+    let detected = |body: &str| detect(&Method::POST, "/qod/v0/sessions", body).unwrap();
+    // The request contains the parsed body already.
+    let request = detected(&body("camara-0.8.1").to_string());
+    let expected = parse("camara-0.8.1", &body("camara-0.8.1"));
+    assert_eq!(request.parse_create_session(b"", &strictness), expected);
+    for invalid in ["", "{\"ueId\":", "{\"ueId\":{},\"ueId\":{}}"] {
+        let expected =
+            dialect("camara-0.10.1").parse_create_session(invalid.as_bytes(), &strictness);
+        assert_eq!(detected(invalid).parse_create_session(b"", &strictness), expected, "{invalid}");
+    }
+    let fixed = detect(&Method::POST, "/qod/sessions", "").unwrap();
+    let text = body("camara-0.8.0").to_string();
+    assert!(fixed.parse_create_session(text.as_bytes(), &strictness).is_ok());
+}
+
+#[test]
 fn proof_of_possession_selects_devedge() {
     for (body, name) in [
         (r#"{"ueId":{},"notificationUrl":"u"}"#, "devedge"),

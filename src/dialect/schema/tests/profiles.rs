@@ -16,8 +16,8 @@ fn all() -> impl Iterator<Item = &'static str> {
 #[test]
 fn every_schema_compiles_and_every_example_is_valid() {
     let mut seen = 0;
-    for file in APART {
-        let document = document(file);
+    for file in shipped("qos-profiles-") {
+        let document = document(&file);
         for (name, schema) in document.content["components"]["schemas"].as_object().unwrap() {
             document.validator(name, Direction::Request).unwrap();
             let validator = document.validator(name, Direction::Response).unwrap();
