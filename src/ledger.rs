@@ -477,8 +477,4 @@ impl Requester {
 }
 
 #[cfg(test)]
-mod model;
-#[cfg(test)]
-pub(crate) mod sample;
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -198,10 +198,6 @@ impl SessionRecord {
         &self.flow
     }
 
-    pub(super) const fn call_ends_at(&self) -> Moment {
-        self.times.call_ends_at
-    }
-
     pub(super) const fn call_timeout(&self) -> Duration {
         self.times.call_timeout
     }
@@ -477,3 +473,6 @@ fn report_of(granted: &GrantedSession) -> OperatorReport {
 fn seconds(count: u32) -> Duration {
     Duration::from_secs(count.into())
 }
+
+#[cfg(test)]
+mod tests;

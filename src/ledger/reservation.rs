@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{SessionRecord, claim::KeyHasher};
 use crate::{
     clock::{Clock, Tick},
-    qod::{ClientId, CreateRequest, Moment, OperatorId, Secret, Session, SessionId},
+    qod::{CreateRequest, Moment, Secret, Session, SessionId},
 };
 
 /// The result of a reserve operation.
@@ -83,26 +83,6 @@ impl Reservation {
         self.record.session.id
     }
 
-    /// The number of changes of the record: the token of compare-and-set operations.
-    pub fn generation(&self) -> u64 {
-        self.record.generation()
-    }
-
-    /// The operator that receives the create request.
-    pub fn operator(&self) -> &OperatorId {
-        &self.record.operator
-    }
-
-    /// The client.
-    pub fn client(&self) -> &ClientId {
-        &self.record.client
-    }
-
-    /// The create request as the client sent it.
-    pub fn client_request(&self) -> &CreateRequest {
-        &self.record.session.wanted
-    }
-
     /// The create request as translated for the operator.
     pub fn operator_request(&self) -> &CreateRequest {
         &self.operator_request
@@ -111,11 +91,6 @@ impl Reservation {
     /// The token that the operator must present in callback events of the session.
     pub fn sink_token(&self) -> Secret {
         self.hasher.sink_token(&self.id())
-    }
-
-    /// The deadline of the call to the operator, as a time of day.
-    pub fn deadline(&self) -> Moment {
-        self.record.call_ends_at()
     }
 
     /// The time until the deadline, by the monotonic clock. The operator must not be called after

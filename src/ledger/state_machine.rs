@@ -99,12 +99,6 @@ impl SessionState {
         }
     }
 
-    /// Whether the state holds its flow. `RELEASING` after `EXPIRED` does not; its times show that.
-    #[cfg(test)]
-    pub(super) const fn holds(self) -> bool {
-        !matches!(self, Self::Expired)
-    }
-
     /// The state with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.name() == name)
@@ -151,7 +145,5 @@ impl OperatorReport {
     }
 }
 
-#[cfg(test)]
-mod check;
 #[cfg(test)]
 mod tests;

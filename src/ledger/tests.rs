@@ -2,14 +2,14 @@ mod errors;
 mod notifications;
 mod by_device;
 mod holds;
+pub(in crate::ledger) mod model;
+pub(crate) mod sample;
 
-use super::{
-    sample::{
-        CALL_DEADLINE, START, any_device, create_request, granted, party, phone,
-        reservation_request, user, vector_pairs,
-    },
-    *,
+use self::sample::{
+    CALL_DEADLINE, START, any_device, create_request, granted, party, phone, reservation_request,
+    user, vector_pairs,
 };
+use super::*;
 use crate::qod::{QosStatus, StatusInfo};
 
 struct LedgerFixture {
@@ -126,7 +126,8 @@ async fn sessions_of_different_operators_do_not_conflict() {
 async fn pending_reservation_holds_flow() {
     let fixture = LedgerFixture::new();
     let reservation = fixture.reserve(1).await.unwrap();
-    assert_eq!(reservation.deadline(), START + CALL_DEADLINE);
+    let pending = fixture.ledger.get(&reservation.id()).await.unwrap();
+    assert_eq!(pending.call_ends_at(), START + CALL_DEADLINE);
     assert_eq!(reservation.time_left(&fixture.clock), CALL_DEADLINE);
     fixture.advance(4);
     assert_eq!(reservation.time_left(&fixture.clock), Duration::from_secs(6));

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::ledger::sample::{START, confirmed, granted};
+use crate::ledger::tests::sample::{START, confirmed, granted};
 
 /// Of the operator's clock, before and behind that of the gateway.
 const OFFSETS_S: [i64; 5] = [-86_400, -3, 0, 3, 86_400];

@@ -1,5 +1,5 @@
 use super::{
-    super::sample::{create_request, device, party, phone, reservation_request, user},
+    super::tests::sample::{create_request, device, party, phone, reservation_request, user},
     *,
 };
 use crate::qod::Verbatim;

@@ -6,10 +6,12 @@ use super::{
     super::{
         Requester,
         claim::{Claim, KeyHasher},
-        model::{DeviceMatch, match_devices, share_a_packet},
-        sample::{
-            any_create_request, any_device, create_request, party, phone, reservation_request,
-            user, vector_pairs,
+        tests::{
+            model::{DeviceMatch, match_devices, share_a_packet},
+            sample::{
+                any_create_request, any_device, create_request, party, phone, reservation_request,
+                user, vector_pairs,
+            },
         },
     },
     *,

@@ -141,12 +141,6 @@ impl SealKeys {
         let old = old.iter().map(Seal::new).collect::<Result<_, _>>()?;
         Ok(Self { current: Seal::new(current)?, previous: old })
     }
-
-    /// The seals of one key.
-    #[cfg(test)]
-    pub(super) const fn single(current: Seal) -> Self {
-        Self { current, previous: Vec::new() }
-    }
 }
 
 fn associated_data(table: &str, row: u128) -> Vec<u8> {

@@ -9,8 +9,8 @@ use super::{
 use crate::{
     ledger::{
         IdempotencyRequest, Ledger, Reservation, ReservationRequest, ReserveOutcome,
-        sample::{START, create_request, granted, party, phone, reservation_request},
         store::tests::{StoreKind, assert_store_contract},
+        tests::sample::{START, create_request, granted, party, phone, reservation_request},
     },
     qod::{QosStatus, Sink},
 };
@@ -24,6 +24,10 @@ fn seal() -> Seal {
     Seal::new(&Secret::new(KEY)).unwrap()
 }
 
+fn seal_keys() -> SealKeys {
+    SealKeys { current: seal(), previous: Vec::new() }
+}
+
 fn hasher() -> KeyHasher {
     KeyHasher::new([7; 32])
 }
@@ -32,9 +36,7 @@ fn hasher() -> KeyHasher {
 fn store_on(disk: &Disk, sync: SyncMode, clock: &Clock) -> EmbeddedStore {
     let file = Box::new(disk.next_process());
     let metrics = Metrics::new().unwrap();
-    EmbeddedStore::with_file(file, sync, SealKeys::single(seal()), clock.clone(), metrics)
-        .open()
-        .unwrap()
+    EmbeddedStore::with_file(file, sync, seal_keys(), clock.clone(), metrics).open().unwrap()
 }
 
 fn ledger_on(disk: &Disk, sync: SyncMode, clock: &Clock) -> Ledger {
@@ -368,7 +370,7 @@ async fn damaged_file_is_detected_or_read_completely() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn record_survives_a_round_trip(seed in crate::ledger::sample::any_create_request()) {
+    fn record_survives_a_round_trip(seed in crate::ledger::tests::sample::any_create_request()) {
         let seal = seal();
         let wanted = ReservationRequest { client_request: seed.clone(), ..reservation_request(seed) };
         let claim = crate::ledger::Claim::new(&hasher(), &party("c1"), &wanted);

@@ -62,11 +62,6 @@ impl IndexKey {
 }
 
 impl KeyTable {
-    #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.first.is_empty() && self.more.is_empty()
-    }
-
     pub(super) fn slots(&self, key: &IndexKey) -> impl Iterator<Item = Slot> {
         let first = self.first.get(key).copied();
         // A second lookup only if the first found a slot.
@@ -127,3 +122,6 @@ const fn public(keys: &DeviceKeys) -> Option<PublicAddress> {
         Some(V4Key::Legacy(_)) | None => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

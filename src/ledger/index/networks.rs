@@ -44,11 +44,6 @@ pub(super) struct NetworkScope {
 }
 
 impl NetworkSet {
-    #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.sorted.is_empty() && self.lengths.values().flatten().all(|count| *count == 0)
-    }
-
     pub(super) fn add(&mut self, scope: NetworkScope, net: IpNet, slot: Slot) {
         let member = NetworkMember::new(scope, net, slot);
         if self.sorted.insert(member) {

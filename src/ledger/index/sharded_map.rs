@@ -44,11 +44,6 @@ impl<K: Eq + Hash, V> ShardedMap<K, V> {
         self.shards.get_mut(shard)?.remove(key)
     }
 
-    #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.shards.iter().all(HashMap::is_empty)
-    }
-
     fn shard(&self, key: &K) -> usize {
         usize::try_from(self.hash_builder.hash_one(key) % SHARDS).unwrap_or(0)
     }
@@ -59,6 +54,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    impl<K: Eq + Hash, V> ShardedMap<K, V> {
+        pub(in crate::ledger::index) fn is_empty(&self) -> bool {
+            self.shards.iter().all(HashMap::is_empty)
+        }
+    }
 
     proptest! {
         #[test]

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{
     super::{
         claim::KeyHasher,
-        sample::{
+        tests::sample::{
             START, any_create_request, create_request, device, party, phone, reservation_request,
             user,
         },

@@ -1,3 +1,5 @@
+mod check;
+
 use super::*;
 
 const REPORTS: [OperatorReport; 4] = [
@@ -8,7 +10,7 @@ const REPORTS: [OperatorReport; 4] = [
 ];
 
 /// All transitions.
-pub(super) fn all_transitions() -> Vec<Transition> {
+fn all_transitions() -> Vec<Transition> {
     let with = |make: fn(OperatorReport) -> Transition| REPORTS.map(make);
     let mut all = vec![
         Transition::Release,

@@ -6,8 +6,10 @@ use super::{
     super::{
         Claim, IdempotencyRequest, Ledger, ReservationRequest, ReserveOutcome,
         claim::KeyHasher,
-        model::check_against_model,
-        sample::{START, create_request, granted, party, phone, reservation_request},
+        tests::{
+            model::check_against_model,
+            sample::{START, create_request, granted, party, phone, reservation_request},
+        },
     },
     *,
 };

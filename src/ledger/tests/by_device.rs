@@ -3,7 +3,7 @@
 use super::*;
 use crate::qod::Device;
 use crate::{
-    ledger::sample::device,
+    ledger::tests::sample::device,
     qod::{DeviceIpv4, Verbatim},
 };
 

@@ -171,7 +171,7 @@ fn power_cut_loses_no_acknowledged_change() {
             let opened = EmbeddedStore::with_file(
                 file,
                 SyncMode::Durable,
-                SealKeys::single(seal()),
+                seal_keys(),
                 clock.clone(),
                 metrics,
             )

@@ -2,6 +2,12 @@ use proptest::prelude::*;
 
 use super::*;
 
+impl NetworkSet {
+    pub(in crate::ledger::index) fn is_empty(&self) -> bool {
+        self.sorted.is_empty() && self.lengths.values().flatten().all(|count| *count == 0)
+    }
+}
+
 fn any_net() -> impl Strategy<Value = IpNet> {
     let v4 = (0..64_u32, 26..=32_u8).prop_map(|(last, length)| {
         let address = Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(192, 0, 2, 0)) + last);

@@ -11,8 +11,8 @@ use crate::{
         ConflictMode, ConflictRules, Error, Ledger, OnUnknown, OperatorAction, Requester,
         Reservation, ReservationRequest, ReserveOutcome, SessionRecord, SessionState,
         claim::KeyHasher,
-        sample::{START, any_create_request, granted, party, reservation_request, user},
         store::tests::{Restart, StoreKind},
+        tests::sample::{START, any_create_request, granted, party, reservation_request, user},
     },
     qod::{CreateRequest, GrantedSession, Moment, QosStatus, SessionId, StatusInfo},
 };
@@ -53,7 +53,7 @@ struct ModelRun {
 
 /// Makes many random calls to a new ledger on a store of this kind and compares it with the model
 /// after each.
-pub(in super::super) fn check_against_model(kind: &StoreKind<'_>) {
+pub(in crate::ledger) fn check_against_model(kind: &StoreKind<'_>) {
     let mut runner = TestRunner::new(ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::with_cases(kind.histories)

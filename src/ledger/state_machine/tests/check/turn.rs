@@ -155,7 +155,7 @@ impl<'r> WorldUpdate<'r> {
                 None
             }
             TransitionResult::State(state) => {
-                let holds = known.record.holds && state.holds();
+                let holds = known.record.holds && state != SessionState::Expired;
                 let record = CheckRecord { state, holds, ..known.record };
                 self.store(known.of, Some(record));
                 Some(ReadRecord { record, newest: true, ..known })

@@ -2,7 +2,7 @@
 //! flow and an operator without conflict checks, with a kill and a lost or late message at any
 //! step.
 //!
-//! Every change of a record uses the real table, [`State::after`]. Not modelled: a gateway does one
+//! Every change of a record uses the real table, [`SessionState::apply`]. Not modelled: a gateway does one
 //! thing at a time, a session is extended once, and a finished reservation is not created again.
 //! Overapproximated: the two reservations age independently, and a process may sleep for any time
 //! between two steps.
@@ -272,7 +272,7 @@ fn assert_violated(name: &str, config: &CheckConfig, all: &[PropertyViolation]) 
 }
 
 fn transitions() -> HashSet<StateMove> {
-    let moves = super::tests::all_transitions();
+    let moves = super::all_transitions();
     let mut transitions = HashSet::new();
     for from in SessionState::ALL {
         let known = moves.iter().filter(|step| from.apply(**step).is_some());

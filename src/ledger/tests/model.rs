@@ -12,22 +12,22 @@ use crate::qod::{CreateRequest, Device, DeviceIpv4, PortsSpec, TokenSubject};
 mod reference;
 mod run;
 
-pub(super) use self::run::check_against_model;
+pub(in crate::ledger) use self::run::check_against_model;
 
 /// The result of comparing two devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DeviceMatch {
+pub(in crate::ledger) enum DeviceMatch {
     Same,
     Different,
     Unknown,
 }
 
 /// A client and its create request: the input of the conflict rule.
-pub(super) type ModelRequest<'a> = (&'a Requester, &'a CreateRequest);
+pub(in crate::ledger) type ModelRequest<'a> = (&'a Requester, &'a CreateRequest);
 
 /// Whether a packet of the test domain (addresses ending in 0 to 3, ports 0 to 7) may belong to
 /// both flows.
-pub(super) fn share_a_packet(a: &CreateRequest, b: &CreateRequest) -> bool {
+pub(in crate::ledger) fn share_a_packet(a: &CreateRequest, b: &CreateRequest) -> bool {
     packets(a).into_iter().zip(packets(b)).any(|(ours, theirs)| ours && theirs)
 }
 
@@ -59,7 +59,7 @@ fn served_addresses(request: &CreateRequest) -> Vec<bool> {
 }
 
 /// Whether the flows are equal. Port 8 belongs only to flows without a port list.
-pub(super) fn equal_flows(a: &CreateRequest, b: &CreateRequest) -> bool {
+pub(in crate::ledger) fn equal_flows(a: &CreateRequest, b: &CreateRequest) -> bool {
     let flow = |request: &CreateRequest| {
         let ports = |spec: &Option<PortsSpec>| -> Vec<bool> {
             (0..9).map(|port| includes_port(spec.as_ref(), port)).collect()
@@ -77,7 +77,7 @@ fn includes_port(spec: Option<&PortsSpec>, port: u16) -> bool {
 }
 
 /// Compares the devices of two requests.
-pub(super) fn match_devices(a: ModelRequest<'_>, b: ModelRequest<'_>) -> DeviceMatch {
+pub(in crate::ledger) fn match_devices(a: ModelRequest<'_>, b: ModelRequest<'_>) -> DeviceMatch {
     let (ours, theirs) = (names(a), names(b));
     let addresses = addresses(&device(a), &device(b));
     let comparable: Vec<usize> =
@@ -160,7 +160,7 @@ fn hosts_meet(ours: &HashSet<u32>, theirs: ipnet::Ipv4Net) -> bool {
 }
 
 /// Whether the device is a network wider than the rules allow.
-pub(super) fn too_broad(device: Option<&Device>, rules: &ConflictRules) -> bool {
+pub(in crate::ledger) fn too_broad(device: Option<&Device>, rules: &ConflictRules) -> bool {
     let Some(device) = device else { return false };
     let v4 = match &device.ipv4 {
         Some(DeviceIpv4::Legacy(net)) => net.value.prefix_len() < rules.device_prefix_v4_min,

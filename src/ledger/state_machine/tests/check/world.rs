@@ -213,12 +213,8 @@ impl LifeEnd {
 }
 
 impl CheckRecord {
-    pub(super) const RESERVED: Self = Self {
-        state: SessionState::Pending,
-        holds: SessionState::Pending.holds(),
-        end: LifeEnd::Granted,
-        extending: false,
-    };
+    pub(super) const RESERVED: Self =
+        Self { state: SessionState::Pending, holds: true, end: LifeEnd::Granted, extending: false };
 }
 
 impl Extension {

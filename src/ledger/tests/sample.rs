@@ -20,31 +20,31 @@ use crate::qod::{
 };
 
 pub(crate) const START: Moment = Moment::from_unix_s(1_700_000_000);
-pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(10);
+pub(in crate::ledger) const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
-pub(super) fn party(client: &str) -> Requester {
+pub(in crate::ledger) fn party(client: &str) -> Requester {
     Requester { client: client.into(), subject: None }
 }
 
-pub(super) fn user(client: &str, subject: &str) -> Requester {
+pub(in crate::ledger) fn user(client: &str, subject: &str) -> Requester {
     let subject = TokenSubject { issuer: "https://issuer.example".into(), subject: subject.into() };
     Requester { client: client.into(), subject: Some(subject) }
 }
 
-pub(super) fn device(fill: impl FnOnce(&mut Device)) -> Device {
+pub(in crate::ledger) fn device(fill: impl FnOnce(&mut Device)) -> Device {
     let mut device = Device::default();
     fill(&mut device);
     device
 }
 
 /// A device identified by a phone number with these last digits.
-pub(super) fn phone(digits: u32) -> Device {
+pub(in crate::ledger) fn phone(digits: u32) -> Device {
     let number = PhoneNumber::with_optional_plus(&format!("491510{digits:08}")).unwrap();
     device(|device| device.phone = Some(Verbatim::from_value(number)))
 }
 
 /// A create request for one device and one server, for an hour.
-pub(super) fn create_request(device: Device, server: &str) -> CreateRequest {
+pub(in crate::ledger) fn create_request(device: Device, server: &str) -> CreateRequest {
     CreateRequest {
         device: Some(device),
         server: servers(&[server]),
@@ -57,7 +57,7 @@ pub(super) fn create_request(device: Device, server: &str) -> CreateRequest {
 }
 
 /// At most one address of each family.
-pub(super) fn servers(list: &[&str]) -> ApplicationServer {
+pub(in crate::ledger) fn servers(list: &[&str]) -> ApplicationServer {
     let (mut ipv4, mut ipv6) = (None, None);
     for text in list {
         let net = text.parse().unwrap_or_else(|_| text.parse::<IpAddr>().unwrap().into());
@@ -69,7 +69,7 @@ pub(super) fn servers(list: &[&str]) -> ApplicationServer {
     ApplicationServer::Subnets { ipv4, ipv6 }
 }
 
-pub(super) fn reservation_request(claimed: CreateRequest) -> ReservationRequest {
+pub(in crate::ledger) fn reservation_request(claimed: CreateRequest) -> ReservationRequest {
     ReservationRequest {
         operator: "north".into(),
         dialect: "camara-0.10.1".into(),
@@ -108,16 +108,17 @@ pub(crate) fn confirmed(report: GrantedSession) -> SessionRecord {
 }
 
 /// Two sessions and the expected result of the conflict rule, in either order.
-pub(super) struct VectorPair {
-    pub(super) name: String,
-    pub(super) expected: String,
-    pub(super) one: (Requester, CreateRequest),
-    pub(super) other: (Requester, CreateRequest),
+pub(in crate::ledger) struct VectorPair {
+    pub(in crate::ledger) name: String,
+    pub(in crate::ledger) expected: String,
+    pub(in crate::ledger) one: (Requester, CreateRequest),
+    pub(in crate::ledger) other: (Requester, CreateRequest),
 }
 
-/// The pairs of `conflict/vectors.json`.
-pub(super) fn vector_pairs() -> Vec<VectorPair> {
-    let list: Vec<Value> = serde_json::from_str(include_str!("conflict/vectors.json")).unwrap();
+/// The pairs of `conflict/tests/vectors.json`.
+pub(in crate::ledger) fn vector_pairs() -> Vec<VectorPair> {
+    let list: Vec<Value> =
+        serde_json::from_str(include_str!("../conflict/tests/vectors.json")).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let pair = |pair: &Value| VectorPair {
         name: text(&pair["name"]),
@@ -176,7 +177,7 @@ fn parse_ports(json: &Value) -> Option<PortsSpec> {
 }
 
 /// Devices of the test domain, in which many are equal and many are not comparable.
-pub(super) fn any_device() -> impl Strategy<Value = Device> {
+pub(in crate::ledger) fn any_device() -> impl Strategy<Value = Device> {
     let nai = |text: &'static str| -> crate::qod::Nai { text.parse().unwrap() };
     let v6 = ["2001:db8::1", "2001:db8::/48", "2001:db8:0:2::/63", "2001:db8:0:3::/64"];
     let v6 = select(v6.to_vec()).prop_map(|text| {
@@ -220,7 +221,7 @@ const ADDRESSES: [&str; 6] =
     ["192.0.2.0", "192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8:f::2", "2001:db8:f::3"];
 
 /// Create requests of the test domain: four servers of each family, eight ports.
-pub(super) fn any_create_request() -> impl Strategy<Value = CreateRequest> {
+pub(in crate::ledger) fn any_create_request() -> impl Strategy<Value = CreateRequest> {
     let v4 =
         of(select(&["192.0.2.0/30", "192.0.2.0/31", "192.0.2.2/31", "192.0.2.1", "192.0.2.3"][..]));
     let v6 = of(select(&["2001:db8:f::/126", "2001:db8:f::2/127", "2001:db8:f::1"][..]));
