@@ -205,28 +205,21 @@ impl Ledger {
             )
         });
         let key = fingerprint.as_ref().map(|fingerprint| fingerprint.key);
-        let mut record = SessionRecord::new_pending(&requester, &request, claim, key, now);
+        let record = SessionRecord::new_pending(&requester, &request, claim, key, now);
         let ReservationRequest { operator_request, rules, sessions_max, creates_per_day, .. } =
             request;
         let insert = InsertRequest {
-            record: record.clone(),
+            record: Box::new(record),
+            started,
             rules,
             sessions_max,
             creates_per_day,
             fingerprint,
         };
         Ok(match self.store.insert(insert, now).await? {
-            InsertOutcome::New { device_ambiguous, queue_time } => {
-                record.shift_times(queue_time);
-                let started = started + queue_time;
+            InsertOutcome::New(inserted) => {
                 let hasher = Arc::clone(&self.hasher);
-                ReserveOutcome::New(Reservation::new(
-                    record,
-                    operator_request,
-                    hasher,
-                    started,
-                    device_ambiguous,
-                ))
+                ReserveOutcome::New(Reservation::new(inserted, operator_request, hasher))
             }
             InsertOutcome::Replayed { session, requested_at } => {
                 ReserveOutcome::Replayed { session, requested_at }

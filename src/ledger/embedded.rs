@@ -257,16 +257,10 @@ impl Store for EmbeddedStore {
     ) -> Result<InsertOutcome, Error> {
         let clock = self.shared.ledger_clock.load().clock().clone();
         let submitted = clock.tick();
-        // The wait for the writer does not reduce the operator's time to answer.
         self.submit(move |engine, rows| {
             let queue_time = clock.elapsed(submitted);
-            request.record.shift_times(queue_time);
-            Ok(match engine.insert(rows, &request, now + queue_time)? {
-                InsertOutcome::New { device_ambiguous, .. } => {
-                    InsertOutcome::New { device_ambiguous, queue_time }
-                }
-                repeated @ InsertOutcome::Replayed { .. } => repeated,
-            })
+            request.delay(queue_time);
+            engine.insert(rows, request, now + queue_time)
         })
         .await
     }

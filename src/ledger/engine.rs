@@ -16,7 +16,7 @@ use super::{
     index::Index,
     notification::{self, OutboxChange, OutboxIndex, QueuedNotification},
     record::LifecycleStep,
-    store::{InsertOutcome, InsertRequest, SweepResult},
+    store::{InsertOutcome, InsertRequest, InsertedRecord, SweepResult},
 };
 use crate::qod::{CreateRequest, Moment, Session, SessionEvent, SessionId};
 
@@ -65,10 +65,11 @@ impl LedgerEngine {
     pub(super) fn insert(
         &mut self,
         rows: &mut impl RowStore,
-        request: &InsertRequest,
+        request: InsertRequest,
         now: Moment,
     ) -> Result<InsertOutcome, Error> {
-        let InsertRequest { record, rules, sessions_max, creates_per_day, fingerprint } = request;
+        let InsertRequest { record, started, rules, sessions_max, creates_per_day, fingerprint } =
+            request;
         let replay = fingerprint.as_ref().map_or(Ok(None), |fingerprint| {
             find_replay(rows, fingerprint, &record.session.wanted, now)
         })?;
@@ -79,17 +80,17 @@ impl LedgerEngine {
             |max| self.daily_counts.incremented(&record.client, max, record.requested_at());
         let daily_count = creates_per_day.map(increment).transpose()?;
         let device_ambiguous =
-            self.index.insert(record.summary(now), record.claim(), rules, *sessions_max, now)?;
-        rows.put_record(record)?;
+            self.index.insert(record.summary(now), record.claim(), &rules, sessions_max, now)?;
+        rows.put_record(&record)?;
         self.store_daily_count(rows, daily_count)?;
         if let Some(RequestFingerprint { key, digest }) = fingerprint {
             let expires_at = now + REPLAY_TTL;
             let session = record.session.id;
-            let (client, digest) = (record.client.clone(), *digest);
+            let client = record.client.clone();
             let stored = IdempotencyRecord { client, digest, expires_at, session, response: None };
-            self.put_idempotency(rows, key, &stored)?;
+            self.put_idempotency(rows, &key, &stored)?;
         }
-        Ok(InsertOutcome::New { device_ambiguous, queue_time: Duration::ZERO })
+        Ok(InsertOutcome::New(InsertedRecord { record, started, device_ambiguous }))
     }
 
     pub(super) fn replace(

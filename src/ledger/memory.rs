@@ -64,7 +64,7 @@ impl Store for MemoryStore {
     }
 
     async fn insert(&self, request: InsertRequest, now: Moment) -> Result<InsertOutcome, Error> {
-        self.run(|engine, rows| engine.insert(rows, &request, now))
+        self.run(|engine, rows| engine.insert(rows, request, now))
     }
 
     async fn replace(&self, record: SessionRecord, now: Moment) -> Result<OutboxChange, Error> {

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{SessionRecord, claim::KeyHasher};
+use super::{SessionRecord, claim::KeyHasher, store::InsertedRecord};
 use crate::{
-    clock::{Clock, Tick},
+    clock::Clock,
     qod::{CreateRequest, Moment, Secret, Session, SessionId},
 };
 
@@ -49,38 +49,28 @@ pub enum ReserveOutcome {
 #[derive(Debug)]
 #[must_use = "the flow stays reserved until the reservation is confirmed, released or in doubt"]
 pub struct Reservation {
+    inserted: InsertedRecord,
     // Boxed, because a reservation is moved often.
-    record: Box<SessionRecord>,
     operator_request: Box<CreateRequest>,
     hasher: Arc<KeyHasher>,
-    started: Tick,
-    device_ambiguous: bool,
 }
 
 impl Reservation {
     pub(super) fn new(
-        record: SessionRecord,
+        inserted: InsertedRecord,
         operator_request: CreateRequest,
         hasher: Arc<KeyHasher>,
-        started: Tick,
-        device_ambiguous: bool,
     ) -> Self {
-        Self {
-            record: Box::new(record),
-            operator_request: Box::new(operator_request),
-            hasher,
-            started,
-            device_ambiguous,
-        }
+        Self { inserted, operator_request: Box::new(operator_request), hasher }
     }
 
     pub(super) fn into_record(self) -> SessionRecord {
-        *self.record
+        *self.inserted.record
     }
 
     /// The gateway's id of the future session.
     pub fn id(&self) -> SessionId {
-        self.record.session.id
+        self.inserted.record.session.id
     }
 
     /// The create request as translated for the operator.
@@ -96,12 +86,13 @@ impl Reservation {
     /// The time until the deadline, by the monotonic clock. The operator must not be called after
     /// it, because the flow may then be reserved by another request.
     pub fn time_left(&self, clock: &Clock) -> Duration {
-        self.record.call_timeout().saturating_sub(clock.elapsed(self.started))
+        let call_timeout = self.inserted.record.call_timeout();
+        call_timeout.saturating_sub(clock.elapsed(self.inserted.started))
     }
 
     /// Whether a session exists whose device may be the same, so that only the operator can decide
     /// about a conflict. Only a few such sessions are examined, for a metric.
     pub const fn device_ambiguous(&self) -> bool {
-        self.device_ambiguous
+        self.inserted.device_ambiguous
     }
 }

@@ -15,12 +15,18 @@ use super::{
     idempotency::RequestFingerprint,
     notification::{OutboxChange, OutboxEntry, QueuedNotification},
 };
-use crate::qod::{Moment, OperatorId, Session, SessionId};
+use crate::{
+    clock::Tick,
+    qod::{Moment, OperatorId, Session, SessionId},
+};
 
 /// The input of [`Store::insert`]: a new record, the limits of its client and the conflict rules.
 #[derive(Clone, Debug)]
 pub(super) struct InsertRequest {
-    pub(super) record: SessionRecord,
+    // Boxed, because it is moved to the store and back.
+    pub(super) record: Box<SessionRecord>,
+    /// The monotonic time from which the times of the record count.
+    pub(super) started: Tick,
     pub(super) rules: ConflictRules,
     pub(super) sessions_max: u32,
     pub(super) creates_per_day: Option<u32>,
@@ -31,15 +37,20 @@ pub(super) struct InsertRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum InsertOutcome {
     /// The record was inserted.
-    New {
-        /// Whether the rule found a session whose device may be the same.
-        device_ambiguous: bool,
-        /// The time that the request spent in the store's queue; all times of the record are
-        /// shifted by it.
-        queue_time: Duration,
-    },
+    New(InsertedRecord),
     /// The request is an idempotent replay; this is its stored response.
     Replayed { session: Box<Session>, requested_at: Moment },
+}
+
+/// A record as [`Store::insert`] has written it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct InsertedRecord {
+    /// The record. Its times are later than requested if the request waited in the store.
+    pub(super) record: Box<SessionRecord>,
+    /// The monotonic time from which the times of the record count; never later than that.
+    pub(super) started: Tick,
+    /// Whether the rule found a session whose device may be the same.
+    pub(super) device_ambiguous: bool,
 }
 
 /// The result of a sweep.
@@ -53,6 +64,15 @@ pub(super) struct SweepResult {
     pub(super) outbox: OutboxChange,
 }
 
+impl InsertRequest {
+    /// Sets all times later by the time that the request waited in the store, so that the wait does
+    /// not reduce the operator's time to answer.
+    pub(super) fn delay(&mut self, by: Duration) {
+        self.record.shift_times(by);
+        self.started = self.started + by;
+    }
+}
+
 /// A store of records. `now` need not be exact: a hold that has expired for one request stays
 /// expired for requests with an earlier time.
 #[async_trait]
@@ -60,7 +80,8 @@ pub(super) trait Store: Debug + Send + Sync {
     /// The time of the ledger clock.
     fn now(&self) -> Moment;
 
-    /// Checks replay, quotas, prefix length and conflicts, and inserts the record.
+    /// Checks replay, quotas, prefix length and conflicts, and inserts the record. Returns it as
+    /// written: the store may set its times later ([`InsertRequest::delay`]).
     async fn insert(&self, request: InsertRequest, now: Moment) -> Result<InsertOutcome, Error>;
 
     /// Replaces a record by its next generation.

@@ -10,7 +10,9 @@ use crate::{
     ledger::{
         IdempotencyRequest, Ledger, Reservation, ReservationRequest, ReserveOutcome,
         store::tests::{StoreKind, assert_store_contract},
-        tests::sample::{START, create_request, granted, party, phone, reservation_request},
+        tests::sample::{
+            CALL_DEADLINE, START, create_request, granted, party, phone, reservation_request,
+        },
     },
     qod::{QosStatus, Sink},
 };
@@ -205,6 +207,38 @@ async fn second_process_is_rejected_and_successor_waits() {
     assert!(reserve_task.await.unwrap().is_ok());
     assert_eq!(find_task.await.unwrap(), Ok(record));
     assert_eq!(next.health(), Ok(()));
+}
+
+#[tokio::test]
+async fn wait_for_the_writer_does_not_reduce_the_call_time() {
+    let (disk, clock) = (Disk::default(), Clock::fixed(START));
+    let store = Arc::new(store_on(&disk, SyncMode::Durable, &clock));
+    let ledger = Ledger::with_store(Arc::clone(&store) as Arc<dyn Store>, hasher(), clock.clone());
+    let (resume, resumed) = mpsc::channel();
+    let wait = Duration::from_secs(3);
+    let busy = tokio::spawn({
+        let clock = clock.clone();
+        async move {
+            let advance = move || {
+                resumed.recv().unwrap();
+                clock.advance(wait);
+            };
+            store.submit(move |_, _| Ok(advance())).await
+        }
+    });
+    tokio::task::yield_now().await;
+    let reserving = tokio::spawn({
+        let ledger = ledger.clone();
+        async move { reserve(&ledger, 1).await }
+    });
+    tokio::task::yield_now().await;
+    resume.send(()).unwrap();
+    let reservation = reserving.await.unwrap().unwrap();
+    busy.await.unwrap().unwrap();
+    assert_eq!(reservation.time_left(&clock), CALL_DEADLINE);
+    let record = ledger.get(&reservation.id()).await.unwrap();
+    assert_eq!(record.requested_at(), START + wait);
+    assert_eq!(record.call_ends_at(), START + wait + CALL_DEADLINE);
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ pub(in super::super) fn assert_store_contract(kind: &StoreKind<'_>) {
     let make = || (kind.make)(&Clock::fixed(START));
     let single_threaded = tokio::runtime::Builder::new_current_thread().build().unwrap();
     single_threaded.block_on(async {
+        insert_returns_the_record_as_written(&*make()).await;
         writes_are_compare_and_set(&*make()).await;
         expired_hold_stays_expired(&*make()).await;
         rejected_insert_leaves_no_record(&*make()).await;
@@ -62,7 +63,14 @@ fn request(digits: u32) -> InsertRequest {
     let reservation = reservation_request(create_request(phone(digits), "192.0.2.1"));
     let claim = Claim::new(&HASHER, &party("c1"), &reservation);
     InsertRequest {
-        record: SessionRecord::new_pending(&party("c1"), &reservation, claim, None, START),
+        record: Box::new(SessionRecord::new_pending(
+            &party("c1"),
+            &reservation,
+            claim,
+            None,
+            START,
+        )),
+        started: Clock::fixed(START).tick(),
         rules: reservation.rules,
         sessions_max: reservation.sessions_max,
         creates_per_day: None,
@@ -70,19 +78,40 @@ fn request(digits: u32) -> InsertRequest {
     }
 }
 
-const NEW: InsertOutcome =
-    InsertOutcome::New { device_ambiguous: false, queue_time: Duration::ZERO };
+/// Inserts a request that must succeed, and returns the record as written.
+async fn insert(store: &dyn Store, request: InsertRequest, now: Moment) -> SessionRecord {
+    match store.insert(request, now).await {
+        Ok(InsertOutcome::New(inserted)) => {
+            assert!(!inserted.device_ambiguous);
+            *inserted.record
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn insert_returns_the_record_as_written(store: &dyn Store) {
+    let request = request(1);
+    let (asked, started) = (request.record.clone(), request.started);
+    let outcome = store.insert(request, START).await.unwrap();
+    let InsertOutcome::New(inserted) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(store.find(&asked.session.id).await, Ok(Some(*inserted.record.clone())));
+    // The call must not be sent later than the record allows.
+    let later_by = inserted.record.requested_at().since(asked.requested_at());
+    assert!(inserted.started <= started + later_by);
+}
 
 async fn writes_are_compare_and_set(store: &dyn Store) {
     let request = request(1);
-    let first = request.record.clone();
-    let id = first.session.id;
+    let id = request.record.session.id;
     let available = granted(QosStatus::Available, START, 60);
-    let second = first.clone().confirmed("operator-1".to_owned(), available, START).unwrap();
+    let asked = SessionRecord::clone(&request.record);
+    let second = asked.confirmed("operator-1".to_owned(), available, START).unwrap();
     assert_eq!(store.replace(second.clone(), START).await, Err(Error::NotFound));
     assert_eq!(store.remove(id, 0, START).await, Err(Error::NotFound));
-    assert_eq!(store.insert(request, START).await, Ok(NEW));
+    let first = insert(store, request, START).await;
     assert_eq!(store.find(&id).await, Ok(Some(first.clone())));
+    let available = granted(QosStatus::Available, START, 60);
+    let second = first.clone().confirmed("operator-1".to_owned(), available, START).unwrap();
     assert_eq!(store.replace(first.clone(), START).await, Err(Error::Superseded));
     assert_eq!(store.replace(second.clone(), START).await.map(drop), Ok(()));
     assert_eq!(store.replace(second.clone(), START).await, Err(Error::Superseded));
@@ -95,10 +124,9 @@ async fn writes_are_compare_and_set(store: &dyn Store) {
 
 async fn expired_hold_stays_expired(store: &dyn Store) {
     let (first, second) = (request(1), request(1));
-    let reserved = first.record.clone();
-    store.insert(first, START).await.unwrap();
+    let reserved = insert(store, first, START).await;
     let much_later = START + Duration::from_secs(1_000_000);
-    assert_eq!(store.insert(second, much_later).await, Ok(NEW));
+    insert(store, second, much_later).await;
     // A change with an earlier time cannot restore the hold.
     let available = granted(QosStatus::Available, START, 60);
     let late = reserved.confirmed("operator-1".to_owned(), available, START).unwrap();
@@ -133,13 +161,12 @@ async fn sweep_is_bounded(store: &dyn Store) {
 
 async fn operator_session_id_is_unique(store: &dyn Store) {
     let (first, second) = (request(1), request(2));
-    let confirmed = |request: &InsertRequest| {
+    let confirmed = |record: SessionRecord| {
         let available = granted(QosStatus::Available, START, 60);
-        request.record.clone().confirmed("operator-1".to_owned(), available, START).unwrap()
+        record.confirmed("operator-1".to_owned(), available, START).unwrap()
     };
-    let (one, other) = (confirmed(&first), confirmed(&second));
-    store.insert(first, START).await.unwrap();
-    store.insert(second, START).await.unwrap();
+    let one = confirmed(insert(store, first, START).await);
+    let other = confirmed(insert(store, second, START).await);
     assert_eq!(store.find_by_operator_session(&one.operator, "operator-1").await, Ok(None));
     assert_eq!(store.replace(one.clone(), START).await.map(drop), Ok(()));
     assert_eq!(
@@ -183,8 +210,7 @@ async fn notifications_are_queued_until_acknowledged(
         token_expires_at: Some(START),
     };
     first.record.session.wanted.sink = Some(sink.clone());
-    let reserved = first.record.clone();
-    store.insert(first, START).await.unwrap();
+    let reserved = insert(&*store, first, START).await;
     let available = granted(QosStatus::Available, START, 60);
     let confirmed = reserved.confirmed("operator-1".to_owned(), available, START).unwrap();
     let change = store.replace(confirmed.clone(), START).await.unwrap();
