@@ -22,7 +22,6 @@ mod clients;
 mod dialects;
 mod diagnostic;
 mod gateway;
-mod references;
 mod lint;
 mod notifications;
 mod oauth2;
@@ -38,6 +37,7 @@ mod tls;
 mod policy_tests;
 mod scalars;
 mod fingerprint;
+mod validation;
 mod folder;
 mod yaml;
 
@@ -58,10 +58,11 @@ pub use self::{
     },
 };
 use self::{
-    fingerprint::PolicyRoots,
+    diagnostic::ErrorList,
+    fingerprint::ContentHash,
     folder::{check_folder, hint_extension},
-    references::References,
-    source::{PolicySource, YamlCursor},
+    source::{PolicyRoots, PolicySource, PolicySources},
+    validation::{References, Validation},
 };
 
 // Limits the attempts to read a folder that is being changed.
@@ -102,6 +103,15 @@ pub struct Policy {
     pub operators: Vec<OperatorSettings>,
     /// The `QoS` profiles offered.
     pub profiles: Arc<Catalogue>,
+}
+
+/// A valid policy folder: the policy, and the content of the files that it was read from.
+#[derive(Debug)]
+pub struct LoadedPolicy {
+    /// The policy.
+    pub policy: Policy,
+    folder: PathBuf,
+    sources: PolicySources,
 }
 
 /// A file of a policy folder.
@@ -161,7 +171,7 @@ impl PolicyFile {
         format!("{:#}", self.json_schema())
     }
 
-    fn read(self, folder: &Path, errors: &mut Vec<Diagnostic>) -> Option<PolicySource> {
+    fn read(self, folder: &Path, errors: &ErrorList) -> Option<PolicySource> {
         PolicySource::read(folder.join(self.name()), &self.json_schema(), errors)
     }
 }
@@ -180,14 +190,26 @@ pub fn load(folder: &Path) -> Result<Policy, Vec<Diagnostic>> {
 /// # Errors
 /// Returns all errors of all files, sorted by position.
 pub fn reload(folder: &Path, tables: &[Arc<Table>]) -> Result<Policy, Vec<Diagnostic>> {
+    load_files(folder, tables).map(|loaded| loaded.policy)
+}
+
+/// Loads a policy folder with the content of its files, for [`lint`] and [`load_policy_tests`].
+///
+/// # Errors
+/// Returns all errors of all files, sorted by position.
+pub fn load_with_sources(folder: &Path) -> Result<LoadedPolicy, Vec<Diagnostic>> {
+    load_files(folder, &[])
+}
+
+fn load_files(folder: &Path, tables: &[Arc<Table>]) -> Result<LoadedPolicy, Vec<Diagnostic>> {
     check_folder(folder)?;
     // Several files are not changed atomically: a snapshot is consistent only if no file changed
     // while it was read.
     for _ in 0..READ_ATTEMPTS_MAX {
         let before = fingerprint::hash_of_files(folder);
-        let policy = read_folder(folder, before, tables);
+        let loaded = read_folder(folder, before, tables);
         if fingerprint::hash_of_files(folder) == before {
-            return policy;
+            return loaded;
         }
     }
     let message = "policy files changed while they were being read".to_owned();
@@ -196,50 +218,27 @@ pub fn reload(folder: &Path, tables: &[Arc<Table>]) -> Result<Policy, Vec<Diagno
 
 fn read_folder(
     folder: &Path,
-    hash: fingerprint::ContentHash,
+    hash: ContentHash,
     tables: &[Arc<Table>],
-) -> Result<Policy, Vec<Diagnostic>> {
-    let mut errors = Vec::new();
-    let dialects = load_dialects(folder, &mut errors);
-    let [gateway, operators, routes, clients, profiles] = [
-        PolicyFile::Gateway,
-        PolicyFile::Operators,
-        PolicyFile::Routes,
-        PolicyFile::Clients,
-        PolicyFile::Profiles,
-    ]
-    .map(|file| file.read(folder, &mut errors));
-    let mut known =
-        References::new(folder, &dialects, operators.as_ref(), profiles.as_ref(), clients.as_ref());
-    known.tables = tables;
-    let policy = validate(
-        hash,
-        [
-            gateway.as_ref(),
-            operators.as_ref(),
-            routes.as_ref(),
-            clients.as_ref(),
-            profiles.as_ref(),
-        ],
-        &known,
-        &mut errors,
-    );
+) -> Result<LoadedPolicy, Vec<Diagnostic>> {
+    let errors = ErrorList::default();
+    let sources = PolicySources {
+        dialects: read_dialects(folder, &errors),
+        gateway: PolicyFile::Gateway.read(folder, &errors),
+        operators: PolicyFile::Operators.read(folder, &errors),
+        routes: PolicyFile::Routes.read(folder, &errors),
+        clients: PolicyFile::Clients.read(folder, &errors),
+        profiles: PolicyFile::Profiles.read(folder, &errors),
+    };
+    let dialects = validate_dialects(folder, &sources, &errors);
+    let references = References::new(folder, &dialects, &sources, tables, &errors);
+    let policy = validate(hash, &sources, &references);
     match policy {
-        Some(policy) if errors.is_empty() => Ok(policy),
-        _ => {
-            errors.sort_by_cached_key(|error| (sort_key(&error.file), error.line, error.column));
-            errors.dedup();
-            Err(errors)
+        Some(policy) if errors.len() == 0 => {
+            Ok(LoadedPolicy { policy, folder: folder.to_owned(), sources })
         }
+        _ => Err(errors.into_sorted()),
     }
-}
-
-// The sort order of errors and warnings by file.
-fn sort_key(file: &Path) -> (Option<usize>, PathBuf) {
-    (
-        PolicyFile::ALL.iter().position(|policy_file| file.ends_with(policy_file.name())),
-        file.to_owned(),
-    )
 }
 
 /// Reads only the settings needed to inspect the gateway of a policy folder.
@@ -248,84 +247,74 @@ fn sort_key(file: &Path) -> (Option<usize>, PathBuf) {
 /// Returns all errors of `gateway.yaml`.
 pub fn load_admin_target(folder: &Path) -> Result<AdminTarget, Vec<Diagnostic>> {
     check_folder(folder)?;
-    let mut errors = Vec::new();
-    let dialects = load_dialects(folder, &mut errors);
-    let known = References::new(folder, &dialects, None, None, None);
-    let source = PolicyFile::Gateway.read(folder, &mut errors);
-    let gateway = source.and_then(|source| {
-        source.deserialize::<gateway::GatewayFile>(&mut errors).validate(
-            source.root(),
-            &known,
-            &mut errors,
-        )
-    });
+    let errors = ErrorList::default();
+    let sources = PolicySources {
+        dialects: read_dialects(folder, &errors),
+        gateway: PolicyFile::Gateway.read(folder, &errors),
+        ..PolicySources::default()
+    };
+    let dialects = validate_dialects(folder, &sources, &errors);
+    let references = References::new(folder, &dialects, &sources, &[], &errors);
+    let gateway = references
+        .validation(sources.gateway.as_ref())
+        .and_then(|at| at.deserialize::<gateway::GatewayFile>().validate(at));
     match gateway {
-        Some(gateway) if errors.is_empty() => {
+        Some(gateway) if errors.len() == 0 => {
             Ok(AdminTarget { admin: gateway.server.admin.address, store: gateway.store })
         }
-        _ => Err(errors),
+        _ => Err(errors.into_sorted()),
     }
 }
 
-fn load_dialects(folder: &Path, errors: &mut Vec<Diagnostic>) -> Descriptors {
-    let file = PolicyFile::Dialects;
-    let path = folder.join(file.name());
-    if !path.exists() {
-        // The file is optional, so a file with another extension would be ignored.
-        errors.extend(hint_extension(&path).map(|hint| Diagnostic::of_path(&path, hint)));
-        return Descriptors::released();
+fn read_dialects(folder: &Path, errors: &ErrorList) -> Option<PolicySource> {
+    let path = folder.join(PolicyFile::Dialects.name());
+    if path.exists() {
+        return PolicyFile::Dialects.read(folder, errors);
     }
-    let source = file.read(folder, errors);
-    let descriptors = source.map(|source| {
-        source.deserialize::<dialects::DialectsFile>(errors).validate(source.root(), errors)
-    });
-    descriptors.unwrap_or_default()
+    // The file is optional, so a file with another extension would be ignored.
+    if let Some(hint) = hint_extension(&path) {
+        errors.push(Diagnostic::of_path(&path, hint));
+    }
+    None
 }
 
-fn validate<'s>(
-    hash: fingerprint::ContentHash,
-    sources: [Option<&'s PolicySource>; 5],
-    known: &References<'_>,
-    errors: &mut Vec<Diagnostic>,
+fn validate_dialects(folder: &Path, sources: &PolicySources, errors: &ErrorList) -> Descriptors {
+    let released = Descriptors::released();
+    let references = References::new(folder, &released, sources, &[], errors);
+    let dialects = references
+        .validation(sources.dialects.as_ref())
+        .map(|at| at.deserialize::<dialects::DialectsFile>().validate(at));
+    dialects.unwrap_or(released)
+}
+
+fn validate(
+    hash: ContentHash,
+    sources: &PolicySources,
+    references: &References<'_>,
 ) -> Option<Policy> {
-    let [gateway, operators, routes, clients, profiles] = sources;
-    let root = |source: Option<&'s PolicySource>| source.map(PolicySource::root);
-    let roots = (root(gateway), root(operators), root(routes), root(clients), root(profiles));
-    let gateway = gateway.and_then(|source| {
-        source.deserialize::<gateway::GatewayFile>(errors).validate(source.root(), known, errors)
-    });
-    let profiles = profiles.map(|source| {
-        source.deserialize::<profiles::ProfilesFile>(errors).validate(source.root(), known, errors)
-    });
-    let operators = operators.map(|source| {
-        let file = source.deserialize::<operators::OperatorsFile>(errors);
-        file.validate(source.root(), known, errors)
-    });
-    let routes = routes.map(|source| {
+    let gateway = references
+        .validation(sources.gateway.as_ref())
+        .and_then(|at| at.deserialize::<gateway::GatewayFile>().validate(at));
+    let profiles = references
+        .validation(sources.profiles.as_ref())
+        .map(|at| at.deserialize::<profiles::ProfilesFile>().validate(at));
+    let operators = references
+        .validation(sources.operators.as_ref())
+        .map(|at| at.deserialize::<operators::OperatorsFile>().validate(at));
+    let routes = references.validation(sources.routes.as_ref()).map(|at| {
         let operators = operators.as_deref().unwrap_or_default();
-        source.deserialize::<routes::RoutesFile>(errors).validate(
-            source.root(),
-            known,
-            operators,
-            errors,
-        )
+        at.deserialize::<routes::RoutesFile>().validate(at, operators)
     });
-    let clients = clients.and_then(|source| {
-        source.deserialize::<clients::ClientsFile>(errors).validate(source.root(), known, errors)
-    });
-    let roots = PolicyRoots {
-        gateway: roots.0?,
-        operators: roots.1?,
-        routes: roots.2?,
-        clients: roots.3?,
-        profiles: roots.4?,
-    };
+    let clients = references
+        .validation(sources.clients.as_ref())
+        .and_then(|at| at.deserialize::<clients::ClientsFile>().validate(at));
+    let roots = sources.roots()?;
     let (gateway, mut operators) = (gateway?, operators?);
     let (profiles, routes, clients) = (profiles?, routes?, clients?);
     for operator in &mut operators {
         operator.translation.qos_profiles = profiles.names_for_operator(&operator.id.0);
     }
-    validate_peers(&operators, &routes.finders, &gateway, roots, known, errors);
+    validate_peers(&operators, &routes.finders, &gateway, roots, references);
     let rates = operators.iter().filter_map(|operator| Some((operator.id.clone(), operator.rate?)));
     let catalogue = Arc::new(profiles.catalogue);
     Some(Policy {
@@ -341,7 +330,7 @@ fn validate<'s>(
         notifications: gateway.notifications,
         apis: gateway.apis,
         telco_finder: gateway.telco_finder,
-        dialects: known.dialects.clone(),
+        dialects: references.dialects.clone(),
         strictness: gateway.strictness,
         schemas: gateway.schemas,
         access: clients.access(&catalogue),
@@ -365,17 +354,23 @@ fn validate_peers(
     finders: &[finder::Settings],
     gateway: &gateway::GatewaySettings,
     roots: PolicyRoots<'_>,
-    known: &References<'_>,
-    errors: &mut Vec<Diagnostic>,
+    references: &References<'_>,
 ) {
+    let validate_timeout = |timeout: Duration, at: Validation<'_>| {
+        if timeout >= gateway.server.bounds.exchange_deadline {
+            at.key("timeout").report("`timeout` must be less than `exchange_deadline`");
+        }
+    };
+    let all = Validation::new(roots.operators, references).key("operators");
     for operator in operators {
-        let at = roots.operators.key("operators").key(&operator.id.0);
-        validate_operator(operator, gateway, at, known, errors);
-        validate_timeout(operator.timeout, gateway, at, errors);
+        let at = all.key(&operator.id.0);
+        validate_operator(operator, gateway, at);
+        validate_timeout(operator.timeout, at);
     }
-    for (finder, at) in roots.finders() {
-        let finder = finders.iter().find(|settings| *settings.id.0 == *finder);
-        finder.inspect(|finder| validate_timeout(finder.timeout, gateway, at, errors));
+    for (name, at) in roots.finders() {
+        if let Some(finder) = finders.iter().find(|finder| *finder.id.0 == *name) {
+            validate_timeout(finder.timeout, Validation::new(at, references));
+        }
     }
 }
 
@@ -383,37 +378,24 @@ fn validate_peers(
 fn validate_operator(
     operator: &OperatorSettings,
     gateway: &gateway::GatewaySettings,
-    at: YamlCursor<'_>,
-    known: &References<'_>,
-    errors: &mut Vec<Diagnostic>,
+    at: Validation<'_>,
 ) {
     if operator.translation.qos_profiles.is_empty() {
-        let message = "no active profile lists this operator";
-        errors.push(at.error(message));
+        at.report("no active profile lists this operator");
     }
     let url = gateway.server.callbacks.as_ref().map(|callbacks| callbacks.url.as_str());
     if operator.callbacks
         && url.is_some_and(|url| !url.starts_with("https://"))
-        && known
+        && at
+            .references
             .dialects
             .get(&operator.dialect)
             .is_some_and(|dialect| dialect.requires_https_sinks())
     {
-        let message = "this dialect requires an https callback URL; set an https URL in `callbacks` of \
-                       gateway.yaml, or set `callbacks: false` here";
-        errors.push(at.key("dialect").error(message));
-    }
-}
-
-fn validate_timeout(
-    timeout: Duration,
-    gateway: &gateway::GatewaySettings,
-    at: YamlCursor<'_>,
-    errors: &mut Vec<Diagnostic>,
-) {
-    if timeout >= gateway.server.bounds.exchange_deadline {
-        let message = "`timeout` must be less than `exchange_deadline`";
-        errors.push(at.key("timeout").error(message));
+        at.key("dialect").report(
+            "this dialect requires an https callback URL; set an https URL in `callbacks` of \
+             gateway.yaml, or set `callbacks: false` here",
+        );
     }
 }
 

@@ -75,20 +75,20 @@ pub(super) fn run(arguments: &CheckArgs) -> Result<ExitCode, String> {
 fn check(folder: &Path, connect: bool) -> Result<CheckReport, String> {
     let caller = caller()?;
     let now = caller.clock.now();
-    let loaded = policy::load(folder)
-        .and_then(|policy| policy::lint(folder, &policy, now).map(|warnings| (policy, warnings)));
-    let (policy, warnings) = match loaded {
+    let loaded = match policy::load_with_sources(folder) {
         Ok(loaded) => loaded,
         Err(errors) => return Ok(CheckReport { errors, ..CheckReport::default() }),
     };
-    let operators = policy.operators.len();
+    let warnings = policy::lint(&loaded, now);
+    let tests = policy::load_policy_tests(&loaded);
+    let operators = loaded.policy.operators.len();
     let mut connections = Vec::new();
-    let tested = match PolicySnapshot::new(policy, &caller, None) {
+    let tested = match PolicySnapshot::new(loaded.policy, &caller, None) {
         Ok(rules) => {
             if connect {
                 connections = connections::run(&rules, &caller)?;
             }
-            policy_tests::run(folder, &rules, now)
+            tests.map(|tests| policy_tests::run(tests, &rules, now))
         }
         // An error in a file that the policies refer to has no position in the policies.
         Err(message) => Err(vec![Diagnostic::of_path(folder, message)]),

@@ -189,7 +189,7 @@ mod tests {
         clock::Clock,
         metrics::Metrics,
         outbound::{Caller, Outbound},
-        policy::{load, load_policy_tests},
+        policy::{load_policy_tests, load_with_sources},
     };
 
     #[test]
@@ -198,8 +198,9 @@ mod tests {
         let (clock, metrics) = (Clock::system(), Metrics::new().unwrap());
         let now = clock.now();
         let caller = Caller { outbound: Outbound::new(), clock, metrics };
-        let policy = PolicySnapshot::new(load(&folder).unwrap(), &caller, None).unwrap();
-        let mut trial = load_policy_tests(&folder).unwrap().swap_remove(0);
+        let loaded = load_with_sources(&folder).unwrap();
+        let mut trial = load_policy_tests(&loaded).unwrap().swap_remove(0);
+        let policy = PolicySnapshot::new(loaded.policy, &caller, None).unwrap();
         let result = policy.run_policy_test(trial.clone(), now).to_json();
         let file = folder.join("tests/shipped.yaml");
         assert_eq!(

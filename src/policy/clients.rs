@@ -12,10 +12,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    diagnostic::{Diagnostic, quoted},
-    references::References,
+    diagnostic::quoted,
     scalars::{BearerToken, EventRate, FilePath, Scalar, ScopeToken, Section, WholeSeconds},
-    source::YamlCursor,
+    validation::{References, Validation},
 };
 use crate::{
     access::{Access, Catalogue, ScopeForm, ScopeRule, Terms},
@@ -163,61 +162,39 @@ impl Clients {
 }
 
 impl ClientsFile {
-    pub(super) fn validate(
-        self,
-        root: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Option<Clients> {
+    pub(super) fn validate(self, root: Validation<'_>) -> Option<Clients> {
         let at = root.key("defaults");
-        let defaults = at.section(self.defaults, errors).unwrap_or_default();
-        defaults.validate(at, references, errors);
-        proofs::reject_defaults(&defaults, at, errors);
+        let defaults = at.section(self.defaults).unwrap_or_default();
+        defaults.validate(at);
+        proofs::reject_defaults(at);
         let mut proofs = match self.dpop {
-            Some(dpop) => {
-                root.key("dpop").section(dpop, errors)?.validate(root.key("dpop"), errors)
-            }
+            Some(dpop) => root.key("dpop").section(dpop)?.validate(root.key("dpop")),
             None => ProofSettings::default(),
         };
         let mut terms = BTreeMap::new();
-        for (name, entry) in self.clients {
-            let at = root.key("clients").key(&name);
-            if !is_client_id(&name) {
-                let message = format!(
-                    "invalid client id {}; expected 1 to 255 printable ASCII characters",
-                    quoted(&name)
-                );
-                errors.push(root.key("clients").key_name(&name).error(message));
-            }
-            let Some(entry) = at.section(entry, errors) else { continue };
-            entry.validate(at, references, errors);
-            if let Some(proof) = proofs::client_proof(&entry, at, references, errors) {
+        for (at, name, entry) in root.key("clients").entries(self.clients, is_client_id, |name| {
+            format!("invalid client id {name}; expected 1 to 255 printable ASCII characters")
+        }) {
+            entry.validate(at);
+            if let Some(proof) = proofs::client_proof(&entry, at) {
                 proofs.clients.insert(name.as_str().into(), proof);
             }
             let entry = entry.with_defaults(&defaults);
-            entry.validate_merged(at, references, errors);
+            entry.validate_merged(at);
             terms.insert(name, entry);
         }
         if self.issuers.is_empty() && self.mock_tokens.is_empty() {
-            errors.push(
-                root.error("no client can authenticate; expected `issuers` or `mock_tokens`"),
-            );
+            root.report("no client can authenticate; expected `issuers` or `mock_tokens`");
         }
         let identity = identity::Settings {
-            issuers: issuers::validate(self.issuers, root.key("issuers"), references, errors),
-            mock_tokens: mock_tokens(
-                self.mock_tokens,
-                root.key("mock_tokens"),
-                &terms,
-                references,
-                errors,
-            ),
+            issuers: issuers::validate(self.issuers, root.key("issuers")),
+            mock_tokens: mock_tokens(self.mock_tokens, root.key("mock_tokens"), &terms),
             cache_entries_max: self.token_cache_max.unwrap_or(100_000),
             proofs,
         };
-        let rule = root.key("scope").section(self.scope, errors)?.rule();
+        let rule = root.key("scope").section(self.scope)?.rule();
         let device = match self.device_limit {
-            Some(limit) => Some(root.key("device_limit").section(limit, errors)?),
+            Some(limit) => Some(root.key("device_limit").section(limit)?),
             None => None,
         };
         let rates = terms
@@ -242,26 +219,21 @@ fn is_client_id(name: &str) -> bool {
 /// Anyone may know a mock token, so its client may use simulated operators only.
 fn mock_tokens(
     entries: Vec<Section<MockTokenEntry>>,
-    at: YamlCursor<'_>,
+    at: Validation<'_>,
     terms: &BTreeMap<String, TermsEntry>,
-    references: &References<'_>,
-    errors: &mut Vec<Diagnostic>,
 ) -> Vec<MockToken> {
     let mut tokens: Vec<MockToken> = Vec::new();
-    for (index, entry) in entries.into_iter().enumerate() {
-        let at = at.item(index);
-        let Some(MockTokenEntry { token, client, scopes }) = at.section(entry, errors) else {
-            continue;
-        };
+    for (at, MockTokenEntry { token, client, scopes }) in at.items(entries) {
         let token = Secret::new(token.0.0);
         if tokens.iter().any(|other| other.token == token) {
-            errors.push(at.key("token").error("duplicate token"));
+            at.key("token").report("duplicate token");
         }
-        references.check_client(&client, at.key("client"), errors);
-        if let Some(real) = terms.get(&client).and_then(|terms| terms.real_operator(references)) {
+        at.key("client").check_client(&client);
+        if let Some(real) = terms.get(&client).and_then(|terms| terms.real_operator(at.references))
+        {
             let message =
                 format!("the client of a mock token may use simulated operators only, {real}");
-            errors.push(at.key("client").error(message));
+            at.key("client").report(message);
         }
         let scopes = scopes.into_iter().map(|scope| scope.0.0).collect();
         tokens.push(MockToken { token, client: client.as_str().into(), scopes });
@@ -270,47 +242,37 @@ fn mock_tokens(
 }
 
 impl TermsEntry {
-    fn validate(
-        &self,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) {
+    fn validate(&self, at: Validation<'_>) {
         for (index, name) in self.operators.iter().flatten().enumerate() {
-            references.check_operator(name, at.key("operators").item(index), errors);
+            at.key("operators").item(index).check_operator(name);
         }
         for (index, name) in self.qos_profiles.iter().flatten().enumerate() {
-            references.check_profile(name, at.key("qos_profiles").item(index), errors);
+            at.key("qos_profiles").item(index).check_profile(name);
         }
         if let Some(name) = &self.dialect {
-            references.check_dialect(name, at.key("dialect"), errors);
+            at.key("dialect").check_dialect(name);
         }
         for (index, name) in self.dialects.iter().flatten().enumerate() {
-            references.check_dialect(name, at.key("dialects").item(index), errors);
+            at.key("dialects").item(index).check_dialect(name);
         }
         if self.burst.is_some() && self.rate.is_none() {
-            errors.push(at.key_name("burst").error("`burst` requires `rate`"));
+            at.key_name("burst").report("`burst` requires `rate`");
         }
     }
 
     // Validates the terms of a client, with the defaults applied.
-    fn validate_merged(
-        &self,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) {
+    fn validate_merged(&self, at: Validation<'_>) {
         if let (Some(name), Some(all)) = (&self.dialect, &self.dialects)
             && !all.contains(name)
         {
             let message = format!("{} is not listed in `dialects`", quoted(name));
-            errors.push(at.key_name("dialect").error(message));
+            at.key_name("dialect").report(message);
         }
         if self.mock == Some(true)
-            && let Some(real) = self.real_operator(references)
+            && let Some(real) = self.real_operator(at.references)
         {
             let message = format!("a mock client may use simulated operators only, {real}");
-            errors.push(at.key_name("mock").error(message));
+            at.key_name("mock").report(message);
         }
     }
 

@@ -1,9 +1,12 @@
 //! Errors in policy files, with their position and the expected value.
 
 use std::{
+    cell::RefCell,
     fmt,
     path::{Path, PathBuf},
 };
+
+use super::PolicyFile;
 
 /// An error in a policy file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +36,38 @@ impl fmt::Display for Diagnostic {
             _ => write!(f, "{}:{line}:{column}: {message}", file.display()),
         }
     }
+}
+
+/// The errors of all files that have been found so far.
+#[derive(Debug, Default)]
+pub(super) struct ErrorList(RefCell<Vec<Diagnostic>>);
+
+impl ErrorList {
+    /// Adds an error.
+    pub(super) fn push(&self, error: Diagnostic) {
+        self.0.borrow_mut().push(error);
+    }
+
+    /// Returns the number of errors.
+    pub(super) fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    /// Returns all errors, sorted by position.
+    pub(super) fn into_sorted(self) -> Vec<Diagnostic> {
+        let mut errors = self.0.into_inner();
+        errors.sort_by_cached_key(|error| (sort_key(&error.file), error.line, error.column));
+        errors.dedup();
+        errors
+    }
+}
+
+/// The sort order of errors and warnings by file.
+pub(super) fn sort_key(file: &Path) -> (Option<usize>, PathBuf) {
+    (
+        PolicyFile::ALL.iter().position(|policy_file| file.ends_with(policy_file.name())),
+        file.to_owned(),
+    )
 }
 
 // Longer names are not typos, and are expensive to compare.

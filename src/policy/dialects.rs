@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    diagnostic::{Diagnostic, expected_one_of, quoted},
+    diagnostic::{expected_one_of, quoted},
     scalars::Section,
-    source::YamlCursor,
+    validation::Validation,
 };
 use crate::{
     dialect::{self, CustomDialect, CustomDialectError, Descriptors},
@@ -73,28 +73,20 @@ struct CodeEntry {
 
 impl DialectsFile {
     /// Adds the custom dialects to the released ones.
-    pub(super) fn validate(
-        self,
-        root: YamlCursor<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Descriptors {
+    pub(super) fn validate(self, root: Validation<'_>) -> Descriptors {
         let mut descriptors = Descriptors::released();
         let all = root.key("dialects");
-        for (name, entry) in self.dialects {
-            let at = all.key(&name);
-            if !is_valid_name(&name) {
-                let message = format!(
-                    "invalid dialect name {}; expected 1 to 40 lower-case letters, digits, `.` and `-`",
-                    quoted(&name)
-                );
-                errors.push(all.key_name(&name).error(message));
-            }
-            let Some(entry) = at.section(entry, errors) else { continue };
-            let variant = entry.variant(name.clone(), at, errors);
+        let describe = |name: &str| {
+            format!(
+                "invalid dialect name {name}; expected 1 to 40 lower-case letters, digits, `.` and `-`"
+            )
+        };
+        for (at, name, entry) in all.entries(self.dialects, is_valid_name, describe) {
+            let variant = entry.variant(name.clone(), at);
             match descriptors.add(&variant) {
                 Ok(()) => {}
                 Err(CustomDialectError { key: "name", message }) => {
-                    errors.push(all.key_name(&name).error(message));
+                    all.key_name(&name).report(message);
                 }
                 Err(CustomDialectError { key: "based_on", .. }) => {
                     let released = Descriptors::released();
@@ -103,9 +95,9 @@ impl DialectsFile {
                         quoted(&variant.based_on),
                         expected_one_of(Some(&variant.based_on), &released.names())
                     );
-                    errors.push(at.key("based_on").error(message));
+                    at.key("based_on").report(message);
                 }
-                Err(CustomDialectError { key, message }) => errors.push(at.key(key).error(message)),
+                Err(CustomDialectError { key, message }) => at.key(key).report(message),
             }
         }
         descriptors
@@ -121,12 +113,7 @@ fn is_valid_name(name: &str) -> bool {
 }
 
 impl DialectEntry {
-    fn variant(
-        self,
-        name: String,
-        at: YamlCursor<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> CustomDialect {
+    fn variant(self, name: String, at: Validation<'_>) -> CustomDialect {
         let mut codes = Vec::new();
         for (kind, CodeEntry { status, code }) in self.codes {
             if let Some(kind) = ProblemKind::from_name(&kind) {
@@ -137,7 +124,7 @@ impl DialectEntry {
                     quoted(&kind),
                     expected_one_of(Some(&kind), &ProblemKind::ALL.map(ProblemKind::name))
                 );
-                errors.push(at.key("codes").key_name(&kind).error(message));
+                at.key("codes").key_name(&kind).report(message);
             }
         }
         CustomDialect {

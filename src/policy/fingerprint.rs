@@ -18,7 +18,7 @@ use super::{
     PolicyFile,
     diagnostic::Diagnostic,
     settings::OperatorSettings,
-    source::{FILE_BYTES_MAX, YamlCursor},
+    source::{FILE_BYTES_MAX, PolicyRoots, YamlCursor},
 };
 use crate::{
     qod::{Device, FinderId, OperatorId},
@@ -70,26 +70,6 @@ struct StartupSection {
 }
 
 pub(super) type ContentHash = [u8; 32];
-
-/// The roots of the policy files.
-#[derive(Clone, Copy)]
-pub(super) struct PolicyRoots<'a> {
-    pub(super) gateway: YamlCursor<'a>,
-    pub(super) operators: YamlCursor<'a>,
-    pub(super) routes: YamlCursor<'a>,
-    pub(super) clients: YamlCursor<'a>,
-    pub(super) profiles: YamlCursor<'a>,
-}
-
-impl<'a> PolicyRoots<'a> {
-    /// Returns the finder entries by name.
-    pub(super) fn finders(self) -> impl Iterator<Item = (String, YamlCursor<'a>)> {
-        self.routes.key("finders").items().filter_map(|at| {
-            let name = at.key("name").to_json();
-            Some((name.as_str()?.to_owned(), at))
-        })
-    }
-}
 
 impl PolicyVersion {
     fn from_hashes(parts: &[ContentHash]) -> Self {

@@ -5,7 +5,7 @@ use std::{fs, io, net::SocketAddr, path::Path};
 
 use super::{
     PolicyFile,
-    diagnostic::{Diagnostic, quoted},
+    diagnostic::{Diagnostic, ErrorList, quoted},
 };
 
 /// Returns an error if this cannot be a policy folder, so that the error is reported once and not for
@@ -54,7 +54,7 @@ fn exists(path: &Path) -> bool {
 /// Returns the place of a listener's address in `gateway.yaml`, as `FILE:LINE:COLUMN`, if the file has
 /// this address.
 pub fn locate_listener(folder: &Path, address: SocketAddr) -> Option<String> {
-    let source = PolicyFile::Gateway.read(folder, &mut Vec::new())?;
+    let source = PolicyFile::Gateway.read(folder, &ErrorList::default())?;
     let root = source.root();
     let entries = root.key("listeners").items().chain([root.key("admin"), root.key("callbacks")]);
     let parse = |text: &str| text.parse::<SocketAddr>().ok();

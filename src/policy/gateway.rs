@@ -16,24 +16,23 @@ use self::{
     strictness::StrictnessEntry,
 };
 use super::{
-    diagnostic::Diagnostic,
     notifications::{CallbacksEntry, NotificationsEntry},
-    references::References,
     scalars::{
         ApiPath, ByteSize, DurationOrZero, FilePath, PositiveDuration, Scalar, Section,
         VariableName,
     },
-    secrets::{self, SecretReference},
+    secrets::SecretReference,
     settings::{
         ApiSetting, DialectSetting, DrainSettings, Listener, NotificationPolicy, ServerBounds,
         ServerSettings, StoreConfig, TelcoFinder,
     },
-    source::YamlCursor,
     tls::TlsEntry,
+    validation::Validation,
 };
 use crate::{
     dialect::{self, ApiKind},
     ledger,
+    reloadable::read_secret_line,
 };
 
 /// Settings of the gateway.
@@ -215,55 +214,49 @@ impl Default for DrainEntry {
 
 impl GatewayFile {
     /// Validates the file. Returns `None` if a required section cannot be read.
-    pub(super) fn validate(
-        self,
-        root: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Option<GatewaySettings> {
-        let listeners = listeners(self.listeners, root.key("listeners"), references, errors);
-        let admin = self.admin.and_then(|admin| root.key("admin").section(admin, errors));
-        let admin_spot = root.key("admin").key("address");
-        if let Some(admin) = &admin {
-            let at = |address| (address, admin_spot);
-            let taken = listeners.iter().map(|(listener, spot)| (listener.address, *spot));
-            check_address(at(admin.address.0), taken, errors);
-        }
+    pub(super) fn validate(self, root: Validation<'_>) -> Option<GatewaySettings> {
+        let listeners = listeners(self.listeners, root.key("listeners"));
+        let mut taken: Vec<_> =
+            listeners.iter().map(|(listener, at)| (listener.address, *at)).collect();
+        let admin = root.enter("admin", self.admin).map(|(at, admin)| {
+            check_address(admin.address.0, at.key("address"), &taken);
+            taken.push((admin.address.0, at.key("address")));
+            admin
+        });
         let callbacks = match self.callbacks {
             Some(callbacks) => {
-                let (spot, address) = (root.key("callbacks"), root.key("callbacks").key("address"));
-                let callbacks = spot.section(callbacks, errors)?;
-                let listeners = listeners.iter().map(|(listener, spot)| (listener.address, *spot));
-                let admin = admin.iter().map(|admin| (admin.address.0, admin_spot));
-                check_address((callbacks.address.0, address), listeners.chain(admin), errors);
-                Some(callbacks.settings(spot, references, errors)?)
+                let (at, callbacks) = root.enter("callbacks", Some(callbacks))?;
+                check_address(callbacks.address.0, at.key("address"), &taken);
+                Some(callbacks.settings(at)?)
             }
             None => None,
         };
-        let notifications = root.key("notifications").section(self.notifications, errors)?;
-        let notifications = notifications.settings(root.key("notifications"), references, errors);
-        let apis = apis(self.apis, root.key("apis"), references, errors);
-        let finder = (self.telco_finder, root.key("telco_finder"));
-        let telco_finder = finder::validate(finder, &apis, errors);
-        let schemas = self.schemas.map_or_else(|| "../schemas".to_owned(), |path| path.0.0);
-        let schemas = references.folder.join(schemas);
+        let (at, notifications) = root.enter("notifications", Some(self.notifications))?;
+        let notifications = notifications.settings(at);
+        let apis = apis(self.apis, root.key("apis"));
+        let telco_finder = root.enter("telco_finder", self.telco_finder);
+        let telco_finder = telco_finder.map(|(at, entry)| entry.settings(&apis, at));
+        let schemas = root.path_or(self.schemas.as_ref(), "../schemas");
         if !schemas.is_dir() {
             let message = format!("folder `{}` does not exist", schemas.display());
-            errors.push(root.key("schemas").error(message));
+            root.key("schemas").report(message);
         }
-        let store = root.key("store").section(self.store, errors)?;
-        let store = store.settings(root.key("store"), references, errors);
-        let strictness = root.key("strictness").section(self.strictness, errors)?.settings();
-        let bounds = root.key("bounds").section(self.bounds, errors)?.settings();
-        let drain = root.key("drain").section(self.drain, errors)?.settings();
-        let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
-        let log = root.key("log").section(self.log, errors)?.settings();
-        let admin = admin?.settings();
-        let trusted_proxies = self.trusted_proxies.into_iter().map(|network| network.0).collect();
-        let server =
-            ServerSettings { listeners, admin, trusted_proxies, callbacks, bounds, drain, log };
+        let (at, store) = root.enter("store", Some(self.store))?;
+        let store = store.settings(at);
+        let strictness = root.enter("strictness", Some(self.strictness))?.1.settings();
+        let bounds = root.enter("bounds", Some(self.bounds))?.1.settings();
+        let drain = root.enter("drain", Some(self.drain))?.1.settings();
+        let log = root.enter("log", Some(self.log))?.1.settings();
         Some(GatewaySettings {
-            server,
+            server: ServerSettings {
+                listeners: listeners.into_iter().map(|(listener, _)| listener).collect(),
+                admin: admin?.settings(),
+                trusted_proxies: self.trusted_proxies.into_iter().map(|net| net.0).collect(),
+                callbacks,
+                bounds,
+                drain,
+                log,
+            },
             store: store?,
             notifications,
             apis,
@@ -274,158 +267,119 @@ impl GatewayFile {
     }
 }
 
-fn listeners<'a>(
+/// Returns the listeners, each with the place of its address.
+fn listeners(
     entries: Vec<Section<ListenerEntry>>,
-    at: YamlCursor<'a>,
-    references: &References<'_>,
-    errors: &mut Vec<Diagnostic>,
-) -> Vec<(Listener, YamlCursor<'a>)> {
-    let mut listeners: Vec<(Listener, YamlCursor<'a>)> = Vec::new();
-    for (index, entry) in entries.into_iter().enumerate() {
-        let at = at.item(index);
-        let Some(ListenerEntry { address, tls }) = at.section(entry, errors) else { continue };
-        let spot = at.key("address");
-        check_address(
-            (address.0, spot),
-            listeners.iter().map(|(l, spot)| (l.address, *spot)),
-            errors,
-        );
-        let tls = tls.and_then(|tls| tls.settings(at.key("tls"), references, errors));
-        listeners.push((Listener { address: address.0, tls }, spot));
+    at: Validation<'_>,
+) -> Vec<(Listener, Validation<'_>)> {
+    let mut listeners = Vec::new();
+    let mut taken = Vec::new();
+    for (at, ListenerEntry { address: Scalar(address), tls }) in at.items(entries) {
+        let address_at = at.key("address");
+        check_address(address, address_at, &taken);
+        taken.push((address, address_at));
+        let tls = tls.and_then(|tls| tls.settings(at.key("tls")));
+        listeners.push((Listener { address, tls }, address_at));
     }
     listeners
 }
 
 /// Two listeners cannot share an address and port.
-fn check_address<'a>(
-    (address, spot): (SocketAddr, YamlCursor<'_>),
-    taken: impl Iterator<Item = (SocketAddr, YamlCursor<'a>)>,
-    errors: &mut Vec<Diagnostic>,
-) {
+fn check_address(address: SocketAddr, at: Validation<'_>, taken: &[(SocketAddr, Validation<'_>)]) {
     // On most systems `[::]` also accepts IPv4 connections.
     let covers =
         |all: IpAddr, one: IpAddr| all.is_unspecified() && (all.is_ipv6() || one.is_ipv4());
-    let clash = |(other, _): &(SocketAddr, YamlCursor<'a>)| {
+    let clash = |(other, _): &&(SocketAddr, Validation<'_>)| {
         let (a, b) = (address.ip(), other.ip());
         address.port() == other.port() && (a == b || covers(a, b) || covers(b, a))
     };
-    if let Some((_, other)) = { taken }.find(clash) {
+    if let Some((_, other)) = taken.iter().find(clash) {
         let line = other.line();
-        errors.push(spot.error(format!("address already in use by the listener in line {line}")));
+        at.report(format!("address already in use by the listener in line {line}"));
     }
 }
 
-fn apis(
-    entries: Vec<Section<ApiEntry>>,
-    at: YamlCursor<'_>,
-    references: &References<'_>,
-    errors: &mut Vec<Diagnostic>,
-) -> Vec<ApiSetting> {
+fn apis(entries: Vec<Section<ApiEntry>>, at: Validation<'_>) -> Vec<ApiSetting> {
     let mut apis: Vec<(ApiSetting, u64)> = Vec::new();
-    for (index, entry) in entries.into_iter().enumerate() {
-        let at = at.item(index);
-        let Some(entry) = at.section(entry, errors) else { continue };
-        let ApiEntry { path, dialect, candidates, fallback, serves } = entry;
-        let path = path.0.0;
-        if let Some((_, line)) = apis.iter().find(|(other, _)| other.path == path) {
+    for (at, entry) in at.items(entries) {
+        if let Some((_, line)) = apis.iter().find(|(other, _)| other.path == entry.path.0.0) {
             let message = format!("path already in use by the API in line {line}");
-            errors.push(at.key("path").error(message));
+            at.key("path").report(message);
         }
-        let names = (dialect, candidates, fallback);
-        if let Some(dialect) = dialect_setting(names, serves, at, references, errors) {
-            let serves = match serves {
+        if let Some(dialect) = entry.dialect_setting(at) {
+            let serves = match entry.serves {
                 ServesName::Sessions => ApiKind::Sessions,
                 ServesName::QosProfiles => ApiKind::QosProfiles,
             };
-            apis.push((ApiSetting { path, dialect, serves }, at.line()));
+            apis.push((ApiSetting { path: entry.path.0.0, dialect, serves }, at.line()));
         }
     }
     apis.into_iter().map(|(api, _)| api).collect()
 }
 
-fn dialect_setting(
-    names: (Option<String>, Option<Vec<String>>, Option<String>),
-    serves: ServesName,
-    at: YamlCursor<'_>,
-    references: &References<'_>,
-    errors: &mut Vec<Diagnostic>,
-) -> Option<DialectSetting> {
-    let check = |name: &str, at: YamlCursor<'_>, errors: &mut Vec<Diagnostic>| {
-        references.check_dialect(name, at, errors);
-        if serves == ServesName::QosProfiles
-            && references
-                .dialects
-                .get(name)
-                .is_some_and(|dialect| dialect.profiles.schema.is_none())
-        {
-            let message = "this dialect has no separate QoS profiles API; expected 0.11 or later";
-            errors.push(at.error(message));
-        }
-    };
-    match names {
-        (Some(name), None, None) => {
-            check(&name, at.key("dialect"), errors);
-            Some(DialectSetting::Fixed(name))
-        }
-        (None, Some(candidates), Some(fallback)) => {
-            for (index, name) in candidates.iter().enumerate() {
-                let at = at.key("candidates").item(index);
-                check(name, at, errors);
-                if candidates.iter().take(index).any(|other| other == name) {
-                    errors.push(at.error("duplicate candidate"));
+impl ApiEntry {
+    fn dialect_setting(&self, at: Validation<'_>) -> Option<DialectSetting> {
+        match (&self.dialect, &self.candidates, &self.fallback) {
+            (Some(name), None, None) => {
+                self.check_dialect(name, at.key("dialect"));
+                Some(DialectSetting::Fixed(name.clone()))
+            }
+            (None, Some(candidates), Some(fallback)) => {
+                for (index, name) in candidates.iter().enumerate() {
+                    let at = at.key("candidates").item(index);
+                    self.check_dialect(name, at);
+                    if candidates.iter().take(index).any(|other| other == name) {
+                        at.report("duplicate candidate");
+                    }
                 }
+                if !candidates.contains(fallback) {
+                    at.key("fallback").report("expected one of `candidates`");
+                }
+                let (candidates, fallback) = (candidates.clone(), fallback.clone());
+                Some(DialectSetting::Detected { candidates, fallback })
             }
-            if !candidates.contains(&fallback) {
-                errors.push(at.key("fallback").error("expected one of `candidates`"));
+            _ => {
+                at.report("expected `dialect`, or both `candidates` and `fallback`");
+                None
             }
-            Some(DialectSetting::Detected { candidates, fallback })
         }
-        _ => {
-            let message = "expected `dialect`, or both `candidates` and `fallback`";
-            errors.push(at.error(message));
-            None
+    }
+
+    fn check_dialect(&self, name: &str, at: Validation<'_>) {
+        at.check_dialect(name);
+        let dialect = at.references.dialects.get(name);
+        if self.serves == ServesName::QosProfiles
+            && dialect.is_some_and(|dialect| dialect.profiles.schema.is_none())
+        {
+            at.report("this dialect has no separate QoS profiles API; expected 0.11 or later");
         }
     }
 }
 
 impl StoreEntry {
-    fn settings(
-        self,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Option<StoreConfig> {
+    fn settings(self, at: Validation<'_>) -> Option<StoreConfig> {
         let sync = match self.sync {
             SyncName::Durable => ledger::SyncMode::Durable,
             SyncName::Relaxed => ledger::SyncMode::Relaxed,
             SyncName::Memory => {
-                let unused = ["directory", "key_file", "key_env", "previous_key_files"];
-                for key in unused.into_iter().filter(|key| at.has(key)) {
-                    errors.push(
-                        at.key_name(key)
-                            .error("this key has no effect with `sync: memory`; remove it"),
-                    );
-                }
+                at.reject_keys(
+                    ["directory", "key_file", "key_env", "previous_key_files"],
+                    "this key has no effect with `sync: memory`; remove it",
+                );
                 return Some(StoreConfig::InMemory);
             }
         };
         let has_key = self.key_file.is_some() || self.key_env.is_some();
-        let key = SecretReference { file: self.key_file, variable: self.key_env }.read(
-            "key",
-            at,
-            references.folder,
-            errors,
-        );
+        let key = SecretReference { file: self.key_file, variable: self.key_env }.read("key", at);
         if has_key && key.is_none() {
             return None;
         }
         let previous_keys = self.previous_key_files.iter().enumerate().map(|(index, file)| {
             let at = at.key("previous_key_files").item(index);
-            secrets::read_secret_file(&file.0, at, references.folder, errors)
+            at.ok(read_secret_line(&at.path(&file.0)))
         });
         let previous_keys = previous_keys.collect::<Option<_>>()?;
-        let directory = self.directory.map_or_else(|| "../ledger".to_owned(), |path| path.0.0);
-        let directory = references.folder.join(directory);
+        let directory = at.path_or(self.directory.as_ref(), "../ledger");
         Some(StoreConfig::OnDisk(ledger::Settings { directory, sync, key, previous_keys }))
     }
 }

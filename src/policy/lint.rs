@@ -7,14 +7,15 @@ use std::{
 };
 
 use super::{
-    Policy, PolicyFile,
-    diagnostic::Diagnostic,
-    sort_key,
-    source::{PolicySource, YamlCursor},
+    LoadedPolicy, Policy,
+    diagnostic::{Diagnostic, sort_key},
+    routes::RoutesFile,
+    source::{PolicyRoots, YamlCursor},
 };
 use crate::{
     access::Terms,
     qod::{ClientId, Moment},
+    route::Route,
 };
 
 mod callbacks;
@@ -204,45 +205,18 @@ impl fmt::Display for LintWarning {
 }
 
 /// Lints the valid policies of a folder. Returns the warnings, sorted by position.
-///
-/// # Errors
-/// Returns the errors of files that can no longer be read.
-pub fn lint(
-    folder: &Path,
-    policy: &Policy,
-    now: Moment,
-) -> Result<Vec<LintWarning>, Vec<Diagnostic>> {
-    let mut errors = Vec::new();
-    let read = |file: PolicyFile| file.read(folder, &mut errors);
-    let sources = [
-        PolicyFile::Gateway,
-        PolicyFile::Operators,
-        PolicyFile::Routes,
-        PolicyFile::Clients,
-        PolicyFile::Profiles,
-    ]
-    .map(read);
-    let [Some(gateway), Some(operators), Some(routes), Some(clients), Some(profiles)] = &sources
-    else {
-        return Err(errors);
-    };
-    let client_entries = clients.root().key("clients").entries();
-    let client_entries = client_entries.filter_map(|(name, at)| {
+pub fn lint(loaded: &LoadedPolicy, now: Moment) -> Vec<LintWarning> {
+    let LoadedPolicy { policy, folder, sources } = loaded;
+    // All files of a valid policy were read.
+    let Some(roots) = sources.roots() else { return Vec::new() };
+    let client_entries = roots.clients.key("clients").entries().filter_map(|(name, at)| {
         let id = ClientId::from(name);
         Some(ClientEntry { terms: policy.access.terms(&id)?, id, at })
     });
     let client_entries = client_entries.collect();
-    let context = LintContext {
-        folder,
-        policy,
-        now,
-        gateway,
-        operators,
-        routes,
-        clients,
-        profiles,
-        client_entries,
-    };
+    let file: RoutesFile = roots.routes.source().deserialize().unwrap_or_default();
+    let routes = file.rules_with_position(roots.routes).collect();
+    let context = LintContext { folder, policy, now, roots, routes, client_entries };
     let mut warnings = Vec::new();
     for lint_rules in [
         routes::lint,
@@ -260,7 +234,7 @@ pub fn lint(
         (sort_key(&warning.file), warning.line, warning.column, warning.rule)
     });
     warnings.dedup();
-    Ok(warnings)
+    warnings
 }
 
 /// The policies that are linted.
@@ -268,11 +242,9 @@ struct LintContext<'a> {
     folder: &'a Path,
     policy: &'a Policy,
     now: Moment,
-    gateway: &'a PolicySource,
-    operators: &'a PolicySource,
-    routes: &'a PolicySource,
-    clients: &'a PolicySource,
-    profiles: &'a PolicySource,
+    roots: PolicyRoots<'a>,
+    /// The routes of `routes.yaml`.
+    routes: Vec<(Route, YamlCursor<'a>)>,
     client_entries: Vec<ClientEntry<'a>>,
 }
 

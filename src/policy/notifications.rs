@@ -8,12 +8,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    diagnostic::Diagnostic,
-    references::References,
     scalars::{FilePath, PeerUrl, Plaintext, PositiveDuration, Scalar},
     settings::{CallbackSettings, ExpiringToken, Listener, NotificationPolicy},
-    source::YamlCursor,
     tls::{PeerTlsFiles, TlsEntry},
+    validation::Validation,
 };
 use crate::notification;
 
@@ -57,23 +55,18 @@ enum ExpiringTokenName {
 const URL_BYTES_MAX: usize = 200;
 
 impl CallbacksEntry {
-    pub(super) fn settings(
-        self,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Option<CallbackSettings> {
+    pub(super) fn settings(self, at: Validation<'_>) -> Option<CallbackSettings> {
         let url = self.url.0;
         if url.exposed && self.plaintext.is_none() {
             let message = "expected https, or `plaintext: allow`";
-            errors.push(at.key("url").error(message));
+            at.key("url").report(message);
         }
         if url.text.len() > URL_BYTES_MAX {
             let message = format!("expected at most {URL_BYTES_MAX} characters");
-            errors.push(at.key("url").error(message));
+            at.key("url").report(message);
         }
         let has_tls = self.tls.is_some();
-        let tls = self.tls.and_then(|tls| tls.settings(at.key("tls"), references, errors));
+        let tls = self.tls.and_then(|tls| tls.settings(at.key("tls")));
         if has_tls && tls.is_none() {
             return None;
         }
@@ -85,15 +78,10 @@ impl CallbacksEntry {
 }
 
 impl NotificationsEntry {
-    pub(super) fn settings(
-        self,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> NotificationPolicy {
+    pub(super) fn settings(self, at: Validation<'_>) -> NotificationPolicy {
         let peers =
             PeerTlsFiles { extra_ca_file: self.extra_ca_file.as_ref(), ..PeerTlsFiles::default() };
-        let trust = peers.trust(true, at, references, errors).unwrap_or_default();
+        let trust = peers.trust(true, at).unwrap_or_default();
         let settings = notification::Settings::default();
         NotificationPolicy {
             settings: notification::Settings {

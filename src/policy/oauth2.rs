@@ -4,11 +4,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    diagnostic::Diagnostic,
-    references::References,
     scalars::{FilePath, PeerUrl, Scalar, TextLine, VariableName},
     secrets::SecretReference,
-    source::YamlCursor,
+    validation::Validation,
 };
 use crate::{
     credentials::{Assertion, OAuth2Client, SigningKey, TokenAuthMethod},
@@ -61,14 +59,11 @@ const TOKEN_CONNECTIONS_MAX: usize = 2;
 pub(super) fn load_signing_key(
     file: &Scalar<FilePath>,
     read: ParseSecret<SigningKey>,
-    at: YamlCursor<'_>,
-    references: &References<'_>,
-    errors: &mut Vec<Diagnostic>,
+    at: Validation<'_>,
 ) -> Option<Reloadable<SigningKey>> {
-    let path = references.folder.join(&file.0.0);
+    let path = at.path(&file.0);
     tls::warn_if_world_readable(&path);
-    let key = Reloadable::from_file(path, read);
-    key.map_err(|message| errors.push(at.error(message))).ok()
+    at.ok(Reloadable::from_file(path, read))
 }
 
 impl OAuth2Entry {
@@ -78,22 +73,14 @@ impl OAuth2Entry {
     }
 
     /// Validates the entry. The caller checks whether the URL may be unencrypted.
-    pub(super) fn validate(
-        self,
-        trust: &Trust,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Option<OAuth2Client> {
-        let method = self.method(at, references, errors);
+    pub(super) fn validate(self, trust: &Trust, at: Validation<'_>) -> Option<OAuth2Client> {
+        let method = self.method(at);
         let token_url = self.token_url.0.text;
-        let token_endpoint = Endpoint::parse(&token_url, TOKEN_CONNECTIONS_MAX)
-            .map(|endpoint| endpoint.with_trust(trust.clone()))
-            .map_err(|error| errors.push(at.key("token_url").error(error.to_string())))
-            .ok();
+        let endpoint = Endpoint::parse(&token_url, TOKEN_CONNECTIONS_MAX);
+        let endpoint = at.key("token_url").ok(endpoint);
         let text = |line: Option<Scalar<TextLine>>| line.map(|line| line.0.0);
         Some(OAuth2Client {
-            token_endpoint: token_endpoint?,
+            token_endpoint: endpoint?.with_trust(trust.clone()),
             token_url,
             client_id: self.client_id.0.0,
             method: method?,
@@ -103,12 +90,7 @@ impl OAuth2Entry {
         })
     }
 
-    fn method(
-        &self,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Option<TokenAuthMethod> {
+    fn method(&self, at: Validation<'_>) -> Option<TokenAuthMethod> {
         let default = match self.private_key_file {
             Some(_) => OAuth2MethodName::PrivateKeyJwt,
             None => OAuth2MethodName::ClientSecretBasic,
@@ -116,10 +98,10 @@ impl OAuth2Entry {
         let method = self.method.unwrap_or(default);
         let uses_key =
             matches!(method, OAuth2MethodName::PrivateKeyJwt | OAuth2MethodName::JwtBearer);
-        let errors_before = errors.len();
-        self.reject_unused_keys(method, uses_key, at, errors);
+        let errors_before = at.error_count();
+        Self::reject_unused_keys(method, uses_key, at);
         if uses_key {
-            let assertion = self.assertion(at, references, errors)?;
+            let assertion = self.assertion(at)?;
             return Some(match method {
                 OAuth2MethodName::JwtBearer => TokenAuthMethod::JwtBearer(assertion),
                 _ => TokenAuthMethod::PrivateKeyJwt(assertion),
@@ -129,12 +111,10 @@ impl OAuth2Entry {
             file: self.client_secret_file.clone(),
             variable: self.client_secret_env.clone(),
         };
-        if !secret.is_present() && errors.len() == errors_before {
-            let message =
-                "expected `client_secret_file`, `client_secret_env` or `private_key_file`";
-            errors.push(at.error(message));
+        if !secret.is_present() && at.error_count() == errors_before {
+            at.report("expected `client_secret_file`, `client_secret_env` or `private_key_file`");
         }
-        let secret = secret.load_client_secret(at, references.folder, errors)?;
+        let secret = secret.load_client_secret(at)?;
         Some(match method {
             OAuth2MethodName::ClientSecretPost => TokenAuthMethod::SecretPost(secret),
             _ => TokenAuthMethod::SecretBasic(secret),
@@ -142,45 +122,25 @@ impl OAuth2Entry {
     }
 
     // A key that the method does not use is probably a mistake.
-    fn reject_unused_keys(
-        &self,
-        method: OAuth2MethodName,
-        uses_key: bool,
-        at: YamlCursor<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) {
-        let mut reject = |present: bool, key: &str, message: &str| {
-            if present {
-                errors.push(at.key_name(key).error(message));
-            }
-        };
-        let no_key = "this `method` uses a secret, not a key";
-        let no_secret = "this `method` uses a key, not a secret";
-        reject(!uses_key && self.private_key_file.is_some(), "private_key_file", no_key);
-        reject(!uses_key && self.key_id.is_some(), "key_id", no_key);
-        reject(uses_key && self.client_secret_file.is_some(), "client_secret_file", no_secret);
-        reject(uses_key && self.client_secret_env.is_some(), "client_secret_env", no_secret);
-        let unused_subject = self.subject.is_some() && method != OAuth2MethodName::JwtBearer;
-        reject(unused_subject, "subject", "`subject` requires `method: jwt_bearer`");
+    fn reject_unused_keys(method: OAuth2MethodName, uses_key: bool, at: Validation<'_>) {
+        if uses_key {
+            let message = "this `method` uses a key, not a secret";
+            at.reject_keys(["client_secret_file", "client_secret_env"], message);
+        } else {
+            let message = "this `method` uses a secret, not a key";
+            at.reject_keys(["private_key_file", "key_id"], message);
+        }
+        if method != OAuth2MethodName::JwtBearer {
+            at.reject_keys(["subject"], "`subject` requires `method: jwt_bearer`");
+        }
     }
 
-    fn assertion(
-        &self,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Option<Assertion> {
+    fn assertion(&self, at: Validation<'_>) -> Option<Assertion> {
         let Some(file) = &self.private_key_file else {
-            errors.push(at.error("this `method` requires `private_key_file`"));
+            at.report("this `method` requires `private_key_file`");
             return None;
         };
-        let key = load_signing_key(
-            file,
-            SigningKey::from_pem,
-            at.key("private_key_file"),
-            references,
-            errors,
-        )?;
+        let key = load_signing_key(file, SigningKey::from_pem, at.key("private_key_file"))?;
         let subject = self.subject.as_ref().unwrap_or(&self.client_id).0.0.clone();
         Some(Assertion { key, key_id: self.key_id.as_ref().map(|id| id.0.0.clone()), subject })
     }

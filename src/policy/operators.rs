@@ -16,17 +16,15 @@ use self::{
     health::HealthEntry,
 };
 use super::{
-    diagnostic::{Diagnostic, quoted},
     oauth2::OAuth2Entry,
-    references::References,
     scalars::{
         DurationOrZero, EventRate, FilePath, PeerUrl, Plaintext, PositiveDuration, Scalar, Section,
         TextLine, VariableName, WholeSeconds,
     },
     secrets::SecretReference,
     settings::OperatorSettings,
-    source::YamlCursor,
     tls::PeerTlsFiles,
+    validation::Validation,
 };
 use crate::{
     dialect::{self, TimesWithoutOffset, TranslationSettings},
@@ -207,28 +205,18 @@ enum OnUnknownName {
 
 impl OperatorsFile {
     /// Validates the file. The caller fills in the profile names from the catalogue.
-    pub(super) fn validate(
-        self,
-        root: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Vec<OperatorSettings> {
+    pub(super) fn validate(self, root: Validation<'_>) -> Vec<OperatorSettings> {
         let all = root.key("operators");
         let mut operators = Vec::new();
-        for (name, entry) in self.operators {
-            if !is_valid_name(&name) {
-                let message = format!(
-                    "invalid operator name {}; expected 1 to 40 lower-case letters, digits and `-`",
-                    quoted(&name)
-                );
-                errors.push(all.key_name(&name).error(message));
-            }
-            let at = all.key(&name);
-            if let Some(entry) = at.section(entry, errors) {
-                operators.push(entry.validate(&name, at, references, errors));
-            }
+        let describe = |name: &str| {
+            format!(
+                "invalid operator name {name}; expected 1 to 40 lower-case letters, digits and `-`"
+            )
+        };
+        for (at, name, entry) in all.entries(self.operators, is_valid_name, describe) {
+            operators.push(entry.validate(&name, at));
         }
-        gsma::validate(&operators, all, errors);
+        gsma::validate(&operators, all);
         operators
     }
 }
@@ -240,26 +228,19 @@ pub(super) fn is_valid_name(name: &str) -> bool {
 }
 
 impl OperatorEntry {
-    fn validate(
-        self,
-        name: &str,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> OperatorSettings {
-        references.check_dialect(&self.dialect, at.key("dialect"), errors);
+    fn validate(self, name: &str, at: Validation<'_>) -> OperatorSettings {
+        at.key("dialect").check_dialect(&self.dialect);
         let plaintext = self.simulated || self.plaintext.is_some();
-        let endpoints = self.endpoints(plaintext, at, errors);
+        let endpoints = self.endpoints(plaintext, at);
         if self.burst.is_some() && self.rate.is_none() {
-            errors.push(at.key_name("burst").error("`burst` requires `rate`"));
+            at.key_name("burst").report("`burst` requires `rate`");
         }
         if let Some(interval) = &self.poll_interval {
-            at.key("poll_interval").validate_interval(interval.0.0, errors);
+            at.key("poll_interval").check_interval(interval.0.0);
         }
         let translation = self.translation();
         let conflict_rules = self.conflicts.rules();
-        let trust =
-            self.peers().trust(self.is_encrypted(), at, references, errors).unwrap_or_default();
+        let trust = self.peers().trust(self.is_encrypted(), at).unwrap_or_default();
         let entry = CredentialsEntry {
             bearer: SecretReference {
                 file: self.bearer_token_file,
@@ -275,7 +256,7 @@ impl OperatorEntry {
             secret_headers: self.secret_headers,
         };
         let context = OperatorContext { dialect: &self.dialect, plaintext, trust: &trust };
-        let credentials = entry.validate(context, at, references, errors);
+        let credentials = entry.validate(context, at);
         let connections_max = self.connections_max.unwrap_or(200);
         OperatorSettings {
             id: name.into(),
@@ -289,7 +270,7 @@ impl OperatorEntry {
             timeout: self.timeout.map_or(std::time::Duration::from_secs(5), |time| time.0.0),
             connections_max,
             breaker: self.breaker.settings(connections_max + self.queue_max.unwrap_or(200)),
-            health: self.health.map(|health| health.settings(at.key("health"), errors)),
+            health: self.health.map(|health| health.settings(at.key("health"))),
             translation,
             times: match self.times_without_offset {
                 TimesWithoutOffsetName::Reject => TimesWithoutOffset::Reject,
@@ -315,12 +296,7 @@ impl OperatorEntry {
         urls.any(|url| url.0.encrypted) || token_url.is_some_and(|url| url.encrypted)
     }
 
-    fn endpoints(
-        &self,
-        plaintext: bool,
-        at: YamlCursor<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Vec<String> {
+    fn endpoints(&self, plaintext: bool, at: Validation<'_>) -> Vec<String> {
         let one = self.endpoint.iter().map(|url| (url, at.key("endpoint")));
         let several = self.endpoints.iter().flatten().enumerate();
         let several = several.map(|(index, url)| (url, at.key("endpoints").item(index)));
@@ -328,16 +304,16 @@ impl OperatorEntry {
         for (Scalar(url), at) in one.chain(several) {
             if url.exposed && !plaintext {
                 let message = "expected https, or `plaintext: allow` for this operator";
-                errors.push(at.error(message));
+                at.report(message);
             }
             if urls.contains(&url.text) {
-                errors.push(at.error("duplicate endpoint"));
+                at.report("duplicate endpoint");
             }
             urls.push(url.text.clone());
         }
         if self.endpoint.is_some() == self.endpoints.is_some() {
             let message = "expected either `endpoint` or `endpoints`";
-            errors.push(at.key_name("endpoints").error(message));
+            at.key_name("endpoints").report(message);
         }
         urls
     }

@@ -11,16 +11,15 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
-    PolicyFile,
-    diagnostic::{Diagnostic, expected_one_of, quoted},
+    LoadedPolicy,
+    diagnostic::{Diagnostic, ErrorList, expected_one_of, quoted},
     explain_request::{ExplainRequest, ExplainSubject},
     fingerprint::yaml_files,
-    load_dialects,
     operators::IdentifierName,
-    references::References,
     scalars::{FilePath, OperatorProfileName, Scalar, Section, WholeSeconds},
     shape,
-    source::{PolicySource, YamlCursor},
+    source::PolicySource,
+    validation::{References, Validation},
 };
 use crate::{
     qod::{Device, IdentifierKind, OperatorId, ProblemKind},
@@ -158,42 +157,31 @@ fn schema() -> Value {
 ///
 /// # Errors
 /// Returns all errors of all policy test files.
-pub fn load_policy_tests(folder: &Path) -> Result<Vec<PolicyTest>, Vec<Diagnostic>> {
-    let mut errors = Vec::new();
-    let dialects = load_dialects(folder, &mut errors);
-    let mut read = |file: PolicyFile| file.read(folder, &mut errors);
-    let (operators, clients) = (read(PolicyFile::Operators), read(PolicyFile::Clients));
-    let references = References::new(folder, &dialects, operators.as_ref(), None, clients.as_ref());
+pub fn load_policy_tests(loaded: &LoadedPolicy) -> Result<Vec<PolicyTest>, Vec<Diagnostic>> {
+    let LoadedPolicy { policy, folder, sources } = loaded;
+    let errors = ErrorList::default();
+    let references = References::new(folder, &policy.dialects, sources, &[], &errors);
     let mut tests = Vec::new();
     for path in yaml_files(&folder.join(FOLDER)) {
-        if let Some(source) = PolicySource::read(path.clone(), &schema(), &mut errors) {
-            let file = source.deserialize::<PolicyTestsFile>(&mut errors);
-            tests.extend(file.validate(&path, source.root(), &references, &mut errors));
+        let source = PolicySource::read(path.clone(), &schema(), &errors);
+        if let Some(at) = references.validation(source.as_ref()) {
+            tests.extend(at.deserialize::<PolicyTestsFile>().validate(&path, at));
         }
     }
-    if errors.is_empty() { Ok(tests) } else { Err(errors) }
+    if errors.len() == 0 { Ok(tests) } else { Err(errors.into_sorted()) }
 }
 
 impl PolicyTestsFile {
-    fn validate(
-        self,
-        file: &Path,
-        root: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Vec<PolicyTest> {
-        let tests = self.tests.into_iter().enumerate().filter_map(|(index, entry)| {
-            let at = root.key("tests").item(index);
-            let entry = at.section(entry, errors)?;
+    fn validate(self, file: &Path, root: Validation<'_>) -> Vec<PolicyTest> {
+        let tests = root.key("tests").items(self.tests).filter_map(|(at, entry)| {
             let device_only = entry.device.is_some();
-            let expected = entry.expect.validate(at.key("expect"), device_only, references, errors);
+            let expected = entry.expect.validate(at.key("expect"), device_only);
             if matches!(expected, Some(TestExpectation::Forwarded(_))) {
                 // Requests of unknown clients are never forwarded. A rejection of one may be tested.
-                references.check_client(&entry.client, at.key("client"), errors);
+                at.key("client").check_client(&entry.client);
             }
-            references.check_dialect(&entry.dialect, at.key("dialect"), errors);
-            let subject =
-                explain_subject(entry.device, entry.body, entry.body_file, at, references, errors)?;
+            at.key("dialect").check_dialect(&entry.dialect);
+            let subject = explain_subject(entry.device, entry.body, entry.body_file, at)?;
             let request = ExplainRequest {
                 client: entry.client.as_str().into(),
                 dialect: entry.dialect,
@@ -212,9 +200,7 @@ fn explain_subject(
     device: Option<Scalar<Device>>,
     body: Option<Map<String, Value>>,
     file: Option<Scalar<FilePath>>,
-    at: YamlCursor<'_>,
-    references: &References<'_>,
-    errors: &mut Vec<Diagnostic>,
+    at: Validation<'_>,
 ) -> Option<ExplainSubject> {
     match (device, body, file) {
         (Some(device), None, None) => Some(ExplainSubject::Device(Box::new(device.0))),
@@ -223,13 +209,12 @@ fn explain_subject(
         }
         (None, None, Some(file)) => {
             let at = at.key("body_file");
-            let path = references.check_file(&file.0, at, errors)?;
-            let body = read_body(&path);
-            body.map_err(|message| errors.push(at.error(message))).ok().map(ExplainSubject::Create)
+            let path = at.check_file(&file.0)?;
+            at.ok(read_body(&path)).map(ExplainSubject::Create)
         }
         _ => {
             let message = "expected exactly one of `device`, `body` and `body_file`";
-            errors.push(at.error(message));
+            at.report(message);
             None
         }
     }
@@ -241,26 +226,18 @@ fn read_body(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 impl ExpectEntry {
-    fn validate(
-        self,
-        at: YamlCursor<'_>,
-        device_only: bool,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Option<TestExpectation> {
+    fn validate(self, at: Validation<'_>, device_only: bool) -> Option<TestExpectation> {
         let Self { operator, matched_by, dialect, profile, duration, rejected } = self;
         match (operator, rejected) {
             (Some(operator), None) => {
-                references.check_operator(&operator, at.key("operator"), errors);
+                at.key("operator").check_operator(&operator);
                 if let Some(dialect) = &dialect {
-                    references.check_dialect(dialect, at.key("dialect"), errors);
+                    at.key("dialect").check_dialect(dialect);
                 }
-                for key in ["profile", "duration"] {
-                    if device_only && at.has(key) {
-                        let message =
-                            "this key requires `body` or `body_file`: a `device` has no session";
-                        errors.push(at.key_name(key).error(message));
-                    }
+                if device_only {
+                    let message =
+                        "this key requires `body` or `body_file`: a `device` has no session";
+                    at.reject_keys(["profile", "duration"], message);
                 }
                 Some(TestExpectation::Forwarded(ExpectedCall {
                     operator: operator.as_str().into(),
@@ -273,12 +250,12 @@ impl ExpectEntry {
             (None, Some(rejection)) => {
                 for key in at.keys().filter(|key| *key != "rejected") {
                     let message = format!("`{key}` cannot be combined with `rejected`");
-                    errors.push(at.key_name(key).error(message));
+                    at.key_name(key).report(message);
                 }
-                Some(TestExpectation::Rejected(rejection.validate(at.key("rejected"), errors)))
+                Some(TestExpectation::Rejected(rejection.validate(at.key("rejected"))))
             }
             _ => {
-                errors.push(at.error("expected either `operator` or `rejected`"));
+                at.report("expected either `operator` or `rejected`");
                 None
             }
         }
@@ -286,7 +263,7 @@ impl ExpectEntry {
 }
 
 impl RejectedEntry {
-    fn validate(self, at: YamlCursor<'_>, errors: &mut Vec<Diagnostic>) -> ExpectedRejection {
+    fn validate(self, at: Validation<'_>) -> ExpectedRejection {
         let reason = self.reason.and_then(|name| {
             let reason = ProblemKind::from_name(&name);
             if reason.is_none() {
@@ -295,7 +272,7 @@ impl RejectedEntry {
                     quoted(&name),
                     expected_one_of(Some(&name), &ProblemKind::ALL.map(ProblemKind::name))
                 );
-                errors.push(at.key("reason").error(message));
+                at.key("reason").report(message);
             }
             reason
         });

@@ -9,10 +9,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    diagnostic::{Diagnostic, quoted},
-    references::References,
     scalars::{Delay, Description, OperatorProfileName, Scalar, Section, WholeSeconds},
-    source::YamlCursor,
+    validation::Validation,
 };
 use crate::{
     access::{Catalogue, Profile},
@@ -101,32 +99,18 @@ impl OfferedProfiles {
 }
 
 impl ProfilesFile {
-    pub(super) fn validate(
-        self,
-        root: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> OfferedProfiles {
+    pub(super) fn validate(self, root: Validation<'_>) -> OfferedProfiles {
         let mut profiles = OfferedProfiles::default();
-        let all = root.key("profiles");
-        for (name, entry) in self.profiles {
-            let at = all.key(&name);
-            if !is_profile_name(&name) {
-                let message = format!(
-                    "invalid profile name {}; expected 3 to 256 letters, digits and `_.-`",
-                    quoted(&name)
-                );
-                errors.push(all.key_name(&name).error(message));
-            }
-            let Some(entry) = at.section(entry, errors) else { continue };
-            let quality = entry.validate(name.clone(), at, errors);
+        let describe = |name: &str| {
+            format!("invalid profile name {name}; expected 3 to 256 letters, digits and `_.-`")
+        };
+        for (at, name, entry) in
+            root.key("profiles").entries(self.profiles, is_profile_name, describe)
+        {
+            let quality = entry.validate(name.clone(), at);
             let mut offered_by = BTreeSet::new();
             for (operator, operator_profile) in entry.operators {
-                references.check_operator(
-                    &operator,
-                    at.key("operators").key_name(&operator),
-                    errors,
-                );
+                at.key("operators").key_name(&operator).check_operator(&operator);
                 offered_by.insert(operator.as_str().into());
                 let names = profiles.names.entry(operator).or_default();
                 if quality.status != ProfileStatus::Inactive {
@@ -141,17 +125,12 @@ impl ProfilesFile {
 }
 
 impl ProfileEntry {
-    fn validate(
-        &self,
-        name: String,
-        at: YamlCursor<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> QosProfile {
+    fn validate(&self, name: String, at: Validation<'_>) -> QosProfile {
         let duration_s_min = self.duration_min.as_ref().map_or(1, |time| time.0.0);
         let duration_s_max = self.duration_max.0.0;
         if duration_s_min > duration_s_max {
             let message = "`duration_min` must not be greater than `duration_max`";
-            errors.push(at.key("duration_min").error(message));
+            at.key("duration_min").report(message);
         }
         QosProfile {
             name,
@@ -163,8 +142,8 @@ impl ProfileEntry {
             },
             duration_s_min,
             duration_s_max,
-            upstream: self.upstream.validate(at.key("upstream"), errors),
-            downstream: self.downstream.validate(at.key("downstream"), errors),
+            upstream: self.upstream.validate(at.key("upstream")),
+            downstream: self.downstream.validate(at.key("downstream")),
             priority: self.priority,
             packet_delay_budget: self.packet_delay_budget.as_ref().map(|delay| delay.0.0),
             jitter: self.jitter.as_ref().map(|delay| delay.0.0),

@@ -9,18 +9,23 @@ use serde::Deserialize;
 mod finders;
 mod imports;
 
-use self::{finders::ValidatedFinders, imports::ImportEntry};
+use self::{
+    finders::ValidatedFinders,
+    imports::{ImportEntry, ImportSources},
+};
 use super::{
     diagnostic::Diagnostic,
-    references::References,
     scalars::{FilePath, Scalar, Section},
     settings::OperatorSettings,
     source::YamlCursor,
+    validation::Validation,
 };
 use crate::{
     finder,
     qod::PhoneNumber,
-    route::{self, Match, NumberPrefix, Realm, Route, Routes, Table, TableError, Target},
+    route::{
+        self, Match, NamedOperator, NumberPrefix, Realm, Route, Routes, Table, TableError, Target,
+    },
 };
 
 /// The routes from devices to operators.
@@ -113,42 +118,36 @@ impl RoutesFile {
 
     pub(super) fn validate(
         self,
-        root: YamlCursor<'_>,
-        references: &References<'_>,
+        root: Validation<'_>,
         operators: &[OperatorSettings],
-        errors: &mut Vec<Diagnostic>,
     ) -> ValidatedRoutes {
         let other_sources = [self.tables.len(), self.imports.len(), self.finders.len()];
         if self.routes.is_empty() && other_sources.iter().all(|count| *count == 0) {
             let message =
                 "no operator is reachable; expected `routes`, `tables`, `imports` or `finders`";
-            errors.push(root.key("routes").error(message));
+            root.key("routes").report(message);
         }
-        let finders =
-            ValidatedFinders::validate(self.finders, root.key("finders"), references, errors);
+        let finders = ValidatedFinders::validate(self.finders, root.key("finders"));
         let mut rules = Vec::new();
         let mut lines: HashMap<Match, u64> = HashMap::new();
-        for (index, entry) in self.routes.into_iter().enumerate() {
-            let at = root.key("routes").item(index);
-            let Some(entry) = at.section(entry, errors) else { continue };
+        for (at, entry) in root.key("routes").items(self.routes) {
             let Some(matching) = entry.matching() else {
                 let message =
                     "expected exactly one of `number`, `number_prefix`, `network` and `realm`";
-                errors.push(at.error(message));
+                at.report(message);
                 continue;
             };
             if let Some(line) = lines.insert(matching.clone(), at.line()) {
                 let message = format!("duplicate route; first defined in line {line}");
-                errors.push(at.error(message));
+                at.report(message);
             }
-            if let Some(target) = entry.target(&matching, &finders, at, references, errors) {
+            if let Some(target) = entry.target(&matching, &finders, at) {
                 rules.push(Route { matching, target });
             }
         }
-        let tables = self.tables.into_iter().enumerate().filter_map(|(index, entry)| {
-            let at = root.key("tables").item(index);
-            let entry = at.section(entry, errors)?;
-            Some((at.key("file"), references.check_file(&entry.file.0, at.key("file"), errors)?))
+        let tables = root.key("tables").items(self.tables).filter_map(|(at, entry)| {
+            let at = at.key("file");
+            Some((at, at.check_file(&entry.file.0)?))
         });
         let tables: Vec<_> = tables.collect();
         let order = self
@@ -156,7 +155,7 @@ impl RoutesFile {
             .unwrap_or_else(|| vec![ResolverName::Ip, ResolverName::Realm, ResolverName::Number]);
         for (index, resolver) in order.iter().enumerate() {
             if order.iter().take(index).any(|other| other == resolver) {
-                errors.push(root.key("order").item(index).error("duplicate resolver"));
+                root.key("order").item(index).report("duplicate resolver");
             }
         }
         let order = order.into_iter().map(ResolverName::setting).collect();
@@ -168,58 +167,50 @@ impl RoutesFile {
             Routes::new(rules, order, disagreement).with_fallback_finders(finders.fallbacks);
         let mut names = Vec::new();
         for (at, path) in tables {
-            if let Some(table) = load_table(&path, at, references, errors) {
+            if let Some(table) = load_table(&path, at) {
                 match routes.add(table) {
                     Ok(()) => names.push(path.display().to_string()),
                     Err((other, same)) => {
                         let other = other.and_then(|index| names.get(index));
-                        errors.push(at.error(describe_conflict(other.map(String::as_str), &same)));
+                        at.report(describe_conflict(other.map(String::as_str), &same));
                     }
                 }
             }
         }
-        let at = (root.key("imports"), references);
-        let routes = imports::validate(
-            self.imports,
-            at,
-            (operators, &finders.telco_finders),
-            (routes, names),
-            errors,
-        );
+        let sources = ImportSources { operators, telco_finders: &finders.telco_finders };
+        let routes = imports::validate(self.imports, root.key("imports"), sources, routes, names);
         ValidatedRoutes { routes, lines: lines.into_iter().collect(), finders: finders.settings }
     }
 }
 
-fn load_table(
-    path: &Path,
-    at: YamlCursor<'_>,
-    references: &References<'_>,
-    errors: &mut Vec<Diagnostic>,
-) -> Option<Arc<Table>> {
-    match Table::open(path, references.tables) {
+fn load_table(path: &Path, at: Validation<'_>) -> Option<Arc<Table>> {
+    match Table::open(path, at.references.tables) {
         Ok(table) => {
-            let unknown_operators = table.operators().iter().filter_map(|mention| {
-                let message = references.describe_unknown_operator(&mention.operator.0)?;
-                let error =
-                    TableError { file: path.to_owned(), position: mention.position, message };
-                Some(table_error(error, at))
-            });
-            errors.extend(unknown_operators);
+            for NamedOperator { operator, position } in table.operators() {
+                if let Some(message) = at.references.describe_unknown_operator(&operator.0) {
+                    let (file, position) = (path.to_owned(), *position);
+                    report_table_error(TableError { file, position, message }, at);
+                }
+            }
             Some(table)
         }
-        Err(table_errors) => {
-            errors.extend(table_errors.into_iter().map(|error| table_error(error, at)));
+        Err(errors) => {
+            for error in errors {
+                report_table_error(error, at);
+            }
             None
         }
     }
 }
 
-/// Converts an error of a table. Without a line, the error is reported where the table is named.
-fn table_error(error: TableError, at: YamlCursor<'_>) -> Diagnostic {
+/// Reports an error of a table. Without a line, the error is reported where the table is named.
+fn report_table_error(error: TableError, at: Validation<'_>) {
     let TableError { file, position, message } = error;
     match position {
-        Some((line, column)) => Diagnostic { file, line, column, message },
-        None => at.error(format!("`{}`: {message}", file.display())),
+        Some((line, column)) => {
+            at.report_elsewhere(Diagnostic { file, line, column, message });
+        }
+        None => at.report(format!("`{}`: {message}", file.display())),
     }
 }
 
@@ -241,20 +232,18 @@ impl RouteEntry {
         &self,
         matching: &Match,
         finders: &ValidatedFinders,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
+        at: Validation<'_>,
     ) -> Option<Target> {
         match (&self.operator, &self.finder) {
             (Some(operator), None) => {
-                references.check_operator(operator, at.key("operator"), errors);
+                at.key("operator").check_operator(operator);
                 Some(Target::Operator(operator.as_str().into()))
             }
-            (None, Some(finder)) => finders.target(finder, matching, at.key("finder"), errors),
+            (None, Some(finder)) => finders.target(finder, matching, at.key("finder")),
             // An invalid value has already been reported.
             (None, None) if at.keys().any(|key| matches!(key, "operator" | "finder")) => None,
             _ => {
-                errors.push(at.error("expected either `operator` or `finder`"));
+                at.report("expected either `operator` or `finder`");
                 None
             }
         }

@@ -1,11 +1,10 @@
 //! Reads secrets from files or environment variables. A policy file never contains a secret.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{
-    diagnostic::Diagnostic,
     scalars::{FilePath, Scalar, VariableName},
-    source::YamlCursor,
+    validation::Validation,
 };
 use crate::{
     qod::Secret,
@@ -31,22 +30,12 @@ impl SecretReference {
     }
 
     /// Reads the secret. `name` is the prefix of both keys: `name_file` and `name_env`.
-    pub(super) fn read(
-        &self,
-        name: &str,
-        entry: YamlCursor<'_>,
-        folder: &Path,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Option<Secret> {
-        let (source, at) = self.source(name, entry, folder, errors)?;
-        let secret = match source {
+    pub(super) fn read(&self, name: &str, entry: Validation<'_>) -> Option<Secret> {
+        let (source, at) = self.source(name, entry)?;
+        at.ok(match source {
             SecretSource::File(path) => read_secret_line(&path),
-            SecretSource::Variable(name) => read_variable(name).and_then(|text| {
-                text.single_line()
-                    .map_err(|error| format!("{error} (in environment variable `{name}`)"))
-            }),
-        };
-        secret.map_err(|message| errors.push(at.error(message))).ok()
+            SecretSource::Variable(name) => read_variable(name, Secret::single_line),
+        })
     }
 
     /// Loads a secret that is reloaded when its file changes.
@@ -54,51 +43,35 @@ impl SecretReference {
         &self,
         name: &str,
         read: ParseSecret<T>,
-        entry: YamlCursor<'_>,
-        folder: &Path,
-        errors: &mut Vec<Diagnostic>,
+        entry: Validation<'_>,
     ) -> Option<Reloadable<T>> {
-        let (source, at) = self.source(name, entry, folder, errors)?;
-        let secret = match source {
+        let (source, at) = self.source(name, entry)?;
+        at.ok(match source {
             SecretSource::File(path) => Reloadable::from_file(path, read),
-            SecretSource::Variable(name) => {
-                let value = read_variable(name).and_then(|text| {
-                    read(&text)
-                        .map_err(|error| format!("{error} (in environment variable `{name}`)"))
-                });
-                value.map(Reloadable::fixed)
-            }
-        };
-        secret.map_err(|message| errors.push(at.error(message))).ok()
+            SecretSource::Variable(name) => read_variable(name, read).map(Reloadable::fixed),
+        })
     }
 
     /// Loads the secret of the keys `client_secret_file` and `client_secret_env`.
-    pub(super) fn load_client_secret(
-        &self,
-        entry: YamlCursor<'_>,
-        folder: &Path,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Option<Reloadable<Secret>> {
-        self.load_reloadable("client_secret", Secret::client_secret, entry, folder, errors)
+    pub(super) fn load_client_secret(&self, entry: Validation<'_>) -> Option<Reloadable<Secret>> {
+        self.load_reloadable("client_secret", Secret::client_secret, entry)
     }
 
     fn source<'a>(
         &'a self,
         name: &str,
-        entry: YamlCursor<'a>,
-        folder: &Path,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Option<(SecretSource<'a>, YamlCursor<'a>)> {
+        entry: Validation<'a>,
+    ) -> Option<(SecretSource<'a>, Validation<'a>)> {
         let (file_key, variable_key) = (format!("{name}_file"), format!("{name}_env"));
         match (&self.file, &self.variable) {
             (None, None) => None,
             (Some(_), Some(_)) => {
                 let message = format!("expected either `{file_key}` or `{variable_key}`, not both");
-                errors.push(entry.key_name(&variable_key).error(message));
+                entry.key_name(&variable_key).report(message);
                 None
             }
             (Some(file), None) => {
-                Some((SecretSource::File(folder.join(&file.0.0)), entry.key(&file_key)))
+                Some((SecretSource::File(entry.path(&file.0)), entry.key(&file_key)))
             }
             (None, Some(variable)) => {
                 Some((SecretSource::Variable(&variable.0.0), entry.key(&variable_key)))
@@ -107,23 +80,13 @@ impl SecretReference {
     }
 }
 
-/// Reads the secret of a file.
-pub(super) fn read_secret_file(
-    file: &FilePath,
-    at: YamlCursor<'_>,
-    folder: &Path,
-    errors: &mut Vec<Diagnostic>,
-) -> Option<Secret> {
-    let secret = read_secret_line(&folder.join(&file.0));
-    secret.map_err(|message| errors.push(at.error(message))).ok()
-}
-
 #[expect(clippy::disallowed_methods, reason = "the only function that reads the environment")]
-fn read_variable(name: &str) -> Result<Secret, String> {
-    std::env::var(name).map(Secret::new).map_err(|error| match error {
+fn read_variable<T>(name: &str, parse: impl Fn(&Secret) -> Result<T, String>) -> Result<T, String> {
+    let secret = std::env::var(name).map(Secret::new).map_err(|error| match error {
         std::env::VarError::NotPresent => format!("environment variable `{name}` is not set"),
         std::env::VarError::NotUnicode(_) => {
             format!("environment variable `{name}` is not valid UTF-8")
         }
-    })
+    })?;
+    parse(&secret).map_err(|error| format!("{error} (in environment variable `{name}`)"))
 }

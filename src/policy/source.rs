@@ -3,16 +3,14 @@
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    diagnostic::Diagnostic,
+    diagnostic::{Diagnostic, ErrorList},
     folder::hint_extension,
-    scalars::Section,
     shape,
     yaml::{self, NodeKind, Position, YamlNode},
 };
@@ -20,8 +18,6 @@ use crate::reloadable::read_regular;
 
 // Larger data belongs into a route table, not into a file that is edited by hand.
 pub(super) const FILE_BYTES_MAX: u64 = 16 << 20;
-
-const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A policy file, parsed and validated against its schema.
 #[derive(Debug)]
@@ -40,14 +36,57 @@ pub(super) struct YamlCursor<'a> {
     node: Option<&'a YamlNode>,
 }
 
+/// The files of a policy folder. `None` if a file does not exist or is not valid YAML.
+#[derive(Debug, Default)]
+pub(super) struct PolicySources {
+    pub(super) gateway: Option<PolicySource>,
+    pub(super) operators: Option<PolicySource>,
+    pub(super) routes: Option<PolicySource>,
+    pub(super) clients: Option<PolicySource>,
+    pub(super) profiles: Option<PolicySource>,
+    pub(super) dialects: Option<PolicySource>,
+}
+
+/// The roots of the policy files.
+#[derive(Clone, Copy)]
+pub(super) struct PolicyRoots<'a> {
+    pub(super) gateway: YamlCursor<'a>,
+    pub(super) operators: YamlCursor<'a>,
+    pub(super) routes: YamlCursor<'a>,
+    pub(super) clients: YamlCursor<'a>,
+    pub(super) profiles: YamlCursor<'a>,
+    /// `None` if there is no such file; it is optional.
+    pub(super) dialects: Option<YamlCursor<'a>>,
+}
+
+impl PolicySources {
+    /// Returns the roots of all files, if all were read.
+    pub(super) fn roots(&self) -> Option<PolicyRoots<'_>> {
+        Some(PolicyRoots {
+            gateway: self.gateway.as_ref()?.root(),
+            operators: self.operators.as_ref()?.root(),
+            routes: self.routes.as_ref()?.root(),
+            clients: self.clients.as_ref()?.root(),
+            profiles: self.profiles.as_ref()?.root(),
+            dialects: self.dialects.as_ref().map(PolicySource::root),
+        })
+    }
+}
+
+impl<'a> PolicyRoots<'a> {
+    /// Returns the finder entries by name.
+    pub(super) fn finders(self) -> impl Iterator<Item = (String, YamlCursor<'a>)> {
+        self.routes.key("finders").items().filter_map(|at| {
+            let name = at.key("name").to_json();
+            Some((name.as_str()?.to_owned(), at))
+        })
+    }
+}
+
 impl PolicySource {
     /// Reads a file. Returns `None` if the file is not valid YAML.
-    pub(super) fn read(
-        path: PathBuf,
-        schema: &Value,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Option<Self> {
-        let mut report = |Position { line, column }, message| {
+    pub(super) fn read(path: PathBuf, schema: &Value, errors: &ErrorList) -> Option<Self> {
+        let report = |Position { line, column }, message| {
             errors.push(Diagnostic { file: path.clone(), line, column, message });
         };
         let text = match read_text(&path) {
@@ -78,10 +117,10 @@ impl PolicySource {
     }
 
     /// Deserializes the file, as far as it has the right shape.
-    pub(super) fn deserialize<T: DeserializeOwned + Default>(
-        &self,
-        errors: &mut Vec<Diagnostic>,
-    ) -> T {
+    ///
+    /// # Errors
+    /// Fails if a value has the right shape but cannot be deserialized nonetheless.
+    pub(super) fn deserialize<T: DeserializeOwned>(&self) -> Result<T, String> {
         let mut json = self.tree.to_json();
         // Sections are validated separately; other invalid values at the top level are left out.
         if let Value::Object(top) = &mut json {
@@ -90,22 +129,17 @@ impl PolicySource {
                 pointers.filter_map(|pointer| pointer.strip_prefix('/')).collect();
             top.retain(|key, _| !unreadable.contains(key.as_str()));
         }
-        serde_json::from_value(json).unwrap_or_else(|error| {
-            self.report_unexpected(self.root(), error.to_string(), errors);
-            T::default()
-        })
+        serde_json::from_value(json).map_err(|error| error.to_string())
+    }
+
+    /// Returns whether the whole file has the right shape.
+    pub(super) fn has_valid_shape(&self) -> bool {
+        self.unreadable.is_empty()
     }
 
     /// Returns a cursor at the root.
     pub(super) fn root(&self) -> YamlCursor<'_> {
         YamlCursor { source: self, position: self.tree.position, node: Some(&self.tree) }
-    }
-
-    // The shape is valid, but deserialization failed: no other error has been reported for it.
-    fn report_unexpected(&self, at: YamlCursor<'_>, message: String, errors: &mut Vec<Diagnostic>) {
-        if self.unreadable.is_empty() {
-            errors.push(at.error(message));
-        }
     }
 }
 
@@ -140,13 +174,6 @@ impl<'a> YamlCursor<'a> {
                 None => Self { node: None, ..self },
             },
             _ => Self { node: None, ..self },
-        }
-    }
-
-    /// Validates an interval. It cannot be shorter than the interval of the maintenance task.
-    pub(super) fn validate_interval(self, interval: Duration, errors: &mut Vec<Diagnostic>) {
-        if interval < MAINTENANCE_INTERVAL {
-            errors.push(self.error("expected at least `1s`"));
         }
     }
 
@@ -198,6 +225,11 @@ impl<'a> YamlCursor<'a> {
         matches!(self.node.map(|node| &node.kind), Some(NodeKind::Bool(true)))
     }
 
+    /// Returns the file.
+    pub(super) fn source(self) -> &'a PolicySource {
+        self.source
+    }
+
     /// Returns the line of this position.
     pub(super) fn line(self) -> u64 {
         self.position.line
@@ -207,13 +239,5 @@ impl<'a> YamlCursor<'a> {
     pub(super) fn error(self, message: impl Into<String>) -> Diagnostic {
         let Position { line, column } = self.position;
         Diagnostic { file: self.source.path.clone(), line, column, message: message.into() }
-    }
-
-    /// Returns the value of a section, or `None` if it cannot be deserialized.
-    pub(super) fn section<T>(self, section: Section<T>, errors: &mut Vec<Diagnostic>) -> Option<T> {
-        section
-            .into_result()
-            .map_err(|message| self.source.report_unexpected(self, message, errors))
-            .ok()
     }
 }

@@ -70,6 +70,10 @@ impl PolicyFolder {
             errors.iter().map(describe).collect()
         })
     }
+
+    fn load_with_sources(&self) -> LoadedPolicy {
+        load_with_sources(&self.0.join("policies")).unwrap()
+    }
 }
 
 impl Drop for PolicyFolder {

@@ -4,10 +4,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    diagnostic::Diagnostic,
-    references::References,
     scalars::{FilePath, Scalar},
-    source::YamlCursor,
+    validation::Validation,
 };
 use crate::{
     outbound::{Authorities, Trust},
@@ -52,25 +50,18 @@ pub(super) struct PeerTlsFiles<'a> {
 }
 
 impl TlsEntry {
-    pub(super) fn settings(
-        &self,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Option<Settings> {
-        let certificate =
-            references.check_file(&self.certificate_file.0, at.key("certificate_file"), errors);
-        let key = references.check_file(&self.key_file.0, at.key("key_file"), errors);
+    pub(super) fn settings(&self, at: Validation<'_>) -> Option<Settings> {
+        let certificate = at.key("certificate_file").check_file(&self.certificate_file.0);
+        let key = at.key("key_file").check_file(&self.key_file.0);
         let clients = match (&self.client_ca_file, self.client_certificate) {
             (Some(file), mode) => {
-                let authorities =
-                    references.check_file(&file.0, at.key("client_ca_file"), errors)?;
+                let authorities = at.key("client_ca_file").check_file(&file.0)?;
                 let required = mode != Some(ClientCertificateMode::Optional);
                 Some(ClientCertificates { authorities, required })
             }
             (None, Some(_)) => {
                 let message = "`client_certificate` requires `client_ca_file`";
-                errors.push(at.key_name("client_certificate").error(message));
+                at.key_name("client_certificate").report(message);
                 None
             }
             (None, None) => None,
@@ -78,8 +69,7 @@ impl TlsEntry {
         let files = CertificateFiles { certificate: certificate?, key: key? };
         tls::warn_if_world_readable(&files.key);
         let settings = Settings { files, clients };
-        settings.read().map_err(|message| errors.push(at.error(message))).ok()?;
-        Some(settings)
+        at.ok(settings.read()).map(|_| settings)
     }
 }
 
@@ -94,13 +84,7 @@ impl<'a> PeerTlsFiles<'a> {
     }
 
     /// Reads the files. Returns `None` on an error. `encrypted`: whether any URL of the peer uses https.
-    pub(super) fn trust(
-        self,
-        encrypted: bool,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Option<Trust> {
+    pub(super) fn trust(self, encrypted: bool, at: Validation<'_>) -> Option<Trust> {
         let files = [
             ("ca_file", self.ca_file),
             ("extra_ca_file", self.extra_ca_file),
@@ -110,11 +94,11 @@ impl<'a> PeerTlsFiles<'a> {
         let keys: Vec<&str> = files.iter().filter_map(|(key, file)| file.map(|_| *key)).collect();
         let Some(first) = keys.first().copied() else { return Some(Trust::default()) };
         if !encrypted {
-            errors.push(at.key_name(first).error("this key requires an https URL"));
+            at.key_name(first).report("this key requires an https URL");
             return None;
         }
-        let mut check = |path: Option<&Scalar<FilePath>>, key: &str| {
-            path.and_then(|path| references.check_file(&path.0, at.key(key), errors))
+        let check = |path: Option<&Scalar<FilePath>>, key: &str| {
+            path.and_then(|path| at.key(key).check_file(&path.0))
         };
         let ca_file = check(self.ca_file, "ca_file").map(Authorities::Only);
         let extra_ca_file = check(self.extra_ca_file, "extra_ca_file").map(Authorities::Also);
@@ -128,13 +112,12 @@ impl<'a> PeerTlsFiles<'a> {
         if self.client_certificate_file.is_some() != self.client_key_file.is_some() {
             let message =
                 "expected both `client_certificate_file` and `client_key_file`, or neither";
-            errors.push(at.key_name(keys.last().copied().unwrap_or(first)).error(message));
+            at.key_name(keys.last().copied().unwrap_or(first)).report(message);
         }
         if let Some(files) = &certificate_files {
             tls::warn_if_world_readable(&files.key);
         }
         let authorities = ca_file.or(extra_ca_file).unwrap_or(Authorities::Public);
-        let trust = Trust::read(&authorities, certificate_files.as_ref());
-        trust.map_err(|message| errors.push(at.key_name(first).error(message))).ok()
+        at.key_name(first).ok(Trust::read(&authorities, certificate_files.as_ref()))
     }
 }

@@ -1,22 +1,19 @@
 //! Runs the policy tests of a valid policy folder for `check`.
 
-use std::path::Path;
-
 use crate::{
     cli::terminal,
     gateway::{PolicySnapshot, PolicyTestResult},
-    policy::{self, Diagnostic},
+    policy::PolicyTest,
     qod::Moment,
 };
 
-/// Loads the policy tests of a folder and runs them.
+/// Runs policy tests.
 pub(super) fn run(
-    folder: &Path,
-    rules: &PolicySnapshot,
+    tests: Vec<PolicyTest>,
+    snapshot: &PolicySnapshot,
     now: Moment,
-) -> Result<Vec<PolicyTestResult>, Vec<Diagnostic>> {
-    let trials = policy::load_policy_tests(folder)?;
-    Ok(trials.into_iter().map(|trial| rules.run_policy_test(trial, now)).collect())
+) -> Vec<PolicyTestResult> {
+    tests.into_iter().map(|test| snapshot.run_policy_test(test, now)).collect()
 }
 
 /// Prints the result of each test and a summary.

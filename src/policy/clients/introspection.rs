@@ -6,11 +6,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::{
-    diagnostic::Diagnostic,
-    references::References,
     scalars::{DurationOrZero, FilePath, PeerUrl, Scalar, TextLine, VariableName},
     secrets::SecretReference,
-    source::YamlCursor,
+    validation::Validation,
 };
 use crate::identity::{
     CACHE_TTL_MAX, IntrospectionAuthMethod, IntrospectionSettings, RequiredClaim,
@@ -67,27 +65,22 @@ impl IntrospectionEntry {
         self.url.0.encrypted
     }
 
-    pub(super) fn validate(
-        self,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Option<IntrospectionSettings> {
+    pub(super) fn validate(self, at: Validation<'_>) -> Option<IntrospectionSettings> {
         if self.url.0.exposed {
             let message = "expected https; tokens and the client secret are sent to this URL";
-            errors.push(at.key("url").error(message));
+            at.key("url").report(message);
         }
         let cache_ttl = self.cache_ttl.map_or(Duration::from_secs(30), |ttl| ttl.0.0);
         if cache_ttl > CACHE_TTL_MAX {
             let message = format!("expected at most `{}s`", CACHE_TTL_MAX.as_secs());
-            errors.push(at.key("cache_ttl").error(message));
+            at.key("cache_ttl").report(message);
         }
         let secret =
             SecretReference { file: self.client_secret_file, variable: self.client_secret_env };
         if !secret.is_present() {
-            errors.push(at.error("expected `client_secret_file` or `client_secret_env`"));
+            at.report("expected `client_secret_file` or `client_secret_env`");
         }
-        let secret = secret.load_client_secret(at, references.folder, errors)?;
+        let secret = secret.load_client_secret(at)?;
         Some(IntrospectionSettings {
             url: self.url.0.text,
             client_id: self.client_id.0.0,

@@ -7,11 +7,9 @@ use serde::Deserialize;
 
 use super::{
     super::{
-        diagnostic::Diagnostic,
-        references::References,
         scalars::{DurationOrZero, FilePath, PeerUrl, PositiveDuration, Scalar, Section},
-        source::YamlCursor,
         tls::PeerTlsFiles,
+        validation::Validation,
     },
     introspection::IntrospectionEntry,
 };
@@ -129,21 +127,17 @@ const REFRESH: std::ops::RangeInclusive<Duration> =
 
 pub(super) fn validate(
     entries: Vec<Section<IssuerEntry>>,
-    at: YamlCursor<'_>,
-    references: &References<'_>,
-    errors: &mut Vec<Diagnostic>,
+    at: Validation<'_>,
 ) -> Vec<IssuerSettings> {
     let mut issuers: Vec<(IssuerSettings, u64)> = Vec::new();
-    for (index, entry) in entries.into_iter().enumerate() {
-        let at = at.item(index);
-        let Some(entry) = at.section(entry, errors) else { continue };
+    for (at, entry) in at.items(entries) {
         if let Some((_, line)) = issuers.iter().find(|(other, _)| other.issuer == entry.issuer) {
             let message = format!("duplicate issuer; first defined in line {line}");
-            errors.push(at.key("issuer").error(message));
+            at.key("issuer").report(message);
         }
         let introspected =
             |issuer: &IssuerSettings| matches!(issuer.keys, IssuerKeys::Introspection(_));
-        if let Some(issuer) = entry.validate(at, references, errors) {
+        if let Some(issuer) = entry.validate(at) {
             if introspected(&issuer)
                 && let Some((_, line)) = issuers.iter().find(|(other, _)| introspected(other))
             {
@@ -151,7 +145,7 @@ pub(super) fn validate(
                     "the issuer in line {line} already has `introspection`; an opaque token \
                      does not identify its issuer"
                 );
-                errors.push(at.key_name("introspection").error(message));
+                at.key_name("introspection").report(message);
             }
             issuers.push((issuer, at.line()));
         }
@@ -160,20 +154,15 @@ pub(super) fn validate(
 }
 
 impl IssuerEntry {
-    fn validate(
-        mut self,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Option<IssuerSettings> {
-        let users = self.users(at, references, errors);
+    fn validate(mut self, at: Validation<'_>) -> Option<IssuerSettings> {
+        let users = self.users(at);
         let leeway = self.leeway.as_ref().map_or(Duration::from_secs(30), |leeway| leeway.0.0);
         if leeway > LEEWAY_MAX {
             let message = format!("expected at most `{}s`", LEEWAY_MAX.as_secs());
-            errors.push(at.key("leeway").error(message));
+            at.key("leeway").report(message);
         }
-        let trust = self.trust(at, references, errors);
-        let keys = self.keys(at, references, errors);
+        let trust = self.trust(at);
+        let keys = self.keys(at);
         let all = vec![
             AlgorithmName::RS256,
             AlgorithmName::PS256,
@@ -197,109 +186,91 @@ impl IssuerEntry {
         })
     }
 
-    fn keys(
-        &mut self,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Option<IssuerKeys> {
+    fn keys(&mut self, at: Validation<'_>) -> Option<IssuerKeys> {
         let refresh = self.jwks_refresh.as_ref().map(|refresh| refresh.0.0);
         if refresh.is_some_and(|refresh| !REFRESH.contains(&refresh)) {
-            errors.push(at.key("jwks_refresh").error("expected a duration from `10s` to `12h`"));
+            at.key("jwks_refresh").report("expected a duration from `10s` to `12h`");
         }
         if refresh.is_some() && self.jwks_url.is_none() && self.jwks_discovery.is_none() {
             let message = "`jwks_refresh` requires `jwks_url` or `jwks_discovery`";
-            errors.push(at.key_name("jwks_refresh").error(message));
+            at.key_name("jwks_refresh").report(message);
         }
         let refresh = refresh.unwrap_or(Duration::from_mins(10));
         let sources = (self.jwks_file.take(), self.jwks_url.take());
         match (sources, self.jwks_discovery, self.introspection.take()) {
             ((Some(file), None), None, None) => {
-                references.check_file(&file.0, at.key("jwks_file"), errors).map(IssuerKeys::File)
+                at.key("jwks_file").check_file(&file.0).map(IssuerKeys::File)
             }
             ((None, Some(Scalar(url))), None, None) => {
                 if url.exposed {
                     let message = "expected https; keys require an authenticated server";
-                    errors.push(at.key("jwks_url").error(message));
+                    at.key("jwks_url").report(message);
                 }
                 Some(IssuerKeys::Url { url: url.text, refresh })
             }
             ((None, None), Some(document), None) => {
                 let discovery = document.setting();
                 if let Err(message) = discovery.document_url(&self.issuer) {
-                    errors.push(at.key("jwks_discovery").error(message));
+                    at.key("jwks_discovery").report(message);
                 }
                 Some(IssuerKeys::Discovered { by: discovery, refresh })
             }
             ((None, None), None, Some(introspection)) => {
                 if self.algorithms.is_some() {
                     let message = "`algorithms` has no effect with `introspection`";
-                    errors.push(at.key_name("algorithms").error(message));
+                    at.key_name("algorithms").report(message);
                 }
                 if self.require_at_jwt {
                     let message = "`require_at_jwt` has no effect with `introspection`";
-                    errors.push(at.key_name("require_at_jwt").error(message));
+                    at.key_name("require_at_jwt").report(message);
                 }
-                let introspection =
-                    introspection.validate(at.key("introspection"), references, errors);
+                let introspection = introspection.validate(at.key("introspection"));
                 introspection.map(IssuerKeys::Introspection)
             }
             _ => {
                 let message = "expected exactly one of `jwks_file`, `jwks_url`, `jwks_discovery` and \
                                `introspection`";
-                errors.push(at.error(message));
+                at.report(message);
                 None
             }
         }
     }
 
-    fn trust(
-        &self,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Trust {
+    fn trust(&self, at: Validation<'_>) -> Trust {
         let encrypted = self.jwks_url.as_ref().is_some_and(|url| url.0.encrypted)
             || self.jwks_discovery.is_some()
             || self.introspection.as_ref().is_some_and(IntrospectionEntry::is_encrypted);
         let peers = PeerTlsFiles { ca_file: self.ca_file.as_ref(), ..PeerTlsFiles::default() };
-        peers.trust(encrypted, at, references, errors).unwrap_or_default()
+        peers.trust(encrypted, at).unwrap_or_default()
     }
 
-    fn users(
-        &mut self,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> UserClaims {
+    fn users(&mut self, at: Validation<'_>) -> UserClaims {
         if self.three_legged == ThreeLeggedName::Never {
-            let unused = [
-                ("three_legged_claim", self.three_legged_claim.is_some()),
-                ("service_account_claims", self.service_account_claims.is_some()),
-                ("phone_number_claim", self.phone_number_claim.is_some()),
-                ("network_access_identifier_claim", self.network_access_identifier_claim.is_some()),
-                ("operator", self.operator.is_some()),
-            ];
-            for (key, _) in unused.into_iter().filter(|(_, present)| *present) {
-                errors.push(
-                    at.key_name(key).error("this key has no effect with `three_legged: never`"),
-                );
-            }
+            at.reject_keys(
+                [
+                    "three_legged_claim",
+                    "service_account_claims",
+                    "phone_number_claim",
+                    "network_access_identifier_claim",
+                    "operator",
+                ],
+                "this key has no effect with `three_legged: never`",
+            );
         }
         if let Some(operator) = &self.operator {
-            references.check_operator(operator, at.key("operator"), errors);
+            at.key("operator").check_operator(operator);
         }
         let marker = match (self.three_legged, self.three_legged_claim.take()) {
             (ThreeLeggedName::Claim, Some(name)) => UserDetection::Claim(name),
             (ThreeLeggedName::Claim, None) => {
                 let message = "`three_legged: claim` requires `three_legged_claim`";
-                errors.push(at.key("three_legged").error(message));
+                at.key("three_legged").report(message);
                 UserDetection::Subject
             }
             (ThreeLeggedName::Subject, None) => UserDetection::Subject,
             (ThreeLeggedName::Subject, Some(_)) => {
                 let message = "`three_legged_claim` requires `three_legged: claim`";
-                errors.push(at.key_name("three_legged_claim").error(message));
+                at.key_name("three_legged_claim").report(message);
                 UserDetection::Subject
             }
             (ThreeLeggedName::Never, _) => UserDetection::Never,

@@ -7,10 +7,8 @@ use serde::Deserialize;
 
 use super::{
     super::{
-        diagnostic::Diagnostic,
-        references::References,
-        scalars::{FilePath, PeerUrl, PositiveDuration, Scalar},
-        source::YamlCursor,
+        scalars::{PeerUrl, PositiveDuration, Scalar},
+        validation::Validation,
     },
     TermsEntry,
 };
@@ -34,15 +32,11 @@ pub(super) struct DpopEntry {
 }
 
 impl DpopEntry {
-    pub(super) fn validate(
-        self,
-        at: YamlCursor<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> ProofSettings {
+    pub(super) fn validate(self, at: Validation<'_>) -> ProofSettings {
         let age_max = self.age_max.map_or(Duration::from_mins(1), |age| age.0.0);
         if age_max > PROOF_AGE_MAX {
             let message = format!("expected at most `{}s`", PROOF_AGE_MAX.as_secs());
-            errors.push(at.key("age_max").error(message));
+            at.key("age_max").report(message);
         }
         let public_urls = self.public_urls.into_iter().map(|url| url.0.text).collect();
         ProofSettings {
@@ -55,37 +49,24 @@ impl DpopEntry {
 }
 
 /// Returns how a client signs its requests, if it does.
-pub(super) fn client_proof(
-    entry: &TermsEntry,
-    at: YamlCursor<'_>,
-    references: &References<'_>,
-    errors: &mut Vec<Diagnostic>,
-) -> Option<ClientProof> {
-    let Some(Scalar(FilePath(file))) = &entry.proof_key_file else {
+pub(super) fn client_proof(entry: &TermsEntry, at: Validation<'_>) -> Option<ClientProof> {
+    let Some(file) = &entry.proof_key_file else {
         if entry.proof_on_all_paths.is_some() {
             let message = "`proof_on_all_paths` requires `proof_key_file`";
-            errors.push(at.key_name("proof_on_all_paths").error(message));
+            at.key_name("proof_on_all_paths").report(message);
         }
         return None;
     };
-    let key = Reloadable::from_file(references.folder.join(file), read_key);
-    let key = key.map_err(|message| errors.push(at.key("proof_key_file").error(message))).ok()?;
+    let key = at.key("proof_key_file").ok(Reloadable::from_file(at.path(&file.0), read_key))?;
     Some(ClientProof { key: Arc::new(key), on_all_paths: entry.proof_on_all_paths == Some(true) })
 }
 
 /// Rejects defaults for keys that are specific to one client.
-pub(super) fn reject_defaults(
-    defaults: &TermsEntry,
-    at: YamlCursor<'_>,
-    errors: &mut Vec<Diagnostic>,
-) {
-    let present = [
-        ("proof_key_file", defaults.proof_key_file.is_some()),
-        ("proof_on_all_paths", defaults.proof_on_all_paths.is_some()),
-    ];
-    for (key, _) in present.into_iter().filter(|(_, present)| *present) {
-        errors.push(at.key_name(key).error("this key has no default; set it per client"));
-    }
+pub(super) fn reject_defaults(at: Validation<'_>) {
+    at.reject_keys(
+        ["proof_key_file", "proof_on_all_paths"],
+        "this key has no default; set it per client",
+    );
 }
 
 fn read_key(text: &Secret) -> Result<ProofKey, String> {

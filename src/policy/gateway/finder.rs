@@ -4,10 +4,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::policy::{
-    diagnostic::Diagnostic,
-    scalars::{ApiPath, Scalar, ScopeToken, Section},
+    scalars::{ApiPath, Scalar, ScopeToken},
     settings::{ApiSetting, TelcoFinder},
-    source::YamlCursor,
+    validation::Validation,
 };
 
 /// The GSMA Telco Finder API.
@@ -20,15 +19,12 @@ pub(super) struct TelcoFinderEntry {
     scope: Scalar<ScopeToken>,
 }
 
-pub(super) fn validate(
-    (entry, at): (Option<Section<TelcoFinderEntry>>, YamlCursor<'_>),
-    apis: &[ApiSetting],
-    errors: &mut Vec<Diagnostic>,
-) -> Option<TelcoFinder> {
-    let TelcoFinderEntry { path, scope } = at.section(entry?, errors)?;
-    let path = path.0.0;
-    if apis.iter().any(|api| api.path == path) {
-        errors.push(at.key("path").error("path already in use by one of `apis`"));
+impl TelcoFinderEntry {
+    pub(super) fn settings(self, apis: &[ApiSetting], at: Validation<'_>) -> TelcoFinder {
+        let path = self.path.0.0;
+        if apis.iter().any(|api| api.path == path) {
+            at.key("path").report("path already in use by one of `apis`");
+        }
+        TelcoFinder { path, scope: self.scope.0.0 }
     }
-    Some(TelcoFinder { path, scope: scope.0.0 })
 }

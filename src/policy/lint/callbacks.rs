@@ -8,7 +8,7 @@ use super::{LintContext, LintRule, LintWarning};
 use crate::{outbound::Guard, policy::OperatorSettings};
 
 pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
-    let (gateway, all) = (context.gateway.root(), context.operators.root().key("operators"));
+    let (gateway, all) = (context.roots.gateway, context.roots.operators.key("operators"));
     let operators = &context.policy.operators;
     let callbacks = context.policy.server.callbacks.as_ref();
     if let Some(callbacks) = callbacks {

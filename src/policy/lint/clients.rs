@@ -52,7 +52,7 @@ fn lint_issuers(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
     if certificate_binding || !policy.identity.proofs.public_urls.is_empty() {
         return;
     }
-    let entries = context.clients.root().key("issuers").items();
+    let entries = context.roots.clients.key("issuers").items();
     for (issuer, at) in policy.identity.issuers.iter().zip(entries) {
         if issuer.require_binding {
             let message = "all tokens of this issuer are rejected: they must be sender-constrained, and \

@@ -3,17 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::{LintContext, LintRule, LintWarning, clients::dialects_of};
-use crate::policy::PolicyFile;
 
 pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
-    let file = PolicyFile::Dialects;
-    // The file is optional: without it there are no custom dialects.
-    let Some(custom) = file.read(context.folder, &mut Vec::new()) else { return };
+    // Without the file there are no custom dialects.
+    let Some(custom) = context.roots.dialects else { return };
     let policy = context.policy;
     let served = policy.apis.iter().flat_map(dialects_of);
     let operators = policy.operators.iter().map(|operator| operator.dialect.as_str());
     let used: BTreeSet<&str> = served.chain(operators).collect();
-    let all = custom.root().key("dialects");
+    let all = custom.key("dialects");
     for name in all.keys().filter(|name| !used.contains(name)) {
         let message = "this dialect is never used: no API and no operator refers to it";
         warnings.push(all.key_name(name).warning(LintRule::UnusedDialect, message));

@@ -49,10 +49,10 @@ fn content_of(file: PolicyFile, key: &str) -> Option<FileContent> {
 }
 
 pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
-    walk(context, PolicyFile::Gateway, context.gateway.root(), warnings);
-    walk(context, PolicyFile::Clients, context.clients.root(), warnings);
-    walk(context, PolicyFile::Routes, context.routes.root(), warnings);
-    for (_, operator) in context.operators.root().key("operators").entries() {
+    walk(context, PolicyFile::Gateway, context.roots.gateway, warnings);
+    walk(context, PolicyFile::Clients, context.roots.clients, warnings);
+    walk(context, PolicyFile::Routes, context.roots.routes, warnings);
+    for (_, operator) in context.roots.operators.key("operators").entries() {
         let before = warnings.len();
         walk(context, PolicyFile::Operators, operator, warnings);
         // The credentials of a simulated operator are not secret.
@@ -68,7 +68,7 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
 fn check_ledger(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
     let StoreConfig::OnDisk(settings) = &context.policy.store else { return };
     let Err(error) = ledger::check_directory(&settings.directory) else { return };
-    let (root, at) = (context.gateway.root(), context.gateway.root().key("store"));
+    let (root, at) = (context.roots.gateway, context.roots.gateway.key("store"));
     let at = at.get("directory").or_else(|| root.get("store")).unwrap_or(root);
     let directory = at.text().unwrap_or("../ledger");
     let message =

@@ -10,7 +10,7 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
     for client in &context.client_entries {
         lint_client(context, client, warnings);
     }
-    let all = context.operators.root().key("operators");
+    let all = context.roots.operators.key("operators");
     for operator in &context.policy.operators {
         let breaker = &operator.breaker;
         let probes = usize::try_from(breaker.probes_max).unwrap_or(usize::MAX);
@@ -23,7 +23,7 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
         }
     }
     let bounds = &context.policy.server.bounds;
-    let at = context.gateway.root().key("bounds").get("connections_per_source_max");
+    let at = context.roots.gateway.key("bounds").get("connections_per_source_max");
     if let Some(at) = at
         && bounds.connections_per_source_max > bounds.connections_max
     {

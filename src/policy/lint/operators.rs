@@ -6,7 +6,7 @@ use super::{LintContext, LintRule, LintWarning};
 use crate::{finder::Kind, policy::OperatorSettings, qod::OperatorId, route::Target};
 
 pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
-    let all = context.operators.root().key("operators");
+    let all = context.roots.operators.key("operators");
     let selected_by_routes = selected_by_routes(context);
     for operator in &context.policy.operators {
         let at = all.key_name(&operator.id.0);
@@ -28,7 +28,7 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
 
 /// Returns whether a finder or an import may select the operator.
 fn is_selectable(operator: &OperatorSettings, context: &LintContext<'_>) -> bool {
-    let mut imports = context.routes.root().key("imports").items();
+    let mut imports = context.roots.routes.key("imports").items();
     let names = |only: Option<&str>| only.is_none_or(|only| only == &*operator.id.0);
     imports.any(|import| names(import.key("operator").text()))
         || context.policy.finders.iter().any(|finder| match finder.kind {
@@ -38,10 +38,8 @@ fn is_selectable(operator: &OperatorSettings, context: &LintContext<'_>) -> bool
 }
 
 fn selected_by_routes(context: &LintContext<'_>) -> BTreeSet<OperatorId> {
-    let routes = context.routes.root().key("routes");
-    let file: crate::policy::routes::RoutesFile = context.routes.deserialize(&mut Vec::new());
-    let own = file.rules_with_position(routes).filter_map(|(route, _)| match route.target {
-        Target::Operator(operator) => Some(operator),
+    let own = context.routes.iter().filter_map(|(route, _)| match &route.target {
+        Target::Operator(operator) => Some(operator.clone()),
         Target::Finder(_) => None,
     });
     let tables = context.policy.routes.tables().iter().flat_map(|table| table.operators());

@@ -8,7 +8,7 @@ use crate::{
 };
 
 pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
-    let all = context.profiles.root().key("profiles");
+    let all = context.roots.profiles.key("profiles");
     // An inactive or deprecated profile is intentionally not granted.
     let offered = |profile: &Profile| profile.quality.status == ProfileStatus::Active;
     let offered = context.policy.profiles.iter().filter(|(_, profile)| offered(profile));
@@ -63,7 +63,7 @@ fn check_offer(
              their requests are rejected",
             operator.id.0
         );
-        let at = context.profiles.root().key("profiles").key(name).key("operators");
+        let at = context.roots.profiles.key("profiles").key(name).key("operators");
         warnings.push(at.warning(LintRule::ProfileLacking, message));
     }
 }

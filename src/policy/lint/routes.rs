@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{LintContext, LintRule, LintWarning};
 use crate::{
-    policy::{routes::RoutesFile, source::YamlCursor},
+    policy::source::YamlCursor,
     route::{Match, Target},
 };
 
@@ -19,19 +19,17 @@ struct RouteTree<'a>(BTreeMap<String, (Target, YamlCursor<'a>)>);
 
 pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
     lint_tables(context, warnings);
-    let root = context.routes.root();
-    let file: RoutesFile = context.routes.deserialize(&mut Vec::new());
     let routes = &context.policy.routes;
     let tables = routes.tables().len();
     let mut tree = RouteTree(BTreeMap::new());
     let mut resolved = Vec::new();
-    for (route, at) in file.rules_with_position(root) {
+    for (route, at) in &context.routes {
         if !routes.resolves(&route.matching) {
             let message = "this route never matches: `order` does not list its resolver";
             warnings.push(at.warning(LintRule::UnreachableRoute, message));
             continue;
         }
-        tree.0.insert(path(&route.matching), (route.target.clone(), at));
+        tree.0.insert(path(&route.matching), (route.target.clone(), *at));
         resolved.push((route, at));
     }
     // Polled imports may add routes between a route and the next wider one.
@@ -86,7 +84,7 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
 /// Tables contain numbers and networks. Overlaps are counted, because a table may have a million rows.
 fn lint_tables(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
     let routes = &context.policy.routes;
-    for (table, at) in routes.tables().iter().zip(context.routes.root().key("tables").items()) {
+    for (table, at) in routes.tables().iter().zip(context.roots.routes.key("tables").items()) {
         if !routes.resolves_tables() {
             let message =
                 "no route of this table ever matches: `order` lists neither `ip` nor `number`";

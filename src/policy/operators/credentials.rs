@@ -10,12 +10,11 @@ use crate::{
     credentials::{Authorization, ProofSource, Settings, SigningKey, bearer, verbatim},
     outbound::Trust,
     policy::{
-        diagnostic::{Diagnostic, quoted},
+        diagnostic::quoted,
         oauth2::{OAuth2Entry, load_signing_key},
-        references::References,
         scalars::{FilePath, Scalar, TextLine, VariableName},
         secrets::SecretReference,
-        source::YamlCursor,
+        validation::Validation,
     },
     reloadable::Reloadable,
 };
@@ -75,29 +74,22 @@ const RESERVED_HEADERS: [HeaderName; 19] = [
 ];
 
 impl CredentialsEntry {
-    pub(super) fn validate(
-        self,
-        context: OperatorContext<'_>,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Settings {
-        let headers = self.headers(context, at, references, errors);
-        let proof = self.proof(context, at, references, errors);
-        let fixed =
-            self.bearer.load_reloadable("bearer_token", bearer, at, references.folder, errors);
+    pub(super) fn validate(self, context: OperatorContext<'_>, at: Validation<'_>) -> Settings {
+        let headers = self.headers(context, at);
+        let proof = self.proof(context, at);
+        let fixed = self.bearer.load_reloadable("bearer_token", bearer, at);
         let authorization = match self.oauth2 {
             Some(oauth2) => {
                 if self.bearer.is_present() {
                     let message = "expected either a bearer token or `oauth2`, not both";
-                    errors.push(at.key_name("oauth2").error(message));
+                    at.key_name("oauth2").report(message);
                 }
                 let at = at.key("oauth2");
                 if oauth2.token_url().exposed && !context.plaintext {
                     let message = "expected https, or `plaintext: allow` for this operator";
-                    errors.push(at.key("token_url").error(message));
+                    at.key("token_url").report(message);
                 }
-                let oauth2 = oauth2.validate(context.trust, at, references, errors);
+                let oauth2 = oauth2.validate(context.trust, at);
                 oauth2.map(|oauth2| Authorization::OAuth2(Box::new(oauth2)))
             }
             None => fixed.map(Authorization::Fixed),
@@ -106,43 +98,32 @@ impl CredentialsEntry {
         Settings { authorization, proof: proof.unwrap_or_default(), headers }
     }
 
-    fn proof(
-        &self,
-        context: OperatorContext<'_>,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Option<ProofSource> {
+    fn proof(&self, context: OperatorContext<'_>, at: Validation<'_>) -> Option<ProofSource> {
         let Some(file) = &self.proof_key_file else {
-            let (name, folder) = ("x_authorization", references.folder);
-            let fixed = self.x_authorization.load_reloadable(name, verbatim, at, folder, errors);
+            let fixed = self.x_authorization.load_reloadable("x_authorization", verbatim, at);
             return fixed.map(ProofSource::Fixed);
         };
         let name = at.key_name("proof_key_file");
         if self.x_authorization.is_present() {
-            errors.push(
-                name.error("expected either `x_authorization` or `proof_key_file`, not both"),
-            );
+            name.report("expected either `x_authorization` or `proof_key_file`, not both");
         }
-        let descriptor = references.dialects.get(context.dialect);
+        let descriptor = at.references.dialects.get(context.dialect);
         if descriptor.is_some_and(|descriptor| descriptor.proof_header.is_none()) {
-            errors.push(name.error("this dialect does not define a proof of possession"));
+            name.report("this dialect does not define a proof of possession");
             return None;
         }
         let at = at.key("proof_key_file");
-        let key = load_signing_key(file, SigningKey::rsa_from_pem, at, references, errors);
+        let key = load_signing_key(file, SigningKey::rsa_from_pem, at);
         key.map(|key| ProofSource::Signed(Arc::new(key)))
     }
 
     fn headers(
         &self,
         context: OperatorContext<'_>,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
+        at: Validation<'_>,
     ) -> Vec<(HeaderName, Reloadable<HeaderValue>)> {
         let mut taken = RESERVED_HEADERS.to_vec();
-        if let Some(descriptor) = references.dialects.get(context.dialect) {
+        if let Some(descriptor) = at.references.dialects.get(context.dialect) {
             let dialect_headers = [descriptor.proof_header, descriptor.transaction_header];
             taken.extend(dialect_headers.into_iter().flatten().map(HeaderName::from_static));
         }
@@ -150,17 +131,17 @@ impl CredentialsEntry {
         let (plain, secret) = (at.key("headers"), at.key("secret_headers"));
         for (name, Scalar(value)) in &self.headers {
             let value = HeaderValue::from_str(&value.0).ok().map(Reloadable::fixed);
-            fields.extend(parse_header_name(name, plain, &mut taken, errors).zip(value));
+            fields.extend(parse_header_name(name, plain, &mut taken).zip(value));
         }
         for (name, SecretHeaderEntry { value_file, value_env }) in &self.secret_headers {
             let source = SecretReference { file: value_file.clone(), variable: value_env.clone() };
             if !source.is_present() {
                 let message = "expected `value_file` or `value_env`";
-                errors.push(secret.key_name(name).error(message));
+                secret.key_name(name).report(message);
             }
             let at = secret.key(name);
-            let value = source.load_reloadable("value", verbatim, at, references.folder, errors);
-            fields.extend(parse_header_name(name, secret, &mut taken, errors).zip(value));
+            let value = source.load_reloadable("value", verbatim, at);
+            fields.extend(parse_header_name(name, secret, &mut taken).zip(value));
         }
         fields
     }
@@ -169,9 +150,8 @@ impl CredentialsEntry {
 // Each header name can be used once.
 fn parse_header_name(
     name: &str,
-    at: YamlCursor<'_>,
+    at: Validation<'_>,
     taken: &mut Vec<HeaderName>,
-    errors: &mut Vec<Diagnostic>,
 ) -> Option<HeaderName> {
     let message = match name.parse::<HeaderName>() {
         Ok(parsed) if taken.contains(&parsed) => {
@@ -183,6 +163,6 @@ fn parse_header_name(
         }
         Err(_) => format!("invalid header name {}", quoted(name)),
     };
-    errors.push(at.key_name(name).error(message));
+    at.key_name(name).report(message);
     None
 }

@@ -7,10 +7,10 @@ use serde::Deserialize;
 
 use crate::{
     policy::{
-        diagnostic::{Diagnostic, quoted},
+        diagnostic::quoted,
         scalars::{NetworkCode, PeerUrl, Scalar, TextLine},
         settings::{Gsma, OperatorSettings},
-        source::YamlCursor,
+        validation::Validation,
     },
     qod::OperatorId,
 };
@@ -41,25 +41,19 @@ impl GsmaEntry {
 }
 
 /// Rejects ids and networks that several operators share.
-pub(super) fn validate(
-    operators: &[OperatorSettings],
-    all: YamlCursor<'_>,
-    errors: &mut Vec<Diagnostic>,
-) {
+pub(super) fn validate(operators: &[OperatorSettings], all: Validation<'_>) {
     let mut ids: HashMap<&str, &OperatorId> = HashMap::new();
     let mut networks: HashMap<&str, &OperatorId> = HashMap::new();
     for OperatorSettings { id, gsma, .. } in operators {
         let at = all.key(&id.0).key("gsma");
         if let Some(other) = ids.insert(&gsma.operator_id, id) {
-            errors.push(
-                at.key("operator_id")
-                    .error(format!("operator id already in use by {}", quoted(&other.0))),
-            );
+            at.key("operator_id")
+                .report(format!("operator id already in use by {}", quoted(&other.0)));
         }
         for (index, code) in gsma.networks.iter().enumerate() {
             if let Some(other) = networks.insert(code, id) {
                 let at = at.key("networks").item(index);
-                errors.push(at.error(format!("network already in use by {}", quoted(&other.0))));
+                at.report(format!("network already in use by {}", quoted(&other.0)));
             }
         }
     }

@@ -6,10 +6,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::policy::{
-    diagnostic::Diagnostic,
     scalars::{ApiPath, PositiveDuration, Scalar},
     settings::HealthChecks,
-    source::YamlCursor,
+    validation::Validation,
 };
 
 /// Health checks of the endpoints.
@@ -23,9 +22,9 @@ pub(super) struct HealthEntry {
 }
 
 impl HealthEntry {
-    pub(super) fn settings(self, at: YamlCursor<'_>, errors: &mut Vec<Diagnostic>) -> HealthChecks {
+    pub(super) fn settings(self, at: Validation<'_>) -> HealthChecks {
         let interval = self.interval.map_or(Duration::from_secs(10), |time| time.0.0);
-        at.key("interval").validate_interval(interval, errors);
+        at.key("interval").check_interval(interval);
         HealthChecks { path: self.path.0.0, interval }
     }
 }

@@ -5,9 +5,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::{
-    diagnostic::Diagnostic,
     scalars::{CountryCode, NetworkCode, Scalar},
-    source::YamlCursor,
+    validation::Validation,
 };
 use crate::qod::{self, BitRate};
 
@@ -60,11 +59,7 @@ pub(super) struct CountryEntry {
 }
 
 impl RatesEntry {
-    pub(super) fn validate(
-        &self,
-        at: YamlCursor<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> qod::BitRates {
+    pub(super) fn validate(&self, at: Validation<'_>) -> qod::BitRates {
         let value = |rate: &Option<Scalar<BitRate>>| rate.as_ref().map(|rate| rate.0);
         let Self { target_min, max, max_burst } = self;
         let [target_min, max, max_burst] = [target_min, max, max_burst].map(value);
@@ -76,7 +71,7 @@ impl RatesEntry {
                 && lower.bits_per_s() > higher.bits_per_s()
             {
                 let message = format!("`{key}` must not be greater than `{above}`");
-                errors.push(at.key(key).error(message));
+                at.key(key).report(message);
             }
         }
         qod::BitRates { target_min, max, max_burst }

@@ -13,14 +13,13 @@ use crate::{
     finder::{CONNECTIONS_MAX, Kind, PortabilitySearchMode, Settings},
     outbound::{Endpoint, Trust},
     policy::{
-        diagnostic::{Diagnostic, expected_one_of, quoted},
+        diagnostic::{expected_one_of, quoted},
         oauth2::OAuth2Entry,
         operators::is_valid_name,
-        references::References,
         scalars::{FilePath, PeerUrl, PositiveDuration, Scalar, Section},
         secrets::SecretReference,
-        source::YamlCursor,
         tls::PeerTlsFiles,
+        validation::Validation,
     },
     qod::FinderId,
     route::{FallbackFinder, Match, NumberPrefix, Target},
@@ -86,26 +85,19 @@ pub(super) struct ValidatedFinders {
 }
 
 impl ValidatedFinders {
-    pub(super) fn validate(
-        entries: Vec<Section<FinderEntry>>,
-        all: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Self {
+    pub(super) fn validate(entries: Vec<Section<FinderEntry>>, all: Validation<'_>) -> Self {
         let mut finders = Self::default();
-        for (index, entry) in entries.into_iter().enumerate() {
-            let at = all.item(index);
-            let Some(entry) = at.section(entry, errors) else { continue };
+        for (at, entry) in all.items(entries) {
             if !is_valid_name(&entry.name) {
                 let name = quoted(&entry.name);
                 let message = format!(
                     "invalid finder name {name}; expected 1 to 40 lower-case letters, digits and `-`"
                 );
-                errors.push(at.key("name").error(message));
+                at.key("name").report(message);
             }
-            let kind = entry.kind(at, errors);
+            let kind = entry.kind(at);
             if finders.names.insert(entry.name.clone(), kind).is_some() {
-                errors.push(at.key("name").error("duplicate finder name"));
+                at.key("name").report("duplicate finder name");
             }
             let prefixes = entry.number_prefixes.as_ref();
             let prefixes =
@@ -120,7 +112,7 @@ impl ValidatedFinders {
                 identifiers: kinds,
                 number_prefixes: prefixes,
             });
-            finders.settings.extend(entry.settings(finder, kind, at, references, errors));
+            finders.settings.extend(entry.settings(finder, kind, at));
         }
         finders
     }
@@ -130,30 +122,29 @@ impl ValidatedFinders {
         &self,
         name: &str,
         matching: &Match,
-        at: YamlCursor<'_>,
-        errors: &mut Vec<Diagnostic>,
+        at: Validation<'_>,
     ) -> Option<Target> {
         let Some(kind) = self.names.get(name) else {
             let names: Vec<&str> = self.names.keys().map(String::as_str).collect();
             let message =
                 format!("unknown finder {}; {}", quoted(name), expected_one_of(Some(name), &names));
-            errors.push(at.error(message));
+            at.report(message);
             return None;
         };
         let matches_numbers = matches!(matching, Match::Number(_) | Match::NumberPrefix(_));
         if *kind == Kind::NetworkId && !matches_numbers {
-            errors.push(at.error("a finder of `kind: network_id` supports phone numbers only"));
+            at.report("a finder of `kind: network_id` supports phone numbers only");
         }
         Some(Target::Finder(name.into()))
     }
 }
 
 impl FinderEntry {
-    fn kind(&self, at: YamlCursor<'_>, errors: &mut Vec<Diagnostic>) -> Kind {
+    fn kind(&self, at: Validation<'_>) -> Kind {
         match (self.kind, self.mode) {
             (FinderKindName::NetworkId, None) => Kind::NetworkId,
             (FinderKindName::NetworkId, Some(_)) => {
-                errors.push(at.key_name("mode").error("`mode` requires `kind: telco_finder`"));
+                at.key_name("mode").report("`mode` requires `kind: telco_finder`");
                 Kind::NetworkId
             }
             (FinderKindName::TelcoFinder, None | Some(SearchModeName::Shallow)) => {
@@ -165,22 +156,11 @@ impl FinderEntry {
         }
     }
 
-    fn settings(
-        self,
-        id: FinderId,
-        kind: Kind,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Option<Settings> {
+    fn settings(self, id: FinderId, kind: Kind, at: Validation<'_>) -> Option<Settings> {
         if self.url.0.exposed {
-            errors.push(
-                at.key("url").error("expected https; a lookup contains the identifier of a device"),
-            );
+            at.key("url").report("expected https; a lookup contains the identifier of a device");
         }
-        let endpoint = Endpoint::parse(&self.url.0.text, CONNECTIONS_MAX)
-            .map_err(|error| errors.push(at.key("url").error(error.to_string())))
-            .ok();
+        let endpoint = at.key("url").ok(Endpoint::parse(&self.url.0.text, CONNECTIONS_MAX));
         let duration = |value: Option<Scalar<PositiveDuration>>, default| {
             value.map_or(default, |value| value.0.0)
         };
@@ -193,7 +173,7 @@ impl FinderEntry {
                 self.client_key_file.as_ref(),
             ),
         };
-        let (credentials, trust) = peer.validate(&self.url.0, at, references, errors);
+        let (credentials, trust) = peer.validate(&self.url.0, at);
         Some(Settings {
             id,
             kind,
@@ -218,26 +198,24 @@ impl PeerCredentials<'_> {
     pub(super) fn validate(
         self,
         url: &PeerUrl,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
+        at: Validation<'_>,
     ) -> (credentials::Settings, Trust) {
         let Self { bearer_token_file, oauth2, peers } = self;
         let fixed = SecretReference { file: bearer_token_file, variable: None };
         if fixed.is_present() && oauth2.is_some() {
             let message = "expected either a bearer token or `oauth2`, not both";
-            errors.push(at.key_name("oauth2").error(message));
+            at.key_name("oauth2").report(message);
         }
         let token_url = oauth2.as_ref().map(OAuth2Entry::token_url);
         let encrypted = url.encrypted || token_url.is_some_and(|url| url.encrypted);
-        let trust = peers.trust(encrypted, at, references, errors).unwrap_or_default();
-        let fixed = fixed.load_reloadable("bearer_token", bearer, at, references.folder, errors);
+        let trust = peers.trust(encrypted, at).unwrap_or_default();
+        let fixed = fixed.load_reloadable("bearer_token", bearer, at);
         let fetched = oauth2.and_then(|oauth2| {
             let at = at.key("oauth2");
             if oauth2.token_url().exposed {
-                errors.push(at.key("token_url").error("expected https"));
+                at.key("token_url").report("expected https");
             }
-            oauth2.validate(&trust, at, references, errors)
+            oauth2.validate(&trust, at)
         });
         let authorization = match (fetched, fixed) {
             (Some(oauth2), _) => Authorization::OAuth2(Box::new(oauth2)),

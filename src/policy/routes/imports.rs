@@ -5,17 +5,15 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{finders::PeerCredentials, table_error};
+use super::{finders::PeerCredentials, report_table_error};
 use crate::{
     outbound::Endpoint,
     policy::{
-        diagnostic::Diagnostic,
         oauth2::OAuth2Entry,
-        references::References,
         scalars::{FilePath, PeerUrl, PositiveDuration, Scalar, Section},
         settings::OperatorSettings,
-        source::YamlCursor,
         tls::PeerTlsFiles,
+        validation::{References, Validation},
     },
     qod::FinderId,
     route::{
@@ -51,28 +49,44 @@ pub(super) struct ImportEntry {
 
 const POLL_INTERVAL: Duration = Duration::from_mins(10);
 
+/// The names that imported rules may refer to.
+#[derive(Clone, Copy)]
+pub(super) struct ImportSources<'a> {
+    pub(super) operators: &'a [OperatorSettings],
+    /// The Telco Finders by URL.
+    pub(super) telco_finders: &'a HashMap<String, FinderId>,
+}
+
 /// Adds the imports to the routes. `files` are the tables of the routes.
 pub(super) fn validate(
     entries: Vec<Section<ImportEntry>>,
-    (all, references): (YamlCursor<'_>, &References<'_>),
-    (operators, finders): (&[OperatorSettings], &HashMap<String, FinderId>),
-    (mut routes, mut files): (Routes, Vec<String>),
-    errors: &mut Vec<Diagnostic>,
+    all: Validation<'_>,
+    sources: ImportSources<'_>,
+    mut routes: Routes,
+    mut files: Vec<String>,
 ) -> Routes {
     let mut polls: Vec<(String, Arc<ImportPoller>)> = Vec::new();
-    for (index, entry) in entries.into_iter().enumerate() {
-        let at = all.item(index);
-        let Some(entry) = at.section(entry, errors) else { continue };
+    for (at, entry) in all.items(entries) {
         if let Some(operator) = &entry.operator {
-            references.check_operator(operator, at.key("operator"), errors);
+            at.key("operator").check_operator(operator);
         }
         // The names are incomplete if the entry of an operator is invalid.
-        let names = entry.names(references, operators, finders);
+        let names = entry.names(sources, at.references);
         match (&entry.file, &entry.url) {
             (Some(file), None) => {
-                entry.reject_unused_keys(at, errors);
+                at.reject_keys(
+                    [
+                        "poll_interval",
+                        "bearer_token_file",
+                        "oauth2",
+                        "ca_file",
+                        "client_certificate_file",
+                        "client_key_file",
+                    ],
+                    "this key requires `url`",
+                );
                 let file_at = at.key("file");
-                let path = references.check_file(&file.0, file_at, errors);
+                let path = file_at.check_file(&file.0);
                 let Some((path, names)) = path.zip(names) else { continue };
                 match import::open(&path, &names) {
                     Ok((table, summary)) => {
@@ -86,22 +100,22 @@ pub(super) fn validate(
                         files.push(name);
                     }
                     Err(import_errors) => {
-                        errors.extend(
-                            import_errors.into_iter().map(|error| table_error(error, file_at)),
-                        );
+                        for error in import_errors {
+                            report_table_error(error, file_at);
+                        }
                     }
                 }
             }
             (None, Some(url)) => {
                 let url = url.0.text.clone();
                 if polls.iter().any(|(other, _)| *other == url) {
-                    errors.push(at.key("url").error("duplicate URL"));
+                    at.key("url").report("duplicate URL");
                 }
-                let settings = entry.settings(names.unwrap_or_default(), at, references, errors);
+                let settings = entry.settings(names.unwrap_or_default(), at);
                 polls.extend(settings.map(|settings| (url, Arc::new(ImportPoller::new(settings)))));
             }
             (Some(_), Some(_)) | (None, None) => {
-                errors.push(at.error("expected either `file` or `url`"));
+                at.report("expected either `file` or `url`");
             }
         }
     }
@@ -123,51 +137,29 @@ fn log_conflicts(name: &str, conflicts: &[(Option<usize>, Match)], files: &[Stri
 impl ImportEntry {
     fn names(
         &self,
+        sources: ImportSources<'_>,
         references: &References<'_>,
-        operators: &[OperatorSettings],
-        finders: &HashMap<String, FinderId>,
     ) -> Option<ImportNames> {
+        let ImportSources { operators, telco_finders } = sources;
         let operator_ids =
             operators.iter().map(|one| (one.gsma.operator_id.clone(), one.id.clone()));
         let names = ImportNames {
             operators: operator_ids.collect(),
-            finders: finders.clone(),
+            finders: telco_finders.clone(),
             only_operator: self.operator.as_deref().map(Into::into),
         };
         (operators.len() == references.operator_count()).then_some(names)
     }
 
-    fn reject_unused_keys(&self, at: YamlCursor<'_>, errors: &mut Vec<Diagnostic>) {
-        let unused = [
-            (self.poll_interval.is_some(), "poll_interval"),
-            (self.bearer_token_file.is_some(), "bearer_token_file"),
-            (self.oauth2.is_some(), "oauth2"),
-            (self.ca_file.is_some(), "ca_file"),
-            (self.client_certificate_file.is_some(), "client_certificate_file"),
-            (self.client_key_file.is_some(), "client_key_file"),
-        ];
-        for (_, key) in unused.into_iter().filter(|(present, _)| *present) {
-            errors.push(at.key_name(key).error("this key requires `url`"));
-        }
-    }
-
-    fn settings(
-        self,
-        names: ImportNames,
-        at: YamlCursor<'_>,
-        references: &References<'_>,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Option<Settings> {
+    fn settings(self, names: ImportNames, at: Validation<'_>) -> Option<Settings> {
         let Scalar(url) = self.url?;
         if url.exposed {
-            errors.push(at.key("url").error("expected https"));
+            at.key("url").report("expected https");
         }
         let interval = self.poll_interval.map_or(POLL_INTERVAL, |interval| interval.0.0);
-        at.key("poll_interval").validate_interval(interval, errors);
+        at.key("poll_interval").check_interval(interval);
         // One request at a time.
-        let endpoint = Endpoint::parse(&url.text, 1);
-        let endpoint = endpoint.map_err(|error| at.key("url").error(error.to_string()));
-        let endpoint = endpoint.map_err(|error| errors.push(error)).ok();
+        let endpoint = at.key("url").ok(Endpoint::parse(&url.text, 1));
         let peer = PeerCredentials {
             bearer_token_file: self.bearer_token_file,
             oauth2: self.oauth2,
@@ -177,7 +169,7 @@ impl ImportEntry {
                 self.client_key_file.as_ref(),
             ),
         };
-        let (credentials, trust) = peer.validate(&url, at, references, errors);
+        let (credentials, trust) = peer.validate(&url, at);
         Some(Settings {
             endpoint: endpoint?.with_trust(trust),
             url: url.text,

@@ -79,7 +79,7 @@ proptest! {
         };
         let all: Vec<_> = routes.iter().collect();
         let policy = write(&all);
-        let warnings = lint(&folder.0.join("policies"), &policy, Moment::from_unix_s(0)).unwrap();
+        let warnings = lint(&folder.load_with_sources(), Moment::from_unix_s(0));
         let warning_lines: Vec<u64> = warnings
             .iter()
             .filter(|warning| {

@@ -50,7 +50,7 @@ fn tests_with_the_extension_yml_are_loaded() {
     for name in ["a.yml", "b.yaml", "c.YML"] {
         fs::write(folder.path("tests").join(name), &text).unwrap();
     }
-    assert_eq!(load_policy_tests(&folder.0.join("policies")).unwrap().len(), 18);
+    assert_eq!(load_policy_tests(&folder.load_with_sources()).unwrap().len(), 18);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_named_pipe_or_socket_in_place_of_a_file_is_an_error() {
     folder.load().unwrap();
     fs::create_dir(folder.path("tests")).unwrap();
     make_pipe(&folder.path("tests/pipe.yaml"));
-    let errors = load_policy_tests(&folder.0.join("policies")).unwrap_err();
+    let errors = load_policy_tests(&folder.load_with_sources()).unwrap_err();
     assert!(errors[0].message.contains("it is not a regular file"), "{errors:?}");
 }
 

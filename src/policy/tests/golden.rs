@@ -12,7 +12,7 @@ use std::{
 use rcgen::{CertificateParams, KeyPair};
 
 use crate::{
-    policy::{LintRule, lint, load, load_policy_tests},
+    policy::{LintRule, lint, load_policy_tests, load_with_sources},
     qod::Moment,
 };
 
@@ -101,11 +101,11 @@ fn diagnostics(case: Option<&Path>) -> String {
         (Some(case), None) => copy(case, &folder),
         (None, _) => {}
     }
-    let lines: Vec<String> = match load(&folder) {
+    let lines: Vec<String> = match load_with_sources(&folder) {
         Err(errors) => errors.iter().map(ToString::to_string).collect(),
-        Ok(policy) => {
-            let warnings = lint(&folder, &policy, NOW).unwrap();
-            let errors = load_policy_tests(&folder).err().unwrap_or_default();
+        Ok(loaded) => {
+            let warnings = lint(&loaded, NOW);
+            let errors = load_policy_tests(&loaded).err().unwrap_or_default();
             let errors = errors.iter().map(ToString::to_string);
             warnings.iter().map(ToString::to_string).chain(errors).collect()
         }

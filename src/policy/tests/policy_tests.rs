@@ -13,7 +13,7 @@ fn folder_with(rest: &str) -> PolicyFolder {
 }
 
 fn load_tests_of(folder: &PolicyFolder) -> Result<Vec<PolicyTest>, Vec<String>> {
-    load_policy_tests(&folder.0.join("policies")).map_err(|errors| {
+    load_policy_tests(&folder.load_with_sources()).map_err(|errors| {
         let describe = |error: &Diagnostic| {
             let file = error.file.file_name().unwrap().to_string_lossy().into_owned();
             format!("{file}:{}:{}: {}", error.line, error.column, error.message)
