@@ -239,7 +239,7 @@ fn validation_agrees_with_the_document_except_for_reviewed_reasons() {
         for what in BodyOperation::ALL.into_iter().filter(|what| ours.has(what.operation())) {
             let document = match what {
                 BodyOperation::Profiles => schema.replace("quality-on-demand", "qos-profiles"),
-                _ => schema.to_owned(),
+                _ => schema.clone(),
             };
             let document = OpenApiDocument::read(&folder.join(format!("{document}.yaml"))).unwrap();
             let official = document.validator(what.component(), Direction::Request).unwrap();

@@ -47,7 +47,8 @@ fn checklist_names_the_files_that_describe_a_release() {
         .lines()
         .filter_map(|line| {
             let (number, item) = line.split_once(". `")?;
-            number.parse::<u32>().ok().and(item.split('`').next())
+            number.parse::<u32>().ok()?;
+            item.split('`').next()
         })
         .collect();
     assert_eq!(listed, FILES);

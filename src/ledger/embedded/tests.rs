@@ -223,7 +223,12 @@ async fn wait_for_the_writer_does_not_reduce_the_call_time() {
                 resumed.recv().unwrap();
                 clock.advance(wait);
             };
-            store.submit(move |_, _| Ok(advance())).await
+            store
+                .submit(move |_, _| {
+                    advance();
+                    Ok(())
+                })
+                .await
         }
     });
     tokio::task::yield_now().await;
