@@ -65,6 +65,20 @@ fn lines_end_with_cr_and_lf() {
     }
 }
 
+#[test]
+fn request_line_has_three_parts_without_control_characters() {
+    let fields = headers(&[("host", "a")]);
+    let check = |target: &[u8]| {
+        let raw = [b"GET ", target, b" HTTP/1.1\r\nhost: a\r\n\r\n"].concat();
+        check_http1(&fields, &raw, true).is_ok()
+    };
+    assert!(check(b"/a?b=%00") && check(b"*") && check(b"http://a/b"));
+    for byte in (0..=b' ').chain([0x7f]) {
+        assert!(!check(&[b'/', byte, b'a']), "{byte:#x}");
+    }
+    assert!(check_http1(&fields, b"\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n", true).is_ok());
+}
+
 /// The length of the chunked body at the start of `text`, whatever its parts; `None` if it is invalid.
 #[track_caller]
 fn chunked_length(text: &str) -> Option<usize> {
