@@ -19,7 +19,8 @@ pub use self::{
     flow::{ApplicationServer, Flow},
     moment::Moment,
     names::{
-        ClientId, FinderId, InvalidSessionId, OperatorId, SessionId, SourceAddress, TokenSubject,
+        ClientId, FinderId, InvalidSessionId, OperatorId, SessionId, SourceAddress, SourceNetwork,
+        TokenSubject,
     },
     ports::{PORT_RANGES_MAX, PortRange, PortSet, PortsSpec},
     problem::{Problem, ProblemKind, RateLimitStatus},

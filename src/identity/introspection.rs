@@ -32,7 +32,7 @@ use crate::{
     outbound::{
         CallResult, Endpoint, Outbound, OutboundCall, PeerResponse, Trust, basic_auth_header,
     },
-    qod::{Moment, Secret},
+    qod::{Moment, Secret, SourceNetwork},
     reloadable::{FILE_CHECK_INTERVAL, Reloadable},
 };
 
@@ -40,7 +40,7 @@ mod rate_limit;
 #[cfg(test)]
 mod tests;
 
-use self::rate_limit::{FairShares, IntrospectionRateLimit, SourceNetwork};
+use self::rate_limit::{FairShares, IntrospectionRateLimit};
 
 /// Introspection settings of an issuer.
 #[derive(Clone, Debug)]

@@ -143,7 +143,7 @@ struct BoundsEntry {
     /// The maximum number of connections.
     #[schemars(range(min = 1))]
     connections_max: usize,
-    /// The maximum number of connections per IP address.
+    /// The maximum number of connections per IPv4 address or IPv6 /64 network.
     #[schemars(range(min = 1))]
     connections_per_source_max: usize,
     /// The maximum number of concurrent requests.
@@ -152,7 +152,7 @@ struct BoundsEntry {
     /// The maximum number of requests whose bodies have not arrived.
     #[schemars(range(min = 1))]
     unread_bodies_max: usize,
-    /// The maximum number of requests of an IP address whose bodies have not arrived.
+    /// The maximum number of requests of an IPv4 address or IPv6 /64 network whose bodies have not arrived.
     #[schemars(range(min = 1))]
     unread_bodies_per_source_max: usize,
     /// The time limit to receive the header.

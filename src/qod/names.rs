@@ -1,7 +1,12 @@
 //! Identifiers of clients, operators, users and sessions. An identifier proves nothing; the stages
 //! define proof types.
 
-use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+    sync::Arc,
+};
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -16,6 +21,22 @@ pub struct ClientId(pub Arc<str>);
 /// The source address of a request, as determined by the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceAddress(pub IpAddr);
+
+/// Where a request comes from, for limits that callers share fairly: an IPv4 address, or the /64 network of an
+/// IPv6 address, whose interface identifier the sender can choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SourceNetwork(IpAddr);
+
+impl From<IpAddr> for SourceNetwork {
+    fn from(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            address @ IpAddr::V4(_) => address,
+            IpAddr::V6(address) => {
+                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
+            }
+        })
+    }
+}
 
 /// A mobile network operator, as named in the policies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -115,5 +136,19 @@ impl From<&str> for OperatorId {
 impl From<&str> for FinderId {
     fn from(name: &str) -> Self {
         Self(name.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ipv6_sources_are_networks() {
+        let source = |text: &str| SourceNetwork::from(text.parse::<IpAddr>().unwrap());
+        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:0:0:2"));
+        assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
+        assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
+        assert_ne!(source("::ffff:192.0.2.1"), source("::ffff:192.0.2.2"));
     }
 }

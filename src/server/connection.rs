@@ -26,7 +26,7 @@ use super::{
     exchange::{ExchangeConnection, ExchangeService},
     message::MessageStream,
 };
-use crate::{clock::Clock, metrics::Metrics, policy::ServerBounds};
+use crate::{clock::Clock, metrics::Metrics, policy::ServerBounds, qod::SourceNetwork};
 
 /// Accepts the connections of a group of listeners.
 pub(super) struct ListenerApp {
@@ -39,10 +39,10 @@ pub(super) struct ListenerApp {
     clock: Clock,
 }
 
-/// Counts the connections, in total and for each source address, against the limits.
+/// Counts the connections, in total and for each source, against the limits.
 struct ConnectionLimits {
     total: AtomicUsize,
-    by_source: Mutex<HashMap<IpAddr, usize>>,
+    by_source: Mutex<HashMap<SourceNetwork, usize>>,
     label: Option<&'static str>,
     metrics: Metrics,
 }
@@ -50,7 +50,7 @@ struct ConnectionLimits {
 /// A permit for one connection; dropping it releases the permit.
 struct ConnectionPermit {
     limits: Arc<ConnectionLimits>,
-    source: Option<IpAddr>,
+    source: Option<SourceNetwork>,
 }
 
 /// A connection with an idle timeout.
@@ -111,7 +111,7 @@ impl ServerApp for ListenerApp {
         let source = stream
             .get_socket_digest()
             .and_then(|digest| digest.peer_addr().and_then(|peer| Some(peer.as_inet()?.ip())));
-        let permit = self.limits.acquire(source, &self.bounds)?;
+        let permit = self.limits.acquire(source.map(SourceNetwork::from), &self.bounds)?;
         let guard = self.drain_state.enter_connection();
         // A task of its own, because pingora's has room for a TLS handshake as long as it runs.
         let (app, shutdown) = (Arc::clone(self), shutdown.clone());
@@ -210,7 +210,7 @@ impl HttpServerApp for MonitoredConnection {
 impl ConnectionLimits {
     fn acquire(
         self: &Arc<Self>,
-        source: Option<IpAddr>,
+        source: Option<SourceNetwork>,
         bounds: &ServerBounds,
     ) -> Option<ConnectionPermit> {
         let before = self.total.fetch_add(1, Ordering::Relaxed);

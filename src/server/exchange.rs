@@ -27,7 +27,7 @@ use super::{
 use crate::{
     metrics::Metrics,
     policy::ServerBounds,
-    qod::SourceAddress,
+    qod::{SourceAddress, SourceNetwork},
     service::{Handler, HttpRejection, RequestHead},
     tls::CertificateThumbprint,
 };
@@ -266,7 +266,7 @@ impl ExchangeService {
         let standing = self.handler.standing(&session.req_header().headers);
         let mut place: UnreadBody = self
             .unread_bodies
-            .enter(source, standing)
+            .enter(source.map(SourceNetwork::from), standing)
             .ok_or(ReadFailure::Rejected(HttpRejection::TooManyUnreadBodies))?;
         let reading = timeout(self.bounds.body_deadline, async {
             if expects_continue {

@@ -4,13 +4,12 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::sync::oneshot;
 
-use crate::service::CallerStanding;
+use crate::{qod::SourceNetwork, service::CallerStanding};
 
 /// The requests whose bodies have not arrived.
 pub(super) struct UnreadBodies {
@@ -23,7 +22,7 @@ pub(super) struct UnreadBodies {
 pub(super) struct UnreadBody {
     bodies: Arc<UnreadBodies>,
     rank: Rank,
-    source: Option<IpAddr>,
+    source: Option<SourceNetwork>,
     displaced: oneshot::Receiver<()>,
 }
 
@@ -33,9 +32,9 @@ type Rank = (CallerStanding, u64);
 #[derive(Default)]
 struct Table {
     waiting: BTreeSet<Rank>,
-    by_source: HashMap<Option<IpAddr>, BTreeSet<Rank>>,
+    by_source: HashMap<Option<SourceNetwork>, BTreeSet<Rank>>,
     // Dropping a sender displaces the request.
-    senders: HashMap<u64, (Option<IpAddr>, oneshot::Sender<()>)>,
+    senders: HashMap<u64, (Option<SourceNetwork>, oneshot::Sender<()>)>,
     last_id: u64,
 }
 
@@ -47,7 +46,7 @@ impl UnreadBodies {
     /// Takes a place, which may displace another request; `None` if there is none.
     pub(super) fn enter(
         self: &Arc<Self>,
-        source: Option<IpAddr>,
+        source: Option<SourceNetwork>,
         standing: CallerStanding,
     ) -> Option<UnreadBody> {
         let mut table = self.table();
@@ -77,7 +76,7 @@ impl UnreadBodies {
 
 impl Table {
     // Of a request that was displaced, nothing is left.
-    fn remove(&mut self, rank: Rank, source: Option<IpAddr>) {
+    fn remove(&mut self, rank: Rank, source: Option<SourceNetwork>) {
         self.waiting.remove(&rank);
         self.senders.remove(&rank.1);
         if let Some(all) = self.by_source.get_mut(&source) {
@@ -105,12 +104,14 @@ impl Drop for UnreadBody {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use futures_util::FutureExt;
 
     use super::*;
 
-    fn source(last: u8) -> IpAddr {
-        [192, 0, 2, last].into()
+    fn source(last: u8) -> SourceNetwork {
+        IpAddr::from([192, 0, 2, last]).into()
     }
 
     fn is_displaced(body: &mut UnreadBody) -> bool {

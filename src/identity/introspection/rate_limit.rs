@@ -1,14 +1,9 @@
 //! Limits the introspection requests to an issuer: a budget per second that sources share fairly,
 //! and a backoff while the issuer fails.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
-    num::NonZeroU32,
-    time::Duration,
-};
+use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
-use crate::{clock::Tick, outbound::PeerBackoff};
+use crate::{clock::Tick, outbound::PeerBackoff, qod::SourceNetwork};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Number of consecutive failures after which the issuer is not called for [`OUTAGE_BACKOFF`].
@@ -16,22 +11,6 @@ const OUTAGE_FAILURES: u32 = 3;
 const OUTAGE_BACKOFF: Duration = Duration::from_secs(1);
 /// Maximum number of sources that are counted separately.
 const SOURCES_MAX: usize = 4096;
-
-/// Where a token comes from: an IPv4 address, or the /64 network of an IPv6 address, whose
-/// interface identifier the sender can choose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct SourceNetwork(IpAddr);
-
-impl From<IpAddr> for SourceNetwork {
-    fn from(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            address @ IpAddr::V4(_) => address,
-            IpAddr::V6(address) => {
-                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
-            }
-        })
-    }
-}
 
 pub(super) struct IntrospectionRateLimit {
     per_s_max: NonZeroU32,
@@ -141,6 +120,8 @@ impl FairShares {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
     use crate::{clock::Clock, qod::Moment};
 
@@ -183,13 +164,6 @@ mod tests {
             shares.release(Some(source(address)));
         }
         assert!(shares.sources.is_empty());
-    }
-
-    #[test]
-    fn ipv6_sources_are_networks() {
-        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:0:0:2"));
-        assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
-        assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
     }
 
     #[test]
