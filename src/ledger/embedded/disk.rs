@@ -27,6 +27,7 @@ use super::{
     OpenError,
     seal::{HashSecret, Seal},
 };
+use crate::reloadable::open_regular;
 
 pub(super) const LEDGER: &str = "ledger.redb";
 const NEW_LEDGER: &str = "ledger.redb.new";
@@ -112,7 +113,7 @@ impl Directory {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             Ok(_) | Err(_) => return Err(OpenError::NotFound(path.to_owned())),
         }
-        let lock = File::open(path.join(LOCK)).map_err(failed)?;
+        let lock = open_regular(&path.join(LOCK)).map_err(failed)?;
         Ok(Self { path: path.to_owned(), lock, hash_secret: OnceLock::new() })
     }
 

@@ -13,10 +13,11 @@ use super::{
     disk::{Directory, LEDGER, private_file_options},
     seal::{HashSecret, Seal, SealKeys},
 };
-use crate::qod::Secret;
+use crate::{qod::Secret, reloadable::read_regular};
 
 pub(super) const KEY: &str = "ledger.key";
 const HASH_SECRET: &str = "ledger.names";
+const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 impl Directory {
     /// The current and previous keys that seal rows.
@@ -68,7 +69,7 @@ impl Directory {
     // Returns `None` if the file does not exist and there is no ledger that needs it.
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, OpenError> {
         let failed = |error| OpenError::Io(self.path.join(name), error);
-        match fs::read(self.path.join(name)) {
+        match read_regular(&self.path.join(name), FILE_BYTES_MAX) {
             Ok(content) => Ok(Some(content)),
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
             Err(_) if self.path.join(LEDGER).exists() => {

@@ -76,6 +76,17 @@ fn open(folder: &LedgerTempDir) -> Result<Ledger, OpenError> {
 }
 
 #[test]
+fn named_pipe_in_the_place_of_a_file_is_an_error() {
+    for name in ["ledger.key", "ledger.names"] {
+        let folder = LedgerTempDir::new(&format!("pipe-{name}"));
+        fs::create_dir_all(&folder.0).unwrap();
+        let pipe = folder.0.join(name);
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert!(matches!(open(&folder), Err(OpenError::Io(path, _)) if path == pipe), "{name}");
+    }
+}
+
+#[test]
 fn durable_store_satisfies_the_contract() {
     // The disk of each store, for its successor.
     let disks = std::sync::Mutex::new(Vec::<(Arc<dyn Store>, Disk)>::new());
