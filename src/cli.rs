@@ -136,7 +136,7 @@ pub fn run() -> ExitCode {
         Command::SimulateOperator(arguments) => simulate::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments, log),
     };
-    result.unwrap_or_else(|message| terminal::fail(&message))
+    terminal::finish(result)
 }
 
 /// Writes JSON log lines to standard error. `RUST_LOG` selects levels and modules.

@@ -108,6 +108,23 @@ fn invalid_log_filter_is_reported() {
 }
 
 #[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for command in [&["schema", "routes"][..], &["check", "policies"]] {
+        let done = Command::new(env!("CARGO_BIN_EXE_qod-gateway"))
+            .args(command)
+            .current_dir(root())
+            .stdin(Stdio::null())
+            .stdout(full.try_clone().unwrap())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(done.stderr).unwrap();
+        assert_eq!(done.status.code(), Some(1), "{command:?}: {text}");
+        assert!(text.contains("failed to write to standard output: No space left"), "{text}");
+    }
+}
+
+#[test]
 fn occupied_port_is_named_with_its_place_in_the_policies() {
     let (world, folder) = unstarted();
     for (port, line) in [(8080, 2), (9090, 3), (8081, 4)] {
