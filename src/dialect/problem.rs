@@ -161,7 +161,7 @@ fn classify(status: u16, code: Option<&str>) -> ProblemKind {
         // token.
         (400, Some("INVALID_SINK" | "INVALID_CREDENTIAL" | "INVALID_TOKEN"))
         | (422, Some("MISSING_IDENTIFIER" | "UNNECESSARY_IDENTIFIER"))
-        | (405 | 406 | 408 | 411 | 413 | 414 | 415 | 431, _) => ProblemKind::BadGateway,
+        | (405..=408 | 411 | 413..=415 | 417 | 421 | 426 | 431, _) => ProblemKind::BadGateway,
         (401, _) => ProblemKind::Unauthenticated,
         (403, _) => ProblemKind::PermissionDenied,
         (404, Some("IDENTIFIER_NOT_FOUND" | "DEVICE_NOT_FOUND")) => ProblemKind::DeviceNotFound,
