@@ -206,6 +206,9 @@ fn text_of_unauthenticated(why: Unauthenticated) -> String {
             InvalidToken::ClaimMissing(name) => {
                 return format!("the access token has no claim `{name}`");
             }
+            InvalidToken::ClaimInvalid(key) if key.ends_with("_claim") => {
+                return format!("the claim that `{key}` names is invalid or of the wrong type");
+            }
             InvalidToken::ClaimInvalid(name) => {
                 return format!("the claim `{name}` has the wrong type or an invalid value");
             }
