@@ -29,6 +29,8 @@ use crate::{
 
 // When to repeat a request that met a concurrent change.
 const CONCURRENT_CHANGE_RETRY: Duration = Duration::from_secs(1);
+// When to repeat a request whose token could not be verified.
+const KEYS_RETRY: Duration = Duration::from_secs(5);
 
 mod causes;
 mod messages;
@@ -189,6 +191,11 @@ impl Refusal {
             Self::ConcurrentExtension
             | Self::Ledger(ledger::Error::Superseded | ledger::Error::RequestInProgress) => {
                 Some(CONCURRENT_CHANGE_RETRY)
+            }
+            Self::Unauthenticated(rejection)
+                if rejection.why == Unauthenticated::KeysUnavailable =>
+            {
+                Some(KEYS_RETRY)
             }
             _ => None,
         }
