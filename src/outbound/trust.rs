@@ -168,10 +168,13 @@ fn public_authorities() -> Result<RootCertStore, String> {
     // A variable of the TLS library, not a setting of the gateway.
     let file = std::env::var_os("SSL_CERT_FILE");
     // The library would wait for the writer of a named pipe.
-    if let Some(file) = file.map(PathBuf::from)
-        && file.exists()
-    {
+    if let Some(file) = file.map(PathBuf::from) {
         open_regular(&file).map_err(|error| failed(&format!("`{}`: {error}", file.display())))?;
+    }
+    // The library ignores a folder that cannot be read if it can read the file.
+    if let Some(folder) = std::env::var_os("SSL_CERT_DIR").map(PathBuf::from) {
+        let listed = std::fs::read_dir(&folder);
+        listed.map_err(|error| failed(&format!("`{}`: {error}", folder.display())))?;
     }
     let mut roots = RootCertStore::empty();
     for certificate in load_native_certs().map_err(|error| failed(&error))? {

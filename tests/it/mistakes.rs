@@ -78,6 +78,13 @@ fn every_command_reports_unusable_certificate_authorities_without_a_panic() {
             assert!(text.contains(file), "{text}");
         }
     }
+    fs::write(world.folder.join("empty.pem"), "").unwrap();
+    let empty = world.folder.join("empty.pem").display().to_string();
+    for (file, authorities) in [("/nonexistent", &*folder), (&empty, "/nonexistent")] {
+        let variables = [("SSL_CERT_FILE", file), ("SSL_CERT_DIR", authorities)];
+        let (code, text) = run_with(&variables, &["check", &folder]);
+        assert!(code == 1 && text.contains("`/nonexistent`: No such file"), "{text}");
+    }
     // These commands make no connection.
     assert_eq!(run_with(&[("SSL_CERT_FILE", "/nonexistent")], &["schema", "routes"]).0, 0);
 }
