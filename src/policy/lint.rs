@@ -26,6 +26,7 @@ mod limits;
 mod operators;
 mod profiles;
 mod routes;
+mod unread;
 
 /// A finding in valid policies that is probably unintended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,11 +107,13 @@ pub enum LintRule {
     SecretReadable,
     /// A ledger directory that the user of this process cannot write to.
     LedgerNotWritable,
+    /// A YAML file of the policy folder that is not read.
+    UnreadFile,
 }
 
 impl LintRule {
     /// All rules.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::UnreachableRoute,
         Self::RedundantRoute,
         Self::OverlappingRoutes,
@@ -137,6 +140,7 @@ impl LintRule {
         Self::AuthorityExpired,
         Self::SecretReadable,
         Self::LedgerNotWritable,
+        Self::UnreadFile,
     ];
 
     /// The name of the rule.
@@ -168,6 +172,7 @@ impl LintRule {
             Self::AuthorityExpired => "authority-expired",
             Self::SecretReadable => "secret-readable",
             Self::LedgerNotWritable => "ledger-not-writable",
+            Self::UnreadFile => "unread-file",
         }
     }
 
@@ -180,7 +185,8 @@ impl LintRule {
             | Self::OperatorWithoutEvents
             | Self::IdlePrivateNetwork
             | Self::AuthorityExpired
-            | Self::LedgerNotWritable => LintLevel::Note,
+            | Self::LedgerNotWritable
+            | Self::UnreadFile => LintLevel::Note,
             _ => LintLevel::Warning,
         }
     }
@@ -227,6 +233,7 @@ pub fn lint(loaded: &LoadedPolicy, now: Moment) -> Vec<LintWarning> {
         limits::lint,
         callbacks::lint,
         files::lint,
+        unread::lint,
     ] {
         lint_rules(&context, &mut warnings);
     }

@@ -26,7 +26,8 @@ use crate::{
     reloadable::read_regular,
 };
 
-const FOLDER: &str = "tests";
+/// The folder of the policy tests, in the policy folder.
+pub(super) const FOLDER: &str = "tests";
 
 // The maximum size of a body file. The gateway accepts less.
 const BODY_BYTES_MAX: u64 = 1 << 20;

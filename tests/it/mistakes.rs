@@ -105,16 +105,6 @@ fn start_without_any_public_authority_is_logged() {
 }
 
 #[test]
-fn invalid_log_filter_is_reported() {
-    for filter in ["garbage", "info,=", "qod_gatewy=debug"] {
-        let (code, text) = run_with(&[("RUST_LOG", filter)], &["check", "policies"]);
-        assert!(code == 0 && text.contains("\"event\":\"log_filter_ignored\""), "{filter}: {text}");
-    }
-    let (_, text) = run_with(&[("RUST_LOG", "warn,pingora=error")], &["check", "policies"]);
-    assert!(!text.contains("log_filter_ignored"), "{text}");
-}
-
-#[test]
 fn output_that_cannot_be_written_is_an_error() {
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     for command in [&["schema", "routes"][..], &["check", "policies"]] {
@@ -129,6 +119,16 @@ fn output_that_cannot_be_written_is_an_error() {
         assert_eq!(done.status.code(), Some(1), "{command:?}: {text}");
         assert!(text.contains("failed to write to standard output: No space left"), "{text}");
     }
+}
+
+#[test]
+fn invalid_log_filter_is_reported() {
+    for filter in ["garbage", "info,=", "qod_gatewy=debug"] {
+        let (code, text) = run_with(&[("RUST_LOG", filter)], &["check", "policies"]);
+        assert!(code == 0 && text.contains("\"event\":\"log_filter_ignored\""), "{filter}: {text}");
+    }
+    let (_, text) = run_with(&[("RUST_LOG", "warn,pingora=error")], &["check", "policies"]);
+    assert!(!text.contains("log_filter_ignored"), "{text}");
 }
 
 #[test]
@@ -181,6 +181,24 @@ fn other_extension_is_named_and_such_tests_are_run() {
     assert!(code == 1 && text.contains("0 of 1 tests passed"), "{text}");
     fs::rename(path("routes.yaml"), path("routes.yml")).unwrap();
     assert!(failure(&["check", &folder]).contains("rename `routes.yml` to `routes.yaml`"));
+}
+
+#[test]
+fn files_that_are_not_read_are_reported() {
+    let (world, folder) = unstarted();
+    fs::write(world.folder.join("test.yaml"), "tests: []").unwrap();
+    for name in ["more", "..data"] {
+        let subfolder = world.folder.join("tests").join(name);
+        fs::create_dir_all(&subfolder).unwrap();
+        fs::write(subfolder.join("a.yaml"), "tests: []").unwrap();
+    }
+    let (code, text) = run_with(&[], &["check", &folder]);
+    assert_eq!(code, 0, "{text}");
+    for file in ["test.yaml", "tests/more/a.yaml"] {
+        let note = format!("{folder}/{file}:1:1: note: this file is not read");
+        assert!(text.contains(&note), "{text}");
+    }
+    assert_eq!(text.matches("[unread-file]").count(), 2, "{text}");
 }
 
 #[test]
