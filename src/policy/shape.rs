@@ -158,7 +158,9 @@ fn describe(
                 Some(kind) if lacks_unit(kind, node_schema) => {
                     one(format!("missing unit; expected {expected}"))
                 }
-                Some(NodeKind::Number(_) | NodeKind::Bool(_)) if is_text => {
+                Some(NodeKind::Number(_) | NodeKind::Bool(_))
+                    if is_text && !expected.contains("in quotes") =>
+                {
                     one(format!("expected {expected} (in quotes)"))
                 }
                 _ => one(format!("expected {expected}")),
