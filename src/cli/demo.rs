@@ -84,9 +84,9 @@ pub(super) fn run(arguments: &DemoArgs, log: Arc<LogBuffer>) -> Result<ExitCode,
     let issuer = DemoIssuer::new()?;
     let folder = DemoFolder::write(arguments.address, &schemas, &issuer)?;
 
-    for (_, dialect, port) in OPERATORS {
-        start_operator(&dialects, dialect, at(port))?;
-    }
+    let operators =
+        OPERATORS.map(|(_, dialect, port)| start_operator(&dialects, dialect, at(port)));
+    let operators = operators.into_iter().collect::<Result<Vec<_>, _>>()?;
     let policy = serve::load(&folder.0)?;
     let policies = folder.0.clone();
     let gateway: JoinHandle<Result<ExitCode, String>> =
@@ -104,14 +104,20 @@ pub(super) fn run(arguments: &DemoArgs, log: Arc<LogBuffer>) -> Result<ExitCode,
         )?;
         tour.run().await
     })?;
-    if arguments.once {
+    // Ctrl-C ended the operators before the gateway could receive it.
+    let is_interrupted = operators.iter().any(JoinHandle::is_finished);
+    if arguments.once || is_interrupted {
         return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     print_commands(at(GATEWAY_PORT), at(ADMIN_PORT), &issuer)?;
     gateway.join().unwrap_or_else(|_| Err("the gateway panicked".to_owned()))
 }
 
-fn start_operator(dialects: &Dialects, dialect: &str, listen: SocketAddr) -> Result<(), String> {
+fn start_operator(
+    dialects: &Dialects,
+    dialect: &str,
+    listen: SocketAddr,
+) -> Result<JoinHandle<Result<ExitCode, String>>, String> {
     let dialect = dialects.get(dialect).ok_or_else(|| format!("unknown dialect `{dialect}`"))?;
     let settings = Settings {
         dialect: Arc::clone(dialect),
@@ -125,8 +131,7 @@ fn start_operator(dialects: &Dialects, dialect: &str, listen: SocketAddr) -> Res
         activation_delay: Duration::ZERO,
         events: Some(EventSettings::default()),
     };
-    thread::spawn(move || simulate::serve(listen, settings));
-    Ok(())
+    Ok(thread::spawn(move || simulate::serve(listen, settings)))
 }
 
 async fn wait_until_ready(
