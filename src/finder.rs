@@ -16,6 +16,8 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use quick_cache::sync;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use tokio::sync::watch;
 
 use crate::{
@@ -65,7 +67,8 @@ pub enum Kind {
 }
 
 /// How a Telco Finder searches where numbers are ported (`portabilitySearchMode`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum PortabilitySearchMode {
     /// Searches the finder's own data only.
     Shallow,

@@ -9,6 +9,8 @@ mod parse;
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::Number;
 
 pub use self::node::{JsonTree, Members};
@@ -33,9 +35,12 @@ pub enum Json<'a> {
 
 /// How to treat an object with names that differ only in case. It is valid JSON, but parsers that
 /// ignore case read it differently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum CaseVariants {
     /// Reject the text.
+    #[default]
+    #[serde(rename = "refuse")]
     Reject,
     /// Treat them as different names.
     Accept,

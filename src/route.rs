@@ -13,6 +13,8 @@ mod realms;
 mod table;
 
 use ipnet::{Ipv4Net, Ipv6Net};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use self::{
     addresses::Addresses,
@@ -134,7 +136,8 @@ impl fmt::Display for Target {
 }
 
 /// A kind of identifier by which an operator is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Resolver {
     /// The IPv4 address, then the IPv6 address.
     Ip,
@@ -146,7 +149,8 @@ pub enum Resolver {
 
 /// The reaction to identifiers of a device that name different operators. CAMARA's Commonalities
 /// forbid an error, so `First` is the default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Disagreement {
     /// Use the first operator, in the order of the resolvers.
     #[default]

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use crate::qod::Operation;
 
 /// Defines the accepted scopes. Scope tokens are compared byte by byte.
@@ -16,7 +19,8 @@ pub struct ScopeRule {
 }
 
 /// A scope format (CAMARA Identity and Consent Management 0.1 to 0.4, and the API documents).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum ScopeForm {
     /// `dpv:RequestedServiceProvision#qod`: every operation. `#qos-profiles`: those of profiles.
     PurposeApi,

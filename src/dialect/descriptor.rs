@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use crate::qod::{IdentifierKind, Operation, ProblemKind};
 
 mod released;
@@ -49,9 +52,11 @@ pub struct Descriptor {
 }
 
 /// One of a release's APIs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum ApiKind {
     /// Sessions; in 0.9 and 0.10 also profiles.
+    #[default]
     Sessions,
     /// Profiles, from 0.11 on.
     QosProfiles,
@@ -302,15 +307,18 @@ pub struct CorrelatorFormat {
 }
 
 /// Members of an error body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum ErrorShape {
     /// `{message}`; an empty body with 401, 403 and 404.
+    #[serde(skip)]
     Message,
     /// `{code, message}`
     CodeMessage,
     /// `{status, code, message}`
     StatusCodeMessage,
     /// `{reasonCode, systemMessage, userMessage}`
+    #[serde(rename = "devedge")]
     DevEdge,
 }
 

@@ -1,5 +1,8 @@
 //! How strictly bodies of clients are parsed, as policies configure it.
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use crate::json::{CaseVariants, Json, JsonError, JsonLimits};
 
 /// How strictly client request bodies are parsed.
@@ -17,11 +20,14 @@ pub struct Strictness {
 }
 
 /// How to treat a member that the dialect does not define.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum UnknownMembers {
     /// Ignore the member.
+    #[default]
     Drop,
     /// Reject the body.
+    #[serde(rename = "refuse")]
     Reject,
 }
 

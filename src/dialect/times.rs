@@ -1,6 +1,8 @@
 //! The times of sessions and events: RFC 3339, and seconds since the epoch.
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::descriptor::TimeForm;
 use crate::{json::Json, qod::Moment};
@@ -9,7 +11,8 @@ use crate::{json::Json, qod::Moment};
 const UNIX_S_MAX: u64 = 253_402_300_799;
 
 /// How to read an operator's times that have no offset from UTC.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum TimesWithoutOffset {
     /// They are invalid, as in RFC 3339.
     #[default]

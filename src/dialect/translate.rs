@@ -8,6 +8,8 @@
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::{
     address::{canonical_ipv4, canonical_ipv6},
@@ -46,10 +48,12 @@ pub struct TranslationSettings {
 
 /// How to translate between a single IPv4 address of a device (before 0.9) and the two members that
 /// 0.9 and later require.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum LegacyIpv4 {
     /// The interpretation is unknown: reject the request.
     #[default]
+    #[serde(rename = "refuse")]
     Reject,
     /// The operator uses no NAT: the address is both the public and the private address.
     PublicIsPrivate,

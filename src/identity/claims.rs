@@ -2,6 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use super::{
     AuthenticatedClient, InvalidToken, IssuerKeys, IssuerSettings, UserClaims, binding::Binding,
     jws::Jws,
@@ -40,17 +43,22 @@ pub(super) struct ClaimRules {
 }
 
 /// A claim that a token may be required to have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, JsonSchema)]
 pub enum RequiredClaim {
     /// `exp`.
+    #[serde(rename = "exp")]
     Expiry,
     /// `aud`.
+    #[serde(rename = "aud")]
     Audience,
     /// `nbf`.
+    #[serde(rename = "nbf")]
     NotBefore,
     /// `iss`.
+    #[serde(rename = "iss")]
     Issuer,
     /// `sub`.
+    #[serde(rename = "sub")]
     Subject,
 }
 

@@ -1,5 +1,8 @@
 //! Finds an issuer's JWK Set URL from its metadata (`OpenID` Connect Discovery 1.0, RFC 8414).
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use crate::{
     json::{Json, JsonLimits},
     outbound::Endpoint,
@@ -9,11 +12,13 @@ use crate::{
 mod tests;
 
 /// The kind of metadata document that an issuer publishes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, JsonSchema)]
 pub enum Discovery {
     /// `/.well-known/openid-configuration`, appended to the issuer.
+    #[serde(rename = "openid_configuration")]
     OpenId,
     /// `/.well-known/oauth-authorization-server`, inserted between host and path.
+    #[serde(rename = "oauth_authorization_server")]
     OAuth,
 }
 

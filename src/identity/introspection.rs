@@ -17,6 +17,8 @@ use bytes::Bytes;
 use form_urlencoded::Serializer;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use quick_cache::sync;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -62,9 +64,11 @@ pub struct IntrospectionSettings {
 }
 
 /// How the client secret is sent (RFC 6749 §2.3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum IntrospectionAuthMethod {
     /// `client_secret_basic`: in the `Authorization` header.
+    #[default]
     ClientSecretBasic,
     /// `client_secret_post`: in the form body.
     ClientSecretPost,

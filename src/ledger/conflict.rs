@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use super::claim::{DeviceKeys, PublicAddress, V4Key};
 use crate::qod::Flow;
 
@@ -22,7 +25,8 @@ pub struct ConflictRules {
 }
 
 /// Which flows of one device conflict.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum ConflictMode {
     /// Flows that overlap: a packet can belong to both.
     #[default]
@@ -48,7 +52,8 @@ impl ConflictMode {
 }
 
 /// The action if it is unknown whether two devices are the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum OnUnknown {
     /// Forward the request; the operator decides.
     #[default]

@@ -71,23 +71,13 @@ struct MockTokenEntry {
 struct ScopeEntry {
     /// The accepted scope formats.
     #[schemars(length(min = 1))]
-    forms: Option<Vec<ScopeFormName>>,
+    forms: Option<Vec<ScopeForm>>,
     /// The accepted purposes.
     #[schemars(length(min = 1))]
     purposes: Option<Vec<Scalar<ScopeToken>>>,
     /// The accepted API names.
     #[schemars(length(min = 1))]
     api_names: Option<Vec<Scalar<ScopeToken>>>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum ScopeFormName {
-    PurposeApi,
-    PurposeOperation,
-    PurposeAndOperation,
-    Operation,
-    QodSessions,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -351,15 +341,8 @@ impl ScopeEntry {
         let texts =
             |tokens: Vec<Scalar<ScopeToken>>| tokens.into_iter().map(|token| token.0.0).collect();
         let ScopeRule { forms, purposes, api_names } = ScopeRule::default();
-        let form = |form| match form {
-            ScopeFormName::PurposeApi => ScopeForm::PurposeApi,
-            ScopeFormName::PurposeOperation => ScopeForm::PurposeOperation,
-            ScopeFormName::PurposeAndOperation => ScopeForm::PurposeAndOperation,
-            ScopeFormName::Operation => ScopeForm::Operation,
-            ScopeFormName::QodSessions => ScopeForm::QodSessions,
-        };
         ScopeRule {
-            forms: self.forms.map_or(forms, |forms| forms.into_iter().map(form).collect()),
+            forms: self.forms.unwrap_or(forms),
             purposes: self.purposes.map_or(purposes, texts),
             api_names: self.api_names.map_or(api_names, texts),
         }

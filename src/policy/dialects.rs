@@ -11,7 +11,7 @@ use super::{
     validation::Validation,
 };
 use crate::{
-    dialect::{self, CustomDialect, CustomDialectError, Descriptors},
+    dialect::{CustomDialect, CustomDialectError, Descriptors, ErrorShape},
     qod::ProblemKind,
 };
 
@@ -47,18 +47,10 @@ struct DialectEntry {
     /// The `type` of its events (`CloudEvents`).
     event_type: Option<String>,
     /// The format of an error body.
-    error_shape: Option<ErrorShapeName>,
+    error_shape: Option<ErrorShape>,
     /// HTTP statuses and error codes by kind of rejection.
     #[serde(default)]
     codes: BTreeMap<String, CodeEntry>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum ErrorShapeName {
-    CodeMessage,
-    StatusCodeMessage,
-    Devedge,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -139,18 +131,8 @@ impl DialectEntry {
             port_min: self.port_min,
             created_status: self.created_status,
             event_type: self.event_type,
-            error_shape: self.error_shape.map(ErrorShapeName::setting),
+            error_shape: self.error_shape,
             codes,
-        }
-    }
-}
-
-impl ErrorShapeName {
-    const fn setting(self) -> dialect::ErrorShape {
-        match self {
-            Self::CodeMessage => dialect::ErrorShape::CodeMessage,
-            Self::StatusCodeMessage => dialect::ErrorShape::StatusCodeMessage,
-            Self::Devedge => dialect::ErrorShape::DevEdge,
         }
     }
 }

@@ -93,17 +93,7 @@ struct ApiEntry {
     fallback: Option<String>,
     /// Which API of the dialect is served.
     #[serde(default)]
-    serves: ServesName,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum ServesName {
-    /// The sessions API. In 0.9 and 0.10 it includes `QoS` profiles.
-    #[default]
-    Sessions,
-    /// The `QoS` profiles API, from 0.11 on.
-    QosProfiles,
+    serves: ApiKind,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -246,7 +236,7 @@ impl GatewayFile {
         let strictness = root.enter("strictness", Some(self.strictness))?.1.settings();
         let bounds = root.enter("bounds", Some(self.bounds))?.1.settings();
         let drain = root.enter("drain", Some(self.drain))?.1.settings();
-        let log = root.enter("log", Some(self.log))?.1.settings();
+        let log = root.enter("log", Some(self.log))?.1.lost_lines;
         Some(GatewaySettings {
             server: ServerSettings {
                 listeners: listeners.into_iter().map(|(listener, _)| listener).collect(),
@@ -307,11 +297,8 @@ fn apis(entries: Vec<Section<ApiEntry>>, at: Validation<'_>) -> Vec<ApiSetting> 
             at.key("path").report(message);
         }
         if let Some(dialect) = entry.dialect_setting(at) {
-            let serves = match entry.serves {
-                ServesName::Sessions => ApiKind::Sessions,
-                ServesName::QosProfiles => ApiKind::QosProfiles,
-            };
-            apis.push((ApiSetting { path: entry.path.0.0, dialect, serves }, at.line()));
+            let ApiEntry { path, serves, .. } = entry;
+            apis.push((ApiSetting { path: path.0.0, dialect, serves }, at.line()));
         }
     }
     apis.into_iter().map(|(api, _)| api).collect()
@@ -348,7 +335,7 @@ impl ApiEntry {
     fn check_dialect(&self, name: &str, at: Validation<'_>) {
         at.check_dialect(name);
         let dialect = at.references.dialects.get(name);
-        if self.serves == ServesName::QosProfiles
+        if self.serves == ApiKind::QosProfiles
             && dialect.is_some_and(|dialect| dialect.profiles.schema.is_none())
         {
             at.report("this dialect has no separate QoS profiles API; expected 0.11 or later");

@@ -36,19 +36,9 @@ pub(super) struct NotificationsEntry {
     /// The file of CA certificates (PEM) that are trusted for sinks, in addition to the public CAs.
     extra_ca_file: Option<Scalar<FilePath>>,
     /// The handling of a sink access token that expires before the session ends.
-    expiring_token: ExpiringTokenName,
+    expiring_token: ExpiringToken,
     /// How long delivery of a notification is attempted.
     delivery_ttl: Option<Scalar<PositiveDuration>>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum ExpiringTokenName {
-    /// The session is rejected.
-    #[default]
-    Refuse,
-    /// The session is accepted. The client gets no notifications after the token has expired.
-    Accept,
 }
 
 // A callback URL of a session must fit the maximum length of every release.
@@ -90,10 +80,7 @@ impl NotificationsEntry {
                 delivery_ttl: self.delivery_ttl.map_or(settings.delivery_ttl, |ttl| ttl.0.0),
                 ..settings
             },
-            expiring_token: match self.expiring_token {
-                ExpiringTokenName::Refuse => ExpiringToken::Reject,
-                ExpiringTokenName::Accept => ExpiringToken::Accept,
-            },
+            expiring_token: self.expiring_token,
         }
     }
 }

@@ -27,8 +27,8 @@ use super::{
     validation::Validation,
 };
 use crate::{
-    dialect::{self, TimesWithoutOffset, TranslationSettings},
-    ledger,
+    dialect::{LegacyIpv4, TimesWithoutOffset, TranslationSettings},
+    ledger::{ConflictMode, ConflictRules, OnUnknown},
     qod::IdentifierKind,
 };
 
@@ -88,7 +88,7 @@ struct OperatorEntry {
     poll_interval: Option<Scalar<PositiveDuration>>,
     /// How times without an offset from UTC in its answers are read. Default: they are invalid.
     #[serde(default)]
-    times_without_offset: TimesWithoutOffsetName,
+    times_without_offset: TimesWithoutOffset,
     /// The time limit of a call.
     timeout: Option<Scalar<PositiveDuration>>,
     /// The maximum number of connections.
@@ -116,31 +116,13 @@ struct OperatorEntry {
     clamp_duration: bool,
     /// The device identifiers that it accepts. Default: all.
     #[schemars(length(min = 1))]
-    identifiers: Option<Vec<IdentifierName>>,
+    identifiers: Option<Vec<IdentifierKind>>,
     /// The translation of devices.
     #[serde(default)]
     devices: DevicesEntry,
     /// The conflict rules of its sessions.
     #[serde(default)]
     conflicts: ConflictsEntry,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum TimesWithoutOffsetName {
-    #[default]
-    Reject,
-    Utc,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) enum IdentifierName {
-    PhoneNumber,
-    NetworkAccessIdentifier,
-    ExternalId,
-    Ipv4Address,
-    Ipv6Address,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -150,7 +132,7 @@ struct DevicesEntry {
     /// Whether external ids and network access identifiers are equivalent.
     external_id_as_nai: bool,
     /// The meaning of a single IPv4 address (before 0.9) for an operator with a newer dialect.
-    legacy_ipv4: LegacyIpv4Name,
+    legacy_ipv4: LegacyIpv4,
     /// Whether a private IPv4 address may be sent alone to an operator with an older dialect.
     private_ipv4_as_legacy: bool,
     /// Whether a device may be a network prefix.
@@ -159,22 +141,13 @@ struct DevicesEntry {
     ipv6_prefix_as_address: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum LegacyIpv4Name {
-    #[default]
-    Refuse,
-    PublicIsPrivate,
-    PublicWithDevicePort,
-}
-
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct ConflictsEntry {
     /// Which sessions of one device conflict.
-    mode: ConflictModeName,
+    mode: ConflictMode,
     /// The decision if it is unknown whether two devices are the same.
-    unknown: OnUnknownName,
+    unknown: OnUnknown,
     /// How long a session counts as active after its end, to allow for clock differences.
     clock_skew: Option<Scalar<DurationOrZero>>,
     /// The minimum length of an IPv4 prefix of a device.
@@ -183,24 +156,6 @@ struct ConflictsEntry {
     /// The minimum length of an IPv6 prefix of a device.
     #[schemars(range(min = 16, max = 128))]
     ipv6_prefix_min: Option<u8>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum ConflictModeName {
-    #[default]
-    FlowOverlap,
-    ExactFlow,
-    Device,
-    UpstreamOnly,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum OnUnknownName {
-    #[default]
-    Forward,
-    Refuse,
 }
 
 impl OperatorsFile {
@@ -272,10 +227,7 @@ impl OperatorEntry {
             breaker: self.breaker.settings(connections_max + self.queue_max.unwrap_or(200)),
             health: self.health.map(|health| health.settings(at.key("health"))),
             translation,
-            times: match self.times_without_offset {
-                TimesWithoutOffsetName::Reject => TimesWithoutOffset::Reject,
-                TimesWithoutOffsetName::Utc => TimesWithoutOffset::Utc,
-            },
+            times: self.times_without_offset,
             conflict_rules,
             rate: self.rate.and_then(|rate| rate.0.rate(self.burst)),
             gsma: self.gsma.settings(name),
@@ -326,15 +278,10 @@ impl OperatorEntry {
             allow_prefixes,
             ipv6_prefix_as_address,
         } = self.devices;
-        let kinds = self.identifiers.iter().flatten().map(|kind| kind.setting());
         TranslationSettings {
-            identifiers: kinds.collect(),
+            identifiers: self.identifiers.iter().flatten().copied().collect(),
             external_id_as_nai,
-            legacy_ipv4: match legacy_ipv4 {
-                LegacyIpv4Name::Refuse => dialect::LegacyIpv4::Reject,
-                LegacyIpv4Name::PublicIsPrivate => dialect::LegacyIpv4::PublicIsPrivate,
-                LegacyIpv4Name::PublicWithDevicePort => dialect::LegacyIpv4::PublicWithDevicePort,
-            },
+            legacy_ipv4,
             private_ipv4_as_legacy,
             allow_prefixes,
             ipv6_prefix_as_address,
@@ -345,31 +292,11 @@ impl OperatorEntry {
     }
 }
 
-impl IdentifierName {
-    pub(super) const fn setting(self) -> IdentifierKind {
-        match self {
-            Self::PhoneNumber => IdentifierKind::PhoneNumber,
-            Self::NetworkAccessIdentifier => IdentifierKind::NetworkAccessIdentifier,
-            Self::ExternalId => IdentifierKind::ExternalId,
-            Self::Ipv4Address => IdentifierKind::Ipv4Address,
-            Self::Ipv6Address => IdentifierKind::Ipv6Address,
-        }
-    }
-}
-
 impl ConflictsEntry {
-    fn rules(&self) -> ledger::ConflictRules {
-        ledger::ConflictRules {
-            mode: match self.mode {
-                ConflictModeName::FlowOverlap => ledger::ConflictMode::FlowOverlap,
-                ConflictModeName::ExactFlow => ledger::ConflictMode::ExactFlow,
-                ConflictModeName::Device => ledger::ConflictMode::Device,
-                ConflictModeName::UpstreamOnly => ledger::ConflictMode::UpstreamOnly,
-            },
-            unknown: match self.unknown {
-                OnUnknownName::Forward => ledger::OnUnknown::Forward,
-                OnUnknownName::Refuse => ledger::OnUnknown::Refuse,
-            },
+    fn rules(&self) -> ConflictRules {
+        ConflictRules {
+            mode: self.mode,
+            unknown: self.unknown,
             clock_skew: self
                 .clock_skew
                 .as_ref()

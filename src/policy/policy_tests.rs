@@ -15,7 +15,6 @@ use super::{
     diagnostic::{Diagnostic, ErrorList, expected_one_of, quoted},
     explain_request::{ExplainRequest, ExplainSubject},
     fingerprint::yaml_files,
-    operators::IdentifierName,
     scalars::{FilePath, OperatorProfileName, Scalar, Section, WholeSeconds},
     shape,
     source::PolicySource,
@@ -70,7 +69,7 @@ struct ExpectEntry {
     /// The expected operator.
     operator: Option<String>,
     /// The identifier that selects the operator.
-    matched_by: Option<IdentifierName>,
+    matched_by: Option<IdentifierKind>,
     /// The dialect of the operator.
     dialect: Option<String>,
     /// The name of the profile at the operator.
@@ -242,7 +241,7 @@ impl ExpectEntry {
                 }
                 Some(TestExpectation::Forwarded(ExpectedCall {
                     operator: operator.as_str().into(),
-                    matched_by: matched_by.map(IdentifierName::setting),
+                    matched_by,
                     dialect,
                     profile: profile.map(|name| name.0.0),
                     duration_s: duration.map(|time| time.0.0),

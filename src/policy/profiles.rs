@@ -14,12 +14,12 @@ use super::{
 };
 use crate::{
     access::{Catalogue, Profile},
-    qod::{ProfileStatus, QosProfile, is_profile_name},
+    qod::{L4sQueue, ProfileStatus, QosProfile, ServiceClass, is_profile_name},
 };
 
 mod quality;
 
-use self::quality::{CountryEntry, L4sQueueName, RatesEntry, ServiceClassName};
+use self::quality::{CountryEntry, RatesEntry};
 
 /// The `QoS` profiles.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -43,7 +43,7 @@ struct ProfileEntry {
     duration_max: Scalar<WholeSeconds>,
     /// Whether the profile can be requested.
     #[serde(default)]
-    status: ProfileStatusName,
+    status: ProfileStatus,
     /// The description for clients.
     description: Option<Scalar<Description>>,
     /// The rates from the device.
@@ -63,24 +63,15 @@ struct ProfileEntry {
     #[schemars(range(min = 1, max = 10))]
     packet_error_loss_rate: Option<u8>,
     /// The type of queue for the traffic.
-    l4s_queue_type: Option<L4sQueueName>,
+    l4s_queue_type: Option<L4sQueue>,
     /// The class of traffic that the profile is designed for.
-    service_class: Option<ServiceClassName>,
+    service_class: Option<ServiceClass>,
     /// The countries where the profile is available.
     #[schemars(length(min = 1, max = 250))]
     country_availability: Option<Vec<CountryEntry>>,
     /// The name of the profile at each operator. An operator without a name does not offer it.
     #[schemars(extend("minProperties" = 1))]
     operators: BTreeMap<String, Scalar<OperatorProfileName>>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "UPPERCASE")]
-enum ProfileStatusName {
-    #[default]
-    Active,
-    Inactive,
-    Deprecated,
 }
 
 /// The validated settings of the file.
@@ -135,11 +126,7 @@ impl ProfileEntry {
         QosProfile {
             name,
             description: self.description.as_ref().map(|text| text.0.0.clone()),
-            status: match self.status {
-                ProfileStatusName::Active => ProfileStatus::Active,
-                ProfileStatusName::Inactive => ProfileStatus::Inactive,
-                ProfileStatusName::Deprecated => ProfileStatus::Deprecated,
-            },
+            status: self.status,
             duration_s_min,
             duration_s_max,
             upstream: self.upstream.validate(at.key("upstream")),
@@ -148,8 +135,8 @@ impl ProfileEntry {
             packet_delay_budget: self.packet_delay_budget.as_ref().map(|delay| delay.0.0),
             jitter: self.jitter.as_ref().map(|delay| delay.0.0),
             packet_error_loss_rate: self.packet_error_loss_rate,
-            l4s_queue: self.l4s_queue_type.map(L4sQueueName::setting),
-            service_class: self.service_class.map(ServiceClassName::setting),
+            l4s_queue: self.l4s_queue_type,
+            service_class: self.service_class,
             countries: self
                 .country_availability
                 .iter()

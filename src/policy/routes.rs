@@ -24,7 +24,8 @@ use crate::{
     finder,
     qod::PhoneNumber,
     route::{
-        self, Match, NamedOperator, NumberPrefix, Realm, Route, Routes, Table, TableError, Target,
+        Disagreement, Match, NamedOperator, NumberPrefix, Realm, Resolver, Route, Routes, Table,
+        TableError, Target,
     },
 };
 
@@ -34,9 +35,9 @@ use crate::{
 pub(super) struct RoutesFile {
     /// The order of the resolvers.
     #[schemars(length(min = 1))]
-    order: Option<Vec<ResolverName>>,
+    order: Option<Vec<Resolver>>,
     /// The decision if the identifiers of a device select different operators.
-    disagreement: DisagreementName,
+    disagreement: Disagreement,
     /// The finders that are queried in this order if no route matches.
     #[schemars(length(max = 8))]
     finders: Vec<Section<finders::FinderEntry>>,
@@ -55,22 +56,6 @@ pub(super) struct RoutesFile {
 struct TableEntry {
     /// A CSV file, or the output of `qod-gateway compile-routes`.
     file: Scalar<FilePath>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq)]
-#[serde(rename_all = "snake_case")]
-enum ResolverName {
-    Ip,
-    Realm,
-    Number,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum DisagreementName {
-    #[default]
-    First,
-    Refuse,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -150,21 +135,15 @@ impl RoutesFile {
             Some((at, at.check_file(&entry.file.0)?))
         });
         let tables: Vec<_> = tables.collect();
-        let order = self
-            .order
-            .unwrap_or_else(|| vec![ResolverName::Ip, ResolverName::Realm, ResolverName::Number]);
+        let order =
+            self.order.unwrap_or_else(|| vec![Resolver::Ip, Resolver::Realm, Resolver::Number]);
         for (index, resolver) in order.iter().enumerate() {
             if order.iter().take(index).any(|other| other == resolver) {
                 root.key("order").item(index).report("duplicate resolver");
             }
         }
-        let order = order.into_iter().map(ResolverName::setting).collect();
-        let disagreement = match self.disagreement {
-            DisagreementName::First => route::Disagreement::First,
-            DisagreementName::Refuse => route::Disagreement::Refuse,
-        };
         let mut routes =
-            Routes::new(rules, order, disagreement).with_fallback_finders(finders.fallbacks);
+            Routes::new(rules, order, self.disagreement).with_fallback_finders(finders.fallbacks);
         let mut names = Vec::new();
         for (at, path) in tables {
             if let Some(table) = load_table(&path, at) {
@@ -257,16 +236,6 @@ impl RouteEntry {
             (None, None, Some(Scalar(IpNet::V6(net))), None) => Some(Match::Ipv6(*net)),
             (None, None, None, Some(realm)) => Some(Match::Realm(realm.0.clone())),
             _ => None,
-        }
-    }
-}
-
-impl ResolverName {
-    const fn setting(self) -> route::Resolver {
-        match self {
-            Self::Ip => route::Resolver::Ip,
-            Self::Realm => route::Resolver::Realm,
-            Self::Number => route::Resolver::Number,
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::{
     credentials,
@@ -44,9 +46,12 @@ pub struct NotificationPolicy {
 }
 
 /// The handling of a sink access token that expires before its session ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum ExpiringToken {
     /// The session is rejected.
+    #[default]
+    #[serde(rename = "refuse")]
     Reject,
     /// The session is accepted; notifications end when the token expires.
     Accept,
@@ -90,9 +95,11 @@ pub struct AdminSettings {
 }
 
 /// What happens while log lines cannot be written and are dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum LostLogLines {
     /// Requests are served.
+    #[default]
     Tolerate,
     /// Requests are served, and the readiness check fails.
     NotReady,

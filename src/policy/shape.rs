@@ -37,11 +37,6 @@ fn tighten(schema: &mut Value) {
             if let Some(Value::Array(of)) = object.get_mut("enum") {
                 of.retain(|value| !value.is_null());
             }
-            if let Some(values) = object.get("oneOf").and_then(enum_values) {
-                object.remove("oneOf");
-                object.insert("type".to_owned(), "string".into());
-                object.insert("enum".to_owned(), values);
-            }
             if let Some(Value::Array(mut of)) = object.remove("anyOf") {
                 of.retain(|schema| schema.get("type").is_none_or(|name| name != "null"));
                 let merged = of.into_iter().filter_map(|schema| match schema {
@@ -49,6 +44,17 @@ fn tighten(schema: &mut Value) {
                     _ => None,
                 });
                 merged.for_each(|schema| merge(object, schema));
+            }
+            if let Some(values) = object.get("oneOf").and_then(enum_values) {
+                object.remove("oneOf");
+                object.insert("type".to_owned(), "string".into());
+                object.insert("enum".to_owned(), values);
+            }
+            // The key of a list describes its values.
+            if let Some(Value::Object(items)) = object.get_mut("items")
+                && (items.contains_key("enum") || items.contains_key("oneOf"))
+            {
+                items.remove("description");
             }
             let number_max = match object.get("format").and_then(Value::as_str) {
                 Some("uint8") => Some(u64::from(u8::MAX)),

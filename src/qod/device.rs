@@ -7,6 +7,7 @@ use std::{
 };
 
 use ipnet::{Ipv4Net, Ipv6Net};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Verbatim, has_length};
@@ -28,7 +29,8 @@ pub struct Device {
 }
 
 /// A kind of identifier, as named in policies and messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub enum IdentifierKind {
     /// `phoneNumber`
     PhoneNumber,

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use super::Device;
 
 /// A `QoS` profile, as its provider describes it (CAMARA's `QosProfile`). Absent values are unknown.
@@ -71,9 +74,11 @@ pub enum RateUnit {
 }
 
 /// CAMARA's `QosProfileStatusEnum`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum ProfileStatus {
     /// Sessions may use it.
+    #[default]
     Active,
     /// It exists, but new sessions that use it are rejected.
     Inactive,
@@ -82,18 +87,22 @@ pub enum ProfileStatus {
 }
 
 /// The queue of the traffic (RFC 9330).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, JsonSchema)]
 pub enum L4sQueue {
     /// A queue without L4S.
+    #[serde(rename = "non-l4s-queue")]
     Without,
     /// A queue for L4S only.
+    #[serde(rename = "l4s-queue")]
     Only,
     /// A queue for both.
+    #[serde(rename = "mixed-queue")]
     Mixed,
 }
 
 /// The intended kind of traffic (RFC 4594, and two Microsoft classes).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names are self-explanatory")]
 pub enum ServiceClass {
     MicrosoftVoice,

@@ -27,34 +27,14 @@ pub(super) struct IntrospectionEntry {
     client_secret_env: Option<Scalar<VariableName>>,
     /// How the gateway authenticates at the issuer.
     #[serde(default)]
-    method: IntrospectionMethodName,
+    method: IntrospectionAuthMethod,
     /// How long a response is cached.
     cache_ttl: Option<Scalar<DurationOrZero>>,
     /// The maximum number of introspection requests per second.
     requests_per_s_max: Option<NonZeroU32>,
     /// The members that a response for an active token must have. Default: none.
     #[schemars(length(min = 1))]
-    required_claims: Option<Vec<RequiredClaimName>>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum RequiredClaimName {
-    Exp,
-    Aud,
-    Nbf,
-    Iss,
-    Sub,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum IntrospectionMethodName {
-    /// The secret in the `Authorization` header.
-    #[default]
-    ClientSecretBasic,
-    /// The secret in the form body.
-    ClientSecretPost,
+    required_claims: Option<Vec<RequiredClaim>>,
 }
 
 const REQUESTS_PER_S_MAX: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
@@ -85,34 +65,10 @@ impl IntrospectionEntry {
             url: self.url.0.text,
             client_id: self.client_id.0.0,
             secret: Arc::new(secret),
-            auth_method: match self.method {
-                IntrospectionMethodName::ClientSecretBasic => {
-                    IntrospectionAuthMethod::ClientSecretBasic
-                }
-                IntrospectionMethodName::ClientSecretPost => {
-                    IntrospectionAuthMethod::ClientSecretPost
-                }
-            },
+            auth_method: self.method,
             cache_ttl,
-            required_claims: self
-                .required_claims
-                .unwrap_or_default()
-                .into_iter()
-                .map(RequiredClaimName::setting)
-                .collect(),
+            required_claims: self.required_claims.unwrap_or_default(),
             requests_per_s_max: self.requests_per_s_max.unwrap_or(REQUESTS_PER_S_MAX),
         })
-    }
-}
-
-impl RequiredClaimName {
-    const fn setting(self) -> RequiredClaim {
-        match self {
-            Self::Exp => RequiredClaim::Expiry,
-            Self::Aud => RequiredClaim::Audience,
-            Self::Nbf => RequiredClaim::NotBefore,
-            Self::Iss => RequiredClaim::Issuer,
-            Self::Sub => RequiredClaim::Subject,
-        }
     }
 }

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     identity::{
-        self, Discovery, IssuerKeys, IssuerSettings, LEEWAY_MAX, UserClaims, UserDetection,
+        Discovery, IssuerKeys, IssuerSettings, LEEWAY_MAX, SignatureAlgorithm, UserClaims,
+        UserDetection,
     },
     outbound::Trust,
 };
@@ -34,7 +35,7 @@ pub(super) struct IssuerEntry {
     /// The URL of its JWK Set, instead of a file.
     jwks_url: Option<Scalar<PeerUrl>>,
     /// The discovery document that contains the URL of its JWK Set.
-    jwks_discovery: Option<DiscoveryDocumentName>,
+    jwks_discovery: Option<Discovery>,
     /// The file of the CA certificates (PEM) that the issuer's certificate must chain to. Default: the
     /// public CAs.
     ca_file: Option<Scalar<FilePath>>,
@@ -44,7 +45,7 @@ pub(super) struct IssuerEntry {
     introspection: Option<IntrospectionEntry>,
     /// The accepted signature algorithms.
     #[schemars(length(min = 1))]
-    algorithms: Option<Vec<AlgorithmName>>,
+    algorithms: Option<Vec<SignatureAlgorithm>>,
     /// The accepted clock difference.
     leeway: Option<Scalar<DurationOrZero>>,
     /// Whether a token without `nbf` is rejected.
@@ -104,23 +105,6 @@ enum SenderConstrainedName {
     Required,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum DiscoveryDocumentName {
-    /// `/.well-known/openid-configuration`.
-    OpenidConfiguration,
-    /// `/.well-known/oauth-authorization-server`.
-    OauthAuthorizationServer,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-enum AlgorithmName {
-    RS256,
-    PS256,
-    ES256,
-    EdDSA,
-}
-
 /// The accepted interval between two fetches of a JWK Set.
 const REFRESH: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(10)..=Duration::from_hours(12);
@@ -163,19 +147,20 @@ impl IssuerEntry {
         }
         let trust = self.trust(at);
         let keys = self.keys(at);
-        let all = vec![
-            AlgorithmName::RS256,
-            AlgorithmName::PS256,
-            AlgorithmName::ES256,
-            AlgorithmName::EdDSA,
-        ];
-        let algorithms = self.algorithms.unwrap_or(all);
+        let all = || {
+            vec![
+                SignatureAlgorithm::RS256,
+                SignatureAlgorithm::PS256,
+                SignatureAlgorithm::ES256,
+                SignatureAlgorithm::EdDSA,
+            ]
+        };
         Some(IssuerSettings {
             issuer: self.issuer,
             audiences: self.audiences,
             keys: keys?,
             trust,
-            algorithms: algorithms.into_iter().map(AlgorithmName::setting).collect(),
+            algorithms: self.algorithms.unwrap_or_else(all),
             leeway,
             require_nbf: self.require_nbf,
             require_at_jwt: self.require_at_jwt,
@@ -209,11 +194,8 @@ impl IssuerEntry {
                 Some(IssuerKeys::Url { url: url.text, refresh })
             }
             ((None, None), Some(document), None) => {
-                let discovery = document.setting();
-                if let Err(message) = discovery.document_url(&self.issuer) {
-                    at.key("jwks_discovery").report(message);
-                }
-                Some(IssuerKeys::Discovered { by: discovery, refresh })
+                at.key("jwks_discovery").ok(document.document_url(&self.issuer));
+                Some(IssuerKeys::Discovered { by: document, refresh })
             }
             ((None, None), None, Some(introspection)) => {
                 if self.algorithms.is_some() {
@@ -281,26 +263,6 @@ impl IssuerEntry {
             phone_number_claim: self.phone_number_claim.take(),
             nai_claim: self.network_access_identifier_claim.take(),
             operator: self.operator.take().map(|name| name.as_str().into()),
-        }
-    }
-}
-
-impl DiscoveryDocumentName {
-    const fn setting(self) -> Discovery {
-        match self {
-            Self::OpenidConfiguration => Discovery::OpenId,
-            Self::OauthAuthorizationServer => Discovery::OAuth,
-        }
-    }
-}
-
-impl AlgorithmName {
-    const fn setting(self) -> identity::SignatureAlgorithm {
-        match self {
-            Self::RS256 => identity::SignatureAlgorithm::RS256,
-            Self::PS256 => identity::SignatureAlgorithm::PS256,
-            Self::ES256 => identity::SignatureAlgorithm::ES256,
-            Self::EdDSA => identity::SignatureAlgorithm::EdDSA,
         }
     }
 }

@@ -24,31 +24,12 @@ pub(super) struct AdminEntry {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct LogEntry {
     /// What happens while log lines, and with them audit records, are lost.
-    lost_lines: LostLinesName,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum LostLinesName {
-    /// Requests are served.
-    #[default]
-    Tolerate,
-    /// Requests are served, and the readiness check fails.
-    NotReady,
+    pub(super) lost_lines: LostLogLines,
 }
 
 impl AdminEntry {
     pub(super) fn settings(self) -> AdminSettings {
         let hosts = self.hosts.into_iter().map(|host| host.0.0).collect();
         AdminSettings { address: self.address.0, hosts }
-    }
-}
-
-impl LogEntry {
-    pub(super) fn settings(&self) -> LostLogLines {
-        match self.lost_lines {
-            LostLinesName::Tolerate => LostLogLines::Tolerate,
-            LostLinesName::NotReady => LostLogLines::NotReady,
-        }
     }
 }

@@ -3,15 +3,18 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{dialect, json::CaseVariants};
+use crate::{
+    dialect::{Strictness, UnknownMembers},
+    json::CaseVariants,
+};
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct StrictnessEntry {
     /// The handling of members that the dialect does not define.
-    unknown_members: UnknownMembersName,
+    unknown_members: UnknownMembers,
     /// The handling of members whose names differ only in case, such as `duration` and `Duration`.
-    case_variants: CaseVariantsName,
+    case_variants: CaseVariants,
     /// The maximum nesting depth of a body.
     #[schemars(range(min = 8, max = 100))]
     json_depth_max: Option<usize>,
@@ -20,35 +23,12 @@ pub(super) struct StrictnessEntry {
     json_members_max: Option<usize>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum UnknownMembersName {
-    #[default]
-    Drop,
-    Refuse,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum CaseVariantsName {
-    #[default]
-    Refuse,
-    Accept,
-}
-
 impl StrictnessEntry {
-    pub(super) fn settings(&self) -> dialect::Strictness {
-        let unknown_members = match self.unknown_members {
-            UnknownMembersName::Drop => dialect::UnknownMembers::Drop,
-            UnknownMembersName::Refuse => dialect::UnknownMembers::Reject,
-        };
-        let dialect::Strictness { depth_max, members_max, .. } = dialect::Strictness::default();
-        dialect::Strictness {
-            unknown_members,
-            case_variants: match self.case_variants {
-                CaseVariantsName::Refuse => CaseVariants::Reject,
-                CaseVariantsName::Accept => CaseVariants::Accept,
-            },
+    pub(super) fn settings(&self) -> Strictness {
+        let Strictness { depth_max, members_max, .. } = Strictness::default();
+        Strictness {
+            unknown_members: self.unknown_members,
+            case_variants: self.case_variants,
             depth_max: self.json_depth_max.unwrap_or(depth_max),
             members_max: self.json_members_max.unwrap_or(members_max),
         }

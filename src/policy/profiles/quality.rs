@@ -22,31 +22,6 @@ pub(super) struct RatesEntry {
     max_burst: Option<Scalar<BitRate>>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[expect(clippy::enum_variant_names, reason = "names defined by CAMARA")]
-pub(super) enum L4sQueueName {
-    #[serde(rename = "non-l4s-queue")]
-    NonL4sQueue,
-    #[serde(rename = "l4s-queue")]
-    L4sQueue,
-    #[serde(rename = "mixed-queue")]
-    MixedQueue,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum ServiceClassName {
-    MicrosoftVoice,
-    MicrosoftAudioVideo,
-    RealTimeInteractive,
-    MultimediaStreaming,
-    BroadcastVideo,
-    LowLatencyData,
-    HighThroughputData,
-    LowPriorityData,
-    Standard,
-}
-
 /// A country where a profile is available.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -75,32 +50,6 @@ impl RatesEntry {
             }
         }
         qod::BitRates { target_min, max, max_burst }
-    }
-}
-
-impl L4sQueueName {
-    pub(super) const fn setting(self) -> qod::L4sQueue {
-        match self {
-            Self::NonL4sQueue => qod::L4sQueue::Without,
-            Self::L4sQueue => qod::L4sQueue::Only,
-            Self::MixedQueue => qod::L4sQueue::Mixed,
-        }
-    }
-}
-
-impl ServiceClassName {
-    pub(super) const fn setting(self) -> qod::ServiceClass {
-        match self {
-            Self::MicrosoftVoice => qod::ServiceClass::MicrosoftVoice,
-            Self::MicrosoftAudioVideo => qod::ServiceClass::MicrosoftAudioVideo,
-            Self::RealTimeInteractive => qod::ServiceClass::RealTimeInteractive,
-            Self::MultimediaStreaming => qod::ServiceClass::MultimediaStreaming,
-            Self::BroadcastVideo => qod::ServiceClass::BroadcastVideo,
-            Self::LowLatencyData => qod::ServiceClass::LowLatencyData,
-            Self::HighThroughputData => qod::ServiceClass::HighThroughputData,
-            Self::LowPriorityData => qod::ServiceClass::LowPriorityData,
-            Self::Standard => qod::ServiceClass::Standard,
-        }
     }
 }
 

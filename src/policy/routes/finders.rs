@@ -57,7 +57,7 @@ pub(super) struct FinderEntry {
     #[schemars(range(min = 1, max = 10_000_000))]
     cache_entries_max: Option<usize>,
     /// The search mode of a Telco Finder for ported numbers.
-    mode: Option<SearchModeName>,
+    mode: Option<PortabilitySearchMode>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -65,13 +65,6 @@ pub(super) struct FinderEntry {
 enum FinderKindName {
     NetworkId,
     TelcoFinder,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum SearchModeName {
-    Shallow,
-    Deep,
 }
 
 /// The validated finders.
@@ -147,11 +140,8 @@ impl FinderEntry {
                 at.key_name("mode").report("`mode` requires `kind: telco_finder`");
                 Kind::NetworkId
             }
-            (FinderKindName::TelcoFinder, None | Some(SearchModeName::Shallow)) => {
-                Kind::TelcoFinder(PortabilitySearchMode::Shallow)
-            }
-            (FinderKindName::TelcoFinder, Some(SearchModeName::Deep)) => {
-                Kind::TelcoFinder(PortabilitySearchMode::Deep)
+            (FinderKindName::TelcoFinder, mode) => {
+                Kind::TelcoFinder(mode.unwrap_or(PortabilitySearchMode::Shallow))
             }
         }
     }
