@@ -224,7 +224,7 @@ fn concurrent_change_is_a_conflict_with_retry_after() {
 #[test]
 fn token_that_cannot_be_verified_has_retry_after() {
     let seconds = |refusal: Refusal| {
-        let problem = refusal.problem(descriptor("camara-1.1.0"));
+        let problem = refusal.problem(&descriptor("camara-1.1.0"));
         (problem.status, problem.retry_after.map(|wait| wait.as_secs()))
     };
     assert_eq!(seconds(unauthenticated(Unauthenticated::KeysUnavailable)), (503, Some(5)));
