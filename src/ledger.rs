@@ -37,7 +37,7 @@
 //! Dropping a [`Reservation`] does not release its flow. The reservation is durable before the
 //! operator is called, and stays `PENDING` until [`Ledger::sweep`] marks it in doubt.
 //!
-//! `embedded.rs` is the durable store. All times are those of the ledger clock: `ledger_clock.rs`.
+//! `store_config.rs` lists the kinds of stores. All times are those of the ledger clock: `ledger_clock.rs`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -53,14 +53,21 @@ use crate::{
 mod engine;
 mod claim;
 mod daily_quota;
+mod durable;
 mod embedded;
 mod error;
+mod keys;
 mod ledger_clock;
 mod index;
 mod memory;
 mod notification;
+mod offline_reader;
 mod outbox;
 mod queries;
+mod recovery;
+mod rows;
+mod seal;
+mod sealed_rows;
 mod state_machine;
 mod record;
 mod idempotency;
@@ -68,24 +75,26 @@ mod reports;
 mod reservation;
 mod conflict;
 mod store;
+mod store_config;
+mod writer;
 
 use self::{
     claim::{Claim, KeyHasher},
-    embedded::EmbeddedStore,
-    ledger_clock::LedgerClock,
-    memory::MemoryStore,
     outbox::OutboxSignal,
     state_machine::Transition,
     store::{InsertOutcome, InsertRequest, Store},
 };
 pub use self::{
     conflict::{ConflictMode, ConflictRules, OnUnknown},
-    embedded::{OfflineReader, OpenError, OpenMode, Settings, SyncMode, check_directory},
-    error::Error,
+    embedded::EmbeddedSettings,
+    error::{Error, OpenError},
     notification::{OutboxEntry, QueuedNotification},
+    offline_reader::OfflineReader,
     record::{Hold, HoldReason, OperatorAction, SessionRecord},
     reservation::{Reservation, ReserveOutcome},
+    rows::SyncMode,
     state_machine::SessionState,
+    store_config::{OpenMode, StoreConfig},
 };
 
 // The maximum number of records that a sweep examines in one critical section of the store, so that
@@ -148,26 +157,19 @@ struct Requester {
 }
 
 impl Ledger {
-    /// Creates a ledger that is lost when the process ends.
-    pub fn in_memory(clock: Clock) -> Self {
-        let store = MemoryStore::new(LedgerClock::new(clock.clone()));
-        Self::with_store(Arc::new(store), KeyHasher::random(), clock)
-    }
-
-    /// Opens the ledger of a directory, and creates the directory if it does not exist. Sessions
-    /// that were `PENDING` when the last process ended are in doubt.
+    /// Opens the ledger of a store, and creates it if it does not exist. Sessions that were `PENDING`
+    /// when the last process ended are in doubt.
     ///
     /// # Errors
-    /// If the directory is in use, is not a ledger directory, or cannot be read. Nothing is changed
-    /// then.
+    /// If the ledger is in use, is not a ledger, or cannot be read. Nothing is changed then.
     pub fn open(
-        settings: &Settings,
+        config: &StoreConfig,
         opening: OpenMode,
         clock: Clock,
         metrics: Metrics,
     ) -> Result<Self, OpenError> {
-        let (store, hasher) = EmbeddedStore::open(settings, opening, clock.clone(), metrics)?;
-        Ok(Self::with_store(Arc::new(store), hasher, clock))
+        let (store, hasher) = config.open(opening, clock.clone(), metrics)?;
+        Ok(Self::with_store(store, hasher, clock))
     }
 
     fn with_store(store: Arc<dyn Store>, hasher: KeyHasher, clock: Clock) -> Self {

@@ -14,7 +14,9 @@ use std::{
 use crate::{
     access::{Access, Catalogue},
     dialect::{Descriptors, Strictness},
-    finder, identity, limit,
+    finder, identity,
+    ledger::StoreConfig,
+    limit,
     route::{Routes, Table},
 };
 
@@ -54,7 +56,7 @@ pub use self::{
     settings::{
         AdminSettings, AdminTarget, ApiSetting, CallbackSettings, DialectSetting, DrainSettings,
         ExpiringToken, Gsma, HealthChecks, Listener, LostLogLines, NotificationPolicy,
-        OperatorSettings, ServerBounds, ServerSettings, StoreConfig, TelcoFinder,
+        OperatorSettings, ServerBounds, ServerSettings, TelcoFinder,
     },
 };
 use self::{

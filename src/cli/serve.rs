@@ -10,11 +10,11 @@ use std::{
 use super::caller;
 use crate::{
     gateway::{CallbackService, Gateway, GatewayService, PolicySnapshot},
-    ledger::{Ledger, OpenMode},
+    ledger::{Ledger, OpenMode, StoreConfig},
     log_writer::LogBuffer,
     notification::Dispatcher,
     outbound::Caller,
-    policy::{self, AdminTarget, Policy, StoreConfig},
+    policy::{self, AdminTarget, Policy},
     server::{self, ServeOptions, UpgradeSocket, probe_address},
     service::Handler,
 };
@@ -122,10 +122,6 @@ fn log_start(folder: &Path, policy: &Policy, (is_upgrade, upgrade_socket): (bool
     let settings = &policy.server;
     let listeners: Vec<String> =
         settings.listeners.iter().map(|listener| listener.address.to_string()).collect();
-    let ledger = match &policy.store {
-        StoreConfig::InMemory => "in memory".to_owned(),
-        StoreConfig::OnDisk(settings) => settings.directory.display().to_string(),
-    };
     tracing::info!(
         event = "gateway_starting",
         version = env!("CARGO_PKG_VERSION"),
@@ -135,23 +131,18 @@ fn log_start(folder: &Path, policy: &Policy, (is_upgrade, upgrade_socket): (bool
         listeners = listeners.join(" "),
         admin = %settings.admin.address,
         callbacks = settings.callbacks.as_ref().map(|one| display(one.listener.address)),
-        ledger,
+        ledger = policy.store.location(),
         upgrade_socket = upgrade_socket.map(|path| display(path.display())),
         upgrade = is_upgrade,
         "starting"
     );
 }
 
-fn open_ledger(keeping: &StoreConfig, upgrade: bool, caller: &Caller) -> Result<Ledger, String> {
+fn open_ledger(store: &StoreConfig, upgrade: bool, caller: &Caller) -> Result<Ledger, String> {
     let Caller { clock, metrics, .. } = caller.clone();
-    // The previous process holds the directory lock until it exits.
+    // The previous process has the ledger until it exits.
     let opening = if upgrade { OpenMode::WaitForLock } else { OpenMode::FailIfLocked };
-    match keeping {
-        StoreConfig::InMemory => Ok(Ledger::in_memory(clock)),
-        StoreConfig::OnDisk(settings) => {
-            Ledger::open(settings, opening, clock, metrics).map_err(|error| {
-                format!("failed to open the ledger of sessions (`store.directory`): {error}")
-            })
-        }
-    }
+    Ledger::open(store, opening, clock, metrics).map_err(|error| {
+        format!("failed to open the ledger of sessions (`store.directory`): {error}")
+    })
 }

@@ -1,5 +1,5 @@
 //! `sessions`: lists, shows, exports and releases sessions. If the gateway is running, through its admin
-//! listener; if not, read-only from the ledger directory.
+//! listener; if not, read-only from its store.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -11,7 +11,6 @@ use super::{admin::AdminClient, serve, terminal};
 use crate::{
     gateway::{NEXT_PAGE_HEADER, SessionQuery, session_to_json},
     ledger::{OfflineReader, SessionState},
-    policy::StoreConfig,
     qod::SessionId,
 };
 
@@ -128,13 +127,8 @@ impl SessionSource {
         let Err(error) = admin.request(Method::GET, "/healthz").await else {
             return Ok(Self::Running(admin));
         };
-        let StoreConfig::OnDisk(settings) = target.store else {
-            return Err(format!(
-                "the gateway is not running ({error}), and its ledger is in memory only"
-            ));
-        };
-        match OfflineReader::open(&settings) {
-            Ok(peek) => Ok(Self::Stopped(Box::new(peek))),
+        match OfflineReader::open(&target.store) {
+            Ok(reader) => Ok(Self::Stopped(Box::new(reader))),
             Err(open) => Err(format!(
                 "the gateway is not running ({error}), and its ledger cannot be read: {open}"
             )),
@@ -150,8 +144,9 @@ impl SessionSource {
         loop {
             let (page, next) = match self {
                 Self::Running(admin) => admin.page(&wanted).await?,
-                Self::Stopped(peek) => {
-                    let page = peek.page(wanted.after, PAGE).map_err(|error| error.to_string())?;
+                Self::Stopped(reader) => {
+                    let page =
+                        reader.page(wanted.after, PAGE).map_err(|error| error.to_string())?;
                     let next = page.last().filter(|_| page.len() == PAGE).map(|r| r.session.id);
                     let matching = page.iter().filter(|record| wanted.matches(record));
                     (
@@ -171,9 +166,9 @@ impl SessionSource {
     async fn get(&self, id: &str, unmasked: bool) -> Result<Value, String> {
         match self {
             Self::Running(admin) => admin.session(Method::GET, id, "", unmasked).await,
-            Self::Stopped(peek) => {
+            Self::Stopped(reader) => {
                 let id: SessionId = id.parse().map_err(|error| format!("`{id}`: {error}"))?;
-                let record = peek.find(&id).map_err(|error| error.to_string())?;
+                let record = reader.find(&id).map_err(|error| error.to_string())?;
                 let record = record.ok_or_else(|| "session not found".to_owned())?;
                 Ok(session_to_json(&record, unmasked))
             }

@@ -1,7 +1,8 @@
 //! Errors of the ledger.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
+use super::sealed_rows::FORMAT;
 use crate::qod::{RateLimitStatus, SessionId};
 
 /// An error of the ledger.
@@ -62,6 +63,35 @@ pub enum Error {
     /// The store is unavailable. The outcome of the operation is unknown.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+}
+
+/// Why a ledger cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The ledger is lost when its process ends.
+    #[error("the ledger is in memory only")]
+    InMemory,
+    /// The location contains no ledger.
+    #[error("{0}: no ledger found")]
+    NotFound(String),
+    /// Another process uses the ledger.
+    #[error("{0}: the ledger is in use by another process")]
+    InUse(String),
+    /// The file system returned an error.
+    #[error("{0}: the ledger directory (`store.directory`) cannot be used: {1}")]
+    Io(String, io::Error),
+    /// The content is not a ledger, or it is damaged.
+    #[error("{0}: not a ledger file, or damaged ({1}); nothing was changed")]
+    Damaged(String, String),
+    /// The content has the format of another version of the gateway.
+    #[error("{0}: unsupported ledger format {1}, expected {FORMAT}; nothing was changed")]
+    UnknownFormat(String, String),
+    /// The rows were sealed with another key.
+    #[error("{0}: the ledger was sealed with another key; nothing was changed")]
+    WrongKey(String),
+    /// The key is too short.
+    #[error("the ledger key must have at least 32 characters")]
+    ShortKey,
 }
 
 // The maximum `Retry-After` for an exhausted daily quota: terms may change before the day ends.

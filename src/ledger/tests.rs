@@ -17,6 +17,14 @@ struct LedgerFixture {
     ledger: Ledger,
 }
 
+impl Ledger {
+    /// Creates a ledger in memory.
+    pub(crate) fn in_memory(clock: Clock) -> Self {
+        let metrics = Metrics::new().unwrap();
+        Self::open(&StoreConfig::InMemory, OpenMode::FailIfLocked, clock, metrics).unwrap()
+    }
+}
+
 impl LedgerFixture {
     fn new() -> Self {
         let clock = Clock::fixed(START);

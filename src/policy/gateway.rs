@@ -24,14 +24,14 @@ use super::{
     secrets::SecretReference,
     settings::{
         ApiSetting, DialectSetting, DrainSettings, Listener, NotificationPolicy, ServerBounds,
-        ServerSettings, StoreConfig, TelcoFinder,
+        ServerSettings, TelcoFinder,
     },
     tls::TlsEntry,
     validation::Validation,
 };
 use crate::{
     dialect::{self, ApiKind},
-    ledger,
+    ledger::{EmbeddedSettings, StoreConfig, SyncMode},
     reloadable::read_secret_line,
 };
 
@@ -346,8 +346,8 @@ impl ApiEntry {
 impl StoreEntry {
     fn settings(self, at: Validation<'_>) -> Option<StoreConfig> {
         let sync = match self.sync {
-            SyncName::Durable => ledger::SyncMode::Durable,
-            SyncName::Relaxed => ledger::SyncMode::Relaxed,
+            SyncName::Durable => SyncMode::Durable,
+            SyncName::Relaxed => SyncMode::Relaxed,
             SyncName::Memory => {
                 at.reject_keys(
                     ["directory", "key_file", "key_env", "previous_key_files"],
@@ -367,7 +367,7 @@ impl StoreEntry {
         });
         let previous_keys = previous_keys.collect::<Option<_>>()?;
         let directory = at.path_or(self.directory.as_ref(), "../ledger");
-        Some(StoreConfig::OnDisk(ledger::Settings { directory, sync, key, previous_keys }))
+        Some(StoreConfig::Embedded(EmbeddedSettings { directory, sync, key, previous_keys }))
     }
 }
 

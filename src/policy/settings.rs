@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::{
     credentials,
     dialect::{ApiKind, TimesWithoutOffset, TranslationSettings},
-    ledger,
+    ledger::{ConflictRules, StoreConfig},
     limit::Rate,
     notification,
     operator::breaker,
@@ -17,15 +17,6 @@ use crate::{
     qod::OperatorId,
     tls,
 };
-
-/// Where sessions are stored.
-#[derive(Clone, Debug)]
-pub enum StoreConfig {
-    /// On disk.
-    OnDisk(ledger::Settings),
-    /// In memory only: sessions are lost when the process ends.
-    InMemory,
-}
 
 /// The listener for callback events from operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,7 +207,7 @@ pub struct OperatorSettings {
     /// How its times without an offset are read.
     pub times: TimesWithoutOffset,
     /// The conflict rules of its sessions.
-    pub conflict_rules: ledger::ConflictRules,
+    pub conflict_rules: ConflictRules,
     /// The rate limit of create requests.
     pub rate: Option<Rate>,
     /// Its identity in GSMA Open Gateway.

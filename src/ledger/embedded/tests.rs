@@ -1,23 +1,38 @@
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 use proptest::prelude::*;
+use redb::Database;
 
-use super::{
-    disk::tests::{Disk, LedgerTempDir},
-    *,
-};
+use self::disk::{Disk, LedgerTempDir};
+use super::*;
 use crate::{
+    clock::Clock,
     ledger::{
-        IdempotencyRequest, Ledger, Reservation, ReservationRequest, ReserveOutcome,
-        store::tests::{StoreKind, assert_store_contract},
+        Error, IdempotencyRequest, Ledger, OfflineReader, Reservation, ReservationRequest,
+        ReserveOutcome, SessionRecord, SessionState, StoreConfig,
+        claim::KeyHasher,
+        durable::DurableStore,
+        keys::{HashSecret, LedgerKeys, SealKeys},
+        seal::Seal,
+        sealed_rows,
+        store::{
+            Store,
+            tests::{StoreKind, assert_store_contract},
+        },
         tests::sample::{
             CALL_DEADLINE, START, create_request, granted, party, phone, reservation_request,
         },
     },
-    qod::{QosStatus, Sink},
+    metrics::Metrics,
+    qod::{QosStatus, SessionId, Sink},
 };
 
 mod benchmarks;
+pub(super) mod disk;
 mod faults;
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -26,8 +41,9 @@ fn seal() -> Seal {
     Seal::new(&Secret::new(KEY)).unwrap()
 }
 
-fn seal_keys() -> SealKeys {
-    SealKeys { current: seal(), previous: Vec::new() }
+fn keys() -> LedgerKeys {
+    let seals = SealKeys { current: Arc::new(seal()), previous: Vec::new() };
+    LedgerKeys { seals, hash_secret: HashSecret::new([7; 32]) }
 }
 
 fn hasher() -> KeyHasher {
@@ -35,10 +51,10 @@ fn hasher() -> KeyHasher {
 }
 
 // Opens the store as a new process after the previous one died.
-fn store_on(disk: &Disk, sync: SyncMode, clock: &Clock) -> EmbeddedStore {
-    let file = Box::new(disk.next_process());
+fn store_on(disk: &Disk, sync: SyncMode, clock: &Clock) -> DurableStore {
+    let storage = EmbeddedStorage::new(disk.next_process());
     let metrics = Metrics::new().unwrap();
-    EmbeddedStore::with_file(file, sync, seal_keys(), clock.clone(), metrics).open().unwrap()
+    DurableStore::with_storage(storage, sync, keys(), clock.clone(), metrics).open().unwrap()
 }
 
 fn ledger_on(disk: &Disk, sync: SyncMode, clock: &Clock) -> Ledger {
@@ -61,8 +77,8 @@ async fn session(ledger: &Ledger, digits: u32) -> Result<SessionRecord, Error> {
     ledger.confirm(reservation, format!("operator-session-{digits}"), granted).await
 }
 
-fn settings(folder: &LedgerTempDir) -> Settings {
-    Settings {
+fn settings(folder: &LedgerTempDir) -> EmbeddedSettings {
+    EmbeddedSettings {
         directory: folder.0.clone(),
         sync: SyncMode::Durable,
         key: None,
@@ -70,9 +86,13 @@ fn settings(folder: &LedgerTempDir) -> Settings {
     }
 }
 
+fn config(folder: &LedgerTempDir) -> StoreConfig {
+    StoreConfig::Embedded(settings(folder))
+}
+
 fn open(folder: &LedgerTempDir) -> Result<Ledger, OpenError> {
     let metrics = Metrics::new().unwrap();
-    Ledger::open(&settings(folder), OpenMode::FailIfLocked, Clock::fixed(START), metrics)
+    Ledger::open(&config(folder), OpenMode::FailIfLocked, Clock::fixed(START), metrics)
 }
 
 #[test]
@@ -82,7 +102,7 @@ fn named_pipe_in_the_place_of_a_file_is_an_error() {
         fs::create_dir_all(&folder.0).unwrap();
         let pipe = folder.0.join(name);
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        assert!(matches!(open(&folder), Err(OpenError::Io(path, _)) if path == pipe), "{name}");
+        assert!(matches!(open(&folder), Err(OpenError::Io(path, _)) if path == pipe.display().to_string()), "{name}");
     }
 }
 
@@ -198,10 +218,10 @@ async fn second_process_is_rejected_and_successor_waits() {
     let ledger = open(&folder).unwrap();
     let record = session(&ledger, 1).await.unwrap();
     assert!(matches!(open(&folder), Err(OpenError::InUse(_))));
-    assert!(matches!(OfflineReader::open(&settings(&folder)), Err(OpenError::InUse(_))));
+    assert!(matches!(OfflineReader::open(&config(&folder)), Err(OpenError::InUse(_))));
     let metrics = Metrics::new().unwrap();
     let clock = Clock::fixed(START);
-    let next = Ledger::open(&settings(&folder), OpenMode::WaitForLock, clock, metrics).unwrap();
+    let next = Ledger::open(&config(&folder), OpenMode::WaitForLock, clock, metrics).unwrap();
     assert!(next.health().is_err());
     let reserve_task = tokio::spawn({
         let next = next.clone();
@@ -271,7 +291,7 @@ async fn closed_ledger_rejects_changes() {
 #[tokio::test]
 async fn offline_reader_reads_all_and_changes_nothing() {
     let folder = LedgerTempDir::new("peek");
-    assert!(matches!(OfflineReader::open(&settings(&folder)), Err(OpenError::NotFound(_))));
+    assert!(matches!(OfflineReader::open(&config(&folder)), Err(OpenError::NotFound(_))));
     let ledger = open(&folder).unwrap();
     let mut expected = Vec::new();
     for digits in 0..5 {
@@ -280,7 +300,7 @@ async fn offline_reader_reads_all_and_changes_nothing() {
     ledger.close().await;
     drop(ledger);
     let before = folder.contents();
-    let reader = OfflineReader::open(&settings(&folder)).unwrap();
+    let reader = OfflineReader::open(&config(&folder)).unwrap();
     let first = reader.page(None, 3).unwrap();
     let rest = reader.page(Some(first[2].session.id), 3).unwrap();
     let mut found = [first, rest].concat();
@@ -313,7 +333,7 @@ async fn foreign_file_and_other_format_are_not_changed() {
     fs::write(&file, &valid).unwrap();
     let database = Database::open(&file).unwrap();
     let write = database.begin_write().unwrap();
-    write.open_table(rows::META).unwrap().insert("format", b"1".as_slice()).unwrap();
+    write.open_table(database::META).unwrap().insert("format", b"1".as_slice()).unwrap();
     write.commit().unwrap();
     drop(database);
     rejected(&folder, "unsupported ledger format 1");
@@ -326,13 +346,15 @@ async fn foreign_file_and_other_format_are_not_changed() {
 #[tokio::test]
 async fn key_rotation_reseals_and_changes_nothing_else() {
     let folder = LedgerTempDir::new("rotated");
-    let with_key = |key: &str, old: &[&str]| Settings {
-        key: Some(Secret::new(key.repeat(32))),
-        previous_keys: old.iter().map(|key| Secret::new(key.repeat(32))).collect(),
-        ..settings(&folder)
+    let with_key = |key: &str, old: &[&str]| {
+        StoreConfig::Embedded(EmbeddedSettings {
+            key: Some(Secret::new(key.repeat(32))),
+            previous_keys: old.iter().map(|key| Secret::new(key.repeat(32))).collect(),
+            ..settings(&folder)
+        })
     };
-    let open = |settings: &Settings| {
-        Ledger::open(settings, OpenMode::FailIfLocked, Clock::fixed(START), Metrics::new().unwrap())
+    let open = |config: &StoreConfig| {
+        Ledger::open(config, OpenMode::FailIfLocked, Clock::fixed(START), Metrics::new().unwrap())
     };
     let ledger = open(&with_key("a", &[])).unwrap();
     let mut wanted = reservation_request(create_request(phone(1), "192.0.2.1"));
@@ -405,7 +427,7 @@ async fn damaged_file_is_detected_or_read_completely() {
     }
     for damaged in damages {
         fs::write(&file, &damaged).unwrap();
-        match OfflineReader::open(&settings(&folder)) {
+        match OfflineReader::open(&config(&folder)) {
             Ok(reader) => {
                 assert!(reader.page(None, 100).unwrap() == written, "the content differs");
             }
@@ -425,7 +447,7 @@ proptest! {
         let wanted = ReservationRequest { client_request: seed.clone(), ..reservation_request(seed) };
         let claim = crate::ledger::Claim::new(&hasher(), &party("c1"), &wanted);
         let record = SessionRecord::new_pending(&party("c1"), &wanted, claim, None, START);
-        let sealed = seal.seal("records", 1, &rows::sealable(&record)).unwrap();
-        prop_assert_eq!(rows::open_record(&seal, 1, &sealed).unwrap(), record);
+        let sealed = seal.seal("records", 1, &sealed_rows::sealable(&record)).unwrap();
+        prop_assert_eq!(sealed_rows::open_record(&seal, 1, sealed).unwrap(), record);
     }
 }

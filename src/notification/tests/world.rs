@@ -10,7 +10,10 @@ use crate::{
     access::{Access, ScopeForm, ScopeRule, Terms},
     dialect::Descriptors,
     identity::{self, Authenticator, MockToken},
-    ledger::{self, ConflictRules, OpenMode, ReservationRequest, ReserveOutcome, SessionRecord},
+    ledger::{
+        ConflictRules, EmbeddedSettings, OpenMode, ReservationRequest, ReserveOutcome,
+        SessionRecord, StoreConfig, SyncMode,
+    },
     limit::{self, Admission, Limits},
     outbound::tests::peer::TestPeer,
     qod::{
@@ -203,14 +206,14 @@ impl TempLedgerDir {
     }
 
     pub(super) fn open(&self, clock: &Clock) -> Ledger {
-        let settings = ledger::Settings {
+        let config = StoreConfig::Embedded(EmbeddedSettings {
             directory: self.0.clone(),
-            sync: ledger::SyncMode::Durable,
+            sync: SyncMode::Durable,
             key: None,
             previous_keys: Vec::new(),
-        };
+        });
         let metrics = Metrics::new().unwrap();
-        Ledger::open(&settings, OpenMode::WaitForLock, clock.clone(), metrics).unwrap()
+        Ledger::open(&config, OpenMode::WaitForLock, clock.clone(), metrics).unwrap()
     }
 }
 

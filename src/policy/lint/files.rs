@@ -6,8 +6,7 @@ use jiff::Timestamp;
 
 use super::{LintContext, LintRule, LintWarning};
 use crate::{
-    ledger,
-    policy::{PolicyFile, StoreConfig, source::YamlCursor},
+    policy::{PolicyFile, source::YamlCursor},
     qod::Moment,
     tls,
 };
@@ -66,8 +65,7 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
 
 // A note, because another user may run the gateway.
 fn check_ledger(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
-    let StoreConfig::OnDisk(settings) = &context.policy.store else { return };
-    let Err(error) = ledger::check_directory(&settings.directory) else { return };
+    let Err(error) = context.policy.store.check_access() else { return };
     let (root, at) = (context.roots.gateway, context.roots.gateway.key("store"));
     let at = at.get("directory").or_else(|| root.get("store")).unwrap_or(root);
     let directory = at.text().unwrap_or("../ledger");

@@ -12,13 +12,12 @@ const RUN_TIME: Duration = Duration::from_secs(3);
 
 fn folder(name: &str) -> LedgerTempDir {
     // On the disk of the project; a temporary directory may be in memory.
-    LedgerTempDir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(name))
+    LedgerTempDir(Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(name))
 }
 
 fn open_for(folder: &LedgerTempDir, sync: SyncMode) -> Ledger {
-    let settings = Settings { sync, ..settings(folder) };
-    Ledger::open(&settings, OpenMode::FailIfLocked, Clock::system(), Metrics::new().unwrap())
-        .unwrap()
+    let config = StoreConfig::Embedded(EmbeddedSettings { sync, ..settings(folder) });
+    Ledger::open(&config, OpenMode::FailIfLocked, Clock::system(), Metrics::new().unwrap()).unwrap()
 }
 
 async fn create_session(ledger: &Ledger, number: u32) {

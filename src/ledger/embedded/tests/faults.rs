@@ -163,15 +163,15 @@ fn power_cut_loses_no_acknowledged_change() {
         let mut log = Acknowledged::default();
         for cut in 0..3_u32 {
             let metrics = Metrics::new().unwrap();
-            let file = Box::new(disk.next_process());
+            let storage = EmbeddedStorage::new(disk.next_process());
             if cut == 0 {
                 // The cut may also happen while the file is created.
                 disk.cut_after(random.random_range(0..80));
             }
-            let opened = EmbeddedStore::with_file(
-                file,
+            let opened = DurableStore::with_storage(
+                storage,
                 SyncMode::Durable,
-                seal_keys(),
+                keys(),
                 clock.clone(),
                 metrics,
             )

@@ -2,19 +2,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Mutex,
+    fs, io,
+    path::PathBuf,
+    sync::{Arc, Mutex},
 };
 
-use proptest::prelude::*;
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use redb::StorageBackend;
 
-use super::{super::keys::KEY, *};
+use crate::ledger::{OpenError, embedded::write_buffer::LedgerFile};
 
 const SECTOR: usize = 512;
 
 /// A simulated disk with the files of one ledger, as seen by one process.
 #[derive(Clone, Debug, Default)]
-pub(in super::super) struct Disk {
+pub(in crate::ledger::embedded) struct Disk {
     drive: Arc<Mutex<DiskState>>,
     process: u64,
 }
@@ -66,16 +68,21 @@ impl Disk {
         })
     }
 
-    pub(in super::super) fn fill(&self, full: bool) {
+    /// The content of the current file, as the operating system shows it.
+    pub(in crate::ledger::embedded) fn current_content(&self) -> Vec<u8> {
+        self.drive(|drive| drive.files[&drive.names[0].unwrap()].visible.clone())
+    }
+
+    pub(in crate::ledger::embedded) fn fill(&self, full: bool) {
         self.drive(|drive| drive.full = full);
     }
 
-    pub(in super::super) fn fail_syncs(&self, fail: bool) {
+    pub(in crate::ledger::embedded) fn fail_syncs(&self, fail: bool) {
         self.drive(|drive| drive.syncs_fail = fail);
     }
 
     /// The disk as seen by a new process; the previous process is dead and its writes remain.
-    pub(in super::super) fn next_process(&self) -> Self {
+    pub(in crate::ledger::embedded) fn next_process(&self) -> Self {
         let process = self.drive(|drive| {
             drive.processes += 1;
             drive.processes
@@ -84,12 +91,12 @@ impl Disk {
     }
 
     /// Cuts the power after this number of operations.
-    pub(in super::super) fn cut_after(&self, operations: u64) {
+    pub(in crate::ledger::embedded) fn cut_after(&self, operations: u64) {
         self.drive(|drive| drive.operations_left = Some(operations));
     }
 
     /// Restores the power: each sector that was not synced may have been written or not.
-    pub(in super::super) fn restart(&self, seed: u64) {
+    pub(in crate::ledger::embedded) fn restart(&self, seed: u64) {
         let mut random = StdRng::seed_from_u64(seed);
         self.drive(|drive| {
             drive.operations_left = None;
@@ -139,7 +146,7 @@ impl SectorFile {
 }
 
 impl LedgerFile for Disk {
-    fn try_acquire(&self) -> io::Result<bool> {
+    fn try_lock(&self) -> io::Result<bool> {
         Ok(true)
     }
 
@@ -168,12 +175,16 @@ impl LedgerFile for Disk {
         })
     }
 
-    fn reseal_files(&self, _: &Seal) -> io::Result<()> {
+    fn hash_secret(&self) -> Result<Option<Vec<u8>>, OpenError> {
+        Ok(None)
+    }
+
+    fn write_hash_secret(&self, _: &[u8]) -> io::Result<()> {
         Ok(())
     }
 
-    fn path(&self) -> PathBuf {
-        PathBuf::from("simulated")
+    fn location(&self) -> String {
+        "simulated".to_owned()
     }
 }
 
@@ -244,96 +255,11 @@ impl StorageBackend for SimulatedFile {
     }
 }
 
-#[derive(Clone, Debug)]
-enum FileAction {
-    Write(u64, Vec<u8>),
-    Length(u64),
-    Read(u64, usize),
-}
-
-fn any_action() -> impl Strategy<Value = FileAction> {
-    prop_oneof![
-        (0..20_000_u64, proptest::collection::vec(1_u8.., 1..9000))
-            .prop_map(|(a, b)| FileAction::Write(a, b)),
-        (0..25_000_u64).prop_map(FileAction::Length),
-        (0..20_000_u64, 0..9000_usize).prop_map(|(a, b)| FileAction::Read(a, b)),
-    ]
-}
-
-proptest! {
-    #[test]
-    fn buffered_writes_are_visible_and_reach_the_file_when_persisted(
-        before in proptest::collection::vec(1_u8.., 0..10_000),
-        actions in proptest::collection::vec(any_action(), 1..30),
-    ) {
-        let disk = Disk::default();
-        let file = disk.create_new().unwrap();
-        file.write(0, &before).unwrap();
-        let buffer = WriteBuffer::new(file).unwrap();
-        let mut expected = before.clone();
-        for action in actions {
-            match action {
-                FileAction::Write(at, data) => {
-                    let from = usize::try_from(at).unwrap();
-                    let length = expected.len().max(from + data.len());
-                    expected.resize(length, 0);
-                    expected[from..from + data.len()].copy_from_slice(&data);
-                    buffer.write(at, &data).unwrap();
-                }
-                FileAction::Length(length) => {
-                    expected.resize(usize::try_from(length).unwrap(), 0);
-                    buffer.set_len(length).unwrap();
-                }
-                FileAction::Read(at, count) => {
-                    let from = usize::try_from(at).unwrap();
-                    let mut out = vec![7; count];
-                    let read = buffer.read(at, &mut out);
-                    match expected.get(from..from + count) {
-                        Some(bytes) => prop_assert_eq!(&*out, bytes),
-                        None => prop_assert!(read.is_err()),
-                    }
-                }
-            }
-            prop_assert_eq!(buffer.len().unwrap(), expected.len() as u64);
-        }
-        disk.replace_current().unwrap();
-        let visible = || disk.drive(|drive| drive.files[&drive.names[0].unwrap()].visible.clone());
-        prop_assert_eq!(visible(), before);
-        buffer.persist(&disk).unwrap();
-        prop_assert_eq!(visible(), expected.clone());
-        buffer.sync_data().unwrap();
-        buffer.detach();
-        prop_assert!(buffer.write(0, b"x").is_err());
-        prop_assert_eq!(visible(), expected);
-    }
-}
-
-#[test]
-fn directory_is_private_and_locked_by_one_process() {
-    use std::os::unix::fs::PermissionsExt;
-
-    let folder = LedgerTempDir::new("directory");
-    let directory = Directory::new(&folder.0).unwrap();
-    assert!(directory.try_lock().unwrap());
-    assert!(
-        !Directory::new(&folder.0).unwrap().try_lock().unwrap(),
-        "the other process has the lock"
-    );
-    let key = directory.stored_key().unwrap();
-    assert_eq!(directory.stored_key().unwrap(), key, "the key is stored");
-    let mode = |name: &str| fs::metadata(folder.0.join(name)).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(""), mode(KEY), mode(LOCK)), (0o700, 0o600, 0o600));
-    directory.create_new().unwrap();
-    directory.replace_current().unwrap();
-    fs::remove_file(folder.0.join(KEY)).unwrap();
-    assert!(directory.stored_key().is_err(), "a new key would not open the ledger");
-}
-
 /// A directory that is removed after the test.
-pub(in super::super) struct LedgerTempDir(pub(in super::super) PathBuf);
+pub(in crate::ledger::embedded) struct LedgerTempDir(pub(in crate::ledger::embedded) PathBuf);
 
 impl LedgerTempDir {
-    pub(in super::super) fn new(name: &str) -> Self {
+    pub(in crate::ledger::embedded) fn new(name: &str) -> Self {
         let name = format!("qod-ledger-test-{}-{name}", std::process::id());
         let path = std::env::temp_dir().join(name);
         let _ = fs::remove_dir_all(&path);
@@ -341,7 +267,7 @@ impl LedgerTempDir {
     }
 
     /// The content of each file.
-    pub(in super::super) fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+    pub(in crate::ledger::embedded) fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let files = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path());
         files.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
     }

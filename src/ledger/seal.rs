@@ -19,35 +19,8 @@ const KEY_CHARS_MIN: usize = 32;
 const KEY_BYTES: usize = 32;
 const SALT: &[u8] = b"qod-gateway ledger";
 
-/// The secret that hashes names.
-#[derive(Clone)]
-pub(super) struct HashSecret([u8; 32]);
-
-impl HashSecret {
-    pub(super) const fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    pub(super) const fn secret(&self) -> [u8; 32] {
-        self.0
-    }
-}
-
-impl fmt::Debug for HashSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
 /// Encrypts and decrypts rows with one key.
 pub(super) struct Seal(RandomizedNonceKey);
-
-/// The seals of the current key and of previous keys.
-#[derive(Debug)]
-pub(super) struct SealKeys {
-    pub(super) current: Seal,
-    pub(super) previous: Vec<Seal>,
-}
 
 /// The row was sealed with another key, or it was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,7 +68,7 @@ impl Seal {
         old: &Self,
         table: &str,
         row: u128,
-        sealed: &[u8],
+        sealed: Vec<u8>,
     ) -> Result<Vec<u8>, SealError> {
         self.seal_bytes(table, row, old.open_bytes(table, row, sealed)?)
     }
@@ -117,29 +90,26 @@ impl Seal {
         &self,
         table: &str,
         row: u128,
-        sealed: &[u8],
+        sealed: Vec<u8>,
     ) -> Result<T, SealError> {
         postcard::from_bytes(&self.open_bytes(table, row, sealed)?).map_err(|_| SealError)
     }
 
-    fn open_bytes(&self, table: &str, row: u128, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+    fn open_bytes(
+        &self,
+        table: &str,
+        row: u128,
+        mut sealed: Vec<u8>,
+    ) -> Result<Vec<u8>, SealError> {
         let at = sealed.len().checked_sub(NONCE_LEN).ok_or(SealError)?;
-        let (body, nonce) = sealed.split_at_checked(at).ok_or(SealError)?;
+        let nonce = sealed.get(at..).ok_or(SealError)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError)?;
-        let mut body = body.to_vec();
+        sealed.truncate(at);
         let data = associated_data(table, row);
-        let opened = self.0.open_in_place(nonce, Aad::from(&data), &mut body);
+        let opened = self.0.open_in_place(nonce, Aad::from(&data), &mut sealed);
         let length = opened.map_err(|_| SealError)?.len();
-        body.truncate(length);
-        Ok(body)
-    }
-}
-
-impl SealKeys {
-    /// Derives the seals of the current and previous keys.
-    pub(super) fn new(current: &Secret, old: &[Secret]) -> Result<Self, OpenError> {
-        let old = old.iter().map(Seal::new).collect::<Result<_, _>>()?;
-        Ok(Self { current: Seal::new(current)?, previous: old })
+        sealed.truncate(length);
+        Ok(sealed)
     }
 }
 
@@ -165,16 +135,16 @@ mod tests {
     fn sealed_value_opens_only_in_its_row_with_its_key() {
         let (ours, theirs) = (seal(&"a".repeat(32)), seal(&"b".repeat(32)));
         let sealed = ours.seal("records", 7, &"text").unwrap();
-        assert_eq!(ours.open::<String>("records", 7, &sealed), Ok("text".to_owned()));
-        assert!(ours.open::<String>("records", 8, &sealed).is_err());
-        assert!(ours.open::<String>("replies", 7, &sealed).is_err());
-        assert!(theirs.open::<String>("records", 7, &sealed).is_err());
+        assert_eq!(ours.open::<String>("records", 7, sealed.clone()), Ok("text".to_owned()));
+        assert!(ours.open::<String>("records", 8, sealed.clone()).is_err());
+        assert!(ours.open::<String>("replies", 7, sealed.clone()).is_err());
+        assert!(theirs.open::<String>("records", 7, sealed.clone()).is_err());
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
-            assert!(ours.open::<String>("records", 7, &changed).is_err(), "byte {at}");
+            assert!(ours.open::<String>("records", 7, changed).is_err(), "byte {at}");
         }
-        assert!(ours.open::<String>("records", 7, &sealed[..11]).is_err());
+        assert!(ours.open::<String>("records", 7, sealed[..11].to_vec()).is_err());
         assert_ne!(ours.seal("records", 7, &"text").unwrap(), sealed);
         assert!(!sealed.windows(4).any(|part| part == b"text"));
     }

@@ -1,4 +1,4 @@
-//! Access to the ledger file. The file is not changed until it is known to be valid.
+//! A file that is not changed until its content is known to be valid.
 //!
 //! A file is opened through a [`WriteBuffer`]: writes of redb's repair stay in memory and reach the
 //! disk only after all rows have been read and validated ([`WriteBuffer::persist`]). So a file that
@@ -7,61 +7,37 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
-    path::{Path, PathBuf},
     sync::{
-        Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard,
+        Arc, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use nix::{
-    fcntl::{AT_FDCWD, AtFlags},
-    unistd::{AccessFlags, faccessat},
-};
 use redb::StorageBackend;
 
-use super::{
-    OpenError,
-    seal::{HashSecret, Seal},
-};
-use crate::reloadable::open_regular;
+use crate::ledger::OpenError;
 
-pub(super) const LEDGER: &str = "ledger.redb";
-const NEW_LEDGER: &str = "ledger.redb.new";
-const LOCK: &str = "ledger.lock";
 const BLOCK: usize = 4096;
 const COPY_BYTES: usize = 1 << 20;
 
 /// The location of a ledger's file.
-pub(super) trait LedgerFile: Send {
+pub(super) trait LedgerFile: Send + Sync {
     /// Tries to acquire the right to write. Returns `false` while another process has it.
-    fn try_acquire(&self) -> io::Result<bool>;
+    fn try_lock(&self) -> io::Result<bool>;
     /// Opens the current file; `None` if there is none yet.
     fn current(&self) -> io::Result<Option<Box<dyn StorageBackend>>>;
     /// Creates a new, empty file beside the current one.
     fn create_new(&self) -> io::Result<Box<dyn StorageBackend>>;
     /// Replaces the current file with the new one, durably.
     fn replace_current(&self) -> io::Result<()>;
-    /// The path, for messages.
-    fn path(&self) -> PathBuf;
-    /// Reseals the files beside the ledger; all rows are sealed with this key now.
-    fn reseal_files(&self, seal: &Seal) -> io::Result<()>;
+    /// Reads the sealed hash secret; `None` if there is no ledger yet.
+    fn hash_secret(&self) -> Result<Option<Vec<u8>>, OpenError>;
+    /// Replaces the sealed hash secret, durably.
+    fn write_hash_secret(&self, sealed: &[u8]) -> io::Result<()>;
+    /// The location, for messages.
+    fn location(&self) -> String;
 }
-
-/// A ledger directory and its write lock.
-#[derive(Debug)]
-pub(super) struct Directory {
-    pub(super) path: PathBuf,
-    lock: File,
-    pub(super) hash_secret: OnceLock<HashSecret>,
-}
-
-/// A file that is read and written directly.
-#[derive(Debug)]
-struct PlainFile(File);
 
 /// A file whose writes are buffered until [`WriteBuffer::persist`] and fail after
 /// [`WriteBuffer::detach`].
@@ -88,141 +64,6 @@ struct BufferedWrites {
     // Content of the file beyond this length is ignored.
     file_length: u64,
     blocks: BTreeMap<u64, Box<[u8; BLOCK]>>,
-}
-
-impl Directory {
-    /// Creates the directory if needed, accessible by its owner only.
-    pub(super) fn new(path: &Path) -> Result<Self, OpenError> {
-        let failed = |error| OpenError::Io(path.to_owned(), error);
-        check_is_directory(path).map_err(failed)?;
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-        let lock = private_file_options()
-            .create(true)
-            .truncate(false)
-            .open(path.join(LOCK))
-            .map_err(failed)?;
-        Ok(Self { path: path.to_owned(), lock, hash_secret: OnceLock::new() })
-    }
-
-    /// Opens an existing ledger directory.
-    pub(super) fn existing(path: &Path) -> Result<Self, OpenError> {
-        let failed = |error| OpenError::Io(path.to_owned(), error);
-        check_is_directory(path).map_err(failed)?;
-        match fs::metadata(path.join(LEDGER)) {
-            Ok(found) if found.is_file() => {}
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            Ok(_) | Err(_) => return Err(OpenError::NotFound(path.to_owned())),
-        }
-        let lock = open_regular(&path.join(LOCK)).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), lock, hash_secret: OnceLock::new() })
-    }
-
-    /// Tries to take the write lock; the operating system releases it when the process ends.
-    pub(super) fn try_lock(&self) -> Result<bool, OpenError> {
-        self.try_acquire().map_err(|error| OpenError::Io(self.path.clone(), error))
-    }
-
-    pub(super) fn sync(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
-    }
-}
-
-/// Checks that the user of this process can keep a ledger in this directory, or can create it. Changes
-/// nothing.
-pub fn check_directory(path: &Path) -> io::Result<()> {
-    check_is_directory(path)?;
-    let existing = path.ancestors().find(|part| part.is_dir()).unwrap_or_else(|| Path::new("."));
-    let write = AccessFlags::W_OK | AccessFlags::X_OK;
-    check_access(existing, write)?;
-    let files = [LEDGER, LOCK].map(|name| path.join(name));
-    for file in files.iter().filter(|file| file.exists()) {
-        check_access(file, AccessFlags::R_OK | AccessFlags::W_OK)?;
-    }
-    Ok(())
-}
-
-fn check_access(path: &Path, access: AccessFlags) -> io::Result<()> {
-    faccessat(AT_FDCWD, path, access, AtFlags::AT_EACCESS).map_err(io::Error::from)
-}
-
-// The error of a file in the place of a directory says so.
-fn check_is_directory(path: &Path) -> io::Result<()> {
-    let existing = path.ancestors().map(fs::metadata).find_map(|found| match found {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        found => Some(found),
-    });
-    match existing {
-        Some(Ok(found)) if !found.is_dir() => Err(io::ErrorKind::NotADirectory.into()),
-        Some(Err(error)) => Err(error),
-        Some(Ok(_)) | None => Ok(()),
-    }
-}
-
-impl LedgerFile for Directory {
-    fn try_acquire(&self) -> io::Result<bool> {
-        match self.lock.try_lock() {
-            Ok(()) => Ok(true),
-            Err(TryLockError::WouldBlock) => Ok(false),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
-    }
-
-    fn current(&self) -> io::Result<Option<Box<dyn StorageBackend>>> {
-        match OpenOptions::new().read(true).write(true).open(self.path.join(LEDGER)) {
-            Ok(file) => Ok(Some(Box::new(PlainFile(file)))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn create_new(&self) -> io::Result<Box<dyn StorageBackend>> {
-        let file =
-            private_file_options().create(true).truncate(true).open(self.path.join(NEW_LEDGER))?;
-        Ok(Box::new(PlainFile(file)))
-    }
-
-    fn replace_current(&self) -> io::Result<()> {
-        fs::rename(self.path.join(NEW_LEDGER), self.path.join(LEDGER))?;
-        self.sync()
-    }
-
-    fn path(&self) -> PathBuf {
-        self.path.clone()
-    }
-
-    fn reseal_files(&self, seal: &Seal) -> io::Result<()> {
-        self.hash_secret
-            .get()
-            .map_or(Ok(()), |hash_secret| self.write_hash_secret(hash_secret, seal))
-    }
-}
-
-pub(super) fn private_file_options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    options
-}
-
-impl StorageBackend for PlainFile {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(out, offset)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(data, offset)
-    }
 }
 
 impl WriteBuffer {
@@ -408,4 +249,4 @@ fn parts(offset: u64, length: usize) -> impl Iterator<Item = (std::ops::Range<us
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

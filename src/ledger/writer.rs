@@ -1,4 +1,8 @@
-//! The writer thread, which makes all changes.
+//! The writer thread, which makes all changes of a durable store.
+//!
+//! It takes all waiting steps (at most [`BATCH_MAX`]), applies them to the engine and to one
+//! transaction, and commits (group commit): many requests share one fsync, and each is answered after
+//! its own commit. A rejection changes nothing and does not wait.
 //!
 //! ```text
 //!   wait for the lock ─▶ recover ─▶ persist ─▶ serve ─▶ close
@@ -19,23 +23,23 @@ use std::{
     time::Duration,
 };
 
-use redb::{Database, Durability};
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::oneshot;
 
 use super::{
-    BATCH_MAX, OpenError, StoreShared, SyncMode, WriterCommand,
-    disk::LedgerFile,
+    Error, OpenError, SyncMode,
+    engine::{LedgerEngine, RowStore},
+    keys::LedgerKeys,
+    ledger_clock::LedgerClock,
     recovery::{RecoveredLedger, RecoveryError},
-    rows::{self, RedbRows},
+    rows::{OpenRows, RowStorage},
     seal::Seal,
+    sealed_rows::{self, SealedReader, SealedRows},
 };
-use crate::{
-    clock::Tick,
-    faults,
-    ledger::{Error, engine::RowStore, ledger_clock::LedgerClock},
-    qod::SessionId,
-};
+use crate::{clock::Tick, faults, metrics::Metrics, qod::SessionId};
 
+/// Maximum number of steps per commit.
+pub(super) const BATCH_MAX: usize = 1024;
 /// In relaxed mode, how long a change may be in memory only.
 const RELAXED_SYNC_INTERVAL: Duration = Duration::from_millis(100);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -43,13 +47,33 @@ const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(20);
 // The interval at which the ledger clock is written, if anything is written.
 const CLOCK_WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Answers the caller, once its step is as durable as promised.
+pub(super) type Ack = Box<dyn FnOnce() + Send>;
+/// A change or query of the engine, run by the writer.
+pub(super) type WriterStep =
+    Box<dyn FnOnce(&mut LedgerEngine, &mut SealedRows<'_>) -> Result<Option<Ack>, Error> + Send>;
+
+pub(super) enum WriterCommand {
+    Step(WriterStep),
+    Close(oneshot::Sender<()>),
+}
+
+/// The state that the writer shares with the store.
+pub(super) struct WriterShared {
+    /// The last committed state; empty while the rows are not open.
+    pub(super) reader: ArcSwapOption<SealedReader>,
+    /// Why the ledger is not writable; empty while it is.
+    pub(super) write_error: ArcSwapOption<String>,
+    pub(super) ledger_clock: ArcSwap<LedgerClock>,
+    pub(super) metrics: Metrics,
+}
+
 pub(super) struct Writer {
-    file: Box<dyn LedgerFile>,
+    storage: Box<dyn RowStorage>,
     sync: SyncMode,
+    keys: LedgerKeys,
     commands: Receiver<WriterCommand>,
-    shared: Arc<StoreShared>,
-    // Seals of keys that rows may still be sealed with.
-    previous_seals: Vec<Seal>,
+    shared: Arc<WriterShared>,
     time_written: Option<Tick>,
     // Since when a change is in memory only.
     unsynced: Option<Tick>,
@@ -69,32 +93,32 @@ enum WriterExit {
 
 impl Writer {
     pub(super) fn new(
-        file: Box<dyn LedgerFile>,
+        storage: Box<dyn RowStorage>,
         sync: SyncMode,
+        keys: LedgerKeys,
         commands: Receiver<WriterCommand>,
-        shared: Arc<StoreShared>,
-        previous_seals: Vec<Seal>,
+        shared: Arc<WriterShared>,
     ) -> Self {
         Self {
-            file,
+            storage,
             sync,
+            keys,
             commands,
             shared,
-            previous_seals,
             time_written: None,
             unsynced: None,
             closed: false,
         }
     }
 
-    pub(super) const fn shared(&self) -> &Arc<StoreShared> {
+    pub(super) const fn shared(&self) -> &Arc<WriterShared> {
         &self.shared
     }
 
     /// Recovers the ledger at the start of the process: operator calls of an earlier process are no
     /// longer in progress.
     pub(super) fn open(&mut self) -> Result<RecoveredLedger, OpenError> {
-        self.recover().map_err(|error| error.at_path(self.file.path()))
+        self.recover().map_err(|error| error.at(self.storage.location()))
     }
 
     fn recover(&mut self) -> Result<RecoveredLedger, RecoveryError> {
@@ -103,11 +127,13 @@ impl Writer {
             let clock = self.shared.ledger_clock.load().clock().clone();
             self.shared.ledger_clock.store(Arc::new(LedgerClock::resume(clock, reading)));
         }
-        recovered.buffer.persist(&*self.file).map_err(RecoveryError::Io)?;
+        recovered.rows.prepare_writing().map_err(RecoveryError::Io)?;
         if let Some(old) = resealed_from {
-            rows::reseal(&recovered.database, old, &self.shared.seal)
-                .map_err(RecoveryError::from)?;
-            self.file.reseal_files(&self.shared.seal).map_err(RecoveryError::Io)?;
+            let current = &self.keys.seals.current;
+            sealed_rows::reseal(&*recovered.rows, old, current)?;
+            recovered.reader =
+                Arc::new(SealedReader::new(recovered.rows.committed(), Arc::clone(current)));
+            self.keys.write_hash_secret(&*self.storage).map_err(RecoveryError::Io)?;
             tracing::info!(event = "ledger_resealed", "all rows are sealed with the current key");
         }
         let pending = std::mem::take(&mut recovered.pending);
@@ -117,14 +143,15 @@ impl Writer {
 
     // Recovers with the current key, else with a previous one; the rows are then to be resealed.
     fn read(&self) -> Result<(RecoveredLedger, Option<&Seal>), RecoveryError> {
-        match RecoveredLedger::read(&*self.file, &self.shared.seal) {
+        let seals = &self.keys.seals;
+        match RecoveredLedger::read_or_create(&*self.storage, &seals.current) {
             Err(RecoveryError::WrongKey) => {}
             read => return Ok((read?, None)),
         }
-        for old in &self.previous_seals {
-            match RecoveredLedger::read(&*self.file, old) {
+        for old in &seals.previous {
+            match RecoveredLedger::read(&*self.storage, old) {
                 Err(RecoveryError::WrongKey) => {}
-                read => return Ok((read?, Some(old))),
+                read => return Ok((read?, Some(&**old))),
             }
         }
         Err(RecoveryError::WrongKey)
@@ -136,13 +163,14 @@ impl Writer {
         pending: &[SessionId],
     ) -> Result<(), RecoveryError> {
         let now = self.shared.ledger_clock.load().now();
+        let RecoveredLedger { rows, engine, .. } = recovered;
         for chunk in pending.chunks(BATCH_MAX) {
-            self.commit(&recovered.database, |rows| {
+            self.commit(&**rows, |rows| {
                 for id in chunk {
                     let in_doubt =
                         rows.get_record(id)?.map(|record| record.in_doubt()).transpose()?;
                     if let Some(record) = in_doubt {
-                        recovered.engine.replace(rows, &record, now)?;
+                        engine.replace(rows, &record, now)?;
                     }
                 }
                 Ok(())
@@ -166,7 +194,7 @@ impl Writer {
                         recovered = Some(read);
                     }
                     Err(error) => {
-                        self.report_failure(&error.at_path(self.file.path()).to_string());
+                        self.report_failure(&error.at(self.storage.location()).to_string());
                         if self.closed || !self.wait_before_retry() {
                             return;
                         }
@@ -174,20 +202,20 @@ impl Writer {
                 }
                 continue;
             };
-            self.shared.database.store(Some(Arc::clone(&open.database)));
+            self.shared.reader.store(Some(Arc::clone(&open.reader)));
             self.report_recovery();
             let served = catch_unwind(AssertUnwindSafe(|| self.serve(&mut open)));
             let ended = served
                 .unwrap_or_else(|_| WriterExit::Failed("the writer thread panicked".to_owned()));
-            self.shared.database.store(None);
+            self.shared.reader.store(None);
             match ended {
                 WriterExit::Closed(closed) => {
                     self.shared
                         .write_error
                         .store(Some(Arc::new("the ledger is closed".to_owned())));
-                    // The last reader closes the file.
+                    // The last reader closes the rows.
                     drop(open);
-                    drop(self.file);
+                    drop(self.storage);
                     // The caller may have disconnected.
                     _ = closed.map(|closed| closed.send(()));
                     return;
@@ -195,7 +223,7 @@ impl Writer {
                 WriterExit::Failed(cause) => {
                     self.report_failure(&cause);
                     self.unsynced = None;
-                    open.buffer.detach();
+                    open.rows.discard();
                 }
             }
         }
@@ -204,13 +232,13 @@ impl Writer {
     // Recovers after a failure. Operator calls in progress stay in progress. The ledger can be read
     // at once, and written when the disk accepts writes again.
     fn recover_after_failure(&mut self) -> Result<RecoveredLedger, RecoveryError> {
-        let recovered = RecoveredLedger::read(&*self.file, &self.shared.seal)?;
-        self.shared.database.store(Some(Arc::clone(&recovered.database)));
-        while let Err(error) = recovered.buffer.persist(&*self.file) {
+        let recovered = RecoveredLedger::read_or_create(&*self.storage, &self.keys.seals.current)?;
+        self.shared.reader.store(Some(Arc::clone(&recovered.reader)));
+        while let Err(error) = recovered.rows.prepare_writing() {
             self.report_failure(&error.to_string());
             if !self.wait_before_retry() {
                 self.closed = true;
-                recovered.buffer.detach();
+                recovered.rows.discard();
                 return Err(RecoveryError::Damaged("the ledger is closed".to_owned()));
             }
         }
@@ -229,14 +257,14 @@ impl Writer {
             let done = match first {
                 Ok(first) => self.commit_batch(open, first),
                 Err(RecvTimeoutError::Timeout) => {
-                    self.flush(&open.database).map(|()| AfterBatch::Continue)
+                    self.flush(&*open.rows).map(|()| AfterBatch::Continue)
                 }
                 Err(RecvTimeoutError::Disconnected) => Ok(AfterBatch::Close(None)),
             };
             match done {
                 Ok(AfterBatch::Continue) => {}
                 Ok(AfterBatch::Close(closed)) => {
-                    return match self.flush(&open.database) {
+                    return match self.flush(&*open.rows) {
                         Ok(()) => WriterExit::Closed(closed),
                         Err(error) => WriterExit::Failed(error.to_string()),
                     };
@@ -253,10 +281,11 @@ impl Writer {
         first: WriterCommand,
     ) -> Result<AfterBatch, Error> {
         let (mut acks, mut after) = (Vec::new(), AfterBatch::Continue);
-        let RecoveredLedger { database, engine, .. } = open;
+        let RecoveredLedger { rows, engine, .. } = open;
         let waiting = self.commands.try_iter().take(BATCH_MAX).collect::<Vec<_>>();
-        self.commit(database, |rows| {
-            for command in std::iter::once(first).chain(waiting) {
+        let mut steps = std::iter::once(first).chain(waiting);
+        self.commit(&**rows, |rows| {
+            for command in steps.by_ref() {
                 match command {
                     WriterCommand::Step(step) => acks.extend(step(engine, rows)?),
                     WriterCommand::Close(closed) => after = AfterBatch::Close(Some(closed)),
@@ -273,33 +302,30 @@ impl Writer {
     // One transaction, as durable as promised when this returns.
     fn commit(
         &mut self,
-        database: &Database,
-        steps: impl FnOnce(&mut RedbRows<'_>) -> Result<(), Error>,
+        rows: &dyn OpenRows,
+        mut steps: impl FnMut(&mut SealedRows<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let ledger_clock = Arc::clone(&self.shared.ledger_clock.load());
         let began = ledger_clock.clock().tick();
-        let mut write = database.begin_write().map_err(|error| unavailable(&error))?;
-        let durability = match self.sync {
-            SyncMode::Durable => Durability::Immediate,
-            SyncMode::Relaxed => Durability::None,
-        };
-        write.set_durability(durability).map_err(|error| unavailable(&error))?;
-        {
-            let mut rows =
-                RedbRows::new(&write, &self.shared.seal).map_err(|error| unavailable(&error))?;
+        let mut is_changed = false;
+        rows.write(self.sync, &mut |rows| {
+            let mut rows = SealedRows::new(rows, &self.keys.seals.current);
             steps(&mut rows)?;
-            if !rows.changed() {
-                drop(rows);
-                return write.abort().map_err(|error| unavailable(&error));
+            is_changed = rows.changed();
+            if is_changed {
+                let due =
+                    |written: Tick| ledger_clock.clock().elapsed(written) >= CLOCK_WRITE_INTERVAL;
+                if self.time_written.is_none_or(due) {
+                    rows.write_clock(&ledger_clock.reading())?;
+                    self.time_written = Some(began);
+                }
+                faults::point("before-commit");
             }
-            let due = |written: Tick| ledger_clock.clock().elapsed(written) >= CLOCK_WRITE_INTERVAL;
-            if self.time_written.is_none_or(due) {
-                rows.write_clock(&ledger_clock.reading())?;
-                self.time_written = Some(began);
-            }
+            Ok(is_changed)
+        })?;
+        if !is_changed {
+            return Ok(());
         }
-        faults::point("before-commit");
-        write.commit().map_err(|error| unavailable(&error))?;
         faults::point("after-commit");
         if self.sync == SyncMode::Relaxed {
             self.unsynced.get_or_insert(began);
@@ -309,17 +335,13 @@ impl Writer {
     }
 
     // Syncs changes that are in memory only.
-    fn flush(&mut self, database: &Database) -> Result<(), Error> {
-        if self.unsynced.take().is_none() {
-            return Ok(());
-        }
-        let write = database.begin_write().map_err(|error| unavailable(&error))?;
-        write.commit().map_err(|error| unavailable(&error))
+    fn flush(&mut self, rows: &dyn OpenRows) -> Result<(), Error> {
+        if self.unsynced.take().is_none() { Ok(()) } else { rows.flush() }
     }
 
     fn wait_for_lock(&self) -> bool {
         loop {
-            match self.file.try_acquire() {
+            match self.storage.try_lock() {
                 Ok(true) => return true,
                 Ok(false) => {}
                 Err(error) => self.report_failure(&error.to_string()),
@@ -363,8 +385,4 @@ impl Writer {
             tracing::info!(event = "ledger_write_recovered", "ledger is writable again");
         }
     }
-}
-
-fn unavailable(error: &dyn ToString) -> Error {
-    Error::Unavailable(error.to_string())
 }

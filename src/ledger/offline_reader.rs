@@ -1,0 +1,66 @@
+//! Reads the ledger of a gateway that is not running. Nothing is written: changes by a repair stay
+//! in memory.
+
+use std::fmt;
+
+use super::{
+    Error, OpenError, SessionRecord, StoreConfig,
+    keys::SealKeys,
+    recovery::{RecoveredLedger, RecoveryError},
+    rows::RowStorage,
+};
+use crate::qod::SessionId;
+
+/// Reads a ledger offline. While this value exists, no gateway can start with it.
+pub struct OfflineReader {
+    recovered: RecoveredLedger,
+    _storage: Box<dyn RowStorage>,
+}
+
+impl OfflineReader {
+    /// Opens the ledger of a store and reads all of it.
+    ///
+    /// # Errors
+    /// If the store is in memory only, or if there is no ledger, or it is in use, damaged, of another
+    /// format, or sealed with another key.
+    pub fn open(config: &StoreConfig) -> Result<Self, OpenError> {
+        config.open_offline()
+    }
+
+    pub(super) fn new(storage: Box<dyn RowStorage>, seals: &SealKeys) -> Result<Self, OpenError> {
+        for seal in seals.iter() {
+            match RecoveredLedger::read(&*storage, seal) {
+                Ok(recovered) => return Ok(Self { recovered, _storage: storage }),
+                Err(RecoveryError::WrongKey) => {}
+                Err(error) => return Err(error.at(storage.location())),
+            }
+        }
+        Err(OpenError::WrongKey(storage.location()))
+    }
+
+    /// Finds a record.
+    pub fn find(&self, id: &SessionId) -> Result<Option<SessionRecord>, Error> {
+        self.recovered.reader.record(id)
+    }
+
+    /// Lists the records after `after`, in the order of their ids.
+    pub fn page(
+        &self,
+        after: Option<SessionId>,
+        records_max: usize,
+    ) -> Result<Vec<SessionRecord>, Error> {
+        self.recovered.reader.records(after, records_max)
+    }
+}
+
+impl Drop for OfflineReader {
+    fn drop(&mut self) {
+        self.recovered.rows.discard();
+    }
+}
+
+impl fmt::Debug for OfflineReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OfflineReader")
+    }
+}
