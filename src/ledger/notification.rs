@@ -14,7 +14,7 @@ use crate::qod::{ClientId, Moment, QosStatus, SessionEvent, SessionId, Sink, Sta
 
 // The maximum number of queued notifications per client, so that an unreachable client does not
 // fill the disk.
-const QUEUED_PER_CLIENT_MAX: usize = 10_000;
+pub(super) const QUEUED_PER_CLIENT_MAX: usize = 10_000;
 
 /// A queued event and its recipient.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

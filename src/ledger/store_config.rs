@@ -22,6 +22,9 @@ pub enum StoreConfig {
     InMemory,
     /// In files of this process.
     Embedded(EmbeddedSettings),
+    /// A store for tests, which shows what a new kind needs.
+    #[cfg(test)]
+    Linear,
 }
 
 /// What to do if another process uses the ledger.
@@ -62,6 +65,11 @@ impl StoreConfig {
         metrics: Metrics,
     ) -> Result<(Arc<dyn Store>, KeyHasher), OpenError> {
         match self {
+            #[cfg(test)]
+            Self::Linear => Ok((
+                Arc::new(super::tests::linear_store::LinearStore::new(LedgerClock::new(clock))),
+                KeyHasher::random(),
+            )),
             Self::InMemory => {
                 Ok((Arc::new(MemoryStore::new(LedgerClock::new(clock))), KeyHasher::random()))
             }
