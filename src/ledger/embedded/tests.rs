@@ -250,16 +250,12 @@ async fn wait_for_the_writer_does_not_reduce_the_call_time() {
     let busy = tokio::spawn({
         let clock = clock.clone();
         async move {
-            let advance = move || {
+            let step = store.submit(move |_, _| {
                 resumed.recv().unwrap();
                 clock.advance(wait);
-            };
-            store
-                .submit(move |_, _| {
-                    advance();
-                    Ok(())
-                })
-                .await
+                Ok(())
+            });
+            step.await
         }
     });
     tokio::task::yield_now().await;
