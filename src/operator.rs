@@ -39,6 +39,7 @@ use crate::{
         TranslationSettings,
     },
     ledger::{ConflictRules, Reservation, SessionRecord},
+    limit::Rate,
     outbound::{Caller, Endpoint, PeerResponse, Trust},
     qod::{Device, GrantedSession, Operation, OperatorId, SessionId, Sink},
 };
@@ -48,17 +49,16 @@ use crate::{
 pub struct Settings {
     /// The name of the operator in the policies.
     pub id: OperatorId,
-    /// The dialect of its API.
-    pub dialect: Arc<Dialect>,
+    /// The name of the dialect of its API. It is valid.
+    pub dialect: String,
     /// The URLs of its API, base paths included. The first reachable one is called.
     pub endpoints: Vec<Endpoint>,
     /// Is it a simulated operator, for trials?
     pub simulated: bool,
     /// The credentials that requests carry.
     pub credentials: credentials::Settings,
-    /// The base URL for its callback events; the session id is appended. `None` if callbacks are
-    /// not used.
-    pub callback_url: Option<Arc<str>>,
+    /// Does it get a callback URL for session events?
+    pub callbacks: bool,
     /// The interval at which each session is polled.
     pub poll_interval: Option<Duration>,
     /// The timeout of a call.
@@ -68,17 +68,36 @@ pub struct Settings {
     /// Active health checks of its endpoints; off if `None`.
     pub health: Option<health::Settings>,
     /// How requests are translated for it.
-    pub fitting: TranslationSettings,
+    pub translation: TranslationSettings,
     /// How its times without an offset are read.
     pub times: TimesWithoutOffset,
     /// The rules for conflicts between its sessions.
-    pub rules: ConflictRules,
+    pub conflict_rules: ConflictRules,
+    /// The rate limit of create requests.
+    pub rate: Option<Rate>,
+    /// Its identity in GSMA Open Gateway.
+    pub gsma: Gsma,
+}
+
+/// The identity of an operator in GSMA Open Gateway. Its id and networks are unique.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gsma {
+    /// The `operatorId`.
+    pub operator_id: String,
+    /// The mobile networks: MCC and MNC.
+    pub networks: Vec<String>,
+    /// The `apiRoot` that the Telco Finder API returns. The gateway does not call it.
+    pub api_root: Option<String>,
+    /// The `authProviderConfiguration` that the Telco Finder API returns.
+    pub auth_provider_configuration: Option<String>,
 }
 
 /// A client of one operator.
 #[derive(Debug)]
 pub struct Operator {
     settings: Settings,
+    dialect: Arc<Dialect>,
+    callback_url: Option<Arc<str>>,
     client: PeerClient,
     endpoints: Endpoints,
     breaker: Arc<Breaker>,
@@ -174,18 +193,25 @@ impl Operators {
 }
 
 impl Operator {
-    /// Creates a client with a closed circuit breaker.
-    pub fn new(mut settings: Settings) -> Self {
+    /// Creates a client with a closed circuit breaker. `callback_url` is the base URL for callback
+    /// events; the session id is appended.
+    pub fn new(
+        mut settings: Settings,
+        dialect: Arc<Dialect>,
+        callback_url: Option<Arc<str>>,
+    ) -> Self {
         let credentials = std::mem::take(&mut settings.credentials);
         let peer = PeerId::Operator(settings.id.clone());
-        let proof_header = settings.dialect.descriptor().proof_header;
+        let proof_header = dialect.descriptor().proof_header;
         let client = PeerClient::new(credentials, peer, proof_header, settings.timeout);
         let endpoints = Endpoints::new(std::mem::take(&mut settings.endpoints));
         let breaker = Breaker::new(settings.breaker);
         let health = settings.health.take().map(HealthChecker::new);
         let rate_limited = RateLimitedDevices::new();
         Self {
+            callback_url: callback_url.filter(|_| settings.callbacks),
             settings,
+            dialect,
             client,
             endpoints,
             breaker,
@@ -202,17 +228,17 @@ impl Operator {
 
     /// The dialect of its API.
     pub fn dialect(&self) -> &Arc<Dialect> {
-        &self.settings.dialect
+        &self.dialect
     }
 
     /// How requests are translated for it.
     pub fn fitting(&self) -> &TranslationSettings {
-        &self.settings.fitting
+        &self.settings.translation
     }
 
     /// The rules for conflicts between its sessions.
     pub fn rules(&self) -> &ConflictRules {
-        &self.settings.rules
+        &self.settings.conflict_rules
     }
 
     /// Is it a simulated operator?
@@ -242,7 +268,7 @@ impl Operator {
 
     /// The callback URL for this session.
     pub fn callback_url_for(&self, session: &SessionId) -> Option<String> {
-        self.settings.callback_url.as_ref().map(|url| format!("{url}/{session}"))
+        self.callback_url.as_ref().map(|url| format!("{url}/{session}"))
     }
 
     /// Does its dialect have this operation?

@@ -16,7 +16,7 @@ use crate::{
     dialect::{Descriptors, Strictness},
     finder, identity,
     ledger::StoreConfig,
-    limit,
+    limit, operator,
     route::{Routes, Table},
 };
 
@@ -55,8 +55,8 @@ pub use self::{
     },
     settings::{
         AdminSettings, AdminTarget, ApiSetting, CallbackSettings, DialectSetting, DrainSettings,
-        ExpiringToken, Gsma, HealthChecks, Listener, LostLogLines, NotificationPolicy,
-        OperatorSettings, ServerBounds, ServerSettings, TelcoFinder,
+        ExpiringToken, Listener, LostLogLines, NotificationPolicy, ServerBounds, ServerSettings,
+        TelcoFinder,
     },
 };
 use self::{
@@ -102,7 +102,7 @@ pub struct Policy {
     /// The finders that are queried if no route matches.
     pub finders: Vec<finder::Settings>,
     /// The settings of each operator.
-    pub operators: Vec<OperatorSettings>,
+    pub operators: Vec<operator::Settings>,
     /// The `QoS` profiles offered.
     pub profiles: Arc<Catalogue>,
 }
@@ -352,7 +352,7 @@ fn validate(
 
 /// Validates operators and finders against the other files.
 fn validate_peers(
-    operators: &[OperatorSettings],
+    operators: &[operator::Settings],
     finders: &[finder::Settings],
     gateway: &gateway::GatewaySettings,
     roots: PolicyRoots<'_>,
@@ -378,7 +378,7 @@ fn validate_peers(
 
 /// Validates an operator entry against the other files.
 fn validate_operator(
-    operator: &OperatorSettings,
+    operator: &operator::Settings,
     gateway: &gateway::GatewaySettings,
     at: Validation<'_>,
 ) {

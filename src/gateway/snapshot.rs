@@ -16,10 +16,8 @@ use crate::{
     limit::{Admission, Limits},
     metrics::ConfiguredEntities,
     operator::{self, Operator, Operators},
-    outbound::{Caller, Endpoint, Guard, Trust},
-    policy::{
-        self, ApiSetting, ExpiringToken, Fingerprint, HealthChecks, OperatorSettings, Policy,
-    },
+    outbound::{Caller, Guard, Trust},
+    policy::{self, ApiSetting, ExpiringToken, Fingerprint, Policy},
     qod::{CreateRequest, Moment, OperatorId},
     refusal::Refusal,
 };
@@ -99,7 +97,10 @@ impl PolicySnapshot {
                     .filter(|before| before.fingerprint.same_operator(&written, &operator.id))
                     .and_then(|before| before.operators.find(&operator.id));
                 reused.map_or_else(
-                    || build_operator(operator, callback_url.clone(), &named),
+                    || {
+                        let dialect = named(&operator.dialect)?;
+                        Ok(Arc::new(Operator::new(operator, dialect, callback_url.clone())))
+                    },
                     |reused| Ok(Arc::clone(reused)),
                 )
             })
@@ -245,48 +246,13 @@ fn build_finder(
 }
 
 /// The names of the operators in the replies of finders.
-fn operator_names(operators: &[OperatorSettings]) -> finder::OperatorNames {
+fn operator_names(operators: &[operator::Settings]) -> finder::OperatorNames {
     let mut names = finder::OperatorNames::default();
-    for OperatorSettings { id, gsma, .. } in operators {
+    for operator::Settings { id, gsma, .. } in operators {
         names.operators.insert(gsma.operator_id.clone(), id.clone());
         names.networks.extend(gsma.networks.iter().map(|code| (code.clone(), id.clone())));
     }
     names
-}
-
-fn build_operator(
-    settings: OperatorSettings,
-    callback_url: Option<Arc<str>>,
-    named: &impl Fn(&str) -> Result<Arc<Dialect>, String>,
-) -> Result<Arc<Operator>, String> {
-    let endpoints = |connections_max| {
-        let endpoint = |url| Endpoint::parse(url, connections_max);
-        let trusting = |endpoint: Endpoint| endpoint.with_trust(settings.trust.clone());
-        let all = settings.endpoints.iter().map(|url| endpoint(url).map(trusting));
-        let all: Result<Vec<_>, _> = all.collect();
-        all.map_err(|error| format!("operator {}: {error}", settings.id))
-    };
-    let health = settings.health.as_ref().map(|HealthChecks { path, interval: every }| {
-        // A separate connection pool: the calls may use all connections of theirs.
-        let at_path = endpoints(1)?.into_iter().map(|endpoint| endpoint.with_path(path)).collect();
-        Ok::<_, String>(operator::health::Settings { endpoints: at_path, interval: *every })
-    });
-    let (health, endpoints) = (health.transpose()?, endpoints(settings.connections_max)?);
-    Ok(Arc::new(Operator::new(operator::Settings {
-        id: settings.id,
-        dialect: named(&settings.dialect)?,
-        endpoints,
-        simulated: settings.simulated,
-        credentials: settings.credentials,
-        callback_url: callback_url.filter(|_| settings.callbacks),
-        poll_interval: settings.poll_interval,
-        timeout: settings.timeout,
-        breaker: settings.breaker,
-        health,
-        fitting: settings.translation,
-        times: settings.times,
-        rules: settings.conflict_rules,
-    })))
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use http::{Method, Response};
 use super::{RequestContext, subject};
 use crate::{
     dialect::{Dialect, FinderSearch, FoundOperator, UnmatchedReason, check_media_type},
-    policy::{Gsma, OperatorSettings, TelcoFinder},
+    operator::{self, Gsma},
+    policy::TelcoFinder,
     qod::OperatorId,
     refusal::Refusal,
     route::{NoOperator, Resolution},
@@ -31,7 +32,7 @@ pub(super) struct TelcoFinderApi {
 impl TelcoFinderApi {
     pub(super) fn new(
         settings: TelcoFinder,
-        operators: &[OperatorSettings],
+        operators: &[operator::Settings],
         error_dialect: Arc<Dialect>,
     ) -> Self {
         let operators =

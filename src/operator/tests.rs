@@ -22,9 +22,9 @@ fn speaking(dialect: &str, endpoint: &str) -> Operator {
     let schemas = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
     let released = crate::dialect::Descriptors::released();
     let dialects = crate::dialect::Dialects::load(&schemas, &released).unwrap();
-    Operator::new(Settings {
+    let settings = Settings {
         id: "one".into(),
-        dialect: Arc::clone(dialects.get(dialect).unwrap()),
+        dialect: dialect.to_owned(),
         endpoints: vec![Endpoint::parse(endpoint, 1).unwrap()],
         simulated: true,
         credentials: credentials::Settings {
@@ -33,7 +33,7 @@ fn speaking(dialect: &str, endpoint: &str) -> Operator {
             )),
             ..credentials::Settings::default()
         },
-        callback_url: None,
+        callbacks: false,
         poll_interval: None,
         timeout: Duration::from_secs(1),
         breaker: breaker::Settings {
@@ -43,10 +43,13 @@ fn speaking(dialect: &str, endpoint: &str) -> Operator {
             calls_max: 100,
         },
         health: None,
-        fitting: TranslationSettings::default(),
+        translation: TranslationSettings::default(),
         times: TimesWithoutOffset::default(),
-        rules: ConflictRules::default(),
-    })
+        conflict_rules: ConflictRules::default(),
+        rate: None,
+        gsma: Gsma::default(),
+    };
+    Operator::new(settings, Arc::clone(dialects.get(dialect).unwrap()), None)
 }
 
 #[test]

@@ -17,10 +17,10 @@ use sha2::{Digest as _, Sha256};
 use super::{
     PolicyFile,
     diagnostic::Diagnostic,
-    settings::OperatorSettings,
     source::{FILE_BYTES_MAX, PolicyRoots, YamlCursor},
 };
 use crate::{
+    operator,
     qod::{Device, FinderId, OperatorId},
     reloadable::open_regular,
     route::{Match, Routes},
@@ -97,7 +97,7 @@ impl Fingerprint {
         (files, tables): (ContentHash, ContentHash),
         schemas: &Path,
         roots: PolicyRoots<'_>,
-        operators: &[OperatorSettings],
+        operators: &[operator::Settings],
         routes: Vec<(Match, u64)>,
     ) -> Self {
         let PolicyRoots { gateway, clients, .. } = roots;
@@ -268,7 +268,7 @@ fn lines(roots: PolicyRoots<'_>) -> HashMap<(PolicyFile, String), u64> {
 }
 
 // The entry of an operator, and its profile names.
-fn operator_content(roots: PolicyRoots<'_>, operator: &OperatorSettings) -> Value {
+fn operator_content(roots: PolicyRoots<'_>, operator: &operator::Settings) -> Value {
     let names = operator.translation.qos_profiles.iter();
     let names: Value =
         names.map(|(name, operator_profile)| (name.clone(), operator_profile.as_str())).collect();

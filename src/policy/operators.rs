@@ -1,6 +1,9 @@
 //! `operators.yaml`: the operators, how each is called, and its capabilities.
 
-use std::{collections::BTreeMap, num::NonZeroU32};
+use std::{
+    collections::{BTreeMap, HashSet},
+    num::NonZeroU32,
+};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -22,13 +25,14 @@ use super::{
         TextLine, VariableName, WholeSeconds,
     },
     secrets::SecretReference,
-    settings::OperatorSettings,
     tls::PeerTlsFiles,
     validation::Validation,
 };
 use crate::{
     dialect::{LegacyIpv4, TimesWithoutOffset, TranslationSettings},
     ledger::{ConflictMode, ConflictRules, OnUnknown},
+    operator,
+    outbound::{Endpoint, Trust},
     qod::IdentifierKind,
 };
 
@@ -160,7 +164,7 @@ struct ConflictsEntry {
 
 impl OperatorsFile {
     /// Validates the file. The caller fills in the profile names from the catalogue.
-    pub(super) fn validate(self, root: Validation<'_>) -> Vec<OperatorSettings> {
+    pub(super) fn validate(self, root: Validation<'_>) -> Vec<operator::Settings> {
         let all = root.key("operators");
         let mut operators = Vec::new();
         let describe = |name: &str| {
@@ -183,10 +187,10 @@ pub(super) fn is_valid_name(name: &str) -> bool {
 }
 
 impl OperatorEntry {
-    fn validate(self, name: &str, at: Validation<'_>) -> OperatorSettings {
+    fn validate(self, name: &str, at: Validation<'_>) -> operator::Settings {
         at.key("dialect").check_dialect(&self.dialect);
         let plaintext = self.simulated || self.plaintext.is_some();
-        let endpoints = self.endpoints(plaintext, at);
+        self.check_endpoints(plaintext, at);
         if self.burst.is_some() && self.rate.is_none() {
             at.key_name("burst").report("`burst` requires `rate`");
         }
@@ -196,6 +200,13 @@ impl OperatorEntry {
         let translation = self.translation();
         let conflict_rules = self.conflicts.rules();
         let trust = self.peers().trust(self.is_encrypted(), at).unwrap_or_default();
+        let connections_max = self.connections_max.unwrap_or(200);
+        let endpoints = self.endpoints(connections_max, &trust, at);
+        let health = self.health.as_ref().map(|health| {
+            // A separate connection pool: the calls may use all connections of theirs.
+            let endpoints = self.endpoints(1, &trust, at);
+            health.settings(endpoints, at.key("health"))
+        });
         let entry = CredentialsEntry {
             bearer: SecretReference {
                 file: self.bearer_token_file,
@@ -212,20 +223,17 @@ impl OperatorEntry {
         };
         let context = OperatorContext { dialect: &self.dialect, plaintext, trust: &trust };
         let credentials = entry.validate(context, at);
-        let connections_max = self.connections_max.unwrap_or(200);
-        OperatorSettings {
+        operator::Settings {
             id: name.into(),
             dialect: self.dialect,
             endpoints,
-            trust,
             simulated: self.simulated,
             credentials,
             callbacks: self.callbacks.unwrap_or(true),
             poll_interval: self.poll_interval.map(|time| time.0.0),
             timeout: self.timeout.map_or(std::time::Duration::from_secs(5), |time| time.0.0),
-            connections_max,
             breaker: self.breaker.settings(connections_max + self.queue_max.unwrap_or(200)),
-            health: self.health.map(|health| health.settings(at.key("health"))),
+            health,
             translation,
             times: self.times_without_offset,
             conflict_rules,
@@ -248,26 +256,38 @@ impl OperatorEntry {
         urls.any(|url| url.0.encrypted) || token_url.is_some_and(|url| url.encrypted)
     }
 
-    fn endpoints(&self, plaintext: bool, at: Validation<'_>) -> Vec<String> {
-        let one = self.endpoint.iter().map(|url| (url, at.key("endpoint")));
+    /// The URLs, each with its position.
+    fn urls<'a>(&self, at: Validation<'a>) -> impl Iterator<Item = (&PeerUrl, Validation<'a>)> {
+        let one = self.endpoint.iter().map(move |url| (&url.0, at.key("endpoint")));
         let several = self.endpoints.iter().flatten().enumerate();
-        let several = several.map(|(index, url)| (url, at.key("endpoints").item(index)));
-        let mut urls: Vec<String> = Vec::new();
-        for (Scalar(url), at) in one.chain(several) {
+        one.chain(several.map(move |(index, url)| (&url.0, at.key("endpoints").item(index))))
+    }
+
+    fn endpoints(
+        &self,
+        connections_max: usize,
+        trust: &Trust,
+        at: Validation<'_>,
+    ) -> Vec<Endpoint> {
+        let endpoints = self
+            .urls(at)
+            .filter_map(|(url, at)| at.ok(Endpoint::parse(&url.text, connections_max)));
+        endpoints.map(|endpoint| endpoint.with_trust(trust.clone())).collect()
+    }
+
+    fn check_endpoints(&self, plaintext: bool, at: Validation<'_>) {
+        let mut texts = HashSet::new();
+        for (url, at) in self.urls(at) {
             if url.exposed && !plaintext {
-                let message = "expected https, or `plaintext: allow` for this operator";
-                at.report(message);
+                at.report("expected https, or `plaintext: allow` for this operator");
             }
-            if urls.contains(&url.text) {
+            if !texts.insert(&url.text) {
                 at.report("duplicate endpoint");
             }
-            urls.push(url.text.clone());
         }
         if self.endpoint.is_some() == self.endpoints.is_some() {
-            let message = "expected either `endpoint` or `endpoints`";
-            at.key_name("endpoints").report(message);
+            at.key_name("endpoints").report("expected either `endpoint` or `endpoints`");
         }
-        urls
     }
 
     fn translation(&self) -> TranslationSettings {

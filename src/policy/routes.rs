@@ -16,12 +16,11 @@ use self::{
 use super::{
     diagnostic::Diagnostic,
     scalars::{FilePath, Scalar, Section},
-    settings::OperatorSettings,
     source::YamlCursor,
     validation::Validation,
 };
 use crate::{
-    finder,
+    finder, operator,
     qod::PhoneNumber,
     route::{
         Disagreement, Match, NamedOperator, NumberPrefix, Realm, Resolver, Route, Routes, Table,
@@ -104,7 +103,7 @@ impl RoutesFile {
     pub(super) fn validate(
         self,
         root: Validation<'_>,
-        operators: &[OperatorSettings],
+        operators: &[operator::Settings],
     ) -> ValidatedRoutes {
         let other_sources = [self.tables.len(), self.imports.len(), self.finders.len()];
         if self.routes.is_empty() && other_sources.iter().all(|count| *count == 0) {

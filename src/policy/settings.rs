@@ -6,17 +6,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{
-    credentials,
-    dialect::{ApiKind, TimesWithoutOffset, TranslationSettings},
-    ledger::{ConflictRules, StoreConfig},
-    limit::Rate,
-    notification,
-    operator::breaker,
-    outbound::Trust,
-    qod::OperatorId,
-    tls,
-};
+use crate::{dialect::ApiKind, ledger::StoreConfig, notification, tls};
 
 /// The listener for callback events from operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,65 +163,4 @@ pub enum DialectSetting {
         /// The candidate to use if the request does not identify its dialect.
         fallback: String,
     },
-}
-
-/// The settings and capabilities of an operator.
-#[derive(Debug)]
-pub struct OperatorSettings {
-    /// The name of the operator.
-    pub id: OperatorId,
-    /// The name of its dialect. It is valid.
-    pub dialect: String,
-    /// The base URLs of its API, without a trailing slash. The first reachable one is called.
-    pub endpoints: Vec<String>,
-    /// The TLS trust settings and client certificate for its endpoints and its token endpoint.
-    pub trust: Trust,
-    /// Whether it is a simulated operator.
-    pub simulated: bool,
-    /// The credentials for its API.
-    pub credentials: credentials::Settings,
-    /// Whether it gets a callback URL for session events.
-    pub callbacks: bool,
-    /// How often the status of each session is polled.
-    pub poll_interval: Option<Duration>,
-    /// The time limit of a call.
-    pub timeout: Duration,
-    /// The maximum number of connections per endpoint.
-    pub connections_max: usize,
-    /// The circuit breaker.
-    pub breaker: breaker::Settings,
-    /// The health checks of its endpoints, if any.
-    pub health: Option<HealthChecks>,
-    /// How requests are translated to its dialect.
-    pub translation: TranslationSettings,
-    /// How its times without an offset are read.
-    pub times: TimesWithoutOffset,
-    /// The conflict rules of its sessions.
-    pub conflict_rules: ConflictRules,
-    /// The rate limit of create requests.
-    pub rate: Option<Rate>,
-    /// Its identity in GSMA Open Gateway.
-    pub gsma: Gsma,
-}
-
-/// The identity of an operator in GSMA Open Gateway. Its id and networks are unique.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gsma {
-    /// The `operatorId`.
-    pub operator_id: String,
-    /// The mobile networks: MCC and MNC.
-    pub networks: Vec<String>,
-    /// The `apiRoot` that the Telco Finder API returns. The gateway does not call it.
-    pub api_root: Option<String>,
-    /// The `authProviderConfiguration` that the Telco Finder API returns.
-    pub auth_provider_configuration: Option<String>,
-}
-
-/// The health checks of an operator's endpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HealthChecks {
-    /// The path that is requested on the host of each endpoint.
-    pub path: String,
-    /// The interval.
-    pub interval: Duration,
 }

@@ -37,10 +37,10 @@ fn operator_of(api: &TestPeer, tokens: &TestPeer) -> Operator {
     let authorization = Authorization::OAuth2(Box::new(oauth2));
     let credentials =
         CredentialSettings { authorization, headers, ..CredentialSettings::default() };
-    let Operator { settings, .. } = speaking("camara-0.10.1", &endpoint);
+    let Operator { settings, dialect, .. } = speaking("camara-0.10.1", &endpoint);
     let endpoints = vec![Endpoint::parse(&endpoint, 1).unwrap()];
     let timeout = Duration::from_secs(2);
-    Operator::new(Settings { endpoints, credentials, timeout, ..settings })
+    Operator::new(Settings { endpoints, credentials, timeout, ..settings }, dialect, None)
 }
 
 async fn token_server() -> TestPeer {

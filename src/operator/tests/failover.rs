@@ -21,9 +21,10 @@ async fn unreachable_address() -> std::net::SocketAddr {
 
 fn at(addresses: &[std::net::SocketAddr]) -> Operator {
     let endpoint = |address| Endpoint::parse(&format!("http://{address}/qod/v0"), 4).unwrap();
-    let Operator { settings, .. } = operator();
+    let Operator { settings, dialect, .. } = operator();
     let endpoints = addresses.iter().map(endpoint).collect();
-    Operator::new(Settings { endpoints, timeout: Duration::from_secs(10), ..settings })
+    let timeout = Duration::from_secs(10);
+    Operator::new(Settings { endpoints, timeout, ..settings }, dialect, None)
 }
 
 async fn delete(operator: &Operator, caller: &Caller) -> &'static str {

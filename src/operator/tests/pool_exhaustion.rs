@@ -33,14 +33,15 @@ async fn exhausted_connection_pool_is_not_an_operator_failure() {
     });
     let peer = peer.await;
     // One connection, and one failure opens the breaker.
-    let Operator { settings, .. } = speaking("camara-0.10.1", "http://127.0.0.1:1/");
+    let Operator { settings, dialect, .. } = speaking("camara-0.10.1", "http://127.0.0.1:1/");
     let endpoint = Endpoint::parse(&format!("http://{}/qod/v0", peer.address), 1).unwrap();
-    let operator = Operator::new(Settings {
+    let settings = Settings {
         endpoints: vec![endpoint],
         timeout: Duration::from_millis(50),
         breaker: breaker::Settings { failures_max: 1, ..settings.breaker },
         ..settings
-    });
+    };
+    let operator = Operator::new(settings, dialect, None);
     let clock = Clock::system();
     let (outbound, metrics) = (Outbound::new(), Metrics::new().unwrap());
     let caller = Caller { outbound, clock: clock.clone(), metrics };

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::Uri;
 
 use super::{LintContext, LintRule, LintWarning};
-use crate::{outbound::Guard, policy::OperatorSettings};
+use crate::{operator, outbound::Guard};
 
 pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
     let (gateway, all) = (context.roots.gateway, context.roots.operators.key("operators"));
@@ -64,6 +64,6 @@ fn unreachable_reason(url: &str) -> Option<&'static str> {
     }
 }
 
-fn is_remote(operator: &OperatorSettings) -> bool {
-    operator.endpoints.iter().all(|url| unreachable_reason(url).is_none())
+fn is_remote(operator: &operator::Settings) -> bool {
+    operator.endpoints.iter().all(|endpoint| unreachable_reason(&endpoint.url()).is_none())
 }

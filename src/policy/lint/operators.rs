@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{LintContext, LintRule, LintWarning};
-use crate::{finder::Kind, policy::OperatorSettings, qod::OperatorId, route::Target};
+use crate::{finder::Kind, operator, qod::OperatorId, route::Target};
 
 pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
     let all = context.roots.operators.key("operators");
@@ -27,7 +27,7 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
 }
 
 /// Returns whether a finder or an import may select the operator.
-fn is_selectable(operator: &OperatorSettings, context: &LintContext<'_>) -> bool {
+fn is_selectable(operator: &operator::Settings, context: &LintContext<'_>) -> bool {
     let mut imports = context.roots.routes.key("imports").items();
     let names = |only: Option<&str>| only.is_none_or(|only| only == &*operator.id.0);
     imports.any(|import| names(import.key("operator").text()))

@@ -3,7 +3,7 @@
 use super::{ClientEntry, LintContext, LintRule, LintWarning};
 use crate::{
     access::{Profile, Terms},
-    policy::OperatorSettings,
+    operator,
     qod::ProfileStatus,
 };
 
@@ -51,7 +51,7 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
 fn check_offer(
     context: &LintContext<'_>,
     (name, profile): (&str, &Profile),
-    operator: &OperatorSettings,
+    operator: &operator::Settings,
     warnings: &mut Vec<LintWarning>,
 ) {
     let may_request =

@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
+    operator::{self, Gsma},
     policy::{
         diagnostic::quoted,
         scalars::{NetworkCode, PeerUrl, Scalar, TextLine},
-        settings::{Gsma, OperatorSettings},
         validation::Validation,
     },
     qod::OperatorId,
@@ -41,10 +41,10 @@ impl GsmaEntry {
 }
 
 /// Rejects ids and networks that several operators share.
-pub(super) fn validate(operators: &[OperatorSettings], all: Validation<'_>) {
+pub(super) fn validate(operators: &[operator::Settings], all: Validation<'_>) {
     let mut ids: HashMap<&str, &OperatorId> = HashMap::new();
     let mut networks: HashMap<&str, &OperatorId> = HashMap::new();
-    for OperatorSettings { id, gsma, .. } in operators {
+    for operator::Settings { id, gsma, .. } in operators {
         let at = all.key(&id.0).key("gsma");
         if let Some(other) = ids.insert(&gsma.operator_id, id) {
             at.key("operator_id")

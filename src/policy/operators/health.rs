@@ -5,10 +5,13 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::policy::{
-    scalars::{ApiPath, PositiveDuration, Scalar},
-    settings::HealthChecks,
-    validation::Validation,
+use crate::{
+    operator::health::Settings,
+    outbound::Endpoint,
+    policy::{
+        scalars::{ApiPath, PositiveDuration, Scalar},
+        validation::Validation,
+    },
 };
 
 /// Health checks of the endpoints.
@@ -22,9 +25,10 @@ pub(super) struct HealthEntry {
 }
 
 impl HealthEntry {
-    pub(super) fn settings(self, at: Validation<'_>) -> HealthChecks {
-        let interval = self.interval.map_or(Duration::from_secs(10), |time| time.0.0);
+    pub(super) fn settings(&self, endpoints: Vec<Endpoint>, at: Validation<'_>) -> Settings {
+        let interval = self.interval.as_ref().map_or(Duration::from_secs(10), |time| time.0.0);
         at.key("interval").check_interval(interval);
-        HealthChecks { path: self.path.0.0, interval }
+        let at_path = endpoints.into_iter().map(|endpoint| endpoint.with_path(&self.path.0.0));
+        Settings { endpoints: at_path.collect(), interval }
     }
 }

@@ -7,11 +7,11 @@ use serde::Deserialize;
 
 use super::{finders::PeerCredentials, report_table_error};
 use crate::{
+    operator,
     outbound::Endpoint,
     policy::{
         oauth2::OAuth2Entry,
         scalars::{FilePath, PeerUrl, PositiveDuration, Scalar, Section},
-        settings::OperatorSettings,
         tls::PeerTlsFiles,
         validation::{References, Validation},
     },
@@ -52,7 +52,7 @@ const POLL_INTERVAL: Duration = Duration::from_mins(10);
 /// The names that imported rules may refer to.
 #[derive(Clone, Copy)]
 pub(super) struct ImportSources<'a> {
-    pub(super) operators: &'a [OperatorSettings],
+    pub(super) operators: &'a [operator::Settings],
     /// The Telco Finders by URL.
     pub(super) telco_finders: &'a HashMap<String, FinderId>,
 }

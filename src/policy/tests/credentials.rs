@@ -39,7 +39,7 @@ const OAUTH2: &str = "oauth2:\n  token_url: https://a.example/token\n  client_id
 #[track_caller]
 fn credentials_of(lines: &str) -> crate::credentials::Settings {
     let policy = with(&folder(), lines).unwrap();
-    let find = |operator: &OperatorSettings| &*operator.id.0 == "magenta-de";
+    let find = |operator: &operator::Settings| &*operator.id.0 == "magenta-de";
     policy.operators.into_iter().find(find).unwrap().credentials
 }
 

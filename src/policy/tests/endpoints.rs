@@ -1,6 +1,7 @@
 //! Tests of the endpoints of operator entries.
 
 use super::*;
+use crate::outbound::Endpoint;
 
 /// Loads magenta-de with these endpoint lines, as a real operator that the sandbox client cannot use.
 fn with(lines: &str) -> Result<Vec<String>, Vec<String>> {
@@ -11,7 +12,7 @@ fn with(lines: &str) -> Result<Vec<String>, Vec<String>> {
     folder.change("clients.yaml", "tmobile-us, magenta-de]", "tmobile-us]");
     let operators = folder.load()?.operators;
     let magenta = operators.into_iter().find(|operator| &*operator.id.0 == "magenta-de");
-    Ok(magenta.unwrap().endpoints)
+    Ok(magenta.unwrap().endpoints.iter().map(Endpoint::url).collect())
 }
 
 #[test]
