@@ -1,12 +1,9 @@
 //! Maps a request's method and path to an operation and a dialect, and checks its content type.
 
-use std::{
-    fmt::{self, Write},
-    iter,
-    sync::Arc,
-};
+use std::{fmt, iter, sync::Arc};
 
 use http::{HeaderMap, Method, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
     ApiKind, CorrelatorFormat, Descriptor, Dialect, Strictness, detect, profiles,
@@ -477,16 +474,10 @@ pub(super) fn operation_path(
     }
 }
 
+// All bytes except the unreserved characters of RFC 3986.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// Percent-encodes all bytes except the unreserved characters of RFC 3986.
 pub(super) fn percent_encode(id: &str) -> String {
-    let mut escaped = String::with_capacity(id.len());
-    for byte in id.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            _ = write!(escaped, "%{byte:02X}");
-        }
-    }
-    escaped
+    utf8_percent_encode(id, ESCAPED).to_string()
 }
