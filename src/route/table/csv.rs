@@ -1,13 +1,17 @@
 //! Parses route tables in CSV with a header line, as exported by number portability databases.
 
-use std::io::{self, BufRead, Read};
+use std::{
+    io::{self, BufRead, Read},
+    ops::Range,
+};
 
+use csv_core::{ReadFieldResult, Reader, ReaderBuilder, Terminator};
 use ipnet::IpNet;
 
 use crate::route::Match;
 
 // The maximum length of a line.
-const LINE_BYTES_MAX: u64 = 4096;
+const LINE_BYTES_MAX: usize = 4096;
 const COLUMNS_MAX: usize = 8;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,10 +38,11 @@ pub(super) fn read(
     mut each: impl FnMut(Result<CsvRow<'_>, RowError>) -> bool,
 ) -> io::Result<()> {
     let (mut bytes, mut line, mut columns) = (Vec::new(), 0, None);
+    let mut values = LineValues::new();
     loop {
         bytes.clear();
         line += 1;
-        if source.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes)? == 0 {
+        if source.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut bytes)? == 0 {
             break;
         }
         let text = match text_of(&bytes, line) {
@@ -52,8 +57,9 @@ pub(super) fn read(
         if text.trim().is_empty() {
             continue;
         }
+        let split = values.split(text, line);
         let Some(columns) = &columns else {
-            match header(text, line) {
+            match split.and_then(|()| header(&values, text, line)) {
                 Ok(header) => columns = Some(header),
                 Err(error) => {
                     each(Err(error));
@@ -62,7 +68,7 @@ pub(super) fn read(
             }
             continue;
         };
-        if !each(row(text, line, columns)) {
+        if !each(split.and_then(|()| row(&values, text, line, columns))) {
             return Ok(());
         }
     }
@@ -74,7 +80,7 @@ pub(super) fn read(
 
 fn text_of(bytes: &[u8], line: u64) -> Result<&str, RowError> {
     let ended = bytes.ends_with(b"\n");
-    if !ended && u64::try_from(bytes.len()).is_ok_and(|length| length == LINE_BYTES_MAX) {
+    if !ended && bytes.len() == LINE_BYTES_MAX {
         return Err(((line, 1), format!("the line is longer than {LINE_BYTES_MAX} bytes")));
     }
     let text =
@@ -82,23 +88,91 @@ fn text_of(bytes: &[u8], line: u64) -> Result<&str, RowError> {
     Ok(text.trim_end_matches(['\r', '\n']))
 }
 
-/// The values of a line, with their columns in characters. A value may be enclosed in quotes.
-fn values(text: &str) -> impl Iterator<Item = (u64, &str)> {
-    let mut column = 1;
-    text.split(',').map(move |field| {
-        let value = field.trim_start();
-        let spaces = field.chars().count() - value.chars().count();
-        let at = column + u64::try_from(spaces).unwrap_or(0);
-        column += u64::try_from(field.chars().count()).unwrap_or(0) + 1;
-        let value = value.trim_end();
-        let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-        (at, unquoted.unwrap_or(value))
-    })
+/// The values of a line. Its memory is used again for the next line.
+struct LineValues {
+    parser: Reader,
+    // The values without their quotes, one after the other.
+    text: Vec<u8>,
+    // The place of each value in `text`, and its offset in the line.
+    places: Vec<(Range<usize>, usize)>,
 }
 
-fn header(text: &str, line: u64) -> Result<Vec<CsvColumn>, RowError> {
+impl LineValues {
+    fn new() -> Self {
+        // A line is split at a time, so that each position is exact and a missing quote affects one
+        // line only.
+        let parser = ReaderBuilder::new().terminator(Terminator::Any(b'\n')).build();
+        Self { parser, text: Vec::new(), places: Vec::new() }
+    }
+
+    /// Splits a line.
+    fn split(&mut self, text: &str, line: u64) -> Result<(), RowError> {
+        self.places.clear();
+        // Few lines have quotes, and the parser takes twice the time.
+        if !text.contains('"') {
+            self.text.clear();
+            self.text.extend_from_slice(text.as_bytes());
+            let mut offset = 0;
+            for value in text.split(',') {
+                let spaces = value.len() - value.trim_start().len();
+                let end = offset + value.len();
+                self.places.push((offset + spaces..end, offset + spaces));
+                offset = end + 1;
+            }
+            return Ok(());
+        }
+        self.text.resize(LINE_BYTES_MAX, 0);
+        self.parser.reset();
+        let (mut offset, mut end) = (0, 0);
+        loop {
+            let rest = text.get(offset..).unwrap_or_default();
+            offset += rest.len() - rest.trim_start().len();
+            let (start, mut read, mut is_last) = (end, offset, None);
+            // The parser knows that a line has ended when it gets no more bytes.
+            while is_last.is_none() {
+                let input = text.as_bytes().get(read..).unwrap_or_default();
+                let output = self.text.get_mut(end..).unwrap_or_default();
+                let (result, bytes_read, bytes_written) = self.parser.read_field(input, output);
+                read += bytes_read;
+                end += bytes_written;
+                is_last = match result {
+                    ReadFieldResult::InputEmpty => None,
+                    ReadFieldResult::Field { record_end } => Some(record_end),
+                    ReadFieldResult::OutputFull | ReadFieldResult::End => Some(true),
+                };
+            }
+            let source = text.get(offset..read).unwrap_or_default();
+            if source.starts_with('"') && source.matches('"').count() % 2 == 1 {
+                let message = "the closing quote is missing; a value must end in its line";
+                return Err((position(text, line, offset), message.to_owned()));
+            }
+            self.places.push((start..end, offset));
+            if is_last == Some(true) {
+                return Ok(());
+            }
+            offset = read;
+        }
+    }
+
+    /// The values, each with its offset in the line.
+    fn iter(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.places.iter().map(|(place, offset)| {
+            let value = self.text.get(place.clone()).unwrap_or_default();
+            // A part of a valid text between ASCII characters is valid.
+            (*offset, std::str::from_utf8(value).unwrap_or_default().trim_end())
+        })
+    }
+}
+
+/// The line, and the column in characters.
+fn position(text: &str, line: u64, offset: usize) -> (u64, u64) {
+    let before = text.get(..offset).unwrap_or_default().chars().count();
+    (line, u64::try_from(before).unwrap_or(u64::MAX).saturating_add(1))
+}
+
+fn header(values: &LineValues, text: &str, line: u64) -> Result<Vec<CsvColumn>, RowError> {
     let mut columns = Vec::new();
-    for (column, name) in values(text) {
+    for (offset, name) in values.iter() {
         let kind = match name {
             "number" => CsvColumn::Number,
             "number_prefix" => CsvColumn::NumberPrefix,
@@ -107,11 +181,11 @@ fn header(text: &str, line: u64) -> Result<Vec<CsvColumn>, RowError> {
             _ => {
                 let message = "the first line names the columns: expected `number`, \
                                `number_prefix`, `network` or `operator`";
-                return Err(((line, column), message.to_owned()));
+                return Err((position(text, line, offset), message.to_owned()));
             }
         };
         if columns.contains(&kind) || columns.len() == COLUMNS_MAX {
-            return Err(((line, column), "the column is duplicated".to_owned()));
+            return Err((position(text, line, offset), "the column is duplicated".to_owned()));
         }
         columns.push(kind);
     }
@@ -123,22 +197,27 @@ fn header(text: &str, line: u64) -> Result<Vec<CsvColumn>, RowError> {
     Ok(columns)
 }
 
-fn row<'a>(text: &'a str, line: u64, columns: &[CsvColumn]) -> Result<CsvRow<'a>, RowError> {
+fn row<'a>(
+    values: &'a LineValues,
+    text: &str,
+    line: u64,
+    columns: &[CsvColumn],
+) -> Result<CsvRow<'a>, RowError> {
     let (mut matching, mut operator, mut count) = (None, None, 0);
-    for (column, value) in values(text) {
-        let at = (line, column);
+    for (offset, value) in values.iter() {
+        let at = || position(text, line, offset);
         let Some(kind) = columns.get(count) else {
-            return Err((at, format!("expected {} values", columns.len())));
+            return Err((at(), format!("expected {} values", columns.len())));
         };
         count += 1;
         if value.is_empty() {
             continue;
         }
         if *kind == CsvColumn::Operator {
-            operator = Some((value, at));
-        } else if matching.replace(key(*kind, value).map_err(|error| (at, error))?).is_some() {
+            operator = Some((value, at()));
+        } else if matching.replace(key(*kind, value).map_err(|error| (at(), error))?).is_some() {
             return Err((
-                at,
+                at(),
                 "expected only one number, number prefix or network in a row".to_owned(),
             ));
         }
