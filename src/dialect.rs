@@ -42,8 +42,8 @@ pub use self::{
     },
     custom::{CustomDialect, CustomDialectError, Descriptors},
     descriptor::{
-        ApiKind, CorrelatorFormat, Descriptor, ErrorCodes, ErrorFormat, ErrorShape, EventShape,
-        ExtensionLimit, ProfilesApi,
+        ApiKind, CorrelatorFormat, Descriptor, ErrorCodes, ErrorFormat, ErrorShape, ExtensionLimit,
+        ProfilesApi,
     },
     event::{NotificationRequest, RemoteEvent, read as read_event},
     problem::RemoteProblem,
@@ -57,7 +57,7 @@ pub use self::{
 };
 use self::{
     cursor::BodyCursor,
-    descriptor::RequestRule,
+    descriptor::{EventShape, RequestRule},
     schema::{Direction, OpenApiDocument, SchemaValidator},
     validation::ValidationErrors,
 };

@@ -330,11 +330,6 @@ impl ApiRequest {
         profiles::read_name(&self.path_parameter)
     }
 
-    /// Whether the dialect was detected from the form of the request.
-    pub fn is_detected(&self) -> bool {
-        !self.candidates.is_empty()
-    }
-
     /// The header with the client's proof of possession, if any dialect at this path has one. A
     /// client cannot avoid the proof by using another dialect.
     pub fn proof_header(&self) -> Option<&'static str> {

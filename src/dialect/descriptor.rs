@@ -27,7 +27,7 @@ pub struct Descriptor {
     /// Format of sessions.
     pub(super) session_shape: SessionShape,
     /// Format and target URL of notifications.
-    pub event_shape: EventShape,
+    pub(super) event_shape: EventShape,
     /// Where profiles are served, and which of their members it has.
     pub profiles: ProfilesApi,
     /// HTTP status of a successful create.
@@ -48,7 +48,7 @@ pub struct Descriptor {
     pub correlator: CorrelatorFormat,
     /// Whether a session id that is no UUID is reported as an unknown session. Releases before 0.10
     /// document no other error.
-    pub invalid_session_id_is_unknown: bool,
+    pub(super) invalid_session_id_is_unknown: bool,
 }
 
 /// One of a release's APIs.
@@ -277,7 +277,7 @@ pub struct ErrorFormat {
     /// Status and code of identifiers that contradict each other.
     pub identifier_mismatch: (u16, &'static str),
     /// Maximum length of a message; `None` if the release does not limit it.
-    pub message_chars_max: Option<usize>,
+    pub(super) message_chars_max: Option<usize>,
     /// Status and code of individual kinds; these take precedence.
     pub overrides: Vec<(ProblemKind, u16, String)>,
 }
@@ -324,7 +324,7 @@ pub enum ErrorShape {
 
 /// Format and target URL of notifications.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EventShape {
+pub(super) enum EventShape {
     /// `{sessionId, event}` at `/notifications` below the sink's URL, with the token in the query.
     /// The only event is the termination of a session.
     Termination,
@@ -358,7 +358,7 @@ impl Descriptor {
     }
 
     /// Whether this API of the release has this operation.
-    pub fn has_in(&self, api: ApiKind, operation: Operation) -> bool {
+    pub(super) fn has_in(&self, api: ApiKind, operation: Operation) -> bool {
         let owner = match operation {
             Operation::CreateSession
             | Operation::GetSession

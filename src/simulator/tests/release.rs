@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use super::*;
 use crate::{
-    dialect::{Descriptor, EventShape, TimesWithoutOffset, TranslationSettings},
+    dialect::{Descriptor, TimesWithoutOffset, TranslationSettings},
     qod::{Problem, QosStatus, Session},
 };
 
@@ -44,7 +44,6 @@ fn release() -> Arc<Dialect> {
     descriptor.schema = NAME.into();
     descriptor.default_path = PATH;
     descriptor.errors.sink_code = "SINK_NOT_ALLOWED";
-    descriptor.event_shape = EventShape::CloudEvent { event_type: "org.example.changed".into() };
     descriptors.insert(descriptor);
     let folder = SchemaFolder::new();
     Arc::clone(Dialects::load_only(&folder.0, &descriptors, NAME).unwrap().get(NAME).unwrap())
