@@ -149,8 +149,12 @@ impl ExchangeService {
             && !self.drain_state.is_draining()
             && !*shutdown.borrow();
         session.set_keepalive(keep_alive.then_some(self.bounds.idle_timeout.as_secs().max(1)));
-        if Box::pin(write(&mut session, response)).await.is_err() || !is_reusable {
+        if Box::pin(write(&mut session, response)).await.is_err() {
             session.shutdown().await;
+            return None;
+        }
+        if !is_reusable {
+            close_early(session, connection.stream).await;
             return None;
         }
         let settings = HttpPersistentSettings::for_session(&session);
@@ -174,7 +178,8 @@ impl ExchangeService {
                 self.metrics.record_http_rejection(reason);
                 let body = Bytes::from_static(body);
                 let _ = Box::pin(session.respond_error_with_body(status, body)).await;
-                session.shutdown().await;
+                // Boxed, so that it occupies no memory of an idle connection.
+                Box::pin(stream.clone().close_early()).await;
                 false
             }
             Err(_) => {
@@ -396,6 +401,15 @@ fn certificate_of(session: &ServerSession) -> Option<CertificateThumbprint> {
     let tls = session.digest()?.ssl_digest.as_ref()?;
     let sha256: [u8; 32] = tls.cert_digest.as_slice().try_into().ok()?;
     Some(sha256.into())
+}
+
+/// Ends the exchange after a response to a request that was not read completely.
+async fn close_early(mut session: ServerSession, stream: &MessageStream) {
+    if session.is_http2() {
+        session.shutdown().await;
+    } else {
+        stream.clone().close_early().await;
+    }
 }
 
 async fn write(

@@ -10,6 +10,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -18,7 +19,10 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     Stream, TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
 };
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    time::timeout,
+};
 
 use super::framing::{BodyFraming, ChunkedCheck, HeaderScan};
 
@@ -29,6 +33,10 @@ const READ_BYTES: usize = 4096;
 
 // Completes a header that exceeds its limit, so that the request line can be parsed.
 const HEADER_END: &[u8] = b"\r\n\r\n";
+
+// What a client may still send after an early response: bytes that are in transit already.
+const DISCARDED_BYTES_MAX: usize = 1 << 20;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection that delivers its requests one by one. Clones share the connection.
 #[derive(Clone, Debug)]
@@ -134,6 +142,27 @@ impl MessageStream {
         let length = length.await?;
         self.message().begin(Section::Body { left: length });
         Ok(())
+    }
+
+    /// Closes an HTTP/1 connection after a response to a request that was not read completely (RFC 9112 §9.6). To
+    /// close a connection with unread bytes resets it, and the client could lose the response. Therefore only
+    /// the sending direction is closed first, and what still arrives is discarded, within limits.
+    pub(super) async fn close_early(mut self) {
+        Shutdown::shutdown(&mut self).await;
+        let mut left = DISCARDED_BYTES_MAX;
+        let discarding = poll_fn(|context| {
+            let mut message = self.message();
+            while left > 0 {
+                message.received.clear();
+                if !ready!(message.poll_receive(context)) {
+                    break;
+                }
+                left = left.saturating_sub(message.received.len());
+            }
+            Poll::Ready(())
+        });
+        // The client did not close the connection in time.
+        let _ = timeout(DISCARD_TIMEOUT, discarding).await;
     }
 
     fn message(&self) -> MutexGuard<'_, Message> {

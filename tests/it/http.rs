@@ -75,6 +75,11 @@ impl Connection {
         }
     }
 
+    /// Reads a response without a body; returns its status.
+    pub(crate) fn read_interim(&mut self) -> Option<u16> {
+        self.read_one().map(|answer| answer.status)
+    }
+
     fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         match self.stream.read_line(&mut line) {

@@ -2,13 +2,13 @@
 
 use std::{
     io::{Read, Write},
-    net::SocketAddr,
+    net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
 use crate::{
     http::{Connection, request},
-    world::{SCOPE, Setup, World, create_request, number_at, session_id},
+    world::{SCOPE, Setup, World, create_request, number_at, session_id, wait_for},
 };
 
 const PATH: &str = "/camara-0.10.1/qod/v0/sessions";
@@ -181,7 +181,7 @@ fn connections_per_source_are_limited() {
     let _ = fifth.write(&get);
     assert!(fifth.read().is_none());
     drop(open);
-    crate::world::wait_for("a free connection", || {
+    wait_for("a free connection", || {
         let mut connection = Connection::open(world.gateway_address());
         connection.write(&get).is_ok() && connection.read().is_some()
     });
@@ -269,7 +269,7 @@ fn trailers_of_http_2_are_rejected() {
             [] => bytes.extend(frame(DATA, 1, 1, &[])),
             _ => bytes.extend(frame(HEADERS, END, 1, &field_block(trailers))),
         }
-        let mut stream = std::net::TcpStream::connect(world.gateway_address()).unwrap();
+        let mut stream = TcpStream::connect(world.gateway_address()).unwrap();
         stream.write_all(&bytes).unwrap();
         loop {
             let mut header = [0; 9];
@@ -324,7 +324,7 @@ fn invalid_bytes_are_rejected_without_a_panic() {
         b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"TRACE / HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ] {
-        let mut stream = std::net::TcpStream::connect(world.gateway_address()).unwrap();
+        let mut stream = TcpStream::connect(world.gateway_address()).unwrap();
         stream.write_all(bytes).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let mut answer = String::new();
@@ -426,7 +426,7 @@ fn http_1_0_connection_is_closed_unless_the_client_keeps_it() {
     }
     // HTTP/1.0 has no interim responses.
     let expect = "POST /x HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
-    let mut stream = std::net::TcpStream::connect(world.gateway_address()).unwrap();
+    let mut stream = TcpStream::connect(world.gateway_address()).unwrap();
     stream.write_all(format!("{expect}{{}}").as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -545,7 +545,7 @@ fn body_of_a_get_or_delete_is_ignored() {
 }
 
 fn raw_status_line(world: &World, bytes: &[u8]) -> String {
-    let mut stream = std::net::TcpStream::connect(world.gateway_address()).unwrap();
+    let mut stream = TcpStream::connect(world.gateway_address()).unwrap();
     stream.write_all(bytes).unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     let mut answer = String::new();
@@ -560,16 +560,41 @@ fn overlong_header_is_rejected_by_the_addressed_api() {
     let head = format!("POST {PATH} HTTP/1.1\r\nHost: localhost\r\nX-Large: ");
     for size in [33_000, 900_000] {
         let mut connection = Connection::open(world.gateway_address());
-        // The gateway reads its maximum only, and may close the connection before all is sent.
-        let _ = connection.write(format!("{head}{}", "a".repeat(size)).as_bytes());
-        let answer = connection.read();
-        if size == 33_000 {
-            assert_eq!(answer.unwrap().expect(400).json()["code"], "INVALID_ARGUMENT");
-        }
+        // The gateway discards what exceeds its maximum.
+        connection.write(format!("{head}{}", "a".repeat(size)).as_bytes()).unwrap();
+        let answer = connection.read().unwrap().expect(400);
+        assert_eq!(answer.json()["code"], "INVALID_ARGUMENT");
     }
     // Without a request line that could be parsed.
     let mut connection = Connection::open(world.gateway_address());
     connection.write(format!("GET /{}", "a".repeat(33_000)).as_bytes()).unwrap();
     connection.read().unwrap().expect(431);
     assert_eq!(world.metric("qod_http_rejections_total", &["header_too_large"]), 3);
+}
+
+#[test]
+fn early_response_reaches_a_client_that_is_still_sending() {
+    let world = World::plain();
+    let address = world.gateway_address();
+    let large = request("POST", PATH, &[("Content-Length", "1000000")], "");
+    let chunked = request("POST", PATH, &[("Transfer-Encoding", "chunked")], "");
+    let malformed = [&chunked[..], b"x\r\n"].concat();
+    let overlong = request("POST", PATH, &[("X", &"a".repeat(40_000))], "");
+    for start in [large, malformed, overlong] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(&start).unwrap();
+        // The response has arrived.
+        assert_eq!(stream.peek(&mut [0]).unwrap(), 1);
+        for _ in 0..50 {
+            stream.write_all(&[b'a'; 4096]).unwrap();
+        }
+        let mut connection = Connection::from_stream(stream);
+        connection.read().unwrap().expect(400);
+        assert!(connection.is_closed());
+    }
+    // A client that neither sends nor closes is disconnected.
+    let mut silent = Connection::open(address);
+    silent.write(b"\0\r\n\r\n").unwrap();
+    silent.read().unwrap().expect(400);
+    wait_for("its end", || world.metric("qod_connections", &["edge"]) == 0);
 }

@@ -81,9 +81,16 @@ fn requests_with_a_valid_token_displace_those_without() {
         fields.extend(token.map(|token| ("Authorization", token)));
         send(&world, &header(&fields))
     };
-    let mut flood: Vec<Connection> = (0..3).map(|_| from("192.0.2.1", None)).collect();
-    flood.push(from("192.0.2.2", None));
-    // A fifth is rejected as soon as these four wait, in all and of the source.
+    // The gateway sends the interim response when the request waits for its body.
+    let waiting = |source: &str| {
+        let fields = [("X-Forwarded-For", source), ("Expect", "100-continue")];
+        let mut connection = send(&world, &header(&fields));
+        assert_eq!(connection.read_interim(), Some(100));
+        connection
+    };
+    let mut flood: Vec<Connection> = (0..3).map(|_| waiting("192.0.2.1")).collect();
+    flood.push(waiting("192.0.2.2"));
+    // A fifth is rejected while these four wait, in all and of the source.
     let rejected = |count| wait_for("a rejection", || rejections(&world) == count);
     from("192.0.2.3", None).read().unwrap().expect(503);
     from("192.0.2.1", None).read().unwrap().expect(503);
@@ -100,7 +107,7 @@ fn requests_with_a_valid_token_displace_those_without() {
     verified.iter_mut().for_each(expect_waiting);
     assert_eq!(statuses(&mut flood), [401, 503, 503, 503]);
     // All places are free again.
-    let mut again: Vec<Connection> = (0..3).map(|_| from("192.0.2.1", None)).collect();
+    let mut again: Vec<Connection> = (0..3).map(|_| waiting("192.0.2.1")).collect();
     again.iter_mut().for_each(expect_waiting);
 }
 
