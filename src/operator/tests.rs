@@ -3,25 +3,31 @@ mod failover;
 mod authentication;
 mod retrieve_sessions;
 
+use std::{path::Path, sync::LazyLock};
+
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::*;
 use crate::{
     credentials::{Authorization, bearer},
+    dialect::{Descriptors, Dialects},
     outbound::CallResult,
     qod::Secret,
     reloadable::Reloadable,
 };
+
+// Loading takes long in a debug build.
+static DIALECTS: LazyLock<Dialects> = LazyLock::new(|| {
+    let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
+    Dialects::load(&schemas, &Descriptors::released()).unwrap()
+});
 
 fn operator() -> Operator {
     speaking("camara-0.10.1", "http://127.0.0.1:1/qod/v0")
 }
 
 fn speaking(dialect: &str, endpoint: &str) -> Operator {
-    let schemas = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
-    let released = crate::dialect::Descriptors::released();
-    let dialects = crate::dialect::Dialects::load(&schemas, &released).unwrap();
     let settings = Settings {
         id: "one".into(),
         dialect: dialect.to_owned(),
@@ -49,7 +55,7 @@ fn speaking(dialect: &str, endpoint: &str) -> Operator {
         rate: None,
         gsma: Gsma::default(),
     };
-    Operator::new(settings, Arc::clone(dialects.get(dialect).unwrap()), None)
+    Operator::new(settings, Arc::clone(DIALECTS.get(dialect).unwrap()), None)
 }
 
 #[test]

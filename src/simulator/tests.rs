@@ -3,7 +3,7 @@
 mod release;
 pub(super) mod sink;
 
-use std::path::Path;
+use std::{path::Path, sync::LazyLock};
 
 use serde_json::Value;
 
@@ -11,9 +11,14 @@ use self::sink::SinkFixture;
 use super::*;
 use crate::dialect::{Descriptors, Dialects};
 
-pub(super) fn dialect(name: &str) -> Arc<Dialect> {
+// Loading takes long in a debug build.
+static DIALECTS: LazyLock<Dialects> = LazyLock::new(|| {
     let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
-    Arc::clone(Dialects::load(&schemas, &Descriptors::released()).unwrap().get(name).unwrap())
+    Dialects::load(&schemas, &Descriptors::released()).unwrap()
+});
+
+pub(super) fn dialect(name: &str) -> Arc<Dialect> {
+    Arc::clone(DIALECTS.get(name).unwrap())
 }
 
 struct SimulatorFixture {

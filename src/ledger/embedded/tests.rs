@@ -102,7 +102,10 @@ fn named_pipe_in_the_place_of_a_file_is_an_error() {
         fs::create_dir_all(&folder.0).unwrap();
         let pipe = folder.0.join(name);
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        assert!(matches!(open(&folder), Err(OpenError::Io(path, _)) if path == pipe.display().to_string()), "{name}");
+        assert!(
+            matches!(open(&folder), Err(OpenError::Io(path, _)) if path == pipe.display().to_string()),
+            "{name}"
+        );
     }
 }
 

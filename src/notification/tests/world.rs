@@ -1,6 +1,10 @@
 //! A dispatcher with its own ledger and with sessions whose status changes.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, header::AUTHORIZATION};
@@ -24,6 +28,12 @@ use crate::{
 
 pub(super) const TOKEN: &str = "c8974e592c2fa383d4a3960714";
 const SCOPE: &str = "dpv:RequestedServiceProvision#qod";
+
+// Loading takes long in a debug build.
+static DIALECTS: LazyLock<Arc<Dialects>> = LazyLock::new(|| {
+    let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
+    Arc::new(Dialects::load(&schemas, &Descriptors::released()).unwrap())
+});
 
 pub(super) struct NotificationWorld {
     pub(super) ledger: Ledger,
@@ -68,10 +78,13 @@ impl NotificationWorld {
 
     pub(super) async fn with_ledger(ledger: Ledger, settings: Settings, clock: Clock) -> Self {
         let metrics = Metrics::new().unwrap();
-        let schemas = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
-        let dialects = Arc::new(Dialects::load(&schemas, &Descriptors::released()).unwrap());
-        let dispatcher =
-            Dispatcher::new(settings, ledger.clone(), dialects, clock.clone(), metrics.clone());
+        let dispatcher = Dispatcher::new(
+            settings,
+            ledger.clone(),
+            Arc::clone(&DIALECTS),
+            clock.clone(),
+            metrics.clone(),
+        );
         let admissions = admissions(&clock, &metrics).await;
         Self { ledger, dispatcher, metrics, clock, admissions, sessions: 0.into() }
     }
