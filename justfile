@@ -38,9 +38,14 @@ docs:
 deny:
     cargo deny check
 
-# Fuzz policy files for a number of seconds.
-fuzz seconds="600":
-    QOD_FUZZ_SECONDS={{ seconds }} cargo test --release --lib --all-features --locked fuzz -- --nocapture
+# Run a fuzz target of fuzz/README.md for a number of seconds (needs a nightly toolchain and cargo-fuzz).
+fuzz target seconds="600":
+    mkdir -p fuzz/target/corpus/{{ target }}
+    cargo +nightly fuzz run {{ target }} fuzz/target/corpus/{{ target }} fuzz/corpus/{{ target }} -- -max_total_time={{ seconds }}
+
+# Run the fuzz tests for a number of seconds for each target: on the stable toolchain, without feedback from coverage.
+fuzz-tests seconds="600":
+    QOD_FUZZ_SECONDS={{ seconds }} cargo test --release --lib --all-features --locked fuzzing -- --nocapture
 
 # Run the load benchmark: see docs/design/performance.md for its parameters.
 bench *args:

@@ -53,6 +53,8 @@ mod request_log;
 mod service;
 mod policy_tests;
 
+#[cfg(any(fuzzing, test))]
+pub(crate) use self::snapshot::fuzz;
 pub use self::{
     admin::{NEXT_PAGE_HEADER, SessionQuery, session_to_json},
     explain::{Decision, ExplainError, ExplainStep, Explanation, PredictedOutcome},

@@ -41,6 +41,8 @@ mod users;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(fuzzing, test))]
+pub(crate) use self::jws::fuzz::check_jws;
 pub use self::{
     algorithm::{SignatureAlgorithm, UnknownAlgorithm},
     claims::RequiredClaim,

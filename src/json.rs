@@ -199,5 +199,7 @@ fn exact_integer(number: &Number) -> Option<i64> {
     exact.then_some(value as i64)
 }
 
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,8 @@
 //! [`service`], [`reloadable`], [`json`], [`metrics`], [`log_writer`], [`audit`], [`tls`], [`outbound`]). A test checks this.
 
 // From the entry points down to the base modules.
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 pub mod cli;
 pub mod server;
 pub mod gateway;

@@ -16,6 +16,8 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+#[cfg(any(fuzzing, test))]
+pub(crate) use self::table::fuzz::{check_compiled_table, check_csv_table};
 use self::{
     addresses::Addresses,
     import::{ImportPollers, ImportSnapshot},

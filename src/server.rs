@@ -43,6 +43,8 @@ mod signals;
 mod unread_bodies;
 
 pub use self::handover::{Takeover, UpgradeSocket, check_socket_path};
+#[cfg(any(fuzzing, test))]
+pub(crate) use self::message::fuzz::check_http_framing;
 use self::{
     accept::TlsAcceptors,
     admin::AdminListener,

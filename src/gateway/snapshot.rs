@@ -255,5 +255,7 @@ fn operator_names(operators: &[operator::Settings]) -> finder::OperatorNames {
     names
 }
 
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -147,3 +147,6 @@ impl JwtUse {
 fn decode(part: &str) -> Result<Vec<u8>, InvalidToken> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| InvalidToken::Format)
 }
+
+#[cfg(any(fuzzing, test))]
+pub(super) mod fuzz;

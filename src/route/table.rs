@@ -376,5 +376,7 @@ impl fmt::Debug for Table {
     }
 }
 
+#[cfg(any(fuzzing, test))]
+pub(super) mod fuzz;
 #[cfg(test)]
 mod tests;

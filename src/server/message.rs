@@ -364,5 +364,7 @@ impl GetSocketDigest for MessageStream {
 // `detect_http2` has peeked already.
 impl Peek for MessageStream {}
 
+#[cfg(any(fuzzing, test))]
+pub(super) mod fuzz;
 #[cfg(test)]
 mod tests;

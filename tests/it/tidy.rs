@@ -39,6 +39,7 @@ const IMPORT_ORDER: &[&str] = &[
     "gateway",
     "server",
     "cli",
+    "fuzzing",
 ];
 
 /// The modules that may name pingora.

@@ -1,64 +1,11 @@
 //! Tests of reloads: which objects of the previous snapshot are reused.
 
-mod fuzz;
+use std::fs;
 
-use std::{fs, path::Path};
-
-use super::*;
-use crate::{clock::Clock, metrics::Metrics, outbound::Outbound};
-
-// A public key whose private key was discarded.
-const PROOF_KEY: &str = "-----BEGIN PUBLIC KEY-----
-MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAvMXzj4KM/aB8Thn/N27q
-GNVcU4ql7mOTDh1Hfzf0zfSMsv9nwifX/NbVBxf35YjggkL+nmsb+bloP7TfSV2L
-xP3N5mC2lztG0XdOXtbXEPjUNiYQS81TFYN7o9+uHq4MNzsMhyptU+yY6t0nwWD7
-03BdmOva9ALvY8RzpX9vcE1LcZnoU4VrkLafVpRuaqBN9La5ORXsjQ00LJEDzi/z
-dR3um867knweeBGrtXXP1I9stcMx4zluqtUk73v3l9r0So3mU+aj7t0xXinpqHyo
-upCGd8Bkt85Nc4S9wf0BAWT2ShnWX/jK6990KhLobsJyFaYqf4PfSjyRJnueu7ub
-BQIDAQAB
------END PUBLIC KEY-----
-";
-
-/// A copy of the shipped policy folder.
-struct PolicyFolderCopy(PathBuf);
-
-impl PolicyFolderCopy {
-    fn new(name: &str) -> Self {
-        let name = format!("qod-gateway-rules-{}-{name}", std::process::id());
-        let folder = Self(std::env::temp_dir().join(name));
-        fs::create_dir_all(&folder.0).unwrap();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for entry in fs::read_dir(root.join("policies")).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_file() {
-                fs::copy(&path, folder.0.join(path.file_name().unwrap())).unwrap();
-            }
-        }
-        let schemas = format!("schemas: {}\n", root.join("schemas").display());
-        folder.change("gateway.yaml", "schemas: ../schemas\n", &schemas);
-        folder
-    }
-
-    fn change(&self, file: &str, from: &str, to: &str) {
-        let text = fs::read_to_string(self.0.join(file)).unwrap();
-        assert!(text.contains(from), "{file} has no `{from}`");
-        fs::write(self.0.join(file), text.replacen(from, to, 1)).unwrap();
-    }
-
-    fn rules(&self, caller: &Caller, before: Option<&PolicySnapshot>) -> PolicySnapshot {
-        PolicySnapshot::new(policy::load(&self.0).unwrap(), caller, before).unwrap()
-    }
-}
-
-impl Drop for PolicyFolderCopy {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn caller() -> Caller {
-    Caller { outbound: Outbound::new(), clock: Clock::system(), metrics: Metrics::new().unwrap() }
-}
+use super::{
+    fuzz::{PROOF_KEY, PolicyFolderCopy, caller},
+    *,
+};
 
 // Each operator, and whether its object was reused.
 fn reused(before: &PolicySnapshot, after: &PolicySnapshot) -> Vec<(String, bool)> {

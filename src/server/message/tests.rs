@@ -1,25 +1,12 @@
-use std::time::Duration;
-
 use futures_util::FutureExt;
 use pingora::protocols::http::ServerSession;
 use proptest::{collection::vec, prelude::*};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
-    time::timeout,
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{
+    fuzz::{BYTES_MAX, connection, read_with_pingora, runtime},
+    *,
 };
-
-use super::*;
-
-const BYTES_MAX: usize = 4096;
-
-fn connection() -> (DuplexStream, MessageStream) {
-    let (client, server) = duplex(64 * 1024);
-    (client, MessageStream::new(Box::new(server)))
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
 
 async fn section(stream: &MessageStream) -> String {
     let mut text = String::new();
@@ -124,38 +111,6 @@ async fn http2_is_detected_by_the_first_bytes_that_differ() {
     assert!(!stream.detect_http2().await);
 }
 
-/// Reads a request as pingora's session does in an exchange; whatever happens, it must not panic.
-async fn read_with_pingora(parts: Vec<Vec<u8>>, framing_of: impl Fn(&str) -> BodyFraming) {
-    let (mut client, stream) = connection();
-    let sending = async move {
-        for part in parts {
-            if client.write_all(&part).await.is_err() {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    let reading = async move {
-        stream.begin_header(BYTES_MAX);
-        let mut session = ServerSession::new_http1(Box::new(stream.clone()));
-        session.set_keepalive(Some(1));
-        if !matches!(session.read_request().await, Ok(true)) {
-            let _ = session.respond_error_with_body(400, "no".into()).await;
-            return;
-        }
-        let framing = framing_of(&String::from_utf8_lossy(&session.to_h1_raw()));
-        if stream.receive_body(framing, BYTES_MAX).await.is_ok() {
-            while let Ok(Some(_)) = session.read_request_body().await {}
-        }
-        let head = pingora::http::ResponseHeader::build(204, None).unwrap();
-        let _ = session.write_response_header(Box::new(head)).await;
-        let _ = session.finish().await;
-    };
-    timeout(Duration::from_secs(10), async { tokio::join!(sending, reading) })
-        .await
-        .expect("an end");
-}
-
 // Pieces of chunked bodies, valid and invalid.
 fn chunked_piece() -> impl Strategy<Value = Vec<u8>> {
     let known = prop::sample::select(vec![
@@ -186,7 +141,7 @@ proptest! {
     fn no_chunked_body_makes_pingora_panic(pieces in vec(chunked_piece(), 0..12)) {
         let mut parts = vec![b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec()];
         parts.extend(pieces);
-        runtime().block_on(read_with_pingora(parts, |_| BodyFraming::Unbounded));
+        runtime().unwrap().block_on(read_with_pingora(parts, |_| Some(BodyFraming::Unbounded)));
     }
 
     #[test]
@@ -200,10 +155,30 @@ proptest! {
         ]).prop_map(<[u8]>::to_vec),
         vec(any::<u8>(), 0..8),
     ], 0..8)) {
-        let framing = |raw: &str| {
-            let chunked = raw.contains("chunked");
-            if chunked { BodyFraming::Unbounded } else { BodyFraming::Length(3) }
+        let framing = |session: &ServerSession| {
+            let chunked = String::from_utf8_lossy(&session.to_h1_raw()).contains("chunked");
+            Some(if chunked { BodyFraming::Unbounded } else { BodyFraming::Length(3) })
         };
-        runtime().block_on(read_with_pingora(pieces, framing));
+        runtime().unwrap().block_on(read_with_pingora(pieces, framing));
     }
+}
+
+#[tokio::test]
+async fn rest_of_a_rejected_request_is_discarded_up_to_a_limit() {
+    let (mut client, stream) = connection();
+    let closing = tokio::spawn(stream.close_early());
+    // More than the connection buffers, and less than the limit.
+    client.write_all(&vec![b'a'; DISCARDED_BYTES_MAX / 2]).await.unwrap();
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "the sending direction is closed");
+    assert!(!closing.is_finished());
+    let rest = client.write_all(&vec![b'a'; 2 * DISCARDED_BYTES_MAX]).await;
+    assert!(rest.is_err(), "the connection is closed");
+    closing.await.unwrap();
+    // A client that closes the connection, and one that does nothing.
+    let (client, stream) = connection();
+    drop(client);
+    stream.close_early().await;
+    let (client, stream) = connection();
+    stream.close_early().await;
+    drop(client);
 }
