@@ -31,7 +31,7 @@ demo:
 
 # Build the API documentation and the book.
 docs:
-    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
     mdbook build
 
 # Check licences, sources, bans and advisories (needs cargo-deny and network access).

@@ -203,6 +203,7 @@ impl Access {
 
 impl Terms {
     /// Creates terms without restrictions except the given duration and session limits.
+    #[cfg(test)]
     pub fn open(duration_s_max: u32, sessions_max: u32, catalogue: Arc<Catalogue>) -> Self {
         Self {
             operators: None,

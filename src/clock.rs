@@ -1,12 +1,13 @@
 //! The clock: wall-clock and monotonic time. All other code reads the time here, so that tests can
 //! set it.
 
+#[cfg(test)]
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 use std::{
     ops::Add,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -18,11 +19,15 @@ pub struct Clock(ClockSource);
 
 #[derive(Clone, Debug)]
 enum ClockSource {
-    System { started: Instant },
+    System {
+        started: Instant,
+    },
+    #[cfg(test)]
     Fixed(Arc<FixedTime>),
 }
 
 // The time of a fixed clock, in milliseconds.
+#[cfg(test)]
 #[derive(Debug)]
 struct FixedTime {
     wall: AtomicU64,
@@ -66,12 +71,14 @@ impl Clock {
     }
 
     /// A clock that does not move until [`Clock::advance`] is called.
+    #[cfg(test)]
     pub fn fixed(at: Moment) -> Self {
         let start = || AtomicU64::new(at.unix_ms());
         Self(ClockSource::Fixed(Arc::new(FixedTime { wall: start(), monotonic: start() })))
     }
 
     /// Moves a fixed clock forward. It has no effect on the system clock.
+    #[cfg(test)]
     pub fn advance(&self, by: Duration) {
         if let ClockSource::Fixed(fixed) = &self.0 {
             let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
@@ -81,6 +88,7 @@ impl Clock {
     }
 
     /// Sets the wall-clock time of a fixed clock. Monotonic time does not change.
+    #[cfg(test)]
     pub fn set(&self, now: Moment) {
         if let ClockSource::Fixed(fixed) = &self.0 {
             fixed.wall.store(now.unix_ms(), Ordering::SeqCst);
@@ -95,6 +103,7 @@ impl Clock {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
                 Moment::from_unix_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
             }
+            #[cfg(test)]
             ClockSource::Fixed(fixed) => Moment::from_unix_ms(fixed.wall.load(Ordering::SeqCst)),
         }
     }
@@ -109,6 +118,7 @@ impl Clock {
                 let since = Duration::try_from_secs_f64(seconds).ok()?;
                 Some(Uptime { boot_id: boot.trim().to_owned(), elapsed: since })
             }
+            #[cfg(test)]
             ClockSource::Fixed(fixed) => {
                 let since = Duration::from_millis(fixed.monotonic.load(Ordering::SeqCst));
                 Some(Uptime { boot_id: "fixed".to_owned(), elapsed: since })
@@ -120,6 +130,7 @@ impl Clock {
     pub fn tick(&self) -> Tick {
         match &self.0 {
             ClockSource::System { started } => Tick(started.elapsed()),
+            #[cfg(test)]
             ClockSource::Fixed(fixed) => {
                 Tick(Duration::from_millis(fixed.monotonic.load(Ordering::SeqCst)))
             }

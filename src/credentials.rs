@@ -41,8 +41,8 @@ pub enum PeerId {
     Operator(OperatorId),
     /// A finder, which returns the operator of a device.
     Finder(FinderId),
-    /// An import source, by the URL of its rules.
-    Import(Arc<str>),
+    /// A server of routing rules. It has its own metrics.
+    Import,
 }
 
 /// The credentials sent to a peer.
@@ -98,14 +98,14 @@ impl PeerId {
     fn operator(&self) -> Option<&str> {
         match self {
             Self::Operator(id) => Some(&id.0),
-            Self::Finder(_) | Self::Import(_) => None,
+            Self::Finder(_) | Self::Import => None,
         }
     }
 
     fn finder(&self) -> Option<&str> {
         match self {
             Self::Finder(id) => Some(&id.0),
-            Self::Operator(_) | Self::Import(_) => None,
+            Self::Operator(_) | Self::Import => None,
         }
     }
 
@@ -114,7 +114,7 @@ impl PeerId {
             Self::Operator(id) => metrics.record_operator_token_fetch(&id.0, outcome),
             Self::Finder(id) => metrics.record_finder_token_fetch(&id.0, outcome),
             // Counted as a failed poll of the import.
-            Self::Import(_) => {}
+            Self::Import => {}
         }
     }
 }

@@ -35,6 +35,8 @@ use bytes::Bytes;
 use http::Response;
 use serde::Serialize;
 
+#[cfg(test)]
+pub use self::validation::ValidationError;
 pub use self::{
     api::{
         Api, ApiRequest, Apis, DialectSelection, UnmatchedReason, UnmatchedRequest,
@@ -42,8 +44,7 @@ pub use self::{
     },
     custom::{CustomDialect, CustomDialectError, Descriptors},
     descriptor::{
-        ApiKind, CorrelatorFormat, Descriptor, ErrorCodes, ErrorFormat, ErrorShape, ExtensionLimit,
-        ProfilesApi,
+        ApiKind, CorrelatorFormat, Descriptor, ErrorCodes, ErrorFormat, ErrorShape, ProfilesApi,
     },
     event::{NotificationRequest, RemoteEvent, read as read_event},
     problem::RemoteProblem,
@@ -53,7 +54,7 @@ pub use self::{
     strictness::{Strictness, UnknownMembers},
     times::TimesWithoutOffset,
     translate::{LegacyIpv4, TranslationSettings, Untranslatable},
-    validation::{MalformedRequest, ValidationError},
+    validation::MalformedRequest,
 };
 use self::{
     cursor::BodyCursor,
@@ -138,6 +139,7 @@ impl Dialects {
     }
 
     /// The names of all dialects, sorted.
+    #[cfg(test)]
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }

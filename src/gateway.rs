@@ -57,9 +57,9 @@ mod policy_tests;
 pub(crate) use self::snapshot::fuzz;
 pub use self::{
     admin::{NEXT_PAGE_HEADER, SessionQuery, session_to_json},
-    explain::{Decision, ExplainError, ExplainStep, Explanation, PredictedOutcome},
-    policy_tests::{Mismatch, PolicyTestFailure, PolicyTestResult},
-    reload::{PolicyStatus, RejectedReload, ReloadOutcome},
+    explain::{Explanation, PredictedOutcome},
+    policy_tests::PolicyTestResult,
+    reload::{PolicyStatus, ReloadOutcome},
     service::{CallbackService, GatewayService},
     snapshot::{PolicySnapshot, describe_schema_errors},
 };

@@ -44,7 +44,7 @@ mod tests;
 #[cfg(any(fuzzing, test))]
 pub(crate) use self::jws::fuzz::check_jws;
 pub use self::{
-    algorithm::{SignatureAlgorithm, UnknownAlgorithm},
+    algorithm::SignatureAlgorithm,
     claims::RequiredClaim,
     client::AuthenticatedClient,
     discovery::Discovery,

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Number;
 
-pub use self::node::{JsonTree, Members};
+pub use self::node::JsonTree;
 
 /// A JSON value. Its strings borrow from the text unless they contain escapes.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -90,7 +90,7 @@ pub use self::{
     error::{Error, OpenError},
     notification::{OutboxEntry, QueuedNotification},
     offline_reader::OfflineReader,
-    record::{Hold, HoldReason, OperatorAction, SessionRecord},
+    record::{OperatorAction, SessionRecord},
     reservation::{Reservation, ReserveOutcome},
     rows::SyncMode,
     state_machine::SessionState,

@@ -27,32 +27,32 @@
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 pub mod cli;
-pub mod server;
-pub mod gateway;
+mod server;
+mod gateway;
 
-pub mod simulator;
-pub mod policy;
-pub mod refusal;
+mod simulator;
+mod policy;
+mod refusal;
 
-pub mod notification;
-pub mod operator;
-pub mod ledger;
-pub mod finder;
-pub mod route;
-pub mod limit;
-pub mod access;
-pub mod credentials;
-pub mod identity;
-pub mod dialect;
+mod notification;
+mod operator;
+mod ledger;
+mod finder;
+mod route;
+mod limit;
+mod access;
+mod credentials;
+mod identity;
+mod dialect;
 
-pub mod outbound;
-pub mod tls;
-pub mod audit;
-pub mod log_writer;
-pub mod metrics;
-pub mod json;
-pub mod clock;
+mod outbound;
+mod tls;
+mod audit;
+mod log_writer;
+mod metrics;
+mod json;
+mod clock;
 mod faults;
-pub mod reloadable;
-pub mod service;
-pub mod qod;
+mod reloadable;
+mod service;
+mod qod;

@@ -24,6 +24,7 @@ mod endpoints;
 pub mod health;
 mod rate_limited;
 
+pub use self::connectivity::ConnectionCheck;
 use self::{
     breaker::{Backoff, Breaker, CallClass, CallPermit, PeerHealth},
     client::OperatorRequest,
@@ -31,7 +32,6 @@ use self::{
     health::HealthChecker,
     rate_limited::RateLimitedDevices,
 };
-pub use self::{connectivity::ConnectionCheck, endpoints::ENDPOINTS_MAX};
 use crate::{
     credentials::{self, PeerClient, PeerId, TokenUnavailable},
     dialect::{

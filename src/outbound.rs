@@ -38,10 +38,10 @@ pub use self::{
     backoff::{PeerBackoff, RETRY_AFTER_MAX},
     basic_auth::{basic_auth_header, sensitive_header},
     caller::Caller,
-    endpoint::{Endpoint, EndpointError},
+    endpoint::Endpoint,
     guard::{ForbiddenAddress, Guard},
     retry_after::retry_after,
-    trust::{Authorities, Trust, TrustStatus, check_public_authorities},
+    trust::{Authorities, Trust, check_public_authorities},
 };
 use self::{
     endpoint::ConnectError,

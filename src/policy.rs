@@ -48,15 +48,14 @@ pub use self::{
     explain_request::{ExplainRequest, ExplainSubject},
     fingerprint::{Fingerprint, PolicyVersion, policy_files, schema_documents},
     folder::locate_listener,
-    lint::{LintLevel, LintRule, LintWarning, lint},
+    lint::{LintLevel, LintWarning, lint},
     policy_tests::{
         ExpectedCall, ExpectedRejection, PolicyTest, TestExpectation, load_policy_tests,
         policy_tests_schema_text,
     },
     settings::{
-        AdminSettings, AdminTarget, ApiSetting, CallbackSettings, DialectSetting, DrainSettings,
-        ExpiringToken, Listener, LostLogLines, NotificationPolicy, ServerBounds, ServerSettings,
-        TelcoFinder,
+        AdminSettings, AdminTarget, ApiSetting, DialectSetting, DrainSettings, ExpiringToken,
+        Listener, LostLogLines, NotificationPolicy, ServerBounds, ServerSettings, TelcoFinder,
     },
 };
 use self::{

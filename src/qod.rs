@@ -15,12 +15,11 @@ mod session;
 mod verbatim;
 
 pub use self::{
-    device::{Device, DeviceIpv4, IdentifierKind, InvalidIdentifier, Nai, PhoneNumber},
+    device::{Device, DeviceIpv4, IdentifierKind, Nai, PhoneNumber},
     flow::{ApplicationServer, Flow},
     moment::Moment,
     names::{
-        ClientId, FinderId, InvalidSessionId, OperatorId, SessionId, SourceAddress, SourceNetwork,
-        TokenSubject,
+        ClientId, FinderId, OperatorId, SessionId, SourceAddress, SourceNetwork, TokenSubject,
     },
     ports::{PORT_RANGES_MAX, PortRange, PortSet, PortsSpec},
     problem::{Problem, ProblemKind, RateLimitStatus},

@@ -25,8 +25,8 @@ use self::{
 };
 pub use self::{
     lookup_request::{FallbackFinder, LookupRequest},
-    numbers::{InvalidNumberPrefix, NumberPrefix},
-    realms::{InvalidRealm, Realm},
+    numbers::NumberPrefix,
+    realms::Realm,
     table::{CompileSummary, NamedOperator, Table, TableError, compile},
 };
 
@@ -211,6 +211,7 @@ enum Lookup<'a> {
 impl Resolver {
     /// The default order: the most reliable identifier first. Numbers come last, because they are
     /// ported.
+    #[cfg(test)]
     pub const DEFAULT_ORDER: [Self; 3] = [Self::Ip, Self::Realm, Self::Number];
 
     const fn kinds(self) -> &'static [IdentifierKind] {

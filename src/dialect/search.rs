@@ -149,7 +149,8 @@ mod tests {
         assert_eq!(phone.phone.unwrap().value.to_string(), "+34600000000");
         let ipv4 =
             search_device(&json!({ "ipv4Address": { "publicAddress": "84.125.93.10" } })).unwrap();
-        assert_eq!(ipv4.ipv4.unwrap().routable().to_string(), "84.125.93.10");
+        let Some(DeviceIpv4::Public { public, .. }) = ipv4.ipv4 else { panic!("{ipv4:?}") };
+        assert_eq!(public.to_string(), "84.125.93.10");
         search_device(
             &json!({ "ipv4Address": { "publicAddress": "84.125.93.10", "publicPort": 59765 } }),
         )

@@ -15,11 +15,10 @@ mod hold;
 mod lifecycle;
 mod operator_time;
 
+#[cfg(test)]
+pub(super) use self::hold::{Hold, HoldReason};
+pub use self::lifecycle::OperatorAction;
 pub(super) use self::lifecycle::{LifecycleStep, RecordSummary};
-pub use self::{
-    hold::{Hold, HoldReason},
-    lifecycle::OperatorAction,
-};
 use super::{
     Claim, Error, Requester, ReservationRequest, SessionState,
     claim::DeviceKeys,

@@ -157,6 +157,7 @@ impl Fingerprint {
     }
 
     /// Returns the configured operators.
+    #[cfg(test)]
     pub fn operators(&self) -> impl Iterator<Item = &OperatorId> {
         self.operators.keys()
     }

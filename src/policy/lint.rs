@@ -113,6 +113,7 @@ pub enum LintRule {
 
 impl LintRule {
     /// All rules.
+    #[cfg(test)]
     pub const ALL: [Self; 27] = [
         Self::UnreachableRoute,
         Self::RedundantRoute,

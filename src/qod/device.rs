@@ -146,6 +146,7 @@ impl FromStr for Device {
 
 impl IdentifierKind {
     /// All kinds.
+    #[cfg(test)]
     pub const ALL: [Self; 5] = [
         Self::PhoneNumber,
         Self::NetworkAccessIdentifier,
@@ -272,16 +273,6 @@ impl fmt::Debug for DeviceIpv4 {
         };
         let [a, b, ..] = address.octets();
         write!(f, "{a}.{b}.…")
-    }
-}
-
-impl DeviceIpv4 {
-    /// The address for operator lookup.
-    pub const fn routable(&self) -> Ipv4Addr {
-        match self {
-            Self::Public { public, .. } => *public,
-            Self::Legacy(net) => net.value.addr(),
-        }
     }
 }
 

@@ -73,6 +73,7 @@ impl Flow {
     }
 
     /// Whether every packet of this flow belongs to the other flow.
+    #[cfg(test)]
     pub fn is_within(&self, other: &Self) -> bool {
         // Adjacent networks may form a larger one.
         let theirs = IpNet::aggregate(&other.servers.to_vec());

@@ -76,6 +76,7 @@ impl PortSet {
     }
 
     /// Whether every port of this set is in the other set.
+    #[cfg(test)]
     pub fn is_subset(&self, other: &Self) -> bool {
         self.0
             .iter()

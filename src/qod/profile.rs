@@ -103,7 +103,6 @@ pub enum L4sQueue {
 /// The intended kind of traffic (RFC 4594, and two Microsoft classes).
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the names are self-explanatory")]
 pub enum ServiceClass {
     MicrosoftVoice,
     MicrosoftAudioVideo,
@@ -232,6 +231,7 @@ impl L4sQueue {
 
 impl ServiceClass {
     /// All of them.
+    #[cfg(test)]
     pub const ALL: [Self; 9] = [
         Self::MicrosoftVoice,
         Self::MicrosoftAudioVideo,

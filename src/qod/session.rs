@@ -173,18 +173,6 @@ pub enum ApiResponse {
 }
 
 impl Operation {
-    /// All operations.
-    pub const ALL: [Self; 8] = [
-        Self::CreateSession,
-        Self::GetSession,
-        Self::DeleteSession,
-        Self::ExtendSession,
-        Self::RetrieveSessions,
-        Self::GetQosProfile,
-        Self::ListQosProfiles,
-        Self::RetrieveQosProfiles,
-    ];
-
     /// The `operationId`, also used in metrics.
     pub const fn name(self) -> &'static str {
         match self {

@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
 use crate::{
-    dialect::Descriptors,
+    dialect::{Descriptors, ValidationError},
     qod::{Operation, ProfileStatus},
 };
 
@@ -267,7 +267,7 @@ fn cause_codes_are_specific_and_in_snake_case() {
 
 #[test]
 fn cause_text_has_no_member_name_of_the_client() {
-    let fault = |pointer: &str| crate::dialect::ValidationError {
+    let fault = |pointer: &str| ValidationError {
         pointer: pointer.to_owned(),
         reason: "unknown member".to_owned(),
         kind: ProblemKind::InvalidArgument,

@@ -20,7 +20,7 @@ mod rules;
 pub(super) use self::snapshot::{ImportPollers, ImportSnapshot};
 pub use self::{
     poll::{ImportPoller, Settings},
-    rules::{ImportReport, RuleError, parse_rules},
+    rules::{ImportReport, parse_rules},
 };
 
 /// The maximum size of an import, in bytes.

@@ -1,6 +1,7 @@
 //! The ends of holds: by a delete, without an answer to it, and by reports of the operator.
 
 use super::*;
+use crate::ledger::record::{Hold, HoldReason};
 
 #[tokio::test]
 async fn session_that_its_operator_no_longer_has_releases_its_flow() {

@@ -12,7 +12,7 @@ use std::{
 use rcgen::{CertificateParams, KeyPair};
 
 use crate::{
-    policy::{LintRule, lint, load_policy_tests, load_with_sources},
+    policy::{lint, lint::LintRule, load_policy_tests, load_with_sources},
     qod::Moment,
 };
 

@@ -69,9 +69,8 @@ impl ImportPoller {
     /// Creates a poller without rules; the first poll is due immediately.
     pub fn new(mut settings: Settings) -> Self {
         let credentials = std::mem::take(&mut settings.credentials);
-        let peer = PeerId::Import(settings.url.as_str().into());
         Self {
-            client: PeerClient::new(credentials, peer, None, TIMEOUT),
+            client: PeerClient::new(credentials, PeerId::Import, None, TIMEOUT),
             settings,
             current: ArcSwapOption::empty(),
             due: Mutex::new(None),
