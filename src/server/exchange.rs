@@ -233,6 +233,11 @@ impl ExchangeService {
         if stream.header_overflowed() {
             return Err(HttpRejection::HeaderTooLarge);
         }
+        if stream.has_invalid_request_line() {
+            return Err(HttpRejection::Framing(
+                "expected a request line of three parts without control characters",
+            ));
+        }
         let raw = session.to_h1_raw();
         framing::check_http1(&head.headers, &raw, head.version == Version::HTTP_11)
     }

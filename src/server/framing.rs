@@ -38,11 +38,6 @@ pub(super) fn check_http1(
     if has_bare_line_feed(raw) {
         return Err(HttpRejection::Framing("expected lines that end with CR and LF"));
     }
-    if !has_valid_request_line(raw) {
-        return Err(HttpRejection::Framing(
-            "expected a request line of three parts without control characters",
-        ));
-    }
     if headers.contains_key(header::TRANSFER_ENCODING) {
         // Pingora removes Content-Length if Transfer-Encoding is present; only the raw text has it.
         if has_field(raw, b"content-length") {
@@ -90,15 +85,6 @@ fn has_bare_line_feed(raw: &[u8]) -> bool {
     // What follows the last line feed is no line.
     let _ = lines.next_back();
     lines.any(|line| !line.ends_with(b"\r"))
-}
-
-// Pingora accepts spaces and control characters in the target, also a CR, at which another parser may end the
-// line (RFC 9112 §2.2, §3).
-fn has_valid_request_line(raw: &[u8]) -> bool {
-    let mut lines =
-        raw.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let Some(line) = lines.find(|line| !line.is_empty()) else { return false };
-    line.split(|byte| *byte == b' ').count() == 3 && !line.iter().any(u8::is_ascii_control)
 }
 
 fn has_field(raw: &[u8], name: &[u8]) -> bool {

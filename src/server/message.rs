@@ -109,6 +109,12 @@ impl MessageStream {
         matches!(self.message().section, Section::HeaderOverflow { .. })
     }
 
+    /// Whether the request line of the header is invalid, although pingora accepts it.
+    pub(super) fn has_invalid_request_line(&self) -> bool {
+        let message = self.message();
+        matches!(&message.section, Section::Header(scan) if scan.has_invalid_request_line())
+    }
+
     /// Waits for the whole body after the header, and delivers it. Does nothing in HTTP/2.
     pub(super) async fn receive_body(
         &self,

@@ -4,8 +4,19 @@
 #[derive(Debug)]
 pub(in crate::server) struct HeaderScan {
     place: Place,
+    request_line: RequestLine,
     bytes: usize,
     bytes_max: usize,
+}
+
+// Pingora escapes spaces and control characters in the target, also a CR, at which another parser may end the
+// line (RFC 9112 §2.2, §3).
+#[derive(Debug, Default)]
+struct RequestLine {
+    spaces: usize,
+    after_cr: bool,
+    has_control: bool,
+    has_ended: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +30,7 @@ enum Place {
 
 impl HeaderScan {
     pub(in crate::server) fn new(bytes_max: usize) -> Self {
-        Self { place: Place::Start, bytes: 0, bytes_max }
+        Self { place: Place::Start, request_line: RequestLine::default(), bytes: 0, bytes_max }
     }
 
     /// Whether the header is complete.
@@ -30,6 +41,11 @@ impl HeaderScan {
     /// Whether the header is not complete at its maximum size.
     pub(in crate::server) fn is_overlong(&self) -> bool {
         !self.is_complete() && self.bytes >= self.bytes_max
+    }
+
+    /// Whether the request line has other than three parts, or a control character.
+    pub(in crate::server) fn has_invalid_request_line(&self) -> bool {
+        self.request_line.has_control || self.request_line.spaces != 2
     }
 
     /// Returns how many of these bytes belong to the header, up to its maximum size.
@@ -46,7 +62,26 @@ impl HeaderScan {
                 (Place::LineStart, b'\r') | (_, b'\n') => Place::LineStart,
                 (_, _) => Place::Line,
             };
+            if self.place != Place::Start {
+                self.request_line.accept(*byte);
+            }
         }
         self.bytes - before
+    }
+}
+
+impl RequestLine {
+    fn accept(&mut self, byte: u8) {
+        if self.has_ended {
+            return;
+        }
+        match byte {
+            b'\n' => self.has_ended = true,
+            b' ' => self.spaces += 1,
+            _ => {}
+        }
+        let is_end = matches!(byte, b'\r' | b'\n');
+        self.has_control |= self.after_cr && byte != b'\n' || byte.is_ascii_control() && !is_end;
+        self.after_cr = byte == b'\r';
     }
 }
