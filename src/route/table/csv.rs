@@ -13,6 +13,7 @@ use crate::route::Match;
 // The maximum length of a line.
 const LINE_BYTES_MAX: usize = 4096;
 const COLUMNS_MAX: usize = 8;
+const QUOTE: char = '\u{22}';
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum CsvColumn {
@@ -109,7 +110,7 @@ impl LineValues {
     fn split(&mut self, text: &str, line: u64) -> Result<(), RowError> {
         self.places.clear();
         // Few lines have quotes, and the parser takes twice the time.
-        if !text.contains('"') {
+        if !text.contains(QUOTE) {
             self.text.clear();
             self.text.extend_from_slice(text.as_bytes());
             let mut offset = 0;
@@ -142,7 +143,7 @@ impl LineValues {
                 };
             }
             let source = text.get(offset..read).unwrap_or_default();
-            if source.starts_with('"') && source.matches('"').count() % 2 == 1 {
+            if source.starts_with(QUOTE) && source.matches(QUOTE).count() % 2 == 1 {
                 let message = "the closing quote is missing; a value must end in its line";
                 return Err((position(text, line, offset), message.to_owned()));
             }
