@@ -320,10 +320,11 @@ fn validate(
     let catalogue = Arc::new(profiles.catalogue);
     Some(Policy {
         fingerprint: Fingerprint::new(
-            (hash, fingerprint::hash_of_tables(&routes.routes)),
+            hash,
             &gateway.schemas,
             roots,
             &operators,
+            &routes.routes,
             routes.lines,
         ),
         server: gateway.server,

@@ -162,9 +162,11 @@ impl ClientsFile {
             None => ProofSettings::default(),
         };
         let mut terms = BTreeMap::new();
-        for (at, name, entry) in root.key("clients").entries(self.clients, is_client_id, |name| {
-            format!("invalid client id {name}; expected 1 to 255 printable ASCII characters")
-        }) {
+        for (at, name, entry) in
+            root.key("clients").entries(self.clients, is_client_id, |name: &str| {
+                format!("invalid client id {name}; expected 1 to 255 printable ASCII characters")
+            })
+        {
             entry.validate(at);
             if let Some(proof) = proofs::client_proof(&entry, at) {
                 proofs.clients.insert(name.as_str().into(), proof);

@@ -91,14 +91,14 @@ impl fmt::Display for PolicyVersion {
 }
 
 impl Fingerprint {
-    /// Creates the fingerprint. `files` and `tables` are the results of [`hash_of_files`] and
-    /// [`hash_of_tables`].
+    /// Creates the fingerprint. `files` is the result of [`hash_of_files`].
     pub(super) fn new(
-        (files, tables): (ContentHash, ContentHash),
+        files: ContentHash,
         schemas: &Path,
         roots: PolicyRoots<'_>,
         operators: &[operator::Settings],
-        routes: Vec<(Match, u64)>,
+        routes: &Routes,
+        route_lines: Vec<(Match, u64)>,
     ) -> Self {
         let PolicyRoots { gateway, clients, .. } = roots;
         let documents = hash_of(schema_documents(schemas));
@@ -113,7 +113,7 @@ impl Fingerprint {
             error: restart_error(gateway, key),
         });
         Self {
-            version: PolicyVersion::from_hashes(&[files, documents, tables]),
+            version: PolicyVersion::from_hashes(&[files, documents, hash_of_tables(routes)]),
             dialects: documents,
             identity: identity_content(clients),
             operators: operators
@@ -125,7 +125,7 @@ impl Fingerprint {
                 .map(|(name, at)| (FinderId::from(name.as_str()), at.to_json()))
                 .collect(),
             lines: lines(roots),
-            routes,
+            routes: route_lines,
             startup: startup.into(),
         }
     }
@@ -221,7 +221,7 @@ pub(super) fn hash_of_files(folder: &Path) -> ContentHash {
 }
 
 /// Hashes the content of the route tables.
-pub(super) fn hash_of_tables(routes: &Routes) -> ContentHash {
+fn hash_of_tables(routes: &Routes) -> ContentHash {
     let mut total = Sha256::new();
     for table in routes.files() {
         total.update(table.content());

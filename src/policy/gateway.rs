@@ -349,10 +349,8 @@ impl StoreEntry {
             SyncName::Durable => SyncMode::Durable,
             SyncName::Relaxed => SyncMode::Relaxed,
             SyncName::Memory => {
-                at.reject_keys(
-                    ["directory", "key_file", "key_env", "previous_key_files"],
-                    "this key has no effect with `sync: memory`; remove it",
-                );
+                let message = "this key has no effect with `sync: memory`; remove it";
+                at.reject_keys(["directory", "key_file", "key_env", "previous_key_files"], message);
                 return Some(StoreConfig::InMemory);
             }
         };

@@ -131,7 +131,8 @@ impl OAuth2Entry {
             at.reject_keys(["private_key_file", "key_id"], message);
         }
         if method != OAuth2MethodName::JwtBearer {
-            at.reject_keys(["subject"], "`subject` requires `method: jwt_bearer`");
+            let message = "`subject` requires `method: jwt_bearer`";
+            at.reject_keys(["subject"], message);
         }
     }
 

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use http::Uri;
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error};
@@ -19,10 +18,12 @@ use crate::{
 };
 
 mod host_name;
+mod peer_url;
 mod qualities;
 
 pub(super) use self::{
     host_name::HostName,
+    peer_url::PeerUrl,
     qualities::{CountryCode, Delay, Description, NetworkCode},
 };
 
@@ -41,8 +42,15 @@ pub(super) trait ScalarType: Sized {
 #[derive(Clone, Debug)]
 pub(super) struct Scalar<T>(pub(super) T);
 
-/// A scalar type: its `format`, its description, and a function that validates a text.
-pub(super) type ScalarFormat = (&'static str, &'static str, fn(&str) -> bool);
+/// The format of a scalar type.
+#[derive(Clone, Copy)]
+pub(super) struct ScalarFormat {
+    /// The `format` in the JSON Schema.
+    pub(super) name: &'static str,
+    /// The description of valid values, after "expected".
+    pub(super) expected: &'static str,
+    pub(super) is_valid: fn(&str) -> bool,
+}
 
 /// All scalar types.
 pub(super) const ALL: [ScalarFormat; 26] = [
@@ -84,7 +92,11 @@ pub(super) const WITH_UNIT: [&str; 5] = [
 ];
 
 const fn format_of<T: ScalarType>() -> ScalarFormat {
-    (T::FORMAT, T::EXPECTED, |text| T::parse(text).is_some())
+    ScalarFormat {
+        name: T::FORMAT,
+        expected: T::EXPECTED,
+        is_valid: |text| T::parse(text).is_some(),
+    }
 }
 
 /// A duration greater than zero.
@@ -108,15 +120,6 @@ pub(super) struct ByteSize(pub(super) usize);
 pub(super) struct EventRate {
     count: NonZeroU32,
     period: Duration,
-}
-
-/// A URL of a peer, without a trailing slash.
-#[derive(Clone, Debug)]
-pub(super) struct PeerUrl {
-    pub(super) text: String,
-    pub(super) encrypted: bool,
-    /// Neither encrypted nor to a loopback address.
-    pub(super) exposed: bool,
 }
 
 /// An explicit permission for unencrypted connections.
@@ -326,35 +329,6 @@ impl ScalarType for Realm {
 
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok()
-    }
-}
-
-impl ScalarType for PeerUrl {
-    const FORMAT: &'static str = "url";
-    const EXPECTED: &'static str =
-        "an http or https URL with a host, without user info, query and fragment";
-
-    fn parse(text: &str) -> Option<Self> {
-        let uri: Uri = text.parse().ok()?;
-        let encrypted = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return None,
-        };
-        let authority = uri.authority()?;
-        let path = uri.path();
-        let valid = !authority.as_str().contains('@')
-            && !authority.host().is_empty()
-            && !authority.as_str().ends_with(':')
-            && authority.port_u16() != Some(0)
-            && uri.query().is_none()
-            && !text.contains(['#', '\\'])
-            && !path.contains("//")
-            && !path.split('/').any(|segment| matches!(segment, "." | ".."));
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        let loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-        let text = text.trim_end_matches('/').to_owned();
-        valid.then_some(Self { text, encrypted, exposed: !encrypted && !loopback })
     }
 }
 

@@ -91,12 +91,22 @@ fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
     }
 }
 
-/// Returns the schema violations of a file, each with the JSON pointer of the node that cannot be
-/// deserialized.
-pub(super) fn violations(schema: &Value, tree: &YamlNode) -> Vec<(String, Position, String)> {
+/// A violation of the schema of a file.
+pub(super) struct ShapeViolation {
+    /// The JSON pointer of the node that cannot be deserialized.
+    pub(super) pointer: String,
+    pub(super) position: Position,
+    pub(super) message: String,
+}
+
+/// Returns the schema violations of a file.
+pub(super) fn violations(schema: &Value, tree: &YamlNode) -> Vec<ShapeViolation> {
     let validator = match compile(schema) {
         Ok(validator) => validator,
-        Err(error) => return vec![(String::new(), Position::START, error.to_string())],
+        Err(error) => {
+            let (pointer, position) = (String::new(), Position::START);
+            return vec![ShapeViolation { pointer, position, message: error.to_string() }];
+        }
     };
     let json = tree.to_json();
     validator.iter_errors(&json).flat_map(|error| describe(&error, schema, tree)).collect()
@@ -104,17 +114,13 @@ pub(super) fn violations(schema: &Value, tree: &YamlNode) -> Vec<(String, Positi
 
 fn compile(schema: &Value) -> Result<Validator, ValidationError<'static>> {
     let mut options = jsonschema::draft202012::options().should_validate_formats(true);
-    for (format, _, holds) in scalars::ALL {
-        options = options.with_format(format, holds);
+    for format in scalars::ALL {
+        options = options.with_format(format.name, format.is_valid);
     }
     options.build(schema)
 }
 
-fn describe(
-    error: &ValidationError<'_>,
-    schema: &Value,
-    tree: &YamlNode,
-) -> Vec<(String, Position, String)> {
+fn describe(error: &ValidationError<'_>, schema: &Value, tree: &YamlNode) -> Vec<ShapeViolation> {
     let pointer = error.instance_path().as_str();
     let node = tree.resolve(pointer);
     let position = node.map_or(Position::START, |node| node.position);
@@ -122,7 +128,8 @@ fn describe(
     let keyword = error.schema_path().as_str();
     let node_schema = keyword.rsplit_once('/').and_then(|(path, _)| schema.pointer(path));
     let node_schema = node_schema.unwrap_or(&Value::Null);
-    let one = |message: String| vec![(pointer.to_owned(), position, message)];
+    let one =
+        |message: String| vec![ShapeViolation { pointer: pointer.to_owned(), position, message }];
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => {
             let known = keys_of(node_schema);
@@ -131,7 +138,7 @@ fn describe(
                 let position = entry.map_or(position, |entry| entry.position);
                 let message =
                     format!("unknown key {}; {}", quoted(key), expected_one_of(Some(key), &known));
-                (format!("{pointer}/{}", escape(key)), position, message)
+                ShapeViolation { pointer: format!("{pointer}/{}", escape(key)), position, message }
             };
             unexpected.iter().map(describe_key).collect()
         }
@@ -204,8 +211,8 @@ fn keys_of(schema: &Value) -> Vec<&str> {
 fn expectation(schema: Option<&Value>) -> String {
     let keyword = |name: &str| schema.and_then(|schema| schema.get(name));
     let format = keyword("format").and_then(Value::as_str);
-    if let Some((_, expected, _)) = scalars::ALL.iter().find(|(name, ..)| Some(*name) == format) {
-        return (*expected).to_owned();
+    if let Some(scalar) = scalars::ALL.iter().find(|scalar| Some(scalar.name) == format) {
+        return scalar.expected.to_owned();
     }
     if let Some(Value::Array(of)) = keyword("enum") {
         let of: Vec<&str> = of.iter().filter_map(Value::as_str).collect();

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{
     diagnostic::{Diagnostic, ErrorList},
     folder::hint_extension,
-    shape,
+    shape::{self, ShapeViolation},
     yaml::{self, NodeKind, Position, YamlNode},
 };
 use crate::reloadable::read_regular;
@@ -109,7 +109,7 @@ impl PolicySource {
             }
         };
         let mut unreadable = Vec::new();
-        for (pointer, position, message) in shape::violations(schema, &tree) {
+        for ShapeViolation { pointer, position, message } in shape::violations(schema, &tree) {
             report(position, message);
             unreadable.push(pointer);
         }

@@ -228,6 +228,7 @@ impl IssuerEntry {
 
     fn users(&mut self, at: Validation<'_>) -> UserClaims {
         if self.three_legged == ThreeLeggedName::Never {
+            let message = "this key has no effect with `three_legged: never`";
             at.reject_keys(
                 [
                     "three_legged_claim",
@@ -236,7 +237,7 @@ impl IssuerEntry {
                     "network_access_identifier_claim",
                     "operator",
                 ],
-                "this key has no effect with `three_legged: never`",
+                message,
             );
         }
         if let Some(operator) = &self.operator {

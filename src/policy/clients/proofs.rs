@@ -63,10 +63,8 @@ pub(super) fn client_proof(entry: &TermsEntry, at: Validation<'_>) -> Option<Cli
 
 /// Rejects defaults for keys that are specific to one client.
 pub(super) fn reject_defaults(at: Validation<'_>) {
-    at.reject_keys(
-        ["proof_key_file", "proof_on_all_paths"],
-        "this key has no default; set it per client",
-    );
+    let message = "this key has no default; set it per client";
+    at.reject_keys(["proof_key_file", "proof_on_all_paths"], message);
 }
 
 fn read_key(text: &Secret) -> Result<ProofKey, String> {

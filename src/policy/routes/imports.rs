@@ -74,6 +74,7 @@ pub(super) fn validate(
         let names = entry.names(sources, at.references);
         match (&entry.file, &entry.url) {
             (Some(file), None) => {
+                let message = "this key requires `url`";
                 at.reject_keys(
                     [
                         "poll_interval",
@@ -83,7 +84,7 @@ pub(super) fn validate(
                         "client_certificate_file",
                         "client_key_file",
                     ],
-                    "this key requires `url`",
+                    message,
                 );
                 let file_at = at.key("file");
                 let path = file_at.check_file(&file.0);
