@@ -59,7 +59,7 @@ fn foreign_origin_is_rejected() {
 
 #[test]
 fn change_and_unmasked_data_need_a_header_that_no_simple_request_has() {
-    let world = World::plain();
+    let world = World::simulating(&["camara-0.8.1"]);
     let body = create_request("camara-0.10.1", &number_at("camara-0.8.1", 4_711));
     let id = session_id(&world.create("camara-0.10.1", "app", &body).expect(201));
     let header = [("Qod-Admin-Request", "1")];

@@ -211,7 +211,7 @@ impl AssertionFixture {
         let reply = self.create(tail).expect(503);
         assert_eq!(reply.json()["code"], "UNAVAILABLE");
         assert_eq!(self.api.requests().len(), sent, "no request is sent without a token");
-        let other = number_at("camara-1.1.0", 1);
+        let other = number_at("camara-0.10.1", 1);
         self.world
             .create("camara-1.1.0", "app", &create_request("camara-1.1.0", &other))
             .expect(201);

@@ -294,7 +294,11 @@ fn failing_operator_does_not_delay_other_operators() {
         "    endpoint: \"http://{sick}/qod/v0\"\n    dialect: camara-0.10.1\n    timeout: 20s\n    \
          connections_max: 8\n    queue_max: 8\n    breaker: {{ failures_max: 1000000 }}\n"
     );
-    let world = World::with(&Setup { operators: &[("odd", entry)], ..Setup::default() });
+    let world = World::with(&Setup {
+        operators: &[("odd", entry)],
+        simulated: &["camara-1.1.0"],
+        ..Setup::default()
+    });
     let listener = std::net::TcpListener::bind(sick).unwrap();
     let alone = times_at_the_well(&world, 0);
 

@@ -48,7 +48,8 @@ fn shipped_policies_have_no_warnings() {
 
 #[test]
 fn warning_has_a_position_and_fails_with_strict() {
-    let world = World::unstarted(&Setup::default());
+    let simulated = &["camara-0.8.0", "devedge"];
+    let world = World::unstarted(&Setup { simulated, ..Setup::default() });
     let folder = world.folder.display().to_string();
     let routes = world.folder.join("routes.yaml");
     assert_eq!(check(&["--strict", &folder]).0, 0, "{:?}", check(&[&folder]));
@@ -85,7 +86,8 @@ fn warning_has_a_position_and_fails_with_strict() {
 
 #[test]
 fn a_note_never_fails() {
-    let world = World::unstarted(&Setup::default());
+    let simulated = &["camara-0.8.0", "devedge"];
+    let world = World::unstarted(&Setup { simulated, ..Setup::default() });
     let folder = world.folder.display().to_string();
     let routes = world.folder.join("routes.yaml");
     add(&routes, "  - { number_prefix: \"+999\", operator: op-devedge }\n");

@@ -40,11 +40,12 @@ struct CrashFixture {
 }
 
 impl CrashFixture {
-    fn new(setup: &Setup<'_>) -> Self {
+    fn new(simulated: &[&'static str]) -> Self {
         let world = World::unstarted(&Setup {
             operator: "    timeout: 1s\n",
-            simulated: &["--grant-all"],
-            ..*setup
+            simulator_arguments: &["--grant-all"],
+            simulated,
+            ..Setup::default()
         });
         Self { world, gateway: None }
     }
@@ -109,8 +110,13 @@ impl CrashFixture {
             }
         }
         // The connection may close before the process has exited.
-        thread::sleep(Duration::from_millis(50));
-        self.gateway.as_mut().is_none_or(|gateway| gateway.try_wait().unwrap().is_some())
+        let mut died = false;
+        wait_for("the end of the gateway or a response of it", || {
+            died =
+                self.gateway.as_mut().is_none_or(|gateway| gateway.try_wait().unwrap().is_some());
+            died || self.world.admin("/healthz").is_some()
+        });
+        died
     }
 
     fn ledger(&self) -> Vec<Value> {
@@ -134,13 +140,27 @@ impl CrashFixture {
             .collect()
     }
 
+    /// Waits until the gateway dies, or recovery has resolved all open sessions. Returns whether it died.
+    fn dies_before_recovery_ends(&mut self) -> bool {
+        let started = Instant::now();
+        while self.gateway.as_mut().unwrap().try_wait().unwrap().is_none() {
+            let page = self.world.admin("/sessions?unmasked");
+            if page.is_some_and(|page| {
+                page.body.lines().all(|line| !is_open(&serde_json::from_str(line).unwrap()))
+            }) {
+                return false;
+            }
+            assert!(started.elapsed() < RECOVERY_TIMEOUT, "recovery has no end");
+            thread::sleep(Duration::from_millis(100));
+        }
+        true
+    }
+
     /// Starts a gateway and waits until recovery has resolved all open sessions.
     fn recover(&mut self) {
         assert!(self.start(""), "the gateway must start after a kill");
         let started = Instant::now();
-        let is_open =
-            |state: &Value| ["pending", "in_doubt", "releasing"].map(Value::from).contains(state);
-        while self.ledger().iter().any(|session| is_open(&session["state"])) {
+        while self.ledger().iter().any(is_open) {
             assert!(
                 started.elapsed() < RECOVERY_TIMEOUT,
                 "sessions still open: {:#?}",
@@ -189,6 +209,10 @@ impl CrashFixture {
         }
         inconsistencies
     }
+}
+
+fn is_open(session: &Value) -> bool {
+    ["pending", "in_doubt", "releasing"].map(Value::from).contains(&session["state"])
 }
 
 fn double_booked(booked: &[Value]) -> Vec<String> {

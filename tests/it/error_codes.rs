@@ -35,7 +35,7 @@ fn change(world: &World, file: &str, by: impl FnOnce(String) -> String) {
 
 #[test]
 fn profile_that_cannot_be_used_in_new_sessions_is_not_applicable_from_1_1() {
-    let world = World::plain();
+    let world = World::simulating(&["camara-0.8.0", "camara-1.0.0", "camara-1.1.0"]);
     // Only the operator of 0.8.0 has QOS_S.
     for (dialect, expected) in [
         ("camara-0.10.1", INVALID_ARGUMENT),
@@ -78,7 +78,8 @@ fn profile_that_cannot_be_used_in_new_sessions_is_not_applicable_from_1_1() {
 
 #[test]
 fn extension_that_the_schema_forbids_is_an_invalid_argument() {
-    let world = World::plain();
+    let world =
+        World::simulating(&["camara-0.11.1", "camara-1.0.0", "camara-1.1.0", "camara-1.2.0-rc.3"]);
     for dialect in FROM_0_11 {
         let body = create_request(dialect, &number_at(dialect, 1));
         let id = session_id(&world.create(dialect, "app", &body).expect(201));
@@ -130,7 +131,11 @@ fn operator_that_rejects_an_extension_does_not_allow_it() {
 
 #[test]
 fn identifiers_of_two_operators_are_rejected_with_the_code_of_the_release() {
-    let world = World::with(&Setup { routes: "disagreement: refuse", ..Setup::default() });
+    let world = World::with(&Setup {
+        routes: "disagreement: refuse",
+        simulated: &["camara-1.0.0", "camara-0.10.1"],
+        ..Setup::default()
+    });
     for (dialect, expected) in [
         ("camara-0.10.1", INVALID_ARGUMENT),
         ("camara-0.11.1", (422, "DEVICE_IDENTIFIERS_MISMATCH")),
@@ -151,7 +156,7 @@ fn identifiers_of_two_operators_are_rejected_with_the_code_of_the_release() {
 
 #[test]
 fn one_identifier_is_returned_from_0_11_on() {
-    let world = World::plain();
+    let world = World::simulating(&["camara-1.0.0"]);
     for dialect in ["camara-0.10.1"].into_iter().chain(FROM_0_11) {
         let number = number_at("camara-1.0.0", 1);
         let mut body = create_request(dialect, &number);
@@ -172,7 +177,7 @@ fn one_identifier_is_returned_from_0_11_on() {
 
 #[test]
 fn correlator_is_echoed_if_the_release_defines_its_format() {
-    let world = World::plain();
+    let world = World::simulating(&["camara-1.1.0"]);
     let bearer = format!("Bearer {}", world.keys.token("app", SCOPE));
     let send = |dialect: &str, correlator: &str| {
         let path = format!("/{dialect}/qod/v0/sessions");
@@ -267,13 +272,13 @@ fn names_that_differ_only_in_case_are_rejected_or_accepted_by_policy() {
     let send = |world: &World, dialect: &str, body: &str| {
         world.request(dialect, "app", "POST", "/sessions", body)
     };
-    let world = World::plain();
+    let world = World::simulating(&["camara-1.1.0"]);
     let reply = expect_error(send(&world, dialect, &variants), INVALID_ARGUMENT);
     assert!(reply.body.contains("differs only in case"), "{reply:?}");
     drop(world);
 
     let gateway = "strictness: { case_variants: accept }";
-    let world = World::with(&Setup { gateway, ..Setup::default() });
+    let world = World::with(&Setup { gateway, simulated: &["camara-1.1.0"], ..Setup::default() });
     send(&world, dialect, &variants).expect(201);
     expect_error(send(&world, dialect, &equal), INVALID_ARGUMENT);
     // Unknown members are rejected in 1.2, whatever their case.

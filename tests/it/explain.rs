@@ -52,7 +52,8 @@ fn assert_matches(explanation: &Value, response: &HttpResponse, dialect: &str) {
 
 #[test]
 fn explanation_matches_the_response() {
-    let mut world = World::unstarted(&Setup::default());
+    let operators = [DIALECTS[0], AT, "camara-0.1.0"];
+    let mut world = World::unstarted(&Setup { simulated: &operators, ..Setup::default() });
     let path = world.folder.join("clients.yaml");
     let strict = format!(
         "  strict: {{ rate: 100000/s, burst: 100000, operators: [{}], duration_max: 30m }}\n",
@@ -63,7 +64,7 @@ fn explanation_matches_the_response() {
     let mut number = 0;
     for dialect in DIALECTS {
         for client in ["app", "strict", "stranger"] {
-            for operator in [DIALECTS[0], AT, "camara-0.1.0"] {
+            for operator in operators {
                 number += 1;
                 let mut bodies = vec![create_request(dialect, &number_at(operator, number))];
                 bodies.push(create_request(
@@ -89,7 +90,7 @@ fn explanation_matches_the_response() {
 
 #[test]
 fn each_step_has_its_reason_and_position() {
-    let world = World::plain();
+    let world = World::simulating(&["camara-0.8.0", AT]);
     let body = create_request("camara-0.10.1", &number_at(AT, 1));
     let explanation = world.explain("app", "camara-0.10.1", &body);
     for more in [&[][..], &["--running"]] {

@@ -63,7 +63,11 @@ finders:
 
 impl FinderFixture {
     fn new() -> Self {
-        let mut world = World::unstarted(&Setup { routes: FINDERS, ..Setup::default() });
+        Self::with_operators(&["camara-0.10.1", AT])
+    }
+
+    fn with_operators(simulated: &[&'static str]) -> Self {
+        let mut world = World::unstarted(&Setup { simulated, routes: FINDERS, ..Setup::default() });
         let address = world.at(PORT);
         let change = |file: &str, from: &str, to: &str| {
             let path = world.folder.join(file);
@@ -254,7 +258,7 @@ fn unknown_device_or_foreign_network_is_rejected_and_cached() {
 
 #[test]
 fn failed_finder_affects_only_its_devices() {
-    let fixture = FinderFixture::new();
+    let fixture = FinderFixture::with_operators(&DIALECTS);
     fixture.create("+34600000001").expect(201);
     fixture.down.store(true, Ordering::SeqCst);
     for (index, dialect) in DIALECTS.iter().enumerate().filter(|(_, name)| **name != "camara-0.1.0")

@@ -10,7 +10,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::world::{is_folder_kept, unused_loopback};
+use crate::world::{TestFolder, unused_loopback};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -55,6 +55,7 @@ fn copy_with_address(from: &Path, to: &Path, address: &str) {
 /// Returns the output.
 fn run(document: &Path) -> String {
     let (address, folder) = unused_loopback();
+    let _removed = TestFolder(&folder);
     let address = address.to_string();
     for part in ["policies", "schemas", "examples"] {
         copy_with_address(&Path::new(ROOT).join(part), &folder.join(part), &address);
@@ -87,11 +88,6 @@ fn run(document: &Path) -> String {
     let group = format!("-{}", shell.id());
     let _ = Command::new("kill").args(["-9", "--", &group]).stderr(Stdio::null()).status();
     let output = fs::read_to_string(folder.join("output")).unwrap();
-    if is_folder_kept() {
-        eprintln!("folder retained: {}", folder.display());
-    } else {
-        let _ = fs::remove_dir_all(&folder);
-    }
     let tail: Vec<&str> = output.lines().rev().take(40).collect();
     let tail: Vec<&str> = tail.into_iter().rev().collect();
     assert!(succeeded, "{}:\n{}", document.display(), tail.join("\n"));

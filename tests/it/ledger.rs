@@ -37,7 +37,7 @@ fn get(world: &World, client: &str, id: &str) -> HttpResponse {
 
 #[test]
 fn sessions_survive_a_restart() {
-    let mut world = World::plain();
+    let mut world = World::simulating(&["camara-0.8.1"]);
     let mut body = create_request(DIALECT, &number_at("camara-0.8.1", 1));
     body["webhook"] = json!({
         "notificationUrl": "https://app.example.com/events",
@@ -326,7 +326,7 @@ fn full_disk_rejects_creates_only() {
     let socket = world.folder.join("upgrade.sock").display().to_string();
     let gateway = env!("CARGO_BIN_EXE_qod-gateway");
     let limited = format!(
-        "trap '' XFSZ; ulimit -S -f 3000; exec {gateway} serve --policies {folder} \
+        "trap '' XFSZ; ulimit -S -f 500; exec {gateway} serve --policies {folder} \
          --upgrade-socket {socket}"
     );
     let log = fs::File::create(world.folder.join("limited.log")).unwrap();

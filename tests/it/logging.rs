@@ -30,7 +30,7 @@ fn dropped(world: &World, reason: &str) -> u64 {
 
 #[test]
 fn request_is_answered_and_lines_are_counted_when_the_reader_of_the_log_has_ended() {
-    let mut world = World::unstarted(&Setup::default());
+    let mut world = World::unstarted(&Setup { simulated: &["camara-0.8.1"], ..Setup::default() });
     drop(start_with_pipe(&mut world));
     world.wait_ready();
     for tail in 0..20 {
@@ -46,7 +46,11 @@ fn request_is_answered_and_lines_are_counted_when_the_reader_of_the_log_has_ende
 
 #[test]
 fn lost_lines_make_the_gateway_not_ready_if_the_policy_says_so() {
-    let setup = Setup { gateway: "log: { lost_lines: not_ready }", ..Setup::default() };
+    let setup = Setup {
+        gateway: "log: { lost_lines: not_ready }",
+        simulated: &["camara-0.8.1"],
+        ..Setup::default()
+    };
     let mut world = World::unstarted(&setup);
     let reader = start_with_pipe(&mut world);
     world.wait_ready();
@@ -61,7 +65,7 @@ fn lost_lines_make_the_gateway_not_ready_if_the_policy_says_so() {
 
 #[test]
 fn stalled_reader_of_the_log_delays_no_request_and_lines_are_counted() {
-    let mut world = World::unstarted(&Setup::default());
+    let mut world = World::unstarted(&Setup { simulated: &["camara-0.8.1"], ..Setup::default() });
     let reader = start_with_pipe(&mut world);
     world.wait_ready();
     let mut connection = Connection::open(world.gateway_address());

@@ -63,7 +63,7 @@ fn labels_of(text: &str) -> impl Iterator<Item = (&str, &str)> {
 
 #[test]
 fn every_metric_is_documented_and_promtool_accepts_them() {
-    let world = World::plain();
+    let world = World::simulating(&["camara-0.8.0"]);
     let number = number_at("camara-0.8.0", 1);
     world.create("camara-0.10.1", "app", &create_request("camara-0.10.1", &number)).expect(201);
     world.create("camara-0.10.1", "app", &create_request("camara-0.10.1", &number)).expect(409);

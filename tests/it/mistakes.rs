@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     authority::Authority,
-    world::{Setup, World, create_request, number_at, session_id, wait_for},
+    world::{DIALECTS, Setup, World, create_request, number_at, session_id, wait_for},
 };
 
 fn root() -> &'static Path {
@@ -175,7 +175,7 @@ fn other_extension_is_named_and_such_tests_are_run() {
     let path = |name: &str| world.folder.join(name);
     fs::create_dir_all(path("tests")).unwrap();
     let failing = "tests:\n  - { name: fails, client: app, dialect: camara-0.10.1, device: \"+999999\", \
-                expect: { operator: op-devedge } }\n";
+                expect: { operator: op-camara-0-10-1 } }\n";
     fs::write(path("tests/own.yml"), failing).unwrap();
     let (code, text) = run_with(&[], &["check", &folder]);
     assert!(code == 1 && text.contains("0 of 1 tests passed"), "{text}");
@@ -236,8 +236,8 @@ fn reload_with_a_named_pipe_in_a_folder_is_rejected_and_the_next_one_is_followed
     let (succeeded, output) = World::run(&["reload", &folder]);
     assert!(!succeeded && output.contains("routes.yaml:1:1: failed to read"), "{output}");
     fs::remove_file(&routes).unwrap();
-    fs::write(&routes, text.clone() + "  - { number_prefix: \"+999\", operator: op-devedge }\n")
-        .unwrap();
+    let added = "  - { number_prefix: \"+999\", operator: op-camara-0-10-1 }\n";
+    fs::write(&routes, text.clone() + added).unwrap();
     wait_for("the reload", || world.metric("qod_policy_reloads_total", &["applied"]) == 1);
 }
 
@@ -336,7 +336,8 @@ fn empty_body_is_named() {
 
 #[test]
 fn check_connect_tries_every_operator() {
-    let (world, folder) = unstarted();
+    let world = World::unstarted(&Setup { simulated: &DIALECTS, ..Setup::default() });
+    let folder = world.folder.display().to_string();
     wait_for("the operators", || {
         let (code, text) = run_with(&[], &["check", "--connect", &folder]);
         code == 0 && text.contains("ok: operator op-camara-1-1-0: http://")
@@ -361,16 +362,20 @@ fn check_connect_tries_every_operator() {
 
 #[test]
 fn check_connect_reports_credentials_and_connections() {
-    let world =
-        World::unstarted(&Setup { simulated: &["--token-file", "Cargo.toml"], ..Setup::default() });
+    let world = World::unstarted(&Setup {
+        simulator_arguments: &["--token-file", "Cargo.toml"],
+        ..Setup::default()
+    });
     // The operators did not start, because the token file is invalid.
     let text = failure(&["check", "--connect", &world.folder.display().to_string()]);
     assert!(text.contains("failed to connect: "), "{text}");
     let token = world.folder.join("other.token");
     fs::write(&token, "another-token\n").unwrap();
     let token = token.display().to_string();
-    let world =
-        World::unstarted(&Setup { simulated: &["--token-file", &token], ..Setup::default() });
+    let world = World::unstarted(&Setup {
+        simulator_arguments: &["--token-file", &token],
+        ..Setup::default()
+    });
     let folder = world.folder.display().to_string();
     wait_for("the operators", || {
         let (code, text) = run_with(&[], &["check", "--connect", &folder]);
@@ -387,8 +392,11 @@ fn simulated_operator_calls_back_by_https_with_an_authority() {
     let ca_file = files.join("ca.pem");
     fs::write(&ca_file, authority.pem()).unwrap();
     let ca_file = ca_file.display().to_string();
-    let mut world =
-        World::unstarted(&Setup { simulated: &["--ca-file", &ca_file], ..Setup::default() });
+    let mut world = World::unstarted(&Setup {
+        simulator_arguments: &["--ca-file", &ca_file],
+        simulated: &["camara-1.1.0"],
+        ..Setup::default()
+    });
     let own = authority.sign(&world.address.to_string());
     fs::write(world.folder.join("own.pem"), &own.pem).unwrap();
     fs::write(world.folder.join("own.key"), &own.key_pem).unwrap();

@@ -8,7 +8,7 @@ use crate::world::{Setup, World, create_request, number_at, session_id};
 
 #[test]
 fn one_of_forty_concurrent_identical_creates_succeeds() {
-    let world = World::plain();
+    let world = World::simulating(&["telefonica-0.10"]);
     let number = number_at("telefonica-0.10", 7);
     let statuses: Vec<u16> = thread::scope(|scope| {
         let requests: Vec<_> = (0..40)
@@ -58,7 +58,7 @@ fn conflict_is_by_device_and_flow_and_discloses_no_other_client() {
 
 #[test]
 fn concurrent_clients_leave_consistent_sessions() {
-    let world = World::plain();
+    let world = World::simulating(&["camara-0.8.1"]);
     let ids: BTreeSet<String> = thread::scope(|scope| {
         let workers: Vec<_> = (0..8)
             .map(|worker| {
@@ -115,9 +115,11 @@ fn sixty_at_once(world: &World, dialect: &str, method: &str, path: &str, body: &
 
 #[test]
 fn concurrent_extensions_and_deletes_of_a_session_conflict() {
-    let setup = Setup { simulated: &["--latency-ms", "300"], ..Setup::default() };
+    let simulated = &["camara-0.10.1", "camara-1.1.0"];
+    let simulator_arguments = &["--latency-ms", "300"];
+    let setup = Setup { simulated, simulator_arguments, ..Setup::default() };
     let world = World::with(&setup);
-    for dialect in ["camara-0.10.1", "camara-1.1.0"] {
+    for dialect in *simulated {
         let number = number_at(dialect, 1);
         let made = world.create(dialect, "app", &create_request(dialect, &number)).expect(201);
         let path = format!("/sessions/{}", session_id(&made));
@@ -154,7 +156,7 @@ fn sessions_max_limits_the_sessions_of_a_client() {
 
 #[test]
 fn session_of_a_disconnected_client_is_stored() {
-    let setup = Setup { simulated: &["--latency-ms", "300"], ..Setup::default() };
+    let setup = Setup { simulator_arguments: &["--latency-ms", "300"], ..Setup::default() };
     let world = World::with(&setup);
     let number = number_at("camara-0.10.1", 1);
     let bearer = format!("Bearer {}", world.keys.token("app", crate::world::SCOPE));

@@ -14,6 +14,7 @@ use std::{
 use crate::world::{Setup, World, create_request};
 
 /// The response of a fixture.
+#[derive(Clone)]
 pub(crate) enum FixtureResponse {
     /// Sends these bytes and closes the connection.
     Bytes(Vec<u8>),
@@ -137,67 +138,87 @@ pub(crate) fn session(status: &str) -> String {
 pub(crate) fn world_with(
     respond: impl Fn(&str) -> FixtureResponse + Send + Sync + 'static,
 ) -> (World, Fixture) {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let entry = format!(
-        "    endpoint: \"http://{address}/qod/v0\"\n    dialect: camara-0.10.1\n    \
-         bearer_token_file: bearer\n    timeout: 1s\n"
-    );
-    let world = World::with(&Setup { operators: &[("odd", entry)], ..Setup::default() });
+    let address = unused_address();
+    let operators = &[("odd", entry(address))];
+    let world = World::with(&Setup { operators, ..Setup::default() });
     (world, Fixture::start(address, respond))
 }
 
-/// Sends a create; returns the status and whether the flow is reserved afterwards.
-#[track_caller]
-fn status_and_reservation(
-    respond: impl Fn(&str) -> FixtureResponse + Send + Sync + 'static,
-) -> (u16, bool) {
-    let (world, _operator) = world_with(respond);
-    let body = create_request("camara-0.10.1", "+49200000001");
-    let first = world.create("camara-0.10.1", "app", &body);
-    assert!(first.json()["status"] == first.status, "{first:?}");
-    let second = world.create("camara-0.10.1", "app", &body);
-    let held = second.status == 409 && second.body.contains("Another session");
-    (first.status, held)
+/// Sends a create to an operator with each of these responses. Asserts the status, and whether the flow is
+/// reserved afterwards.
+fn expect_statuses(responses: Vec<(FixtureResponse, u16)>, is_reserved: bool) {
+    let statuses: Vec<u16> = responses.iter().map(|(_, status)| *status).collect();
+    let operators: Vec<(String, String, Fixture)> = (0..)
+        .zip(responses)
+        .map(|(case, (response, _))| {
+            let address = unused_address();
+            (
+                format!("odd-{case}"),
+                entry(address),
+                Fixture::start(address, move |_| response.clone()),
+            )
+        })
+        .collect();
+    let entries: Vec<(&str, String)> =
+        operators.iter().map(|(name, entry, _)| (&**name, entry.clone())).collect();
+    let world = World::with(&Setup { operators: &entries, ..Setup::default() });
+    for (case, status) in statuses.into_iter().enumerate() {
+        // No prefix of another case is longer.
+        let body = create_request("camara-0.10.1", &format!("+492{case}99000001"));
+        let first = world.create("camara-0.10.1", "app", &body).expect(status);
+        assert!(first.json()["status"] == status, "{first:?}");
+        let second = world.create("camara-0.10.1", "app", &body);
+        let reserved = second.status == 409 && second.body.contains("Another session");
+        assert_eq!(reserved, is_reserved, "case {case}: {second:?}");
+    }
+}
+
+fn unused_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// An operator of dialect 0.10.1.
+fn entry(address: SocketAddr) -> String {
+    format!(
+        "    endpoint: \"http://{address}/qod/v0\"\n    dialect: camara-0.10.1\n    \
+         bearer_token_file: bearer\n    timeout: 1s\n"
+    )
 }
 
 #[test]
 fn definite_rejection_releases_the_flow() {
-    let rejection = |status: u16, code: &'static str| {
-        let body = format!("{{\"status\":{status},\"code\":\"{code}\",\"message\":\"x\"}}");
-        move |_: &str| answer(status, &body).into()
+    let rejection = |status: u16, code: &str| {
+        answer(status, &format!("{{\"status\":{status},\"code\":\"{code}\",\"message\":\"x\"}}"))
     };
-    assert_eq!(status_and_reservation(rejection(400, "OUT_OF_RANGE")), (400, false));
-    assert_eq!(status_and_reservation(rejection(501, "NOT_IMPLEMENTED")), (501, false));
-    assert_eq!(status_and_reservation(rejection(429, "TOO_MANY_REQUESTS")), (503, false));
-    // A rejection of the gateway's credentials is not an error of the client.
-    assert_eq!(status_and_reservation(rejection(401, "UNAUTHENTICATED")), (503, false));
-    assert_eq!(status_and_reservation(rejection(403, "PERMISSION_DENIED")), (503, false));
-    let redirect = |_: &str| {
-        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\nContent-Length: 0\r\n\r\n"
-            .to_vec()
-            .into()
-    };
-    assert_eq!(status_and_reservation(redirect), (503, false));
+    let redirect = "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\nContent-Length: 0\r\n\r\n";
+    let responses = vec![
+        (rejection(400, "OUT_OF_RANGE").into(), 400),
+        (rejection(501, "NOT_IMPLEMENTED").into(), 501),
+        (rejection(429, "TOO_MANY_REQUESTS").into(), 503),
+        // A rejection of the gateway's credentials is not an error of the client.
+        (rejection(401, "UNAUTHENTICATED").into(), 503),
+        (rejection(403, "PERMISSION_DENIED").into(), 503),
+        (redirect.as_bytes().to_vec().into(), 503),
+    ];
+    expect_statuses(responses, false);
 }
 
 #[test]
 fn unknown_outcome_keeps_the_flow_reserved() {
-    assert_eq!(status_and_reservation(|_| answer(500, "<html>").into()), (503, true));
-    assert_eq!(status_and_reservation(|_| answer(503, "{}").into()), (503, true));
-    assert_eq!(status_and_reservation(|_| FixtureResponse::Close), (503, true));
-    assert_eq!(
-        status_and_reservation(|_| FixtureResponse::Wait(Duration::from_secs(3))),
-        (503, true)
-    );
-    assert_eq!(status_and_reservation(|_| answer(201, "{\"sessionId\":").into()), (503, true));
-    assert_eq!(status_and_reservation(|_| answer(201, "{}").into()), (503, true));
-    assert_eq!(status_and_reservation(|_| answer(200, "[1]").into()), (503, true));
-    assert_eq!(status_and_reservation(|_| answer(101, "").into()), (503, true));
-    assert_eq!(status_and_reservation(|_| b"SSH-2.0-x\r\n".to_vec().into()), (503, true));
-    let huge = |_: &str| answer(201, &"x".repeat(1_000_000)).into();
-    assert_eq!(status_and_reservation(huge), (503, true));
-    let half = |_: &str| b"HTTP/1.1 201 X\r\nContent-Length: 100\r\n\r\n{".to_vec().into();
-    assert_eq!(status_and_reservation(half), (503, true));
+    let responses: [FixtureResponse; 11] = [
+        answer(500, "<html>").into(),
+        answer(503, "{}").into(),
+        FixtureResponse::Close,
+        FixtureResponse::Wait(Duration::from_secs(3)),
+        answer(201, "{\"sessionId\":").into(),
+        answer(201, "{}").into(),
+        answer(200, "[1]").into(),
+        answer(101, "").into(),
+        b"SSH-2.0-x\r\n".to_vec().into(),
+        answer(201, &"x".repeat(1_000_000)).into(),
+        b"HTTP/1.1 201 X\r\nContent-Length: 100\r\n\r\n{".to_vec().into(),
+    ];
+    expect_statuses(responses.into_iter().map(|response| (response, 503)).collect(), true);
 }
 
 #[test]

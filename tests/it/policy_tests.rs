@@ -26,7 +26,7 @@ fn device(name: &str, expected: &str) -> String {
 
 #[test]
 fn check_reports_the_differences_of_each_failed_test() {
-    let world = World::unstarted(&Setup::default());
+    let world = World::unstarted(&Setup { simulated: &[AT, "devedge"], ..Setup::default() });
     let own = operator_named(AT);
     let passing = device("it is served", &format!("operator: {own}, matched_by: phoneNumber"));
     world.put_tests("good.yaml", &format!("tests:\n{passing}"));

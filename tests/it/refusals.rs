@@ -33,7 +33,7 @@ fn code(dialect: &str, answer: &HttpResponse) -> Option<String> {
 
 #[test]
 fn each_dialect_has_its_error_format_and_codes() {
-    let world = World::plain();
+    let world = World::simulating(&DIALECTS);
     for dialect in DIALECTS {
         let early = dialect.starts_with("camara-0.8")
             || ["devedge", "telefonica-1.1", "telefonica-0.8", "camara-0.1.0"].contains(&dialect);
@@ -165,7 +165,7 @@ fn ambiguous_json_is_rejected() {
 
 #[test]
 fn terms_of_a_client_are_enforced() {
-    let world = World::plain();
+    let world = World::simulating(&["camara-0.8.0", "camara-0.10.1"]);
     let number = number_at("camara-0.10.1", 1);
     let reply = world
         .create("camara-0.10.1", "narrow", &create_request("camara-0.10.1", &number))
@@ -185,7 +185,7 @@ fn terms_of_a_client_are_enforced() {
 
 #[test]
 fn mock_tokens_reach_their_simulated_operators_only() {
-    let world = World::plain();
+    let world = World::simulating(&["camara-0.8.0", "camara-0.10.1"]);
     let headers = [("Authorization", "Bearer mock_sandbox_access_token")];
     let create = |dialect| {
         let body = create_request("camara-0.10.1", &number_at(dialect, 1)).to_string();

@@ -20,11 +20,17 @@ fn of(number: &str) -> Value {
 
 #[test]
 fn session_lifecycle_at_operators_of_all_dialects() {
-    let world = World::plain();
+    let operators = [
+        NEW,
+        "camara-1.2.0-rc.3",
+        "camara-1.0.0",
+        "camara-0.11.1",
+        "camara-0.10.1",
+        "camara-0.8.1",
+    ];
+    let world = World::simulating(&operators);
     let more = json!({ "requestedAdditionalDuration": 300 }).to_string();
-    for back in
-        [NEW, "camara-1.2.0-rc.3", "camara-1.0.0", "camara-0.11.1", "camara-0.10.1", "camara-0.8.1"]
-    {
+    for back in operators {
         let number = number_at(back, 1);
         let mut body = create_request(NEW, &number);
         body["sink"] = json!("https://app.example.com/cb");
@@ -60,7 +66,7 @@ fn session_lifecycle_at_operators_of_all_dialects() {
 
 #[test]
 fn session_of_an_older_dialect_is_retrieved_in_1_1() {
-    let world = World::plain();
+    let world = World::simulating(&[NEW]);
     let number = number_at(NEW, 1);
     let mut body = create_request("camara-0.8.0", &number[1..]);
     body["asId"] = json!({ "ipv4addr": "203.0.113.6" });
@@ -81,7 +87,7 @@ fn session_of_an_older_dialect_is_retrieved_in_1_1() {
 
 #[test]
 fn retrieve_sessions_validates_device_scope_and_correlator() {
-    let world = World::plain();
+    let world = World::simulating(&["camara-0.8.0", NEW]);
     let code = |answer: HttpResponse, status| {
         let answer = answer.expect(status);
         assert_eq!(answer.json()["status"], status, "{answer:?}");
@@ -118,7 +124,7 @@ fn retrieve_sessions_validates_device_scope_and_correlator() {
 
 #[test]
 fn error_codes_of_1_1() {
-    let world = World::plain();
+    let world = World::simulating(&["camara-0.8.0", NEW]);
     let number = number_at(NEW, 1);
     let code = |body: &Value, status: u16| {
         let reply = world.create(NEW, "app", body).expect(status).json();
@@ -158,7 +164,7 @@ fn error_codes_of_1_1() {
 
 #[test]
 fn ports_are_limited_by_their_separate_ranges() {
-    let world = World::plain();
+    let world = World::simulating(&[NEW]);
     let with = |name: &str, ports: Vec<u16>| {
         let mut body = create_request(NEW, &number_at(NEW, 1));
         body[name] = json!({ "ports": ports });
@@ -180,7 +186,7 @@ fn ports_are_limited_by_their_separate_ranges() {
 
 #[test]
 fn error_codes_before_1_1() {
-    let world = World::plain();
+    let world = World::simulating(&["camara-0.8.1"]);
     for (front, unknown, without_device) in [
         ("camara-0.11.1", "DEVICE_NOT_FOUND", "UNIDENTIFIABLE_DEVICE"),
         ("camara-1.0.0", "IDENTIFIER_NOT_FOUND", "MISSING_IDENTIFIER"),
@@ -203,7 +209,7 @@ fn error_codes_before_1_1() {
 #[test]
 fn each_operation_has_its_scope() {
     let clients = "scope: { forms: [operation], api_names: [quality-on-demand] }\n";
-    let world = World::with(&Setup { clients, ..Setup::default() });
+    let world = World::with(&Setup { clients, simulated: &["camara-1.1.0"], ..Setup::default() });
     let number = number_at(NEW, 1);
     let send = |verb: &str, path: &str, body: &Value| {
         let scope = format!("quality-on-demand:sessions:{verb}");

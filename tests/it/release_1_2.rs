@@ -26,7 +26,8 @@ fn code(world: &World, body: &Value, status: u16) -> String {
 
 #[test]
 fn server_list_is_sent_to_dialects_that_have_it() {
-    let world = World::plain();
+    let early = "camara-0.8.1";
+    let world = World::simulating(&[early, NEW]);
     let spread = ["203.0.113.5", "203.0.113.9", "2001:DB8::5"];
     let number = number_at(NEW, 1);
     let made = world.create(NEW, "app", &listing(&number, &spread)).expect(201);
@@ -37,7 +38,6 @@ fn server_list_is_sent_to_dialects_that_have_it() {
     world.create(NEW, "app", &beside).expect(201);
     assert_eq!(world.operator_sessions(NEW).len(), 2);
 
-    let early = "camara-0.8.1";
     let rejected = code(&world, &listing(&number_at(early, 1), &spread), 422);
     assert_eq!(rejected, "SERVICE_NOT_APPLICABLE");
     assert!(world.operator_sessions(early).is_empty(), "neither a wider flow nor several sessions");
@@ -52,7 +52,7 @@ fn server_list_is_sent_to_dialects_that_have_it() {
 
 #[test]
 fn unknown_members_are_rejected_in_1_2_despite_the_policy() {
-    let world = World::plain();
+    let world = World::simulating(&[NEW]);
     let mut odd = create_request(NEW, &number_at(NEW, 1));
     odd["colour"] = json!("blue");
     assert_eq!(code(&world, &odd, 400), "INVALID_ARGUMENT");

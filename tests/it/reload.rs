@@ -46,7 +46,7 @@ impl World {
 
 #[test]
 fn changed_file_is_reloaded() {
-    let world = World::plain();
+    let world = World::simulating(&[NEW]);
     let call = || world.create(OLD, "late", &create_request(OLD, &number_at(NEW, 1)));
     call().expect(403);
     let before = world.version();
@@ -72,11 +72,11 @@ fn changed_file_is_reloaded() {
 
 #[test]
 fn invalid_policies_are_reported_and_not_applied() {
-    let world = World::plain();
+    let world = World::simulating(&[NEW]);
     let before = world.version();
     world.edit("clients.yaml", |text| text.replace("  app: {", "  app: { rats: 1/s,"));
     world.edit("routes.yaml", |text| {
-        text.replacen("operator: op-camara-0-8-0", "operator: absent", 1)
+        text.replacen("operator: op-camara-1-1-0", "operator: absent", 1)
     });
     let reply = world.reload().expect(422).body;
     assert!(reply.contains("clients.yaml:") && reply.contains("`rats`"), "{reply}");
@@ -97,7 +97,7 @@ fn invalid_policies_are_reported_and_not_applied() {
 
     // After the change is reverted, the policies are unchanged.
     world.edit("clients.yaml", |text| text.replace(" rats: 1/s,", ""));
-    world.edit("routes.yaml", |text| text.replace("absent", "op-camara-0-8-0"));
+    world.edit("routes.yaml", |text| text.replace("absent", "op-camara-1-1-0"));
     let (succeeded, output) = World::run(&["reload", &folder]);
     assert!(succeeded && output.contains("unchanged"), "{output}");
     assert_eq!(world.admin("/readyz").unwrap().body, "ready\n");
@@ -109,7 +109,8 @@ fn invalid_policies_are_reported_and_not_applied() {
 
 #[test]
 fn startup_settings_and_operators_with_sessions_cannot_be_removed() {
-    let world = World::plain();
+    // Some clients may use only the first operator, which stays.
+    let world = World::simulating(&["camara-0.8.0", OLD]);
     world.edit("gateway.yaml", |text| text.replace("ledger }", "elsewhere }"));
     let reply = world.reload().expect(422).body;
     assert!(
@@ -228,8 +229,10 @@ fn of_x(number: u32) -> Value {
 
 #[test]
 fn frequent_reloads_fail_no_request_and_mix_no_policies() {
-    const READINGS: usize = 300;
-    let world = World::plain();
+    // Each fault in each file, twice.
+    const READINGS: usize = 90;
+    const SESSIONS_MIN: usize = 50;
+    let world = World::simulating(&[OLD, NEW]);
     let mounted = Mounted::new(&world);
     let plain = FILES.map(|file| fs::read_to_string(world.folder.join(file)).unwrap());
     let valid = readings(&plain);
@@ -257,8 +260,11 @@ fn frequent_reloads_fail_no_request_and_mix_no_policies() {
             });
         }
         let storm = scope.spawn(|| {
-            let mut rejected = 0;
-            for reading in 0..READINGS {
+            let (served, mut rejected) = (&served, 0);
+            let readings = (0..).take_while(|reading| {
+                *reading < READINGS || served.load(Ordering::Relaxed) <= SESSIONS_MIN
+            });
+            for reading in readings {
                 let mut texts = valid[reading % 2].clone();
                 let faulty = reading % 3 == 2;
                 if faulty {
@@ -279,11 +285,9 @@ fn frequent_reloads_fail_no_request_and_mix_no_policies() {
         });
         let rejected = storm.join();
         over.store(true, Ordering::Relaxed);
-        assert_eq!(rejected.unwrap(), READINGS / 3);
+        assert!(rejected.unwrap() >= READINGS / 3);
     });
-    let served = served.into_inner();
-    assert!(served > 50, "too few sessions: {served}");
-    assert!(world.metric("qod_policy_reloads_total", &["applied"]) > 100);
+    assert!(world.metric("qod_policy_reloads_total", &["applied"]) > READINGS as u64 / 3);
     // Each operator received its own profile name, or it would have rejected the request.
     for dialect in [OLD, NEW] {
         let calls = world.metric(
@@ -296,7 +300,7 @@ fn frequent_reloads_fail_no_request_and_mix_no_policies() {
 
 #[test]
 fn folder_replaced_by_a_link_is_reloaded() {
-    let world = World::plain();
+    let world = World::simulating(&[OLD, NEW]);
     let mounted = Mounted::new(&world);
     let plain = FILES.map(|file| fs::read_to_string(world.folder.join(file)).unwrap());
     world.create(NEW, "app", &of_x(0)).expect(404);

@@ -18,7 +18,7 @@ fn world_with_0_1() -> World {
         "  LOW_LATENCY: {{ summary: low, duration_max: 24h, operators: {{ {profile_names} }} }}\n"
     );
     let operator = "    devices: { legacy_ipv4: public_is_private }\n";
-    World::with(&Setup { operator, profiles: &profiles, ..Setup::default() })
+    World::with(&Setup { simulated: &DIALECTS, operator, profiles: &profiles, ..Setup::default() })
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn response_is_in_the_dialect_of_the_client() {
 
 #[test]
 fn extension_requires_support_in_both_dialects() {
-    let world = World::plain();
+    let world = World::simulating(&["camara-0.8.1", "telefonica-0.10"]);
     let body = json!({ "requestedAdditionalDuration": 300 }).to_string();
     let number = number_at("telefonica-0.10", 1);
     let id = session_id(&world.create(
@@ -135,7 +135,7 @@ fn extension_requires_support_in_both_dialects() {
 
 #[test]
 fn dialect_is_detected_on_a_shared_path() {
-    let world = World::plain();
+    let world = World::simulating(&["camara-0.8.0"]);
     let bearer = format!("Bearer {}", world.keys.token("app", crate::world::SCOPE));
     let create = |body: &serde_json::Value, more: &[(&str, &str)]| {
         let mut headers = vec![("Authorization", &*bearer)];
@@ -187,10 +187,11 @@ fn addresses_with_prefix_length_need_allow_prefixes() {
         "asPorts": { "ranges": [{ "from": 5010, "to": 5020 }], "ports": [5060, 5070] },
     });
     let allowed = "    devices: { allow_prefixes: true, external_id_as_nai: true }\n";
-    let world = World::with(&Setup { operator: allowed, ..Setup::default() });
+    let world =
+        World::with(&Setup { operator: allowed, simulated: &["camara-0.8.0"], ..Setup::default() });
     world.create("camara-0.8.0", "app", &body).expect(201);
 
-    let world = World::plain();
+    let world = World::simulating(&["camara-0.8.0"]);
     let rejected = world.create("camara-0.8.0", "app", &body).expect(400);
     assert_eq!(rejected.json()["code"], "INVALID_INPUT");
     assert!(rejected.body.contains("mask") || rejected.body.contains("network"), "{rejected:?}");
@@ -199,7 +200,7 @@ fn addresses_with_prefix_length_need_allow_prefixes() {
 
 #[test]
 fn devices_are_found_by_every_kind_of_identifier() {
-    let world = World::plain();
+    let world = World::simulating(&["camara-0.8.0", "camara-0.10.1"]);
     let with = |device: serde_json::Value| {
         let mut body = create_request("camara-0.10.1", &number_at("camara-0.8.0", 9));
         body["device"] = device;
@@ -225,7 +226,7 @@ fn devices_are_found_by_every_kind_of_identifier() {
 
 #[test]
 fn extension_beyond_the_terms_is_shortened_from_0_11_and_rejected_before() {
-    let world = World::plain();
+    let world = World::simulating(&["camara-1.1.0"]);
     let extension = json!({ "requestedAdditionalDuration": 300 }).to_string();
     for dialect in ["camara-0.10.1", "camara-0.11.1", "camara-1.1.0", "camara-1.2.0-rc.3"] {
         let mut body = create_request(dialect, &number_at("camara-1.1.0", 1));

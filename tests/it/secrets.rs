@@ -97,7 +97,11 @@ impl FailingOperators {
             ("granting", entry(granting, &oauth2)),
             ("down", entry(down, fixed)),
         ];
-        let mut world = World::unstarted(&Setup { operators: &operators, ..Setup::default() });
+        let mut world = World::unstarted(&Setup {
+            simulated: &["camara-0.10.1", "camara-1.1.0"],
+            operators: &operators,
+            ..Setup::default()
+        });
         let change = |name: &str, from: &str, to: &str| {
             let file = world.folder.join(name);
             let text = fs::read_to_string(&file).unwrap();

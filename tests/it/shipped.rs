@@ -48,7 +48,7 @@ fn all_errors_of_an_invalid_folder_are_reported_and_it_is_not_served() {
         fs::write(path(name), text.replacen(from, to, 1)).unwrap();
     };
     change("operators.yaml", "simulated: true", "simulatd: true");
-    change("routes.yaml", "operator: op-devedge", "operator: op-devedg");
+    change("routes.yaml", "operator: op-camara-0-10-1", "operator: op-camara-0-10");
     change("clients.yaml", "sessions_max: 2", "sessions_max: two");
     change("profiles.yaml", "duration_max: 24h", "duration_max: 24x");
     let folder = world.folder.display().to_string();
@@ -64,7 +64,7 @@ fn all_errors_of_an_invalid_folder_are_reported_and_it_is_not_served() {
 
 #[test]
 fn nothing_private_is_logged() {
-    let world = World::plain();
+    let world = World::simulating(&["camara-0.8.0"]);
     let number = number_at("camara-0.8.0", 7_654_321);
     let mut body = create_request("camara-0.10.1", &number);
     body["device"]["ipv6Address"] = "2001:db8:aaaa:bbbb::1".into();

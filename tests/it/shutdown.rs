@@ -24,7 +24,8 @@ pub(crate) fn load(world: &World, worker: u32, terminating: &AtomicBool, answere
     let bearer = format!("Bearer {}", world.keys.token("app", SCOPE));
     let mut connection = Connection::open(world.gateway_address());
     for i in 0.. {
-        let body = create_request("camara-0.10.1", &number_at("camara-0.8.1", worker * 10_000 + i));
+        let body =
+            create_request("camara-0.10.1", &number_at("camara-0.10.1", worker * 10_000 + i));
         let bytes = request("POST", PATH, &[("Authorization", &bearer)], &body.to_string());
         connection.write(&bytes).expect("an open connection accepts a request");
         let answer = connection.read().expect("an accepted request gets a response");
@@ -43,7 +44,7 @@ pub(crate) fn load(world: &World, worker: u32, terminating: &AtomicBool, answere
 fn termination_under_load_completes_all_requests() {
     let setup = Setup {
         gateway: "drain: { lame_duck: 2s, grace: 20s }",
-        simulated: &["--latency-ms", "100"],
+        simulator_arguments: &["--latency-ms", "100"],
         ..Setup::default()
     };
     let mut world = World::with(&setup);
@@ -62,20 +63,20 @@ fn termination_under_load_completes_all_requests() {
     let started = Instant::now();
     assert!(world.gateway().wait().unwrap().success());
     assert!(started.elapsed() < Duration::from_secs(15), "the drain ends early without requests");
-    assert_eq!(world.operator_sessions("camara-0.8.1").len(), answered.load(Ordering::Relaxed));
+    assert_eq!(world.operator_sessions("camara-0.10.1").len(), answered.load(Ordering::Relaxed));
 }
 
 #[test]
 fn request_in_flight_completes_after_the_listeners_close() {
     let setup = Setup {
         gateway: "drain: { lame_duck: 0s, grace: 20s }",
-        simulated: &["--latency-ms", "1500"],
+        simulator_arguments: &["--latency-ms", "1500"],
         ..Setup::default()
     };
     let mut world = World::with(&setup);
     let id = world.gateway().id();
     let bearer = format!("Bearer {}", world.keys.token("app", SCOPE));
-    let body = create_request("camara-0.10.1", &number_at("camara-0.8.1", 1)).to_string();
+    let body = create_request("camara-0.10.1", &number_at("camara-0.10.1", 1)).to_string();
     let mut connection = Connection::open(world.gateway_address());
     connection.write(&request("POST", PATH, &[("Authorization", &bearer)], &body)).unwrap();
     wait_for("the request to be in flight", || world.metric("qod_requests_in_flight", &[]) >= 1);
@@ -88,7 +89,7 @@ fn request_in_flight_completes_after_the_listeners_close() {
 fn upgrade_passes_the_listeners_and_completes_all_requests() {
     let setup = Setup {
         gateway: "drain: { lame_duck: 1s, grace: 20s }",
-        simulated: &["--latency-ms", "50"],
+        simulator_arguments: &["--latency-ms", "50"],
         ..Setup::default()
     };
     let mut world = World::with(&setup);
@@ -112,7 +113,7 @@ fn upgrade_passes_the_listeners_and_completes_all_requests() {
     });
     world.add_process(successor);
     assert!(world.gateway().wait().unwrap().success());
-    assert_eq!(world.operator_sessions("camara-0.8.1").len(), answered.load(Ordering::Relaxed));
+    assert_eq!(world.operator_sessions("camara-0.10.1").len(), answered.load(Ordering::Relaxed));
 }
 
 pub(crate) fn running(id: u32) -> bool {

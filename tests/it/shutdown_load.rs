@@ -50,7 +50,7 @@ struct Load<'a> {
 impl Load<'_> {
     fn next_body() -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = number_at("camara-0.8.1", NEXT.fetch_add(1, Ordering::Relaxed));
+        let number = number_at("camara-0.10.1", NEXT.fetch_add(1, Ordering::Relaxed));
         create_request("camara-0.10.1", &number).to_string()
     }
 
@@ -157,7 +157,8 @@ async fn connect_tls(
 
 /// A world with a TLS listener beside the plain one.
 fn world_with_tls(drain: &str, server: &Authority) -> World {
-    let setup = Setup { gateway: drain, simulated: &["--latency-ms", "20"], ..Setup::default() };
+    let setup =
+        Setup { gateway: drain, simulator_arguments: &["--latency-ms", "20"], ..Setup::default() };
     let world = World::unstarted(&setup);
     server.sign("127.0.0.1").write(&world.folder, "own");
     let file = world.folder.join("gateway.yaml");
@@ -201,7 +202,7 @@ fn repeated_termination_under_load_fails_no_request() {
         answered += load.answered.into_inner();
         assert!(world.gateway().wait().unwrap().success(), "{protocol:?}");
     }
-    assert_eq!(world.operator_sessions("camara-0.8.1").len(), answered);
+    assert_eq!(world.operator_sessions("camara-0.10.1").len(), answered);
     let log = world.log();
     assert!(!log.contains("ledger is closed") && !log.contains("drain_timed_out"), "{log}");
 }
@@ -210,7 +211,7 @@ fn repeated_termination_under_load_fails_no_request() {
 fn http_2_connection_gets_goaway_when_the_lame_duck_begins_and_its_streams_complete() {
     let setup = Setup {
         gateway: "drain: { lame_duck: 30s, grace: 20s }",
-        simulated: &["--latency-ms", "1000"],
+        simulator_arguments: &["--latency-ms", "1000"],
         ..Setup::default()
     };
     let mut world = World::with(&setup);

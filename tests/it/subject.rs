@@ -19,7 +19,11 @@ fn world() -> World {
                 operator: op-camara-0-10-1\n  \
                 - issuer: https://clients.test\n    audiences: [gateway]\n    \
                 jwks_file: jwks.json\n    algorithms: [ES256]\n    three_legged: never\n";
-    World::with(&Setup { issuers: text, ..Setup::default() })
+    World::with(&Setup {
+        simulated: &["camara-0.8.0", "camara-0.10.1", OURS],
+        issuers: text,
+        ..Setup::default()
+    })
 }
 
 fn token(world: &World, issuer: &str, user: &str, number: Option<&str>) -> String {

@@ -34,8 +34,11 @@ fn ported(to: &str) -> String {
 
 #[test]
 fn routing_table_is_used_and_reloaded() {
-    let mut world =
-        World::unstarted(&Setup { routes: "tables: [{ file: ported.csv }]", ..Setup::default() });
+    let mut world = World::unstarted(&Setup {
+        routes: "tables: [{ file: ported.csv }]",
+        simulated: &[OLD, NEW],
+        ..Setup::default()
+    });
     world.put("ported.csv", &ported(OLD));
     world.start();
     let create = |number: &str| world.create(NEW, "app", &create_request(NEW, number));
@@ -96,8 +99,11 @@ fn resident(id: &str) -> u64 {
 fn table_reload_under_load_fails_no_request_and_leaks_no_memory() {
     const NUMBERS: u64 = 1_000_000;
     const EXCHANGES: usize = 24;
-    let mut world =
-        World::unstarted(&Setup { routes: "tables: [{ file: big.table }]", ..Setup::default() });
+    let mut world = World::unstarted(&Setup {
+        simulated: &[OLD, NEW],
+        routes: "tables: [{ file: big.table }]",
+        ..Setup::default()
+    });
     let target = world.folder.join("big.table");
     let tables = [OLD, NEW].map(|dialect| {
         let own = operator_named(dialect);

@@ -16,7 +16,11 @@ const FINDER: &str = "telco_finder: { path: /telco-finder/v1, scope: \"telco-fin
 
 impl World {
     fn with_telco_finder(more: &str) -> Self {
-        let mut world = Self::unstarted(&Setup { gateway: FINDER, ..Setup::default() });
+        let mut world = Self::unstarted(&Setup {
+            simulated: &["camara-0.10.1", NEW],
+            gateway: FINDER,
+            ..Setup::default()
+        });
         let operators = world.folder.join("operators.yaml");
         let text = fs::read_to_string(&operators).unwrap();
         let entry = format!("  {}:\n", operator_named(NEW));

@@ -34,8 +34,11 @@ impl World {
 
 #[test]
 fn rules_of_a_file_are_used_and_reloaded() {
-    let mut world =
-        World::unstarted(&Setup { routes: "imports: [{ file: rules.json }]", ..Setup::default() });
+    let mut world = World::unstarted(&Setup {
+        routes: "imports: [{ file: rules.json }]",
+        simulated: &[OLD, NEW],
+        ..Setup::default()
+    });
     world.replace_file("rules.json", &rules("+4930", OLD).to_string());
     world.start();
     let create = |number: &str| world.create(NEW, "app", &create_request(NEW, number));
@@ -96,7 +99,7 @@ fn polled_rules_are_applied_and_the_last_valid_ones_stay_in_use() {
     let routes = "imports:\n  - url: http://ADDRESS/telco-routing/v1/routing\n    poll_interval: 1s\n    \
                   oauth2: { token_url: \"http://ADDRESS/token\", client_id: gateway, \
                   client_secret_file: bearer }\n";
-    let mut world = World::unstarted(&Setup { routes, ..Setup::default() });
+    let mut world = World::unstarted(&Setup { simulated: &[OLD, NEW], routes, ..Setup::default() });
     let file = world.folder.join("routes.yaml");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("ADDRESS", &world.at(9_500).to_string())).unwrap();

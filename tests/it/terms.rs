@@ -20,7 +20,7 @@ const FORBIDDEN: [(&str, u16, &str); 4] = [
 ];
 
 fn world(clients: &[&str], gateway: &str) -> World {
-    let mut world = World::unstarted(&Setup { gateway, ..Setup::default() });
+    let mut world = World::unstarted(&Setup { simulated: &[AT], gateway, ..Setup::default() });
     let path = world.folder.join("clients.yaml");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(path, text + &clients.concat()).unwrap();
@@ -127,7 +127,7 @@ fn creates_per_day_limits_a_client() {
 fn mock_client_reaches_simulated_operators_only() {
     let own = operator_named(AT);
     let entry = format!("  mock: {{ mock: true, operators: [{own}] }}\n");
-    let mut world = World::unstarted(&Setup::default());
+    let mut world = World::unstarted(&Setup { simulated: &[AT], ..Setup::default() });
     let change = |file: &str, from: &str, to: &str| {
         let path = world.folder.join(file);
         let text = fs::read_to_string(&path).unwrap();

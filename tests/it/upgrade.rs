@@ -25,7 +25,7 @@ fn socket(world: &World) -> PathBuf {
 }
 
 fn create(world: &World, tail: u32) {
-    let body = create_request("camara-0.10.1", &number_at("camara-0.8.1", tail));
+    let body = create_request("camara-0.10.1", &number_at("camara-0.10.1", tail));
     world.create("camara-0.10.1", "app", &body).expect(201);
 }
 
@@ -168,7 +168,8 @@ fn unusable_upgrade_socket_is_an_error_at_start() {
 
 #[test]
 fn balancer_that_checks_readiness_sees_no_outage_in_an_upgrade() {
-    let setup = Setup { gateway: DRAIN, simulated: &["--latency-ms", "50"], ..Setup::default() };
+    let setup =
+        Setup { gateway: DRAIN, simulator_arguments: &["--latency-ms", "50"], ..Setup::default() };
     let mut world = World::with(&setup);
     let (ended, terminating) = (AtomicBool::new(false), AtomicBool::new(false));
     let (answered, checks) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -202,7 +203,7 @@ fn balancer_that_checks_readiness_sees_no_outage_in_an_upgrade() {
         terminating.store(false, Ordering::SeqCst);
         world.start();
     }
-    assert_eq!(world.operator_sessions("camara-0.8.1").len(), answered.load(Ordering::Relaxed));
+    assert_eq!(world.operator_sessions("camara-0.10.1").len(), answered.load(Ordering::Relaxed));
     let log = world.log();
     assert!(!log.contains("outbox_read_failed") && !log.contains("\"level\":\"ERROR\""), "{log}");
 }

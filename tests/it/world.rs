@@ -3,10 +3,13 @@
 use std::{
     fs,
     io::ErrorKind,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -23,6 +26,8 @@ use crate::{
     http::{self, HttpResponse},
     metrics,
 };
+
+mod policies;
 
 pub(crate) const SCOPE: &str = "dpv:RequestedServiceProvision#qod";
 pub(crate) const DIALECTS: [&str; 13] = [
@@ -66,12 +71,16 @@ pub(crate) struct World {
     pub address: IpAddr,
     pub folder: PathBuf,
     pub keys: Keys,
+    // The dialects of the simulated operators.
+    simulated: Vec<&'static str>,
     children: Vec<Child>,
 }
 
 /// Differences from the default world.
-#[derive(Default)]
 pub(crate) struct Setup<'a> {
+    /// The dialects of the simulated operators: a process for each, and the only ones in the policies. The first
+    /// serves `198.51.100.0/24` and `192.168.0.0/16`, the last `2001:db8::/32` and the realm `op3.example`.
+    pub simulated: &'a [&'static str],
     /// Appended to `gateway.yaml`.
     pub gateway: &'a str,
     /// Further operators, as entries of `operators.yaml`, with the prefix `+492<index>`.
@@ -79,7 +88,7 @@ pub(crate) struct Setup<'a> {
     /// Text added to the entry of each operator.
     pub operator: &'a str,
     /// Arguments of every simulated operator.
-    pub simulated: &'a [&'a str],
+    pub simulator_arguments: &'a [&'a str],
     /// Further keys at the top of `clients.yaml`.
     pub clients: &'a str,
     /// Further issuers, as entries of `clients.yaml`.
@@ -88,6 +97,22 @@ pub(crate) struct Setup<'a> {
     pub routes: &'a str,
     /// Further entries of `profiles.yaml`.
     pub profiles: &'a str,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self {
+            simulated: &["camara-0.10.1"],
+            gateway: "",
+            operators: &[],
+            operator: "",
+            simulator_arguments: &[],
+            clients: "",
+            issuers: "",
+            routes: "",
+            profiles: "",
+        }
+    }
 }
 
 /// A token issuer.
@@ -107,6 +132,11 @@ impl World {
         Self::with(&Setup::default())
     }
 
+    /// The default world with a simulated operator for each of these dialects instead.
+    pub(crate) fn simulating(simulated: &[&'static str]) -> Self {
+        Self::with(&Setup { simulated, ..Setup::default() })
+    }
+
     pub(crate) fn with(setup: &Setup<'_>) -> Self {
         let mut world = Self::unstarted(setup);
         world.start();
@@ -117,14 +147,14 @@ impl World {
     pub(crate) fn unstarted(setup: &Setup<'_>) -> Self {
         let (address, folder) = unused_loopback();
         let keys = Keys::new();
-        let world = Self { address, folder, keys, children: Vec::new() };
+        let simulated = setup.simulated.to_vec();
+        let mut world = Self { address, folder, keys, simulated, children: Vec::new() };
         world.write_policies(setup);
-        let mut world = world;
-        for (index, dialect) in DIALECTS.iter().enumerate() {
-            let listen = world.at(OPERATOR_PORT + u16::try_from(index).unwrap()).to_string();
+        for dialect in setup.simulated {
+            let listen = world.operator_address(dialect).to_string();
             let mut arguments = vec!["simulate-operator", "--dialect", dialect];
             arguments.extend(["--listen", &listen, "--path", "/qod/v0"]);
-            arguments.extend(setup.simulated);
+            arguments.extend(setup.simulator_arguments);
             let child = world.spawn(&arguments);
             world.children.push(child);
         }
@@ -160,8 +190,8 @@ impl World {
         wait_for("the gateway to be ready", || {
             self.admin("/readyz").is_some_and(|a| a.status == 200)
         });
-        for index in 0..DIALECTS.len() {
-            let operator = self.operator_address_at(index);
+        for dialect in &self.simulated {
+            let operator = self.operator_address(dialect);
             wait_for("an operator", || std::net::TcpStream::connect(operator).is_ok());
         }
     }
@@ -220,10 +250,6 @@ impl World {
         self.at(CALLBACK_PORT)
     }
 
-    pub(crate) fn operator_address_at(&self, index: usize) -> SocketAddr {
-        self.at(OPERATOR_PORT + u16::try_from(index).unwrap())
-    }
-
     /// The address of the admin listener.
     pub(crate) fn admin_address(&self) -> SocketAddr {
         self.at(ADMIN_PORT)
@@ -241,8 +267,11 @@ impl World {
         http::send(self.admin_address(), "POST", path, &header, "")
     }
 
+    /// The address of the simulated operator of a dialect.
+    #[track_caller]
     pub(crate) fn operator_address(&self, dialect: &str) -> SocketAddr {
-        self.operator_address_at(index_of(dialect))
+        assert!(self.simulated.contains(&dialect), "no operator of {dialect} is simulated");
+        self.at(OPERATOR_PORT + u16::try_from(index_of(dialect)).unwrap())
     }
 
     /// The value of a metric: the sum of all series with these parts.
@@ -322,121 +351,35 @@ impl World {
     pub(crate) fn create(&self, dialect: &str, client: &str, body: &Value) -> HttpResponse {
         self.request(dialect, client, "POST", "/sessions", &body.to_string())
     }
-
-    fn gateway_policy(&self, setup: &Setup<'_>) -> String {
-        let ip = self.address;
-        let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
-        let gateway = format!(
-            "listeners: [{{ address: \"{ip}:{GATEWAY_PORT}\" }}]\n\
-             admin: {{ address: \"{ip}:{ADMIN_PORT}\", hosts: [gateway] }}\n\
-             callbacks: {{ address: \"{ip}:{CALLBACK_PORT}\", url: \"http://{ip}:{CALLBACK_PORT}/callbacks\" }}\n\
-             schemas: \"{}\"\nstore: {{ directory: ledger }}\n{}\napis:\n",
-            schemas.display(),
-            setup.gateway
-        );
-        if setup.gateway.contains("notifications:") {
-            return gateway;
-        }
-        format!("notifications: {{ private_networks: [127.0.0.0/8] }}\n{gateway}")
-    }
-
-    fn write_policies(&self, setup: &Setup<'_>) {
-        let ip = self.address;
-        let mut gateway = self.gateway_policy(setup);
-        let (mut operators, mut routes, mut names) =
-            ("operators:\n".to_owned(), format!("{}\nroutes:\n", setup.routes), Vec::new());
-        for (index, dialect) in DIALECTS.iter().enumerate() {
-            gateway += &format!("  - {{ path: /{dialect}/qod/v0, dialect: {dialect} }}\n");
-            let port = OPERATOR_PORT + u16::try_from(index).unwrap();
-            let name = operator_named(dialect);
-            operators += &format!(
-                "  {name}:\n    endpoint: \"http://{ip}:{port}/qod/v0\"\n    dialect: {dialect}\n    \
-                 simulated: true\n    bearer_token_file: bearer\n"
-            );
-            if *dialect == "devedge" {
-                operators += "    x_authorization_file: bearer\n";
-            }
-            if matches!(*dialect, "camara-1.1.0" | "camara-1.2.0-rc.3") {
-                // It sends events to https URLs only.
-                operators += "    callbacks: false\n";
-            }
-            operators += setup.operator;
-            routes += &format!("  - {{ number_prefix: \"+491{index:02}\", operator: {name} }}\n");
-            routes += &format!("  - {{ network: 10.{index}.0.0/16, operator: {name} }}\n");
-            names.push(name);
-        }
-        for (index, (name, entry)) in setup.operators.iter().enumerate() {
-            operators += &format!("  {name}:\n{entry}");
-            routes += &format!("  - {{ number_prefix: \"+492{index}\", operator: {name} }}\n");
-            names.push((*name).to_owned());
-        }
-        routes += &format!("  - {{ network: 198.51.100.0/24, operator: {} }}\n", names[0]);
-        routes += &format!("  - {{ network: \"2001:db8::/32\", operator: {} }}\n", names[3]);
-        routes += &format!("  - {{ network: 192.168.0.0/16, operator: {} }}\n", names[0]);
-        routes += &format!("  - {{ realm: op3.example, operator: {} }}\n", names[3]);
-        gateway += &format!(
-            "  - {{ path: /qod/v0, candidates: [{}], fallback: camara-0.10.1 }}\n",
-            DIALECTS.join(", ")
-        );
-        // The profiles of 0.1 have other names.
-        let early = operator_named("camara-0.1.0");
-        let own = |name: &String| if *name == early { "LOW_LATENCY" } else { "QOS_E" };
-        let profile_names: Vec<String> =
-            names.iter().map(|name| format!("{name}: {}", own(name))).collect();
-        let profile_names = profile_names.join(", ");
-        let profiles = format!(
-            "profiles:\n  QOS_E: {{ summary: low latency, duration_max: 24h, operators: {{ {profile_names} }} }}\n  \
-             QOS_S: {{ summary: small, duration_max: 1h, operators: {{ {}: QOS_S }} }}\n{}",
-            names[0], setup.profiles
-        );
-        let clients = format!(
-            "{}\nissuers:\n  - issuer: https://issuer.test\n    audiences: [gateway]\n    \
-             jwks_file: jwks.json\n    algorithms: [ES256]\n{}\
-             mock_tokens:\n  - {{ token: mock_sandbox_access_token, client: sandbox, scopes: [\"{SCOPE}\"] }}\n\
-             clients:\n  app: {{ rate: 100000/s, burst: 100000, sessions_max: 100000 }}\n  \
-             other: {{ rate: 100000/s, burst: 100000 }}\n  \
-             early: {{ rate: 100000/s, dialect: camara-0.8.1 }}\n  \
-             hasty: {{ rate: 1/m, burst: 2 }}\n  small: {{ sessions_max: 2, duration_max: 10m }}\n  \
-             narrow: {{ operators: [{}], qos_profiles: [QOS_S] }}\n  \
-             sandbox: {{ operators: [{}] }}\n",
-            setup.clients, setup.issuers, names[0], names[0]
-        );
-        let files = [
-            ("gateway.yaml", gateway),
-            ("operators.yaml", operators),
-            ("routes.yaml", routes),
-            ("profiles.yaml", profiles),
-            ("clients.yaml", clients),
-            ("jwks.json", self.keys.jwks.clone()),
-            ("bearer", "operator-token\n".to_owned()),
-        ];
-        for (name, text) in files {
-            fs::write(self.folder.join(name), text).unwrap();
-        }
-    }
 }
 
-/// Set `QOD_KEEP=1` to keep the folders of all tests.
-pub(crate) fn is_folder_kept() -> bool {
-    std::env::var_os("QOD_KEEP").is_some_and(|value| value == "1")
+/// The folder of a test. When this is dropped, the folder is removed, unless the test has failed.
+pub(crate) struct TestFolder<'f>(pub &'f Path);
+
+impl Drop for TestFolder<'_> {
+    fn drop(&mut self) {
+        // Set `QOD_KEEP=1` to retain the folders of all tests.
+        let retains_all = std::env::var_os("QOD_KEEP").is_some_and(|value| value == "1");
+        if retains_all || thread::panicking() {
+            eprintln!("folder retained: {}", self.0.display());
+        } else {
+            let _ = fs::remove_dir_all(self.0);
+        }
+    }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        let panicking = thread::panicking();
-        let metrics = if panicking { None } else { self.admin("/metrics") };
+        let metrics = if thread::panicking() { None } else { self.admin("/metrics") };
         for child in &mut self.children {
             let _ = child.kill();
             let _ = child.wait();
         }
-        if panicking {
+        if thread::panicking() {
             eprintln!("{}", self.log());
         }
-        if is_folder_kept() {
-            eprintln!("folder retained: {}", self.folder.display());
-        } else {
-            let _ = fs::remove_dir_all(&self.folder);
-        }
+        // Declared first, so that it is dropped after a failed assertion, too.
+        let _folder = TestFolder(&self.folder);
         if let Some(metrics) = metrics {
             metrics::assert_documented(&metrics.body);
         }
@@ -562,13 +505,18 @@ pub(crate) fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
     }
 }
 
-/// An unused loopback address: it belongs to the test that could create its folder.
+/// An unused loopback address and a folder for it. The address belongs to the process that listens on its port
+/// `CLAIM_PORT`, until this process ends.
 pub(crate) fn unused_loopback() -> (IpAddr, PathBuf) {
+    const CLAIM_PORT: u16 = 9899;
     static COUNT: AtomicU32 = AtomicU32::new(0);
+    static CLAIMS: Mutex<Vec<TcpListener>> = Mutex::new(Vec::new());
     loop {
         let number = std::process::id() * 64 + COUNT.fetch_add(1, Ordering::Relaxed);
         let [_, a, b, c] = number.to_be_bytes();
         let address = Ipv4Addr::new(127, a, b, c).into();
+        let Ok(claim) = TcpListener::bind(SocketAddr::new(address, CLAIM_PORT)) else { continue };
+        CLAIMS.lock().unwrap_or_else(PoisonError::into_inner).push(claim);
         let folder = std::env::temp_dir().join(format!("qod-gateway-test-{address}"));
         match fs::create_dir(&folder) {
             Ok(()) => return (address, folder),

@@ -28,7 +28,7 @@ struct DevEdgeClient {
 
 impl DevEdgeClient {
     fn new(more: &str) -> Self {
-        let mut world = World::unstarted(&Setup::default());
+        let mut world = World::unstarted(&Setup { simulated: &["devedge"], ..Setup::default() });
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
         write_key(&world, &pair);
         let file = world.folder.join("clients.yaml");

@@ -61,7 +61,8 @@ impl Bench {
              callbacks: false\n"
         );
         let operators = &[("number-only", number_only), ("deciding", deciding)];
-        let setup = Setup { operators, issuers, ..Setup::default() };
+        let simulated = &[R0_8, OPERATOR, R0_10];
+        let setup = Setup { simulated, operators, issuers, ..Setup::default() };
         let mut world = World::unstarted(&setup);
         let append = |file: &str, text: &str| {
             let path = world.folder.join(file);

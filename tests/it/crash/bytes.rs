@@ -77,7 +77,7 @@ fn forward(mut from: TcpStream, mut to: TcpStream, to_operator: bool, state: &Mu
 fn kill_after_any_byte_loses_no_session_and_books_none_twice() {
     const PROXY_PORT: u16 = 9300;
 
-    let mut scene = CrashFixture::new(&Setup::default());
+    let mut scene = CrashFixture::new(&[DIALECT]);
     let operator = scene.world.operator_address(DIALECT);
     let state = start_proxy(scene.world.at(PROXY_PORT), operator);
     // Route the gateway to the operator through the proxy.

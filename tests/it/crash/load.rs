@@ -10,7 +10,7 @@ use std::{
 
 use super::*;
 
-const KILLS: u32 = 200;
+const KILLS: u32 = 80;
 const CLIENTS: u64 = 6;
 // The number of flows that clients request, and how many are replaced after each kill: a flow in doubt
 // stays reserved for a while.
@@ -60,7 +60,7 @@ fn run_client(scene: &CrashFixture, seed: u64, shared: &SharedState) {
 
 #[test]
 fn kills_under_load_lose_no_session_and_book_none_twice() {
-    let mut scene = CrashFixture::new(&Setup::default());
+    let mut scene = CrashFixture::new(&[DIALECT]);
     let shared = SharedState::default();
     assert!(scene.start(""));
     let mut gateway = scene.gateway.take().unwrap();

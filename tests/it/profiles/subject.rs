@@ -15,7 +15,11 @@ fn world() -> World {
          - issuer: https://home.test\n    audiences: [gateway]\n    jwks_file: jwks.json\n    \
          algorithms: [ES256]\n    operator: {home}\n"
     );
-    let mut world = World::unstarted(&Setup { issuers: &issuers, ..Setup::default() });
+    let mut world = World::unstarted(&Setup {
+        simulated: &[RESTRICTED, PLAIN],
+        issuers: &issuers,
+        ..Setup::default()
+    });
     let file = world.folder.join("gateway.yaml");
     let mut gateway = fs::read_to_string(&file).unwrap();
     for dialect in APART {
