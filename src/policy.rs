@@ -194,7 +194,7 @@ pub fn reload(folder: &Path, tables: &[Arc<Table>]) -> Result<Policy, Vec<Diagno
     load_files(folder, tables).map(|loaded| loaded.policy)
 }
 
-/// Loads a policy folder with the content of its files, for [`lint`] and [`load_policy_tests`].
+/// Loads a policy folder with the content of its files, for [`lint()`] and [`load_policy_tests`].
 ///
 /// # Errors
 /// Returns all errors of all files, sorted by position.
