@@ -76,15 +76,7 @@ pub struct Profile {
 }
 
 /// Proof that a client is authorized for one operation. Only [`Access::authorize`] and
-/// [`Access::authorize_scope`] create one:
-///
-/// ```compile_fail
-/// # use std::sync::Arc;
-/// # use qod_gateway::{access::{Grant, Terms}, identity::AuthenticatedClient};
-/// fn forge(client: AuthenticatedClient, terms: Arc<Terms>) -> Grant {
-///     Grant { client, terms }
-/// }
-/// ```
+/// [`Access::authorize_scope`] create one.
 #[derive(Debug)]
 pub struct Grant {
     client: AuthenticatedClient,

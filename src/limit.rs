@@ -70,14 +70,7 @@ pub struct Rate {
     burst: NonZeroU32,
 }
 
-/// Proof that a request passed the client's rate limit. Only [`Limits::admit`] creates one:
-///
-/// ```compile_fail
-/// # use qod_gateway::{access::Grant, limit::Admission};
-/// fn forge(grant: Grant) -> Admission {
-///     Admission(grant)
-/// }
-/// ```
+/// Proof that a request passed the client's rate limit. Only [`Limits::admit`] creates one.
 #[derive(Debug)]
 pub struct Admission(Grant);
 

@@ -7,14 +7,7 @@ use crate::qod::{ClientId, Device, OperatorId, TokenSubject};
 
 /// Proof that a caller has a valid token. Cheap to clone.
 ///
-/// Only [`Authenticator`](super::Authenticator) creates one:
-///
-/// ```compile_fail
-/// use qod_gateway::{identity::AuthenticatedClient, qod::ClientId};
-///
-/// let id = ClientId::from("app");
-/// let forged = AuthenticatedClient::new(id, Vec::new(), None, false, Default::default());
-/// ```
+/// Only [`Authenticator`](super::Authenticator) creates one.
 #[derive(Clone)]
 pub struct AuthenticatedClient(Arc<ClientData>);
 

@@ -24,28 +24,7 @@ pub enum ReserveOutcome {
 
 /// A flow reserved for a session that its operator has not granted yet. One of the ledger's
 /// `confirm`, `release`, `mark_in_doubt` and `abandon` consumes it; if it is dropped, its flow stays
-/// reserved.
-///
-/// ```
-/// # use qod_gateway::{ledger::Reservation, qod::SessionId};
-/// fn session_id(reservation: &Reservation) -> SessionId {
-///     reservation.id()
-/// }
-/// ```
-///
-/// Only the ledger creates it, and it cannot be copied:
-///
-/// ```compile_fail
-/// # use qod_gateway::ledger::Reservation;
-/// let forged = Reservation {};
-/// ```
-///
-/// ```compile_fail
-/// # use qod_gateway::ledger::Reservation;
-/// fn copy(reservation: Reservation) -> (Reservation, Reservation) {
-///     (reservation.clone(), reservation)
-/// }
-/// ```
+/// reserved. Only the ledger creates it, and it cannot be copied.
 #[derive(Debug)]
 #[must_use = "the flow stays reserved until the reservation is confirmed, released or in doubt"]
 pub struct Reservation {

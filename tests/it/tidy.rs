@@ -47,6 +47,14 @@ const PINGORA: &[&str] = &["outbound", "server"];
 
 const FILE_LINES_MAX: usize = 500;
 
+/// The types that prove that a stage has succeeded: the file of each, and whether a proof may be copied.
+const PROOFS: &[(&str, &str, bool)] = &[
+    ("src/identity/client.rs", "AuthenticatedClient", true),
+    ("src/access.rs", "Grant", false),
+    ("src/limit.rs", "Admission", false),
+    ("src/ledger/reservation.rs", "Reservation", false),
+];
+
 /// Type names that may exist in several modules. They are used qualified by their module.
 const SHARED_TYPE_NAMES: &[&str] = &["Settings", "Error", "Kind"];
 
@@ -272,6 +280,53 @@ fn every_log_event_is_documented() {
 }
 
 /// A release is data. Code reads the properties of a descriptor, outside of `dialect` and within.
+/// The compiler then rejects every other module that would create a proof.
+#[test]
+fn only_its_own_stage_creates_a_proof() {
+    let mut violations = Vec::new();
+    for (path, name, may_copy) in PROOFS {
+        let text = without_comments(&fs::read_to_string(path).unwrap());
+        let (before, after) = text.split_once(&format!("pub struct {name}")).unwrap();
+        let fields = &after[..after.find([';', '}']).unwrap()];
+        if fields.contains("pub") {
+            violations.push(format!("{name} has a field that others can set"));
+        }
+        let attributes = before.rsplit(['}', ';']).next().unwrap();
+        let traits = ["Clone", "Default", "Deserialize"].into_iter().filter(|of| {
+            let is_derived = attributes.contains(of);
+            let is_implemented = text.contains(&format!("{of} for {name}"));
+            (is_derived || is_implemented) && !(*may_copy && *of == "Clone")
+        });
+        violations.extend(traits.map(|of| format!("{name} implements {of}")));
+        if text.contains("> for ") && text.contains(&format!("> for {name} ")) {
+            violations.push(format!("{name} is converted from another type"));
+        }
+        let is_visible = |line: &str| line.starts_with("pub ") || line.starts_with("pub(crate)");
+        let mut implements_it = false;
+        for (at, line) in text.match_indices('\n').map(|(at, _)| (at + 1, &text[at + 1..])) {
+            if line.starts_with("impl") {
+                implements_it = contains_word(&line[..line.find('{').unwrap()], name);
+            }
+            let line = line.trim_start();
+            let Some(signature) = line.split('{').next().filter(|_| is_visible(line)) else {
+                continue;
+            };
+            let Some((function, result)) = signature.split_once("->") else { continue };
+            let is_proof =
+                contains_word(result, name) || implements_it && contains_word(result, "Self");
+            // The stages themselves.
+            let is_stage = ["authorize", "authorize_scope", "admit"]
+                .iter()
+                .any(|stage| function.contains(&format!("fn {stage}(")));
+            if is_proof && !is_stage && !function.contains(';') {
+                let line = text[..at].lines().count();
+                violations.push(format!("{name} is returned by a function near line {line}"));
+            }
+        }
+    }
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
 #[test]
 fn no_code_asks_which_release_it_serves() {
     let comparisons = ["==", "!=", "=>", "matches!", "starts_with(", "ends_with(", "contains("];
