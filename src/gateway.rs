@@ -164,7 +164,7 @@ impl Gateway {
         let (policy, request) = (context.policy, context.request);
         call.check_correlator(request.headers())?;
         let client = policy.identity.authenticate(request, call.proof_header()).await?;
-        context.log.set_client(&client);
+        context.log.set_client(&client, &policy.access);
         let grant = policy.access.authorize(client, call.operation(), context.source)?;
         let admission = policy.limits.admit(grant)?;
         context.log.end_stage("admit");

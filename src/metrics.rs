@@ -7,6 +7,7 @@ use http::StatusCode;
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec, Registry, TextEncoder};
 
 mod certificates;
+mod clients;
 mod finders;
 mod imports;
 mod lifetimes;
@@ -18,6 +19,7 @@ mod register;
 pub use self::lifetimes::ConfiguredEntities;
 use self::{
     certificates::CertificateMetrics,
+    clients::ClientMetrics,
     finders::FinderMetrics,
     imports::ImportMetrics,
     notifications::NotificationMetrics,
@@ -34,6 +36,7 @@ pub struct Metrics(Arc<MetricFamilies>);
 struct MetricFamilies {
     registry: Registry,
     requests: IntCounterVec,
+    clients: ClientMetrics,
     request_seconds: HistogramVec,
     stage_seconds: HistogramVec,
     operator_seconds: HistogramVec,
@@ -109,6 +112,7 @@ impl Metrics {
                 "Requests by response",
                 &["dialect", "operation", "operator", "status", "reason"],
             )?,
+            clients: ClientMetrics::new(&registry)?,
             request_seconds: histogram(
                 &registry,
                 "qod_request_duration_seconds",

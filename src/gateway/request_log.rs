@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Response, header};
 
 use super::{Gateway, PolicySnapshot, correlator};
 use crate::{
+    access::Access,
     audit,
     clock::{Clock, Tick},
     dialect::{ApiRequest, Dialect, UnmatchedReason, UnmatchedRequest},
@@ -37,6 +38,8 @@ pub(super) struct RequestLog {
     metrics: Metrics,
     started: Tick,
     stage_started: Tick,
+    // Whether the policies name the client.
+    is_client_named: bool,
 }
 
 impl RequestLog {
@@ -60,6 +63,7 @@ impl RequestLog {
             metrics: caller.metrics.clone(),
             started: now,
             stage_started: now,
+            is_client_named: false,
         }
     }
 
@@ -98,8 +102,9 @@ impl RequestLog {
     }
 
     /// Sets the client and ends the stage `authenticate`.
-    pub(super) fn set_client(&mut self, client: &AuthenticatedClient) {
+    pub(super) fn set_client(&mut self, client: &AuthenticatedClient, access: &Access) {
         self.record.client = Some(client.id().clone());
+        self.is_client_named = access.terms(client.id()).is_some();
         self.end_stage("authenticate");
     }
 
@@ -216,6 +221,10 @@ impl RequestLog {
             },
             duration,
         );
+        if let Some(client) = self.record.client.as_ref().filter(|_| self.is_client_named) {
+            let reason = self.record.reason.map_or(NONE, ProblemKind::name);
+            self.metrics.record_client_request(&client.0, reason);
+        }
         self.record.write();
         response
     }

@@ -69,7 +69,7 @@ async fn find_operator(
         return Err(Refusal::Unrecognised(UnmatchedReason::MethodNotAllowed { allow: "POST" }));
     }
     let client = policy.identity.authenticate(request, None).await?;
-    context.log.set_client(&client);
+    context.log.set_client(&client, &policy.access);
     let grant = policy.access.authorize_scope(client, SEARCH, &api.scope, context.source)?;
     let admission = policy.limits.admit(grant)?;
     context.log.end_stage("admit");

@@ -12,6 +12,7 @@ const DOCUMENTATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference
 
 /// Labels whose values are names from policies or from CAMARA, or numbers.
 const FREE_LABELS: &[&str] = &[
+    "client",
     "dialect",
     "endpoint",
     "finder",
@@ -67,7 +68,16 @@ fn every_metric_is_documented_and_promtool_accepts_them() {
     let number = number_at("camara-0.8.0", 1);
     world.create("camara-0.10.1", "app", &create_request("camara-0.10.1", &number)).expect(201);
     world.create("camara-0.10.1", "app", &create_request("camara-0.10.1", &number)).expect(409);
+    // A client that the policies do not name.
+    world
+        .create("camara-0.10.1", "stranger", &create_request("camara-0.10.1", &number))
+        .expect(403);
     let text = world.admin("/metrics").unwrap().expect(200).body;
+    for reason in ["none", "conflict"] {
+        let series = format!(r#"qod_client_requests_total{{client="app",reason="{reason}"}} 1"#);
+        assert!(text.contains(&series), "{text}");
+    }
+    assert!(!text.contains("stranger"), "{text}");
     let documents = fs::read_to_string(DOCUMENTATION).unwrap();
     let reply: BTreeSet<&str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
