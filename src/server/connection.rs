@@ -165,12 +165,12 @@ impl MonitoredConnection {
             Box::pin(self.process_new(stream, shutdown)).await;
             return;
         }
-        let mut session = ServerSession::new_http1(stream);
+        let mut session = Box::new(ServerSession::new_http1(stream));
         // The exchange has its own time limit for the first header.
         session.set_keepalive(Some(0));
         while let Some(reused) = self.exchange(session, shutdown).await {
             let (stream, settings) = reused.consume();
-            session = ServerSession::new_http1(stream);
+            session = Box::new(ServerSession::new_http1(stream));
             if let Some(settings) = settings {
                 settings.apply_to_session(&mut session);
             }
@@ -179,7 +179,7 @@ impl MonitoredConnection {
 
     async fn exchange(
         &self,
-        session: ServerSession,
+        session: Box<ServerSession>,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         let connection = ExchangeConnection { activity: &self.activity, stream: &self.stream };
@@ -199,7 +199,7 @@ impl HttpServerApp for MonitoredConnection {
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        self.exchange(session, shutdown).await
+        self.exchange(Box::new(session), shutdown).await
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

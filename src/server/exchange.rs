@@ -104,10 +104,11 @@ impl ExchangeService {
         self.metrics.record_http_rejection(HttpRejection::HandlerPanicked.name());
     }
 
-    /// Reads a request and writes its response. Returns the connection if it can be reused.
+    /// Reads a request and writes its response. Returns the connection if it can be reused. The session is boxed,
+    /// because each future that it passes would contain it twice.
     pub(super) async fn exchange(
         &self,
-        mut session: ServerSession,
+        mut session: Box<ServerSession>,
         shutdown: &ShutdownWatch,
         connection: ExchangeConnection<'_>,
     ) -> Option<ReusedHttpStream> {
@@ -123,7 +124,7 @@ impl ExchangeService {
 
     async fn answer(
         &self,
-        mut session: ServerSession,
+        mut session: Box<ServerSession>,
         shutdown: &ShutdownWatch,
         connection: ExchangeConnection<'_>,
     ) -> Option<ReusedHttpStream> {
@@ -409,7 +410,7 @@ fn certificate_of(session: &ServerSession) -> Option<CertificateThumbprint> {
 }
 
 /// Ends the exchange after a response to a request that was not read completely.
-async fn close_early(mut session: ServerSession, stream: &MessageStream) {
+async fn close_early(mut session: Box<ServerSession>, stream: &MessageStream) {
     if session.is_http2() {
         session.shutdown().await;
     } else {

@@ -98,7 +98,9 @@ fn every_metric_is_documented_and_promtool_accepts_them() {
     for name in names {
         assert!(documents.contains(&format!("`{name}`")), "docs/reference/metrics.md lacks {name}");
     }
-    assert!(!text.contains("4910"), "no phone number in a label");
+    let mut series =
+        text.lines().map(|line| line.rsplit_once(' ').map_or(line, |(series, _)| series));
+    assert!(series.all(|series| !series.contains("4910")), "no phone number in a label");
 
     let Ok(mut promtool) =
         Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).spawn()

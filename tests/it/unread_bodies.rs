@@ -184,7 +184,7 @@ fn memory_of_each_connection(
 fn waiting_connections_occupy_little_memory() {
     type Bytes = fn(&World) -> String;
     // Futures of a debug build are larger.
-    let each_max_kib = if cfg!(debug_assertions) { 24 } else { 16 };
+    let each_max_kib = if cfg!(debug_assertions) { 20 } else { 16 };
     let cases: [(&str, Bytes, bool); 4] = [
         (
             "idle after a request",
