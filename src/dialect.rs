@@ -443,4 +443,4 @@ fn json_body(body: &impl Serialize) -> Bytes {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

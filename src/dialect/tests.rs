@@ -27,8 +27,9 @@ use serde_json::{Value, json};
 
 use super::*;
 
-static DIALECTS: LazyLock<Dialects> =
-    LazyLock::new(|| Dialects::load(&schemas(), &Descriptors::released()).unwrap());
+/// All released dialects. Loading them takes long in a debug build, so that all unit tests share them.
+pub(crate) static DIALECTS: LazyLock<Arc<Dialects>> =
+    LazyLock::new(|| Arc::new(Dialects::load(&schemas(), &Descriptors::released()).unwrap()));
 
 fn schemas() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas")

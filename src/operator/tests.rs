@@ -3,25 +3,17 @@ mod failover;
 mod authentication;
 mod retrieve_sessions;
 
-use std::{path::Path, sync::LazyLock};
-
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::*;
 use crate::{
     credentials::{Authorization, bearer},
-    dialect::{Descriptors, Dialects},
+    dialect::tests::DIALECTS,
     outbound::CallResult,
     qod::Secret,
     reloadable::Reloadable,
 };
-
-// Loading takes long in a debug build.
-static DIALECTS: LazyLock<Dialects> = LazyLock::new(|| {
-    let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
-    Dialects::load(&schemas, &Descriptors::released()).unwrap()
-});
 
 fn operator() -> Operator {
     speaking("camara-0.10.1", "http://127.0.0.1:1/qod/v0")

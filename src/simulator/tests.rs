@@ -3,19 +3,11 @@
 mod release;
 pub(super) mod sink;
 
-use std::{path::Path, sync::LazyLock};
-
 use serde_json::Value;
 
 use self::sink::SinkFixture;
 use super::*;
-use crate::dialect::{Descriptors, Dialects};
-
-// Loading takes long in a debug build.
-static DIALECTS: LazyLock<Dialects> = LazyLock::new(|| {
-    let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
-    Dialects::load(&schemas, &Descriptors::released()).unwrap()
-});
+use crate::dialect::tests::DIALECTS;
 
 pub(super) fn dialect(name: &str) -> Arc<Dialect> {
     Arc::clone(DIALECTS.get(name).unwrap())

@@ -1,10 +1,6 @@
 //! A dispatcher with its own ledger and with sessions whose status changes.
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-    sync::LazyLock,
-};
+use std::{collections::HashMap, path::PathBuf};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, header::AUTHORIZATION};
@@ -12,7 +8,7 @@ use http::{HeaderValue, Request, header::AUTHORIZATION};
 use super::*;
 use crate::{
     access::{Access, ScopeForm, ScopeRule, Terms},
-    dialect::Descriptors,
+    dialect::tests::DIALECTS,
     identity::{self, Authenticator, MockToken},
     ledger::{
         ConflictRules, EmbeddedSettings, OpenMode, ReservationRequest, ReserveOutcome,
@@ -28,12 +24,6 @@ use crate::{
 
 pub(super) const TOKEN: &str = "c8974e592c2fa383d4a3960714";
 const SCOPE: &str = "dpv:RequestedServiceProvision#qod";
-
-// Loading takes long in a debug build.
-static DIALECTS: LazyLock<Arc<Dialects>> = LazyLock::new(|| {
-    let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
-    Arc::new(Dialects::load(&schemas, &Descriptors::released()).unwrap())
-});
 
 pub(super) struct NotificationWorld {
     pub(super) ledger: Ledger,

@@ -1,10 +1,13 @@
 //! A release that exists only in this test, CAMARA 1.3: a descriptor and a document, without code.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::*;
 use crate::{
-    dialect::{Descriptor, TimesWithoutOffset, TranslationSettings},
+    dialect::{Descriptor, Descriptors, Dialects, TimesWithoutOffset, TranslationSettings},
     qod::{Problem, QosStatus, Session},
 };
 
