@@ -21,7 +21,8 @@
 //! only `policy` defines how the settings are written.
 //!
 //! Import order: a module imports only modules of earlier stages and the base modules ([`qod`], [`clock`],
-//! [`service`], [`reloadable`], [`json`], [`metrics`], [`log_writer`], [`audit`], [`tls`], [`outbound`]). A test checks this.
+//! [`service`], [`reloadable`], [`json`], [`metrics`], [`log_writer`], [`audit`], [`tls`], [`outbound`],
+//! [`postgres`]). A test checks this.
 
 // From the entry points down to the base modules.
 #[cfg(any(fuzzing, test))]
@@ -45,6 +46,8 @@ mod credentials;
 mod identity;
 mod dialect;
 
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "no store uses it yet"))]
+mod postgres;
 mod outbound;
 mod tls;
 mod audit;

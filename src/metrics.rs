@@ -13,6 +13,7 @@ mod imports;
 mod lifetimes;
 mod notifications;
 mod operators;
+mod postgres;
 mod process;
 mod register;
 
@@ -24,6 +25,7 @@ use self::{
     imports::ImportMetrics,
     notifications::NotificationMetrics,
     operators::OperatorMetrics,
+    postgres::DatabaseMetrics,
     process::ProcessMetrics,
     register::{counter, float_gauge, gauge, histogram},
 };
@@ -49,6 +51,7 @@ struct MetricFamilies {
     callback_events: IntCounterVec,
     imports: ImportMetrics,
     notifications: NotificationMetrics,
+    databases: DatabaseMetrics,
     process: ProcessMetrics,
     idempotent_replays: IntCounterVec,
     conflicts: IntCounterVec,
@@ -169,6 +172,7 @@ impl Metrics {
             )?,
             imports: ImportMetrics::new(&registry)?,
             notifications: NotificationMetrics::new(&registry)?,
+            databases: DatabaseMetrics::new(&registry)?,
             process: ProcessMetrics::new(&registry)?,
             idempotent_replays: counter(
                 &registry,

@@ -40,6 +40,7 @@ pub enum Authorities {
 
 /// The TLS client configuration.
 pub(super) struct TlsClient {
+    config: Arc<ClientConfig>,
     connector: TlsConnector,
     expires: Option<Moment>,
 }
@@ -98,6 +99,14 @@ impl Trust {
         Some(TrustStatus { expires, stale: tls_client.is_stale() })
     }
 
+    /// The current TLS configuration for a protocol other than HTTP. The files are checked first if
+    /// that is due. The default trust has none.
+    pub async fn client_config(&self, protocol: &[u8], clock: &Clock) -> Option<ClientConfig> {
+        let mut config = ClientConfig::clone(&self.current(clock).await?.config);
+        config.alpn_protocols = vec![protocol.to_vec()];
+        Some(config)
+    }
+
     fn source(&self) -> Option<(&Authorities, Option<&CertificateFiles>)> {
         self.0.as_ref().map(|known| (&known.authorities, known.client_certificate.as_ref()))
     }
@@ -146,7 +155,8 @@ fn build_client(
         (None, _) => (builder.with_no_client_auth(), None),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsClient { connector: TlsConnector::from(Arc::new(config)), expires })
+    let config = Arc::new(config);
+    Ok(TlsClient { connector: TlsConnector::from(Arc::clone(&config)), config, expires })
 }
 
 /// Loads the public authorities of the system as [`Outbound::new`](super::Outbound::new) does, which

@@ -10,7 +10,7 @@ use crate::world::{World, create_request, number_at};
 
 const DOCUMENTATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/metrics.md");
 
-/// Labels whose values are names from policies or from CAMARA, or numbers.
+/// Labels whose values are names from policies, from CAMARA or of SQL functions, or numbers.
 const FREE_LABELS: &[&str] = &[
     "client",
     "dialect",
@@ -22,6 +22,7 @@ const FREE_LABELS: &[&str] = &[
     "name",
     "operation",
     "operator",
+    "statement",
     "status",
     "version",
 ];

@@ -21,6 +21,7 @@ const IMPORT_ORDER: &[&str] = &[
     "audit",
     "tls",
     "outbound",
+    "postgres",
     // request path
     "dialect",
     "identity",
