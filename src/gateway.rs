@@ -64,8 +64,8 @@ pub use self::{
     snapshot::{PolicySnapshot, describe_schema_errors},
 };
 use self::{
-    deletes::DeletesInProgress, notifications::EarlyEvents, reload::PolicyWatch,
-    request_context::RequestContext, request_log::RequestLog,
+    deletes::DeletesInProgress, reload::PolicyWatch, request_context::RequestContext,
+    request_log::RequestLog,
 };
 
 /// The gateway: the current policy snapshot, the ledger, and the services that a request uses.
@@ -83,7 +83,6 @@ pub struct Gateway {
     operator_tasks: TaskTracker,
     // Work that may be aborted at shutdown, such as health checks and late responses.
     background_tasks: TaskTracker,
-    early_events: EarlyEvents,
     deletes: DeletesInProgress,
     device_hasher: RandomState,
     clock: Clock,
@@ -102,6 +101,7 @@ impl Gateway {
         let (clock, metrics) = (caller.clock.clone(), caller.metrics.clone());
         let version = policy.fingerprint.version.clone();
         metrics.set_policy_version(version.digits(), version.digits());
+        ledger.announce_policy(version.digits());
         Self {
             policy_status: ArcSwap::from_pointee(PolicyStatus {
                 version,
@@ -116,7 +116,6 @@ impl Gateway {
             dispatcher,
             operator_tasks: TaskTracker::new(),
             background_tasks: TaskTracker::new(),
-            early_events: EarlyEvents::default(),
             deletes: DeletesInProgress::default(),
             device_hasher: RandomState::new(),
             clock,
@@ -254,7 +253,6 @@ impl Gateway {
             }
             Ok(Outcome::Rejected(rejection)) => {
                 self.record_rejection(operator, &rejection);
-                self.early_events.remove(&reservation.id());
                 self.ledger.release(reservation).await?;
                 Err(Refusal::Operator(rejection))
             }

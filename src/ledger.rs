@@ -63,6 +63,7 @@ mod memory;
 mod notification;
 mod offline_reader;
 mod outbox;
+mod postgres;
 mod queries;
 mod recovery;
 mod rows;
@@ -78,6 +79,8 @@ mod store;
 mod store_config;
 mod writer;
 
+#[expect(unused_imports, reason = "the policies cannot select it yet")]
+pub use self::postgres::PostgresSettings;
 use self::{
     claim::{Claim, KeyHasher},
     outbox::OutboxSignal,
@@ -94,6 +97,7 @@ pub use self::{
     reservation::{Reservation, ReserveOutcome},
     rows::SyncMode,
     state_machine::SessionState,
+    store::TakenNotifications,
     store_config::{OpenMode, StoreConfig},
 };
 
@@ -426,6 +430,11 @@ impl Ledger {
         self.store.now()
     }
 
+    /// Reports the version of the policies that this process applies to other replicas.
+    pub fn announce_policy(&self, version: &str) {
+        self.store.announce_policy(version);
+    }
+
     /// Whether the ledger is being taken over from another process. Changes wait until that is complete.
     pub fn is_opening(&self) -> bool {
         self.store.is_opening()
@@ -447,8 +456,11 @@ impl Ledger {
     }
 
     async fn write(&self, record: SessionRecord, now: Moment) -> Result<SessionRecord, Error> {
-        self.record_outbox_change(self.store.replace(record.clone(), now).await?);
-        Ok(record)
+        let replaced = self.store.replace(record.clone(), now).await?;
+        self.record_outbox_change(replaced.outbox);
+        let mut written = record;
+        written.early_event = replaced.early_event;
+        Ok(written)
     }
 
     async fn remove_record(&self, record: &SessionRecord) -> Result<(), Error> {

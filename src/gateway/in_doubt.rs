@@ -71,7 +71,6 @@ impl Gateway {
                 Ok(session_view::from_record(&record))
             }
             Err(error) => {
-                self.early_events.remove(&id);
                 Box::pin(self.delete_unconfirmed(
                     operator,
                     id,
@@ -134,7 +133,6 @@ impl Gateway {
         else {
             return Ok(self.mark_in_doubt(operator, reservation).await.map(drop)?);
         };
-        self.early_events.remove(&reservation.id());
         let record = self.ledger.abandon(reservation, operator_session.clone()).await?;
         self.delete_releasing(operator, &record, correlator).await;
         Ok(())
@@ -166,7 +164,7 @@ impl Gateway {
         reservation: Reservation,
     ) -> Result<SessionRecord, ledger::Error> {
         let record = self.ledger.mark_in_doubt(reservation).await?;
-        if let Some(operator_session) = self.early_events.remove(&record.session.id) {
+        if let Some(operator_session) = record.early_event.clone() {
             self.metrics.record_recovery(&operator.id().0, "reported");
             let (gateway, operator, record) =
                 (Arc::clone(self), Arc::clone(operator), record.clone());

@@ -4,10 +4,7 @@
 //! without it are rejected. An event is applied to the ledger once, however often it arrives; the ledger
 //! then queues the notification for the client.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -24,8 +21,6 @@ use crate::{
 
 // How often an event is applied again after a concurrent change of the record.
 const ATTEMPTS_MAX: usize = 4;
-// Early events that are stored at a time; further ones are dropped, and the operator retries.
-const EARLY_EVENTS_MAX: usize = 10_000;
 
 /// The outcome of a callback event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +46,6 @@ enum CallbackOutcome {
     /// The ledger is unavailable.
     LedgerUnavailable,
 }
-
-/// Events that arrived before the response of their create: the operator's session id by session.
-#[derive(Debug, Default)]
-pub(super) struct EarlyEvents(Mutex<HashMap<SessionId, String>>);
 
 impl Gateway {
     /// Handles a callback event. The status of the response reports the outcome; the operator retries
@@ -140,14 +131,16 @@ impl Gateway {
         }
         match record.state() {
             SessionState::Pending => {
-                let id = record.session.id;
-                self.early_events.insert(id, operator_session);
-                // The create may have completed before the insertion.
-                if self.ledger.get(&id).await?.state() != SessionState::Pending {
-                    self.early_events.remove(&id);
-                    return Err(ledger::Error::Superseded);
+                let recorded = self
+                    .ledger
+                    .record_early_event(record.session.id, operator_session.clone())
+                    .await?;
+                // The create may have completed meanwhile.
+                if recorded {
+                    Ok(CallbackOutcome::BeforeCreateAnswered)
+                } else {
+                    Err(ledger::Error::Superseded)
                 }
-                Ok(CallbackOutcome::BeforeCreateAnswered)
             }
             SessionState::InDoubt => {
                 let found = self.ledger.mark_found(record, operator_session.clone()).await?;
@@ -181,7 +174,7 @@ impl Gateway {
         operator: &Arc<Operator>,
         record: &SessionRecord,
     ) {
-        if self.early_events.remove(&record.session.id).is_none() {
+        if record.early_event.is_none() {
             return;
         }
         let (gateway, operator, record) = (Arc::clone(self), Arc::clone(operator), record.clone());
@@ -198,24 +191,6 @@ impl Gateway {
             let correlator = HeaderValue::from_static("recovery");
             gateway.delete_releasing(&operator, &record, &correlator).await;
         });
-    }
-}
-
-impl EarlyEvents {
-    fn insert(&self, id: SessionId, operator_session: &str) {
-        let mut events = self.lock();
-        if events.len() < EARLY_EVENTS_MAX {
-            events.insert(id, operator_session.to_owned());
-        }
-    }
-
-    /// Removes and returns the operator's id of the session, if an event for it arrived.
-    pub(super) fn remove(&self, id: &SessionId) -> Option<String> {
-        self.lock().remove(id)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -121,6 +121,11 @@ impl Gateway {
                 _ = self.delete_releasing(operator, &record, &correlator).await;
             }
             OperatorAction::Lookup => {
+                if let Some(operator_session) = record.early_event.clone() {
+                    self.metrics.record_recovery(&operator.id().0, "reported");
+                    _ = self.delete_orphan(operator, &record, operator_session, &correlator).await;
+                    return;
+                }
                 self.resolve_with_session_list(operator, &record, &correlator).await;
             }
             OperatorAction::Poll => self.refresh_session(operator, &record, &correlator).await,

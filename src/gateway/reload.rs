@@ -156,6 +156,7 @@ impl Gateway {
                         "policy snapshot replaced"
                     );
                     self.metrics.set_policy_version(before.version.digits(), version.digits());
+                    self.ledger.announce_policy(version.digits());
                 }
                 self.metrics.record_policy_reload(if changed { "applied" } else { "unchanged" });
                 self.policy_status.store(Arc::new(PolicyStatus { version, since, rejected: None }));

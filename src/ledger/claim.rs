@@ -244,6 +244,15 @@ impl KeyHasher {
         PermanentKey { kind, hash }
     }
 
+    /// The hash of a value that a database compares. `kind` is an upper-case letter, so that no hash of
+    /// another purpose is equal.
+    pub(super) fn row_hash<const BYTES: usize>(&self, kind: u8, parts: &[&[u8]]) -> [u8; BYTES] {
+        let hash = self.hash(kind, parts);
+        let mut bytes = [0; BYTES];
+        bytes.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+        bytes
+    }
+
     fn hash(&self, kind: u8, parts: &[&[u8]]) -> [u8; 32] {
         let mut sha = Sha256::new_with_prefix(self.secret);
         sha.update([kind]);

@@ -52,9 +52,7 @@ impl DailyCounts {
     ) -> Result<DailyCount, Error> {
         let sessions = self.today(client, at).map_or(0, |count| count.sessions);
         if sessions >= sessions_max {
-            let midnight = Moment::from_unix_s((day_of(at) + 1).saturating_mul(DAY_S));
-            let resets_in = midnight.since(at);
-            return Err(Error::DailyQuotaExceeded { max: sessions_max, resets_in });
+            return Err(exceeded(sessions_max, at));
         }
         let sessions = sessions.saturating_add(1);
         Ok(DailyCount { client: client.clone(), day: day_of(at), sessions })
@@ -71,7 +69,14 @@ impl DailyCounts {
     }
 }
 
-const fn day_of(at: Moment) -> u64 {
+/// The error of a client that has used its quota.
+pub(super) const fn exceeded(sessions_max: u32, at: Moment) -> Error {
+    let midnight = Moment::from_unix_s((day_of(at) + 1).saturating_mul(DAY_S));
+    Error::DailyQuotaExceeded { max: sessions_max, resets_in: midnight.since(at) }
+}
+
+/// The UTC day of a time: days since the Unix epoch.
+pub(super) const fn day_of(at: Moment) -> u64 {
     at.unix_s() / DAY_S
 }
 

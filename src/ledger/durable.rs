@@ -25,7 +25,7 @@ use super::{
     recovery::RecoveredLedger,
     rows::RowStorage,
     sealed_rows::{SealedReader, SealedRows},
-    store::{InsertOutcome, InsertRequest, Store, SweepResult},
+    store::{InsertOutcome, InsertRequest, Replaced, Store, SweepResult},
     writer::{BATCH_MAX, Writer, WriterCommand, WriterShared, WriterStep},
 };
 use crate::{
@@ -147,7 +147,7 @@ impl Store for DurableStore {
         .await
     }
 
-    async fn replace(&self, record: SessionRecord, now: Moment) -> Result<OutboxChange, Error> {
+    async fn replace(&self, record: SessionRecord, now: Moment) -> Result<Replaced, Error> {
         self.submit(move |engine, rows| engine.replace(rows, &record, now)).await
     }
 
@@ -158,6 +158,14 @@ impl Store for DurableStore {
         now: Moment,
     ) -> Result<OutboxChange, Error> {
         self.submit(move |engine, rows| engine.remove(rows, id, generation, now)).await
+    }
+
+    async fn record_early_event(
+        &self,
+        id: SessionId,
+        operator_session: String,
+    ) -> Result<bool, Error> {
+        self.submit(move |engine, _| Ok(engine.record_early_event(id, operator_session))).await
     }
 
     async fn find(&self, id: &SessionId) -> Result<Option<SessionRecord>, Error> {

@@ -4,10 +4,10 @@
 //! Pure except for the [`RowStore`]. All stores share these operations; a store is durable if its
 //! rows are.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use super::{
-    Error, Requester, SessionRecord,
+    Error, Requester, SessionRecord, SessionState,
     claim::DeviceKeys,
     daily_quota::{DailyCount, DailyCounts},
     idempotency::{
@@ -16,12 +16,15 @@ use super::{
     index::Index,
     notification::{self, OutboxChange, OutboxIndex, QueuedNotification},
     record::LifecycleStep,
-    store::{InsertOutcome, InsertRequest, InsertedRecord, SweepResult},
+    store::{InsertOutcome, InsertRequest, InsertedRecord, Replaced, SweepResult},
 };
 use crate::qod::{CreateRequest, Moment, Session, SessionEvent, SessionId};
 
 // The delay before a record is examined again whose due transition failed.
 const FAILED_TRANSITION_DELAY: Duration = Duration::from_secs(30);
+
+// The maximum number of early events; further ones are dropped, and the operator retries.
+const EARLY_EVENTS_MAX: usize = 10_000;
 
 /// Rows of records, idempotency records, daily counts and notifications. After
 /// [`Error::Unavailable`], index and rows may differ; both must be rebuilt.
@@ -53,6 +56,8 @@ pub(super) struct LedgerEngine {
     pub(super) idempotency: IdempotencyIndex,
     pub(super) outbox: OutboxIndex,
     pub(super) daily_counts: DailyCounts,
+    /// Events that arrived before the answer to their create: the operator's id of the session.
+    early_events: HashMap<SessionId, String>,
 }
 
 impl LedgerEngine {
@@ -98,12 +103,24 @@ impl LedgerEngine {
         rows: &mut impl RowStore,
         record: &SessionRecord,
         now: Moment,
-    ) -> Result<OutboxChange, Error> {
+    ) -> Result<Replaced, Error> {
         let operator_session = record.operator_session.as_deref();
         let before = self.index.replace(record.summary(now), operator_session)?;
         rows.put_record(record)?;
         self.store_reply(rows, record)?;
-        self.enqueue(rows, record, notification::event_for_change(before, record, now), now)
+        let event = notification::event_for_change(before, record, now);
+        let outbox = self.enqueue(rows, record, event, now)?;
+        Ok(Replaced { outbox, early_event: self.early_events.remove(&record.session.id) })
+    }
+
+    pub(super) fn record_early_event(&mut self, id: SessionId, operator_session: String) -> bool {
+        if self.index.state(&id) != Some(SessionState::Pending) {
+            return false;
+        }
+        if self.early_events.len() < EARLY_EVENTS_MAX {
+            self.early_events.insert(id, operator_session);
+        }
+        true
     }
 
     pub(super) fn remove(
@@ -132,6 +149,7 @@ impl LedgerEngine {
         generation: u64,
     ) -> Result<Option<SessionRecord>, Error> {
         self.index.remove(&id, generation)?;
+        self.early_events.remove(&id);
         let record = rows.get_record(&id)?;
         rows.remove_record(&id)?;
         Ok(record)
@@ -207,9 +225,10 @@ impl LedgerEngine {
                     self.index.postpone(&id, record.summary(now).due);
                     swept.due.push((record, action));
                 }
-                LifecycleStep::Transition(next) => match self.replace(rows, &next, now) {
-                    Ok(change) => {
-                        swept.outbox += change;
+                LifecycleStep::Transition(mut next) => match self.replace(rows, &next, now) {
+                    Ok(replaced) => {
+                        swept.outbox += replaced.outbox;
+                        next.early_event = replaced.early_event;
                         swept.due.extend(next.immediate_action().map(|action| (*next, action)));
                     }
                     Err(Error::Unavailable(cause)) => return Err(Error::Unavailable(cause)),

@@ -89,6 +89,9 @@ pub enum OpenError {
     /// The rows were sealed with another key.
     #[error("{0}: the ledger was sealed with another key; nothing was changed")]
     WrongKey(String),
+    /// The database cannot be used.
+    #[error("{0}: {1}")]
+    Database(String, String),
     /// The key is too short.
     #[error("the ledger key must have at least 32 characters")]
     ShortKey,

@@ -28,6 +28,9 @@ mod search;
 mod slab;
 mod sharded_map;
 
+pub(super) use self::search::{
+    AMBIGUOUS_EXAMINED_FORWARD_MAX, AMBIGUOUS_EXAMINED_REFUSE_MAX, DEVICE_SESSIONS_MAX,
+};
 use self::{
     groups::KindGroups,
     keys::{IndexKey, KeyTable},
@@ -131,6 +134,11 @@ impl Index {
         if let Some(operator_session) = operator_session {
             self.set_operator_session(slot, operator, operator_session);
         }
+    }
+
+    /// The state of a session.
+    pub(super) fn state(&self, id: &SessionId) -> Option<SessionState> {
+        Some(self.entries.get(*self.slots.get(id)?)?.summary.state)
     }
 
     /// The session to which the operator assigned this id.

@@ -16,7 +16,7 @@ use super::{
     idempotency::{IdempotencyKeyHash, IdempotencyRecord},
     ledger_clock::LedgerClock,
     notification::{OutboxChange, OutboxEntry, QueuedNotification},
-    store::{InsertOutcome, InsertRequest, Store, SweepResult},
+    store::{InsertOutcome, InsertRequest, Replaced, Store, SweepResult},
 };
 use crate::qod::{Moment, OperatorId, SessionId};
 
@@ -67,7 +67,7 @@ impl Store for MemoryStore {
         self.run(|engine, rows| engine.insert(rows, request, now))
     }
 
-    async fn replace(&self, record: SessionRecord, now: Moment) -> Result<OutboxChange, Error> {
+    async fn replace(&self, record: SessionRecord, now: Moment) -> Result<Replaced, Error> {
         self.run(|engine, rows| engine.replace(rows, &record, now))
     }
 
@@ -78,6 +78,14 @@ impl Store for MemoryStore {
         now: Moment,
     ) -> Result<OutboxChange, Error> {
         self.run(|engine, rows| engine.remove(rows, id, generation, now))
+    }
+
+    async fn record_early_event(
+        &self,
+        id: SessionId,
+        operator_session: String,
+    ) -> Result<bool, Error> {
+        self.run(|engine, _| Ok(engine.record_early_event(id, operator_session)))
     }
 
     async fn find(&self, id: &SessionId) -> Result<Option<SessionRecord>, Error> {

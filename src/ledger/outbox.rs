@@ -9,14 +9,14 @@ use std::{
 use tokio::{sync::Notify, time::timeout};
 
 use super::{
-    Error, Ledger,
-    notification::{OutboxChange, OutboxEntry, QueuedNotification},
+    Error, Ledger, TakenNotifications,
+    notification::{OutboxChange, QueuedNotification},
 };
 use crate::qod::SessionId;
 
 // The maximum time to wait for a wake-up: the task that queued a notification may end before it
-// sends one.
-const WAKE_UP_TIMEOUT: Duration = Duration::from_secs(5);
+// sends one, and another replica may have queued it.
+const WAKE_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Wakes the delivery, and counts dropped notifications.
 #[derive(Debug, Default)]
@@ -26,13 +26,33 @@ pub(super) struct OutboxSignal {
 }
 
 impl Ledger {
+    /// The queued notifications that this process must deliver and has not taken yet. `after` is the last number that it has taken.
+    pub async fn take_notifications(
+        &self,
+        after: Option<u64>,
+        entries_max: usize,
+    ) -> Result<TakenNotifications, Error> {
+        self.store.take_notifications(after, entries_max).await
+    }
+
+    /// The notification of this number, if it is still queued, and if this process has the right to
+    /// deliver it for at least `call_timeout`.
+    pub async fn notification_to_deliver(
+        &self,
+        number: u64,
+        call_timeout: Duration,
+    ) -> Result<Option<QueuedNotification>, Error> {
+        self.store.notification_to_deliver(number, call_timeout).await
+    }
+
     /// The queued notifications after this number, in order. Later notifications have higher
     /// numbers.
+    #[cfg(test)]
     pub async fn outbox_entries(
         &self,
         after: Option<u64>,
         entries_max: usize,
-    ) -> Result<Vec<OutboxEntry>, Error> {
+    ) -> Result<Vec<super::OutboxEntry>, Error> {
         self.store.outbox_entries(after, entries_max).await
     }
 
@@ -46,7 +66,7 @@ impl Ledger {
         self.store.acknowledge(numbers).await
     }
 
-    /// Waits until more notifications are queued, at most five seconds.
+    /// Waits until more notifications are queued, at most a second.
     pub async fn wait_for_notifications(&self) {
         _ = timeout(WAKE_UP_TIMEOUT, self.outbox.wake_up.notified()).await;
     }

@@ -51,6 +51,10 @@ pub struct SessionRecord {
     pub dialect: Arc<str>,
     /// The operator's id of the session, if known.
     pub operator_session: Option<String>,
+    /// The operator's id of the session, from an event that arrived before the answer to the create:
+    /// only in the result of the change that follows.
+    #[serde(skip)]
+    pub early_event: Option<String>,
     // The device of the token, if the client did not name a device.
     device: Option<Device>,
     keys: DeviceKeys,
@@ -117,6 +121,7 @@ impl SessionRecord {
             operator: request.operator.clone(),
             dialect: Arc::clone(&request.dialect),
             operator_session: None,
+            early_event: None,
             device: if request.client_request.device.is_some() {
                 None
             } else {
@@ -195,6 +200,10 @@ impl SessionRecord {
     /// The flow of the session.
     pub const fn flow(&self) -> &Flow {
         &self.flow
+    }
+
+    pub(super) const fn keys(&self) -> &DeviceKeys {
+        &self.keys
     }
 
     pub(super) const fn call_timeout(&self) -> Duration {

@@ -1,9 +1,19 @@
 //! What operators report about sessions.
 
 use super::{Error, Ledger, SessionRecord, SessionState};
-use crate::qod::{GrantedSession, Moment};
+use crate::qod::{GrantedSession, Moment, SessionId};
 
 impl Ledger {
+    /// Records that an event of a session arrived before the answer to its create. The result of the
+    /// next change contains it. `false` if the create was answered meanwhile.
+    pub async fn record_early_event(
+        &self,
+        id: SessionId,
+        operator_session: String,
+    ) -> Result<bool, Error> {
+        self.store.record_early_event(id, operator_session).await
+    }
+
     /// Records the status and times that the operator reports, and returns the resulting record. It
     /// shows a concurrent report if that was recorded first. A report requested while an extension
     /// is in progress may be older than the extension; it is returned, but not stored. `asked_at` is

@@ -278,6 +278,23 @@ pub(super) fn sealable(record: &SessionRecord) -> impl Serialize + '_ {
     with_token(record, record.session.wanted.sink.as_ref())
 }
 
+/// A record, sealed for a row of its own.
+pub(super) fn seal_record(seal: &Seal, record: &SessionRecord) -> Result<Vec<u8>, Error> {
+    let sealed =
+        seal.seal(RowTable::Records.name(), record.session.id.0.as_u128(), &sealable(record));
+    sealed.map_err(|error| unavailable(&error))
+}
+
+/// A notification, sealed for the row of this key.
+pub(super) fn seal_notice(
+    seal: &Seal,
+    key: u128,
+    notice: &QueuedNotification,
+) -> Result<Vec<u8>, Error> {
+    let sealed = seal.seal(RowTable::Notices.name(), key, &with_token(notice, Some(&notice.sink)));
+    sealed.map_err(|error| unavailable(&error))
+}
+
 pub(super) fn open_record(seal: &Seal, key: u128, sealed: Vec<u8>) -> Result<SessionRecord, Error> {
     let opened = open(seal, RowTable::Records, key, sealed)?;
     let OpenedRow::<SessionRecord> { value: mut record, sink_token } = opened;
@@ -287,7 +304,11 @@ pub(super) fn open_record(seal: &Seal, key: u128, sealed: Vec<u8>) -> Result<Ses
     Ok(record)
 }
 
-fn open_notice(seal: &Seal, key: u128, sealed: Vec<u8>) -> Result<QueuedNotification, Error> {
+pub(super) fn open_notice(
+    seal: &Seal,
+    key: u128,
+    sealed: Vec<u8>,
+) -> Result<QueuedNotification, Error> {
     let opened = open(seal, RowTable::Notices, key, sealed)?;
     let OpenedRow::<QueuedNotification> { value: mut notice, sink_token } = opened;
     notice.sink.token = sink_token.map(Secret::new);

@@ -53,6 +53,23 @@ pub(super) struct InsertedRecord {
     pub(super) device_ambiguous: bool,
 }
 
+/// The result of [`Store::replace`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Replaced {
+    pub(super) outbox: OutboxChange,
+    /// The operator's id of the session, from an event that arrived while the record was `PENDING`.
+    pub(super) early_event: Option<String>,
+}
+
+/// Queued notifications that this process delivers from now on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TakenNotifications {
+    /// The notifications, in the order of their numbers for each session.
+    pub entries: Vec<OutboxEntry>,
+    /// Sessions whose delivery must be retried at once.
+    pub retry: Vec<SessionId>,
+}
+
 /// The result of a sweep.
 #[derive(Debug, Default)]
 pub(super) struct SweepResult {
@@ -89,7 +106,7 @@ pub(super) trait Store: Debug + Send + Sync {
     /// # Errors
     /// `NotFound`; `Superseded` if the stored generation is not the previous one, or its hold has
     /// expired; `OperatorSessionInUse` if another session has the operator's id.
-    async fn replace(&self, record: SessionRecord, now: Moment) -> Result<OutboxChange, Error>;
+    async fn replace(&self, record: SessionRecord, now: Moment) -> Result<Replaced, Error>;
 
     /// Removes a record of this generation.
     ///
@@ -101,6 +118,14 @@ pub(super) trait Store: Debug + Send + Sync {
         generation: u64,
         now: Moment,
     ) -> Result<OutboxChange, Error>;
+
+    /// Records that an event of a session arrived before the answer to its create. The next
+    /// [`Self::replace`] returns it. `false` if the record is not `PENDING`.
+    async fn record_early_event(
+        &self,
+        id: SessionId,
+        operator_session: String,
+    ) -> Result<bool, Error>;
 
     /// The latest generation of a record.
     async fn find(&self, id: &SessionId) -> Result<Option<SessionRecord>, Error>;
@@ -139,8 +164,29 @@ pub(super) trait Store: Debug + Send + Sync {
         entries_max: usize,
     ) -> Result<Vec<OutboxEntry>, Error>;
 
+    /// The queued notifications that this process must deliver and has not taken yet. `after` is the
+    /// last number that it has taken.
+    async fn take_notifications(
+        &self,
+        after: Option<u64>,
+        entries_max: usize,
+    ) -> Result<TakenNotifications, Error> {
+        let entries = self.outbox_entries(after, entries_max).await?;
+        Ok(TakenNotifications { entries, retry: Vec::new() })
+    }
+
     /// The queued notification of this number.
     async fn notification(&self, number: u64) -> Result<Option<QueuedNotification>, Error>;
+
+    /// The queued notification of this number, if this process has the right to deliver it for at
+    /// least `call_timeout`.
+    async fn notification_to_deliver(
+        &self,
+        number: u64,
+        _call_timeout: Duration,
+    ) -> Result<Option<QueuedNotification>, Error> {
+        self.notification(number).await
+    }
 
     /// Removes these notifications; missing ones are ignored.
     async fn acknowledge(&self, numbers: Vec<u64>) -> Result<(), Error>;
@@ -148,6 +194,9 @@ pub(super) trait Store: Debug + Send + Sync {
     /// The number of records for each operator and state, in time independent of the number of
     /// records.
     async fn counts(&self) -> Result<Vec<(OperatorId, SessionState, u64)>, Error>;
+
+    /// Reports the version of the policies that this process applies to other processes.
+    fn announce_policy(&self, _version: &str) {}
 
     /// Whether the store waits for another process to release it, or is being read after that. Changes
     /// wait too.

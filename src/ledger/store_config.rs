@@ -11,6 +11,7 @@ use super::{
     keys::{LedgerKeys, SealKeys},
     ledger_clock::LedgerClock,
     memory::MemoryStore,
+    postgres::PostgresSettings,
     store::Store,
 };
 use crate::{clock::Clock, metrics::Metrics};
@@ -22,6 +23,9 @@ pub enum StoreConfig {
     InMemory,
     /// In files of this process.
     Embedded(EmbeddedSettings),
+    /// In a PostgreSQL database, which several replicas share.
+    #[expect(dead_code, reason = "the policies cannot select it yet")]
+    Postgres(PostgresSettings),
     /// A store for tests, which shows what a new kind needs.
     #[cfg(test)]
     Linear,
@@ -39,10 +43,12 @@ pub enum OpenMode {
 impl StoreConfig {
     /// The location of the sessions, for messages.
     pub fn location(&self) -> String {
-        if let Self::Embedded(settings) = self {
-            settings.directory.display().to_string()
-        } else {
-            "in memory".to_owned()
+        match self {
+            Self::Embedded(settings) => settings.directory.display().to_string(),
+            Self::Postgres(settings) => settings.location(),
+            Self::InMemory => "in memory".to_owned(),
+            #[cfg(test)]
+            Self::Linear => "in memory".to_owned(),
         }
     }
 
@@ -72,6 +78,10 @@ impl StoreConfig {
             )),
             Self::InMemory => {
                 Ok((Arc::new(MemoryStore::new(LedgerClock::new(clock))), KeyHasher::random()))
+            }
+            Self::Postgres(settings) => {
+                let (store, hasher) = settings.open(&clock, &metrics)?;
+                Ok((Arc::new(store), hasher))
             }
             Self::Embedded(settings) => {
                 let EmbeddedFiles { storage, has_lock, key } =

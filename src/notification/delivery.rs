@@ -80,7 +80,8 @@ impl DispatcherInner {
     }
 
     async fn deliver(self: Arc<Self>, mut delivery: StartedDelivery) {
-        match self.ledger.notification(delivery.due.number).await {
+        let (number, call_timeout) = (delivery.due.number, self.settings.timeout);
+        match self.ledger.notification_to_deliver(number, call_timeout).await {
             Ok(Some(entry)) => {
                 let (response, result) = self.attempt(&entry, &delivery.due).await;
                 self.record_result(&mut delivery, &entry, response, result);

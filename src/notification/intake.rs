@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use tokio::{task::yield_now, time::sleep};
 
 use super::{
-    DeliveryQueue, DispatcherInner, acknowledgement::CompletedNotification,
+    DeliveryQueue, DispatcherInner, OutboxSelector, acknowledgement::CompletedNotification,
     delivery_result::DropReason, sink_url::SinkUrl,
 };
 use crate::{
-    ledger::{Error, OutboxEntry},
+    ledger::{Error, OutboxEntry, TakenNotifications},
     qod::Moment,
 };
 
@@ -50,12 +50,16 @@ impl DispatcherInner {
 
     // Returns the last number that was read, if any.
     async fn read_page(&self, after: Option<u64>) -> Result<Option<u64>, Error> {
-        let page = self.ledger.outbox_entries(after, PAGE).await?;
-        let last = page.last().map(|last| last.number);
+        let TakenNotifications { entries, retry } =
+            self.ledger.take_notifications(after, PAGE).await?;
+        let last = entries.last().map(|last| last.number);
         let now = self.ledger.now();
         let mut queue = self.queue();
-        for queued in page {
+        for queued in entries {
             queue.accept(queued, now);
+        }
+        for session in retry {
+            queue.schedule.retry(&OutboxSelector::Session(session));
         }
         drop(queue);
         self.delivery_due.notify_one();

@@ -126,6 +126,7 @@ fn durable_store_satisfies_the_contract() {
             let disk = disks.lock().unwrap().last().unwrap().1.clone();
             open_store(disk, clock)
         }),
+        shared: false,
         histories: 128,
     };
     assert_store_contract(&kind);
@@ -136,6 +137,7 @@ fn relaxed_store_satisfies_the_contract() {
     let kind = StoreKind {
         make: &|clock| Arc::new(store_on(&Disk::default(), SyncMode::Relaxed, clock)),
         restart: None,
+        shared: false,
         histories: 32,
     };
     assert_store_contract(&kind);

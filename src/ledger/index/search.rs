@@ -13,13 +13,13 @@ use crate::{
 /// The maximum number of sessions at an operator that hold a flow and share an identifier of their
 /// device: a phone number, a network access identifier, a user, a public address with its port or
 /// private address, or a network that overlaps.
-pub(super) const DEVICE_SESSIONS_MAX: usize = 1024;
+pub(in crate::ledger) const DEVICE_SESSIONS_MAX: usize = 1024;
 /// The same for the sessions of one client.
 pub(super) const CLIENT_DEVICE_SESSIONS_MAX: usize = 512;
-// The maximum number of sessions of incomparable devices that are examined for a metric, ...
-const AMBIGUOUS_EXAMINED_FORWARD_MAX: usize = 8;
-// ... and before a rejection. If there are more, the request is rejected without examining them.
-const AMBIGUOUS_EXAMINED_REFUSE_MAX: usize = 1024;
+/// The maximum number of sessions of incomparable devices that are examined for a metric.
+pub(in crate::ledger) const AMBIGUOUS_EXAMINED_FORWARD_MAX: usize = 8;
+/// The same before a rejection. If there are more, the request is rejected without examining them.
+pub(in crate::ledger) const AMBIGUOUS_EXAMINED_REFUSE_MAX: usize = 1024;
 // The maximum number of sessions of a client that are examined to find those of a device. Only a
 // network that contains many networks of devices has so many.
 const OWN_SESSIONS_EXAMINED_MAX: usize = 4096;

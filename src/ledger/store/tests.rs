@@ -27,6 +27,8 @@ pub(in super::super) struct StoreKind<'a> {
     pub(in super::super) make: &'a dyn Fn(&Clock) -> Arc<dyn Store>,
     /// Reopens the store in a new process; `None` for a volatile store.
     pub(in super::super) restart: Option<&'a Restart<'a>>,
+    /// Whether other processes use the store meanwhile: their calls to operators stay in progress.
+    pub(in super::super) shared: bool,
     /// The number of random histories to run.
     pub(in super::super) histories: u32,
 }
@@ -34,7 +36,8 @@ pub(in super::super) struct StoreKind<'a> {
 /// Runs the whole contract.
 pub(in super::super) fn assert_store_contract(kind: &StoreKind<'_>) {
     let make = || (kind.make)(&Clock::fixed(START));
-    let single_threaded = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let single_threaded =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     single_threaded.block_on(async {
         insert_returns_the_record_as_written(&*make()).await;
         writes_are_compare_and_set(&*make()).await;
@@ -213,7 +216,7 @@ async fn notifications_are_queued_until_acknowledged(
     let reserved = insert(&*store, first, START).await;
     let available = granted(QosStatus::Available, START, 60);
     let confirmed = reserved.confirmed("operator-1".to_owned(), available, START).unwrap();
-    let change = store.replace(confirmed.clone(), START).await.unwrap();
+    let change = store.replace(confirmed.clone(), START).await.unwrap().outbox;
     assert_eq!(change, OutboxChange { queued: 1, dropped: 0 });
     let later = START + Duration::from_secs(66);
     assert_eq!(store.sweep(later, 10).await.unwrap().outbox.queued, 1);

@@ -26,7 +26,7 @@ use crate::{
         },
         record::{LifecycleStep, RecordSummary},
         store::{
-            InsertOutcome, InsertRequest, InsertedRecord, Store, SweepResult,
+            InsertOutcome, InsertRequest, InsertedRecord, Replaced, Store, SweepResult,
             tests::{StoreKind, assert_store_contract},
         },
     },
@@ -53,6 +53,7 @@ struct LinearState {
     created: BTreeMap<SessionId, (ClientId, u64)>,
     outbox: BTreeMap<u64, QueuedNotification>,
     last_number: u64,
+    early_events: BTreeMap<SessionId, String>,
 }
 
 impl LinearStore {
@@ -335,8 +336,27 @@ impl Store for LinearStore {
         self.state().insert(request, now)
     }
 
-    async fn replace(&self, record: SessionRecord, now: Moment) -> Result<OutboxChange, Error> {
-        self.state().replace(record, now)
+    async fn replace(&self, record: SessionRecord, now: Moment) -> Result<Replaced, Error> {
+        let mut state = self.state();
+        let id = record.session.id;
+        let outbox = state.replace(record, now)?;
+        Ok(Replaced { outbox, early_event: state.early_events.remove(&id) })
+    }
+
+    async fn record_early_event(
+        &self,
+        id: SessionId,
+        operator_session: String,
+    ) -> Result<bool, Error> {
+        let mut state = self.state();
+        let pending = state
+            .records
+            .get(&id)
+            .is_some_and(|(record, _)| record.state() == SessionState::Pending);
+        if pending {
+            state.early_events.insert(id, operator_session);
+        }
+        Ok(pending)
     }
 
     async fn remove(
@@ -438,5 +458,5 @@ fn open(clock: &Clock) -> Arc<dyn Store> {
 
 #[test]
 fn linear_store_satisfies_the_contract() {
-    assert_store_contract(&StoreKind { make: &open, restart: None, histories: 128 });
+    assert_store_contract(&StoreKind { make: &open, restart: None, shared: false, histories: 128 });
 }

@@ -58,7 +58,7 @@ pub(in crate::ledger) fn check_against_model(kind: &StoreKind<'_>) {
         failure_persistence: None,
         ..ProptestConfig::with_cases(kind.histories)
     });
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runner
         .run(&vec(any_step(), 1..80), |steps| {
             let clock = Clock::fixed(START);
@@ -70,7 +70,7 @@ pub(in crate::ledger) fn check_against_model(kind: &StoreKind<'_>) {
             runtime.block_on(async {
                 for step in steps {
                     match (&step, kind.restart) {
-                        (ModelStep::Restart, Some(restart)) => run.restart(restart),
+                        (ModelStep::Restart, Some(restart)) => run.restart(restart, kind.shared),
                         _ => run.step(step).await,
                     }
                     run.compare().await;
@@ -159,10 +159,12 @@ fn granted_by(report: ModelReport, now: Moment) -> GrantedSession {
 }
 
 impl ModelRun {
-    fn restart(&mut self, restart: &Restart<'_>) {
-        self.reservations.clear();
+    fn restart(&mut self, restart: &Restart<'_>, shared: bool) {
         self.ledger.store = restart(Arc::clone(&self.ledger.store), &self.clock);
-        self.model.restart();
+        if !shared {
+            self.reservations.clear();
+            self.model.restart();
+        }
     }
 
     async fn step(&mut self, step: ModelStep) {

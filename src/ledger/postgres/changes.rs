@@ -1,0 +1,182 @@
+//! Changes of a session: its replacement by the next generation, and its removal. The notification of a
+//! change and the outcome of an idempotent create are written in the same transaction.
+
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use super::{
+    PostgresStore,
+    row::{self, get},
+};
+use crate::{
+    ledger::{
+        Error, SessionRecord, SessionState, daily_quota,
+        notification::{
+            OutboxChange, QUEUED_PER_CLIENT_MAX, QueuedNotification, event_for_change,
+            event_for_removal,
+        },
+        sealed_rows,
+        store::Replaced,
+    },
+    qod::{Moment, SessionEvent},
+};
+
+// A violated unique index: the operator's session id is in use.
+const UNIQUE_VIOLATION: &str = "23505";
+
+/// A notification as it is queued.
+#[derive(Debug, Default)]
+struct NewNotification {
+    event: Option<Uuid>,
+    body: Option<Vec<u8>>,
+}
+
+impl PostgresStore {
+    pub(super) async fn replace_record(
+        &self,
+        record: &SessionRecord,
+        now: Moment,
+    ) -> Result<Replaced, Error> {
+        let id = record.session.id.0;
+        let summary = record.summary(now);
+        let (generation, change): (i64, i64) = (row::bigint(record.generation()), rand::random());
+        let (state, due) = (record.state() as i16, row::milliseconds(summary.due));
+        let holds_until = summary.holds_until.map(row::milliseconds);
+        let operator_session = record
+            .operator_session
+            .as_deref()
+            .map(|session| self.rows.operator_session(&record.operator, session));
+        let sealed = sealed_rows::seal_record(&self.seals.current, record)?;
+        let reply = record.idempotency_key().map(|key| Uuid::from_bytes(key.0));
+        let (response, reply_remove) = self.reply_of(record)?;
+        let states = states_that_notify(record, now);
+        let notify_after: Vec<i16> = states.iter().map(|state| *state as i16).collect();
+        let event = states.first().and_then(|before| event_for_change(*before, record, now));
+        let notification = self.new_notification(record, event, now)?;
+        let (owner, queued_max) = (self.replica.id(), row::count(QUEUED_PER_CLIENT_MAX));
+        let sent = self.clock.tick();
+        let answer = self
+            .database
+            .query(
+                &self.statements.replace,
+                &[
+                    (&id, Type::UUID),
+                    (&generation, Type::INT8),
+                    (&change, Type::INT8),
+                    (&state, Type::INT2),
+                    (&holds_until, Type::INT8),
+                    (&due, Type::INT8),
+                    (&operator_session, Type::UUID),
+                    (&sealed, Type::BYTEA),
+                    (&reply, Type::UUID),
+                    (&response, Type::BYTEA),
+                    (&reply_remove, Type::BOOL),
+                    (&notify_after, Type::INT2_ARRAY),
+                    (&notification.event, Type::UUID),
+                    (&notification.body, Type::BYTEA),
+                    (&owner, Type::UUID),
+                    (&queued_max, Type::INT4),
+                ],
+            )
+            .await
+            .map_err(|error| match error {
+                crate::postgres::DatabaseError::Rejected { code, .. }
+                    if code == UNIQUE_VIOLATION =>
+                {
+                    Error::OperatorSessionInUse
+                }
+                error => error.into(),
+            })?;
+        let row = answer.rows.first().ok_or_else(|| Error::Unavailable("no answer".to_owned()))?;
+        self.clock.observe(row::moment(row, 1)?, sent);
+        check_outcome(get(row, 0)?)?;
+        let early_event = self.open_early_event(record.session.id, get(row, 3)?)?;
+        Ok(Replaced { outbox: outbox_change(get(row, 2)?), early_event })
+    }
+
+    /// Removes a stored record. `uncount`: its operator did not create it, so that it does not count for
+    /// the daily quota.
+    pub(super) async fn remove_record(
+        &self,
+        record: &SessionRecord,
+        uncount: bool,
+        now: Moment,
+    ) -> Result<OutboxChange, Error> {
+        let id = record.session.id.0;
+        let generation = row::bigint(record.generation());
+        let day = (uncount && record.is_unconfirmed())
+            .then(|| daily_quota::day_of(record.requested_at()))
+            .map(|day| i32::try_from(day).unwrap_or(i32::MAX));
+        let reply = record.idempotency_key().map(|key| Uuid::from_bytes(key.0));
+        let notification = self.new_notification(record, event_for_removal(record, now), now)?;
+        let (owner, queued_max) = (self.replica.id(), row::count(QUEUED_PER_CLIENT_MAX));
+        let answer = self
+            .query(
+                &self.statements.remove,
+                &[
+                    (&id, Type::UUID),
+                    (&generation, Type::INT8),
+                    (&day, Type::INT4),
+                    (&reply, Type::UUID),
+                    (&notification.event, Type::UUID),
+                    (&notification.body, Type::BYTEA),
+                    (&owner, Type::UUID),
+                    (&queued_max, Type::INT4),
+                ],
+            )
+            .await?;
+        let row = answer.rows.first().ok_or_else(|| Error::Unavailable("no answer".to_owned()))?;
+        match check_outcome(get(row, 0)?) {
+            // An earlier attempt of this statement has removed it.
+            Err(Error::NotFound) if answer.repeated => Ok(OutboxChange::default()),
+            Err(error) => Err(error),
+            Ok(()) => Ok(outbox_change(get(row, 2)?)),
+        }
+    }
+
+    // What happens to the idempotency record of a create: its response, and whether it is removed.
+    fn reply_of(&self, record: &SessionRecord) -> Result<(Option<Vec<u8>>, bool), Error> {
+        let Some(key) = record.idempotency_key() else { return Ok((None, false)) };
+        match record.created_as() {
+            // The client has no response yet.
+            None if record.is_unconfirmed() => Ok((None, false)),
+            None => Ok((None, true)),
+            Some(granted) => {
+                let sealed = self.seal_row(row::REPLIES, u128::from_be_bytes(key.0), granted)?;
+                Ok((Some(sealed), false))
+            }
+        }
+    }
+
+    fn new_notification(
+        &self,
+        record: &SessionRecord,
+        event: Option<SessionEvent>,
+        now: Moment,
+    ) -> Result<NewNotification, Error> {
+        let queued = event.and_then(|event| QueuedNotification::new(event, record, now));
+        let Some(queued) = queued else { return Ok(NewNotification::default()) };
+        let event = queued.event.id;
+        let body = sealed_rows::seal_notice(&self.seals.current, event.as_u128(), &queued)?;
+        Ok(NewNotification { event: Some(event), body: Some(body) })
+    }
+}
+
+// The states before this change of which the client is notified.
+fn states_that_notify(record: &SessionRecord, now: Moment) -> Vec<SessionState> {
+    let notifies = |before: &SessionState| event_for_change(*before, record, now).is_some();
+    SessionState::ALL.into_iter().filter(notifies).collect()
+}
+
+fn check_outcome(outcome: i16) -> Result<(), Error> {
+    match outcome {
+        0 => Ok(()),
+        1 => Err(Error::NotFound),
+        2 => Err(Error::Superseded),
+        other => Err(Error::Unavailable(format!("unexpected outcome {other}"))),
+    }
+}
+
+fn outbox_change(notified: i16) -> OutboxChange {
+    OutboxChange { queued: u64::from(notified == 1), dropped: u64::from(notified == 2) }
+}

@@ -1,0 +1,217 @@
+//! The keys by which sessions are found and locked: keyed hashes of identifiers, addresses and networks.
+//!
+//! Two sessions that the conflict rule must compare have a key in common. Networks are found by two prefix
+//! lengths: a network of the full length (an IPv4 address, an IPv6 /64) has a key of its own and one in its
+//! /24 or /48; a wider one has the key of its /24 or /48. The store does not accept networks wider than that.
+//!
+//! | device | keys of the hold | keys of its lookup | locks |
+//! |---|---|---|---|
+//! | permanent identifier | itself | itself | itself |
+//! | public address with port, or with private address | the pair | the pair | the pair |
+//! | public address | itself | ambiguous: itself | with `unknown: refuse`, the operator |
+//! | IPv4 /32, IPv6 /64 | itself, "within" its block | itself, its block | itself; its block, shared |
+//! | IPv4 /24 to /31, IPv6 /48 to /63 | its block | its block, "within" its block | its block |
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use uuid::Uuid;
+
+use crate::{
+    ledger::{
+        Claim, ConflictRules, OnUnknown,
+        claim::{DeviceKeys, KeyHasher, PublicAddress, V4Key},
+        idempotency::IdempotencyKeyHash,
+    },
+    qod::{ClientId, OperatorId},
+};
+
+/// The prefix length of an IPv4 block.
+pub(in crate::ledger) const V4_BLOCK: u8 = 24;
+/// The prefix length of an IPv6 block.
+pub(in crate::ledger) const V6_BLOCK: u8 = 48;
+const V4_FULL: u8 = 32;
+const V6_FULL: u8 = 64;
+
+// The kinds of hashes; those of `KeyHasher` are letters too.
+const CLIENT: u8 = b'C';
+const OPERATOR: u8 = b'O';
+const OPERATOR_SESSION: u8 = b'S';
+const PERMANENT: u8 = b'P';
+const PORT: u8 = b'T';
+const PRIVATE: u8 = b'V';
+const PUBLIC: u8 = b'A';
+const NETWORK: u8 = b'N';
+const WITHIN: u8 = b'W';
+const KINDS: u8 = b'G';
+const REPLY: u8 = b'R';
+
+/// Computes the keys of rows.
+#[derive(Debug)]
+pub(super) struct RowHasher(KeyHasher);
+
+/// The keys of a new session.
+#[derive(Debug, Default)]
+pub(super) struct ClaimKeys {
+    /// The keys of its hold.
+    pub(super) hold: Vec<i64>,
+    /// The keys of sessions that it must be compared with.
+    pub(super) find: Vec<i64>,
+    /// The keys of sessions whose devices may be the same.
+    pub(super) ambiguous: Vec<i64>,
+    /// The kinds of identifiers of the device.
+    pub(super) kinds: i16,
+    /// The key of all sessions whose devices have these kinds of identifiers.
+    pub(super) kinds_key: i64,
+    /// The locks, in the order in which they are acquired.
+    pub(super) locks: Vec<RowLock>,
+}
+
+/// An advisory lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct RowLock {
+    pub(super) key: i64,
+    pub(super) shared: bool,
+}
+
+impl RowHasher {
+    pub(super) const fn new(hasher: KeyHasher) -> Self {
+        Self(hasher)
+    }
+
+    pub(super) fn client(&self, client: &ClientId) -> i64 {
+        self.key(CLIENT, &[client.0.as_bytes()])
+    }
+
+    pub(super) fn operator(&self, operator: &OperatorId) -> i64 {
+        self.key(OPERATOR, &[operator.0.as_bytes()])
+    }
+
+    pub(super) fn operator_session(&self, operator: &OperatorId, operator_session: &str) -> Uuid {
+        let parts: [&[u8]; 2] = [operator.0.as_bytes(), operator_session.as_bytes()];
+        Uuid::from_bytes(self.0.row_hash(OPERATOR_SESSION, &parts))
+    }
+
+    /// The keys of a new session.
+    pub(super) fn claim_keys(
+        &self,
+        claim: &Claim,
+        rules: &ConflictRules,
+        reply: Option<IdempotencyKeyHash>,
+    ) -> ClaimKeys {
+        let operator: &[u8] = claim.operator.0.as_bytes();
+        let kinds = claim.keys.kind_bits();
+        let kinds_key = self.key(KINDS, &[operator, &[kinds]]);
+        let mut keys = ClaimKeys { kinds: i16::from(kinds), kinds_key, ..ClaimKeys::default() };
+        for key in self.exact(&claim.keys) {
+            keys.hold.push(key);
+            keys.find.push(key);
+            keys.locks.push(RowLock { key, shared: false });
+        }
+        for net in networks(&claim.keys) {
+            self.add_network(net, &mut keys);
+        }
+        if let Some(V4Key::Public(PublicAddress { public, .. })) = claim.keys.v4 {
+            let key = self.key(PUBLIC, &[operator, &public.octets()]);
+            keys.hold.push(key);
+            keys.ambiguous.push(key);
+        }
+        keys.hold.push(kinds_key);
+        if rules.unknown == OnUnknown::Refuse {
+            keys.locks.push(RowLock { key: self.operator(&claim.operator), shared: false });
+        }
+        if let Some(IdempotencyKeyHash(reply)) = reply {
+            let key = self.key(REPLY, &[&reply]);
+            keys.locks.push(RowLock { key, shared: false });
+        }
+        keys.hold.sort_unstable();
+        keys.hold.dedup();
+        // Exclusive locks come before shared ones of the same key.
+        keys.locks.sort_unstable();
+        keys.locks.dedup_by_key(|lock| lock.key);
+        keys
+    }
+
+    /// The keys by which the sessions of a device are found, at all operators.
+    pub(super) fn device_lookup(&self, device: &DeviceKeys) -> Vec<i64> {
+        let mut keys = ClaimKeys::default();
+        keys.find.extend(self.exact(device));
+        for net in networks(device) {
+            self.add_network(net, &mut keys);
+        }
+        keys.find
+    }
+
+    fn exact(&self, keys: &DeviceKeys) -> impl Iterator<Item = i64> {
+        let permanent =
+            keys.permanent.iter().map(|key| self.key(PERMANENT, &[&[key.kind as u8], key.hash()]));
+        let public = match keys.v4 {
+            Some(V4Key::Public(address)) => Some(address),
+            Some(V4Key::Legacy(_)) | None => None,
+        };
+        let port = public.and_then(|address| {
+            let port = address.port?.to_be_bytes();
+            Some(self.key(PORT, &[&address.public.octets(), &port]))
+        });
+        let private = public.and_then(|address| {
+            let private = address.private?.octets();
+            Some(self.key(PRIVATE, &[&address.public.octets(), &private]))
+        });
+        permanent.chain(port).chain(private)
+    }
+
+    fn add_network(&self, net: IpNet, keys: &mut ClaimKeys) {
+        let block = block_of(net);
+        let block_key = self.network(NETWORK, block);
+        let within = self.network(WITHIN, block);
+        let is_full = net.prefix_len() >= full_length(net);
+        if is_full {
+            let own = self.network(NETWORK, net);
+            keys.hold.extend([own, within]);
+            keys.find.extend([own, block_key]);
+            keys.locks.push(RowLock { key: own, shared: false });
+        } else {
+            keys.hold.push(block_key);
+            keys.find.extend([block_key, within]);
+        }
+        keys.locks.push(RowLock { key: block_key, shared: is_full });
+    }
+
+    fn network(&self, kind: u8, net: IpNet) -> i64 {
+        match net {
+            IpNet::V4(net) => self.key(kind, &[&[net.prefix_len()], &net.network().octets()]),
+            IpNet::V6(net) => self.key(kind, &[&[net.prefix_len()], &net.network().octets()]),
+        }
+    }
+
+    fn key(&self, kind: u8, parts: &[&[u8]]) -> i64 {
+        i64::from_be_bytes(self.0.row_hash(kind, parts))
+    }
+}
+
+/// Whether a device is given as a network that is wider than a block.
+pub(super) fn is_wider_than_block(keys: &DeviceKeys) -> bool {
+    networks(keys).any(|net| net.prefix_len() < block_of(net).prefix_len())
+}
+
+fn networks(keys: &DeviceKeys) -> impl Iterator<Item = IpNet> {
+    let v4 = match keys.v4 {
+        Some(V4Key::Legacy(net)) => Some(IpNet::V4(net)),
+        Some(V4Key::Public(_)) | None => None,
+    };
+    v4.into_iter().chain(keys.v6.map(IpNet::V6))
+}
+
+fn full_length(net: IpNet) -> u8 {
+    if net.addr().is_ipv4() { V4_FULL } else { V6_FULL }
+}
+
+fn block_of(net: IpNet) -> IpNet {
+    match net {
+        IpNet::V4(net) => Ipv4Net::new(net.addr(), V4_BLOCK)
+            .map_or(IpNet::V4(net), |block| IpNet::V4(block.trunc())),
+        IpNet::V6(net) => Ipv6Net::new(net.addr(), V6_BLOCK)
+            .map_or(IpNet::V6(net), |block| IpNet::V6(block.trunc())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! The outbox of all replicas. Each session with queued notifications has one replica that delivers them;
+//! its right ends with its lease.
+
+use std::{collections::HashSet, time::Duration};
+
+use tokio_postgres::{Row, types::Type};
+use uuid::Uuid;
+
+use super::{
+    PostgresStore,
+    row::{self, get},
+};
+use crate::{
+    ledger::{
+        Error, SessionState,
+        notification::{OutboxEntry, QueuedNotification},
+        sealed_rows,
+        store::TakenNotifications,
+    },
+    qod::{OperatorId, SessionId},
+};
+
+impl PostgresStore {
+    pub(super) async fn take(&self, sessions_max: usize) -> Result<TakenNotifications, Error> {
+        self.renew_lease_if_due().await?;
+        let (owner, sessions_max) = (self.replica.id(), row::count(sessions_max));
+        let answer = self
+            .query(
+                &self.statements.take_notifications,
+                &[(&owner, Type::UUID), (&sessions_max, Type::INT4)],
+            )
+            .await?;
+        let (mut entries, mut retry) = (Vec::new(), HashSet::new());
+        for row in &answer.rows {
+            let number = number(row)?;
+            entries.push(self.open_notification(get(row, 1)?, get(row, 2)?)?.outbox_entry(number));
+            if get(row, 3)? {
+                retry.insert(SessionId(get(row, 4)?));
+            }
+        }
+        Ok(TakenNotifications { entries, retry: retry.into_iter().collect() })
+    }
+
+    pub(super) async fn list_notifications(
+        &self,
+        after: Option<u64>,
+        entries_max: usize,
+    ) -> Result<Vec<OutboxEntry>, Error> {
+        let (after, entries_max) = (after.map_or(-1, row::bigint), row::limit(entries_max));
+        let answer = self
+            .query(
+                &self.statements.list_notifications,
+                &[(&after, Type::INT8), (&entries_max, Type::INT8)],
+            )
+            .await?;
+        let entry = |row| {
+            Ok(self.open_notification(get(row, 1)?, get(row, 2)?)?.outbox_entry(number(row)?))
+        };
+        answer.rows.iter().map(entry).collect()
+    }
+
+    pub(super) async fn find_notification(
+        &self,
+        number: u64,
+    ) -> Result<Option<QueuedNotification>, Error> {
+        let number = row::bigint(number);
+        let answer =
+            self.query(&self.statements.find_notification, &[(&number, Type::INT8)]).await?;
+        answer
+            .rows
+            .first()
+            .map(|row| self.open_notification(get(row, 0)?, get(row, 1)?))
+            .transpose()
+    }
+
+    pub(super) async fn find_owned_notification(
+        &self,
+        number: u64,
+        call_timeout: Duration,
+    ) -> Result<Option<QueuedNotification>, Error> {
+        let (number, owner, left) =
+            (row::bigint(number), self.replica.id(), row::duration(call_timeout));
+        let answer = self
+            .query(
+                &self.statements.find_owned_notification,
+                &[(&number, Type::INT8), (&owner, Type::UUID), (&left, Type::INT8)],
+            )
+            .await?;
+        let Some(row) = answer.rows.first() else { return Ok(None) };
+        if !get::<bool>(row, 2)? {
+            return Err(Error::Unavailable("the lease of this replica ends soon".to_owned()));
+        }
+        self.open_notification(get(row, 0)?, get(row, 1)?).map(Some)
+    }
+
+    pub(super) async fn count_sessions(
+        &self,
+    ) -> Result<Vec<(OperatorId, SessionState, u64)>, Error> {
+        let answer = self.query(&self.statements.count, &[]).await?;
+        let mut counts = Vec::new();
+        let mut named = HashSet::new();
+        for row in &answer.rows {
+            let key: i64 = get(row, 0)?;
+            let name = self.open_row::<Box<str>>(row::OPERATORS, row::key_of(key), get(row, 1)?);
+            // The name is sealed with a key that is no longer known: no replica serves this operator.
+            let Ok(name) = name else { continue };
+            let operator = OperatorId(name.into());
+            let (state, sessions): (Option<i16>, Option<i64>) = (get(row, 2)?, get(row, 3)?);
+            if named.insert(key) {
+                counts.extend(SessionState::ALL.map(|state| (operator.clone(), state, 0)));
+            }
+            let counted = counts
+                .iter_mut()
+                .find(|(counted, of, _)| *counted == operator && Some(*of as i16) == state);
+            if let Some((_, _, count)) = counted {
+                *count = u64::try_from(sessions.unwrap_or_default()).unwrap_or(0);
+            }
+        }
+        Ok(counts)
+    }
+
+    fn open_notification(&self, event: Uuid, body: &[u8]) -> Result<QueuedNotification, Error> {
+        self.open_with(|seal| sealed_rows::open_notice(seal, event.as_u128(), body.to_vec()))
+    }
+}
+
+fn number(row: &Row) -> Result<u64, Error> {
+    Ok(u64::try_from(get::<i64>(row, 0)?).unwrap_or(0))
+}

@@ -1,0 +1,116 @@
+//! The registration of this replica: other replicas take over its notifications when its lease ends.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use super::{PostgresStore, row};
+use crate::{
+    clock::{Clock, Tick},
+    ledger::Error,
+};
+
+/// How long a replica owns its notifications without a sign of life.
+pub(super) const LEASE: Duration = Duration::from_secs(15);
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The lease of this process.
+#[derive(Debug)]
+pub(super) struct ReplicaLease {
+    clock: Clock,
+    state: Mutex<LeaseState>,
+}
+
+#[derive(Debug)]
+struct LeaseState {
+    id: Uuid,
+    renewed: Option<Tick>,
+    policy_version: String,
+}
+
+impl ReplicaLease {
+    /// A lease that was registered with this id when the ledger was opened.
+    pub(super) fn new(clock: Clock, id: Uuid) -> Self {
+        let state = LeaseState { id, renewed: Some(clock.tick()), policy_version: String::new() };
+        Self { clock, state: Mutex::new(state) }
+    }
+
+    /// The id of this replica. It changes when the lease was lost.
+    pub(super) fn id(&self) -> Uuid {
+        self.state().id
+    }
+
+    pub(super) fn set_policy_version(&self, version: &str) {
+        version.clone_into(&mut self.state().policy_version);
+    }
+
+    fn is_due(&self) -> bool {
+        self.state().renewed.is_none_or(|renewed| self.clock.elapsed(renewed) >= RENEWAL_INTERVAL)
+    }
+
+    fn state(&self) -> MutexGuard<'_, LeaseState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PostgresStore {
+    /// Renews the lease, if the last renewal is long enough ago.
+    pub(super) async fn renew_lease_if_due(&self) -> Result<(), Error> {
+        if !self.replica.is_due() {
+            return Ok(());
+        }
+        if self.renew_lease(self.replica.id()).await? {
+            return Ok(());
+        }
+        // Other replicas may deliver the notifications of this one. With a new id it owns none.
+        let id = Uuid::new_v4();
+        self.renew_lease(id).await?;
+        self.replica.state().id = id;
+        tracing::warn!(
+            event = "replica_lease_lost",
+            "this replica did not reach the database in time; other replicas deliver its notifications"
+        );
+        Ok(())
+    }
+
+    // Returns `false` if the lease has ended.
+    async fn renew_lease(&self, id: Uuid) -> Result<bool, Error> {
+        let policy_version = self.replica.state().policy_version.clone();
+        let (host, version) = (host_name(), env!("CARGO_PKG_VERSION"));
+        let (lease, sent) = (row::duration(LEASE), self.replica.clock.tick());
+        let answer = self
+            .query(
+                &self.statements.heartbeat,
+                &[
+                    (&id, Type::UUID),
+                    (&host, Type::TEXT),
+                    (&version, Type::TEXT),
+                    (&policy_version, Type::TEXT),
+                    (&lease, Type::INT8),
+                ],
+            )
+            .await?;
+        let now: Option<i64> = answer.rows.first().map_or(Ok(None), |row| row::get(row, 0))?;
+        let Some(now) = now else { return Ok(false) };
+        self.replica.state().renewed = Some(sent);
+        self.clock.observe(row::from_milliseconds(now), sent);
+        Ok(true)
+    }
+
+    /// Ends the lease, so that other replicas take over at once.
+    pub(super) async fn leave(&self) {
+        let id = self.replica.id();
+        if let Err(error) = self.query(&self.statements.leave, &[(&id, Type::UUID)]).await {
+            tracing::debug!(event = "replica_leave_failed", %error, "the lease ends by itself");
+        }
+    }
+}
+
+/// The name of this machine.
+pub(super) fn host_name() -> String {
+    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
+}

@@ -1,0 +1,303 @@
+//! The insertion of a session: the database returns the sessions that it must be compared with, this
+//! process compares them, and the database inserts it if no other session has come in between.
+
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use super::{
+    PostgresStore,
+    lookup::{self, ClaimKeys},
+    row::{self, get},
+};
+use crate::{
+    ledger::{
+        Claim, ConflictRules, Error, OnUnknown, SessionRecord, SessionState,
+        claim::DeviceKeys,
+        daily_quota,
+        idempotency::REPLAY_TTL,
+        index::{
+            AMBIGUOUS_EXAMINED_FORWARD_MAX, AMBIGUOUS_EXAMINED_REFUSE_MAX, DEVICE_SESSIONS_MAX,
+            Index,
+        },
+        record::RecordSummary,
+        sealed_rows,
+        store::{InsertOutcome, InsertRequest, InsertedRecord},
+    },
+    qod::{ClientId, Flow, GrantedSession, Moment, Session, SessionId},
+};
+
+// How often sessions of the same device may come in between.
+const ATTEMPTS_MAX: usize = 16;
+const EXPIRED_HOLDS_MAX: usize = 1024;
+
+/// What the database decided about a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Inserted,
+    Compare,
+    Replayed,
+    KeyReused,
+    InProgress,
+    DailyQuota,
+    Quota,
+    TooBroad,
+    Outdated,
+}
+
+/// A session of the database that has a key in common with a new one.
+#[derive(Debug)]
+struct Candidate {
+    id: SessionId,
+    holds_until: Moment,
+    claim: Claim,
+}
+
+/// The part of a record that the conflict rule needs, as it is sealed.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct SealedClaim {
+    client: ClientId,
+    keys: DeviceKeys,
+    flow: Flow,
+}
+
+/// The state of one insertion.
+struct Insertion {
+    request: InsertRequest,
+    claim: Claim,
+    keys: ClaimKeys,
+    compared: Vec<Candidate>,
+    change: i64,
+    holds_expired: bool,
+}
+
+impl PostgresStore {
+    pub(super) async fn reserve(
+        &self,
+        request: InsertRequest,
+        now: Moment,
+    ) -> Result<InsertOutcome, Error> {
+        self.ensure_operator(&request.record.operator).await?;
+        let claim = request.record.claim();
+        let reply = request.fingerprint.as_ref().map(|fingerprint| fingerprint.key);
+        let keys = self.rows.claim_keys(&claim, &request.rules, reply);
+        let change = rand::random();
+        let mut insertion =
+            Insertion { request, claim, keys, compared: Vec::new(), change, holds_expired: false };
+        // The time that the request has waited so far does not reduce the operator's time to answer.
+        insertion.request.delay(self.clock.now().since(now));
+        for _ in 0..ATTEMPTS_MAX {
+            if let Some(outcome) = self.try_insert(&mut insertion).await? {
+                return Ok(outcome);
+            }
+        }
+        Err(Error::Unavailable("too many concurrent creates for one device".to_owned()))
+    }
+
+    // Returns `None` if the insertion must be tried again.
+    async fn try_insert(&self, insertion: &mut Insertion) -> Result<Option<InsertOutcome>, Error> {
+        let sent = self.clock.tick();
+        let rows = self.call_reserve(insertion).await?;
+        let first = rows.first().ok_or_else(|| Error::Unavailable("no answer".to_owned()))?;
+        let at = row::moment(first, 1)?;
+        self.clock.observe(at, sent);
+        let request = &insertion.request;
+        match Verdict::from_column(get(first, 0)?)? {
+            Verdict::Inserted => {
+                let ambiguous = self.candidates(&rows, insertion)?;
+                insertion.compared.extend(ambiguous);
+                let device_ambiguous = judge(insertion, at).unwrap_or(true);
+                let InsertRequest { record, started, .. } = request.clone();
+                Ok(Some(InsertOutcome::New(InsertedRecord { record, started, device_ambiguous })))
+            }
+            Verdict::Compare => {
+                let candidates = self.candidates(&rows, insertion)?;
+                let (live, expired): (Vec<_>, Vec<_>) =
+                    candidates.into_iter().partition(|candidate| candidate.holds_until > at);
+                if !expired.is_empty() {
+                    let ids = expired.iter().map(|candidate| candidate.id.0).collect();
+                    self.expire_holds(Some(ids), expired.len()).await?;
+                }
+                if !live.is_empty() {
+                    insertion.compared.extend(live);
+                    judge(insertion, at)?;
+                }
+                Ok(None)
+            }
+            Verdict::Replayed => {
+                let (session, expires_at): (Uuid, i64) = (get(first, 2)?, get(first, 3)?);
+                let key = request
+                    .fingerprint
+                    .as_ref()
+                    .map_or(0, |print| u128::from_be_bytes(print.key.0));
+                let granted: GrantedSession = self.open_row(row::REPLIES, key, get(first, 4)?)?;
+                let wanted = request.record.session.wanted.clone();
+                let session = Session { id: SessionId(session), wanted, granted };
+                let requested_at = row::from_milliseconds(expires_at) - REPLAY_TTL;
+                Ok(Some(InsertOutcome::Replayed { session: Box::new(session), requested_at }))
+            }
+            Verdict::KeyReused => Err(Error::IdempotencyKeyReused),
+            Verdict::InProgress => Err(Error::RequestInProgress),
+            Verdict::DailyQuota => Err(daily_quota::exceeded(
+                request.creates_per_day.unwrap_or_default(),
+                request.record.requested_at(),
+            )),
+            Verdict::Quota => {
+                // Holds that have expired may still be counted.
+                let retry = !insertion.holds_expired
+                    && self.expire_holds(None, EXPIRED_HOLDS_MAX).await? > 0;
+                insertion.holds_expired = true;
+                if retry {
+                    Ok(None)
+                } else {
+                    Err(Error::QuotaExceeded { max: request.sessions_max })
+                }
+            }
+            Verdict::TooBroad => Err(Error::DeviceTooBroad),
+            Verdict::Outdated => {
+                let late_by = at.since(request.record.requested_at());
+                insertion.request.delay(late_by);
+                Ok(None)
+            }
+        }
+    }
+
+    async fn call_reserve(&self, insertion: &Insertion) -> Result<Vec<tokio_postgres::Row>, Error> {
+        let Insertion { request, claim, keys, compared, change, .. } = insertion;
+        let InsertRequest { record, rules, sessions_max, creates_per_day, fingerprint, .. } =
+            request;
+        let id = record.session.id.0;
+        let summary = record.summary(record.requested_at());
+        let (operator, client) =
+            (self.rows.operator(&claim.operator), self.rows.client(&claim.client));
+        let (state, requested_at) =
+            (record.state() as i16, row::milliseconds(record.requested_at()));
+        let (holds_until, due) =
+            (summary.holds_until.map(row::milliseconds), row::milliseconds(summary.due));
+        let (locks, shared): (Vec<i64>, Vec<bool>) =
+            keys.locks.iter().map(|lock| (lock.key, lock.shared)).unzip();
+        let (find_max, ambiguous_max) =
+            (row::count(DEVICE_SESSIONS_MAX + 1), row::count(ambiguous_max(rules)));
+        let refuse = rules.unknown == OnUnknown::Refuse;
+        let compared: Vec<Uuid> = compared.iter().map(|candidate| candidate.id.0).collect();
+        let too_broad = claim.keys.is_too_broad(rules) || lookup::is_wider_than_block(&claim.keys);
+        let (sessions_max, creates_per_day) =
+            (i64::from(*sessions_max), creates_per_day.map(i64::from));
+        let reply = fingerprint.as_ref().map(|print| Uuid::from_bytes(print.key.0));
+        let digest = fingerprint.as_ref().map(|print| print.digest.to_vec());
+        let reply_expires_at =
+            fingerprint.as_ref().map(|_| row::milliseconds(record.requested_at() + REPLAY_TTL));
+        let sealed_claim = SealedClaim {
+            client: claim.client.clone(),
+            keys: claim.keys.clone(),
+            flow: claim.flow.clone(),
+        };
+        let sealed_claim = self.seal_row(row::CLAIMS, id.as_u128(), &sealed_claim)?;
+        let sealed = sealed_rows::seal_record(&self.seals.current, record)?;
+        let answer = self
+            .query(
+                &self.statements.reserve,
+                &[
+                    (&id, Type::UUID),
+                    (change, Type::INT8),
+                    (&state, Type::INT2),
+                    (&operator, Type::INT8),
+                    (&client, Type::INT8),
+                    (&requested_at, Type::INT8),
+                    (&holds_until, Type::INT8),
+                    (&due, Type::INT8),
+                    (&locks, Type::INT8_ARRAY),
+                    (&shared, Type::BOOL_ARRAY),
+                    (&keys.hold, Type::INT8_ARRAY),
+                    (&keys.find, Type::INT8_ARRAY),
+                    (&find_max, Type::INT4),
+                    (&keys.ambiguous, Type::INT8_ARRAY),
+                    (&keys.kinds, Type::INT2),
+                    (&keys.kinds_key, Type::INT8),
+                    (&ambiguous_max, Type::INT4),
+                    (&refuse, Type::BOOL),
+                    (&compared, Type::UUID_ARRAY),
+                    (&too_broad, Type::BOOL),
+                    (&sessions_max, Type::INT8),
+                    (&creates_per_day, Type::INT8),
+                    (&reply, Type::UUID),
+                    (&digest, Type::BYTEA),
+                    (&reply_expires_at, Type::INT8),
+                    (&sealed_claim, Type::BYTEA),
+                    (&sealed, Type::BYTEA),
+                ],
+            )
+            .await?;
+        Ok(answer.rows)
+    }
+
+    // The candidates among the rows of an answer. A session may have several common keys.
+    fn candidates(
+        &self,
+        rows: &[tokio_postgres::Row],
+        insertion: &Insertion,
+    ) -> Result<Vec<Candidate>, Error> {
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for row in rows {
+            let (id, holds_until): (Uuid, Option<i64>) = (get(row, 2)?, get(row, 3)?);
+            let (Some(holds_until), false) =
+                (holds_until, candidates.iter().any(|known| known.id.0 == id))
+            else {
+                continue;
+            };
+            let claim: SealedClaim = self.open_row(row::CLAIMS, id.as_u128(), get(row, 4)?)?;
+            let SealedClaim { client, keys, flow } = claim;
+            let operator = insertion.claim.operator.clone();
+            let claim = Claim { operator, client, keys, flow };
+            let holds_until = row::from_milliseconds(holds_until);
+            candidates.push(Candidate { id: SessionId(id), holds_until, claim });
+        }
+        Ok(candidates)
+    }
+}
+
+// Compares the new session with all candidates, as the other stores do. Returns whether a session was
+// found whose device may be the same.
+fn judge(insertion: &Insertion, now: Moment) -> Result<bool, Error> {
+    if insertion.compared.is_empty() {
+        return Ok(false);
+    }
+    let mut index = Index::default();
+    for Candidate { id, holds_until, claim } in &insertion.compared {
+        let summary = RecordSummary {
+            id: *id,
+            generation: 0,
+            state: SessionState::Available,
+            holds_until: Some(*holds_until),
+            due: *holds_until,
+        };
+        index.restore(summary, claim.clone(), None);
+    }
+    let record: &SessionRecord = &insertion.request.record;
+    let (claim, rules) = (insertion.claim.clone(), &insertion.request.rules);
+    // The database has checked the quota.
+    index.insert(record.summary(now), claim, rules, u32::MAX, now)
+}
+
+const fn ambiguous_max(rules: &ConflictRules) -> usize {
+    match rules.unknown {
+        OnUnknown::Forward => AMBIGUOUS_EXAMINED_FORWARD_MAX,
+        OnUnknown::Refuse => AMBIGUOUS_EXAMINED_REFUSE_MAX + 1,
+    }
+}
+
+impl Verdict {
+    fn from_column(column: i16) -> Result<Self, Error> {
+        Ok(match column {
+            0 => Self::Inserted,
+            1 => Self::Compare,
+            2 => Self::Replayed,
+            3 => Self::KeyReused,
+            4 => Self::InProgress,
+            5 => Self::DailyQuota,
+            6 => Self::Quota,
+            7 => Self::TooBroad,
+            8 => Self::Outdated,
+            other => return Err(Error::Unavailable(format!("unexpected outcome {other}"))),
+        })
+    }
+}

@@ -1,0 +1,115 @@
+-- The statements of the shared ledger. Each is one line or more after `-- name:`.
+
+-- name: find_setting
+-- A value that describes the ledger.
+SELECT value FROM {schema}.setting WHERE name = $1
+
+-- name: add_setting
+-- Adds a value, unless another replica was first.
+INSERT INTO {schema}.setting (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING
+
+-- name: set_setting
+-- Replaces a value.
+UPDATE {schema}.setting SET value = $2 WHERE name = $1
+
+-- name: heartbeat
+-- Registers this replica, or extends its lease.
+SELECT {schema}.heartbeat($1, $2, $3, $4, $5)
+
+-- name: reserve
+-- Reserves a flow; see the function.
+SELECT outcome, at, session, moment, body
+FROM {schema}.reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)
+
+-- name: replace
+-- Replaces a session by its next generation; see the function.
+SELECT outcome, at, notified, early_event
+FROM {schema}.replace($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+
+-- name: remove
+-- Removes a session; see the function.
+SELECT outcome, at, notified FROM {schema}.remove($1, $2, $3, $4, $5, $6, $7, $8)
+
+-- name: record_early_event
+-- Records an event that arrived before the answer to its create.
+SELECT {schema}.record_early_event($1, $2, $3)
+
+-- name: find
+-- A session.
+SELECT record FROM {schema}.session WHERE id = $1
+
+-- name: find_by_operator_session
+-- The session with an operator's id.
+SELECT id FROM {schema}.session WHERE operator_session = $1
+
+-- name: find_by_device
+-- A client's sessions that share a key with a device, newest first, a page at a time. At most 4,096 sessions of
+-- one page are examined.
+SELECT id, record
+FROM {schema}.session
+WHERE id IN (SELECT h.session FROM {schema}.hold_key h
+WHERE h.key = ANY ($1) AND h.client = $2 AND ($3 IS NULL OR h.session < $3)
+ORDER BY h.session DESC LIMIT 4096)
+ORDER BY id DESC LIMIT $4
+
+-- name: list
+-- All sessions, oldest first, a page at a time.
+SELECT id, record
+FROM {schema}.session
+WHERE id > coalesce($1, '00000000-0000-0000-0000-000000000000'::uuid)
+ORDER BY id LIMIT $2
+
+-- name: count
+-- The number of sessions of each operator and state. Reads the whole table.
+SELECT o.operator, o.name, c.state, c.sessions
+FROM {schema}.operator o LEFT
+JOIN (SELECT operator, state, count(*) AS sessions FROM {schema}.session GROUP BY operator, state) c USING (operator)
+
+-- name: add_operator
+-- Names an operator.
+INSERT INTO {schema}.operator (operator, name) VALUES ($1, $2)
+ON CONFLICT (operator) DO UPDATE SET name = excluded.name
+
+-- name: expire_holds
+-- Ends holds that have expired.
+SELECT {schema}.expire_holds($1, $2)
+
+-- name: expire_replies
+-- Removes idempotency records that have expired.
+SELECT {schema}.expire_replies($1)
+
+-- name: lease_due
+-- Leases sessions that are due.
+SELECT at, id, record, early_event FROM {schema}.lease_due($1, $2)
+
+-- name: postpone
+-- Sets when leased sessions are examined next.
+SELECT {schema}.postpone($1, $2, $3)
+
+-- name: leave
+-- Ends the lease of this replica.
+SELECT {schema}.leave($1)
+
+-- name: take_notifications
+-- Takes notifications to deliver.
+SELECT number, event, body, retry, session FROM {schema}.take_notifications($1, $2)
+
+-- name: list_notifications
+-- All queued notifications, a page at a time.
+SELECT number, event, body FROM {schema}.notification WHERE number > $1 ORDER BY number LIMIT $2
+
+-- name: find_notification
+-- A queued notification.
+SELECT event, body FROM {schema}.notification WHERE number = $1
+
+-- name: find_owned_notification
+-- A queued notification that this replica delivers, and whether its lease is long enough.
+SELECT n.event, n.body, r.lease_until >= {schema}.ledger_now() + $3
+FROM {schema}.notification n
+JOIN {schema}.notification_queue q ON q.session = n.session
+JOIN {schema}.replica r ON r.id = q.owner
+WHERE n.number = $1 AND q.owner = $2
+
+-- name: acknowledge
+-- Removes notifications that were delivered or dropped.
+SELECT {schema}.acknowledge($1)
