@@ -33,9 +33,9 @@ struct LeaseState {
 }
 
 impl ReplicaLease {
-    /// A lease that was registered with this id when the ledger was opened.
+    /// A lease of this id.
     pub(super) fn new(clock: Clock, id: Uuid) -> Self {
-        let state = LeaseState { id, renewed: Some(clock.tick()), policy_version: String::new() };
+        let state = LeaseState { id, renewed: None, policy_version: String::new() };
         Self { clock, state: Mutex::new(state) }
     }
 

@@ -1,5 +1,7 @@
 //! The contract of stores on a real server, and what only a shared store must do.
 
+mod races;
+
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -59,6 +61,35 @@ impl TestSchema {
     fn database(&self, clock: &Clock) -> Database {
         let settings = Settings::for_test(&self.database.url, &self.schema);
         Database::new(settings, Metrics::new().unwrap(), clock.clone()).unwrap()
+    }
+
+    /// Replaces a part of the SQL of the ledger's functions: a test must find the fault.
+    fn change_ledger(&self, text: &str, replacement: &str) {
+        assert!(LEDGER.contains(text));
+        let changed = LEDGER.replace(text, replacement).replace("{schema}", &self.schema);
+        let functions = changed
+            .split("\nCREATE FUNCTION ")
+            .skip(1)
+            .filter(|text| !text.contains("ledger_now() RETURNS"));
+        for function in functions {
+            let function = function.split_once("\n$$;").unwrap().0;
+            self.server
+                .sql(&self.database.name, &format!("CREATE OR REPLACE FUNCTION {function}\n$$;"));
+        }
+    }
+
+    fn count(&self, table: &str) -> usize {
+        let sql = format!("SELECT count(*) FROM {}.{table}", self.schema);
+        self.server.sql(&self.database.name, &sql).trim().parse().unwrap()
+    }
+
+    /// All rows of all tables, as text.
+    fn dump(&self) -> String {
+        let rows = |table| {
+            let sql = format!("SELECT t::text FROM {}.{table} t", self.schema);
+            self.server.sql(&self.database.name, &sql)
+        };
+        TABLES.split(", ").map(rows).collect()
     }
 
     /// Removes all rows, and opens a store.

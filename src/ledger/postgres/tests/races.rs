@@ -1,0 +1,286 @@
+//! Several replicas race for the same devices, quotas and keys.
+
+use std::sync::Mutex as StdMutex;
+
+use super::*;
+use crate::{
+    ledger::{
+        ConflictRules, IdempotencyRequest, Ledger, OnUnknown, Requester, Reservation,
+        ReservationRequest, ReserveOutcome,
+        tests::sample::{
+            START, create_request, granted, party, phone, reservation_request, vector_pairs,
+        },
+    },
+    qod::{CreateRequest, QosStatus, Sink},
+};
+
+const REPLICAS: usize = 3;
+
+/// Several replicas on one schema. Their clock stands still.
+struct Replicas {
+    schema: TestSchema,
+    ledgers: Vec<Ledger>,
+}
+
+impl Replicas {
+    fn new() -> Option<Self> {
+        Some(Self::on(TestSchema::new()?))
+    }
+
+    fn on(schema: TestSchema) -> Self {
+        let clock = Clock::fixed(START);
+        let ledger = || {
+            let hasher = KeyHasher::new([7; 32]);
+            Ledger::with_store(schema.store(&clock), hasher, clock.clone())
+        };
+        let ledgers = (0..REPLICAS).map(|_| ledger()).collect();
+        Self { schema, ledgers }
+    }
+
+    fn replica(&self, n: usize) -> &Ledger {
+        &self.ledgers[n % REPLICAS]
+    }
+
+    /// All transactions ended without a deadlock, and no lock is left.
+    fn assert_no_deadlocks(&self) {
+        let TestSchema { server, database, .. } = &self.schema;
+        let deadlocks = format!(
+            "SELECT pg_stat_force_next_flush(), deadlocks FROM pg_stat_database WHERE datname = '{}'",
+            database.name
+        );
+        let deadlocks = server.sql(&database.name, &deadlocks);
+        assert!(deadlocks.trim().ends_with('0'), "{deadlocks}");
+        let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+        assert_eq!(server.sql(&database.name, locks).trim(), "0");
+    }
+}
+
+async fn reserve(
+    ledger: &Ledger,
+    requester: Requester,
+    request: ReservationRequest,
+) -> Result<Reservation, Error> {
+    match ledger.reserve_for(requester, request).await? {
+        ReserveOutcome::New(reservation) => Ok(reservation),
+        ReserveOutcome::Replayed { .. } => panic!("unexpected idempotent replay"),
+    }
+}
+
+fn phone_request(digits: u32, server: &str) -> ReservationRequest {
+    reservation_request(create_request(phone(digits), server))
+}
+
+fn sink(url: &str) -> Sink {
+    Sink { url: url.to_owned(), token: None, token_expires_at: None }
+}
+
+/// Clients at all replicas race for a few devices. Returns the number of flows that two of them held at
+/// the same time, and that of all holds.
+async fn race(replicas: &Replicas, clients: usize, rounds: usize) -> (usize, usize) {
+    let holders = Arc::new(StdMutex::new(std::collections::HashMap::<(u32, bool), u32>::new()));
+    let doubles = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let holds = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let tasks = (0..clients).map(|client| {
+        let (ledger, releaser) =
+            (replicas.replica(client).clone(), replicas.replica(client + 1).clone());
+        let (holders, doubles, holds) =
+            (Arc::clone(&holders), Arc::clone(&doubles), Arc::clone(&holds));
+        tokio::spawn(async move {
+            for round in 0..rounds {
+                let device = u32::try_from((client * 7 + round) % 4).unwrap();
+                let second = (client + round) % 2 == 0;
+                let server = if second { "192.0.2.2" } else { "192.0.2.1" };
+                let request = phone_request(device, server);
+                let Ok(reservation) = reserve(&ledger, party("c1"), request).await else {
+                    continue;
+                };
+                holds.fetch_add(1, Ordering::SeqCst);
+                let holder = || holders.lock().unwrap_or_else(PoisonError::into_inner);
+                let before = {
+                    let mut holders = holder();
+                    let count = holders.entry((device, second)).or_default();
+                    *count += 1;
+                    *count
+                };
+                if before > 1 {
+                    doubles.fetch_add(1, Ordering::SeqCst);
+                }
+                tokio::task::yield_now().await;
+                *holder().entry((device, second)).or_default() -= 1;
+                releaser.release(reservation).await.unwrap();
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    (doubles.load(Ordering::SeqCst), holds.load(Ordering::SeqCst))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_flow_is_held_twice_by_clients_of_different_replicas() {
+    let Some(replicas) = Replicas::new() else { return };
+    let (doubles, holds) = race(&replicas, 32, 30).await;
+    assert_eq!(doubles, 0);
+    assert!(holds > 20, "{holds}");
+    replicas.assert_no_deadlocks();
+    assert!(replicas.replica(0).list(None, 1).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn race_without_locks_holds_a_flow_twice() {
+    let Some(schema) = TestSchema::new() else { return };
+    // The test above must be able to fail.
+    schema.change_ledger("PERFORM pg_advisory_xact_lock(p_locks[i]);", "NULL;");
+    let replicas = Replicas::on(schema);
+    for _ in 0..20 {
+        if race(&replicas, 32, 12).await.0 > 0 {
+            return;
+        }
+    }
+    panic!("the race finds no fault without locks");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn quotas_and_idempotency_are_exact_across_replicas() {
+    let Some(replicas) = Replicas::new() else { return };
+    let create = |n: usize, request: ReservationRequest, client: &'static str| {
+        let ledger = replicas.replica(n).clone();
+        tokio::spawn(async move { ledger.reserve_for(party(client), request).await })
+    };
+    let device = |n: usize| phone_request(u32::try_from(n).unwrap(), "192.0.2.1");
+    let mut tasks = Vec::new();
+    for n in 0..24 {
+        tasks.push(create(n, ReservationRequest { sessions_max: 5, ..device(n) }, "five"));
+        let daily = ReservationRequest { creates_per_day: Some(7), ..device(100 + n) };
+        tasks.push(create(n, daily, "daily"));
+        let key = IdempotencyRequest { key: "k".to_owned(), body: "body".into() };
+        tasks.push(create(n, ReservationRequest { idempotency: Some(key), ..device(200) }, "once"));
+    }
+    let (mut five, mut daily, mut once) = (0, 0, 0);
+    for (n, task) in tasks.into_iter().enumerate() {
+        match (n % 3, task.await.unwrap()) {
+            (0, Ok(_)) => five += 1,
+            (1, Ok(_)) => daily += 1,
+            (2, Ok(_)) => once += 1,
+            (0, Err(Error::QuotaExceeded { max: 5 }))
+            | (1, Err(Error::DailyQuotaExceeded { max: 7, .. }))
+            | (2, Err(Error::RequestInProgress)) => {}
+            (n, other) => panic!("{n}: {other:?}"),
+        }
+    }
+    assert_eq!((five, daily, once), (5, 7, 1));
+    replicas.assert_no_deadlocks();
+}
+
+#[tokio::test]
+async fn conflict_vectors_have_the_same_verdict_at_two_replicas() {
+    let Some(replicas) = Replicas::new() else { return };
+    for pair in vector_pairs() {
+        for (first, second) in [(&pair.one, &pair.other), (&pair.other, &pair.one)] {
+            for unknown in [OnUnknown::Forward, OnUnknown::Refuse] {
+                let request = |create: &CreateRequest| ReservationRequest {
+                    rules: ConflictRules { unknown, ..ConflictRules::default() },
+                    ..reservation_request(create.clone())
+                };
+                let (one, other) = (replicas.replica(0), replicas.replica(1));
+                let held = reserve(one, first.0.clone(), request(&first.1)).await.unwrap();
+                let result = reserve(other, second.0.clone(), request(&second.1)).await;
+                let same_client = first.0.client == second.0.client;
+                let visible = second.0.subject.is_none() || second.0.subject == first.0.subject;
+                let own_session = (same_client && visible).then(|| held.id());
+                let name = &pair.name;
+                match (&*pair.expected, unknown) {
+                    ("conflict", _) => {
+                        let conflict = Error::Conflict { own_session, device_ambiguous: false };
+                        assert_eq!(result.err(), Some(conflict), "{name}");
+                    }
+                    ("unknown", OnUnknown::Refuse) => {
+                        let conflict = Error::Conflict { own_session, device_ambiguous: true };
+                        assert_eq!(result.err(), Some(conflict), "{name}");
+                    }
+                    (verdict, _) => {
+                        let second = result.unwrap();
+                        assert_eq!(second.device_ambiguous(), verdict == "unknown", "{name}");
+                        one.release(second).await.unwrap();
+                    }
+                }
+                other.release(held).await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn event_at_another_replica_reaches_the_create() {
+    let Some(replicas) = Replicas::new() else { return };
+    let (creator, other) = (replicas.replica(0), replicas.replica(1));
+    let reservation = reserve(creator, party("c1"), phone_request(1, "192.0.2.1")).await.unwrap();
+    let id = reservation.id();
+    assert_eq!(other.record_early_event(id, "operator-1".to_owned()).await, Ok(true));
+    let report = granted(QosStatus::Requested, START, 60);
+    let confirmed = creator.confirm(reservation, "operator-1".to_owned(), report).await.unwrap();
+    assert_eq!(confirmed.early_event.as_deref(), Some("operator-1"));
+    assert_eq!(other.record_early_event(id, "operator-1".to_owned()).await, Ok(false));
+}
+
+#[tokio::test]
+async fn notifications_of_an_ended_replica_are_taken_over_in_order() {
+    let Some(replicas) = Replicas::new() else { return };
+    let (one, other) = (replicas.replica(0), replicas.replica(1));
+    assert!(other.take_notifications(None, 10).await.unwrap().entries.is_empty());
+    assert!(one.take_notifications(None, 10).await.unwrap().entries.is_empty());
+    let mut create = create_request(phone(1), "192.0.2.1");
+    create.sink = Some(sink("https://sink.example/1"));
+    let reservation = reserve(one, party("c1"), reservation_request(create)).await.unwrap();
+    let available = granted(QosStatus::Available, START, 60);
+    let record = one.confirm(reservation, "operator-1".to_owned(), available).await.unwrap();
+    let ended = granted(QosStatus::Unavailable, START, 60);
+    other.observe(&record, ended, START).await.unwrap();
+    // The replica that queued the first notification delivers the second one, too.
+    assert!(other.take_notifications(None, 10).await.unwrap().entries.is_empty());
+    let taken = one.take_notifications(None, 10).await.unwrap().entries;
+    let statuses: Vec<_> = taken.iter().map(|entry| entry.status).collect();
+    assert_eq!(statuses, [QosStatus::Available, QosStatus::Unavailable]);
+    assert!(one.take_notifications(None, 10).await.unwrap().entries.is_empty());
+    let number = taken[0].number;
+    let timeout = Duration::from_secs(1);
+    assert!(one.notification_to_deliver(number, timeout).await.unwrap().is_some());
+    assert_eq!(other.notification_to_deliver(number, timeout).await, Ok(None));
+    one.close().await;
+    assert_eq!(other.take_notifications(None, 10).await.unwrap().entries, taken);
+    assert_eq!(one.notification_to_deliver(number, timeout).await, Ok(None));
+    other.acknowledge(taken.iter().map(|entry| entry.number).collect()).await.unwrap();
+    let left = replicas.schema.count("notification") + replicas.schema.count("notification_queue");
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn rows_contain_nothing_readable() {
+    let Some(replicas) = Replicas::new() else { return };
+    let ledger = replicas.replica(0);
+    let mut create = create_request(phone(4242), "192.0.2.77");
+    create.sink = Some(sink("https://sink.example/4242"));
+    let reservation =
+        reserve(ledger, party("client-name"), reservation_request(create)).await.unwrap();
+    let available = granted(QosStatus::Available, START, 60);
+    ledger.confirm(reservation, "operator-session-1".to_owned(), available).await.unwrap();
+    let dump = replicas.schema.dump();
+    let private = [
+        "49151000004242",
+        "4242",
+        "192.0.2.77",
+        "sink.example",
+        "client-name",
+        "operator-session-1",
+        "north",
+    ];
+    for text in private {
+        let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+        if text.len() > 4 {
+            assert!(!dump.contains(text), "{text}");
+        }
+        assert!(!dump.contains(&hex), "{text} in hexadecimal");
+    }
+    assert!(dump.len() > 500, "{dump}");
+}
