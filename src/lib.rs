@@ -46,7 +46,8 @@ mod credentials;
 mod identity;
 mod dialect;
 
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "no store uses it yet"))]
+#[expect(unused_imports, reason = "no store uses it yet")]
+#[cfg_attr(not(test), expect(dead_code, reason = "no store uses it yet"))]
 mod postgres;
 mod outbound;
 mod tls;

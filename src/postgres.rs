@@ -17,7 +17,9 @@ mod connector;
 mod database;
 mod failure;
 mod health;
+mod migration;
 mod statement;
+mod status;
 #[cfg(test)]
 #[expect(dead_code, reason = "integration tests use the rest")]
 #[path = "../tests/postgres/server.rs"]
@@ -29,7 +31,12 @@ mod url;
 pub use self::{
     database::{Answer, Database, SettingsError},
     failure::DatabaseError,
+    migration::{
+        DatabaseSchemaError, Migration, SchemaVersion, check_schema_version, migrate,
+        schema_version,
+    },
     statement::Statement,
+    status::{SERVER_VERSION_MIN, ServerStatus, server_status, sessions_by_state},
     url::DatabaseUrl,
 };
 

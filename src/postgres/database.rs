@@ -9,7 +9,7 @@ use deadpool::{
 use rand::Rng as _;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{
-    Row,
+    Client, Row,
     types::{ToSql, Type},
 };
 
@@ -168,6 +168,17 @@ impl Database {
         }
     }
 
+    /// A connection that no other statement uses. It is closed when it is dropped.
+    ///
+    /// # Errors
+    /// If there is none within the deadline.
+    pub(super) async fn exclusive_connection(&self) -> Result<Lease<'_>, DatabaseError> {
+        let unavailable = || DatabaseError::Unavailable("the statement timeout is too long".into());
+        let deadline = Instant::now().checked_add(self.deadline()).ok_or_else(unavailable)?;
+        let lease = self.connection(deadline).await;
+        lease.map_err(|failure| DatabaseError::Unavailable(failure.message))
+    }
+
     async fn attempt(
         &self,
         statement: &Statement,
@@ -211,13 +222,18 @@ impl SharedDatabase {
 }
 
 /// A connection during one attempt.
-struct Lease<'a> {
+pub(super) struct Lease<'a> {
     database: &'a SharedDatabase,
     connection: Option<Object<Connector>>,
     discard: Discard,
 }
 
 impl Lease<'_> {
+    pub(super) fn client(&self) -> Result<&Client, DatabaseError> {
+        let connection = self.connection.as_ref().map(|connection| &connection.client);
+        connection.ok_or_else(|| DatabaseError::Unavailable("the connection is closed".into()))
+    }
+
     async fn execute(
         &self,
         statement: &Statement,
