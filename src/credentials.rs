@@ -26,7 +26,7 @@ mod tokens;
 pub use self::{
     key::SigningKey,
     oauth2::{Assertion, OAuth2Client, TokenAuthMethod},
-    peer_client::{CallDeadlines, NotCalled, PeerClient, PeerRequest},
+    peer_client::{NotCalled, PeerClient},
     tokens::FETCH_BACKOFF,
 };
 use self::{

@@ -18,14 +18,14 @@ use http::{HeaderValue, Method, header};
 use quick_cache::sync;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tokio::sync::watch;
 
 use crate::{
     clock::Tick,
-    credentials::{
-        self, CallDeadlines, NotCalled, PeerClient, PeerId, PeerRequest, TokenUnavailable,
+    credentials::{self, NotCalled, PeerClient, PeerId, TokenUnavailable},
+    outbound::{
+        CallDeadlines, CallResult, Caller, Endpoint, PeerBackoff, PeerRequest, PeerResponse,
+        SharedCalls, Trust, retry_after,
     },
-    outbound::{CallResult, Caller, Endpoint, PeerBackoff, PeerResponse, Trust, retry_after},
     qod::{Device, FinderId, IdentifierKind, OperatorId},
     route::{LookupRequest, NoOperator, ResolvedOperator},
 };
@@ -82,7 +82,8 @@ pub struct Finder {
     client: PeerClient,
     cache: sync::Cache<SubjectKey, (FinderAnswer, Tick)>,
     hashers: [RandomState; 2],
-    state: Mutex<FinderState>,
+    lookups: SharedCalls<SubjectKey, FinderReply>,
+    backoff: Mutex<PeerBackoff>,
 }
 
 /// All finders, and the names that they use for operators.
@@ -139,17 +140,6 @@ pub enum FinderFailure {
 struct SubjectKey([u64; 2]);
 
 type FinderReply = Result<FinderAnswer, FinderFailure>;
-
-struct FinderState {
-    in_flight: HashMap<SubjectKey, watch::Receiver<Option<FinderReply>>>,
-    backoff: PeerBackoff,
-}
-
-enum LookupState {
-    Cached(FinderAnswer),
-    InFlight(watch::Receiver<Option<FinderReply>>),
-    Suppressed(FinderFailure),
-}
 
 /// The maximum number of concurrent requests to one finder.
 pub const CONNECTIONS_MAX: usize = 16;
@@ -248,10 +238,8 @@ impl Finder {
             client: PeerClient::new(credentials, peer, None, settings.timeout),
             cache: sync::Cache::new(settings.cache_entries_max),
             hashers: [RandomState::new(), RandomState::new()],
-            state: Mutex::new(FinderState {
-                in_flight: HashMap::new(),
-                backoff: PeerBackoff::new(FAILURES_MAX, BACKOFF),
-            }),
+            lookups: SharedCalls::default(),
+            backoff: Mutex::new(PeerBackoff::new(FAILURES_MAX, BACKOFF)),
             settings,
         }
     }
@@ -276,69 +264,46 @@ impl Finder {
             return Ok(FinderAnswer::NotFound);
         };
         let key = SubjectKey(self.hashers.each_ref().map(|keys| keys.hash_one(&subject)));
-        let count = |outcome| caller.metrics.record_finder_lookup(&self.settings.id.0, outcome);
-        let mut answer = match self.start_lookup(caller, key, subject) {
-            LookupState::Cached(answer) => {
-                count("cached");
-                return Ok(answer);
-            }
-            LookupState::Suppressed(why) => {
-                count("suppressed");
-                return Err(why);
-            }
-            LookupState::InFlight(answer) => answer,
-        };
-        let reply = answer.wait_for(Option::is_some).await.ok().and_then(|reply| reply.clone());
-        reply.unwrap_or_else(|| {
-            // The task was aborted, which happens when the runtime shuts down.
-            self.state().in_flight.remove(&key);
-            Err(FinderFailure::Failed)
-        })
+        if let Some(answer) = self.cached(caller, key) {
+            return Ok(answer);
+        }
+        let start = |in_progress| self.start_lookup(caller, key, subject, in_progress);
+        self.lookups.get(key, start).await.unwrap_or(Err(FinderFailure::Failed))
     }
 
-    fn state(&self) -> MutexGuard<'_, FinderState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn backoff(&self) -> MutexGuard<'_, PeerBackoff> {
+        self.backoff.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the call of a lookup, or its reply if it must not be made.
     fn start_lookup(
         self: &Arc<Self>,
         caller: &Caller,
         key: SubjectKey,
         subject: LookupSubject,
-    ) -> LookupState {
-        if let Some(answer) = self.cached(caller, key) {
-            return LookupState::Cached(answer);
-        }
-        let mut state = self.state();
-        if let Some(answer) = state.in_flight.get(&key) {
-            return LookupState::InFlight(answer.clone());
-        }
+        in_progress: usize,
+    ) -> Result<impl Future<Output = FinderReply> + use<>, FinderReply> {
         // Another lookup of the same subject may have completed in the meantime.
         if let Some(answer) = self.cached(caller, key) {
-            return LookupState::Cached(answer);
+            return Err(Ok(answer));
         }
-        if state.in_flight.len() >= IN_FLIGHT_MAX {
-            return LookupState::Suppressed(FinderFailure::Busy);
+        let permitted = if in_progress < IN_FLIGHT_MAX {
+            self.backoff().check(caller.clock.tick()).map_err(FinderFailure::Backoff)
+        } else {
+            Err(FinderFailure::Busy)
+        };
+        if let Err(why) = permitted {
+            caller.metrics.record_finder_lookup(&self.settings.id.0, "suppressed");
+            return Err(Err(why));
         }
-        if let Err(left) = state.backoff.check(caller.clock.tick()) {
-            return LookupState::Suppressed(FinderFailure::Backoff(left));
-        }
-        let (sender, answer) = watch::channel(None);
-        state.in_flight.insert(key, answer.clone());
         let (finder, caller) = (Arc::clone(self), caller.clone());
-        // In a separate task: a caller that disconnects must not cancel a lookup that others wait
-        // for.
-        tokio::spawn(async move {
-            let reply = finder.fetch(&caller, key, &subject).await;
-            finder.state().in_flight.remove(&key);
-            sender.send_replace(Some(reply));
-        });
-        LookupState::InFlight(answer)
+        Ok(async move { finder.fetch(&caller, key, &subject).await })
     }
 
     fn cached(&self, caller: &Caller, key: SubjectKey) -> Option<FinderAnswer> {
         let (answer, until) = self.cache.get(&key)?;
         if caller.clock.tick() < until {
+            caller.metrics.record_finder_lookup(&self.settings.id.0, "cached");
             return Some(answer);
         }
         self.cache.remove(&key);
@@ -377,7 +342,7 @@ impl Finder {
         if matches!(response.status.as_u16(), 429 | 503)
             && let Some(wait) = retry_after(&response.headers, caller.clock.now())
         {
-            self.state().backoff.set_retry_after(wait, caller.clock.tick());
+            self.backoff().set_retry_after(wait, caller.clock.tick());
         }
     }
 
@@ -400,13 +365,13 @@ impl Finder {
             Ok(CallResult::Answered(response)) => Ok(response),
             Ok(CallResult::PoolExhausted(reason)) => Err((FinderFailure::Busy, reason)),
             Ok(CallResult::NotSent(reason) | CallResult::Unknown(reason)) => {
-                let is_late = caller.clock.elapsed(started) >= self.settings.timeout;
+                let is_late = deadlines.have_passed(&caller.clock);
                 Err((if is_late { FinderFailure::Timeout } else { FinderFailure::Failed }, reason))
             }
             Err(NotCalled::NoToken(error)) => {
                 Err((FinderFailure::NoToken(error), error.to_string()))
             }
-            Err(error @ NotCalled::DeadlinePassed) => {
+            Err(NotCalled::DeadlinePassed(error)) => {
                 Err((FinderFailure::Timeout, error.to_string()))
             }
         }
@@ -429,7 +394,7 @@ impl Finder {
         caller.metrics.record_finder_lookup(&finder.0, outcome);
         // An exhausted connection pool is not a failure of the finder.
         let changed = outcome != "suppressed"
-            && self.state().backoff.record_result(result.is_ok(), caller.clock.tick());
+            && self.backoff().record_result(result.is_ok(), caller.clock.tick());
         match result {
             Ok(answer) => {
                 if changed {

@@ -13,7 +13,7 @@ use http::Request;
 use crate::{
     clock::Clock,
     metrics::{Metrics, NONE},
-    outbound::{Outbound, Trust},
+    outbound::{Caller, Outbound, Trust},
     qod::{ClientId, Secret, SourceAddress},
 };
 
@@ -183,13 +183,13 @@ impl Authenticator {
     ///
     /// # Errors
     /// All invalid settings.
-    #[expect(clippy::needless_pass_by_value, reason = "the constructor takes its dependencies")]
     pub fn new(
         settings: Settings,
         outbound: Outbound,
         clock: Clock,
         metrics: Metrics,
     ) -> Result<Self, Vec<IssuerError>> {
+        let caller = Caller { outbound, clock, metrics };
         let mut errors = Vec::new();
         let token_cache = TokenCache::new(settings.cache_entries_max);
         let mut trusted: Vec<TrustedIssuer> = Vec::with_capacity(settings.issuers.len());
@@ -205,27 +205,20 @@ impl Authenticator {
             {
                 report("duplicate issuer".to_owned());
             }
-            let (outbound, clock, metrics) = (outbound.clone(), clock.clone(), metrics.clone());
             if let IssuerKeys::Introspection(settings) = &issuer.keys {
                 if introspector.is_some() {
                     report("another issuer already uses introspection".to_owned());
                 }
                 let (settings, token_cache) = (settings.clone(), token_cache.clone());
                 let trust = issuer.trust.clone();
-                match Introspector::new(
-                    settings,
-                    (issuer.into(), trust),
-                    token_cache,
-                    outbound,
-                    clock,
-                    metrics,
-                ) {
+                match Introspector::new(settings, issuer.into(), trust, token_cache, caller.clone())
+                {
                     Ok(created) => introspector = Some(Arc::new(created)),
                     Err(message) => report(message),
                 }
                 continue;
             }
-            match Keyring::new(&issuer, outbound, clock, metrics) {
+            match Keyring::new(&issuer, caller.clone()) {
                 Ok(keyring) => {
                     let keyring = Arc::new(keyring);
                     trusted.push(TrustedIssuer { rules: ClaimRules::from(issuer), keyring });
@@ -237,7 +230,7 @@ impl Authenticator {
             errors.push(IssuerError { issuer: "mock_tokens".to_owned(), message });
         });
         let proof_verifier =
-            ProofVerifier::new(settings.proofs, clock.clone()).map_err(|message| {
+            ProofVerifier::new(settings.proofs, caller.clock.clone()).map_err(|message| {
                 errors.push(IssuerError { issuer: "proofs".to_owned(), message });
             });
         match (mock_tokens, proof_verifier) {
@@ -247,8 +240,8 @@ impl Authenticator {
                 mock_tokens,
                 token_cache,
                 proof_verifier,
-                clock,
-                metrics,
+                clock: caller.clock,
+                metrics: caller.metrics,
             }),
             _ => Err(errors),
         }

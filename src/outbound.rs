@@ -30,8 +30,10 @@ mod caller;
 mod endpoint;
 mod exchange;
 mod guard;
-mod thread_pool;
+mod peer_call;
 mod retry_after;
+mod shared_calls;
+mod thread_pool;
 mod trust;
 
 pub use self::{
@@ -40,7 +42,9 @@ pub use self::{
     caller::Caller,
     endpoint::Endpoint,
     guard::{ForbiddenAddress, Guard},
+    peer_call::{CallDeadlines, DeadlinePassed, PeerRequest},
     retry_after::retry_after,
+    shared_calls::SharedCalls,
     trust::{Authorities, Trust, check_public_authorities},
 };
 use self::{
@@ -122,11 +126,7 @@ impl Outbound {
     }
 
     /// Sends a request that may arrive twice, with any method, for example a query by POST.
-    pub async fn send_repeatable(
-        &self,
-        endpoint: &Endpoint,
-        call: &OutboundCall<'_>,
-    ) -> CallResult {
+    async fn send_repeatable(&self, endpoint: &Endpoint, call: &OutboundCall<'_>) -> CallResult {
         self.execute(endpoint, call, CallOptions { may_repeat: true, ignore_body: false })
             .await
             .into()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use form_urlencoded::Serializer;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ use super::{Reloadable, SigningKey, TokenUnavailable};
 use crate::{
     clock::Clock,
     json::{Json, JsonLimits},
-    outbound::{Endpoint, PeerResponse, basic_auth_header, sensitive_header},
+    outbound::{Endpoint, PeerRequest, PeerResponse, basic_auth_header, sensitive_header},
     qod::Secret,
 };
 
@@ -60,12 +60,6 @@ pub struct Assertion {
     pub subject: String,
 }
 
-/// One request to a token endpoint.
-pub(super) struct TokenRequest {
-    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(super) body: Bytes,
-}
-
 /// A successful response of a token endpoint.
 pub(super) struct TokenResponse {
     /// The `Authorization` value: `Bearer` and the token.
@@ -82,11 +76,12 @@ const RESPONSE_BOUNDS: JsonLimits = JsonLimits { depth_max: 8, members_max: 64, 
 // Used if the response has no `expires_in`, and the upper limit.
 const LIFETIME_DEFAULT: Duration = Duration::from_mins(5);
 const LIFETIME_MAX: Duration = Duration::from_hours(24);
+const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 const ERROR_BYTES_MAX: usize = 40;
 
 impl OAuth2Client {
-    /// Builds a token request. An assertion is new for each request.
-    pub(super) async fn request(&self, clock: &Clock) -> Option<TokenRequest> {
+    /// Builds a token request. An assertion is new for each request. Requesting a token twice is harmless.
+    pub(super) async fn request(&self, clock: &Clock) -> Option<PeerRequest<'static>> {
         let mut headers = vec![
             (header::ACCEPT, HeaderValue::from_static("application/json")),
             (header::CONTENT_TYPE, HeaderValue::from_static(FORM)),
@@ -112,7 +107,14 @@ impl OAuth2Client {
                 fields.push(("assertion", self.sign_assertion(assertion, clock).await?));
             }
         }
-        Some(TokenRequest { headers, body: self.form(&fields) })
+        Some(PeerRequest {
+            method: Method::POST,
+            path: "",
+            headers,
+            body: self.form(&fields),
+            response_bytes_max: RESPONSE_BYTES_MAX,
+            is_repeatable: true,
+        })
     }
 
     fn form(&self, fields: &[(&str, Secret)]) -> Bytes {

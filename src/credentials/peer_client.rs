@@ -3,47 +3,13 @@
 
 use std::{fmt, time::Duration};
 
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::StatusCode;
 
 use super::{CallAuthorization, Credentials, PeerId, Settings, SignedParts, TokenUnavailable};
-use crate::{
-    clock::Tick,
-    outbound::{CallResult, Caller, Endpoint, OutboundCall},
-};
+use crate::outbound::{CallDeadlines, CallResult, Caller, DeadlinePassed, Endpoint, PeerRequest};
 
 /// A peer that is called with credentials.
 pub struct PeerClient(Credentials);
-
-/// A request to a peer.
-#[derive(Clone, Debug)]
-pub struct PeerRequest<'a> {
-    /// The method.
-    pub method: Method,
-    /// The path, appended to the endpoint's base path.
-    pub path: &'a str,
-    /// The header fields, without credentials.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The body; empty for none.
-    pub body: Bytes,
-    /// The maximum size of the response body, in bytes.
-    pub response_bytes_max: usize,
-    /// Whether the request may arrive twice although its method is neither GET nor DELETE.
-    pub is_repeatable: bool,
-}
-
-/// The time limits of a call, counted from its start. Token fetches and repetitions are part of the call.
-#[derive(Clone, Copy, Debug)]
-pub struct CallDeadlines {
-    /// The start of the call.
-    pub started: Tick,
-    /// The time limit for sending the request.
-    pub connect_timeout: Duration,
-    /// The time limit for getting one connection, within that for sending.
-    pub attempt_connect_timeout: Duration,
-    /// The time limit for the response.
-    pub timeout: Duration,
-}
 
 /// Why a request was not sent. The peer is not responsible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,8 +18,8 @@ pub enum NotCalled {
     #[error("{0}")]
     NoToken(#[from] TokenUnavailable),
     /// The time limit for sending has passed.
-    #[error("the deadline has passed")]
-    DeadlinePassed,
+    #[error("{0}")]
+    DeadlinePassed(#[from] DeadlinePassed),
 }
 
 impl PeerClient {
@@ -138,33 +104,7 @@ impl PeerClient {
         let target = endpoint.target(request.path);
         let signed = SignedParts { method: &request.method, target: &target, body: &request.body };
         self.0.append_headers(authorization, &signed, caller, &mut request.headers).await?;
-        let elapsed = caller.clock.elapsed(deadlines.started);
-        let left = deadlines.connect_timeout.saturating_sub(elapsed);
-        if left.is_zero() {
-            return Err(NotCalled::DeadlinePassed);
-        }
-        let call = OutboundCall {
-            method: request.method.clone(),
-            path: request.path,
-            headers: &request.headers,
-            body: request.body.clone(),
-            connect_timeout: deadlines.attempt_connect_timeout.min(left),
-            timeout: deadlines.timeout.saturating_sub(elapsed),
-            response_bytes_max: request.response_bytes_max,
-        };
-        // Boxed: the futures are large, and would be copied with every future that contains them.
-        Ok(if request.is_repeatable {
-            Box::pin(caller.outbound.send_repeatable(endpoint, &call)).await
-        } else {
-            Box::pin(caller.outbound.send(endpoint, &call)).await
-        })
-    }
-}
-
-impl CallDeadlines {
-    /// One time limit for the whole call.
-    pub fn within(timeout: Duration, started: Tick) -> Self {
-        Self { started, connect_timeout: timeout, attempt_connect_timeout: timeout, timeout }
+        Ok(caller.send(endpoint, request, deadlines).await?)
     }
 }
 

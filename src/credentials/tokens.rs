@@ -7,7 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, header};
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Tick},
-    outbound::{CallResult, Caller, OutboundCall},
+    outbound::{CallDeadlines, CallResult, Caller, PeerRequest},
 };
 
 /// Supplies the access token of one peer.
@@ -45,7 +45,6 @@ pub(super) struct AccessToken {
 /// It limits the load on a failing peer.
 pub const FETCH_BACKOFF: Duration = Duration::from_secs(5);
 const REFRESH_MARGIN_MAX: Duration = Duration::from_secs(30);
-const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 
 impl TokenSource {
     pub(super) fn new(
@@ -161,50 +160,34 @@ impl TokenSource {
         caller: &Caller,
         started: Tick,
     ) -> Result<TokenResponse, (TokenUnavailable, String)> {
-        let mut lost = String::new();
-        // Retry once, because a pooled connection may just have been closed. Requesting a token
-        // twice is harmless.
-        for _ in 0..2 {
-            let remaining = self.fetch_timeout.saturating_sub(caller.clock.elapsed(started));
-            match self.send_request(caller, remaining).await? {
-                CallResult::Answered(answer) => return oauth2::parse_response(&answer),
-                CallResult::NotSent(reason) | CallResult::PoolExhausted(reason) => {
-                    return Err((TokenUnavailable::Failed, reason));
-                }
-                CallResult::Unknown(reason) => lost = reason,
-            }
+        let failed = |reason: String| (TokenUnavailable::Failed, reason);
+        let unsigned = || failed("failed to sign a JWT".to_owned());
+        let request = self.build_request(&caller.clock).await.ok_or_else(unsigned)?;
+        let deadlines = CallDeadlines::within(self.fetch_timeout, started);
+        match caller.send(&self.oauth2.token_endpoint, &request, deadlines).await {
+            Ok(CallResult::Answered(answer)) => oauth2::parse_response(&answer),
+            Ok(
+                CallResult::NotSent(reason)
+                | CallResult::PoolExhausted(reason)
+                | CallResult::Unknown(reason),
+            ) => Err(failed(reason)),
+            Err(error) => Err(failed(error.to_string())),
         }
-        Err((TokenUnavailable::Failed, lost))
     }
 
-    async fn send_request(
-        &self,
-        caller: &Caller,
-        within: Duration,
-    ) -> Result<CallResult, (TokenUnavailable, String)> {
-        let unsigned = || (TokenUnavailable::Failed, "failed to sign a JWT".to_owned());
-        let (endpoint, clock) = (&self.oauth2.token_endpoint, &caller.clock);
-        let mut request = self.oauth2.request(clock).await.ok_or_else(unsigned)?;
+    async fn build_request(&self, clock: &Clock) -> Option<PeerRequest<'static>> {
+        let mut request = self.oauth2.request(clock).await?;
         if let Some((name, key)) = &self.proof {
-            let target = endpoint.target("");
+            let target = self.oauth2.token_endpoint.target(request.path);
             let signed =
-                SignedParts { method: &Method::POST, target: &target, body: &request.body };
+                SignedParts { method: &request.method, target: &target, body: &request.body };
             let authorization =
                 request.headers.iter().find(|(name, _)| *name == header::AUTHORIZATION);
             let key = key.current(clock, Duration::ZERO).await;
-            let proof = sign_proof(&signed, authorization.map(|(_, value)| value), &key, clock);
-            request.headers.push((name.clone(), proof.ok_or_else(unsigned)?));
+            let proof = sign_proof(&signed, authorization.map(|(_, value)| value), &key, clock)?;
+            request.headers.push((name.clone(), proof));
         }
-        let call = OutboundCall {
-            method: Method::POST,
-            path: "",
-            headers: &request.headers,
-            body: request.body,
-            connect_timeout: within,
-            timeout: within,
-            response_bytes_max: RESPONSE_BYTES_MAX,
-        };
-        Ok(caller.outbound.send(endpoint, &call).await)
+        Some(request)
     }
 
     // Logs only the first failure of a series, and the recovery.

@@ -136,7 +136,7 @@ async fn concurrent_lookups_of_one_device_share_one_request() {
     let (all, ()) = tokio::join!(futures_util::future::join_all(all), release);
     assert!(all.into_iter().all(|reply| reply == Ok(network("21407"))));
     assert_eq!(server.requests().len(), 1);
-    assert!(finder.state().in_flight.is_empty());
+    assert!(finder.lookups.is_empty());
 }
 
 #[tokio::test]

@@ -6,20 +6,17 @@
 //! concerns that token only; a failure of the issuer pauses the calls for a moment.
 
 use std::{
-    collections::HashMap,
     net::IpAddr,
     num::NonZeroU32,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use bytes::Bytes;
 use form_urlencoded::Serializer;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use quick_cache::sync;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::{
@@ -29,10 +26,10 @@ use super::{
     jws,
 };
 use crate::{
-    clock::{Clock, Tick},
-    metrics::Metrics,
+    clock::Tick,
     outbound::{
-        CallResult, Endpoint, Outbound, OutboundCall, PeerResponse, Trust, basic_auth_header,
+        CallDeadlines, CallResult, Caller, Endpoint, PeerRequest, PeerResponse, SharedCalls, Trust,
+        basic_auth_header,
     },
     qod::{Moment, Secret, SourceNetwork},
     reloadable::{FILE_CHECK_INTERVAL, Reloadable},
@@ -99,16 +96,14 @@ pub(super) struct Introspector {
     rules: ClaimRules,
     verified: TokenCache,
     rejected: sync::Cache<TokenDigest, (Tick, Unauthenticated)>,
+    in_flight: SharedCalls<TokenDigest, IntrospectionReply>,
     state: Mutex<IntrospectionState>,
-    outbound: Outbound,
-    clock: Clock,
-    metrics: Metrics,
+    caller: Caller,
 }
 
 type IntrospectionReply = Result<AuthenticatedClient, Unauthenticated>;
 
 struct IntrospectionState {
-    in_flight: HashMap<TokenDigest, watch::Receiver<Option<IntrospectionReply>>>,
     sources: FairShares,
     rate_limit: IntrospectionRateLimit,
     token_error_logged: Option<Tick>,
@@ -126,18 +121,8 @@ enum IntrospectionError {
 type IntrospectionResult =
     Result<Result<(AuthenticatedClient, Option<Moment>), InvalidToken>, IntrospectionError>;
 
-/// How an introspection continues.
-enum IntrospectionStart {
-    Cached(IntrospectionReply),
-    InFlight(watch::Receiver<Option<IntrospectionReply>>),
-    /// Too many requests.
-    Suppressed,
-}
-
-type IntrospectionRequest = (Vec<(HeaderName, HeaderValue)>, Bytes);
-
 impl IntrospectionSettings {
-    fn request(&self, token: &Secret, secret: &Secret) -> Result<IntrospectionRequest, String> {
+    fn request(&self, token: &Secret, secret: &Secret) -> Result<PeerRequest<'static>, String> {
         let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
         let mut headers = vec![
             (header::ACCEPT, HeaderValue::from_static("application/json")),
@@ -157,7 +142,27 @@ impl IntrospectionSettings {
                 form.append_pair("client_secret", secret.reveal());
             }
         }
-        Ok((headers, form.finish().into()))
+        Ok(PeerRequest {
+            method: Method::POST,
+            path: "",
+            headers,
+            body: form.finish().into(),
+            response_bytes_max: RESPONSE_BYTES_MAX,
+            is_repeatable: true,
+        })
+    }
+}
+
+impl IntrospectionState {
+    fn try_acquire(&mut self, source: Option<SourceNetwork>, now: Tick) -> bool {
+        if !self.sources.try_acquire(source, IN_FLIGHT_MAX, 0) {
+            return false;
+        }
+        let is_within_rate = self.rate_limit.try_acquire(source, now);
+        if !is_within_rate {
+            self.sources.release(source);
+        }
+        is_within_rate
     }
 }
 
@@ -165,11 +170,10 @@ impl Introspector {
     /// Creates an introspector that validates responses with `rules` and caches them in `verified`.
     pub(super) fn new(
         settings: IntrospectionSettings,
-        (rules, trust): (ClaimRules, Trust),
+        rules: ClaimRules,
+        trust: Trust,
         verified: TokenCache,
-        outbound: Outbound,
-        clock: Clock,
-        metrics: Metrics,
+        caller: Caller,
     ) -> Result<Self, String> {
         let endpoint = Endpoint::parse(&settings.url, IN_FLIGHT_MAX)
             .map_err(|error| format!("introspection URL: {error}"))?
@@ -184,7 +188,6 @@ impl Introspector {
             return Err(format!("expected a cache TTL of at most {max:?}"));
         }
         let state = IntrospectionState {
-            in_flight: HashMap::new(),
             sources: FairShares::default(),
             rate_limit: IntrospectionRateLimit::new(settings.requests_per_s_max),
             token_error_logged: None,
@@ -195,10 +198,9 @@ impl Introspector {
             rules,
             verified,
             rejected: sync::Cache::new(REJECTED_MAX),
+            in_flight: SharedCalls::default(),
             state: Mutex::new(state),
-            outbound,
-            clock,
-            metrics,
+            caller,
         })
     }
 
@@ -221,16 +223,8 @@ impl Introspector {
         digest: TokenDigest,
         source: Option<IpAddr>,
     ) -> IntrospectionReply {
-        let mut reply = match self.start(token, digest, source.map(SourceNetwork::from)) {
-            IntrospectionStart::Cached(reply) => return reply,
-            IntrospectionStart::InFlight(receiver) => receiver,
-            IntrospectionStart::Suppressed => {
-                self.metrics.record_introspection(self.issuer(), "suppressed");
-                return Err(Unauthenticated::KeysUnavailable);
-            }
-        };
-        let reply = reply.wait_for(Option::is_some).await.ok().and_then(|reply| reply.clone());
-        // Without a reply, the task was cancelled, because the runtime is shutting down.
+        let start = |_| self.start(token, digest, source.map(SourceNetwork::from));
+        let reply = self.in_flight.get(digest, start).await;
         reply.unwrap_or(Err(Unauthenticated::KeysUnavailable))
     }
 
@@ -238,58 +232,42 @@ impl Introspector {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the call of an introspection, or its reply if there are too many requests.
     fn start(
         self: &Arc<Self>,
         token: &str,
         digest: TokenDigest,
         source: Option<SourceNetwork>,
-    ) -> IntrospectionStart {
-        let mut guard = self.state();
-        let state = &mut *guard;
-        if let Some(receiver) = state.in_flight.get(&digest) {
-            return IntrospectionStart::InFlight(receiver.clone());
-        }
+    ) -> Result<impl Future<Output = IntrospectionReply> + use<>, IntrospectionReply> {
         // A concurrent introspection may just have completed.
         if let Some(reply) = self.cached(&digest) {
-            return IntrospectionStart::Cached(reply);
+            return Err(reply);
         }
-        if !state.sources.try_acquire(source, IN_FLIGHT_MAX, 0) {
-            return IntrospectionStart::Suppressed;
+        if !self.state().try_acquire(source, self.caller.clock.tick()) {
+            self.caller.metrics.record_introspection(self.issuer(), "suppressed");
+            return Err(Err(Unauthenticated::KeysUnavailable));
         }
-        if !state.rate_limit.try_acquire(source, self.clock.tick()) {
-            state.sources.release(source);
-            return IntrospectionStart::Suppressed;
-        }
-        let (sender, receiver) = watch::channel(None);
-        state.in_flight.insert(digest, receiver.clone());
-        let in_flight = InFlight { introspector: Arc::clone(self), digest, source };
+        let place = SourcePlace { introspector: Arc::clone(self), source };
         let token = Secret::new(token);
-        // On a separate task, so that a cancelled request does not cancel the call that others wait
-        // for.
-        tokio::spawn(async move {
-            let reply = in_flight.introspector.fetch(&token, digest).await;
-            drop(in_flight);
-            sender.send_replace(Some(reply));
-        });
-        IntrospectionStart::InFlight(receiver)
+        Ok(async move { place.introspector.fetch(&token, digest).await })
     }
 
     fn cached(&self, digest: &TokenDigest) -> Option<IntrospectionReply> {
         if let Some((until, reason)) = self.rejected.get(digest) {
-            if self.clock.tick() < until {
+            if self.caller.clock.tick() < until {
                 return Some(Err(reason));
             }
             self.rejected.remove(digest);
         }
         let verified = self.verified.get(digest)?;
         let VerifiedBy::Introspection { until } = verified.by else { return None };
-        let is_valid = self.clock.tick() < until
-            && verified.expires.is_none_or(|expires| self.clock.now() < expires);
+        let is_valid = self.caller.clock.tick() < until
+            && verified.expires.is_none_or(|expires| self.caller.clock.now() < expires);
         is_valid.then_some(Ok(verified.client))
     }
 
     async fn fetch(&self, token: &Secret, digest: TokenDigest) -> IntrospectionReply {
-        let started = self.clock.tick();
+        let started = self.caller.clock.tick();
         let response = self.send(token).await;
         let result = response.and_then(|response| self.classify(&response));
         self.record_result(&result);
@@ -297,8 +275,8 @@ impl Introspector {
             Ok(Ok((client, expires))) => {
                 // Counted from before the request, so that the cache TTL is never exceeded.
                 let until = started + self.settings.cache_ttl;
-                let unexpired = expires.is_none_or(|expires| self.clock.now() < expires);
-                if unexpired && self.clock.tick() < until {
+                let unexpired = expires.is_none_or(|expires| self.caller.clock.now() < expires);
+                if unexpired && self.caller.clock.tick() < until {
                     let (client, by) = (client.clone(), VerifiedBy::Introspection { until });
                     self.verified.insert(digest, VerifiedToken { client, expires, by });
                 }
@@ -308,35 +286,30 @@ impl Introspector {
             Err(IntrospectionError::Token(_)) => (Unauthenticated::KeysUnavailable, FAILED_TTL),
             Err(IntrospectionError::Outage(_)) => return Err(Unauthenticated::KeysUnavailable),
         };
-        self.rejected.insert(digest, (self.clock.tick() + ttl, reason));
+        self.rejected.insert(digest, (self.caller.clock.tick() + ttl, reason));
         Err(reason)
     }
 
     async fn send(&self, token: &Secret) -> Result<PeerResponse, IntrospectionError> {
-        let secret = self.settings.secret.current(&self.clock, FILE_CHECK_INTERVAL).await;
+        let secret = self.settings.secret.current(&self.caller.clock, FILE_CHECK_INTERVAL).await;
         let request = self.settings.request(token, &secret);
-        let (headers, body) = request.map_err(IntrospectionError::Outage)?;
-        let call = OutboundCall {
-            method: Method::POST,
-            path: "",
-            headers: &headers,
-            body,
+        let request = request.map_err(IntrospectionError::Outage)?;
+        let deadlines = CallDeadlines {
+            started: self.caller.clock.tick(),
             connect_timeout: CONNECT_TIMEOUT,
-            // The timeout below is shorter.
-            timeout: REQUEST_TIMEOUT * 2,
-            response_bytes_max: RESPONSE_BYTES_MAX,
+            attempt_connect_timeout: CONNECT_TIMEOUT,
+            timeout: REQUEST_TIMEOUT,
         };
-        let sent = self.outbound.send_repeatable(&self.endpoint, &call);
-        match tokio::time::timeout(REQUEST_TIMEOUT, sent).await {
+        match self.caller.send(&self.endpoint, &request, deadlines).await {
             Ok(CallResult::Answered(response)) => Ok(response),
-            Ok(CallResult::NotSent(reason) | CallResult::Unknown(reason)) => {
-                Err(IntrospectionError::Outage(reason))
-            }
             Ok(CallResult::PoolExhausted(reason)) => Err(IntrospectionError::Token(reason)),
-            Err(_) => {
-                let reason = format!("no response within {REQUEST_TIMEOUT:?}");
-                Err(IntrospectionError::Token(reason))
+            Ok(CallResult::NotSent(reason) | CallResult::Unknown(reason)) => {
+                let is_late = deadlines.have_passed(&self.caller.clock);
+                let error =
+                    if is_late { IntrospectionError::Token } else { IntrospectionError::Outage };
+                Err(error(reason))
             }
+            Err(error) => Err(IntrospectionError::Token(error.to_string())),
         }
     }
 
@@ -354,7 +327,7 @@ impl Introspector {
         let claims =
             Claims::parse(&response.body).map_err(|_| unexpected("expected a JSON object"))?;
         match claims.boolean("active") {
-            Some(true) => Ok(claims.check_introspected(&self.rules, self.clock.now())),
+            Some(true) => Ok(claims.check_introspected(&self.rules, self.caller.clock.now())),
             Some(false) => Ok(Err(InvalidToken::Inactive)),
             None => Err(unexpected("expected a boolean `active`")),
         }
@@ -370,8 +343,8 @@ impl Introspector {
             Ok(Err(_)) => "rejected",
             Err(_) => "error",
         };
-        self.metrics.record_introspection(issuer, outcome);
-        let (mut state, now) = (self.state(), self.clock.tick());
+        self.caller.metrics.record_introspection(issuer, outcome);
+        let (mut state, now) = (self.state(), self.caller.clock.tick());
         match result {
             Ok(_) if state.rate_limit.record_answer(now) => {
                 info!(event = "introspection_recovered", issuer, "introspection has recovered");
@@ -399,17 +372,14 @@ impl Introspector {
     }
 }
 
-/// An introspection in flight. Dropping it gives its place to others.
-struct InFlight {
+/// The place of a source among the introspections in flight. Dropping it gives it to others.
+struct SourcePlace {
     introspector: Arc<Introspector>,
-    digest: TokenDigest,
     source: Option<SourceNetwork>,
 }
 
-impl Drop for InFlight {
+impl Drop for SourcePlace {
     fn drop(&mut self) {
-        let mut state = self.introspector.state();
-        state.in_flight.remove(&self.digest);
-        state.sources.release(self.source);
+        self.introspector.state().sources.release(self.source);
     }
 }

@@ -24,9 +24,8 @@ use super::{
     jws::Jws,
 };
 use crate::{
-    clock::{Clock, Tick},
-    metrics::Metrics,
-    outbound::{Endpoint, Outbound, Trust},
+    clock::Tick,
+    outbound::{Caller, Endpoint, Trust},
     reloadable::read_regular,
 };
 
@@ -62,10 +61,8 @@ pub(super) struct Keyring {
     // Number of completed fetches.
     fetches: AtomicU64,
     unknown: sync::Cache<KeyName, Tick>,
-    outbound: Outbound,
     trust: Trust,
-    clock: Clock,
-    metrics: Metrics,
+    caller: Caller,
 }
 
 /// The `kid` and algorithm of a token.
@@ -85,12 +82,7 @@ struct CachedKeySet {
 
 impl Keyring {
     /// Creates a keyring. Keys from a file are read now; keys from a URL are fetched later.
-    pub(super) fn new(
-        issuer: &IssuerSettings,
-        outbound: Outbound,
-        clock: Clock,
-        metrics: Metrics,
-    ) -> Result<Self, String> {
+    pub(super) fn new(issuer: &IssuerSettings, caller: Caller) -> Result<Self, String> {
         let source = match &issuer.keys {
             IssuerKeys::File(path) => {
                 KeySource::File { path: path.clone(), failed: AtomicBool::new(false) }
@@ -115,10 +107,8 @@ impl Keyring {
             refreshing: Mutex::default(),
             fetches: AtomicU64::new(0),
             unknown: sync::Cache::new(UNKNOWN_KEYS_MAX),
-            outbound,
             trust: issuer.trust.clone(),
-            clock,
-            metrics,
+            caller,
         };
         if let IssuerKeys::File(path) = &issuer.keys {
             let describe = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
@@ -195,15 +185,17 @@ impl Keyring {
             }
             KeySource::Url { refresh, .. } => refresh,
         };
-        let age = self.current.load().as_ref().map(|set| self.clock.elapsed(set.last_seen));
+        let age = self.current.load().as_ref().map(|set| self.caller.clock.elapsed(set.last_seen));
         if age.is_none_or(|age| age >= *refresh) {
             self.spawn_fetch().await;
         }
-        if let Some(standing) = self.trust.status(&self.clock).await {
-            self.metrics.set_certificate_stale(("issuer", &self.issuer), standing.stale);
+        if let Some(standing) = self.trust.status(&self.caller.clock).await {
+            self.caller.metrics.set_certificate_stale(("issuer", &self.issuer), standing.stale);
         }
         if let Some(set) = &*self.current.load() {
-            self.metrics.set_jwks_age(&self.issuer, self.clock.elapsed(set.last_seen));
+            self.caller
+                .metrics
+                .set_jwks_age(&self.issuer, self.caller.clock.elapsed(set.last_seen));
         }
     }
 
@@ -233,7 +225,7 @@ impl Keyring {
         jws: &Jws<'_>,
     ) -> Option<Result<(Arc<VerificationKey>, u64), KeyLookupError>> {
         let name: KeyName = (jws.kid.clone(), jws.algorithm);
-        if self.unknown.get(&name).is_some_and(|until| self.clock.tick() < until) {
+        if self.unknown.get(&name).is_some_and(|until| self.caller.clock.tick() < until) {
             return Some(Err(KeyLookupError::Unknown));
         }
         let previous = self.current.load_full();
@@ -243,7 +235,7 @@ impl Keyring {
         let sets = current.as_ref().zip(previous.as_ref());
         let is_new = sets.is_some_and(|(current, previous)| !Arc::ptr_eq(current, previous));
         if is_new && matches!(found, Some(Err(KeyLookupError::Unknown))) {
-            self.unknown.insert(name, self.clock.tick() + UNKNOWN_KEY_TTL);
+            self.unknown.insert(name, self.caller.clock.tick() + UNKNOWN_KEY_TTL);
         }
         found
     }
@@ -257,7 +249,7 @@ impl Keyring {
     fn is_valid(&self, set: &CachedKeySet) -> bool {
         match self.source {
             KeySource::File { .. } => true,
-            KeySource::Url { .. } => self.clock.elapsed(set.last_seen) < STALE_MAX,
+            KeySource::Url { .. } => self.caller.clock.elapsed(set.last_seen) < STALE_MAX,
         }
     }
 
@@ -266,7 +258,7 @@ impl Keyring {
     async fn spawn_fetch(self: &Arc<Self>) {
         let completed = self.fetches.load(Ordering::Acquire);
         if let Ok(pace) = self.refresh_limit.try_lock()
-            && !pace.permits(self.clock.tick())
+            && !pace.permits(self.caller.clock.tick())
         {
             return;
         }
@@ -281,16 +273,16 @@ impl Keyring {
     async fn fetch(&self, completed: u64) {
         let KeySource::Url { url, is_document, .. } = &self.source else { return };
         let mut pace = self.refresh_limit.lock().await;
-        let now = self.clock.tick();
+        let now = self.caller.clock.tick();
         if self.fetches.load(Ordering::Acquire) != completed || !pace.permits(now) {
             return;
         }
         pace.begin(now);
         let body = self.download(url, *is_document).await;
         let result = body.and_then(|body| self.store(&body).map_err(|error| error.to_string()));
-        pace.finish(result.is_ok(), self.clock.tick());
+        pace.finish(result.is_ok(), self.caller.clock.tick());
         self.fetches.fetch_add(1, Ordering::Release);
-        self.metrics.record_jwks_fetch(&self.issuer, result.is_ok());
+        self.caller.metrics.record_jwks_fetch(&self.issuer, result.is_ok());
         if let Err(error) = result {
             warn!(
                 event = "jwks_fetch_failed",
@@ -303,7 +295,7 @@ impl Keyring {
 
     async fn download(&self, url: &str, is_document: bool) -> Result<Bytes, String> {
         let fetch = async |url: &str, bytes_max: usize| {
-            let body = self.outbound.fetch(url, &self.trust, FETCH_TIMEOUT, bytes_max).await;
+            let body = self.caller.outbound.fetch(url, &self.trust, FETCH_TIMEOUT, bytes_max).await;
             body.map_err(|error| error.to_string())
         };
         if !is_document {
@@ -322,7 +314,7 @@ impl Keyring {
             Some(set) => (Arc::clone(&set.keys), set.generation),
             None => (Arc::new(self.parse(body)?), self.next_generation()),
         };
-        let last_seen = self.clock.tick();
+        let last_seen = self.caller.clock.tick();
         self.current.store(Some(Arc::new(CachedKeySet {
             keys,
             body_digest: digest,

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     clock::Tick,
-    credentials::{CallAuthorization, CallDeadlines, NotCalled, PeerRequest},
-    outbound::{CallResult, Caller, PeerResponse, retry_after},
+    credentials::{CallAuthorization, NotCalled},
+    outbound::{CallDeadlines, CallResult, Caller, PeerRequest, PeerResponse, retry_after},
     qod::{Operation, ProblemKind},
 };
 
@@ -352,7 +352,7 @@ impl From<NotCalled> for OperatorRejection {
     fn from(error: NotCalled) -> Self {
         match error {
             NotCalled::NoToken(error) => Self::NoToken(error),
-            NotCalled::DeadlinePassed => Self::Unreachable(error.to_string()),
+            NotCalled::DeadlinePassed(error) => Self::Unreachable(error.to_string()),
         }
     }
 }

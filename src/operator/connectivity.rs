@@ -7,9 +7,8 @@ use uuid::Uuid;
 
 use super::Operator;
 use crate::{
-    credentials::{CallDeadlines, PeerRequest},
     dialect::ErrorShape,
-    outbound::{CallResult, Caller, Endpoint, PeerResponse},
+    outbound::{CallDeadlines, CallResult, Caller, Endpoint, PeerRequest, PeerResponse},
     qod::Operation,
 };
 

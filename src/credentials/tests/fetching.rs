@@ -199,15 +199,18 @@ async fn timed_out_call_does_not_cancel_the_fetch() {
 }
 
 #[tokio::test]
-async fn closed_connection_is_retried() {
-    let attempts = AtomicUsize::new(0);
-    let peer = Server::start(move |_| match attempts.fetch_add(1, Ordering::SeqCst) {
-        0 => PeerReply::Close,
-        _ => PeerReply::Bytes(token_response("t", 100)),
+async fn fetch_is_retried_if_a_pooled_connection_was_closed() {
+    let number = AtomicUsize::new(0);
+    let peer = Server::start(move |_| match number.fetch_add(1, Ordering::SeqCst) {
+        1 => PeerReply::Close,
+        number => PeerReply::Bytes(token_response(&format!("t-{number}"), 100)),
     })
     .await;
     let (credentials, caller) = (credentials(&peer, WITHIN), caller());
-    assert_eq!(authorization(&credentials, &caller).await.unwrap(), "Bearer t");
+    assert_eq!(authorization(&credentials, &caller).await.unwrap(), "Bearer t-0");
+    caller.clock.advance(Duration::from_secs(100));
+    assert_eq!(authorization(&credentials, &caller).await.unwrap(), "Bearer t-2");
+    assert_eq!((peer.requests().len(), peer.connections()), (3, 2));
 }
 
 #[tokio::test]

@@ -6,13 +6,16 @@ use super::{
     refresh_limit::{BURST, FAILURE_BACKOFF, INTERVAL_MIN, REFILL},
     *,
 };
-use crate::identity::{
-    Authenticator, Discovery,
-    tests::{
-        self,
-        authority::Authority,
-        bearing, claims, claims_with, clock, outcome, rejected, set,
-        signer::{ED25519, P256, RSA},
+use crate::{
+    clock::Clock,
+    identity::{
+        Authenticator, Discovery,
+        tests::{
+            self,
+            authority::Authority,
+            bearing, claims, claims_with, clock, outcome, rejected, set,
+            signer::{ED25519, P256, RSA},
+        },
     },
 };
 

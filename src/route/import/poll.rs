@@ -14,8 +14,8 @@ use http::{HeaderValue, Method, StatusCode, header};
 use super::{ImportNames, ImportReport, parse_rules};
 use crate::{
     clock::Tick,
-    credentials::{self, CallDeadlines, NotCalled, PeerClient, PeerId, PeerRequest},
-    outbound::{CallResult, Caller, Endpoint, PeerResponse, Trust},
+    credentials::{self, NotCalled, PeerClient, PeerId},
+    outbound::{CallDeadlines, CallResult, Caller, Endpoint, PeerRequest, PeerResponse, Trust},
     route::Table,
 };
 
@@ -207,7 +207,7 @@ impl ImportPoller {
                 | CallResult::Unknown(reason),
             ) => Err(("failed", reason)),
             Err(NotCalled::NoToken(error)) => Err(("no_token", error.to_string())),
-            Err(error @ NotCalled::DeadlinePassed) => Err(("failed", error.to_string())),
+            Err(NotCalled::DeadlinePassed(error)) => Err(("failed", error.to_string())),
         }
     }
 
