@@ -62,12 +62,9 @@ use self::{
     schema::{Direction, OpenApiDocument, SchemaValidator},
     validation::ValidationErrors,
 };
-use crate::{
-    json::Json,
-    qod::{
-        ApiResponse, CreateRequest, Device, GrantedSession, Operation, Problem, ProfileQuery,
-        QosProfile, QosStatus, Session, SessionEvent, Sink,
-    },
+use crate::qod::{
+    ApiResponse, GrantedSession, Operation, Problem, ProfileQuery, QosProfile, QosStatus, Session,
+    SessionEvent, Sink,
 };
 
 /// An API dialect: a descriptor and the schemas of the request bodies.
@@ -202,69 +199,6 @@ impl Dialect {
         Strictness { unknown_members: own.unwrap_or(requested.unknown_members), ..*requested }
     }
 
-    /// Parses a create request. An optional duration that is missing defaults to the maximum of the
-    /// release.
-    pub fn parse_create_session(
-        &self,
-        body: &[u8],
-        strictness: &Strictness,
-    ) -> Result<CreateRequest, MalformedRequest> {
-        self.read_create_session(&strictness.parse(body)?, strictness)
-    }
-
-    fn read_create_session(
-        &self,
-        json: &Json<'_>,
-        strictness: &Strictness,
-    ) -> Result<CreateRequest, MalformedRequest> {
-        let strictness = &self.effective_strictness(strictness);
-        let mut errors = ValidationErrors::default();
-        let root = BodyCursor::root(json);
-        let request = create_request::read(&root, self.rule(), strictness, &mut errors);
-        errors.into_result_with_schema(request, Some(&self.create_session), json)
-    }
-
-    /// Parses an extension request. Returns the additional duration in seconds.
-    pub fn parse_extend_session(
-        &self,
-        body: &[u8],
-        strictness: &Strictness,
-    ) -> Result<u32, MalformedRequest> {
-        let strictness = &self.effective_strictness(strictness);
-        let json = strictness.parse(body)?;
-        let mut errors = ValidationErrors::default();
-        let additional_s = self.has(Operation::ExtendSession).then(|| {
-            create_request::read_extension(
-                &BodyCursor::root(&json),
-                self.rule(),
-                strictness,
-                &mut errors,
-            )
-        });
-        errors.into_result_with_schema(additional_s.flatten(), self.extend_session.as_ref(), &json)
-    }
-
-    /// Parses a retrieval request. Returns the device, or `None` if the request leaves it to the
-    /// access token.
-    pub fn parse_retrieve_sessions(
-        &self,
-        body: &[u8],
-        strictness: &Strictness,
-    ) -> Result<Option<Device>, MalformedRequest> {
-        let strictness = &self.effective_strictness(strictness);
-        let json = strictness.parse(body)?;
-        let mut errors = ValidationErrors::default();
-        let device = self.has(Operation::RetrieveSessions).then(|| {
-            create_request::read_retrieval(
-                &BodyCursor::root(&json),
-                self.rule(),
-                strictness,
-                &mut errors,
-            )
-        });
-        errors.into_result_with_schema(device, self.retrieve_sessions.as_ref(), &json)
-    }
-
     /// Parses a profile query from a body.
     pub fn parse_retrieve_profiles(
         &self,
@@ -328,44 +262,6 @@ impl Dialect {
     /// Renders an error response. The caller adds the `Allow` field.
     pub fn render_problem(&self, problem: &Problem) -> Response<Bytes> {
         problem::render(problem, &self.descriptor.errors)
-    }
-
-    /// Translates a create request for an operator that uses this dialect. The result never
-    /// requests more than the client did, uses only what the dialect can represent, and omits the
-    /// client's sink.
-    pub fn translate(
-        &self,
-        request: &CreateRequest,
-        settings: &TranslationSettings,
-    ) -> Result<CreateRequest, Untranslatable> {
-        translate::translate(self.rule(), request, settings)
-    }
-
-    /// Translates a device for an operator that uses this dialect.
-    pub fn translate_device(
-        &self,
-        device: &Device,
-        settings: &TranslationSettings,
-    ) -> Result<Device, Untranslatable> {
-        translate::translate_device(self.rule(), device, None, settings).map(|(device, _)| device)
-    }
-
-    /// Serializes a create request returned by [`Dialect::translate`]. `sink` is the gateway's own
-    /// sink.
-    pub fn create_session_request(&self, request: &CreateRequest, sink: Option<&Sink>) -> Bytes {
-        create_request::write(request, sink, self.rule())
-    }
-
-    /// Serializes an extension request. Returns `None` if the dialect has no such operation.
-    pub fn extend_session_request(&self, additional_s: u32) -> Option<Bytes> {
-        self.has(Operation::ExtendSession).then(|| create_request::write_extension(additional_s))
-    }
-
-    /// Serializes a retrieval request for a device returned by [`Dialect::translate_device`].
-    /// Returns `None` if the dialect has no such operation.
-    pub fn retrieve_sessions_request(&self, device: &Device) -> Option<Bytes> {
-        self.has(Operation::RetrieveSessions)
-            .then(|| create_request::write_retrieval(device, self.rule()))
     }
 
     /// Whether the dialect has this operation.

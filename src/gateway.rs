@@ -194,17 +194,20 @@ impl Gateway {
     ) -> Result<ApiResponse, Refusal> {
         let (policy, request) = (context.policy, context.request);
         let idempotency = idempotency::from_request(request)?;
-        let requested = call.parse_create_session(request.body(), &policy.strictness)?;
-        policy.check_sink(&requested, self.clock.now())?;
+        let client_request = call.parse_create_session(request.body(), &policy.strictness)?;
+        policy.check_sink(&client_request, self.clock.now())?;
         context.log.end_stage("parse");
-        let device =
-            subject::resolve_device(call, admission.grant().client(), requested.device.as_ref())?;
+        let device = subject::resolve_device(
+            call,
+            admission.grant().client(),
+            client_request.device.as_ref(),
+        )?;
         let operator = Arc::clone(subject::resolve_operator(context, &admission, &device).await?);
-        admission.grant().check_request(operator.id(), &requested)?;
+        admission.grant().check_request(operator.id(), &client_request)?;
         subject::require_simulated_for_mock(&operator, admission.grant().is_mock())?;
         let device_hash = subject::hash_device(&self.device_hasher, &device);
-        let with_device = CreateRequest { device: Some(device), ..requested.clone() };
-        let translated = operator.dialect().translate(&with_device, operator.fitting())?;
+        let operator_request =
+            operator.dialect().translate(&client_request, &device, operator.fitting())?;
         policy.limits.admit_device(&admission, device_hash)?;
         policy.limits.admit_operator(&admission, operator.id())?;
         let permit =
@@ -213,7 +216,7 @@ impl Gateway {
 
         let reservation_request = ReservationRequest {
             idempotency,
-            ..new_reservation_request(call, &operator, requested, translated, &admission)
+            ..new_reservation_request(call, &operator, client_request, operator_request, &admission)
         };
         let (gateway, correlator) = (Arc::clone(self), context.log.correlator().clone());
         let created = self.run_to_completion(async move {
@@ -405,16 +408,16 @@ impl Gateway {
 fn new_reservation_request(
     call: &ApiRequest,
     operator: &Operator,
-    requested: CreateRequest,
-    translated: CreateRequest,
+    client_request: CreateRequest,
+    operator_request: CreateRequest,
     admission: &Admission,
 ) -> ReservationRequest {
     let terms = admission.grant().terms();
     ReservationRequest {
         operator: operator.id().clone(),
         dialect: call.dialect().name().into(),
-        client_request: requested,
-        operator_request: translated,
+        client_request,
+        operator_request,
         rules: *operator.rules(),
         sessions_max: terms.sessions_max,
         creates_per_day: terms.creates_per_day,

@@ -299,7 +299,6 @@ fn kind_of_untranslatable(untranslatable: &Untranslatable) -> ProblemKind {
         Untranslatable::Prefix { .. }
         | Untranslatable::EmptyPorts
         | Untranslatable::UnknownProfile => ProblemKind::InvalidArgument,
-        Untranslatable::DeviceMissing => ProblemKind::MissingIdentifier,
         Untranslatable::UnsupportedServers | Untranslatable::SinglePortOnly => {
             ProblemKind::NotApplicable
         }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{
-    Strictness, UnknownMembers,
+    Dialect, MalformedRequest, Strictness, UnknownMembers,
     cursor::BodyCursor,
     descriptor::{DurationRule, MemberNames, RequestRule},
     device::{self, DeviceBody},
@@ -15,7 +15,10 @@ use super::{
     sink,
     validation::ValidationErrors,
 };
-use crate::qod::{CreateRequest, Device, ProblemKind, Sink};
+use crate::{
+    json::Json,
+    qod::{CreateRequest, Device, Operation, ProblemKind, Sink},
+};
 
 // The only supported protocol value: all protocols.
 const ANY: &str = "ANY";
@@ -46,8 +49,89 @@ struct RetrieveSessionsBody<'a> {
     device: Option<DeviceBody<'a>>,
 }
 
-/// Parses a create request.
-pub(super) fn read(
+impl Dialect {
+    /// Parses a create request. An optional duration that is missing defaults to the maximum of the
+    /// release.
+    pub fn parse_create_session(
+        &self,
+        body: &[u8],
+        strictness: &Strictness,
+    ) -> Result<CreateRequest, MalformedRequest> {
+        self.read_create_session(&strictness.parse(body)?, strictness)
+    }
+
+    /// Parses a create request whose JSON is parsed already.
+    pub(super) fn read_create_session(
+        &self,
+        json: &Json<'_>,
+        strictness: &Strictness,
+    ) -> Result<CreateRequest, MalformedRequest> {
+        let strictness = &self.effective_strictness(strictness);
+        let mut errors = ValidationErrors::default();
+        let request = read(&BodyCursor::root(json), self.rule(), strictness, &mut errors);
+        errors.into_result_with_schema(request, Some(&self.create_session), json)
+    }
+
+    /// Parses an extension request. Returns the additional duration in seconds.
+    pub fn parse_extend_session(
+        &self,
+        body: &[u8],
+        strictness: &Strictness,
+    ) -> Result<u32, MalformedRequest> {
+        let strictness = &self.effective_strictness(strictness);
+        let json = strictness.parse(body)?;
+        let mut errors = ValidationErrors::default();
+        let additional_s = self.has(Operation::ExtendSession).then(|| {
+            read_extension(&BodyCursor::root(&json), self.rule(), strictness, &mut errors)
+        });
+        errors.into_result_with_schema(additional_s.flatten(), self.extend_session.as_ref(), &json)
+    }
+
+    /// Parses a retrieval request. Returns the device, or `None` if the request leaves it to the
+    /// access token.
+    pub fn parse_retrieve_sessions(
+        &self,
+        body: &[u8],
+        strictness: &Strictness,
+    ) -> Result<Option<Device>, MalformedRequest> {
+        let strictness = &self.effective_strictness(strictness);
+        let json = strictness.parse(body)?;
+        let mut errors = ValidationErrors::default();
+        let device = self.has(Operation::RetrieveSessions).then(|| {
+            read_retrieval(&BodyCursor::root(&json), self.rule(), strictness, &mut errors)
+        });
+        errors.into_result_with_schema(device, self.retrieve_sessions.as_ref(), &json)
+    }
+
+    /// Serializes a create request returned by [`Dialect::translate`]. `sink` is the gateway's own
+    /// sink.
+    pub fn create_session_request(&self, request: &CreateRequest, sink: Option<&Sink>) -> Bytes {
+        json_body(&RequestBody {
+            request,
+            duration_s: request.duration_s,
+            sink,
+            has_token: true,
+            has_single_identifier: false,
+            rule: self.rule(),
+        })
+    }
+
+    /// Serializes an extension request. Returns `None` if the dialect has no such operation.
+    pub fn extend_session_request(&self, additional_s: u32) -> Option<Bytes> {
+        let body = ExtendSessionBody { requested_additional_duration: additional_s };
+        self.has(Operation::ExtendSession).then(|| json_body(&body))
+    }
+
+    /// Serializes a retrieval request for a device returned by [`Dialect::translate_device`].
+    /// Returns `None` if the dialect has no such operation.
+    pub fn retrieve_sessions_request(&self, device: &Device) -> Option<Bytes> {
+        let body =
+            RetrieveSessionsBody { device: DeviceBody::new(Some(device), &self.rule().device) };
+        self.has(Operation::RetrieveSessions).then(|| json_body(&body))
+    }
+}
+
+fn read(
     body: &BodyCursor<'_>,
     rule: &RequestRule,
     strictness: &Strictness,
@@ -145,8 +229,7 @@ fn read_duration(
     }
 }
 
-/// Parses an extension request. Returns the additional duration in seconds.
-pub(super) fn read_extension(
+fn read_extension(
     body: &BodyCursor<'_>,
     rule: &RequestRule,
     strictness: &Strictness,
@@ -159,8 +242,7 @@ pub(super) fn read_extension(
     additional.integer(errors, ProblemKind::InvalidArgument, (1, rule.duration.extension_s_max))
 }
 
-/// Parses a retrieval request. Returns the device, if present.
-pub(super) fn read_retrieval(
+fn read_retrieval(
     body: &BodyCursor<'_>,
     rule: &RequestRule,
     strictness: &Strictness,
@@ -170,29 +252,6 @@ pub(super) fn read_retrieval(
         body.allow_only(&["device"], errors);
     }
     body.member("device").and_then(|device| device::read(&device, rule, errors))
-}
-
-/// Serializes a create request to an operator.
-pub(super) fn write(request: &CreateRequest, sink: Option<&Sink>, rule: &RequestRule) -> Bytes {
-    let duration_s = request.duration_s;
-    json_body(&RequestBody {
-        request,
-        duration_s,
-        sink,
-        has_token: true,
-        has_single_identifier: false,
-        rule,
-    })
-}
-
-/// Serializes an extension request to an operator.
-pub(super) fn write_extension(additional_s: u32) -> Bytes {
-    json_body(&ExtendSessionBody { requested_additional_duration: additional_s })
-}
-
-/// Serializes a retrieval request to an operator.
-pub(super) fn write_retrieval(device: &Device, rule: &RequestRule) -> Bytes {
-    json_body(&RetrieveSessionsBody { device: DeviceBody::new(Some(device), &rule.device) })
 }
 
 impl RequestBody<'_> {

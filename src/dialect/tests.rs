@@ -26,6 +26,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::*;
+use crate::qod::CreateRequest;
 
 /// All released dialects. Loading them takes long in a debug build, so that all unit tests share them.
 pub(crate) static DIALECTS: LazyLock<Arc<Dialects>> =
@@ -37,6 +38,17 @@ fn schemas() -> PathBuf {
 
 fn dialect(name: &str) -> &'static Arc<Dialect> {
     DIALECTS.get(name).unwrap()
+}
+
+impl Dialect {
+    // Translates a request that names its device.
+    fn translate_complete(
+        &self,
+        request: &CreateRequest,
+        settings: &TranslationSettings,
+    ) -> Result<CreateRequest, Untranslatable> {
+        self.translate(request, request.device.as_ref().unwrap(), settings)
+    }
 }
 
 fn api(path: &str, speaks: DialectSelection) -> Api {

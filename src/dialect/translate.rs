@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
+    Dialect,
     address::{canonical_ipv4, canonical_ipv6},
     descriptor::{DAY_S, Ipv4Form, Ipv6Form, PortsForm, RequestRule, ServerForm},
 };
@@ -64,9 +65,6 @@ pub enum LegacyIpv4 {
 /// Why a request cannot be translated for an operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Untranslatable {
-    /// The request has no device, but the operator's dialect requires one.
-    #[error("the operator requires a device")]
-    DeviceMissing,
     /// The operator accepts none of the device's identifiers.
     #[error("the operator supports none of the device's identifiers ({})", join_names(.given))]
     UnsupportedIdentifiers {
@@ -124,33 +122,47 @@ impl Default for TranslationSettings {
     }
 }
 
-/// Translates a create request for an operator whose dialect has this rule.
-pub(super) fn translate(
-    rule: &RequestRule,
-    request: &CreateRequest,
-    settings: &TranslationSettings,
-) -> Result<CreateRequest, Untranslatable> {
-    let qos_profile = settings
-        .operator_profile(rule, &request.qos_profile)
-        .ok_or(Untranslatable::UnknownProfile)?
-        .to_owned();
-    let max_s = settings.duration_s_max.min(rule.duration.s_max);
-    if request.duration_s > max_s && !settings.clamp_duration {
-        return Err(Untranslatable::DurationTooLong { max_s });
+impl Dialect {
+    /// Translates a create request about a device for an operator that uses this dialect. The result never
+    /// requests more than the client did, uses only what the dialect can represent, and omits the client's
+    /// sink. The device is the one in the request or in the access token.
+    pub fn translate(
+        &self,
+        request: &CreateRequest,
+        device: &Device,
+        settings: &TranslationSettings,
+    ) -> Result<CreateRequest, Untranslatable> {
+        let rule = self.rule();
+        let qos_profile = settings
+            .operator_profile(rule, &request.qos_profile)
+            .ok_or(Untranslatable::UnknownProfile)?
+            .to_owned();
+        let max_s = settings.duration_s_max.min(rule.duration.s_max);
+        if request.duration_s > max_s && !settings.clamp_duration {
+            return Err(Untranslatable::DurationTooLong { max_s });
+        }
+        let (device, device_ports) =
+            translate_device(rule, device, request.device_ports.as_ref(), settings)?;
+        let translate_ports = |ports: &PortsSpec| translate_ports(rule, ports);
+        Ok(CreateRequest {
+            device: Some(device),
+            server: translate_server(rule, &request.server)?,
+            device_ports: device_ports.as_ref().map(translate_ports).transpose()?,
+            server_ports: request.server_ports.as_ref().map(translate_ports).transpose()?,
+            qos_profile,
+            duration_s: request.duration_s.min(max_s),
+            sink: None,
+        })
     }
-    let device = request.device.as_ref().ok_or(Untranslatable::DeviceMissing)?;
-    let (device, device_ports) =
-        translate_device(rule, device, request.device_ports.as_ref(), settings)?;
-    let translate_ports = |ports: &PortsSpec| translate_ports(rule, ports);
-    Ok(CreateRequest {
-        device: Some(device),
-        server: translate_server(rule, &request.server)?,
-        device_ports: device_ports.as_ref().map(translate_ports).transpose()?,
-        server_ports: request.server_ports.as_ref().map(translate_ports).transpose()?,
-        qos_profile,
-        duration_s: request.duration_s.min(max_s),
-        sink: None,
-    })
+
+    /// Translates a device for an operator that uses this dialect.
+    pub fn translate_device(
+        &self,
+        device: &Device,
+        settings: &TranslationSettings,
+    ) -> Result<Device, Untranslatable> {
+        translate_device(self.rule(), device, None, settings).map(|(device, _)| device)
+    }
 }
 
 impl TranslationSettings {
@@ -166,8 +178,8 @@ impl TranslationSettings {
     }
 }
 
-/// Translates a device and its ports, because a port may be part of its address.
-pub(super) fn translate_device(
+// Translates a device and its ports, because a port may be part of its address.
+fn translate_device(
     rule: &RequestRule,
     device: &Device,
     ports: Option<&PortsSpec>,

@@ -155,14 +155,14 @@ impl<'r> Explainer<'r> {
         let terms = self.client(question)?;
         self.add("dialect", format!("`{}`", dialect.name()), None);
         terms.check_dialect(dialect.name())?;
-        let (requested, device) = match &question.subject {
+        let (client_request, device) = match &question.subject {
             ExplainSubject::Device(device) => (None, Device::clone(device)),
             ExplainSubject::Create(body) => {
-                let requested = dialect.parse_create_session(body, &policy.strictness)?;
+                let client_request = dialect.parse_create_session(body, &policy.strictness)?;
                 self.add("body", "valid by the schema of the release".to_owned(), None);
-                policy.check_sink(&requested, now)?;
-                let device = requested.device.clone().ok_or(Refusal::DeviceMissing)?;
-                (Some(requested), device)
+                policy.check_sink(&client_request, now)?;
+                let device = client_request.device.clone().ok_or(Refusal::DeviceMissing)?;
+                (Some(client_request), device)
             }
         };
         let operator = match self.route(&device)? {
@@ -174,7 +174,7 @@ impl<'r> Explainer<'r> {
             }
         };
         self.limits(&question.client, Some(operator.id()));
-        let body = match requested {
+        let body = match client_request {
             None => {
                 terms.check_operator(operator.id())?;
                 subject::require_simulated_for_mock(operator, terms.mock)?;
@@ -183,7 +183,7 @@ impl<'r> Explainer<'r> {
                 self.add("device", format!("sent as {}", kinds(&translated)), None);
                 None
             }
-            Some(requested) => self.session(terms, operator, &requested)?,
+            Some(client_request) => self.session(terms, operator, &client_request, &device)?,
         };
         Ok(PredictedOutcome::Sent { operator: operator.id().clone(), body })
     }
@@ -268,23 +268,25 @@ impl<'r> Explainer<'r> {
         &mut self,
         terms: &Terms,
         operator: &Arc<Operator>,
-        requested: &CreateRequest,
+        client_request: &CreateRequest,
+        device: &Device,
     ) -> Result<Option<Value>, Refusal> {
-        let CreateRequest { qos_profile, duration_s, .. } = requested;
-        terms.check_request(operator.id(), requested)?;
+        let CreateRequest { qos_profile, duration_s, .. } = client_request;
+        terms.check_request(operator.id(), client_request)?;
         subject::require_simulated_for_mock(operator, terms.mock)?;
-        let translated = operator.dialect().translate(requested, operator.fitting())?;
-        let text = format!("{qos_profile} is sent as {}", translated.qos_profile);
+        let operator_request =
+            operator.dialect().translate(client_request, device, operator.fitting())?;
+        let text = format!("{qos_profile} is sent as {}", operator_request.qos_profile);
         self.add("profile", text, self.location_of(PolicyFile::Profiles, qos_profile));
-        self.decided.profile = Some(translated.qos_profile.clone());
-        self.decided.duration_s = Some(translated.duration_s);
-        let note = if translated.duration_s < *duration_s { ", clamped" } else { "" };
-        self.add("duration", format!("{} s{note}", translated.duration_s), None);
+        self.decided.profile = Some(operator_request.qos_profile.clone());
+        self.decided.duration_s = Some(operator_request.duration_s);
+        let note = if operator_request.duration_s < *duration_s { ", clamped" } else { "" };
+        self.add("duration", format!("{} s{note}", operator_request.duration_s), None);
         let mode = operator.rules().mode.name();
         self.add("conflict", format!("mode `{mode}` for active sessions of the device"), None);
         let text = format!("in dialect `{}`", operator.dialect().name());
         self.add("request", text, None);
-        let body = operator.dialect().create_session_request(&translated, None);
+        let body = operator.dialect().create_session_request(&operator_request, None);
         Ok(serde_json::from_slice(&body).ok())
     }
 }

@@ -329,7 +329,6 @@ const fn text_of_token(no_token: TokenUnavailable) -> &'static str {
 
 const fn code_of_untranslatable(untranslatable: &Untranslatable) -> &'static str {
     match untranslatable {
-        Untranslatable::DeviceMissing => "device_required_by_operator",
         Untranslatable::UnsupportedIdentifiers { .. } => "identifier_unsupported_by_operator",
         Untranslatable::Ipv4NotExpressible => "ipv4_form_unsupported_by_operator",
         Untranslatable::Prefix { .. } => "network_mask_unsupported_by_operator",

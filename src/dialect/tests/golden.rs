@@ -117,7 +117,8 @@ fn every_client_request_is_translated_to_every_operator_dialect() {
         let wanted = request_in(client);
         let ours = dialect(client).create_session_request(&wanted, wanted.sink.as_ref());
         let wanted = parse(client, &serde_json::from_slice(&ours).unwrap()).unwrap();
-        let translated = dialect(operator).translate(&wanted, &TranslationSettings::default());
+        let translated =
+            dialect(operator).translate_complete(&wanted, &TranslationSettings::default());
         // No other dialect has the profiles of 0.1.
         if is_v01(client) || is_v01(operator) {
             assert_eq!(translated, Err(Untranslatable::UnknownProfile), "{client} to {operator}");

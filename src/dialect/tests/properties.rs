@@ -89,7 +89,7 @@ proptest! {
         settings in translation_settings(),
     ) {
         let settings = with_profile(operator, &wanted, settings);
-        let Ok(translated) = dialect(operator).translate(&wanted, &settings) else { return Ok(()) };
+        let Ok(translated) = dialect(operator).translate_complete(&wanted, &settings) else { return Ok(()) };
         prop_assert!(translated.flow().is_within(&wanted.flow()), "{} to {}", client, operator);
         prop_assert!(translated.duration_s <= wanted.duration_s.min(settings.duration_s_max));
         let theirs = settings.qos_profiles.get(&wanted.qos_profile).unwrap_or(&wanted.qos_profile);
@@ -111,7 +111,7 @@ proptest! {
         let everything =
             TranslationSettings { allow_prefixes: true, duration_s_max: u32::MAX, ..TranslationSettings::default() };
         let everything = with_profile(name, &wanted, everything);
-        let translated = dialect(name).translate(&wanted, &everything).unwrap();
+        let translated = dialect(name).translate_complete(&wanted, &everything).unwrap();
         prop_assert_eq!(translated.flow(), wanted.flow());
         prop_assert_eq!(translated.device.unwrap().kinds().count(), wanted.device.unwrap().kinds().count());
     }

@@ -27,8 +27,9 @@ fn single_device_port_is_the_public_port_of_the_address() {
     let wanted = parse(OURS, &by_address(&json!({ "ports": [5060] }))).unwrap();
     assert_eq!(wanted.device.as_ref().unwrap().ipv4, Some(public(5060)));
     assert_eq!(wanted.device_ports, None, "it is part of the address, not a filter");
-    let newer =
-        dialect("camara-0.10.1").translate(&wanted, &TranslationSettings::default()).unwrap();
+    let newer = dialect("camara-0.10.1")
+        .translate_complete(&wanted, &TranslationSettings::default())
+        .unwrap();
     assert_eq!(newer.device.unwrap().ipv4, Some(public(5060)));
     // With another identifier it is a filter, as in 0.8.
     let mut by_number = body(OURS);
@@ -59,7 +60,8 @@ fn operator_receives_at_most_one_port() {
         ..parse("camara-0.10.1", &body("camara-0.10.1")).unwrap()
     };
     let sent = |wanted: &CreateRequest| {
-        let translated = dialect(OURS).translate(wanted, &TranslationSettings::default())?;
+        let translated =
+            dialect(OURS).translate_complete(wanted, &TranslationSettings::default())?;
         let body = dialect(OURS).create_session_request(&translated, None);
         Ok(serde_json::from_slice::<Value>(&body).unwrap())
     };
@@ -90,7 +92,7 @@ fn operator_receives_at_most_one_port() {
 fn translated_body(client: &str, wanted: &CreateRequest) -> Result<Value, Untranslatable> {
     let body_text = dialect(client).create_session_request(wanted, None);
     let request = parse(client, &serde_json::from_slice(&body_text).unwrap()).unwrap();
-    let translated = dialect(OURS).translate(&request, &TranslationSettings::default())?;
+    let translated = dialect(OURS).translate_complete(&request, &TranslationSettings::default())?;
     let sent = dialect(OURS).create_session_request(&translated, None);
     Ok(serde_json::from_slice(&sent).unwrap())
 }

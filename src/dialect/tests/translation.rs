@@ -27,7 +27,7 @@ fn sent(
     settings: &TranslationSettings,
 ) -> Result<Value, Untranslatable> {
     let operator = dialect(operator);
-    let translated = operator.translate(wanted, settings)?;
+    let translated = operator.translate_complete(wanted, settings)?;
     let body: Value =
         serde_json::from_slice(&operator.create_session_request(&translated, None)).unwrap();
     Ok(body.get("ueId").or_else(|| body.get("device")).unwrap().clone())
@@ -66,7 +66,7 @@ fn device_is_translated_as_in_a_create_request() {
     let loose = TranslationSettings { external_id_as_nai: true, ..TranslationSettings::default() };
     let wanted = new(&json!({"networkAccessIdentifier": "a@b"}));
     let device = wanted.device.as_ref().unwrap();
-    let translated = dialect(OLD).translate(&wanted, &loose).unwrap().device.unwrap();
+    let translated = dialect(OLD).translate_complete(&wanted, &loose).unwrap().device.unwrap();
     assert_eq!(dialect(OLD).translate_device(device, &loose).unwrap(), translated);
     assert_eq!(translated.external_id, device.nai);
     let given = vec![IdentifierKind::NetworkAccessIdentifier];
@@ -122,12 +122,12 @@ fn public_port_is_sent_as_device_port_if_configured() {
         legacy_ipv4: LegacyIpv4::PublicWithDevicePort,
         ..TranslationSettings::default()
     };
-    let translated = dialect(OLD).translate(&wanted, &settings).unwrap();
+    let translated = dialect(OLD).translate_complete(&wanted, &settings).unwrap();
     assert_eq!(translated.device_ports.unwrap().ports, [40_123]);
     // With a phone number, the flow is not narrowed.
     wanted.device.as_mut().unwrap().phone =
         Some(Verbatim::from_value("+441632960123".parse().unwrap()));
-    let translated = dialect(OLD).translate(&wanted, &settings).unwrap();
+    let translated = dialect(OLD).translate_complete(&wanted, &settings).unwrap();
     assert_eq!((translated.device_ports, translated.device.unwrap().ipv4), (None, None));
 }
 
@@ -186,18 +186,13 @@ fn unsupported_identifiers_are_not_sent() {
     let given = vec![IdentifierKind::PhoneNumber, IdentifierKind::NetworkAccessIdentifier];
     let error = Untranslatable::UnsupportedIdentifiers { given };
     assert_eq!(sent(NEW, &wanted, &accepting(IdentifierKind::Ipv6Address)), Err(error));
-    let without_device = CreateRequest { device: None, ..wanted };
-    assert_eq!(
-        sent(NEW, &without_device, &TranslationSettings::default()),
-        Err(Untranslatable::DeviceMissing)
-    );
 }
 
 #[test]
 fn profiles_are_mapped_to_the_operators_names() {
     let mut wanted = parse(NEW, &body(NEW)).unwrap();
     let profile = |wanted: &CreateRequest, settings: &TranslationSettings| {
-        dialect(NEW).translate(wanted, settings).map(|translated| translated.qos_profile)
+        dialect(NEW).translate_complete(wanted, settings).map(|translated| translated.qos_profile)
     };
     assert_eq!(profile(&wanted, &TranslationSettings::default()).unwrap(), "QOS_E");
     let qos_profiles = BTreeMap::from([("video".to_owned(), "QCI_7".to_owned())]);
@@ -216,16 +211,16 @@ fn long_durations_are_rejected_or_reduced() {
     let wanted = parse(NEW, &body(NEW)).unwrap();
     let hour = TranslationSettings { duration_s_max: 3600, ..TranslationSettings::default() };
     assert_eq!(
-        dialect(NEW).translate(&wanted, &hour),
+        dialect(NEW).translate_complete(&wanted, &hour),
         Err(Untranslatable::DurationTooLong { max_s: 3600 })
     );
     let cut = TranslationSettings { clamp_duration: true, ..hour };
-    assert_eq!(dialect(NEW).translate(&wanted, &cut).unwrap().duration_s, 3600);
+    assert_eq!(dialect(NEW).translate_complete(&wanted, &cut).unwrap().duration_s, 3600);
     let longer = CreateRequest { duration_s: 86_401, ..wanted };
     let generous =
         TranslationSettings { duration_s_max: u32::MAX, ..TranslationSettings::default() };
     let error = Err(Untranslatable::DurationTooLong { max_s: 86_400 });
-    assert_eq!(dialect(NEW).translate(&longer, &generous), error);
+    assert_eq!(dialect(NEW).translate_complete(&longer, &generous), error);
 }
 
 #[test]
@@ -236,7 +231,7 @@ fn server_list_is_sent_only_as_one_network() {
         );
         let wanted = CreateRequest { server, ..parse(NEW, &body(NEW)).unwrap() };
         dialect(NEW)
-            .translate(&wanted, &TranslationSettings::default())
+            .translate_complete(&wanted, &TranslationSettings::default())
             .map(|translated| address_texts(&translated))
     };
     let texts = |v4: &str| [Some(v4.to_owned()), None];
@@ -260,7 +255,7 @@ fn empty_port_list_is_rejected() {
     let nothing = Some(PortsSpec::default());
     let wanted = CreateRequest { server_ports: nothing, ..parse(NEW, &body(NEW)).unwrap() };
     assert_eq!(
-        dialect(NEW).translate(&wanted, &TranslationSettings::default()),
+        dialect(NEW).translate_complete(&wanted, &TranslationSettings::default()),
         Err(Untranslatable::EmptyPorts)
     );
 }
@@ -271,7 +266,8 @@ fn server_ipv6_is_lower_cased_with_its_host_bits() {
     body["applicationServer"] =
         json!({"ipv4Address": "198.51.100.7/24", "ipv6Address": "2001:DB8::1/64"});
     let wanted = parse(NEW, &body).unwrap();
-    let translated = dialect(OLD).translate(&wanted, &TranslationSettings::default()).unwrap();
+    let translated =
+        dialect(OLD).translate_complete(&wanted, &TranslationSettings::default()).unwrap();
     let texts = [Some("198.51.100.7/24".to_owned()), Some("2001:db8::1/64".to_owned())];
     assert_eq!(address_texts(&translated), texts);
 }

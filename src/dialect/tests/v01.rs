@@ -59,7 +59,7 @@ fn only_protocol_any_is_accepted() {
 fn device_address_is_translated_as_configured() {
     let wanted = parse(NAME, &with("ueAddr", json!("203.0.113.9/32"))).unwrap();
     let rendered = |operator: &str, settings: &TranslationSettings| {
-        let translated = dialect(operator).translate(&wanted, settings)?;
+        let translated = dialect(operator).translate_complete(&wanted, settings)?;
         Ok(translated.device.unwrap().ipv4.unwrap())
     };
     let settings = with_profile("LOW_LATENCY", "QOS_E");
@@ -75,9 +75,9 @@ fn device_address_is_translated_as_configured() {
 
     let masked = parse(NAME, &with("ueAddr", json!("203.0.113.0/24"))).unwrap();
     let networks = TranslationSettings { allow_prefixes: true, ..settings.clone() };
-    assert!(dialect(NAME).translate(&masked, &networks).is_ok());
+    assert!(dialect(NAME).translate_complete(&masked, &networks).is_ok());
     assert!(matches!(
-        dialect(NAME).translate(&masked, &settings),
+        dialect(NAME).translate_complete(&masked, &settings),
         Err(Untranslatable::Prefix { .. })
     ));
 }
@@ -92,7 +92,7 @@ fn operator_receives_only_an_address() {
     let settings = with_profile("QOS_E", "THROUGHPUT_M");
     let address = json!({ "publicAddress": "203.0.113.9", "privateAddress": "203.0.113.9" });
     let known = device(json!({ "phoneNumber": "+441632960123", "ipv4Address": address }));
-    let translated = dialect(NAME).translate(&known, &settings).unwrap();
+    let translated = dialect(NAME).translate_complete(&known, &settings).unwrap();
     let sent = dialect(NAME).create_session_request(&translated, None);
     let sent: Value = serde_json::from_slice(&sent).unwrap();
     let expected = json!({
@@ -102,7 +102,7 @@ fn operator_receives_only_an_address() {
     assert_eq!(sent, expected);
     let unknown = device(json!({ "phoneNumber": "+441632960123", "ipv6Address": "2001:db8::1" }));
     assert!(matches!(
-        dialect(NAME).translate(&unknown, &settings),
+        dialect(NAME).translate_complete(&unknown, &settings),
         Err(Untranslatable::UnsupportedIdentifiers { .. })
     ));
 }
@@ -114,7 +114,7 @@ fn server_must_be_one_ipv4_network() {
         let mut body = body("camara-0.8.1");
         body["ueId"] = json!({ "ipv4addr": "203.0.113.9" });
         body["asId"] = server;
-        dialect(NAME).translate(&parse("camara-0.8.1", &body).unwrap(), &settings)
+        dialect(NAME).translate_complete(&parse("camara-0.8.1", &body).unwrap(), &settings)
     };
     assert!(fit(json!({ "ipv4addr": "198.51.100.0/24" })).is_ok());
     assert_eq!(fit(json!({ "ipv6addr": "2001:db8::1" })), Err(Untranslatable::UnsupportedServers));
@@ -128,12 +128,15 @@ fn profile_is_mapped_by_the_policies() {
     let ours = CreateRequest { qos_profile: "QOS_E".to_owned(), ..theirs.clone() };
     for wanted in [&theirs, &ours] {
         assert_eq!(
-            dialect(NAME).translate(wanted, &TranslationSettings::default()),
+            dialect(NAME).translate_complete(wanted, &TranslationSettings::default()),
             Err(Untranslatable::UnknownProfile)
         );
     }
     let settings = with_profile("LOW_LATENCY", "LOW_LATENCY");
-    assert_eq!(dialect(NAME).translate(&theirs, &settings).unwrap().qos_profile, "LOW_LATENCY");
+    assert_eq!(
+        dialect(NAME).translate_complete(&theirs, &settings).unwrap().qos_profile,
+        "LOW_LATENCY"
+    );
     for qos in ["QOS_E", "LATENCY"] {
         rejected(&with("qos", json!(qos)), "/qos");
     }

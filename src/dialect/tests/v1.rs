@@ -67,9 +67,9 @@ fn duration_is_required_and_may_be_long() {
     let longest = parse(NAME, &with("duration", json!(i32::MAX))).unwrap();
     let generous =
         TranslationSettings { duration_s_max: u32::MAX, ..TranslationSettings::default() };
-    let translated = dialect(NAME).translate(&longest, &generous).unwrap();
+    let translated = dialect(NAME).translate_complete(&longest, &generous).unwrap();
     assert_eq!(translated.duration_s, i32::MAX.unsigned_abs());
-    let early = dialect("camara-0.10.1").translate(&longest, &generous);
+    let early = dialect("camara-0.10.1").translate_complete(&longest, &generous);
     assert_eq!(early, Err(Untranslatable::DurationTooLong { max_s: 86_400 }));
 }
 

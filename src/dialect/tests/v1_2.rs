@@ -33,7 +33,8 @@ fn server_list_keeps_its_notation() {
     let list = ["198.51.100.7", "2001:DB8::7", "203.0.113.20"];
     let wanted = parse(NAME, &servers(&list)).unwrap();
     assert_eq!(wanted.flow().servers.len(), 3);
-    let translated = dialect(NAME).translate(&wanted, &TranslationSettings::default()).unwrap();
+    let translated =
+        dialect(NAME).translate_complete(&wanted, &TranslationSettings::default()).unwrap();
     let sent = dialect(NAME).create_session_request(&translated, None);
     let sent: Value = serde_json::from_slice(&sent).unwrap();
     assert_eq!(sent["applicationServer"], json!({ "ipAddresses": list }));
@@ -88,7 +89,8 @@ fn server_networks_must_have_the_format_of_the_release() {
 fn older_operator_receives_a_list_only_as_one_network() {
     let rendered = |list: &[&str]| {
         let wanted = parse(NAME, &servers(list)).unwrap();
-        let translated = dialect(EARLY).translate(&wanted, &TranslationSettings::default())?;
+        let translated =
+            dialect(EARLY).translate_complete(&wanted, &TranslationSettings::default())?;
         assert!(
             translated.flow().is_within(&wanted.flow())
                 && wanted.flow().is_within(&translated.flow())
@@ -171,7 +173,8 @@ fn port_0_is_removed_from_ranges_and_otherwise_rejected() {
         let spec = PortsSpec { ranges, ports: ports.to_vec() };
         CreateRequest { server_ports: Some(spec), ..parse(EARLY, &body(EARLY)).unwrap() }
     };
-    let translate = |wanted| dialect(NAME).translate(&wanted, &TranslationSettings::default());
+    let translate =
+        |wanted| dialect(NAME).translate_complete(&wanted, &TranslationSettings::default());
     let translated = translate(wanted(&[(0, 9), (20, 30)], &[443])).unwrap();
     assert!(translated.flow().is_within(&wanted(&[(0, 9), (20, 30)], &[443]).flow()));
     let ranges = [PortRange { from: 1, to: 9 }, PortRange { from: 20, to: 30 }];
@@ -181,7 +184,7 @@ fn port_0_is_removed_from_ranges_and_otherwise_rejected() {
     assert_eq!(translate(wanted(&[(0, 0)], &[443])), low);
     assert_eq!(
         dialect(EARLY)
-            .translate(&wanted(&[], &[0]), &TranslationSettings::default())
+            .translate_complete(&wanted(&[], &[0]), &TranslationSettings::default())
             .unwrap()
             .device_ports,
         None

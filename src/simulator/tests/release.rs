@@ -78,7 +78,8 @@ async fn new_release_needs_a_descriptor_and_a_document() {
     // The gateway parses the request of a client and sends it to an operator, both in 1.3.
     let body = create_body(600, "https://client.example/cb");
     let wanted = dialect.parse_create_session(body.as_bytes(), &Strictness::default()).unwrap();
-    let translated = dialect.translate(&wanted, &TranslationSettings::default()).unwrap();
+    let device = wanted.device.as_ref().unwrap();
+    let translated = dialect.translate(&wanted, device, &TranslationSettings::default()).unwrap();
     let sent = dialect.create_session_request(&translated, None);
     let path = format!("{PATH}/sessions");
     let (status, created) = operator.send("POST", &path, std::str::from_utf8(&sent).unwrap()).await;
