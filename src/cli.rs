@@ -124,7 +124,12 @@ pub fn run() -> ExitCode {
                      `ca_file` will fail"
                 );
             }
-            serve::run(&policies, upgrade, upgrade_socket, log)
+            let mode = if upgrade {
+                serve::StartMode::Upgrade(upgrade_socket)
+            } else {
+                serve::StartMode::New(Some(upgrade_socket))
+            };
+            serve::run(&policies, &mode, log)
         }
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),

@@ -14,6 +14,8 @@ mod secret;
 mod session;
 mod verbatim;
 
+use std::ops::RangeInclusive;
+
 pub use self::{
     device::{Device, DeviceIpv4, IdentifierKind, Nai, PhoneNumber},
     flow::{ApplicationServer, Flow},
@@ -35,8 +37,8 @@ pub use self::{
     verbatim::Verbatim,
 };
 
-/// Whether a text has between `min` and `max` characters. Lengths in `OpenAPI` documents count characters,
-/// not bytes.
-pub fn has_length(text: &str, (min, max): (usize, usize)) -> bool {
-    (min..=max).contains(&text.chars().count())
+/// Whether the number of characters of a text is in this range. Lengths in `OpenAPI` documents count
+/// characters, not bytes.
+pub fn has_length(text: &str, chars: &RangeInclusive<usize>) -> bool {
+    chars.contains(&text.chars().count())
 }

@@ -27,7 +27,7 @@ pub use self::{
     lookup_request::{FallbackFinder, LookupRequest},
     numbers::NumberPrefix,
     realms::Realm,
-    table::{CompileSummary, NamedOperator, Table, TableError, compile},
+    table::{CellPosition, CompileSummary, NamedOperator, Table, TableError, compile},
 };
 
 /// All routes: those of the policies, of table files and of imports. A lookup does not allocate.

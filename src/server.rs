@@ -123,10 +123,8 @@ pub fn serve(
     let addresses = groups.iter().flat_map(|(_, _, all)| all.iter().map(|one| one.address));
     let probe = Arc::new(ListenerProbe::new(addresses));
     let mut tls_listeners = Vec::new();
-    let handshake_timeout = options.bounds.header_deadline;
     for (name, handler, listeners) in groups {
-        let context = (handshake_timeout, &options.clock, &options.metrics);
-        let acceptors = TlsAcceptors::new(name, &listeners, context)?;
+        let acceptors = TlsAcceptors::new(name, &listeners, &options)?;
         tls_listeners.extend(acceptors.tls_listeners().cloned());
         let (drain_state, bounds) = (Arc::clone(&drain_state), &options.bounds);
         let app = ListenerApp::new(Some(name), &options, bounds, handler, drain_state, acceptors);
@@ -186,8 +184,7 @@ fn admin_service(
     // An administrator's request, such as a reload, may take longer than a client's.
     let bounds = ServerBounds { exchange_deadline: ADMIN_DEADLINE, ..options.bounds.clone() };
     let listener = Listener { address: admin.settings.address, tls: None };
-    let context = (options.bounds.header_deadline, &options.clock, &options.metrics);
-    let acceptors = TlsAcceptors::new("admin", &[&listener], context)?;
+    let acceptors = TlsAcceptors::new("admin", &[&listener], options)?;
     let drain_state = Arc::clone(&admin.drain_state);
     let app = ListenerApp::new(None, options, &bounds, Arc::new(admin), drain_state, acceptors);
     let mut service = Service::new("admin".to_owned(), app);

@@ -48,13 +48,21 @@ const CALLBACK_PORT: u16 = 8081;
 const ADMIN_PORT: u16 = 9090;
 /// The port of the tour's notification sink.
 const SINK_PORT: u16 = 7080;
-/// The operators of the shipped policies: name, dialect and port.
-const OPERATORS: [(&str, &str, u16); 3] = [
-    ("telefonica-es", "telefonica-0.10", 9101),
-    ("tmobile-us", "devedge", 9102),
-    ("magenta-de", "camara-0.8.0", 9103),
+/// The operators of the shipped policies.
+const OPERATORS: [DemoOperator; 3] = [
+    DemoOperator { name: "telefonica-es", dialect: "telefonica-0.10", port: 9101 },
+    DemoOperator { name: "tmobile-us", dialect: "devedge", port: 9102 },
+    DemoOperator { name: "magenta-de", dialect: "camara-0.8.0", port: 9103 },
 ];
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A simulated operator.
+#[derive(Clone, Copy)]
+struct DemoOperator {
+    name: &'static str,
+    dialect: &'static str,
+    port: u16,
+}
 
 pub(super) fn run(arguments: &DemoArgs, log: Arc<LogBuffer>) -> Result<ExitCode, String> {
     if !arguments.address.is_loopback() || arguments.address.is_ipv6() {
@@ -64,7 +72,7 @@ pub(super) fn run(arguments: &DemoArgs, log: Arc<LogBuffer>) -> Result<ExitCode,
         ));
     }
     let at = |port| SocketAddr::new(arguments.address, port);
-    let ports = OPERATORS.iter().map(|(_, _, port)| *port).chain([
+    let ports = OPERATORS.iter().map(|operator| operator.port).chain([
         GATEWAY_PORT,
         CALLBACK_PORT,
         ADMIN_PORT,
@@ -84,24 +92,18 @@ pub(super) fn run(arguments: &DemoArgs, log: Arc<LogBuffer>) -> Result<ExitCode,
     let issuer = DemoIssuer::new()?;
     let folder = DemoFolder::write(arguments.address, &schemas, &issuer)?;
 
-    let operators =
-        OPERATORS.map(|(_, dialect, port)| start_operator(&dialects, dialect, at(port)));
+    let operators = OPERATORS.map(|one| start_operator(&dialects, one.dialect, at(one.port)));
     let operators = operators.into_iter().collect::<Result<Vec<_>, _>>()?;
     let policy = serve::load(&folder.0)?;
     let policies = folder.0.clone();
     let gateway: JoinHandle<Result<ExitCode, String>> =
-        thread::spawn(move || serve::serve(&policies, policy, StartMode::New(None), log));
+        thread::spawn(move || serve::serve(&policies, policy, &StartMode::New(None), log));
 
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     let passed = runtime.block_on(async {
         let outbound = Outbound::new();
         wait_until_ready(&outbound, at(ADMIN_PORT), &gateway).await?;
-        let tour = Tour::new(
-            outbound,
-            [at(GATEWAY_PORT), at(ADMIN_PORT), at(SINK_PORT)],
-            &issuer,
-            &OPERATORS,
-        )?;
+        let tour = Tour::new(outbound, arguments.address, &issuer)?;
         tour.run().await
     })?;
     // Ctrl-C ended the operators before the gateway could receive it.

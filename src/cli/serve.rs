@@ -21,24 +21,20 @@ use crate::{
 
 pub(super) fn run(
     folder: &Path,
-    upgrade: bool,
-    upgrade_socket: PathBuf,
+    mode: &StartMode,
     log: Arc<LogBuffer>,
 ) -> Result<ExitCode, String> {
     let policy = load(folder)?;
-    server::check_socket_path(&upgrade_socket)?;
-    if !upgrade {
+    if let Some(path) = mode.upgrade_socket() {
+        server::check_socket_path(path)?;
+    }
+    if !mode.is_upgrade() {
         let settings = &policy.server;
         let listeners = settings.listeners.iter().map(|listener| listener.address);
         let callbacks = settings.callbacks.iter().map(|callbacks| callbacks.listener.address);
         let all = listeners.chain([settings.admin.address]).chain(callbacks);
         { all }.try_for_each(|address| probe_listener(folder, address))?;
     }
-    let mode = if upgrade {
-        StartMode::Upgrade(upgrade_socket)
-    } else {
-        StartMode::New(Some(upgrade_socket))
-    };
     serve(folder, policy, mode, log)
 }
 
@@ -48,6 +44,20 @@ pub(super) enum StartMode {
     New(Option<PathBuf>),
     /// It takes them over from the running process, over this socket.
     Upgrade(PathBuf),
+}
+
+impl StartMode {
+    fn is_upgrade(&self) -> bool {
+        matches!(self, Self::Upgrade(_))
+    }
+
+    /// The socket of this process and of the running one.
+    fn upgrade_socket(&self) -> Option<&Path> {
+        match self {
+            Self::New(path) => path.as_deref(),
+            Self::Upgrade(path) => Some(path),
+        }
+    }
 }
 
 // The error contains the place of the address in the policies.
@@ -78,18 +88,18 @@ pub(super) fn format_diagnostics(errors: &[policy::Diagnostic]) -> String {
 pub(super) fn serve(
     folder: &Path,
     policy: Policy,
-    mode: StartMode,
+    mode: &StartMode,
     log: Arc<LogBuffer>,
 ) -> Result<ExitCode, String> {
     // Created first, so that the running process finds it while this one prepares itself.
-    let (is_upgrade, socket, upgrade_socket) = match mode {
-        StartMode::New(path) => (false, None, path),
-        StartMode::Upgrade(path) => (true, Some(UpgradeSocket::bind(&path)?), Some(path)),
+    let takeover = match mode {
+        StartMode::New(_) => None,
+        StartMode::Upgrade(path) => Some(UpgradeSocket::bind(path)?),
     };
     let caller = caller()?;
     let settings = policy.server.clone();
-    log_start(folder, &policy, (is_upgrade, upgrade_socket.as_deref()));
-    let ledger = open_ledger(&policy.store, is_upgrade, &caller)?;
+    log_start(folder, &policy, mode);
+    let ledger = open_ledger(&policy.store, mode, &caller)?;
     let (metrics, clock) = (caller.metrics.clone(), caller.clock.clone());
     let notifications = policy.notifications.settings.clone();
     let rules = PolicySnapshot::new(policy, &caller, None)?;
@@ -109,8 +119,8 @@ pub(super) fn serve(
         trusted_proxies: settings.trusted_proxies,
         bounds: settings.bounds,
         drain: settings.drain,
-        takeover: socket.map(UpgradeSocket::wait).transpose()?,
-        upgrade_socket,
+        takeover: takeover.map(UpgradeSocket::wait).transpose()?,
+        upgrade_socket: mode.upgrade_socket().map(Path::to_owned),
         metrics,
         clock,
     };
@@ -118,7 +128,7 @@ pub(super) fn serve(
     server::serve(serving, Arc::new(service))
 }
 
-fn log_start(folder: &Path, policy: &Policy, (is_upgrade, upgrade_socket): (bool, Option<&Path>)) {
+fn log_start(folder: &Path, policy: &Policy, mode: &StartMode) {
     let settings = &policy.server;
     let listeners: Vec<String> =
         settings.listeners.iter().map(|listener| listener.address.to_string()).collect();
@@ -132,16 +142,16 @@ fn log_start(folder: &Path, policy: &Policy, (is_upgrade, upgrade_socket): (bool
         admin = %settings.admin.address,
         callbacks = settings.callbacks.as_ref().map(|one| display(one.listener.address)),
         ledger = policy.store.location(),
-        upgrade_socket = upgrade_socket.map(|path| display(path.display())),
-        upgrade = is_upgrade,
+        upgrade_socket = mode.upgrade_socket().map(|path| display(path.display())),
+        upgrade = mode.is_upgrade(),
         "starting"
     );
 }
 
-fn open_ledger(store: &StoreConfig, upgrade: bool, caller: &Caller) -> Result<Ledger, String> {
+fn open_ledger(store: &StoreConfig, mode: &StartMode, caller: &Caller) -> Result<Ledger, String> {
     let Caller { clock, metrics, .. } = caller.clone();
     // The previous process has the ledger until it exits.
-    let opening = if upgrade { OpenMode::WaitForLock } else { OpenMode::FailIfLocked };
+    let opening = if mode.is_upgrade() { OpenMode::WaitForLock } else { OpenMode::FailIfLocked };
     Ledger::open(store, opening, clock, metrics).map_err(|error| {
         format!("failed to open the ledger of sessions (`store.directory`): {error}")
     })

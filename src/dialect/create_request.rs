@@ -224,7 +224,7 @@ fn read_duration(
         body.member("duration")
     };
     match duration {
-        Some(duration) => duration.integer(errors, ProblemKind::InvalidArgument, (1, rule.s_max)),
+        Some(duration) => duration.integer(errors, ProblemKind::InvalidArgument, 1..=rule.s_max),
         None => Some(rule.s_max),
     }
 }
@@ -239,7 +239,7 @@ fn read_extension(
         body.allow_only(&[EXTENSION_FIELD], errors);
     }
     let additional = body.required(EXTENSION_FIELD, errors)?;
-    additional.integer(errors, ProblemKind::InvalidArgument, (1, rule.duration.extension_s_max))
+    additional.integer(errors, ProblemKind::InvalidArgument, 1..=rule.duration.extension_s_max)
 }
 
 fn read_retrieval(

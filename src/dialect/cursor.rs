@@ -1,5 +1,7 @@
 //! A cursor into a JSON body that tracks its JSON pointer, so that errors state their location.
 
+use std::ops::RangeInclusive;
+
 use super::{pointer::JsonPointer, validation::ValidationErrors};
 use crate::{json::Json, qod::ProblemKind};
 
@@ -88,15 +90,16 @@ impl<'n> BodyCursor<'n> {
         parsed
     }
 
-    /// The value as an integer within inclusive bounds; reports an error otherwise.
+    /// The value as an integer in this range; reports an error otherwise.
     pub(super) fn integer(
         &self,
         errors: &mut ValidationErrors,
         kind: ProblemKind,
-        (min, max): (u32, u32),
+        range: RangeInclusive<u32>,
     ) -> Option<u32> {
+        let (min, max) = (range.start(), range.end());
         let number = self.json.as_u64().and_then(|value| u32::try_from(value).ok());
-        let number = number.filter(|number| (min..=max).contains(number));
+        let number = number.filter(|number| range.contains(number));
         let is_integer = self.json.as_i64().is_some() || self.json.as_u64().is_some();
         if number.is_none() && is_integer {
             errors.add_semantic(

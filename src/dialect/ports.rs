@@ -79,10 +79,8 @@ pub(super) fn port(
     rule: &RequestRule,
     errors: &mut ValidationErrors,
 ) -> Option<u16> {
-    let bounds = (rule.port_min.into(), u16::MAX.into());
-    cursor
-        .integer(errors, ProblemKind::OutOfRange, bounds)
-        .and_then(|port| u16::try_from(port).ok())
+    let range = rule.port_min.into()..=u16::MAX.into();
+    cursor.integer(errors, ProblemKind::OutOfRange, range).and_then(|port| u16::try_from(port).ok())
 }
 
 fn range(

@@ -123,7 +123,7 @@ fn ipv4(cursor: &BodyCursor<'_>, errors: &mut ValidationErrors) -> Option<Device
     let public = cursor.required("publicAddress", errors);
     let public = public.and_then(|public| address::ipv4(&public, errors));
     let port = cursor.member("publicPort");
-    let port = port.and_then(|port| port.integer(errors, ProblemKind::OutOfRange, (0, PORT_MAX)));
+    let port = port.and_then(|port| port.integer(errors, ProblemKind::OutOfRange, 0..=PORT_MAX));
     let public_port = port.and_then(|port| u16::try_from(port).ok());
     Some(DeviceIpv4::Public { public: public?, private: None, public_port })
 }

@@ -1,6 +1,8 @@
 //! Sinks: the URL for notifications and the access token for it. Parses and serializes them in the form
 //! that the release defines.
 
+use std::ops::RangeInclusive;
+
 use http::Uri;
 use serde::{Serialize, ser::SerializeMap};
 
@@ -20,10 +22,10 @@ const TOKEN_FIELD: &str = "notificationAuthToken";
 const CREDENTIAL_FIELD: &str = "sinkCredential";
 
 // The maximum is the gateway's.
-const TOKEN_CHARS: (usize, usize) = (1, 4096);
+const TOKEN_CHARS: RangeInclusive<usize> = 1..=4096;
 
 // The bounds of 0.9 and 0.10.
-const WEBHOOK_TOKEN_CHARS: (usize, usize) = (20, 256);
+const WEBHOOK_TOKEN_CHARS: RangeInclusive<usize> = 20..=256;
 
 // The only credential type that the releases allow before 1.2.
 const ACCESS_TOKEN: &str = "ACCESSTOKEN";
@@ -70,7 +72,7 @@ pub(super) fn read(
         SinkForm::UrlAndToken => {
             let url = sink.and_then(|url| read_url(&url, rule, errors));
             let token =
-                body.member(TOKEN_FIELD).and_then(|token| read_token(&token, TOKEN_CHARS, errors));
+                body.member(TOKEN_FIELD).and_then(|token| read_token(&token, &TOKEN_CHARS, errors));
             Some(Sink { url: url?, token, token_expires_at: None })
         }
         SinkForm::Webhook => read_webhook(&sink?, rule, strictness, errors),
@@ -100,7 +102,7 @@ fn read_webhook(
     let url = cursor.required(url_field, errors).and_then(|url| read_url(&url, rule, errors));
     let token = cursor
         .member(TOKEN_FIELD)
-        .and_then(|token| read_token(&token, WEBHOOK_TOKEN_CHARS, errors));
+        .and_then(|token| read_token(&token, &WEBHOOK_TOKEN_CHARS, errors));
     Some(Sink { url: url?, token, token_expires_at: None })
 }
 
@@ -130,7 +132,7 @@ fn read_credential(
     }
     let [_, token, expires, token_type] = fields;
     let token =
-        cursor.required(token, errors).and_then(|token| read_token(&token, TOKEN_CHARS, errors));
+        cursor.required(token, errors).and_then(|token| read_token(&token, &TOKEN_CHARS, errors));
     let expires = cursor.required(expires, errors).and_then(|time| {
         time.parse(errors, "expected a time such as 2030-01-01T00:00:00Z", parse_time)
     });
@@ -163,12 +165,13 @@ fn read_url(
 
 fn read_token(
     cursor: &BodyCursor<'_>,
-    (min, max): (usize, usize),
+    chars: &RangeInclusive<usize>,
     errors: &mut ValidationErrors,
 ) -> Option<Secret> {
+    let (min, max) = (chars.start(), chars.end());
     let expected = format!("expected {min} to {max} characters without control characters");
     cursor.parse(errors, &expected, |text| {
-        let valid = has_length(text, (min, max)) && !text.chars().any(char::is_control);
+        let valid = has_length(text, chars) && !text.chars().any(char::is_control);
         valid.then(|| Secret::new(text))
     })
 }

@@ -52,10 +52,7 @@ impl Operator {
                 "the operator rejects the gateway's credentials with status {status}{code}"
             )),
             300..=399 => Err(format!("status {status}: redirects are not followed")),
-            404 => {
-                let no_session = (path.as_str(), &response);
-                self.probe_path(caller, endpoint, no_session).await
-            }
+            404 => self.probe_path(caller, endpoint, &path, &response).await,
             200..=299 | 400..=499 => Ok(format!("the API answers with status {status}{code}")),
             _ => Err(format!("the operator answers with status {status}{code}")),
         }
@@ -67,7 +64,8 @@ impl Operator {
         &self,
         caller: &Caller,
         endpoint: &Endpoint,
-        (path, response): (&str, &PeerResponse),
+        path: &str,
+        response: &PeerResponse,
     ) -> Result<String, String> {
         let body = response.body.trim_ascii_start();
         if body.is_empty() && self.dialect().descriptor().errors.shape == ErrorShape::Message {

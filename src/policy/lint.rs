@@ -2,6 +2,7 @@
 //! never reached and expired certificates. Every warning is certain from the policies and their files.
 
 use std::{
+    cell::RefCell,
     fmt,
     path::{Path, PathBuf},
 };
@@ -223,8 +224,8 @@ pub fn lint(loaded: &LoadedPolicy, now: Moment) -> Vec<LintWarning> {
     let client_entries = client_entries.collect();
     let file: RoutesFile = roots.routes.source().deserialize().unwrap_or_default();
     let routes = file.rules_with_position(roots.routes).collect();
-    let context = LintContext { folder, policy, now, roots, routes, client_entries };
-    let mut warnings = Vec::new();
+    let warnings = RefCell::default();
+    let context = LintContext { folder, policy, now, roots, routes, client_entries, warnings };
     for lint_rules in [
         routes::lint,
         operators::lint,
@@ -236,8 +237,9 @@ pub fn lint(loaded: &LoadedPolicy, now: Moment) -> Vec<LintWarning> {
         files::lint,
         unread::lint,
     ] {
-        lint_rules(&context, &mut warnings);
+        lint_rules(&context);
     }
+    let mut warnings = context.warnings.into_inner();
     warnings.sort_by_cached_key(|warning| {
         (sort_key(&warning.file), warning.line, warning.column, warning.rule)
     });
@@ -245,7 +247,7 @@ pub fn lint(loaded: &LoadedPolicy, now: Moment) -> Vec<LintWarning> {
     warnings
 }
 
-/// The policies that are linted.
+/// The policies that are linted, and the warnings found so far.
 struct LintContext<'a> {
     folder: &'a Path,
     policy: &'a Policy,
@@ -254,6 +256,7 @@ struct LintContext<'a> {
     /// The routes of `routes.yaml`.
     routes: Vec<(Route, YamlCursor<'a>)>,
     client_entries: Vec<ClientEntry<'a>>,
+    warnings: RefCell<Vec<LintWarning>>,
 }
 
 /// A client, with its terms and its entry.
@@ -261,6 +264,14 @@ struct ClientEntry<'a> {
     id: ClientId,
     terms: &'a Terms,
     at: YamlCursor<'a>,
+}
+
+impl LintContext<'_> {
+    /// Reports a warning at a position.
+    fn report(&self, at: YamlCursor<'_>, rule: LintRule, message: impl Into<String>) {
+        let Diagnostic { file, line, column, message } = at.error(message);
+        self.warnings.borrow_mut().push(LintWarning { file, line, column, rule, message });
+    }
 }
 
 impl YamlCursor<'_> {
@@ -272,11 +283,5 @@ impl YamlCursor<'_> {
     /// Moves to the item of this list with this text. Returns the list itself if there is none.
     fn find_item(self, text: &str) -> Self {
         self.items().find(|item| item.text() == Some(text)).unwrap_or(self)
-    }
-
-    /// Creates a warning at this position.
-    fn warning(self, rule: LintRule, message: impl Into<String>) -> LintWarning {
-        let Diagnostic { file, line, column, message } = self.error(message);
-        LintWarning { file, line, column, rule, message }
     }
 }

@@ -23,8 +23,8 @@ use crate::{
     finder, operator,
     qod::PhoneNumber,
     route::{
-        Disagreement, Match, NamedOperator, NumberPrefix, Realm, Resolver, Route, Routes, Table,
-        TableError, Target,
+        CellPosition, Disagreement, Match, NamedOperator, NumberPrefix, Realm, Resolver, Route,
+        Routes, Table, TableError, Target,
     },
 };
 
@@ -185,7 +185,7 @@ fn load_table(path: &Path, at: Validation<'_>) -> Option<Arc<Table>> {
 fn report_table_error(error: TableError, at: Validation<'_>) {
     let TableError { file, position, message } = error;
     match position {
-        Some((line, column)) => {
+        Some(CellPosition { line, column }) => {
             at.report_elsewhere(Diagnostic { file, line, column, message });
         }
         None => at.report(format!("`{}`: {message}", file.display())),

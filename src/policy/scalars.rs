@@ -397,7 +397,7 @@ impl ScalarType for OperatorProfileName {
         "the name of the profile at the operator, of 1 to 256 characters";
 
     fn parse(text: &str) -> Option<Self> {
-        let valid = has_length(text, (1, 256)) && !text.chars().any(char::is_control);
+        let valid = has_length(text, &(1..=256)) && !text.chars().any(char::is_control);
         valid.then(|| Self(text.to_owned()))
     }
 }

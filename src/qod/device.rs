@@ -236,7 +236,7 @@ impl FromStr for Nai {
     type Err = InvalidIdentifier;
 
     fn from_str(text: &str) -> Result<Self, InvalidIdentifier> {
-        let valid = has_length(text, (1, NAI_CHARS_MAX)) && !text.chars().any(char::is_control);
+        let valid = has_length(text, &(1..=NAI_CHARS_MAX)) && !text.chars().any(char::is_control);
         if valid { Ok(Self(text.to_owned())) } else { Err(InvalidIdentifier::Nai) }
     }
 }

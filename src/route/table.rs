@@ -41,13 +41,28 @@ pub struct Table {
     content: ContentDigest,
 }
 
+/// The position of a cell in a table file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CellPosition {
+    /// The line, from 1.
+    pub line: u64,
+    /// The column in characters, from 1.
+    pub column: u64,
+}
+
+impl CellPosition {
+    fn start_of(line: u64) -> Self {
+        Self { line, column: 1 }
+    }
+}
+
 /// An operator named in a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedOperator {
     /// The name of the operator.
     pub operator: OperatorId,
-    /// The line and column of its first occurrence; `None` if the file is compiled.
-    pub position: Option<(u64, u64)>,
+    /// The position of its first occurrence; `None` if the file is compiled.
+    pub position: Option<CellPosition>,
 }
 
 /// An error in a table file.
@@ -55,8 +70,8 @@ pub struct NamedOperator {
 pub struct TableError {
     /// The file.
     pub file: PathBuf,
-    /// The line and column, from 1; `None` if the error concerns the whole file.
-    pub position: Option<(u64, u64)>,
+    /// The position; `None` if the error concerns the whole file.
+    pub position: Option<CellPosition>,
     /// What is wrong, and what was expected.
     pub message: String,
 }
@@ -359,7 +374,9 @@ impl fmt::Display for TableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, position: at, message } = self;
         match at {
-            Some((line, column)) => write!(f, "{}:{line}:{column}: {message}", file.display()),
+            Some(CellPosition { line, column }) => {
+                write!(f, "{}:{line}:{column}: {message}", file.display())
+            }
             None => write!(f, "{}: {message}", file.display()),
         }
     }

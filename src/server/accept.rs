@@ -16,6 +16,7 @@ use tokio::{
     time::timeout,
 };
 
+use super::ServeOptions;
 use crate::{
     clock::{Clock, Tick},
     metrics::Metrics,
@@ -61,7 +62,7 @@ impl TlsAcceptors {
     pub(super) fn new(
         name: &'static str,
         listeners: &[&Listener],
-        (handshake_timeout, clock, metrics): (Duration, &Clock, &Metrics),
+        options: &ServeOptions,
     ) -> Result<Self, String> {
         let all = listeners.iter().map(|listener| {
             let address = listener.address.to_string();
@@ -70,7 +71,7 @@ impl TlsAcceptors {
                 Some(settings) => {
                     let loaded = settings.read();
                     let loaded = loaded.map_err(|error| format!("listener {address}: {error}"))?;
-                    let (clock, metrics) = (clock.clone(), metrics.clone());
+                    let (clock, metrics) = (options.clock.clone(), options.metrics.clone());
                     Some(Arc::new(TlsListener {
                         acceptance: loaded,
                         listener: name,
@@ -84,7 +85,11 @@ impl TlsAcceptors {
             Ok((listener.address, secured))
         });
         let all = all.collect::<Result<_, String>>()?;
-        Ok(Self { listeners: all, handshake_timeout, metrics: metrics.clone() })
+        Ok(Self {
+            listeners: all,
+            handshake_timeout: options.bounds.header_deadline,
+            metrics: options.metrics.clone(),
+        })
     }
 
     /// The listeners with TLS, whose files must be polled.

@@ -9,9 +9,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
-};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::{drain::DrainState, exchange::LocalAddress, readiness::ListenerProbe};
 use crate::{
@@ -37,33 +35,37 @@ pub(super) struct AdminListener {
 }
 
 impl AdminListener {
-    async fn builtin(&self, path: &str) -> (u16, &'static str, String) {
+    async fn builtin(&self, path: &str) -> Response<Bytes> {
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         match path {
             "/metrics" => {
                 self.application.update_gauges().await;
-                (200, prometheus::TEXT_FORMAT, self.metrics.text())
+                let mut response = text_response(StatusCode::OK, self.metrics.text());
+                let kind = HeaderValue::from_static(prometheus::TEXT_FORMAT);
+                response.headers_mut().insert(header::CONTENT_TYPE, kind);
+                response
             }
-            "/healthz" => (200, TEXT, "ok\n".to_owned()),
-            "/readyz" if self.drain_state.is_ending() => (503, TEXT, "draining\n".to_owned()),
-            "/readyz" if !self.probe.is_ready() => (503, TEXT, "not listening yet\n".to_owned()),
+            "/healthz" => text_response(StatusCode::OK, "ok\n"),
+            "/readyz" if self.drain_state.is_ending() => text_response(unavailable, "draining\n"),
+            "/readyz" if !self.probe.is_ready() => {
+                text_response(unavailable, "not listening yet\n")
+            }
             "/readyz" => match self.application.ready() {
-                Ok(message) => (200, TEXT, format!("ready\n{}", message.unwrap_or_default())),
-                Err(reason) => (503, TEXT, format!("{reason}\n")),
+                Ok(message) => {
+                    text_response(StatusCode::OK, format!("ready\n{}", message.unwrap_or_default()))
+                }
+                Err(reason) => text_response(unavailable, format!("{reason}\n")),
             },
-            _ => (
-                404,
-                TEXT,
-                "expected /metrics, /healthz, /readyz, /sessions, /notifications or /policies\n"
-                    .to_owned(),
+            _ => text_response(
+                StatusCode::NOT_FOUND,
+                "expected /metrics, /healthz, /readyz, /sessions, /notifications or /policies\n",
             ),
         }
     }
 
     async fn respond(&self, request: &Request<Bytes>) -> Response<Bytes> {
-        let local = request.extensions().get().map(|LocalAddress(address)| *address);
-        let head = (request.method(), request.uri(), request.headers());
-        if let Err(reason) = check_caller(head, &self.settings, local) {
-            return text_response(StatusCode::FORBIDDEN, TEXT, format!("{reason}\n"));
+        if let Err(reason) = check_caller(request, &self.settings) {
+            return text_response(StatusCode::FORBIDDEN, format!("{reason}\n"));
         }
         let request = AdminRequest {
             method: request.method(),
@@ -74,8 +76,7 @@ impl AdminListener {
         if let Some(response) = self.application.handle_admin(&request).await {
             return response.map(Bytes::from);
         }
-        let (status, kind, text) = self.builtin(request.path).await;
-        text_response(StatusCode::from_u16(status).unwrap_or_default(), kind, text)
+        self.builtin(request.path).await
     }
 }
 
@@ -106,26 +107,23 @@ impl Handler for AdminListener {
             HttpRejection::ResponseTimeout => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
             HttpRejection::HandlerPanicked => (StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
         };
-        text_response(status, TEXT, format!("{reason}\n"))
+        text_response(status, format!("{reason}\n"))
     }
 }
 
-fn text_response(status: StatusCode, kind: &'static str, text: String) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(text));
+fn text_response(status: StatusCode, text: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(text.into());
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(TEXT));
     response
 }
 
-/// Rejects what a web page of another origin can make a browser send. `local` is the address on which the
-/// connection was accepted.
-fn check_caller(
-    (method, uri, headers): (&Method, &Uri, &HeaderMap),
-    settings: &AdminSettings,
-    local: Option<IpAddr>,
-) -> Result<(), &'static str> {
+/// Rejects what a web page of another origin can make a browser send.
+fn check_caller(request: &Request<Bytes>, settings: &AdminSettings) -> Result<(), &'static str> {
+    let headers = request.headers();
+    let local = request.extensions().get().map(|LocalAddress(address)| *address);
     let text = |name: &HeaderName| headers.get(name).map(HeaderValue::to_str);
-    let host = match uri.authority().map(|authority| Ok(authority.as_str())) {
+    let host = match request.uri().authority().map(|authority| Ok(authority.as_str())) {
         // HTTP/1.0 has no host; a browser always sends one.
         None => text(&header::HOST),
         named => named,
@@ -147,7 +145,8 @@ fn check_caller(
     {
         return Err("requests from web pages of another origin are not allowed");
     }
-    if !matches!(*method, Method::GET | Method::HEAD) && !headers.contains_key(ADMIN_REQUEST_HEADER)
+    if !matches!(*request.method(), Method::GET | Method::HEAD)
+        && !headers.contains_key(ADMIN_REQUEST_HEADER)
     {
         return Err("expected the header `Qod-Admin-Request: 1`, which web pages cannot send");
     }

@@ -240,7 +240,7 @@ impl ExchangeService {
             ));
         }
         let raw = session.to_h1_raw();
-        framing::check_http1(&head.headers, &raw, head.version == Version::HTTP_11)
+        framing::check_http1(&head.headers, &raw, head.version)
     }
 
     /// Receives the body. If it has not arrived yet, the request takes a place among the unread bodies.

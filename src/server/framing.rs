@@ -2,7 +2,7 @@
 //! pingora accepts but another parser could interpret differently, which prevents request smuggling
 //! (RFC 9112 §3.2, §6.3, §11.2).
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, Version, header};
 
 use crate::service::HttpRejection;
 
@@ -24,10 +24,10 @@ pub(super) enum BodyFraming {
 pub(super) fn check_http1(
     headers: &HeaderMap,
     raw: &[u8],
-    is_http_11: bool,
+    version: Version,
 ) -> Result<BodyFraming, HttpRejection> {
     let count = |name| headers.get_all(name).iter().count();
-    if is_http_11 && count(header::HOST) != 1 {
+    if version == Version::HTTP_11 && count(header::HOST) != 1 {
         return Err(HttpRejection::Framing("expected exactly one Host field"));
     }
     let disguised = ["transfer_encoding", "content_length"];

@@ -1,13 +1,20 @@
 //! The tour of the demo: each step prints a title, sends a request over HTTP and checks the response
 //! against the expected one.
 
-use std::{cell::Cell, net::SocketAddr, time::Duration};
+use std::{
+    cell::Cell,
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, header};
 use serde_json::{Value, json};
 
-use super::{DemoIssuer, issuer::SCOPE};
+use super::{
+    ADMIN_PORT, DemoIssuer, DemoOperator, GATEWAY_PORT, OPERATORS, SINK_PORT, issuer::SCOPE,
+};
 use crate::{
     cli::terminal::{self, Style, styled},
     outbound::{CallResult, Endpoint, Outbound, OutboundCall, PeerResponse},
@@ -20,7 +27,8 @@ pub(super) struct Tour {
     outbound: Outbound,
     gateway: Endpoint,
     admin: Endpoint,
-    operators: Vec<(&'static str, &'static str, Endpoint)>,
+    // By name.
+    operators: HashMap<&'static str, Endpoint>,
     sink: SocketAddr,
     tokens: TourTokens,
     failures: Cell<u32>,
@@ -51,16 +59,14 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 impl Tour {
     pub(super) fn new(
         outbound: Outbound,
-        [gateway, admin, sink]: [SocketAddr; 3],
+        address: IpAddr,
         issuer: &DemoIssuer,
-        operators: &[(&'static str, &'static str, u16)],
     ) -> Result<Self, String> {
-        let endpoint = |address: SocketAddr| {
-            Endpoint::parse(&format!("http://{address}"), 4).map_err(|error| error.to_string())
+        let endpoint = |port| {
+            Endpoint::parse(&format!("http://{address}:{port}"), 4)
+                .map_err(|error| error.to_string())
         };
-        let operators = operators.iter().map(|&(name, dialect, port)| {
-            Ok((name, dialect, endpoint(SocketAddr::new(gateway.ip(), port))?))
-        });
+        let operators = OPERATORS.iter().map(|one| Ok((one.name, endpoint(one.port)?)));
         let tokens = TourTokens {
             tour: issuer.token("tour", SCOPE)?,
             second: issuer.token("second-app", SCOPE)?,
@@ -69,10 +75,10 @@ impl Tour {
         };
         Ok(Self {
             outbound,
-            gateway: endpoint(gateway)?,
-            admin: endpoint(admin)?,
+            gateway: endpoint(GATEWAY_PORT)?,
+            admin: endpoint(ADMIN_PORT)?,
             operators: operators.collect::<Result<_, String>>()?,
-            sink,
+            sink: SocketAddr::new(address, SINK_PORT),
             tokens,
             failures: Cell::new(0),
         })
@@ -80,7 +86,7 @@ impl Tour {
 
     /// Runs all steps. Returns whether all checks passed.
     pub(super) async fn run(&self) -> Result<bool, String> {
-        self.introduce();
+        Self::introduce();
         self.creates().await?;
         self.rejections().await?;
         self.session_lifecycle().await?;
@@ -98,10 +104,10 @@ impl Tour {
         Ok(failures == 0)
     }
 
-    fn introduce(&self) {
+    fn introduce() {
         terminal::print_line(&styled(Style::Heading, "QoD Gateway: a tour"));
         terminal::print_line("One gateway, clients of five API dialects, three operators:");
-        for (name, dialect, _) in &self.operators {
+        for DemoOperator { name, dialect, .. } in OPERATORS {
             terminal::print_line(&format!("  {name:<14} dialect {dialect}"));
         }
     }
@@ -353,9 +359,8 @@ impl Tour {
         method: Method,
         path: &str,
     ) -> Result<PeerResponse, String> {
-        let mut found = self.operators.iter().filter(|(name, ..)| *name == operator);
-        let (_, _, endpoint) =
-            found.next().ok_or_else(|| format!("unknown operator `{operator}`"))?;
+        let endpoint =
+            self.operators.get(operator).ok_or_else(|| format!("unknown operator `{operator}`"))?;
         self.call(endpoint, method, path, &[], Bytes::new()).await
     }
 

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use http::Uri;
 
-use super::{LintContext, LintRule, LintWarning};
+use super::{LintContext, LintRule};
 use crate::{operator, outbound::Guard};
 
-pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
+pub(super) fn lint(context: &LintContext<'_>) {
     let (gateway, all) = (context.roots.gateway, context.roots.operators.key("operators"));
     let operators = &context.policy.operators;
     let callbacks = context.policy.server.callbacks.as_ref();
@@ -16,7 +16,7 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
         let called_back: Vec<_> = operators.iter().filter(|operator| operator.callbacks).collect();
         if called_back.is_empty() {
             let message = "`callbacks` is never used: every operator has `callbacks: false`";
-            warnings.push(at.warning(LintRule::IdleCallbacks, message));
+            context.report(at, LintRule::IdleCallbacks, message);
         }
         let remote = called_back.iter().find(|operator| is_remote(operator));
         if let (Some(problem), Some(remote)) = (unreachable_reason(&callbacks.url), remote) {
@@ -24,7 +24,7 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
                 "operator `{}` cannot call this URL: it is {problem}, and the operator is remote",
                 remote.id.0
             );
-            warnings.push(at.key("url").warning(LintRule::DeadCallbacks, message));
+            context.report(at.key("url"), LintRule::DeadCallbacks, message);
         }
     }
     for operator in operators {
@@ -32,22 +32,20 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
         let unused = at.get("callbacks").filter(|_| operator.callbacks && callbacks.is_none());
         if let Some(at) = unused {
             let message = "`callbacks` has no effect: gateway.yaml has no `callbacks` section";
-            warnings.push(at.warning(LintRule::IdleCallbacks, message));
+            context.report(at, LintRule::IdleCallbacks, message);
         }
         let calls_back = operator.callbacks && callbacks.is_some();
         if !calls_back && operator.poll_interval.is_none() {
             let message = "clients are not notified if a session of this operator ends early: it has \
                            neither `callbacks` nor `poll_interval`";
-            warnings.push(
-                all.key_name(&operator.id.0).warning(LintRule::OperatorWithoutEvents, message),
-            );
+            context.report(all.key_name(&operator.id.0), LintRule::OperatorWithoutEvents, message);
         }
     }
     for at in gateway.key("notifications").key("private_networks").items() {
         let network = at.text().and_then(|text| text.parse().ok());
         if network.is_some_and(|network| Guard::is_public(&network)) {
             let message = "this network is public; sinks may always be in it";
-            warnings.push(at.warning(LintRule::IdlePrivateNetwork, message));
+            context.report(at, LintRule::IdlePrivateNetwork, message);
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{LintContext, LintRule, LintWarning};
+use super::{LintContext, LintRule};
 use crate::policy::{ApiSetting, DialectSetting};
 
-pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
+pub(super) fn lint(context: &LintContext<'_>) {
     let policy = context.policy;
     let served: BTreeSet<&str> = policy.apis.iter().flat_map(dialects_of).collect();
     let shared: BTreeSet<&str> = policy.apis.iter().flat_map(candidates).collect();
@@ -19,31 +19,31 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
         {
             let message =
                 "this client cannot authenticate: there is no issuer, and no mock token for it";
-            warnings.push(at.warning(LintRule::ClientWithoutToken, message));
+            context.report(at, LintRule::ClientWithoutToken, message);
         }
         if let Some(names) = &terms.dialects
             && !names.iter().any(|name| served.contains(name.as_str()))
         {
             let message = "this client is always rejected: none of its `dialects` is served";
-            warnings.push(at.key("dialects").warning(LintRule::ClientWithoutDialect, message));
+            context.report(at.key("dialects"), LintRule::ClientWithoutDialect, message);
         }
         if let (Some(name), Some(at)) = (&terms.dialect, at.get("dialect"))
             && !shared.contains(name.as_str())
         {
             let message = "`dialect` has no effect: no path has it among several candidates";
-            warnings.push(at.warning(LintRule::IdleDialect, message));
+            context.report(at, LintRule::IdleDialect, message);
         }
         let proof = identity.proofs.clients.get(&client.id);
         if proof.is_some_and(|proof| !proof.on_all_paths) && !proof_served {
             let message = "the proof key is never used: no served dialect defines a proof of possession, \
                            and `proof_on_all_paths` is not set";
-            warnings.push(at.key("proof_key_file").warning(LintRule::IdleProofKey, message));
+            context.report(at.key("proof_key_file"), LintRule::IdleProofKey, message);
         }
     }
-    lint_issuers(context, warnings);
+    lint_issuers(context);
 }
 
-fn lint_issuers(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
+fn lint_issuers(context: &LintContext<'_>) {
     let policy = context.policy;
     let verifies_clients = |tls: &crate::tls::Settings| tls.clients.is_some();
     let mut listeners = policy.server.listeners.iter();
@@ -57,8 +57,10 @@ fn lint_issuers(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
         if issuer.require_binding {
             let message = "all tokens of this issuer are rejected: they must be sender-constrained, and \
                            there is neither `dpop` nor a listener with `client_ca_file`";
-            warnings.push(
-                at.key("sender_constrained").warning(LintRule::IssuerWithoutValidTokens, message),
+            context.report(
+                at.key("sender_constrained"),
+                LintRule::IssuerWithoutValidTokens,
+                message,
             );
         }
     }

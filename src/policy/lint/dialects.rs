@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{LintContext, LintRule, LintWarning, clients::dialects_of};
+use super::{LintContext, LintRule, clients::dialects_of};
 
-pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
+pub(super) fn lint(context: &LintContext<'_>) {
     // Without the file there are no custom dialects.
     let Some(custom) = context.roots.dialects else { return };
     let policy = context.policy;
@@ -14,6 +14,6 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
     let all = custom.key("dialects");
     for name in all.keys().filter(|name| !used.contains(name)) {
         let message = "this dialect is never used: no API and no operator refers to it";
-        warnings.push(all.key_name(name).warning(LintRule::UnusedDialect, message));
+        context.report(all.key_name(name), LintRule::UnusedDialect, message);
     }
 }

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{LintContext, LintRule, LintWarning};
+use super::{LintContext, LintRule};
 use crate::{
     policy::{PolicyFile, source::YamlCursor},
     qod::Moment,
@@ -47,41 +47,43 @@ fn content_of(file: PolicyFile, key: &str) -> Option<FileContent> {
     }
 }
 
-pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
-    walk(context, PolicyFile::Gateway, context.roots.gateway, warnings);
-    walk(context, PolicyFile::Clients, context.roots.clients, warnings);
-    walk(context, PolicyFile::Routes, context.roots.routes, warnings);
-    for (_, operator) in context.roots.operators.key("operators").entries() {
-        let before = warnings.len();
-        walk(context, PolicyFile::Operators, operator, warnings);
-        // The credentials of a simulated operator are not secret.
-        if operator.key("simulated").is_true() {
-            let added = warnings.split_off(before).into_iter();
-            warnings.extend(added.filter(|warning| warning.rule != LintRule::SecretReadable));
-        }
+pub(super) fn lint(context: &LintContext<'_>) {
+    for (file, root) in [
+        (PolicyFile::Gateway, context.roots.gateway),
+        (PolicyFile::Clients, context.roots.clients),
+        (PolicyFile::Routes, context.roots.routes),
+    ] {
+        walk(context, root, &|key| content_of(file, key));
     }
-    check_ledger(context, warnings);
+    for (_, operator) in context.roots.operators.key("operators").entries() {
+        let is_simulated = operator.key("simulated").is_true();
+        walk(context, operator, &|key| match content_of(PolicyFile::Operators, key) {
+            // The credentials of a simulated operator are not secret.
+            Some(FileContent::Secret) if is_simulated => Some(FileContent::Public),
+            other => other,
+        });
+    }
+    check_ledger(context);
 }
 
 // A note, because another user may run the gateway.
-fn check_ledger(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
+fn check_ledger(context: &LintContext<'_>) {
     let Err(error) = context.policy.store.check_access() else { return };
     let (root, at) = (context.roots.gateway, context.roots.gateway.key("store"));
     let at = at.get("directory").or_else(|| root.get("store")).unwrap_or(root);
     let directory = at.text().unwrap_or("../ledger");
     let message =
         format!("this user cannot keep the ledger in `{directory}` (`store.directory`): {error}");
-    warnings.push(at.warning(LintRule::LedgerNotWritable, message));
+    context.report(at, LintRule::LedgerNotWritable, message);
 }
 
 fn walk(
     context: &LintContext<'_>,
-    file: PolicyFile,
     at: YamlCursor<'_>,
-    warnings: &mut Vec<LintWarning>,
+    content_of: &dyn Fn(&str) -> Option<FileContent>,
 ) {
     for (key, at) in at.entries() {
-        let check = match content_of(file, key) {
+        let check = match content_of(key) {
             Some(FileContent::Certificate) => check_certificates,
             Some(FileContent::Authorities) => check_authorities,
             Some(FileContent::Secret) => check_secret,
@@ -89,65 +91,55 @@ fn walk(
             // Header fields can have any name.
             None if key == "headers" => continue,
             None => {
-                at.items().chain([at]).for_each(|at| walk(context, file, at, warnings));
+                at.items().chain([at]).for_each(|at| walk(context, at, content_of));
                 continue;
             }
         };
         for (at, path) in
             std::iter::once(at).chain(at.items()).filter_map(|at| Some((at, at.text()?)))
         {
-            check(context.now, &context.folder.join(path), at, warnings);
+            check(context, &context.folder.join(path), at);
         }
     }
 }
 
 /// A peer rejects an expired certificate anywhere in the chain.
-fn check_certificates(
-    now: Moment,
-    path: &Path,
-    at: YamlCursor<'_>,
-    warnings: &mut Vec<LintWarning>,
-) {
+fn check_certificates(context: &LintContext<'_>, path: &Path, at: YamlCursor<'_>) {
     // Unreadable files have been reported as errors.
     for (index, (from, end)) in tls::validities(path).unwrap_or_default().into_iter().enumerate() {
         let which = match index {
             0 => "the certificate".to_owned(),
             _ => format!("certificate {} of the chain", index + 1),
         };
-        let (rule, how) = if end <= now {
+        let (rule, how) = if end <= context.now {
             (LintRule::CertificateExpired, format!("expired on {}", date(end)))
-        } else if end <= now + EXPIRES_SOON {
+        } else if end <= context.now + EXPIRES_SOON {
             (LintRule::CertificateExpiresSoon, format!("expires on {}", date(end)))
-        } else if from > now {
+        } else if from > context.now {
             (LintRule::CertificateNotYetValid, format!("is not valid before {}", date(from)))
         } else {
             continue;
         };
-        warnings.push(at.warning(rule, format!("{which} in `{}` {how}", path.display())));
+        context.report(at, rule, format!("{which} in `{}` {how}", path.display()));
     }
 }
 
 /// A trust anchor is accepted regardless of its validity period, so this is a note only.
-fn check_authorities(
-    now: Moment,
-    path: &Path,
-    at: YamlCursor<'_>,
-    warnings: &mut Vec<LintWarning>,
-) {
+fn check_authorities(context: &LintContext<'_>, path: &Path, at: YamlCursor<'_>) {
     for (index, (_, end)) in tls::validities(path).unwrap_or_default().into_iter().enumerate() {
-        if end <= now {
+        if end <= context.now {
             let message = format!(
                 "CA certificate {} in `{}` expired on {}",
                 index + 1,
                 path.display(),
                 date(end)
             );
-            warnings.push(at.warning(LintRule::AuthorityExpired, message));
+            context.report(at, LintRule::AuthorityExpired, message);
         }
     }
 }
 
-fn check_secret(_: Moment, path: &Path, at: YamlCursor<'_>, warnings: &mut Vec<LintWarning>) {
+fn check_secret(context: &LintContext<'_>, path: &Path, at: YamlCursor<'_>) {
     let Ok(may) = tls::other_permissions(path) else { return };
     let what = match (may.read, may.write) {
         (false, false) => return,
@@ -156,7 +148,7 @@ fn check_secret(_: Moment, path: &Path, at: YamlCursor<'_>, warnings: &mut Vec<L
         (true, true) => "read and change",
     };
     let message = format!("all users of this host can {what} `{}`", path.display());
-    warnings.push(at.warning(LintRule::SecretReadable, message));
+    context.report(at, LintRule::SecretReadable, message);
 }
 
 fn date(moment: Moment) -> String {

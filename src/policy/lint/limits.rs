@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::{ClientEntry, LintContext, LintRule, LintWarning};
+use super::{ClientEntry, LintContext, LintRule};
 
 const DAY: Duration = Duration::from_hours(24);
 
-pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
+pub(super) fn lint(context: &LintContext<'_>) {
     for client in &context.client_entries {
-        lint_client(context, client, warnings);
+        lint_client(context, client);
     }
     let all = context.roots.operators.key("operators");
     for operator in &context.policy.operators {
@@ -19,7 +19,7 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
         {
             let message =
                 format!("never reached: at most {} calls run at the same time", breaker.calls_max);
-            warnings.push(at.warning(LintRule::LimitNeverReached, message));
+            context.report(at, LintRule::LimitNeverReached, message);
         }
     }
     let bounds = &context.policy.server.bounds;
@@ -28,19 +28,17 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
         && bounds.connections_per_source_max > bounds.connections_max
     {
         let message = format!("never reached: `connections_max` is {}", bounds.connections_max);
-        warnings.push(at.warning(LintRule::LimitNeverReached, message));
+        context.report(at, LintRule::LimitNeverReached, message);
     }
 }
 
 /// Checks only keys of the client's own entry: `defaults` may be intended for other clients.
-fn lint_client(
-    context: &LintContext<'_>,
-    client: &ClientEntry<'_>,
-    warnings: &mut Vec<LintWarning>,
-) {
+fn lint_client(context: &LintContext<'_>, client: &ClientEntry<'_>) {
     let ClientEntry { id, terms, at } = client;
-    let mut report = |key: &str, message: String| {
-        warnings.extend(at.get(key).map(|at| at.warning(LintRule::LimitNeverReached, message)));
+    let report = |key: &str, message: String| {
+        if let Some(at) = at.get(key) {
+            context.report(at, LintRule::LimitNeverReached, message);
+        }
     };
     let Some(rate) = context.policy.limits.clients.get(id) else { return };
     if let Some(per_day) = terms.creates_per_day {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{LintContext, LintRule, LintWarning};
+use super::{LintContext, LintRule};
 use crate::{finder::Kind, operator, qod::OperatorId, route::Target};
 
-pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
+pub(super) fn lint(context: &LintContext<'_>) {
     let all = context.roots.operators.key("operators");
     let selected_by_routes = selected_by_routes(context);
     for operator in &context.policy.operators {
@@ -13,7 +13,7 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
         if !selected_by_routes.contains(&operator.id) && !is_selectable(operator, context) {
             let message =
                 "this operator is never selected: no route, issuer, import or finder refers to it";
-            warnings.push(at.warning(LintRule::OperatorWithoutRoutes, message));
+            context.report(at, LintRule::OperatorWithoutRoutes, message);
         }
         if context
             .client_entries
@@ -21,7 +21,7 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
             .all(|client| client.terms.check_operator(&operator.id).is_err())
         {
             let message = "no client may use this operator: list it in the `operators` of a client";
-            warnings.push(at.warning(LintRule::OperatorWithoutClients, message));
+            context.report(at, LintRule::OperatorWithoutClients, message);
         }
     }
 }

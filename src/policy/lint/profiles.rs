@@ -1,13 +1,13 @@
 //! Lints profiles that can be requested but are never granted.
 
-use super::{ClientEntry, LintContext, LintRule, LintWarning};
+use super::{ClientEntry, LintContext, LintRule};
 use crate::{
     access::{Profile, Terms},
     operator,
     qod::ProfileStatus,
 };
 
-pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
+pub(super) fn lint(context: &LintContext<'_>) {
     let all = context.roots.profiles.key("profiles");
     // An inactive or deprecated profile is intentionally not granted.
     let offered = |profile: &Profile| profile.quality.status == ProfileStatus::Active;
@@ -19,11 +19,11 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
         if !requesters.any(|client| grants(context, client.terms, profile)) {
             let message = "no client can be granted this profile: no client may request its minimum \
                            duration at an operator that offers it";
-            warnings.push(all.key_name(name).warning(LintRule::ProfileWithoutClients, message));
+            context.report(all.key_name(name), LintRule::ProfileWithoutClients, message);
             continue;
         }
         for operator in &context.policy.operators {
-            check_offer(context, (name, profile), operator, warnings);
+            check_offer(context, name, profile, operator);
         }
     }
     for ClientEntry { terms, at, .. } in &context.client_entries {
@@ -33,16 +33,16 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
         if granted.is_empty() {
             let message = "this client cannot be granted any profile: no operator of the client offers \
                            one of its profiles for the minimum duration";
-            warnings.push(at.warning(LintRule::ClientWithoutProfiles, message));
+            context.report(*at, LintRule::ClientWithoutProfiles, message);
         } else if terms.qos_profiles.is_some() {
             let at = at.key("qos_profiles");
-            warnings.extend(never.into_iter().map(|(name, _)| {
+            for (name, _) in never {
                 let message = format!(
                     "this client can never be granted `{name}`: no operator of the client offers \
                      it for the minimum duration"
                 );
-                at.find_item(name).warning(LintRule::ProfileNeverGranted, message)
-            }));
+                context.report(at.find_item(name), LintRule::ProfileNeverGranted, message);
+            }
         }
     }
 }
@@ -50,9 +50,9 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
 /// Reports a profile and operator once, for all clients.
 fn check_offer(
     context: &LintContext<'_>,
-    (name, profile): (&str, &Profile),
+    name: &str,
+    profile: &Profile,
     operator: &operator::Settings,
-    warnings: &mut Vec<LintWarning>,
 ) {
     let may_request =
         |terms: &Terms| is_allowed(terms, name) && terms.check_operator(&operator.id).is_ok();
@@ -64,7 +64,7 @@ fn check_offer(
             operator.id.0
         );
         let at = context.roots.profiles.key("profiles").key(name).key("operators");
-        warnings.push(at.warning(LintRule::ProfileLacking, message));
+        context.report(at, LintRule::ProfileLacking, message);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{LintContext, LintRule, LintWarning};
+use super::{LintContext, LintRule};
 use crate::{
     policy::source::YamlCursor,
     route::{Match, Target},
@@ -17,8 +17,8 @@ const DIGITS_MAX: usize = 15;
 /// reverse order.
 struct RouteTree<'a>(BTreeMap<String, (Target, YamlCursor<'a>)>);
 
-pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
-    lint_tables(context, warnings);
+pub(super) fn lint(context: &LintContext<'_>) {
+    lint_tables(context);
     let routes = &context.policy.routes;
     let tables = routes.tables().len();
     let mut tree = RouteTree(BTreeMap::new());
@@ -26,7 +26,7 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
     for (route, at) in &context.routes {
         if !routes.resolves(&route.matching) {
             let message = "this route never matches: `order` does not list its resolver";
-            warnings.push(at.warning(LintRule::UnreachableRoute, message));
+            context.report(*at, LintRule::UnreachableRoute, message);
             continue;
         }
         tree.0.insert(path(&route.matching), (route.target.clone(), *at));
@@ -46,7 +46,7 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
             |(_, (_, at))| format!("the route in line {}", at.line()),
         );
         let message = format!("this route has no effect: {wider} also selects `{}`", route.target);
-        warnings.push(at.warning(LintRule::RedundantRoute, message));
+        context.report(*at, LintRule::RedundantRoute, message);
         // A redundant route does not hide the wider one.
         tree.0.remove(&path);
     }
@@ -55,7 +55,7 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
         let path = path(&route.matching);
         if tree.covers(&path, &path) {
             let message = "this route never matches: more specific routes cover all of its devices";
-            warnings.push(at.warning(LintRule::UnreachableRoute, message));
+            context.report(**at, LintRule::UnreachableRoute, message);
             hidden.insert(path);
         }
     }
@@ -76,19 +76,19 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
                 "this route to `{}` is within {wider}, which selects `{target}`",
                 route.target
             );
-            warnings.push(at.warning(LintRule::OverlappingRoutes, message));
+            context.report(*at, LintRule::OverlappingRoutes, message);
         }
     }
 }
 
 /// Tables contain numbers and networks. Overlaps are counted, because a table may have a million rows.
-fn lint_tables(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
+fn lint_tables(context: &LintContext<'_>) {
     let routes = &context.policy.routes;
     for (table, at) in routes.tables().iter().zip(context.roots.routes.key("tables").items()) {
         if !routes.resolves_tables() {
             let message =
                 "no route of this table ever matches: `order` lists neither `ip` nor `number`";
-            warnings.push(at.warning(LintRule::UnreachableRoute, message));
+            context.report(at, LintRule::UnreachableRoute, message);
         } else if let Some((first, count)) = routes.overlaps(table) {
             let line =
                 table.find_line(&first).map_or_else(String::new, |line| format!(", line {line}"));
@@ -96,7 +96,7 @@ fn lint_tables(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
                 "{count} prefixes and networks are within wider routes to other operators; the first is \
                  {first}{line}"
             );
-            warnings.push(at.key("file").warning(LintRule::OverlappingRoutes, message));
+            context.report(at.key("file"), LintRule::OverlappingRoutes, message);
         }
     }
 }

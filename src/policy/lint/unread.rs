@@ -6,12 +6,12 @@ use std::{ffi::OsStr, fs, path::Path};
 use super::{LintContext, LintRule, LintWarning};
 use crate::policy::{PolicyFile, fingerprint::yaml_files, policy_tests::FOLDER};
 
-pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
+pub(super) fn lint(context: &LintContext<'_>) {
     let is_policy = |path: &Path| PolicyFile::ALL.iter().any(|file| path.ends_with(file.name()));
     for file in yaml_files(context.folder).filter(|path| !is_policy(path)) {
         let message =
             "this file is not read: it is no policy file, and policy tests are in `tests`";
-        warnings.push(warning(&file, message));
+        report(context, &file, message);
     }
     let entries = fs::read_dir(context.folder.join(FOLDER)).into_iter().flatten();
     for entry in entries.filter_map(Result::ok) {
@@ -19,8 +19,7 @@ pub(super) fn lint(context: &LintContext<'_>, warnings: &mut Vec<LintWarning>) {
         let is_folder = entry.file_type().is_ok_and(|of| of.is_dir());
         if is_folder && !is_hidden(&entry.file_name()) {
             for file in yaml_files(&entry.path()) {
-                warnings
-                    .push(warning(&file, "this file is not read: it is in a folder of `tests`"));
+                report(context, &file, "this file is not read: it is in a folder of `tests`");
             }
         }
     }
@@ -30,7 +29,8 @@ fn is_hidden(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
 }
 
-fn warning(file: &Path, message: &str) -> LintWarning {
+fn report(context: &LintContext<'_>, file: &Path, message: &str) {
     let (file, message) = (file.to_owned(), message.to_owned());
-    LintWarning { file, line: 1, column: 1, rule: LintRule::UnreadFile, message }
+    let warning = LintWarning { file, line: 1, column: 1, rule: LintRule::UnreadFile, message };
+    context.warnings.borrow_mut().push(warning);
 }

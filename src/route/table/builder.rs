@@ -64,7 +64,7 @@ fn report_conflicts(files: &[&Path], conflicts: &HashSet<Match>, errors: &mut Ve
             }
             let known = first
                 .entry(row.matching)
-                .or_insert_with(|| (OperatorId::from(row.operator), file, row.position.0));
+                .or_insert_with(|| (OperatorId::from(row.operator), file, row.position.line));
             let (operator, in_file, line) = known;
             if &*operator.0 == row.operator {
                 return Ok(());

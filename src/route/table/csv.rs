@@ -8,6 +8,7 @@ use std::{
 use csv_core::{ReadFieldResult, Reader, ReaderBuilder, Terminator};
 use ipnet::IpNet;
 
+use super::CellPosition;
 use crate::route::Match;
 
 // The maximum length of a line.
@@ -23,15 +24,15 @@ enum CsvColumn {
     Operator,
 }
 
-/// A row: the devices, their operator, and the position of the operator (line, column).
+/// A row: the devices, their operator, and the position of the operator.
 pub(super) struct CsvRow<'a> {
     pub(super) matching: Match,
     pub(super) operator: &'a str,
-    pub(super) position: (u64, u64),
+    pub(super) position: CellPosition,
 }
 
-/// An error in a row: its line and column, and the message.
-pub(super) type RowError = ((u64, u64), String);
+/// An error in a row: its position, and the message.
+pub(super) type RowError = (CellPosition, String);
 
 /// Reads a file row by row. Stops when `each` returns false.
 pub(super) fn read(
@@ -74,7 +75,7 @@ pub(super) fn read(
         }
     }
     if columns.is_none() {
-        each(Err(((1, 1), "the file is empty".to_owned())));
+        each(Err((CellPosition::start_of(1), "the file is empty".to_owned())));
     }
     Ok(())
 }
@@ -82,10 +83,13 @@ pub(super) fn read(
 fn text_of(bytes: &[u8], line: u64) -> Result<&str, RowError> {
     let ended = bytes.ends_with(b"\n");
     if !ended && bytes.len() == LINE_BYTES_MAX {
-        return Err(((line, 1), format!("the line is longer than {LINE_BYTES_MAX} bytes")));
+        return Err((
+            CellPosition::start_of(line),
+            format!("the line is longer than {LINE_BYTES_MAX} bytes"),
+        ));
     }
-    let text =
-        std::str::from_utf8(bytes).map_err(|_| ((line, 1), "the line is not UTF-8".to_owned()))?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| (CellPosition::start_of(line), "the line is not UTF-8".to_owned()))?;
     Ok(text.trim_end_matches(['\r', '\n']))
 }
 
@@ -165,10 +169,9 @@ impl LineValues {
     }
 }
 
-/// The line, and the column in characters.
-fn position(text: &str, line: u64, offset: usize) -> (u64, u64) {
+fn position(text: &str, line: u64, offset: usize) -> CellPosition {
     let before = text.get(..offset).unwrap_or_default().chars().count();
-    (line, u64::try_from(before).unwrap_or(u64::MAX).saturating_add(1))
+    CellPosition { line, column: u64::try_from(before).unwrap_or(u64::MAX).saturating_add(1) }
 }
 
 fn header(values: &LineValues, text: &str, line: u64) -> Result<Vec<CsvColumn>, RowError> {
@@ -193,7 +196,7 @@ fn header(values: &LineValues, text: &str, line: u64) -> Result<Vec<CsvColumn>, 
     if !columns.contains(&CsvColumn::Operator) || columns.len() < 2 {
         let message = "expected a column `operator`, and at least one of `number`, \
                        `number_prefix` and `network`";
-        return Err(((line, 1), message.to_owned()));
+        return Err((CellPosition::start_of(line), message.to_owned()));
     }
     Ok(columns)
 }
@@ -223,7 +226,7 @@ fn row<'a>(
             ));
         }
     }
-    let start = (line, 1);
+    let start = CellPosition::start_of(line);
     if count != columns.len() {
         return Err((start, format!("expected {} values", columns.len())));
     }

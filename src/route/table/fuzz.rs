@@ -3,7 +3,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Table, compiled, csv, rows::TableRows};
+use super::{CellPosition, Table, compiled, csv, rows::TableRows};
 use crate::{
     qod::OperatorId,
     route::{Lookup, Match, Target},
@@ -25,7 +25,7 @@ pub(crate) fn check_csv_table(text: &[u8]) {
             expected.push((row.matching, OperatorId::from(row.operator)));
             Ok(())
         });
-        if let Err(((line, column), message)) = added {
+        if let Err((CellPosition { line, column }, message)) = added {
             assert!((1..=lines).contains(&line) && column > 0, "{line}:{column} does not exist");
             assert!(!message.is_empty(), "no message");
             is_valid = false;

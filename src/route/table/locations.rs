@@ -45,7 +45,7 @@ impl Table {
         let source = BufReader::with_capacity(1 << 16, open_regular(self.file()?).ok()?);
         let mut line = None;
         let read = csv::read(source, |row| {
-            line = row.ok().filter(|row| row.matching == *matching).map(|row| row.position.0);
+            line = row.ok().filter(|row| row.matching == *matching).map(|row| row.position.line);
             line.is_none()
         });
         read.ok().and(line)

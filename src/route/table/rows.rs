@@ -7,7 +7,7 @@ use std::{
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::{NamedOperator, Table, exact_numbers::ExactNumbers};
+use super::{CellPosition, NamedOperator, Table, exact_numbers::ExactNumbers};
 use crate::{
     qod::{OperatorId, PhoneNumber},
     route::{Match, NumberPrefix, addresses::Addresses},
@@ -42,7 +42,7 @@ impl TableRows {
         &mut self,
         matching: &Match,
         operator: &str,
-        at: (u64, u64),
+        at: CellPosition,
     ) -> Result<(), String> {
         let index = self.operator_index(operator, at)?;
         match matching {
@@ -55,7 +55,7 @@ impl TableRows {
         Ok(())
     }
 
-    fn operator_index(&mut self, operator: &str, at: (u64, u64)) -> Result<u8, String> {
+    fn operator_index(&mut self, operator: &str, at: CellPosition) -> Result<u8, String> {
         // Consecutive rows often have the same operator, but the lookup by name is fast as well.
         if let Some(index) = self.operator_indexes.get(operator) {
             return Ok(*index);

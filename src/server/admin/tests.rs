@@ -8,12 +8,12 @@ fn settings() -> AdminSettings {
 }
 
 fn check(method: &str, fields: &[(&'static str, &str)]) -> Result<(), &'static str> {
-    let mut headers = HeaderMap::new();
+    let mut request = Request::builder().method(method).uri("/sessions");
     for (name, value) in fields {
-        headers.append(*name, value.parse().unwrap());
+        request = request.header(*name, *value);
     }
-    let (method, uri) = (method.parse().unwrap(), Uri::from_static("/sessions"));
-    check_caller((&method, &uri, &headers), &settings(), Some("10.1.2.3".parse().unwrap()))
+    let local = LocalAddress("10.1.2.3".parse().unwrap());
+    check_caller(&request.extension(local).body(Bytes::new()).unwrap(), &settings())
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn framing_of(fields: &[(&'static str, &'static str)]) -> Option<BodyFraming> {
         raw.extend([name, ": ", value, "\r\n"]);
     }
     raw += "\r\n";
-    check_http1(&headers(fields), raw.as_bytes(), true).ok()
+    check_http1(&headers(fields), raw.as_bytes(), Version::HTTP_11).ok()
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn upgrade_is_ignored() {
 #[test]
 fn lines_end_with_cr_and_lf() {
     let fields = headers(&[("host", "a")]);
-    let check = |raw: &str| check_http1(&fields, raw.as_bytes(), true).is_ok();
+    let check = |raw: &str| check_http1(&fields, raw.as_bytes(), Version::HTTP_11).is_ok();
     assert!(check("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
     assert!(check("\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n"), "empty lines before");
     for raw in [

@@ -37,7 +37,7 @@ pub(crate) fn check_http_framing(data: &[u8]) {
         runtime.block_on(read_with_pingora(parts, |session| {
             let head = session.req_header();
             let raw = session.to_h1_raw();
-            check_http1(&head.headers, &raw, head.version == http::Version::HTTP_11).ok()
+            check_http1(&head.headers, &raw, head.version).ok()
         }))
     };
     let whole = read(bytes.len());
