@@ -211,7 +211,7 @@ impl Gateway {
         policy.limits.admit_device(&admission, device_hash)?;
         policy.limits.admit_operator(&admission, operator.id())?;
         let permit =
-            operator.acquire_permit(&self.caller, device_hash).map_err(Refusal::Operator)?;
+            operator.acquire_permit(context.caller, device_hash).map_err(Refusal::Operator)?;
         context.log.end_stage("route");
 
         let reservation_request = ReservationRequest {
@@ -285,7 +285,7 @@ impl Gateway {
         let operator = context.policy.operator(&record.operator)?;
         let sent_at = self.ledger.now();
         let outcome =
-            operator.get_session(&self.caller, operator_session, context.log.correlator()).await;
+            operator.get_session(context.caller, operator_session, context.log.correlator()).await;
         let record = match outcome {
             Outcome::Accepted(accepted) => {
                 self.record_report(&record, accepted.granted, sent_at).await?
