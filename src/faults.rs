@@ -30,9 +30,11 @@ fn configured_faults() -> impl Iterator<Item = &'static str> {
     FAULTS.get_or_init(|| std::env::var("QOD_FAULT").unwrap_or_default()).split(',')
 }
 
+/// Does nothing.
 #[cfg(not(feature = "faults"))]
 pub(crate) const fn point(_: &str) {}
 
+/// Always false.
 #[cfg(not(feature = "faults"))]
 pub(crate) const fn without_write_ahead() -> bool {
     false

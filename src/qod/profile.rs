@@ -104,14 +104,23 @@ pub enum L4sQueue {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceClass {
+    /// Voice of Microsoft's applications.
     MicrosoftVoice,
+    /// Audio and video of Microsoft's applications.
     MicrosoftAudioVideo,
+    /// Interactive applications that need a low delay, such as games.
     RealTimeInteractive,
+    /// Streams that are buffered.
     MultimediaStreaming,
+    /// Video without a reaction to congestion, such as live television.
     BroadcastVideo,
+    /// Data of interactive applications.
     LowLatencyData,
+    /// Large transfers.
     HighThroughputData,
+    /// Traffic that may be delayed without limits.
     LowPriorityData,
+    /// All other traffic.
     Standard,
 }
 
