@@ -21,6 +21,7 @@ mod explain;
 mod log_filter;
 mod notifications;
 mod reload;
+mod replicas;
 mod schema;
 mod serve;
 mod sessions;
@@ -71,6 +72,8 @@ enum Command {
     Sessions(sessions::SessionsArgs),
     /// List, retry or drop undelivered notifications
     Notifications(notifications::NotificationsArgs),
+    /// List the replicas that share the ledger
+    Replicas(replicas::ReplicasArgs),
     /// Run a simulated operator: sessions are created and expire, but no network is behind them
     SimulateOperator(simulate::SimulateArgs),
     /// Run a demo: the gateway, three simulated operators and a tour over HTTP
@@ -95,6 +98,7 @@ pub fn run() -> ExitCode {
             | Command::CompileRoutes(_)
             | Command::Sessions(_)
             | Command::Notifications(_)
+            | Command::Replicas(_)
     );
     let calls_peers =
         !matches!(arguments.command, Command::Schema { .. } | Command::CompileRoutes(_));
@@ -138,6 +142,7 @@ pub fn run() -> ExitCode {
         Command::CompileRoutes(arguments) => compile_routes::run(&arguments),
         Command::Sessions(arguments) => sessions::run(&arguments),
         Command::Notifications(arguments) => notifications::run(&arguments),
+        Command::Replicas(arguments) => replicas::run(&arguments),
         Command::SimulateOperator(arguments) => simulate::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments, log),
     };

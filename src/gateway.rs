@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Tick},
     dialect::ApiRequest,
     ledger::{Ledger, ReservationRequest, ReserveOutcome, SessionRecord},
     limit::Admission,
@@ -56,7 +56,7 @@ mod policy_tests;
 #[cfg(any(fuzzing, test))]
 pub(crate) use self::snapshot::fuzz;
 pub use self::{
-    admin::{NEXT_PAGE_HEADER, SessionQuery, session_to_json},
+    admin::{NEXT_PAGE_HEADER, SessionQuery, notification_to_json, session_to_json, time_of},
     explain::{Explanation, PredictedOutcome},
     policy_tests::PolicyTestResult,
     reload::{PolicyStatus, ReloadOutcome},
@@ -84,6 +84,8 @@ pub struct Gateway {
     // Work that may be aborted at shutdown, such as health checks and late responses.
     background_tasks: TaskTracker,
     deletes: DeletesInProgress,
+    // Since when replicas have different policies.
+    policies_differ_since: std::sync::Mutex<Option<Tick>>,
     device_hasher: RandomState,
     clock: Clock,
     metrics: Metrics,
@@ -117,6 +119,7 @@ impl Gateway {
             operator_tasks: TaskTracker::new(),
             background_tasks: TaskTracker::new(),
             deletes: DeletesInProgress::default(),
+            policies_differ_since: std::sync::Mutex::default(),
             device_hasher: RandomState::new(),
             clock,
             metrics,

@@ -72,18 +72,22 @@ mod sealed_rows;
 mod state_machine;
 mod record;
 mod idempotency;
+mod replicas;
 mod reports;
 mod reservation;
 mod conflict;
+mod copy;
 mod store;
 mod store_config;
 mod writer;
 
+pub use self::copy::{CopyError, CopyReport, copy};
 #[expect(unused_imports, reason = "the policies cannot select it yet")]
 pub use self::postgres::PostgresSettings;
 use self::{
     claim::{Claim, KeyHasher},
     outbox::OutboxSignal,
+    postgres::Opening,
     state_machine::Transition,
     store::{InsertOutcome, InsertRequest, Store},
 };
@@ -91,13 +95,13 @@ pub use self::{
     conflict::{ConflictMode, ConflictRules, OnUnknown},
     embedded::EmbeddedSettings,
     error::{Error, OpenError},
-    notification::{OutboxEntry, QueuedNotification},
+    notification::{OutboxEntry, OutboxSelector, QueuedNotification},
     offline_reader::OfflineReader,
     record::{OperatorAction, SessionRecord},
     reservation::{Reservation, ReserveOutcome},
     rows::SyncMode,
     state_machine::SessionState,
-    store::TakenNotifications,
+    store::{Replica, TakenNotifications},
     store_config::{OpenMode, StoreConfig},
 };
 
@@ -174,6 +178,21 @@ impl Ledger {
     ) -> Result<Self, OpenError> {
         let (store, hasher) = config.open(opening, clock.clone(), metrics)?;
         Ok(Self::with_store(store, hasher, clock))
+    }
+
+    /// Opens a shared ledger to read and change records while replicas may serve requests. `None` if the
+    /// ledger is not shared.
+    ///
+    /// # Errors
+    /// If the database cannot be used.
+    pub fn open_shared(
+        config: &StoreConfig,
+        clock: Clock,
+        metrics: &Metrics,
+    ) -> Result<Option<Self>, OpenError> {
+        let StoreConfig::Postgres(settings) = config else { return Ok(None) };
+        let (store, hasher) = settings.open(Opening::Administration, &clock, metrics)?;
+        Ok(Some(Self::with_store(Arc::new(store), hasher, clock)))
     }
 
     fn with_store(store: Arc<dyn Store>, hasher: KeyHasher, clock: Clock) -> Self {

@@ -28,10 +28,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     clock::Clock,
     dialect::Dialects,
-    ledger::Ledger,
+    ledger::{self, Ledger},
     metrics::{Metrics, NONE},
     outbound::{Endpoint, Guard, Outbound, Trust},
-    qod::{ClientId, Moment, SessionId},
+    qod::Moment,
 };
 
 mod dead_sinks;
@@ -48,6 +48,7 @@ use self::{
     dead_sinks::DeadSinks,
     schedule::{CallLimits, Schedule},
 };
+pub use crate::ledger::OutboxSelector;
 
 // Maximum number of hosts whose addresses and connections are cached.
 const ENDPOINT_CACHE_MAX: usize = 10_000;
@@ -67,17 +68,6 @@ pub struct Settings {
     pub calls_max: usize,
     /// Maximum number of concurrent calls to one host.
     pub calls_per_host_max: usize,
-}
-
-/// Selects notifications by session or client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OutboxSelector {
-    /// All notifications.
-    All,
-    /// Those of one client.
-    Client(ClientId),
-    /// Those of one session.
-    Session(SessionId),
 }
 
 /// Delivers notifications to clients. Clones share one dispatcher.
@@ -184,8 +174,52 @@ impl Dispatcher {
         inner.acknowledgements.wait().await;
     }
 
-    /// Lists the notifications after number `after`, oldest first, for the admin interface.
-    pub fn status(
+    /// Lists the notifications of all replicas after number `after`, oldest first, for the admin
+    /// interface. Attempts and failures are known for those that this replica delivers.
+    pub async fn list(
+        &self,
+        which: &OutboxSelector,
+        after: Option<u64>,
+        max: usize,
+    ) -> Result<Vec<PendingNotification>, ledger::Error> {
+        let Some(entries) = self.0.ledger.list_shared_notifications(which, after, max).await?
+        else {
+            return Ok(self.status(which, after, max));
+        };
+        let queue = self.0.queue();
+        let described = entries.into_iter().map(|entry| {
+            queue
+                .schedule
+                .find(entry.number)
+                .unwrap_or_else(|| PendingNotification::delivered_elsewhere(entry))
+        });
+        Ok(described.collect())
+    }
+
+    /// Retries these notifications immediately, without waiting for a backoff, whichever replica
+    /// delivers them. Returns the number of affected sessions.
+    pub async fn retry_all(&self, which: &OutboxSelector) -> Result<u64, ledger::Error> {
+        let shared = self.0.ledger.retry_shared_notifications(which).await?;
+        let own = self.retry(which);
+        Ok(shared.unwrap_or(own as u64))
+    }
+
+    /// Drops these notifications of all replicas; they are never delivered. Returns the number of
+    /// dropped notifications.
+    pub async fn drop_all(&self, which: &OutboxSelector) -> Result<u64, ledger::Error> {
+        match self.0.ledger.drop_shared_notifications(which).await? {
+            // Other replicas find out before they deliver them.
+            Some(dropped) => {
+                self.0.metrics.record_notifications_dropped(NONE, "dropped_by_admin", dropped);
+                self.0.queue().schedule.remove(which);
+                Ok(dropped)
+            }
+            None => Ok(self.drop_notifications(which) as u64),
+        }
+    }
+
+    /// Lists the notifications that this process delivers.
+    fn status(
         &self,
         which: &OutboxSelector,
         after: Option<u64>,
@@ -194,17 +228,16 @@ impl Dispatcher {
         self.0.queue().schedule.page(which, after, max)
     }
 
-    /// Retries these notifications immediately, without waiting for a backoff. Returns the number
-    /// of affected sessions.
-    pub fn retry(&self, which: &OutboxSelector) -> usize {
+    /// Retries these notifications of this process immediately. Returns the number of affected
+    /// sessions.
+    fn retry(&self, which: &OutboxSelector) -> usize {
         let sessions = self.0.queue().schedule.retry(which);
         self.0.delivery_due.notify_one();
         sessions
     }
 
-    /// Drops these notifications; they are never delivered. Returns the number of dropped
-    /// notifications.
-    pub fn drop_notifications(&self, which: &OutboxSelector) -> usize {
+    /// Drops these notifications of this process. Returns the number of dropped notifications.
+    fn drop_notifications(&self, which: &OutboxSelector) -> usize {
         let mut queue = self.0.queue();
         let numbers = queue.schedule.remove(which);
         let dropped = numbers.len();
@@ -240,16 +273,6 @@ impl Dispatcher {
 impl DispatcherInner {
     fn queue(&self) -> MutexGuard<'_, DeliveryQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl OutboxSelector {
-    fn matches(&self, session: &SessionId, client: &ClientId) -> bool {
-        match self {
-            Self::All => true,
-            Self::Client(this) => this == client,
-            Self::Session(this) => this == session,
-        }
     }
 }
 

@@ -25,6 +25,10 @@ mod status;
 #[path = "../tests/postgres/server.rs"]
 pub mod test_server;
 #[cfg(test)]
+#[expect(dead_code, reason = "integration tests use the rest")]
+#[path = "../tests/postgres/proxy.rs"]
+pub mod test_proxy;
+#[cfg(test)]
 mod tests;
 mod url;
 

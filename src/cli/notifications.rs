@@ -1,5 +1,5 @@
 //! `notifications`: lists, retries or drops undelivered notifications, through the admin listener of a
-//! running gateway.
+//! running gateway, or in the shared database of several replicas.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -8,7 +8,13 @@ use http::Method;
 use serde_json::Value;
 
 use super::{admin::AdminClient, serve, terminal};
-use crate::gateway::NEXT_PAGE_HEADER;
+use crate::{
+    clock::Clock,
+    gateway::{NEXT_PAGE_HEADER, notification_to_json},
+    ledger::{Ledger, OutboxSelector, StoreConfig},
+    metrics::Metrics,
+    notification::PendingNotification,
+};
 
 #[derive(clap::Args)]
 pub(super) struct NotificationsArgs {
@@ -63,7 +69,13 @@ pub(super) fn run(arguments: &NotificationsArgs) -> Result<ExitCode, String> {
 }
 
 async fn execute(arguments: &NotificationsArgs) -> Result<(), String> {
-    let admin = AdminClient::new(serve::load_admin_target(&arguments.policies)?.admin)?;
+    let target = serve::load_admin_target(&arguments.policies)?;
+    let admin = AdminClient::new(target.admin)?;
+    if let Err(error) = admin.request(Method::GET, "/healthz").await {
+        let ledger = open_shared(&target.store)?;
+        let ledger = ledger.ok_or(error)?;
+        return execute_in_database(&arguments.action, &ledger).await;
+    }
     match &arguments.action {
         NotificationsAction::List(NotificationFilter { session, client }) => {
             list(&admin, &filter(session.as_ref(), client.as_ref())).await
@@ -79,6 +91,54 @@ async fn execute(arguments: &NotificationsArgs) -> Result<(), String> {
             Ok(())
         }
     }
+}
+
+fn open_shared(store: &StoreConfig) -> Result<Option<Ledger>, String> {
+    let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    Ledger::open_shared(store, Clock::system(), &metrics).map_err(|error| error.to_string())
+}
+
+async fn execute_in_database(action: &NotificationsAction, ledger: &Ledger) -> Result<(), String> {
+    let not_shared = "the ledger is not shared";
+    match action {
+        NotificationsAction::List(NotificationFilter { session, client }) => {
+            let selection = selection(session.as_ref(), client.as_ref())?;
+            terminal::print_line(&columns(&COLUMNS.map(str::to_owned)));
+            let mut after = None;
+            loop {
+                let page = ledger.list_shared_notifications(&selection, after, PAGE).await;
+                let page = page.map_err(|error| error.to_string())?.ok_or(not_shared)?;
+                let Some(last) = page.last() else { return Ok(()) };
+                after = Some(last.number);
+                for entry in page {
+                    let notification = PendingNotification::delivered_elsewhere(entry);
+                    terminal::print_line(&row(&notification_to_json(&notification)));
+                }
+            }
+        }
+        NotificationsAction::Retry(selector) => {
+            let sessions = ledger.retry_shared_notifications(&selector.selection()?).await;
+            let sessions = sessions.map_err(|error| error.to_string())?.ok_or(not_shared)?;
+            print_count(sessions.to_string().as_bytes(), "sessions are retried now");
+            Ok(())
+        }
+        NotificationsAction::Drop(selector) => {
+            let dropped = ledger.drop_shared_notifications(&selector.selection()?).await;
+            let dropped = dropped.map_err(|error| error.to_string())?.ok_or(not_shared)?;
+            print_count(dropped.to_string().as_bytes(), "notifications dropped");
+            Ok(())
+        }
+    }
+}
+
+fn selection(session: Option<&String>, client: Option<&String>) -> Result<OutboxSelector, String> {
+    Ok(match (session, client) {
+        (Some(session), _) => OutboxSelector::Session(
+            session.parse().map_err(|error| format!("`{session}`: {error}"))?,
+        ),
+        (None, Some(client)) => OutboxSelector::Client(client.as_str().into()),
+        (None, None) => OutboxSelector::All,
+    })
 }
 
 async fn list(admin: &AdminClient, filter: &str) -> Result<(), String> {
@@ -101,6 +161,10 @@ async fn list(admin: &AdminClient, filter: &str) -> Result<(), String> {
 }
 
 impl NotificationSelector {
+    fn selection(&self) -> Result<OutboxSelector, String> {
+        selection(self.session.as_ref(), self.client.as_ref())
+    }
+
     fn path(&self, action: &str) -> String {
         let all = if self.all { "&all" } else { "" };
         let filter = filter(self.session.as_ref(), self.client.as_ref());

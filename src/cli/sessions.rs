@@ -1,5 +1,5 @@
 //! `sessions`: lists, shows, exports and releases sessions. If the gateway is running, through its admin
-//! listener; if not, read-only from its store.
+//! listener; if not, from its store: read-only, unless the store is a shared database.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -9,8 +9,10 @@ use serde_json::Value;
 
 use super::{admin::AdminClient, serve, terminal};
 use crate::{
+    clock::Clock,
     gateway::{NEXT_PAGE_HEADER, SessionQuery, session_to_json},
-    ledger::{OfflineReader, SessionState},
+    ledger::{self, Ledger, OfflineReader, SessionRecord, SessionState},
+    metrics::Metrics,
     qod::SessionId,
 };
 
@@ -65,6 +67,8 @@ struct SessionFilter {
 // Where sessions are read from.
 enum SessionSource {
     Running(AdminClient),
+    /// A shared database, which replicas elsewhere may use.
+    Shared(Box<Ledger>),
     Stopped(Box<OfflineReader>),
 }
 
@@ -100,6 +104,10 @@ async fn execute(arguments: &SessionsArgs) -> Result<(), String> {
             SessionSource::Running(admin) => {
                 print_session(&admin.session(Method::POST, id, "/forget", unmasked).await?)
             }
+            SessionSource::Shared(ledger) => {
+                let forgotten = ledger.forget(&parse_id(id)?).await;
+                print_session(&session_to_json(&forgotten.map_err(display)?, unmasked))
+            }
             SessionSource::Stopped(_) => {
                 Err("the gateway is not running; start it to release a session".into())
             }
@@ -127,11 +135,18 @@ impl SessionSource {
         let Err(error) = admin.request(Method::GET, "/healthz").await else {
             return Ok(Self::Running(admin));
         };
+        let (clock, metrics) = (Clock::system(), Metrics::new().map_err(display)?);
+        let failed = |open: &dyn std::fmt::Display| {
+            format!("the gateway is not running ({error}), and its ledger cannot be read: {open}")
+        };
+        if let Some(ledger) =
+            Ledger::open_shared(&target.store, clock, &metrics).map_err(|open| failed(&open))?
+        {
+            return Ok(Self::Shared(Box::new(ledger)));
+        }
         match OfflineReader::open(&target.store) {
             Ok(reader) => Ok(Self::Stopped(Box::new(reader))),
-            Err(open) => Err(format!(
-                "the gateway is not running ({error}), and its ledger cannot be read: {open}"
-            )),
+            Err(open) => Err(failed(&open)),
         }
     }
 
@@ -144,15 +159,11 @@ impl SessionSource {
         loop {
             let (page, next) = match self {
                 Self::Running(admin) => admin.page(&wanted).await?,
+                Self::Shared(ledger) => {
+                    matching(&wanted, &ledger.list(wanted.after, PAGE).await.map_err(display)?)
+                }
                 Self::Stopped(reader) => {
-                    let page =
-                        reader.page(wanted.after, PAGE).map_err(|error| error.to_string())?;
-                    let next = page.last().filter(|_| page.len() == PAGE).map(|r| r.session.id);
-                    let matching = page.iter().filter(|record| wanted.matches(record));
-                    (
-                        matching.map(|record| session_to_json(record, wanted.unmasked)).collect(),
-                        next,
-                    )
+                    matching(&wanted, &reader.page(wanted.after, PAGE).map_err(display)?)
                 }
             };
             page.iter().for_each(&mut visit);
@@ -166,14 +177,33 @@ impl SessionSource {
     async fn get(&self, id: &str, unmasked: bool) -> Result<Value, String> {
         match self {
             Self::Running(admin) => admin.session(Method::GET, id, "", unmasked).await,
+            Self::Shared(ledger) => match ledger.get(&parse_id(id)?).await {
+                Ok(record) => Ok(session_to_json(&record, unmasked)),
+                Err(ledger::Error::NotFound) => Err("session not found".to_owned()),
+                Err(error) => Err(error.to_string()),
+            },
             Self::Stopped(reader) => {
-                let id: SessionId = id.parse().map_err(|error| format!("`{id}`: {error}"))?;
-                let record = reader.find(&id).map_err(|error| error.to_string())?;
+                let record = reader.find(&parse_id(id)?).map_err(display)?;
                 let record = record.ok_or_else(|| "session not found".to_owned())?;
                 Ok(session_to_json(&record, unmasked))
             }
         }
     }
+}
+
+// The records of a page that are wanted, and the last id of a full page.
+fn matching(wanted: &SessionQuery, page: &[SessionRecord]) -> (Vec<Value>, Option<SessionId>) {
+    let next = page.last().filter(|_| page.len() == PAGE).map(|record| record.session.id);
+    let matching = page.iter().filter(|record| wanted.matches(record));
+    (matching.map(|record| session_to_json(record, wanted.unmasked)).collect(), next)
+}
+
+fn parse_id(id: &str) -> Result<SessionId, String> {
+    id.parse().map_err(|error| format!("`{id}`: {error}"))
+}
+
+fn display(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }
 
 impl AdminClient {

@@ -16,6 +16,8 @@ use crate::{
 };
 
 mod notifications;
+
+pub use self::notifications::notification_to_json;
 mod policies;
 
 /// The response header of a page of lines: the cursor of the next page, for the parameter `after`.
@@ -45,7 +47,7 @@ impl Gateway {
     pub async fn handle_admin(&self, request: &AdminRequest<'_>) -> Option<Response<Vec<u8>>> {
         let AdminRequest { method, path, query, may_unmask } = *request;
         if let Some(rest) = path.strip_prefix("/notifications") {
-            return self.handle_notifications(method, rest, query);
+            return self.handle_notifications(method, rest, query).await;
         }
         if let Some(rest) = path.strip_prefix("/policies") {
             return self.handle_policies(method, rest, query).await;
@@ -214,7 +216,8 @@ fn without_nulls(mut json: Value) -> Value {
 }
 
 // `None` if the time is outside the range of `Timestamp`.
-fn time_of(moment: Moment) -> Option<String> {
+/// A time in RFC 3339 notation.
+pub fn time_of(moment: Moment) -> Option<String> {
     let milliseconds = i64::try_from(moment.unix_ms()).ok()?;
     Some(Timestamp::from_millisecond(milliseconds).ok()?.to_string())
 }

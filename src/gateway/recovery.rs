@@ -1,7 +1,11 @@
 //! Periodic work that no request triggers: sessions that expire, deletes that an operator has not
 //! confirmed, and calls whose outcome is unknown.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use http::HeaderValue;
 
@@ -63,6 +67,10 @@ impl Gateway {
             self.metrics.set_sessions(&operator.0, state.name(), count);
         }
         self.dispatcher.measure().await;
+        if self.ledger.is_shared() {
+            self.metrics.set_store_writable(self.ledger.health().is_ok());
+            self.update_replica_gauges().await;
+        }
         let policy = self.snapshot.load_full();
         self.metrics.remove_unconfigured(&*policy);
         for (name, trust) in policy.trust_settings() {
@@ -72,6 +80,21 @@ impl Gateway {
                 self.metrics.set_certificate_expiry(name, expires.unix_s());
             }
         }
+    }
+
+    // Counts the live replicas, and measures for how long they have applied different policies.
+    async fn update_replica_gauges(&self) {
+        // If the database cannot be read, the gauges stay as they are.
+        let Ok(replicas) = self.ledger.replicas().await else { return };
+        let live = || replicas.iter().filter(|replica| replica.is_live);
+        let versions: HashSet<_> = live().map(|replica| &*replica.policy_version).collect();
+        let differ_for = {
+            let mut since =
+                self.policies_differ_since.lock().unwrap_or_else(PoisonError::into_inner);
+            *since = (versions.len() > 1).then(|| since.unwrap_or_else(|| self.clock.tick()));
+            since.map(|since| self.clock.elapsed(since))
+        };
+        self.metrics.set_replicas(live().count(), differ_for.unwrap_or_default());
     }
 
     /// Fetches the keys that the first requests need.

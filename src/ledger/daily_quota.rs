@@ -27,6 +27,16 @@ pub(super) struct DailyCount {
 pub(super) struct DailyCounts(HashMap<ClientId, DailyCount>);
 
 impl DailyCount {
+    /// Days since the Unix epoch.
+    pub(super) const fn day(&self) -> u64 {
+        self.day
+    }
+
+    /// The number of creates.
+    pub(super) const fn sessions(&self) -> u32 {
+        self.sessions
+    }
+
     /// The key of its row: a fixed-size hash of the client id.
     pub(super) fn row_key(&self) -> u128 {
         let hash = Sha256::digest(self.client.0.as_bytes());

@@ -16,7 +16,7 @@ const HASH_SECRET: &str = "ledger.names";
 pub(super) struct HashSecret([u8; 32]);
 
 /// The seals of the current key and of previous keys.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct SealKeys {
     pub(super) current: Arc<Seal>,
     pub(super) previous: Vec<Arc<Seal>>,
@@ -37,6 +37,17 @@ impl HashSecret {
     pub(super) const fn secret(&self) -> [u8; 32] {
         self.0
     }
+
+    /// Reads the secret of a storage; `None` if there is no ledger yet.
+    pub(super) fn read(
+        storage: &dyn RowStorage,
+        seals: &SealKeys,
+    ) -> Result<Option<Self>, OpenError> {
+        let Some(sealed) = storage.hash_secret()? else { return Ok(None) };
+        let secret = seals.iter().find_map(|seal| seal.open(HASH_SECRET, 0, sealed.clone()).ok());
+        let secret = secret.ok_or_else(|| OpenError::WrongKey(storage.location()))?;
+        Ok(Some(Self(secret)))
+    }
 }
 
 impl SealKeys {
@@ -56,16 +67,14 @@ impl SealKeys {
 impl LedgerKeys {
     /// Reads the secret that hashes names; creates one if there is no ledger yet.
     pub(super) fn load(storage: &dyn RowStorage, seals: SealKeys) -> Result<Self, OpenError> {
-        let Some(sealed) = storage.hash_secret()? else {
+        let Some(hash_secret) = HashSecret::read(storage, &seals)? else {
             let hash_secret = HashSecret::new(StdRng::from_os_rng().random());
             let keys = Self { seals, hash_secret };
             let written = keys.write_hash_secret(storage);
             written.map_err(|error| OpenError::Io(storage.location(), error))?;
             return Ok(keys);
         };
-        let secret = seals.iter().find_map(|seal| seal.open(HASH_SECRET, 0, sealed.clone()).ok());
-        let secret = secret.ok_or_else(|| OpenError::WrongKey(storage.location()))?;
-        Ok(Self { seals, hash_secret: HashSecret::new(secret) })
+        Ok(Self { seals, hash_secret })
     }
 
     /// Stores the secret that hashes names, sealed with the current key.

@@ -48,6 +48,28 @@ pub struct OutboxEntry {
     pub status: QosStatus,
 }
 
+/// Selects notifications by session or client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutboxSelector {
+    /// All notifications.
+    All,
+    /// Those of one client.
+    Client(ClientId),
+    /// Those of one session.
+    Session(SessionId),
+}
+
+impl OutboxSelector {
+    /// Whether a notification of this session and client is selected.
+    pub fn matches(&self, session: &SessionId, client: &ClientId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Client(this) => this == client,
+            Self::Session(this) => this == session,
+        }
+    }
+}
+
 /// The effect of an operation on the outbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct OutboxChange {

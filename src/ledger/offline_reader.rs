@@ -5,16 +5,18 @@ use std::fmt;
 
 use super::{
     Error, OpenError, SessionRecord, StoreConfig,
-    keys::SealKeys,
+    keys::{HashSecret, SealKeys},
     recovery::{RecoveredLedger, RecoveryError},
     rows::RowStorage,
+    sealed_rows::SealedReader,
 };
 use crate::qod::SessionId;
 
 /// Reads a ledger offline. While this value exists, no gateway can start with it.
 pub struct OfflineReader {
     recovered: RecoveredLedger,
-    _storage: Box<dyn RowStorage>,
+    storage: Box<dyn RowStorage>,
+    seals: SealKeys,
 }
 
 impl OfflineReader {
@@ -27,15 +29,28 @@ impl OfflineReader {
         config.open_offline()
     }
 
-    pub(super) fn new(storage: Box<dyn RowStorage>, seals: &SealKeys) -> Result<Self, OpenError> {
+    pub(super) fn new(storage: Box<dyn RowStorage>, seals: SealKeys) -> Result<Self, OpenError> {
         for seal in seals.iter() {
             match RecoveredLedger::read(&*storage, seal) {
-                Ok(recovered) => return Ok(Self { recovered, _storage: storage }),
+                Ok(recovered) => {
+                    let seals = seals.clone();
+                    return Ok(Self { recovered, storage, seals });
+                }
                 Err(RecoveryError::WrongKey) => {}
                 Err(error) => return Err(error.at(storage.location())),
             }
         }
         Err(OpenError::WrongKey(storage.location()))
+    }
+
+    pub(super) fn reader(&self) -> &SealedReader {
+        &self.recovered.reader
+    }
+
+    /// The secret that hashes names.
+    pub(super) fn hash_secret(&self) -> Result<HashSecret, OpenError> {
+        HashSecret::read(&*self.storage, &self.seals)?
+            .ok_or_else(|| OpenError::NotFound(self.storage.location()))
     }
 
     /// Finds a record.

@@ -85,7 +85,7 @@ impl Ledger {
 
     pub(super) fn record_outbox_change(&self, change: OutboxChange) {
         if change.queued > 0 {
-            self.outbox.wake_up.notify_one();
+            self.outbox.wake();
         }
         let dropped = change.dropped;
         if dropped > 0 {
@@ -96,5 +96,12 @@ impl Ledger {
                 "notifications dropped: the client has too many queued notifications"
             );
         }
+    }
+}
+
+impl OutboxSignal {
+    /// Wakes the delivery.
+    pub(super) fn wake(&self) {
+        self.wake_up.notify_one();
     }
 }

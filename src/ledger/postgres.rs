@@ -18,6 +18,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 mod changes;
 mod database_clock;
+mod import;
 mod lookup;
 mod opening;
 mod outbox;
@@ -26,8 +27,8 @@ mod reserve;
 mod row;
 mod statements;
 
-pub(super) use self::opening::OpenedDatabase;
 pub use self::opening::PostgresSettings;
+pub(super) use self::opening::{OpenedDatabase, Opening};
 use self::{
     database_clock::DatabaseClock, lookup::RowHasher, replica::ReplicaLease, statements::Statements,
 };
@@ -37,9 +38,11 @@ use super::{
     conflict::{DeviceComparison, compare_devices},
     keys::SealKeys,
     notification::OutboxChange,
-    notification::{OutboxEntry, QueuedNotification},
+    notification::{OutboxEntry, OutboxSelector, QueuedNotification},
     record::LifecycleStep,
-    store::{InsertOutcome, InsertRequest, Replaced, Store, SweepResult, TakenNotifications},
+    store::{
+        InsertOutcome, InsertRequest, Replaced, SharedStore, Store, SweepResult, TakenNotifications,
+    },
 };
 use crate::{
     clock::Clock,
@@ -341,7 +344,7 @@ impl Store for PostgresStore {
         after: Option<u64>,
         entries_max: usize,
     ) -> Result<Vec<OutboxEntry>, Error> {
-        self.list_notifications(after, entries_max).await
+        self.list_selected(&OutboxSelector::All, after, entries_max).await
     }
 
     async fn notification(&self, number: u64) -> Result<Option<QueuedNotification>, Error> {
@@ -363,6 +366,10 @@ impl Store for PostgresStore {
 
     async fn counts(&self) -> Result<Vec<(OperatorId, SessionState, u64)>, Error> {
         self.count_sessions().await
+    }
+
+    fn shared(&self) -> Option<&dyn SharedStore> {
+        Some(self)
     }
 
     fn announce_policy(&self, version: &str) {

@@ -278,6 +278,11 @@ pub(super) fn sealable(record: &SessionRecord) -> impl Serialize + '_ {
     with_token(record, record.session.wanted.sink.as_ref())
 }
 
+/// A record with its sink token, not sealed.
+pub(super) fn to_bytes(record: &SessionRecord) -> Result<Vec<u8>, Error> {
+    postcard::to_stdvec(&sealable(record)).map_err(|error| unavailable(&error))
+}
+
 /// A record, sealed for a row of its own.
 pub(super) fn seal_record(seal: &Seal, record: &SessionRecord) -> Result<Vec<u8>, Error> {
     let sealed =

@@ -8,12 +8,13 @@
 use std::{fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::{
     ConflictRules, Error, OperatorAction, Requester, SessionRecord, SessionState,
     claim::DeviceKeys,
     idempotency::RequestFingerprint,
-    notification::{OutboxChange, OutboxEntry, QueuedNotification},
+    notification::{OutboxChange, OutboxEntry, OutboxSelector, QueuedNotification},
 };
 use crate::{
     clock::Tick,
@@ -198,6 +199,11 @@ pub(super) trait Store: Debug + Send + Sync {
     /// Reports the version of the policies that this process applies to other processes.
     fn announce_policy(&self, _version: &str) {}
 
+    /// The operations of a store that several processes share.
+    fn shared(&self) -> Option<&dyn SharedStore> {
+        None
+    }
+
     /// Whether the store waits for another process to release it, or is being read after that. Changes
     /// wait too.
     fn is_opening(&self) -> bool {
@@ -209,6 +215,47 @@ pub(super) trait Store: Debug + Send + Sync {
 
     /// Writes all outstanding changes and releases all resources.
     async fn close(&self);
+}
+
+/// A process that uses a shared store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// Its id.
+    pub id: Uuid,
+    /// The name of its machine.
+    pub host: String,
+    /// The version of the gateway.
+    pub version: String,
+    /// The version of its policies.
+    pub policy_version: String,
+    /// When it started.
+    pub started_at: Moment,
+    /// When it was last in contact with the database.
+    pub seen_at: Moment,
+    /// Whether its lease is valid.
+    pub is_live: bool,
+}
+
+/// What only a shared store can do: this process has no complete view of it in memory.
+#[async_trait]
+pub(super) trait SharedStore: Send + Sync {
+    /// The processes that use the store or used it lately, the latest first.
+    async fn replicas(&self) -> Result<Vec<Replica>, Error>;
+
+    /// The selected notifications after this number, in order.
+    async fn list_notifications(
+        &self,
+        selection: &OutboxSelector,
+        after: Option<u64>,
+        entries_max: usize,
+    ) -> Result<Vec<OutboxEntry>, Error>;
+
+    /// Asks the processes that deliver these notifications to retry at once. Returns the number of
+    /// sessions.
+    async fn retry_notifications(&self, selection: &OutboxSelector) -> Result<u64, Error>;
+
+    /// Drops notifications. Returns their number.
+    async fn drop_notifications(&self, selection: &OutboxSelector) -> Result<u64, Error>;
 }
 
 #[cfg(test)]

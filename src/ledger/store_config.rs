@@ -11,7 +11,7 @@ use super::{
     keys::{LedgerKeys, SealKeys},
     ledger_clock::LedgerClock,
     memory::MemoryStore,
-    postgres::PostgresSettings,
+    postgres::{Opening, PostgresSettings},
     store::Store,
 };
 use crate::{clock::Clock, metrics::Metrics};
@@ -80,7 +80,7 @@ impl StoreConfig {
                 Ok((Arc::new(MemoryStore::new(LedgerClock::new(clock))), KeyHasher::random()))
             }
             Self::Postgres(settings) => {
-                let (store, hasher) = settings.open(&clock, &metrics)?;
+                let (store, hasher) = settings.open(Opening::Replica, &clock, &metrics)?;
                 Ok((Arc::new(store), hasher))
             }
             Self::Embedded(settings) => {
@@ -101,6 +101,6 @@ impl StoreConfig {
         let Self::Embedded(settings) = self else { return Err(OpenError::InMemory) };
         let EmbeddedFiles { storage, key, .. } = EmbeddedFiles::open_existing(settings)?;
         let seals = SealKeys::new(&key, &settings.previous_keys)?;
-        OfflineReader::new(Box::new(storage), &seals)
+        OfflineReader::new(Box::new(storage), seals)
     }
 }

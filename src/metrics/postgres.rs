@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec, Registry};
+use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec, Registry};
 
-use super::{Metrics, NO_LABELS, STAGE_BUCKETS_S, counter, gauge, histogram};
+use super::{Metrics, NO_LABELS, STAGE_BUCKETS_S, counter, float_gauge, gauge, histogram};
 
 #[derive(Debug)]
 pub(super) struct DatabaseMetrics {
@@ -12,6 +12,8 @@ pub(super) struct DatabaseMetrics {
     wait_seconds: HistogramVec,
     statement_seconds: HistogramVec,
     failures: IntCounterVec,
+    replicas: IntGaugeVec,
+    policies_differ: GaugeVec,
 }
 
 impl DatabaseMetrics {
@@ -43,11 +45,31 @@ impl DatabaseMetrics {
                 "Attempts of statements that failed",
                 &["reason"],
             )?,
+            replicas: gauge(
+                registry,
+                "qod_replicas",
+                "Replicas that share the ledger and are in contact with the database",
+                NO_LABELS,
+            )?,
+            policies_differ: float_gauge(
+                registry,
+                "qod_replica_policies_differ_seconds",
+                "How long replicas have applied different policies; 0 if they apply the same",
+                NO_LABELS,
+            )?,
         })
     }
 }
 
 impl Metrics {
+    /// Sets the number of live replicas, and for how long they have applied different policies.
+    pub fn set_replicas(&self, live: usize, policies_differ: Duration) {
+        let live = i64::try_from(live).unwrap_or(i64::MAX);
+        self.0.databases.replicas.with_label_values(NO_LABELS).set(live);
+        let seconds = policies_differ.as_secs_f64();
+        self.0.databases.policies_differ.with_label_values(NO_LABELS).set(seconds);
+    }
+
     /// Sets the number of open connections, and how many of them execute a statement.
     pub fn set_database_connections(&self, open: usize, in_use: usize) {
         for (state, number) in [("open", open), ("in_use", in_use)] {

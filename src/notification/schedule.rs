@@ -17,7 +17,7 @@ use std::{
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::OutboxSelector;
+use super::{OutboxSelector, sink_url::SinkUrl};
 use crate::{
     ledger::OutboxEntry,
     qod::{ClientId, Moment, QosStatus, SessionId},
@@ -141,6 +141,16 @@ pub struct PendingNotification {
     pub next_at: Option<Moment>,
     /// The last failure.
     pub failure: Option<&'static str>,
+}
+
+impl PendingNotification {
+    /// A notification that another replica delivers: its attempts are not known here.
+    pub fn delivered_elsewhere(entry: OutboxEntry) -> Self {
+        let OutboxEntry { number, session, client, queued_at, sink_url, status } = entry;
+        let host = SinkUrl::parse(&sink_url).map_or_else(|| "".into(), |url| url.host);
+        let (attempts, next_at, failure) = (0, None, None);
+        Self { number, session, client, host, status, queued_at, attempts, next_at, failure }
+    }
 }
 
 impl Schedule {
@@ -293,6 +303,12 @@ impl Schedule {
     }
 
     /// Lists the notifications after number `after`, oldest first.
+    /// A notification of this process.
+    pub(super) fn find(&self, number: u64) -> Option<PendingNotification> {
+        let session = self.notifications.get(&number)?;
+        self.describe(number, session, &OutboxSelector::All)
+    }
+
     pub(super) fn page(
         &self,
         which: &OutboxSelector,

@@ -21,7 +21,7 @@ struct NotificationQuery {
 
 impl Gateway {
     /// Handles `/notifications`; `rest` is the path after it.
-    pub(super) fn handle_notifications(
+    pub(super) async fn handle_notifications(
         &self,
         method: &Method,
         rest: &str,
@@ -32,16 +32,21 @@ impl Gateway {
             Err(message) => return Some(text_response(StatusCode::BAD_REQUEST, &message)),
         };
         Some(match (method, rest) {
-            (&Method::GET, "") => self.list_notifications(&filter),
+            (&Method::GET, "") => self.list_notifications(&filter).await,
             (&Method::POST, "/retry" | "/drop") if !filter.is_explicit => {
                 text_response(StatusCode::BAD_REQUEST, &"expected `session=`, `client=` or `all`")
             }
-            (&Method::POST, "/retry") => {
-                let sessions = self.dispatcher.retry(&filter.selection);
-                text_response(StatusCode::OK, &sessions)
-            }
+            (&Method::POST, "/retry") => match self.dispatcher.retry_all(&filter.selection).await {
+                Ok(sessions) => text_response(StatusCode::OK, &sessions),
+                Err(error) => text_response(StatusCode::SERVICE_UNAVAILABLE, &error),
+            },
             (&Method::POST, "/drop") => {
-                let count = self.dispatcher.drop_notifications(&filter.selection);
+                let count = match self.dispatcher.drop_all(&filter.selection).await {
+                    Ok(count) => count,
+                    Err(error) => {
+                        return Some(text_response(StatusCode::SERVICE_UNAVAILABLE, &error));
+                    }
+                };
                 tracing::warn!(
                     event = "notifications_dropped_by_admin",
                     count,
@@ -57,8 +62,12 @@ impl Gateway {
         })
     }
 
-    fn list_notifications(&self, filter: &NotificationQuery) -> Response<Vec<u8>> {
-        let page = self.dispatcher.status(&filter.selection, filter.after, filter.limit);
+    async fn list_notifications(&self, filter: &NotificationQuery) -> Response<Vec<u8>> {
+        let page = self.dispatcher.list(&filter.selection, filter.after, filter.limit).await;
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => return text_response(StatusCode::SERVICE_UNAVAILABLE, &error),
+        };
         let next = page.last().filter(|_| page.len() == filter.limit).map(|last| last.number);
         let mut lines = String::new();
         for notification in &page {
@@ -108,7 +117,8 @@ impl NotificationQuery {
     }
 }
 
-fn notification_to_json(notification: &PendingNotification) -> Value {
+/// A queued notification, as the admin API shows it.
+pub fn notification_to_json(notification: &PendingNotification) -> Value {
     without_nulls(json!({
         "number": notification.number,
         "sessionId": notification.session.to_string(),

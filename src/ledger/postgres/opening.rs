@@ -1,13 +1,13 @@
 //! Opens the shared ledger: verifies the key that seals rows, reads the secret that hashes names, and
 //! registers this replica.
 
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use tokio_postgres::types::Type;
+use tokio_postgres::{Row, types::Type};
 use uuid::Uuid;
 
-use super::{PostgresStore, replica, row, statements::OpeningStatements};
+use super::{Parameter, PostgresStore, replica::Heartbeat, row, statements::OpeningStatements};
 use crate::{
     clock::Clock,
     ledger::{
@@ -17,12 +17,23 @@ use crate::{
         seal::Seal,
     },
     metrics::Metrics,
-    postgres::{self, Database, DatabaseError},
+    postgres::{self, Database, Statement, check_schema_version},
     qod::{Moment, Secret},
 };
 
 /// The name of the secret, to which its sealed value is bound.
 const HASH_SECRET: &str = "hash_secret";
+
+/// Why a ledger is opened.
+#[derive(Clone)]
+pub(in crate::ledger) enum Opening {
+    /// To serve requests: this process registers as a replica.
+    Replica,
+    /// To read and change records while replicas may serve requests.
+    Administration,
+    /// To copy another ledger with this secret into it. The ledger must be empty.
+    Import(HashSecret),
+}
 
 /// The settings of a shared ledger.
 #[derive(Clone, Debug)]
@@ -56,6 +67,7 @@ impl PostgresSettings {
     /// If the database cannot be reached, has no schema of this release, or was sealed with another key.
     pub(in crate::ledger) fn open(
         &self,
+        opening: Opening,
         clock: &Clock,
         metrics: &Metrics,
     ) -> Result<(PostgresStore, KeyHasher), OpenError> {
@@ -67,83 +79,122 @@ impl PostgresSettings {
                 .map_err(|error| unusable(&error))
         };
         // The connections of this first pool end with the runtime of this thread.
-        let opening = new_database()?;
+        let first = new_database()?;
         let opened = std::thread::scope(|scope| {
-            let opening = scope.spawn(|| {
+            let thread = scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 let runtime = runtime.map_err(|error| unusable(&error))?;
-                runtime.block_on(self.read(&opening, seals))
+                let statements = OpeningStatements::new(first.schema());
+                let database = &first;
+                let reading = OpeningDatabase { settings: self, database, statements, seals };
+                runtime.block_on(reading.open(opening))
             });
-            opening.join().unwrap_or_else(|_| Err(unusable(&"the thread panicked")))
+            thread.join().unwrap_or_else(|_| Err(unusable(&"the thread panicked")))
         })?;
         let hasher = KeyHasher::new(opened.hash_secret.secret());
         Ok((PostgresStore::new(new_database()?, opened, clock.clone()), hasher))
     }
+}
 
-    async fn read(
-        &self,
-        database: &Database,
-        seals: SealKeys,
-    ) -> Result<OpenedDatabase, OpenError> {
-        let statements = OpeningStatements::new(database.schema());
-        let failed = |error: DatabaseError| OpenError::Database(self.location(), error.to_string());
-        let mut sealed = self.sealed_secret(database, &statements).await?;
-        if sealed.is_none() {
-            let secret: [u8; 32] = StdRng::from_os_rng().random();
-            let new = self.seal_secret(&seals.current, &secret)?;
-            let parameters: &[super::Parameter<'_>] =
-                &[(&HASH_SECRET, Type::TEXT), (&new, Type::BYTEA)];
-            database.query(&statements.add_setting, parameters).await.map_err(failed)?;
-            // Another replica may have been first.
-            sealed = self.sealed_secret(database, &statements).await?;
-        }
-        let sealed = sealed.unwrap_or_default();
-        let open = |seal: &Arc<Seal>| seal.open::<[u8; 32]>(HASH_SECRET, 0, sealed.clone()).ok();
-        let hash_secret = if let Some(secret) = open(&seals.current) {
-            secret
-        } else {
-            let previous = seals.previous.iter().find_map(open);
-            let secret = previous.ok_or_else(|| OpenError::WrongKey(self.location()))?;
-            let resealed = self.seal_secret(&seals.current, &secret)?;
-            let parameters: &[super::Parameter<'_>] =
-                &[(&HASH_SECRET, Type::TEXT), (&resealed, Type::BYTEA)];
-            database.query(&statements.set_setting, parameters).await.map_err(failed)?;
-            secret
-        };
+/// A database that is being opened.
+struct OpeningDatabase<'a> {
+    settings: &'a PostgresSettings,
+    database: &'a Database,
+    statements: OpeningStatements,
+    seals: SealKeys,
+}
+
+impl OpeningDatabase<'_> {
+    async fn open(self, opening: Opening) -> Result<OpenedDatabase, OpenError> {
+        check_schema_version(self.database).await.map_err(|error| self.failed(&error))?;
         let replica = Uuid::new_v4();
-        let (host, version, policy_version) = (replica::host_name(), env!("CARGO_PKG_VERSION"), "");
-        let lease = row::duration(replica::LEASE);
-        let answer = database
-            .query(
-                &statements.heartbeat,
-                &[
-                    (&replica, Type::UUID),
-                    (&host, Type::TEXT),
-                    (&version, Type::TEXT),
-                    (&policy_version, Type::TEXT),
-                    (&lease, Type::INT8),
-                ],
-            )
-            .await
-            .map_err(failed)?;
-        let now: Option<i64> = answer.rows.first().and_then(|row| row.try_get(0).ok());
-        let now = row::from_milliseconds(now.unwrap_or_default());
-        Ok(OpenedDatabase { seals, hash_secret: HashSecret::new(hash_secret), now, replica })
+        let (hash_secret, now) = match opening {
+            Opening::Replica => {
+                (self.read_or_create_secret().await?, self.register(replica).await?)
+            }
+            Opening::Administration => (self.read_or_create_secret().await?, self.time().await?),
+            Opening::Import(secret) => {
+                self.replace_secret(&secret).await?;
+                (secret, self.time().await?)
+            }
+        };
+        Ok(OpenedDatabase { seals: self.seals, hash_secret, now, replica })
     }
 
-    async fn sealed_secret(
+    async fn read_or_create_secret(&self) -> Result<HashSecret, OpenError> {
+        if let Some(secret) = self.read_secret().await? {
+            return Ok(secret);
+        }
+        let secret = HashSecret::new(StdRng::from_os_rng().random());
+        self.write_secret(&self.statements.add_setting, &secret).await?;
+        // Another replica may have been first.
+        let secret = self.read_secret().await?;
+        secret.ok_or_else(|| self.failed(&"the secret that hashes names is missing"))
+    }
+
+    // Reads the secret, and seals it with the current key if that is a new one.
+    async fn read_secret(&self) -> Result<Option<HashSecret>, OpenError> {
+        let parameters: &[Parameter<'_>] = &[(&HASH_SECRET, Type::TEXT)];
+        let rows = self.query(&self.statements.find_setting, parameters).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let sealed: &[u8] = row.try_get(0).map_err(|error| self.failed(&error))?;
+        let open = |seal: &Arc<Seal>| seal.open(HASH_SECRET, 0, sealed.to_vec()).ok();
+        if let Some(secret) = open(&self.seals.current) {
+            return Ok(Some(HashSecret::new(secret)));
+        }
+        let previous = self.seals.previous.iter().find_map(open);
+        let location = || OpenError::WrongKey(self.settings.location());
+        let secret = HashSecret::new(previous.ok_or_else(location)?);
+        self.write_secret(&self.statements.set_setting, &secret).await?;
+        Ok(Some(secret))
+    }
+
+    async fn replace_secret(&self, secret: &HashSecret) -> Result<(), OpenError> {
+        let rows = self.query(&self.statements.is_empty, &[]).await?;
+        if !rows.first().is_some_and(|row| row.try_get(0).unwrap_or(false)) {
+            return Err(self.failed(&"the ledger is not empty; nothing was changed"));
+        }
+        self.write_secret(&self.statements.add_setting, secret).await?;
+        self.write_secret(&self.statements.set_setting, secret).await
+    }
+
+    async fn write_secret(
         &self,
-        database: &Database,
-        statements: &OpeningStatements,
-    ) -> Result<Option<Vec<u8>>, OpenError> {
-        let answer = database.query(&statements.find_setting, &[(&HASH_SECRET, Type::TEXT)]).await;
-        let answer =
-            answer.map_err(|error| OpenError::Database(self.location(), error.to_string()))?;
-        Ok(answer.rows.first().and_then(|row| row.try_get(0).ok()))
+        statement: &Statement,
+        secret: &HashSecret,
+    ) -> Result<(), OpenError> {
+        let sealed = self.seals.current.seal(HASH_SECRET, 0, &secret.secret());
+        let sealed = sealed.map_err(|error| self.failed(&error))?;
+        let parameters: &[Parameter<'_>] = &[(&HASH_SECRET, Type::TEXT), (&sealed, Type::BYTEA)];
+        self.query(statement, parameters).await.map(drop)
     }
 
-    fn seal_secret(&self, seal: &Seal, secret: &[u8; 32]) -> Result<Vec<u8>, OpenError> {
-        let sealed = seal.seal(HASH_SECRET, 0, secret);
-        sealed.map_err(|error| OpenError::Database(self.location(), error.to_string()))
+    async fn register(&self, replica: Uuid) -> Result<Moment, OpenError> {
+        let heartbeat = Heartbeat::new(replica, String::new());
+        let rows = self.query(&self.statements.heartbeat, &heartbeat.parameters()).await?;
+        self.moment(&rows)
+    }
+
+    async fn time(&self) -> Result<Moment, OpenError> {
+        let rows = self.query(&self.statements.time, &[]).await?;
+        self.moment(&rows)
+    }
+
+    fn moment(&self, rows: &[Row]) -> Result<Moment, OpenError> {
+        let first = rows.first().ok_or_else(|| self.failed(&"no answer"))?;
+        row::moment(first, 0).map_err(|error| self.failed(&error))
+    }
+
+    async fn query(
+        &self,
+        statement: &Statement,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, OpenError> {
+        let answer = self.database.query(statement, parameters).await;
+        answer.map(|answer| answer.rows).map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &dyn Display) -> OpenError {
+        OpenError::Database(self.settings.location(), error.to_string())
     }
 }

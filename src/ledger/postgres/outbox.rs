@@ -3,20 +3,22 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use async_trait::async_trait;
 use tokio_postgres::{Row, types::Type};
 use uuid::Uuid;
 
 use super::{
-    PostgresStore,
+    Parameter, PostgresStore,
     row::{self, get},
 };
 use crate::{
     ledger::{
         Error, SessionState,
-        notification::{OutboxEntry, QueuedNotification},
+        notification::{OutboxEntry, OutboxSelector, QueuedNotification},
         sealed_rows,
-        store::TakenNotifications,
+        store::{Replica, SharedStore, TakenNotifications},
     },
+    postgres::Statement,
     qod::{OperatorId, SessionId},
 };
 
@@ -41,16 +43,23 @@ impl PostgresStore {
         Ok(TakenNotifications { entries, retry: retry.into_iter().collect() })
     }
 
-    pub(super) async fn list_notifications(
+    pub(super) async fn list_selected(
         &self,
+        selection: &OutboxSelector,
         after: Option<u64>,
         entries_max: usize,
     ) -> Result<Vec<OutboxEntry>, Error> {
         let (after, entries_max) = (after.map_or(-1, row::bigint), row::limit(entries_max));
+        let (session, client) = self.selection_columns(selection);
         let answer = self
             .query(
                 &self.statements.list_notifications,
-                &[(&after, Type::INT8), (&entries_max, Type::INT8)],
+                &[
+                    (&after, Type::INT8),
+                    (&session, Type::UUID),
+                    (&client, Type::INT8),
+                    (&entries_max, Type::INT8),
+                ],
             )
             .await?;
         let entry = |row| {
@@ -119,6 +128,27 @@ impl PostgresStore {
         Ok(counts)
     }
 
+    fn selection_columns(&self, selection: &OutboxSelector) -> (Option<Uuid>, Option<i64>) {
+        match selection {
+            OutboxSelector::All => (None, None),
+            OutboxSelector::Client(client) => (None, Some(self.rows.client(client))),
+            OutboxSelector::Session(session) => (Some(session.0), None),
+        }
+    }
+
+    // Calls a function that changes the selected notifications. Returns its result.
+    async fn change_selected(
+        &self,
+        statement: &Statement,
+        selection: &OutboxSelector,
+    ) -> Result<u64, Error> {
+        let (session, client) = self.selection_columns(selection);
+        let parameters: &[Parameter<'_>] = &[(&session, Type::UUID), (&client, Type::INT8)];
+        let answer = self.query(statement, parameters).await?;
+        let count: i64 = answer.rows.first().map_or(Ok(0), |row| get(row, 0))?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
     fn open_notification(&self, event: Uuid, body: &[u8]) -> Result<QueuedNotification, Error> {
         self.open_with(|seal| sealed_rows::open_notice(seal, event.as_u128(), body.to_vec()))
     }
@@ -126,4 +156,48 @@ impl PostgresStore {
 
 fn number(row: &Row) -> Result<u64, Error> {
     Ok(u64::try_from(get::<i64>(row, 0)?).unwrap_or(0))
+}
+
+#[async_trait]
+impl SharedStore for PostgresStore {
+    async fn replicas(&self) -> Result<Vec<Replica>, Error> {
+        let answer = self.query(&self.statements.replicas, &[]).await?;
+        let replica = |row| {
+            Ok(Replica {
+                id: get(row, 0)?,
+                host: get(row, 1)?,
+                version: get(row, 2)?,
+                policy_version: get(row, 3)?,
+                started_at: row::moment(row, 4)?,
+                seen_at: row::moment(row, 5)?,
+                is_live: get(row, 6)?,
+            })
+        };
+        answer.rows.iter().map(replica).collect()
+    }
+
+    async fn list_notifications(
+        &self,
+        selection: &OutboxSelector,
+        after: Option<u64>,
+        entries_max: usize,
+    ) -> Result<Vec<OutboxEntry>, Error> {
+        self.list_selected(selection, after, entries_max).await
+    }
+
+    async fn retry_notifications(&self, selection: &OutboxSelector) -> Result<u64, Error> {
+        self.change_selected(&self.statements.retry_notifications, selection).await
+    }
+
+    async fn drop_notifications(&self, selection: &OutboxSelector) -> Result<u64, Error> {
+        let mut dropped = 0;
+        loop {
+            let count =
+                self.change_selected(&self.statements.drop_notifications, selection).await?;
+            dropped += count;
+            if count == 0 {
+                return Ok(dropped);
+            }
+        }
+    }
 }

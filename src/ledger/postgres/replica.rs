@@ -8,14 +8,14 @@ use std::{
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use super::{PostgresStore, row};
+use super::{Parameter, PostgresStore, row};
 use crate::{
     clock::{Clock, Tick},
     ledger::Error,
 };
 
 /// How long a replica owns its notifications without a sign of life.
-pub(super) const LEASE: Duration = Duration::from_secs(15);
+const LEASE: Duration = Duration::from_secs(15);
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The lease of this process.
@@ -30,6 +30,16 @@ struct LeaseState {
     id: Uuid,
     renewed: Option<Tick>,
     policy_version: String,
+}
+
+/// The parameters of a heartbeat.
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    id: Uuid,
+    host: String,
+    version: &'static str,
+    policy_version: String,
+    lease: i64,
 }
 
 impl ReplicaLease {
@@ -80,25 +90,19 @@ impl PostgresStore {
     // Returns `false` if the lease has ended.
     async fn renew_lease(&self, id: Uuid) -> Result<bool, Error> {
         let policy_version = self.replica.state().policy_version.clone();
-        let (host, version) = (host_name(), env!("CARGO_PKG_VERSION"));
-        let (lease, sent) = (row::duration(LEASE), self.replica.clock.tick());
-        let answer = self
-            .query(
-                &self.statements.heartbeat,
-                &[
-                    (&id, Type::UUID),
-                    (&host, Type::TEXT),
-                    (&version, Type::TEXT),
-                    (&policy_version, Type::TEXT),
-                    (&lease, Type::INT8),
-                ],
-            )
-            .await?;
+        let sent = self.replica.clock.tick();
+        let heartbeat = Heartbeat::new(id, policy_version);
+        let answer = self.query(&self.statements.heartbeat, &heartbeat.parameters()).await?;
         let now: Option<i64> = answer.rows.first().map_or(Ok(None), |row| row::get(row, 0))?;
         let Some(now) = now else { return Ok(false) };
         self.replica.state().renewed = Some(sent);
         self.clock.observe(row::from_milliseconds(now), sent);
         Ok(true)
+    }
+
+    /// Registers this process, so that it can own notifications.
+    pub(in crate::ledger) async fn register(&self) -> Result<(), Error> {
+        self.renew_lease(self.replica.id()).await.map(drop)
     }
 
     /// Ends the lease, so that other replicas take over at once.
@@ -110,7 +114,23 @@ impl PostgresStore {
     }
 }
 
-/// The name of this machine.
-pub(super) fn host_name() -> String {
+impl Heartbeat {
+    pub(super) fn new(id: Uuid, policy_version: String) -> Self {
+        let version = env!("CARGO_PKG_VERSION");
+        Self { id, host: host_name(), version, policy_version, lease: row::duration(LEASE) }
+    }
+
+    pub(super) fn parameters(&self) -> [Parameter<'_>; 5] {
+        [
+            (&self.id, Type::UUID),
+            (&self.host, Type::TEXT),
+            (&self.version, Type::TEXT),
+            (&self.policy_version, Type::TEXT),
+            (&self.lease, Type::INT8),
+        ]
+    }
+}
+
+fn host_name() -> String {
     nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
 }

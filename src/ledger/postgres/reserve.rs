@@ -186,12 +186,7 @@ impl PostgresStore {
         let digest = fingerprint.as_ref().map(|print| print.digest.to_vec());
         let reply_expires_at =
             fingerprint.as_ref().map(|_| row::milliseconds(record.requested_at() + REPLAY_TTL));
-        let sealed_claim = SealedClaim {
-            client: claim.client.clone(),
-            keys: claim.keys.clone(),
-            flow: claim.flow.clone(),
-        };
-        let sealed_claim = self.seal_row(row::CLAIMS, id.as_u128(), &sealed_claim)?;
+        let sealed_claim = self.seal_claim(record.session.id, claim)?;
         let sealed = sealed_rows::seal_record(&self.seals.current, record)?;
         let answer = self
             .query(
@@ -228,6 +223,11 @@ impl PostgresStore {
             )
             .await?;
         Ok(answer.rows)
+    }
+
+    pub(super) fn seal_claim(&self, id: SessionId, claim: &Claim) -> Result<Vec<u8>, Error> {
+        let Claim { client, keys, flow, operator: _ } = claim.clone();
+        self.seal_row(row::CLAIMS, id.0.as_u128(), &SealedClaim { client, keys, flow })
     }
 
     // The candidates among the rows of an answer. A session may have several common keys.

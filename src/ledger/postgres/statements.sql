@@ -95,8 +95,58 @@ SELECT {schema}.leave($1)
 SELECT number, event, body, retry, session FROM {schema}.take_notifications($1, $2)
 
 -- name: list_notifications
--- All queued notifications, a page at a time.
-SELECT number, event, body FROM {schema}.notification WHERE number > $1 ORDER BY number LIMIT $2
+-- Queued notifications of a session, of a client, or of all, a page at a time.
+SELECT number, event, body FROM {schema}.notification
+WHERE number > $1 AND ($2 IS NULL OR session = $2) AND ($3 IS NULL OR client = $3)
+ORDER BY number LIMIT $4
+
+-- name: retry_notifications
+-- Asks the owners to retry notifications at once.
+SELECT {schema}.retry_notifications($1, $2)
+
+-- name: drop_notifications
+-- Drops notifications, at most 1,000.
+SELECT {schema}.drop_notifications($1, $2)
+
+-- name: replicas
+-- The replicas that are known, the latest first.
+SELECT id, host, version, policy_version, started_at, seen_at, lease_until > {schema}.ledger_now()
+FROM {schema}.replica ORDER BY seen_at DESC, id LIMIT 1000
+
+-- name: import_session
+-- Adds a session of another ledger; see the function.
+SELECT {schema}.import_session($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+
+-- name: import_reply
+-- Adds an idempotency record of another ledger.
+INSERT INTO {schema}.reply (key, digest, session, expires_at, response) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT DO NOTHING
+
+-- name: import_day
+-- Adds a daily count of another ledger.
+INSERT INTO {schema}.client_day (client, day, creates) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+
+-- name: import_notification
+-- Adds a notification of another ledger. Any replica takes it.
+WITH queued AS (
+    INSERT INTO {schema}.notification (number, event, session, client, body) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT DO NOTHING)
+INSERT INTO {schema}.notification_queue AS q (session, owner, last, given) VALUES ($3, $6, $1, 0)
+ON CONFLICT (session) DO UPDATE SET last = greatest(q.last, $1)
+
+-- name: import_end
+-- Numbers notifications after those of the other ledger.
+SELECT setval('{schema}.notification_number',
+    greatest((SELECT coalesce(max(number), 0) + 1 FROM {schema}.notification), nextval('{schema}.notification_number')))
+
+-- name: time
+-- The time of the ledger.
+SELECT {schema}.ledger_now()
+
+-- name: is_empty
+-- Whether the ledger has no session, notification or idempotency record.
+SELECT NOT EXISTS (SELECT FROM {schema}.session) AND NOT EXISTS (SELECT FROM {schema}.notification)
+    AND NOT EXISTS (SELECT FROM {schema}.reply)
 
 -- name: find_notification
 -- A queued notification.

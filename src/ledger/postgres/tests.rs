@@ -1,5 +1,6 @@
 //! The contract of stores on a real server, and what only a shared store must do.
 
+mod failures;
 mod races;
 
 use std::sync::{
@@ -100,7 +101,18 @@ impl TestSchema {
         self.store(clock)
     }
 
+    /// The number of live sessions that are counted for a client.
+    fn live_holds(&self, client: &str) -> u64 {
+        let key = RowHasher::new(KeyHasher::new([7; 32])).client(&client.into());
+        let sql = format!("SELECT live FROM {}.client_holds WHERE client = {key}", self.schema);
+        self.server.sql(&self.database.name, &sql).trim().parse().unwrap()
+    }
+
     fn store(&self, clock: &Clock) -> Arc<dyn Store> {
+        self.store_on(self.database(clock), clock)
+    }
+
+    fn store_on(&self, database: Database, clock: &Clock) -> Arc<dyn Store> {
         let key = Secret::new("k".repeat(32));
         let opened = OpenedDatabase {
             seals: SealKeys::new(&key, &[]).unwrap(),
@@ -109,7 +121,7 @@ impl TestSchema {
             replica: uuid::Uuid::new_v4(),
         };
         Arc::new(ClockedStore {
-            inner: PostgresStore::new(self.database(clock), opened, clock.clone()),
+            inner: PostgresStore::new(database, opened, clock.clone()),
             clock: clock.clone(),
             set_clock: Statement::new(
                 "set_clock",

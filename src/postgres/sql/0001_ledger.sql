@@ -568,3 +568,64 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- Asks the owners of queues to retry at once: those of a session, of a client, or all. Returns the number
+-- of sessions.
+CREATE FUNCTION {schema}.retry_notifications(p_session uuid, p_client bigint) RETURNS bigint
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_count bigint;
+BEGIN
+    UPDATE {schema}.notification_queue q SET retry = true
+        WHERE q.session IN (
+            SELECT w.session FROM {schema}.notification_queue w
+            WHERE (p_session IS NULL OR w.session = p_session)
+                AND (p_client IS NULL OR EXISTS (
+                    SELECT FROM {schema}.notification n WHERE n.session = w.session AND n.client = p_client))
+            ORDER BY w.session FOR UPDATE);
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END
+$$;
+
+-- Drops at most 1,000 notifications: those of a session, of a client, or all. Returns their number.
+CREATE FUNCTION {schema}.drop_notifications(p_session uuid, p_client bigint) RETURNS bigint
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_numbers bigint[];
+BEGIN
+    SELECT array_agg(d.number) INTO v_numbers FROM (
+        SELECT n.number FROM {schema}.notification n
+        WHERE (p_session IS NULL OR n.session = p_session) AND (p_client IS NULL OR n.client = p_client)
+        ORDER BY n.number LIMIT 1000) d;
+    IF v_numbers IS NULL THEN
+        RETURN 0;
+    END IF;
+    PERFORM {schema}.acknowledge(v_numbers);
+    RETURN cardinality(v_numbers);
+END
+$$;
+
+-- Adds a session that another ledger had. Does nothing if it exists.
+CREATE FUNCTION {schema}.import_session(
+    p_id uuid, p_generation bigint, p_state smallint, p_operator bigint, p_client bigint, p_holds_until bigint,
+    p_due bigint, p_operator_session uuid, p_keys bigint[], p_kinds smallint, p_kinds_key bigint, p_claim bytea,
+    p_record bytea
+) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    INSERT INTO {schema}.session
+        (id, generation, changes, state, operator, client, holds_until, due, operator_session, keys, claim, record)
+        VALUES (p_id, p_generation, '{}', p_state, p_operator, p_client, p_holds_until, p_due, p_operator_session,
+            p_keys, p_claim, p_record)
+        ON CONFLICT (id) DO NOTHING;
+    IF NOT FOUND OR p_holds_until IS NULL THEN
+        RETURN;
+    END IF;
+    INSERT INTO {schema}.operator_kinds (operator, kinds, key) VALUES (p_operator, p_kinds, p_kinds_key)
+        ON CONFLICT DO NOTHING;
+    INSERT INTO {schema}.hold_key (key, client, session) SELECT k, p_client, p_id FROM unnest(p_keys) AS k;
+    INSERT INTO {schema}.client_holds AS c (client, live) VALUES (p_client, 1)
+        ON CONFLICT (client) DO UPDATE SET live = c.live + 1;
+END
+$$;
