@@ -96,6 +96,11 @@ fn retry_after_blocks_calls_and_reserves_no_flow() {
     assert_eq!(world.metric("qod_operator_calls_blocked_total", &["odd", "retry_after"]), 2);
 }
 
+/// Creates a session; returns its path.
+fn session_path(world: &World, tail: u32) -> String {
+    format!("/sessions/{}", session_id(&create(world, tail).expect(201)))
+}
+
 /// A session at an operator whose failures are controlled by the test.
 struct FailingOperator {
     world: World,
@@ -107,9 +112,14 @@ struct FailingOperator {
 impl FailingOperator {
     fn with(breaker: &str) -> Self {
         let fails = Arc::new(AtomicBool::new(false));
-        let scripted = Arc::clone(&fails);
+        let (scripted, number) = (Arc::clone(&fails), AtomicU32::new(0));
         let (world, operator) = world_with(breaker, move |request| {
-            let whole = session("AVAILABLE");
+            // Each session has its own ID.
+            let id = match request.split_once("/sessions/") {
+                Some((_, id)) => id[..8].to_owned(),
+                None => format!("{:08x}", number.fetch_add(1, Ordering::SeqCst)),
+            };
+            let whole = session("AVAILABLE").replace("3fa85f64", &id);
             match request.split(' ').next() {
                 _ if scripted.load(Ordering::SeqCst) => answer(500, ""),
                 Some("DELETE") => b"HTTP/1.1 204 X\r\nConnection: close\r\n\r\n".to_vec(),
@@ -118,8 +128,7 @@ impl FailingOperator {
             }
             .into()
         });
-        let made = create(&world, 0).expect(201);
-        let path = format!("/sessions/{}", session_id(&made));
+        let path = session_path(&world, 0);
         Self { world, operator, fails, path }
     }
 
@@ -147,8 +156,11 @@ impl FailingOperator {
     }
 
     fn extend(&self) -> HttpResponse {
-        let (path, body) =
-            (format!("{}/extend", self.path), "{\"requestedAdditionalDuration\":60}");
+        self.extend_at(&self.path)
+    }
+
+    fn extend_at(&self, path: &str) -> HttpResponse {
+        let (path, body) = (format!("{path}/extend"), "{\"requestedAdditionalDuration\":60}");
         self.world.request("camara-0.10.1", "app", "POST", &path, body)
     }
 
@@ -193,16 +205,17 @@ fn reads_and_deletes_probe_an_open_breaker_and_close_it() {
 #[test]
 fn extension_probes_the_breaker_like_a_create() {
     let failing = FailingOperator::with("failures_max: 3, open_duration: 1s");
+    let other = session_path(&failing.world, 1000);
     failing.open(0);
     let sent = failing.calls("POST");
-    // A failed probe leaves it open. The outcome of the extension is resolved first.
+    // A failed probe leaves it open. The session is not extended again before the outcome is resolved.
     wait_for("a probe", || {
         failing.extend().expect(503);
         failing.calls("POST") > sent
     });
     assert_ne!(failing.breaker_state(), 0);
     failing.fails.store(false, Ordering::SeqCst);
-    wait_for("a successful extension", || failing.extend().status == 200);
+    wait_for("a successful extension", || failing.extend_at(&other).status == 200);
     assert_eq!(failing.breaker_state(), 0);
 }
 
