@@ -17,6 +17,7 @@ use futures_util::{StreamExt, stream};
 use tokio_postgres::types::{ToSql, Type};
 
 mod changes;
+mod record_cache;
 mod database_clock;
 mod import;
 mod lookup;
@@ -30,7 +31,8 @@ mod statements;
 pub use self::opening::PostgresSettings;
 pub(super) use self::opening::{OpenedDatabase, Opening};
 use self::{
-    database_clock::DatabaseClock, lookup::RowHasher, replica::ReplicaLease, statements::Statements,
+    database_clock::DatabaseClock, lookup::RowHasher, record_cache::RecordCache,
+    replica::ReplicaLease, statements::Statements,
 };
 use super::{
     Error, Requester, SessionRecord, SessionState,
@@ -67,6 +69,8 @@ pub(super) struct PostgresStore {
     rows: RowHasher,
     clock: DatabaseClock,
     replica: ReplicaLease,
+    /// Records for reads while the database is away.
+    cache: RecordCache,
     /// The operators that are known to be in the database.
     operators: Mutex<HashSet<OperatorId>>,
 }
@@ -82,6 +86,7 @@ impl PostgresStore {
             seals,
             rows: RowHasher::new(KeyHasher::new(hash_secret.secret())),
             clock: DatabaseClock::new(clock.clone(), now),
+            cache: RecordCache::new(clock.clone()),
             replica: ReplicaLease::new(clock, replica),
             operators: Mutex::default(),
         }
@@ -233,8 +238,15 @@ impl Store for PostgresStore {
     }
 
     async fn find(&self, id: &SessionId) -> Result<Option<SessionRecord>, Error> {
-        let answer = self.query(&self.statements.find, &[(&id.0, Type::UUID)]).await?;
-        answer.rows.first().map(|row| self.open_record(id.0, row::get(row, 0)?)).transpose()
+        let answer = match self.query(&self.statements.find, &[(&id.0, Type::UUID)]).await {
+            Ok(answer) => answer,
+            // A change of an outdated record fails: its generation is not the next one.
+            Err(error) => return self.cache.find(id).map(Some).ok_or(error),
+        };
+        let row = answer.rows.first();
+        let record = row.map(|row| self.open_record(id.0, row::get(row, 0)?)).transpose()?;
+        self.cache.update(id, record.as_ref());
+        Ok(record)
     }
 
     async fn find_by_operator_session(

@@ -131,6 +131,9 @@ fn pump(
             }
             Err(_) => break,
         };
+        if faults.is_cut.load(Ordering::SeqCst) {
+            break;
+        }
         // The first byte of a message is its type: `P` parses a statement.
         if direction == Direction::Statements && buffer.first() == Some(&b'P') {
             is_started.store(true, Ordering::SeqCst);

@@ -90,6 +90,7 @@ impl PostgresStore {
         let row = answer.rows.first().ok_or_else(|| Error::Unavailable("no answer".to_owned()))?;
         self.clock.observe(row::moment(row, 1)?, sent);
         check_outcome(get(row, 0)?)?;
+        self.cache.update(&record.session.id, Some(record));
         let early_event = self.open_early_event(record.session.id, get(row, 3)?)?;
         Ok(Replaced { outbox: outbox_change(get(row, 2)?), early_event })
     }
@@ -130,7 +131,10 @@ impl PostgresStore {
             // An earlier attempt of this statement has removed it.
             Err(Error::NotFound) if answer.repeated => Ok(OutboxChange::default()),
             Err(error) => Err(error),
-            Ok(()) => Ok(outbox_change(get(row, 2)?)),
+            Ok(()) => {
+                self.cache.update(&record.session.id, None);
+                Ok(outbox_change(get(row, 2)?))
+            }
         }
     }
 

@@ -71,15 +71,28 @@ async fn operation_whose_answer_is_lost_is_done_once() {
 async fn database_that_is_away_is_reported_and_comes_back() {
     let Some(schema) = TestSchema::new() else { return };
     let (proxy, ledger) = proxied(&schema, &Clock::fixed(START));
-    let request = || reservation_request(create_request(phone(1), "192.0.2.1"));
+    let request = |digits| reservation_request(create_request(phone(digits), "192.0.2.1"));
     assert_eq!(ledger.sweep().await, Ok(Vec::new()));
+    let known = reservation_request(create_request(phone(2), "192.0.2.1"));
+    let Ok(ReserveOutcome::New(known)) = ledger.reserve_for(party("c1"), known).await else {
+        panic!();
+    };
+    let available = granted(QosStatus::Available, START, 60);
+    let known = ledger.confirm(known, "operator-2".to_owned(), available).await.unwrap();
     assert_eq!(ledger.health(), Ok(()));
     proxy.cut();
-    let refused = ledger.reserve_for(party("c1"), request()).await;
+    let refused = ledger.reserve_for(party("c1"), request(1)).await;
     assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
     assert!(ledger.health().is_err());
+    // A known session can be read, and not changed.
+    assert_eq!(ledger.get(&known.session.id).await, Ok(known.clone()));
+    let deleted = ledger.begin_delete(&known).await;
+    assert!(matches!(deleted, Err(Error::Unavailable(_))), "{deleted:?}");
+    let unknown = ledger.get(&SessionId::random()).await;
+    assert!(matches!(unknown, Err(Error::Unavailable(_))), "{unknown:?}");
     proxy.restore();
-    assert!(ledger.reserve_for(party("c1"), request()).await.is_ok());
+    let reserved = ledger.reserve_for(party("c1"), request(3)).await;
+    assert!(reserved.is_ok(), "{reserved:?}");
     assert_eq!(ledger.health(), Ok(()));
 }
 
