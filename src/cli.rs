@@ -26,6 +26,7 @@ mod schema;
 mod serve;
 mod sessions;
 mod simulate;
+mod store;
 mod terminal;
 
 /// A policy-enforcing gateway in front of operators' CAMARA Quality on Demand APIs.
@@ -70,6 +71,8 @@ enum Command {
     CompileRoutes(compile_routes::CompileRoutesArgs),
     /// List, show, export or release the sessions in the ledger
     Sessions(sessions::SessionsArgs),
+    /// Create, update or inspect the tables of the database that several replicas share
+    Store(store::StoreArgs),
     /// List, retry or drop undelivered notifications
     Notifications(notifications::NotificationsArgs),
     /// List the replicas that share the ledger
@@ -97,6 +100,7 @@ pub fn run() -> ExitCode {
             | Command::Schema { .. }
             | Command::CompileRoutes(_)
             | Command::Sessions(_)
+            | Command::Store(_)
             | Command::Notifications(_)
             | Command::Replicas(_)
     );
@@ -141,6 +145,7 @@ pub fn run() -> ExitCode {
         Command::Schema { file } => schema::run(&file),
         Command::CompileRoutes(arguments) => compile_routes::run(&arguments),
         Command::Sessions(arguments) => sessions::run(&arguments),
+        Command::Store(arguments) => store::run(&arguments),
         Command::Notifications(arguments) => notifications::run(&arguments),
         Command::Replicas(arguments) => replicas::run(&arguments),
         Command::SimulateOperator(arguments) => simulate::run(arguments),

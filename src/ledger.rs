@@ -82,7 +82,6 @@ mod store_config;
 mod writer;
 
 pub use self::copy::{CopyError, CopyReport, copy};
-#[expect(unused_imports, reason = "the policies cannot select it yet")]
 pub use self::postgres::PostgresSettings;
 use self::{
     claim::{Claim, KeyHasher},

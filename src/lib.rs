@@ -46,8 +46,6 @@ mod credentials;
 mod identity;
 mod dialect;
 
-#[expect(unused_imports, reason = "no store uses it yet")]
-#[cfg_attr(not(test), expect(dead_code, reason = "no store uses it yet"))]
 mod postgres;
 mod outbound;
 mod tls;

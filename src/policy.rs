@@ -66,6 +66,10 @@ use self::{
     validation::{References, Validation},
 };
 
+// The shortest prefixes of devices that the shared store compares.
+const SHARED_IPV4_PREFIX_MIN: u8 = 24;
+const SHARED_IPV6_PREFIX_MIN: u8 = 48;
+
 // Limits the attempts to read a folder that is being changed.
 const READ_ATTEMPTS_MAX: usize = 5;
 
@@ -385,6 +389,9 @@ fn validate_operator(
     if operator.translation.qos_profiles.is_empty() {
         at.report("no active profile lists this operator");
     }
+    if matches!(gateway.store, StoreConfig::Postgres(_)) {
+        check_prefixes(operator, at.key("conflicts"));
+    }
     let url = gateway.server.callbacks.as_ref().map(|callbacks| callbacks.url.as_str());
     if operator.callbacks
         && url.is_some_and(|url| !url.starts_with("https://"))
@@ -398,6 +405,19 @@ fn validate_operator(
             "this dialect requires an https callback URL; set an https URL in `callbacks` of \
              gateway.yaml, or set `callbacks: false` here",
         );
+    }
+}
+
+/// The shared store finds the sessions of overlapping prefixes by the /24 or /48 that contains them.
+fn check_prefixes(operator: &operator::Settings, at: Validation<'_>) {
+    let rules = &operator.conflict_rules;
+    for (key, length, min) in [
+        ("ipv4_prefix_min", rules.device_prefix_v4_min, SHARED_IPV4_PREFIX_MIN),
+        ("ipv6_prefix_min", rules.device_prefix_v6_min, SHARED_IPV6_PREFIX_MIN),
+    ] {
+        if length < min {
+            at.key(key).report(format!("expected at least {min}, because of `store.postgres`"));
+        }
     }
 }
 

@@ -33,14 +33,11 @@ mod tests;
 mod url;
 
 pub use self::{
-    database::{Answer, Database, SettingsError},
+    database::{Answer, Database},
     failure::DatabaseError,
-    migration::{
-        DatabaseSchemaError, Migration, SchemaVersion, check_schema_version, migrate,
-        schema_version,
-    },
-    statement::Statement,
-    status::{SERVER_VERSION_MIN, ServerStatus, server_status, sessions_by_state},
+    migration::{check_schema_version, migrate, schema_version},
+    statement::{Statement, check_schema_name},
+    status::{server_status, sessions_by_state},
     url::DatabaseUrl,
 };
 
@@ -57,6 +54,8 @@ pub struct Settings {
     pub statement_timeout: Duration,
     /// The trust anchors for the server's certificate, and the client certificate.
     pub trust: Trust,
+    /// The database has no standby on purpose.
+    pub single_server: bool,
 }
 
 #[cfg(test)]
@@ -70,6 +69,7 @@ impl Settings {
             connections_max: 4,
             statement_timeout: Duration::from_secs(2),
             trust: Trust::default(),
+            single_server: true,
         }
     }
 }

@@ -12,13 +12,15 @@ use serde_json::{Value, json};
 use super::{caller, serve, terminal};
 use crate::{
     gateway::{PolicySnapshot, PolicyTestResult},
+    ledger::StoreConfig,
     policy::{self, Diagnostic, LintLevel, LintWarning},
 };
 
 mod connections;
+mod database;
 mod policy_tests;
 
-use self::connections::OperatorConnection;
+use self::{connections::OperatorConnection, database::DatabaseConnection};
 
 #[derive(Args)]
 pub(super) struct CheckArgs {
@@ -31,8 +33,8 @@ pub(super) struct CheckArgs {
     /// Print the result as one JSON document
     #[arg(long)]
     json: bool,
-    /// Also call each operator: try the connection, TLS, the credentials and the path, without a change
-    /// at the operator
+    /// Also call each operator, and the database: try the connection, TLS, the credentials and the path,
+    /// without a change at the operator or in the database
     #[arg(long)]
     connect: bool,
 }
@@ -52,6 +54,7 @@ struct CheckReport {
     warnings: Vec<LintWarning>,
     test_results: Vec<PolicyTestResult>,
     connections: Vec<OperatorConnection>,
+    database: Option<DatabaseConnection>,
 }
 
 pub(super) fn run(arguments: &CheckArgs) -> Result<ExitCode, String> {
@@ -64,11 +67,14 @@ pub(super) fn run(arguments: &CheckArgs) -> Result<ExitCode, String> {
     } else {
         return Err(serve::format_diagnostics(&report.errors));
     }
-    let warnings_pass = !arguments.strict || report.count(LintLevel::Warning) == 0;
+    let has_warning = report.count(LintLevel::Warning) > 0
+        || report.database.as_ref().is_some_and(DatabaseConnection::has_warning);
+    let warnings_pass = !arguments.strict || !has_warning;
     let passed = report.is_valid()
         && warnings_pass
         && report.test_results.iter().all(PolicyTestResult::passed)
-        && report.connections.iter().all(OperatorConnection::passed);
+        && report.connections.iter().all(OperatorConnection::passed)
+        && report.database.as_ref().is_none_or(DatabaseConnection::passed);
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -82,6 +88,11 @@ fn check(folder: &Path, connect: bool) -> Result<CheckReport, String> {
     let warnings = policy::lint(&loaded, now);
     let tests = policy::load_policy_tests(&loaded);
     let operators = loaded.policy.operators.len();
+    let shared = match &loaded.policy.store {
+        StoreConfig::Postgres(settings) if connect => Some(settings.database.clone()),
+        _ => None,
+    };
+    let database = shared.map(database::run).transpose()?;
     let mut connections = Vec::new();
     let tested = match PolicySnapshot::new(loaded.policy, &caller, None) {
         Ok(rules) => {
@@ -97,7 +108,7 @@ fn check(folder: &Path, connect: bool) -> Result<CheckReport, String> {
         Ok(results) => (results, Vec::new()),
         Err(errors) => (Vec::new(), errors),
     };
-    Ok(CheckReport { operators, errors, warnings, test_results: results, connections })
+    Ok(CheckReport { operators, errors, warnings, test_results: results, connections, database })
 }
 
 impl CheckReport {
@@ -126,6 +137,7 @@ impl CheckReport {
             }
         }
         terminal::print_line(&format!("{}: {}", folder.display(), parts.join(", ")));
+        self.database.iter().for_each(database::print);
         connections::print(&self.connections);
         policy_tests::print(&self.test_results);
     }
@@ -147,6 +159,7 @@ impl CheckReport {
             "warnings": warnings.collect::<Value>(),
             "tests": self.test_results.iter().map(PolicyTestResult::to_json).collect::<Value>(),
             "connections": self.connections.iter().map(OperatorConnection::to_json).collect::<Value>(),
+            "database": self.database.as_ref().map(DatabaseConnection::to_json),
         })
     }
 }

@@ -152,7 +152,10 @@ fn open_ledger(store: &StoreConfig, mode: &StartMode, caller: &Caller) -> Result
     let Caller { clock, metrics, .. } = caller.clone();
     // The previous process has the ledger until it exits.
     let opening = if mode.is_upgrade() { OpenMode::WaitForLock } else { OpenMode::FailIfLocked };
-    Ledger::open(store, opening, clock, metrics).map_err(|error| {
-        format!("failed to open the ledger of sessions (`store.directory`): {error}")
-    })
+    let key = match store {
+        StoreConfig::Postgres(_) => "store.postgres",
+        _ => "store.directory",
+    };
+    Ledger::open(store, opening, clock, metrics)
+        .map_err(|error| format!("failed to open the ledger of sessions (`{key}`): {error}"))
 }

@@ -24,7 +24,6 @@ pub enum StoreConfig {
     /// In files of this process.
     Embedded(EmbeddedSettings),
     /// In a PostgreSQL database, which several replicas share.
-    #[expect(dead_code, reason = "the policies cannot select it yet")]
     Postgres(PostgresSettings),
     /// A store for tests, which shows what a new kind needs.
     #[cfg(test)]

@@ -8,20 +8,18 @@ use serde::Deserialize;
 
 mod admin;
 mod finder;
+mod store;
 mod strictness;
 
 use self::{
     admin::{AdminEntry, LogEntry},
     finder::TelcoFinderEntry,
+    store::StoreEntry,
     strictness::StrictnessEntry,
 };
 use super::{
     notifications::{CallbacksEntry, NotificationsEntry},
-    scalars::{
-        ApiPath, ByteSize, DurationOrZero, FilePath, PositiveDuration, Scalar, Section,
-        VariableName,
-    },
-    secrets::SecretReference,
+    scalars::{ApiPath, ByteSize, DurationOrZero, FilePath, PositiveDuration, Scalar, Section},
     settings::{
         ApiSetting, DialectSetting, DrainSettings, Listener, NotificationPolicy, ServerBounds,
         ServerSettings, TelcoFinder,
@@ -31,8 +29,8 @@ use super::{
 };
 use crate::{
     dialect::{self, ApiKind},
-    ledger::{EmbeddedSettings, StoreConfig, SyncMode},
-    reloadable::read_secret_line,
+    ledger::StoreConfig,
+    postgres,
 };
 
 /// Settings of the gateway.
@@ -94,33 +92,6 @@ struct ApiEntry {
     /// Which API of the dialect is served.
     #[serde(default)]
     serves: ApiKind,
-}
-
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-struct StoreEntry {
-    /// The data directory, used by the ledger only. It is created if it does not exist.
-    directory: Option<Scalar<FilePath>>,
-    /// When a write counts as committed.
-    sync: SyncName,
-    /// The file of the key that encrypts sessions.
-    key_file: Option<Scalar<FilePath>>,
-    /// The environment variable of the key, instead of a file.
-    key_env: Option<Scalar<VariableName>>,
-    /// The files of previous keys. Sessions encrypted with them are re-encrypted.
-    previous_key_files: Vec<Scalar<FilePath>>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum SyncName {
-    /// After the data is on disk.
-    #[default]
-    Durable,
-    /// Immediately; the data is on disk within 100 ms.
-    Relaxed,
-    /// Immediately; sessions are stored in memory only and are lost when the process ends.
-    Memory,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -235,6 +206,9 @@ impl GatewayFile {
         let store = store.settings(at);
         let strictness = root.enter("strictness", Some(self.strictness))?.1.settings();
         let bounds = root.enter("bounds", Some(self.bounds))?.1.settings();
+        if let Some(StoreConfig::Postgres(store)) = &store {
+            check_statement_timeout(&store.database, &bounds, root);
+        }
         let drain = root.enter("drain", Some(self.drain))?.1.settings();
         let log = root.enter("log", Some(self.log))?.1.lost_lines;
         Some(GatewaySettings {
@@ -254,6 +228,18 @@ impl GatewayFile {
             strictness,
             schemas,
         })
+    }
+}
+
+/// A request executes several statements, each for up to twice the time limit of an attempt.
+fn check_statement_timeout(
+    database: &postgres::Settings,
+    bounds: &ServerBounds,
+    root: Validation<'_>,
+) {
+    if database.statement_timeout.saturating_mul(3) >= bounds.exchange_deadline {
+        let at = root.key("store").key("postgres").key("statement_timeout");
+        at.report("`statement_timeout` must be less than a third of `bounds.exchange_deadline`");
     }
 }
 
@@ -340,32 +326,6 @@ impl ApiEntry {
         {
             at.report("this dialect has no separate QoS profiles API; expected 0.11 or later");
         }
-    }
-}
-
-impl StoreEntry {
-    fn settings(self, at: Validation<'_>) -> Option<StoreConfig> {
-        let sync = match self.sync {
-            SyncName::Durable => SyncMode::Durable,
-            SyncName::Relaxed => SyncMode::Relaxed,
-            SyncName::Memory => {
-                let message = "this key has no effect with `sync: memory`; remove it";
-                at.reject_keys(["directory", "key_file", "key_env", "previous_key_files"], message);
-                return Some(StoreConfig::InMemory);
-            }
-        };
-        let has_key = self.key_file.is_some() || self.key_env.is_some();
-        let key = SecretReference { file: self.key_file, variable: self.key_env }.read("key", at);
-        if has_key && key.is_none() {
-            return None;
-        }
-        let previous_keys = self.previous_key_files.iter().enumerate().map(|(index, file)| {
-            let at = at.key("previous_key_files").item(index);
-            at.ok(read_secret_line(&at.path(&file.0)))
-        });
-        let previous_keys = previous_keys.collect::<Option<_>>()?;
-        let directory = at.path_or(self.directory.as_ref(), "../ledger");
-        Some(StoreConfig::Embedded(EmbeddedSettings { directory, sync, key, previous_keys }))
     }
 }
 

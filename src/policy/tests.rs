@@ -12,6 +12,7 @@ mod hostile;
 mod introspection;
 mod proofs;
 mod secrets;
+mod store;
 mod tables;
 mod policy_tests;
 

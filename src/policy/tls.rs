@@ -85,18 +85,29 @@ impl<'a> PeerTlsFiles<'a> {
 
     /// Reads the files. Returns `None` on an error. `encrypted`: whether any URL of the peer uses https.
     pub(super) fn trust(self, encrypted: bool, at: Validation<'_>) -> Option<Trust> {
-        let files = [
-            ("ca_file", self.ca_file),
-            ("extra_ca_file", self.extra_ca_file),
-            ("client_certificate_file", self.client_certificate_file),
-            ("client_key_file", self.client_key_file),
-        ];
-        let keys: Vec<&str> = files.iter().filter_map(|(key, file)| file.map(|_| *key)).collect();
-        let Some(first) = keys.first().copied() else { return Some(Trust::default()) };
+        let Some(first) = self.keys().next() else { return Some(Trust::default()) };
         if !encrypted {
             at.key_name(first).report("this key requires an https URL");
             return None;
         }
+        self.read(at)
+    }
+
+    /// The keys that are present.
+    fn keys(self) -> impl Iterator<Item = &'static str> {
+        let keys = [
+            ("ca_file", self.ca_file.is_some()),
+            ("extra_ca_file", self.extra_ca_file.is_some()),
+            ("client_certificate_file", self.client_certificate_file.is_some()),
+            ("client_key_file", self.client_key_file.is_some()),
+        ];
+        keys.into_iter().filter_map(|(key, is_present)| is_present.then_some(key))
+    }
+
+    /// Reads the files, or the public CAs if there are none. Returns `None` on an error.
+    pub(super) fn read(self, at: Validation<'_>) -> Option<Trust> {
+        let mut keys = self.keys();
+        let (first, last) = (keys.next(), keys.last());
         let check = |path: Option<&Scalar<FilePath>>, key: &str| {
             path.and_then(|path| at.key(key).check_file(&path.0))
         };
@@ -112,12 +123,13 @@ impl<'a> PeerTlsFiles<'a> {
         if self.client_certificate_file.is_some() != self.client_key_file.is_some() {
             let message =
                 "expected both `client_certificate_file` and `client_key_file`, or neither";
-            at.key_name(keys.last().copied().unwrap_or(first)).report(message);
+            last.or(first).map_or(at, |key| at.key_name(key)).report(message);
         }
         if let Some(files) = &certificate_files {
             tls::warn_if_world_readable(&files.key);
         }
         let authorities = ca_file.or(extra_ca_file).unwrap_or(Authorities::Public);
-        at.key_name(first).ok(Trust::read(&authorities, certificate_files.as_ref()))
+        let at = first.map_or(at, |key| at.key_name(key));
+        at.ok(Trust::read(&authorities, certificate_files.as_ref()))
     }
 }

@@ -18,7 +18,7 @@ use super::{
     connector::Connector,
     failure::{DatabaseError, Discard, Failure, FailureKind, concerns_schema},
     health::Health,
-    statement::{Statement, check_schema},
+    statement::{Statement, check_schema_name},
 };
 use crate::{clock::Clock, metrics::Metrics};
 
@@ -74,7 +74,7 @@ impl Database {
     /// # Errors
     /// If the settings cannot be used.
     pub fn new(settings: Settings, metrics: Metrics, clock: Clock) -> Result<Self, SettingsError> {
-        check_schema(&settings.schema).map_err(SettingsError::Schema)?;
+        check_schema_name(&settings.schema).map_err(SettingsError::Schema)?;
         if settings.connections_max == 0 {
             return Err(SettingsError::NoConnections);
         }

@@ -42,7 +42,7 @@ fn quoted(name: &str) -> String {
 ///
 /// # Errors
 /// The fault, in words.
-pub(super) fn check_schema(name: &str) -> Result<(), String> {
+pub fn check_schema_name(name: &str) -> Result<(), String> {
     let is_letter = |c: char| c.is_ascii_lowercase() || c == '_';
     let fault = match name {
         "" => "it is empty",
@@ -72,10 +72,10 @@ mod tests {
     #[test]
     fn schema_is_a_plain_name() {
         for name in ["qod", "_q", "q0_d"] {
-            assert_eq!(check_schema(name), Ok(()));
+            assert_eq!(check_schema_name(name), Ok(()));
         }
         for name in ["", "pg_qod", "0q", "Qod", "q-d", "q\"d", "ä", &"q".repeat(64)] {
-            assert!(check_schema(name).is_err(), "{name}");
+            assert!(check_schema_name(name).is_err(), "{name}");
         }
     }
 }

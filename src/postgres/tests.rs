@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tokio_postgres::types::Type;
 
 use super::{
-    Answer, Database, DatabaseError, DatabaseUrl, Settings, SettingsError, Statement,
+    Answer, Database, DatabaseError, DatabaseUrl, Settings, Statement,
+    database::SettingsError,
     test_server::{self, Options, Server, USER},
 };
 use crate::{clock::Clock, metrics::Metrics, qod::Secret, reloadable::Reloadable};

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::world::World;
 
-/// The commands, with the sub-commands of two of them.
+/// The commands, with the sub-commands of some of them.
 const COMMANDS: &[&[&str]] = &[
     &["serve"],
     &["check"],
@@ -17,6 +17,9 @@ const COMMANDS: &[&[&str]] = &[
     &["sessions", "show"],
     &["sessions", "export"],
     &["sessions", "forget"],
+    &["store"],
+    &["store", "migrate"],
+    &["store", "status"],
     &["notifications"],
     &["notifications", "list"],
     &["notifications", "retry"],

@@ -43,6 +43,9 @@ mod operators;
 mod peer_faults;
 mod peers;
 mod policy_tests;
+#[path = "../postgres/server.rs"]
+#[expect(dead_code, reason = "unit tests use the rest")]
+mod postgres_server;
 mod profiles;
 mod refusals;
 mod reload;
@@ -50,6 +53,7 @@ mod release_1;
 mod release_1_2;
 mod secrets;
 mod shipped;
+mod store;
 mod tables;
 mod telco_finder;
 mod telco_routing;

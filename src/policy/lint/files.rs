@@ -41,7 +41,8 @@ fn content_of(file: PolicyFile, key: &str) -> Option<FileContent> {
             | "private_key_file"
             | "x_authorization_file"
             | "proof_key_file"
-            | "value_file",
+            | "value_file"
+            | "url_file",
         ) => Some(FileContent::Secret),
         _ => None,
     }

@@ -67,6 +67,8 @@ fn secrets() -> &'static [(&'static str, String)] {
             ("readable.key", pem),
             ("secret.token", "a-secret-of-32-characters-or-more".to_owned()),
             ("readable.token", "another-secret-of-32-characters-at-least".to_owned()),
+            ("database.url", "postgresql://qod:password@db.example/qod".to_owned()),
+            ("plain.url", "postgresql://qod@127.0.0.1/qod?sslmode=disable".to_owned()),
             ("writable.token", "another-secret".to_owned()),
             ("open.token", "another-secret".to_owned()),
         ]

@@ -1,8 +1,8 @@
--- The server as this connection sees it: version, role, durability of commits, standbys, size of the schema.
+-- The server as this connection sees it: version, durability of commits, standbys, size of the schema.
 SELECT
-    current_setting('server_version'),
+    -- Without the name of the distribution.
+    split_part(current_setting('server_version'), ' ', 1),
     current_setting('server_version_num')::integer,
-    pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on',
     current_setting('synchronous_commit'),
     current_setting('synchronous_standby_names') <> '',
     (SELECT count(*) FROM pg_stat_replication),
