@@ -81,12 +81,11 @@ mod store;
 mod store_config;
 mod writer;
 
-pub use self::copy::{CopyError, CopyReport, copy};
+pub use self::copy::{CopyReport, copy};
 pub use self::postgres::PostgresSettings;
 use self::{
     claim::{Claim, KeyHasher},
     outbox::OutboxSignal,
-    postgres::Opening,
     state_machine::Transition,
     store::{InsertOutcome, InsertRequest, Store},
 };
@@ -177,21 +176,6 @@ impl Ledger {
     ) -> Result<Self, OpenError> {
         let (store, hasher) = config.open(opening, clock.clone(), metrics)?;
         Ok(Self::with_store(store, hasher, clock))
-    }
-
-    /// Opens a shared ledger to read and change records while replicas may serve requests. `None` if the
-    /// ledger is not shared.
-    ///
-    /// # Errors
-    /// If the database cannot be used.
-    pub fn open_shared(
-        config: &StoreConfig,
-        clock: Clock,
-        metrics: &Metrics,
-    ) -> Result<Option<Self>, OpenError> {
-        let StoreConfig::Postgres(settings) = config else { return Ok(None) };
-        let (store, hasher) = settings.open(Opening::Administration, &clock, metrics)?;
-        Ok(Some(Self::with_store(Arc::new(store), hasher, clock)))
     }
 
     fn with_store(store: Arc<dyn Store>, hasher: KeyHasher, clock: Clock) -> Self {

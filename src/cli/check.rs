@@ -89,7 +89,7 @@ fn check(folder: &Path, connect: bool) -> Result<CheckReport, String> {
     let tests = policy::load_policy_tests(&loaded);
     let operators = loaded.policy.operators.len();
     let shared = match &loaded.policy.store {
-        StoreConfig::Postgres(settings) if connect => Some(settings.database.clone()),
+        StoreConfig::Postgres(settings) if connect => Some(settings),
         _ => None,
     };
     let database = shared.map(database::run).transpose()?;

@@ -25,10 +25,15 @@ use crate::{
 };
 
 mod issuer;
+mod replica;
 mod sink;
 mod tour;
 
-use self::{issuer::DemoIssuer, tour::Tour};
+use self::{
+    issuer::DemoIssuer,
+    replica::{DemoSchema, SecondReplica},
+    tour::Tour,
+};
 
 #[derive(clap::Args)]
 pub(super) struct DemoArgs {
@@ -41,11 +46,21 @@ pub(super) struct DemoArgs {
     /// Folder of the OpenAPI documents
     #[arg(long, value_name = "DIR", default_value = "schemas")]
     schemas: PathBuf,
+    /// Number of replicas of the gateway: 2 needs --postgres
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    replicas: u8,
+    /// URL of a PostgreSQL database for two replicas; tables are created in a schema of their own and
+    /// dropped at the end
+    #[arg(long, value_name = "URL", required_if_eq("replicas", "2"))]
+    postgres: Option<String>,
 }
 
 const GATEWAY_PORT: u16 = 8080;
 const CALLBACK_PORT: u16 = 8081;
 const ADMIN_PORT: u16 = 9090;
+const SECOND_GATEWAY_PORT: u16 = 8082;
+const SECOND_CALLBACK_PORT: u16 = 8083;
+const SECOND_ADMIN_PORT: u16 = 9091;
 /// The port of the tour's notification sink.
 const SINK_PORT: u16 = 7080;
 /// The operators of the shipped policies.
@@ -72,12 +87,10 @@ pub(super) fn run(arguments: &DemoArgs, log: Arc<LogBuffer>) -> Result<ExitCode,
         ));
     }
     let at = |port| SocketAddr::new(arguments.address, port);
-    let ports = OPERATORS.iter().map(|operator| operator.port).chain([
-        GATEWAY_PORT,
-        CALLBACK_PORT,
-        ADMIN_PORT,
-        SINK_PORT,
-    ]);
+    let own = [GATEWAY_PORT, CALLBACK_PORT, ADMIN_PORT, SINK_PORT];
+    let second = [SECOND_GATEWAY_PORT, SECOND_CALLBACK_PORT, SECOND_ADMIN_PORT];
+    let second = second.into_iter().take(if arguments.replicas == 2 { 3 } else { 0 });
+    let ports = OPERATORS.iter().map(|operator| operator.port).chain(own).chain(second);
     ports.map(at).try_for_each(probe_address).map_err(|error| {
         format!("{error}; choose another loopback address, such as `--address 127.0.0.2`")
     })?;
@@ -90,7 +103,13 @@ pub(super) fn run(arguments: &DemoArgs, log: Arc<LogBuffer>) -> Result<ExitCode,
     })?;
     let dialects = load_dialects(&schemas, &Descriptors::released())?;
     let issuer = DemoIssuer::new()?;
-    let folder = DemoFolder::write(arguments.address, &schemas, &issuer)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+    let url = arguments.postgres.as_deref().filter(|_| arguments.replicas == 2);
+    let schema = match url {
+        Some(url) => Some(runtime.block_on(DemoSchema::create(url))?),
+        None => None,
+    };
+    let folder = DemoFolder::write(arguments.address, &schemas, &issuer, schema.as_ref())?;
 
     let operators = OPERATORS.map(|one| start_operator(&dialects, one.dialect, at(one.port)));
     let operators = operators.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -99,20 +118,28 @@ pub(super) fn run(arguments: &DemoArgs, log: Arc<LogBuffer>) -> Result<ExitCode,
     let gateway: JoinHandle<Result<ExitCode, String>> =
         thread::spawn(move || serve::serve(&policies, policy, &StartMode::New(None), log));
 
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     let passed = runtime.block_on(async {
         let outbound = Outbound::new();
         wait_until_ready(&outbound, at(ADMIN_PORT), &gateway).await?;
+        let second = match &schema {
+            Some(_) => Some(SecondReplica::start(&folder.0, arguments.address, &outbound).await?),
+            None => None,
+        };
         let tour = Tour::new(outbound, arguments.address, &issuer)?;
-        tour.run().await
+        tour.run(second).await
     })?;
     // Ctrl-C ended the operators before the gateway could receive it.
     let is_interrupted = operators.iter().any(JoinHandle::is_finished);
-    if arguments.once || is_interrupted {
-        return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    let ended = if arguments.once || is_interrupted {
+        Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    } else {
+        print_commands(at(GATEWAY_PORT), at(ADMIN_PORT), &issuer)?;
+        gateway.join().unwrap_or_else(|_| Err("the gateway panicked".to_owned()))
+    };
+    if let Some(schema) = schema {
+        runtime.block_on(schema.drop())?;
     }
-    print_commands(at(GATEWAY_PORT), at(ADMIN_PORT), &issuer)?;
-    gateway.join().unwrap_or_else(|_| Err("the gateway panicked".to_owned()))
+    ended
 }
 
 fn start_operator(
@@ -184,7 +211,12 @@ struct DemoFolder(PathBuf);
 
 impl DemoFolder {
     /// Writes the shipped policies with the demo's address and clients.
-    fn write(address: IpAddr, schemas: &Path, issuer: &DemoIssuer) -> Result<Self, String> {
+    fn write(
+        address: IpAddr,
+        schemas: &Path,
+        issuer: &DemoIssuer,
+        schema: Option<&DemoSchema>,
+    ) -> Result<Self, String> {
         let folder =
             std::env::temp_dir().join(format!("qod-gateway-demo-{}", uuid::Uuid::new_v4()));
         let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
@@ -192,14 +224,13 @@ impl DemoFolder {
         let demo = Self(folder.clone());
         let at_address = |text: &str| text.replace("127.0.0.1", &address.to_string());
         let gateway = include_str!("../../policies/gateway.yaml");
+        let gateway = match schema {
+            Some(schema) => schema.select(&folder, gateway)?,
+            None => gateway.replace("directory: ../ledger ", "directory: ledger "),
+        };
         let schemas = format!("schemas: \"{}\"", schemas.display());
         let files = [
-            (
-                "gateway.yaml",
-                at_address(gateway)
-                    .replace("schemas: ../schemas", &schemas)
-                    .replace("directory: ../ledger ", "directory: ledger "),
-            ),
+            ("gateway.yaml", at_address(&gateway).replace("schemas: ../schemas", &schemas)),
             ("operators.yaml", at_address(include_str!("../../policies/operators.yaml"))),
             ("routes.yaml", include_str!("../../policies/routes.yaml").to_owned()),
             ("profiles.yaml", include_str!("../../policies/profiles.yaml").to_owned()),

@@ -30,7 +30,9 @@ pub(super) fn run(arguments: &ReplicasArgs) -> Result<ExitCode, String> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     let replicas = runtime.block_on(ledger.replicas()).map_err(|error| error.to_string())?;
     if arguments.json {
-        replicas.iter().for_each(|replica| terminal::print_line(&to_json(replica).to_string()));
+        for replica in &replicas {
+            terminal::print_line(&to_json(replica).to_string());
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let titles = ["replica", "host", "version", "policies", "started", "last seen", "state"];

@@ -1,13 +1,18 @@
 //! `store`: creates, updates and inspects the tables of the database that several replicas share.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Subcommand;
 
 use super::{serve, terminal};
 use crate::{
     clock::Clock,
-    ledger::{SessionState, StoreConfig},
+    ledger::{self, CopyReport, EmbeddedSettings, SessionState, StoreConfig, SyncMode},
     metrics::Metrics,
     outbound::{Authorities, Trust},
     postgres::{
@@ -15,7 +20,7 @@ use crate::{
         sessions_by_state,
     },
     qod::Secret,
-    reloadable::Reloadable,
+    reloadable::{Reloadable, read_secret_line},
 };
 
 #[derive(clap::Args)]
@@ -37,6 +42,15 @@ pub(super) struct StoreArgs {
 enum StoreAction {
     /// Create the tables, or update them to this release. Gateways may be running
     Migrate,
+    /// Copy the ledger of a stopped gateway into the empty tables, and verify the copy
+    Copy {
+        /// Data directory of the stopped gateway (`store.directory`)
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+        /// File of the key that sealed it (`store.key_file`), unless the key is in the directory
+        #[arg(long, value_name = "FILE")]
+        from_key_file: Option<PathBuf>,
+    },
     /// Show the server, the version of the tables and the number of sessions
     Status,
 }
@@ -44,14 +58,45 @@ enum StoreAction {
 const SCHEMA: &str = "qod";
 
 pub(super) fn run(arguments: &StoreArgs) -> Result<ExitCode, String> {
+    if let StoreAction::Copy { from, from_key_file } = &arguments.action {
+        return copy(arguments, from, from_key_file.as_deref());
+    }
     let settings = arguments.settings()?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     runtime.block_on(async {
         match arguments.action {
             StoreAction::Migrate => apply(settings).await,
-            StoreAction::Status => print_status(settings).await,
+            StoreAction::Status | StoreAction::Copy { .. } => print_status(settings).await,
         }
     })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn copy(
+    arguments: &StoreArgs,
+    from: &Path,
+    from_key_file: Option<&Path>,
+) -> Result<ExitCode, String> {
+    let StoreConfig::Postgres(mut target) = serve::load_admin_target(&arguments.policies)?.store
+    else {
+        return Err(arguments.no_database());
+    };
+    target.database = arguments.settings()?;
+    let source = StoreConfig::Embedded(EmbeddedSettings {
+        directory: from.to_owned(),
+        sync: SyncMode::Durable,
+        key: from_key_file.map(read_secret_line).transpose()?,
+        previous_keys: Vec::new(),
+    });
+    let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    let report = ledger::copy(&source, &target, &Clock::system(), &metrics)
+        .map_err(|error| error.to_string())?;
+    let CopyReport { sessions, notifications, replies, sessions_digest } = report;
+    let digest = URL_SAFE_NO_PAD.encode(sessions_digest);
+    terminal::print_line(&format!(
+        "copied and verified: {sessions} sessions (SHA-256 {digest}), {notifications} notifications, \
+         {replies} idempotency records"
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -113,11 +158,7 @@ impl StoreArgs {
             None => match serve::load_admin_target(&self.policies)?.store {
                 StoreConfig::Postgres(settings) => settings.database,
                 _ => {
-                    return Err(format!(
-                        "the gateway stores sessions in files, not in a database: `{}` has no \
-                         `store.postgres`; add it, or name a database with `--url`",
-                        self.policies.join("gateway.yaml").display()
-                    ));
+                    return Err(self.no_database());
                 }
             },
         };
@@ -128,7 +169,18 @@ impl StoreArgs {
     }
 }
 
-fn settings_of(url: &str) -> Result<postgres::Settings, String> {
+impl StoreArgs {
+    fn no_database(&self) -> String {
+        format!(
+            "the gateway stores sessions in files, not in a database: `{}` has no `store.postgres`; \
+             add it, or name a database with `--url`",
+            self.policies.join("gateway.yaml").display()
+        )
+    }
+}
+
+/// The settings for a URL without policies.
+pub(super) fn settings_of(url: &str) -> Result<postgres::Settings, String> {
     let url = DatabaseUrl::parse(&Secret::new(url))?;
     let trust =
         if url.uses_tls() { Trust::read(&Authorities::Public, None)? } else { Trust::default() };

@@ -34,6 +34,10 @@ impl HashSecret {
         Self(bytes)
     }
 
+    pub(super) fn random() -> Self {
+        Self(StdRng::from_os_rng().random())
+    }
+
     pub(super) const fn secret(&self) -> [u8; 32] {
         self.0
     }
@@ -68,7 +72,7 @@ impl LedgerKeys {
     /// Reads the secret that hashes names; creates one if there is no ledger yet.
     pub(super) fn load(storage: &dyn RowStorage, seals: SealKeys) -> Result<Self, OpenError> {
         let Some(hash_secret) = HashSecret::read(storage, &seals)? else {
-            let hash_secret = HashSecret::new(StdRng::from_os_rng().random());
+            let hash_secret = HashSecret::random();
             let keys = Self { seals, hash_secret };
             let written = keys.write_hash_secret(storage);
             written.map_err(|error| OpenError::Io(storage.location(), error))?;

@@ -29,7 +29,7 @@ impl OfflineReader {
         config.open_offline()
     }
 
-    pub(super) fn new(storage: Box<dyn RowStorage>, seals: SealKeys) -> Result<Self, OpenError> {
+    pub(super) fn new(storage: Box<dyn RowStorage>, seals: &SealKeys) -> Result<Self, OpenError> {
         for seal in seals.iter() {
             match RecoveredLedger::read(&*storage, seal) {
                 Ok(recovered) => {

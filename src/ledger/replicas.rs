@@ -1,13 +1,32 @@
 //! The ledger's interface for what several replicas share: the replicas themselves, and notifications that
 //! other replicas deliver. A ledger that is not shared has none of it.
 
+use std::sync::Arc;
+
 use super::{
-    Error, Ledger,
+    Error, Ledger, OpenError, StoreConfig,
     notification::{OutboxEntry, OutboxSelector},
+    postgres::Opening,
     store::Replica,
 };
+use crate::{clock::Clock, metrics::Metrics};
 
 impl Ledger {
+    /// Opens a shared ledger to read and change records while replicas may serve requests. `None` if the
+    /// ledger is not shared.
+    ///
+    /// # Errors
+    /// If the database cannot be used.
+    pub fn open_shared(
+        config: &StoreConfig,
+        clock: Clock,
+        metrics: &Metrics,
+    ) -> Result<Option<Self>, OpenError> {
+        let StoreConfig::Postgres(settings) = config else { return Ok(None) };
+        let (store, hasher) = settings.open(Opening::Administration, &clock, metrics)?;
+        Ok(Some(Self::with_store(Arc::new(store), hasher, clock)))
+    }
+
     /// Whether several replicas share the ledger.
     pub fn is_shared(&self) -> bool {
         self.store.shared().is_some()

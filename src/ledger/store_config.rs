@@ -100,6 +100,6 @@ impl StoreConfig {
         let Self::Embedded(settings) = self else { return Err(OpenError::InMemory) };
         let EmbeddedFiles { storage, key, .. } = EmbeddedFiles::open_existing(settings)?;
         let seals = SealKeys::new(&key, &settings.previous_keys)?;
-        OfflineReader::new(Box::new(storage), seals)
+        OfflineReader::new(Box::new(storage), &seals)
     }
 }

@@ -3,8 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{store, terminal},
-    postgres::{self, check_schema_version, server_status},
+    cli::{self, terminal},
+    clock::Clock,
+    ledger::{Ledger, PostgresSettings, StoreConfig},
+    metrics::Metrics,
+    postgres::{check_schema_version, server_status},
 };
 
 /// The result of a connection to the database.
@@ -14,12 +17,13 @@ pub(super) struct DatabaseConnection {
     warning: Option<String>,
 }
 
-/// Connects, and reads the state of the server. Nothing is changed.
-pub(super) fn run(settings: postgres::Settings) -> Result<DatabaseConnection, String> {
+/// Connects, reads the state of the server, and tries the key that seals sessions. Nothing is changed.
+pub(super) fn run(store: &PostgresSettings) -> Result<DatabaseConnection, String> {
+    let settings = store.database.clone();
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     let single_server = settings.single_server;
-    let database = store::open(settings)?;
-    Ok(runtime.block_on(async {
+    let database = cli::store::open(settings)?;
+    let connection = runtime.block_on(async {
         let status = match server_status(&database).await {
             Ok(status) => status,
             Err(error) => return DatabaseConnection::failed(error.to_string()),
@@ -36,7 +40,16 @@ pub(super) fn run(settings: postgres::Settings) -> Result<DatabaseConnection, St
             result: Ok(format!("{status}; schema {schema}: version {version}")),
             warning: status.check_durability().err().filter(|_| !single_server),
         }
-    }))
+    });
+    if !connection.passed() {
+        return Ok(connection);
+    }
+    let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    let config = StoreConfig::Postgres(store.clone());
+    match Ledger::open_shared(&config, Clock::system(), &metrics) {
+        Ok(_) => Ok(connection),
+        Err(error) => Ok(DatabaseConnection::failed(error.to_string())),
+    }
 }
 
 /// Prints the result, and a warning if there is one.

@@ -13,7 +13,8 @@ use http::{HeaderName, HeaderValue, Method, header};
 use serde_json::{Value, json};
 
 use super::{
-    ADMIN_PORT, DemoIssuer, DemoOperator, GATEWAY_PORT, OPERATORS, SINK_PORT, issuer::SCOPE,
+    ADMIN_PORT, DemoIssuer, DemoOperator, GATEWAY_PORT, OPERATORS, SECOND_GATEWAY_PORT, SINK_PORT,
+    issuer::SCOPE, replica::SecondReplica,
 };
 use crate::{
     cli::terminal::{self, Style, styled},
@@ -21,11 +22,13 @@ use crate::{
 };
 
 mod events;
+mod replicas;
 
 /// The sequence of steps, with its endpoints and tokens.
 pub(super) struct Tour {
     outbound: Outbound,
-    gateway: Endpoint,
+    // One for each replica.
+    gateways: Vec<Endpoint>,
     admin: Endpoint,
     // By name.
     operators: HashMap<&'static str, Endpoint>,
@@ -51,6 +54,8 @@ struct TourStep<'a> {
     status: u16,
     /// Texts that the response body must contain.
     expected: &'a [&'a str],
+    /// The position of the replica that receives the request.
+    replica: usize,
 }
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -75,7 +80,7 @@ impl Tour {
         };
         Ok(Self {
             outbound,
-            gateway: endpoint(GATEWAY_PORT)?,
+            gateways: vec![endpoint(GATEWAY_PORT)?, endpoint(SECOND_GATEWAY_PORT)?],
             admin: endpoint(ADMIN_PORT)?,
             operators: operators.collect::<Result<_, String>>()?,
             sink: SocketAddr::new(address, SINK_PORT),
@@ -85,13 +90,16 @@ impl Tour {
     }
 
     /// Runs all steps. Returns whether all checks passed.
-    pub(super) async fn run(&self) -> Result<bool, String> {
+    pub(super) async fn run(&self, second: Option<SecondReplica>) -> Result<bool, String> {
         Self::introduce();
         self.creates().await?;
         self.rejections().await?;
         self.session_lifecycle().await?;
         self.events().await?;
         self.sandbox().await?;
+        if let Some(second) = second {
+            self.replicas(second).await?;
+        }
         self.metrics().await?;
         let failures = self.failures.get();
         terminal::print_line("");
@@ -278,6 +286,7 @@ impl Tour {
             body: None,
             status,
             expected,
+            replica: 0,
         };
         let available: &[&str] = &["\"qosStatus\":\"AVAILABLE\"", "\"duration\":600"];
         self.step(&request("Get", Method::GET, 200, available)).await?;
@@ -333,6 +342,7 @@ impl Tour {
             body: None,
             status,
             expected: &[],
+            replica: 0,
         }
     }
 
@@ -409,7 +419,8 @@ impl Tour {
             headers.push((HeaderName::from_static("x-transaction-id"), value("tour")?));
         }
         let body = step.body.as_ref().map(ToString::to_string).unwrap_or_default();
-        self.call(&self.gateway, step.method.clone(), step.path, &headers, body.into()).await
+        let gateway = self.gateways.get(step.replica).ok_or("no such replica")?;
+        self.call(gateway, step.method.clone(), step.path, &headers, body.into()).await
     }
 
     async fn call(

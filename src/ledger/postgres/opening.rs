@@ -3,7 +3,6 @@
 
 use std::{fmt::Display, sync::Arc};
 
-use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio_postgres::{Row, types::Type};
 use uuid::Uuid;
 
@@ -72,7 +71,7 @@ impl PostgresSettings {
         metrics: &Metrics,
     ) -> Result<(PostgresStore, KeyHasher), OpenError> {
         let unusable =
-            |error: &dyn std::fmt::Display| OpenError::Database(self.location(), error.to_string());
+            |error: &dyn Display| OpenError::Database(self.location(), error.to_string());
         let seals = SealKeys::new(&self.key, &self.previous_keys)?;
         let new_database = || {
             Database::new(self.database.clone(), metrics.clone(), clock.clone())
@@ -112,7 +111,11 @@ impl OpeningDatabase<'_> {
             Opening::Replica => {
                 (self.read_or_create_secret().await?, self.register(replica).await?)
             }
-            Opening::Administration => (self.read_or_create_secret().await?, self.time().await?),
+            Opening::Administration => {
+                let secret = self.read_secret().await?;
+                // Without a secret there is no session yet.
+                (secret.unwrap_or_else(HashSecret::random), self.time().await?)
+            }
             Opening::Import(secret) => {
                 self.replace_secret(&secret).await?;
                 (secret, self.time().await?)
@@ -125,7 +128,7 @@ impl OpeningDatabase<'_> {
         if let Some(secret) = self.read_secret().await? {
             return Ok(secret);
         }
-        let secret = HashSecret::new(StdRng::from_os_rng().random());
+        let secret = HashSecret::random();
         self.write_secret(&self.statements.add_setting, &secret).await?;
         // Another replica may have been first.
         let secret = self.read_secret().await?;

@@ -41,6 +41,6 @@ impl RecordCache {
     /// A record, if it was read or written in the last five minutes.
     pub(super) fn find(&self, id: &SessionId) -> Option<SessionRecord> {
         let (at, record) = self.records.get(id)?;
-        (self.clock.elapsed(at) < AGE_MAX).then(|| *record)
+        (self.clock.elapsed(at) < AGE_MAX).then_some(*record)
     }
 }
