@@ -45,7 +45,7 @@ pub struct Uptime {
 }
 
 /// A point in monotonic time. A correction of the wall clock does not change it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tick(Duration);
 
 impl Tick {

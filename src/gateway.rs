@@ -11,7 +11,7 @@
 //! Two other paths enter the gateway: callback events of operators (`gateway/notifications.rs`) and
 //! periodic recovery of sessions (`gateway/recovery.rs`).
 
-use std::{hash::RandomState, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -28,7 +28,7 @@ use crate::{
     notification::Dispatcher,
     operator::{Operator, OperatorRejection, Outcome, breaker::CallPermit},
     outbound::Caller,
-    qod::{ApiResponse, CreateRequest, Operation, QosStatus, Session},
+    qod::{ApiResponse, CreateRequest, KeyedHash, Operation, QosStatus, Session},
     refusal::Refusal,
     service::{HttpRejection, RequestHead},
 };
@@ -86,7 +86,7 @@ pub struct Gateway {
     deletes: DeletesInProgress,
     // Since when replicas have different policies.
     policies_differ_since: std::sync::Mutex<Option<Tick>>,
-    device_hasher: RandomState,
+    device_hasher: KeyedHash,
     clock: Clock,
     metrics: Metrics,
 }
@@ -113,6 +113,7 @@ impl Gateway {
             policy_watch: Mutex::new(PolicyWatch::new(&folder, &policy)),
             folder,
             snapshot: ArcSwap::from_pointee(policy),
+            device_hasher: ledger.keyed_hash("devices"),
             ledger,
             caller,
             dispatcher,
@@ -120,7 +121,6 @@ impl Gateway {
             background_tasks: TaskTracker::new(),
             deletes: DeletesInProgress::default(),
             policies_differ_since: std::sync::Mutex::default(),
-            device_hasher: RandomState::new(),
             clock,
             metrics,
         }
@@ -168,7 +168,7 @@ impl Gateway {
         let client = policy.identity.authenticate(request, call.proof_header()).await?;
         context.log.set_client(&client, &policy.access);
         let grant = policy.access.authorize(client, call.operation(), context.source)?;
-        let admission = policy.limits.admit(grant)?;
+        let admission = policy.limits.admit(grant).await?;
         context.log.end_stage("admit");
         policy.apply_client_dialect(call, &admission);
         admission.grant().check_dialect(call.dialect().name())?;
@@ -211,8 +211,8 @@ impl Gateway {
         let device_hash = subject::hash_device(&self.device_hasher, &device);
         let operator_request =
             operator.dialect().translate(&client_request, &device, operator.fitting())?;
-        policy.limits.admit_device(&admission, device_hash)?;
-        policy.limits.admit_operator(&admission, operator.id())?;
+        policy.limits.admit_device(&admission, device_hash).await?;
+        policy.limits.admit_operator(&admission, operator.id()).await?;
         let permit =
             operator.acquire_permit(context.caller, device_hash).map_err(Refusal::Operator)?;
         context.log.end_stage("route");

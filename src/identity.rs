@@ -53,6 +53,7 @@ pub use self::{
     proof::{ProofError, ProofMethod},
     proof_of_possession::{ClientProof, PROOF_AGE_MAX, ProofSettings},
     rejection::{AuthRejection, insufficient_scope_challenge},
+    replay::{ReplayFallback, SharedReplays},
     users::{UserClaims, UserDetection},
 };
 use self::{
@@ -260,6 +261,11 @@ impl Authenticator {
             }
         }
         self
+    }
+
+    /// Rejects proofs of possession that another replica has accepted, from now on, also after a reload.
+    pub fn share_proofs(&self, shared: SharedReplays) {
+        self.proof_verifier.share_with_replicas(shared);
     }
 
     /// Fetches the keys of every issuer before the first request. [`Authenticator::refresh`]

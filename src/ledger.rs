@@ -47,7 +47,10 @@ use crate::{
     clock::Clock,
     limit::Admission,
     metrics::Metrics,
-    qod::{ClientId, CreateRequest, GrantedSession, Moment, OperatorId, SessionId, TokenSubject},
+    qod::{
+        ClientId, CreateRequest, GrantedSession, KeyedHash, Moment, OperatorId, SessionId,
+        TokenSubject,
+    },
 };
 
 mod engine;
@@ -435,6 +438,12 @@ impl Ledger {
     /// Reports the version of the policies that this process applies to other replicas.
     pub fn announce_policy(&self, version: &str) {
         self.store.announce_policy(version);
+    }
+
+    /// A keyed hash for a purpose outside of the ledger. It is the same at all processes that use this
+    /// store, and after a restart.
+    pub fn keyed_hash(&self, purpose: &'static str) -> KeyedHash {
+        self.hasher.derived(purpose)
     }
 
     /// Whether the ledger is being taken over from another process. Changes wait until that is complete.

@@ -19,9 +19,16 @@ use crate::{
 };
 
 mod devices;
+mod leased;
+mod leased_devices;
 mod pacer;
+mod shared;
 
-use self::{devices::DeviceStates, pacer::LimiterClock};
+pub use self::shared::{LimitFallback, SharedLimits};
+use self::{
+    devices::DeviceStates, leased::LeasedCells, leased_devices::LeasedDevices, pacer::LimiterClock,
+    shared::Denial,
+};
 
 /// The rate limiters of all clients, devices and operators (generic cell rate algorithm).
 #[derive(Debug)]
@@ -29,6 +36,8 @@ pub struct Limits {
     clients: HashMap<ClientId, LimiterEntry>,
     device: Option<DeviceLimiter>,
     operators: HashMap<OperatorId, LimiterEntry>,
+    scope: LimitScope,
+    shared: Option<SharedLimits>,
     limiter_clock: LimiterClock,
     metrics: Metrics,
 }
@@ -41,6 +50,8 @@ type KeyedLimiter = RateLimiter<u64, DeviceStates, LimiterClock, NoOpMiddleware<
 struct LimiterEntry {
     rate: Rate,
     limiter: Arc<DirectLimiter>,
+    // If there is a database.
+    cells: Option<Arc<LeasedCells>>,
 }
 
 #[derive(Clone, Debug)]
@@ -48,6 +59,8 @@ struct DeviceLimiter {
     rate: Rate,
     keys_max: usize,
     limiter: Arc<KeyedLimiter>,
+    // If there is a database.
+    devices: Option<Arc<LeasedDevices>>,
 }
 
 /// Configured rate limits. Clients and operators that are not listed are not limited.
@@ -61,6 +74,18 @@ pub struct Settings {
     pub operators: HashMap<OperatorId, Rate>,
     /// Maximum number of devices tracked individually. Further devices share one limit per shard.
     pub device_keys_max: usize,
+    /// Where the limits apply.
+    pub scope: LimitScope,
+}
+
+/// Where limits apply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LimitScope {
+    /// To each process.
+    #[default]
+    Local,
+    /// To all replicas together, if the process has [`SharedLimits`]; otherwise to each process.
+    Shared(LimitFallback),
 }
 
 /// A rate: one request per interval, with a burst.
@@ -68,6 +93,15 @@ pub struct Settings {
 pub struct Rate {
     interval: Duration,
     burst: NonZeroU32,
+}
+
+/// Why a request is not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotAdmitted {
+    /// A rate limit is exceeded.
+    Exceeded(TooManyRequests),
+    /// The database of the shared limits does not answer, and the policies refuse requests then.
+    Unavailable,
 }
 
 /// Proof that a request passed the client's rate limit. Only [`Limits::admit`] creates one.
@@ -97,6 +131,11 @@ impl Rate {
         u64::try_from(max).unwrap_or(u64::MAX)
     }
 
+    // The time in which the burst is replenished.
+    fn size(self) -> Duration {
+        self.interval.saturating_mul(self.burst.get())
+    }
+
     fn quota(self) -> Option<Quota> {
         Quota::with_period(self.interval).map(|quota| quota.allow_burst(self.burst))
     }
@@ -111,7 +150,7 @@ impl Limits {
         metrics: Metrics,
         previous: Option<&Self>,
     ) -> Self {
-        let Settings { clients, device, operators, device_keys_max: keys_max } = settings;
+        let Settings { clients, device, operators, device_keys_max: keys_max, scope } = settings;
         let limiter_clock = previous
             .map_or_else(|| LimiterClock::new(clock), |previous| previous.limiter_clock.clone());
         let reusable = previous.and_then(|previous| previous.device.clone());
@@ -123,10 +162,10 @@ impl Limits {
                     DeviceStates::new(keys_max),
                     limiter_clock.clone(),
                 );
-                Some(DeviceLimiter { rate, keys_max, limiter: Arc::new(limiter) })
+                Some(DeviceLimiter { rate, keys_max, limiter: Arc::new(limiter), devices: None })
             })
         });
-        Self {
+        let mut limits = Self {
             clients: limiters(clients, &limiter_clock, previous.map(|previous| &previous.clients)),
             device,
             operators: limiters(
@@ -134,34 +173,99 @@ impl Limits {
                 &limiter_clock,
                 previous.map(|previous| &previous.operators),
             ),
+            scope,
+            shared: None,
             limiter_clock,
             metrics,
+        };
+        if let Some(shared) = previous.and_then(|previous| previous.shared.clone()) {
+            limits.share(shared);
         }
+        limits
+    }
+
+    /// Connects the limits to those of other replicas. Limits that are reused keep their leases.
+    pub fn share(&mut self, shared: SharedLimits) {
+        for (id, entry) in &mut self.clients {
+            entry.cells.get_or_insert_with(|| shared.cells("client", &id.0, entry.rate));
+        }
+        for (id, entry) in &mut self.operators {
+            entry.cells.get_or_insert_with(|| shared.cells("operator", &id.0, entry.rate));
+        }
+        if let Some(device) = &mut self.device {
+            device.devices.get_or_insert_with(|| {
+                let overflow = |shard: u64| shared.key("devices", &shard.to_be_bytes());
+                Arc::new(LeasedDevices::new(device.rate, device.keys_max, overflow))
+            });
+        }
+        self.shared = Some(shared);
     }
 
     /// Admits a request if it is within its client's rate limit.
-    pub fn admit(&self, grant: Grant) -> Result<Admission, TooManyRequests> {
-        match self.clients.get(grant.client().id()).map_or(Ok(()), LimiterEntry::check) {
-            Ok(()) => Ok(Admission(grant)),
-            Err(until) => Err(self.too_many_requests("client", &until)),
+    pub async fn admit(&self, grant: Grant) -> Result<Admission, NotAdmitted> {
+        if let Some(entry) = self.clients.get(grant.client().id()) {
+            self.check("client", entry).await?;
         }
+        Ok(Admission(grant))
     }
 
-    /// Checks the device's rate limit, which all clients share. `device_hash` is a keyed hash.
-    pub fn admit_device(&self, _: &Admission, device_hash: u64) -> Result<(), TooManyRequests> {
-        let check = self.device.as_ref();
-        let check = check.map_or(Ok(()), |device| device.limiter.check_key(&device_hash));
+    /// Checks the device's rate limit, which all clients share. `device_hash` is a keyed hash, the same at
+    /// all replicas.
+    pub async fn admit_device(&self, _: &Admission, device_hash: u64) -> Result<(), NotAdmitted> {
+        let Some(device) = &self.device else { return Ok(()) };
+        let cells = device.devices.as_ref().and_then(|devices| devices.get(device_hash));
+        if let Some((shared, cells, fallback)) = self.shared(cells.as_ref()) {
+            return self.check_shared("device", shared, cells, fallback).await;
+        }
+        let check = device.limiter.check_key(&device_hash);
         check.map_err(|until| self.too_many_requests("device", &until))
     }
 
     /// Checks the operator's rate limit.
-    pub fn admit_operator(
+    pub async fn admit_operator(
         &self,
         _: &Admission,
         operator: &OperatorId,
-    ) -> Result<(), TooManyRequests> {
-        let check = self.operators.get(operator).map_or(Ok(()), LimiterEntry::check);
-        check.map_err(|until| self.too_many_requests("operator", &until))
+    ) -> Result<(), NotAdmitted> {
+        match self.operators.get(operator) {
+            Some(entry) => self.check("operator", entry).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn check(&self, policy: &'static str, entry: &LimiterEntry) -> Result<(), NotAdmitted> {
+        if let Some((shared, cells, fallback)) = self.shared(entry.cells.as_ref()) {
+            return self.check_shared(policy, shared, cells, fallback).await;
+        }
+        entry.limiter.check().map_err(|until| self.too_many_requests(policy, &until))
+    }
+
+    // `None` if the limit applies to this process.
+    fn shared<'a>(
+        &'a self,
+        cells: Option<&'a Arc<LeasedCells>>,
+    ) -> Option<(&'a SharedLimits, &'a Arc<LeasedCells>, LimitFallback)> {
+        match self.scope {
+            LimitScope::Local => None,
+            LimitScope::Shared(fallback) => Some((self.shared.as_ref()?, cells?, fallback)),
+        }
+    }
+
+    async fn check_shared(
+        &self,
+        policy: &'static str,
+        shared: &SharedLimits,
+        cells: &Arc<LeasedCells>,
+        fallback: LimitFallback,
+    ) -> Result<(), NotAdmitted> {
+        match shared.take(cells, fallback).await {
+            Ok(()) => Ok(()),
+            Err(Denial::Unavailable) => Err(NotAdmitted::Unavailable),
+            Err(Denial::Exceeded(wait)) => {
+                let Rate { interval, burst } = cells.rate();
+                Err(self.exceeded(policy, burst.get(), interval, wait))
+            }
+        }
     }
 
     /// Describes the limits of a client, of each device, and of an operator.
@@ -186,21 +290,36 @@ impl Limits {
             device.shrink_to_fit();
             self.metrics.set_rate_limiter_keys("device", device.len());
         }
+        if let LimitScope::Shared(_) = self.scope
+            && let Some(shared) = &self.shared
+        {
+            shared.prune();
+            let devices = self.device.as_ref().and_then(|device| device.devices.as_ref());
+            if let Some(devices) = devices {
+                let now = self.limiter_clock.tick();
+                self.metrics.set_rate_limiter_keys("device", devices.retain_recent(now));
+            }
+        }
     }
 
-    fn too_many_requests(
+    fn too_many_requests(&self, policy: &'static str, until: &NotUntil<Duration>) -> NotAdmitted {
+        let (quota, wait) = (until.quota(), until.wait_time_from(self.limiter_clock.elapsed()));
+        self.exceeded(policy, quota.burst_size().get(), quota.replenish_interval(), wait)
+    }
+
+    fn exceeded(
         &self,
         policy: &'static str,
-        until: &NotUntil<Duration>,
-    ) -> TooManyRequests {
+        burst: u32,
+        interval: Duration,
+        wait: Duration,
+    ) -> NotAdmitted {
         self.metrics.record_rate_limited(policy);
-        let quota = until.quota();
-        let burst = quota.burst_size().get();
-        let window = whole_seconds(quota.replenish_interval().saturating_mul(burst));
-        let retry_after = whole_seconds(until.wait_time_from(self.limiter_clock.elapsed()));
-        TooManyRequests {
+        let window = whole_seconds(interval.saturating_mul(burst));
+        let retry_after = whole_seconds(wait);
+        NotAdmitted::Exceeded(TooManyRequests {
             pace: RateLimitStatus { policy, quota: burst, window, remaining: 0, retry_after },
-        }
+        })
     }
 }
 
@@ -208,12 +327,6 @@ impl Limits {
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "one per {:?}, burst {}", self.interval, self.burst)
-    }
-}
-
-impl LimiterEntry {
-    fn check(&self) -> Result<(), NotUntil<Duration>> {
-        self.limiter.check()
     }
 }
 
@@ -226,7 +339,7 @@ fn limiters<Id: Eq + Hash>(
         let reusable = previous.and_then(|previous| previous.get(&id));
         let limiter = reusable.filter(|old| old.rate == rate).cloned().or_else(|| {
             let limiter = RateLimiter::direct_with_clock(rate.quota()?, limiter_clock.clone());
-            Some(LimiterEntry { rate, limiter: Arc::new(limiter) })
+            Some(LimiterEntry { rate, limiter: Arc::new(limiter), cells: None })
         });
         Some((id, limiter?))
     });

@@ -345,6 +345,7 @@ fn validate(
             clients: clients.rates,
             device: clients.device,
             device_keys_max: clients.device_keys_max,
+            scope: gateway.limits,
         },
         identity: clients.identity,
         routes: routes.routes,

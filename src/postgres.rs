@@ -13,6 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{outbound::Trust, reloadable::Reloadable};
 
+mod batch;
 mod connector;
 mod database;
 mod failure;
@@ -33,6 +34,7 @@ mod tests;
 mod url;
 
 pub use self::{
+    batch::{Added, Batch},
     database::{Answer, Database},
     failure::DatabaseError,
     migration::{check_schema_version, migrate, schema_version},

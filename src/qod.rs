@@ -5,6 +5,7 @@
 
 mod device;
 mod flow;
+mod keyed_hash;
 mod moment;
 mod names;
 mod ports;
@@ -19,6 +20,7 @@ use std::ops::RangeInclusive;
 pub use self::{
     device::{Device, DeviceIpv4, IdentifierKind, Nai, PhoneNumber},
     flow::{ApplicationServer, Flow},
+    keyed_hash::KeyedHash,
     moment::Moment,
     names::{
         ClientId, FinderId, OperatorId, SessionId, SourceAddress, SourceNetwork, TokenSubject,

@@ -20,7 +20,7 @@ use crate::{
     finder::{FinderError, FinderFailure, FinderUnavailable},
     identity::{AuthRejection, ProofError, Unauthenticated, insufficient_scope_challenge},
     ledger,
-    limit::TooManyRequests,
+    limit::{NotAdmitted, TooManyRequests},
     operator::{OperatorRejection, UnknownCause},
     qod::{Problem, ProblemKind, RateLimitStatus},
     route::NoOperator,
@@ -31,6 +31,9 @@ use crate::{
 const CONCURRENT_CHANGE_RETRY: Duration = Duration::from_secs(1);
 // When to repeat a request whose token could not be verified.
 const KEYS_RETRY: Duration = Duration::from_secs(5);
+
+// When to repeat a request that needs the database of all replicas.
+const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
 mod causes;
 mod messages;
@@ -53,6 +56,8 @@ pub enum Refusal {
     MockOnly,
     /// A rate limit is exceeded.
     RateLimited(TooManyRequests),
+    /// The shared rate limits cannot be checked.
+    LimitsUnavailable,
     /// The request does not match the API's schema.
     Malformed(MalformedRequest),
     /// Neither the body nor the token names a device.
@@ -148,6 +153,7 @@ impl Refusal {
             // `extend` does not have the code of a create.
             Self::TooLong { .. } => ProblemKind::InvalidArgument,
             Self::RateLimited(_) => ProblemKind::TooManyRequests,
+            Self::LimitsUnavailable => ProblemKind::Unavailable,
             Self::Malformed(malformed) => malformed.kind(),
             Self::InvalidIdempotencyKey => ProblemKind::InvalidArgument,
             Self::DeviceMissing => ProblemKind::MissingIdentifier,
@@ -197,6 +203,10 @@ impl Refusal {
             {
                 Some(KEYS_RETRY)
             }
+            Self::LimitsUnavailable => Some(DATABASE_RETRY),
+            Self::Unauthenticated(rejection) if is_replay_check_unavailable(rejection.why) => {
+                Some(DATABASE_RETRY)
+            }
             _ => None,
         }
     }
@@ -232,6 +242,7 @@ impl Refusal {
             Self::Forbidden(error) => error.to_string(),
             Self::MockOnly => "a mock token is accepted for simulated operators only".to_owned(),
             Self::RateLimited(error) => error.to_string(),
+            Self::LimitsUnavailable => "rate limits cannot be checked temporarily".to_owned(),
             Self::Malformed(malformed) => malformed.to_string(),
             Self::DeviceMissing => "expected a device".to_owned(),
             Self::DeviceMismatch => "the access token is for another device".to_owned(),
@@ -280,10 +291,17 @@ impl Refusal {
     }
 }
 
+fn is_replay_check_unavailable(why: Unauthenticated) -> bool {
+    matches!(why, Unauthenticated::InvalidProof(_, ProofError::ReplayCheckUnavailable))
+}
+
 fn kind_of_unauthenticated(why: Unauthenticated) -> ProblemKind {
     match why {
         Unauthenticated::KeysUnavailable
-        | Unauthenticated::InvalidProof(_, ProofError::ReplayCacheFull) => ProblemKind::Unavailable,
+        | Unauthenticated::InvalidProof(
+            _,
+            ProofError::ReplayCacheFull | ProofError::ReplayCheckUnavailable,
+        ) => ProblemKind::Unavailable,
         Unauthenticated::Missing
         | Unauthenticated::Malformed
         | Unauthenticated::Invalid(_)
@@ -382,11 +400,19 @@ from_errors! {
     UnsupportedMedia(UnsupportedMediaType),
     Unauthenticated(AuthRejection),
     Forbidden(AccessDenied),
-    RateLimited(TooManyRequests),
     Malformed(MalformedRequest),
     NoOperator(NoOperator),
     Untranslatable(Untranslatable),
     Ledger(ledger::Error),
+}
+
+impl From<NotAdmitted> for Refusal {
+    fn from(not_admitted: NotAdmitted) -> Self {
+        match not_admitted {
+            NotAdmitted::Exceeded(exceeded) => Self::RateLimited(exceeded),
+            NotAdmitted::Unavailable => Self::LimitsUnavailable,
+        }
+    }
 }
 
 impl From<FinderError> for Refusal {

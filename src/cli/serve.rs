@@ -10,11 +10,14 @@ use std::{
 use super::caller;
 use crate::{
     gateway::{CallbackService, Gateway, GatewayService, PolicySnapshot},
+    identity::SharedReplays,
     ledger::{Ledger, OpenMode, StoreConfig},
+    limit::SharedLimits,
     log_writer::LogBuffer,
     notification::Dispatcher,
     outbound::Caller,
     policy::{self, AdminTarget, Policy},
+    postgres::{self, Database},
     server::{self, ServeOptions, UpgradeSocket, probe_address},
     service::Handler,
 };
@@ -102,7 +105,9 @@ pub(super) fn serve(
     let ledger = open_ledger(&policy.store, mode, &caller)?;
     let (metrics, clock) = (caller.metrics.clone(), caller.clock.clone());
     let notifications = policy.notifications.settings.clone();
-    let rules = PolicySnapshot::new(policy, &caller, None)?;
+    let store = policy.store.clone();
+    let mut rules = PolicySnapshot::new(policy, &caller, None)?;
+    share_with_replicas(&mut rules, &store, &ledger, &caller)?;
     let courier = Dispatcher::new(
         notifications,
         ledger.clone(),
@@ -126,6 +131,27 @@ pub(super) fn serve(
     };
     let service = GatewayService { gateway, log, lost_log_lines: settings.log };
     server::serve(serving, Arc::new(service))
+}
+
+/// Connects the rate limits and the replay protection of all replicas.
+fn share_with_replicas(
+    rules: &mut PolicySnapshot,
+    store: &StoreConfig,
+    ledger: &Ledger,
+    caller: &Caller,
+) -> Result<(), String> {
+    let StoreConfig::Postgres(settings) = store else { return Ok(()) };
+    let Caller { clock, metrics, .. } = caller.clone();
+    // Connections of their own: these statements do not wait for those of sessions. Each has at most one
+    // statement in flight, and the limits remove old rows, too.
+    let settings = postgres::Settings { connections_max: 3, ..settings.database.clone() };
+    let database = Database::new(settings, metrics.clone(), clock.clone());
+    let database = database.map_err(|error| error.to_string())?;
+    let replays =
+        SharedReplays::new(database.clone(), ledger.keyed_hash("proofs"), metrics.clone());
+    let limits = SharedLimits::new(database, ledger.keyed_hash("limits"), clock, metrics);
+    rules.share(limits, replays);
+    Ok(())
 }
 
 fn log_start(folder: &Path, policy: &Policy, mode: &StartMode) {

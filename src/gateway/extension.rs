@@ -1,7 +1,5 @@
 //! Extends a session at its operator, around a hold that is prolonged first.
 
-use std::hash::BuildHasher;
-
 use http::HeaderValue;
 
 use super::Gateway;
@@ -26,7 +24,7 @@ impl Gateway {
         if !operator.supports(Operation::ExtendSession) {
             return Err(Refusal::OperatorExtension(OperatorRejection::UnsupportedOperation));
         }
-        let subject = self.device_hasher.hash_one(record.session.id);
+        let subject = self.device_hasher.short_hash(&[record.session.id.0.as_bytes()]);
         let permit =
             operator.acquire_permit(&self.caller, subject).map_err(Refusal::OperatorExtension)?;
         let started = self.clock.tick();

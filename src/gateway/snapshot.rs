@@ -12,8 +12,8 @@ use crate::{
         Api, ApiRequest, Apis, Dialect, DialectSelection, Dialects, SchemaError, Strictness,
     },
     finder::{self, Finder, Finders},
-    identity::{self, Authenticator},
-    limit::{Admission, Limits},
+    identity::{self, Authenticator, SharedReplays},
+    limit::{Admission, Limits, SharedLimits},
     metrics::ConfiguredEntities,
     operator::{self, Operator, Operators},
     outbound::{Caller, Guard, Trust},
@@ -123,6 +123,13 @@ impl PolicySnapshot {
             dialects,
             fingerprint: written,
         })
+    }
+
+    /// Connects rate limits and replay protection to those of other replicas. A snapshot that replaces this
+    /// one is connected, too.
+    pub fn share(&mut self, limits: SharedLimits, replays: SharedReplays) {
+        self.limits.share(limits);
+        self.identity.share_proofs(replays);
     }
 
     /// The TLS trust settings of all peers that the gateway calls, by the kind and the name of the peer.

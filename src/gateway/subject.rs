@@ -1,17 +1,14 @@
 //! The subject of a request: the device in the body, or the device of a three-legged token, and the
 //! operator that serves it.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use crate::{
     dialect::ApiRequest,
     identity::AuthenticatedClient,
     limit::Admission,
     operator::Operator,
-    qod::{Device, Nai},
+    qod::{Device, DeviceIpv4, KeyedHash, Nai},
     refusal::Refusal,
     route::Resolution,
 };
@@ -83,17 +80,25 @@ fn is_same_device(named: &Device, known: &Device) -> bool {
 
 /// The hash by which the rate limit of a device counts it. It covers the first identifier alone, so that
 /// an additional identifier does not make another device.
-pub(super) fn hash_device(hasher: &RandomState, device: &Device) -> u64 {
+pub(super) fn hash_device(hasher: &KeyedHash, device: &Device) -> u64 {
     let Device { phone, nai, external_id, ipv4, ipv6 } = device;
     let names = (nai.as_ref().map(Nai::normalized), external_id.as_ref().map(Nai::normalized));
     match (phone, names, ipv4, ipv6) {
-        (Some(phone), ..) => hasher.hash_one(("phone", phone.value)),
-        (_, (Some(nai), _), ..) => hasher.hash_one(("nai", nai)),
-        (_, (_, Some(id)), ..) => hasher.hash_one(("external", id)),
-        (_, _, Some(ipv4), _) => hasher.hash_one(("ipv4", ipv4)),
+        (Some(phone), ..) => hasher.short_hash(&[b"phone", phone.value.to_string().as_bytes()]),
+        (_, (Some(nai), _), ..) => hasher.short_hash(&[b"nai", nai.as_bytes()]),
+        (_, (_, Some(id)), ..) => hasher.short_hash(&[b"external", id.as_bytes()]),
+        (_, _, Some(DeviceIpv4::Public { public, private, public_port }), _) => {
+            let private = private.map(|private| private.octets()).unwrap_or_default();
+            let port = public_port.unwrap_or_default().to_be_bytes();
+            hasher.short_hash(&[b"public", &public.octets(), &private, &port])
+        }
+        (_, _, Some(DeviceIpv4::Legacy(net)), _) => {
+            let (network, length) = (net.value.network().octets(), net.value.prefix_len());
+            hasher.short_hash(&[b"ipv4", &network, &[length]])
+        }
         (.., ipv6) => {
-            let slash_64 = ipv6.map(|net| net.value.addr().to_bits() >> 64);
-            hasher.hash_one(("ipv6", slash_64))
+            let slash_64 = ipv6.as_ref().map_or(0, |net| net.value.addr().to_bits() >> 64);
+            hasher.short_hash(&[b"ipv6", &slash_64.to_be_bytes()])
         }
     }
 }

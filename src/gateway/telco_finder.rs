@@ -71,7 +71,7 @@ async fn find_operator(
     let client = policy.identity.authenticate(request, None).await?;
     context.log.set_client(&client, &policy.access);
     let grant = policy.access.authorize_scope(client, SEARCH, &api.scope, context.source)?;
-    let admission = policy.limits.admit(grant)?;
+    let admission = policy.limits.admit(grant).await?;
     context.log.end_stage("admit");
     // An empty body has no media type; parsing rejects it.
     if !request.body().is_empty() {

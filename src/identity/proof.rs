@@ -50,6 +50,9 @@ pub enum ProofError {
     /// The replay cache is full, so the proof cannot be accepted.
     #[error("the replay cache is full")]
     ReplayCacheFull,
+    /// The database of used proofs does not answer.
+    #[error("the database of used proofs does not answer")]
+    ReplayCheckUnavailable,
 }
 
 /// A method to prove possession of a key.
@@ -71,7 +74,9 @@ impl ProofError {
             Self::Incomplete => "does not cover all required parts of the request",
             Self::Replayed => "was used before",
             Self::NotConfigured => "cannot be verified: DPoP is not configured",
-            Self::ReplayCacheFull => "cannot be accepted temporarily",
+            Self::ReplayCacheFull | Self::ReplayCheckUnavailable => {
+                "cannot be accepted temporarily"
+            }
             Self::Malformed | Self::Key | Self::KeyMismatch | Self::Signature | Self::Claims => {
                 "is not valid"
             }
@@ -93,6 +98,7 @@ impl ProofError {
             Self::Replayed => "replayed",
             Self::NotConfigured => "not_configured",
             Self::ReplayCacheFull => "replay_cache_full",
+            Self::ReplayCheckUnavailable => "replay_check_unavailable",
         }
     }
 }

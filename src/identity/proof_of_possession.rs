@@ -11,8 +11,8 @@ use super::{
     bearer::Scheme,
     dpop::{self, TargetUri},
     pop::{self, ProofKey},
-    proof::{ProofError, ProofMethod},
-    replay::ReplayCache,
+    proof::{ProofError, ProofMethod, VerifiedProof},
+    replay::{ReplayCache, ReplayFallback, SharedReplays},
 };
 use crate::{
     clock::Clock,
@@ -37,6 +37,8 @@ pub struct ProofSettings {
     pub age_max: Duration,
     /// Whether a DPoP proof must include the hashes of body and query.
     pub require_hashes: bool,
+    /// What happens while the database that replicas share is away.
+    pub replay_fallback: ReplayFallback,
     /// The clients that must send DevEdge proofs.
     pub clients: HashMap<ClientId, ClientProof>,
 }
@@ -56,6 +58,7 @@ impl Default for ProofSettings {
             public_urls: Vec::new(),
             age_max: Duration::from_mins(1),
             require_hashes: false,
+            replay_fallback: ReplayFallback::default(),
             clients: HashMap::new(),
         }
     }
@@ -76,12 +79,14 @@ pub(super) struct ProofVerifier {
     dpop: dpop::DpopRules,
     clients: HashMap<ClientId, ClientProof>,
     replays: Arc<ReplayCache>,
+    replay_fallback: ReplayFallback,
     clock: Clock,
 }
 
 impl ProofVerifier {
     pub(super) fn new(settings: ProofSettings, clock: Clock) -> Result<Self, String> {
-        let ProofSettings { public_urls, age_max, require_hashes, clients } = settings;
+        let ProofSettings { public_urls, age_max, require_hashes, replay_fallback, clients } =
+            settings;
         if age_max > PROOF_AGE_MAX {
             let max = PROOF_AGE_MAX;
             return Err(format!("expected a proof age of at most {max:?}, found {age_max:?}"));
@@ -92,12 +97,17 @@ impl ProofVerifier {
         };
         let targets = public_urls.iter().map(target).collect::<Result<_, _>>()?;
         let dpop = dpop::DpopRules { targets, age_max, require_hashes };
-        Ok(Self { dpop, clients, replays: Arc::default(), clock })
+        Ok(Self { dpop, clients, replays: Arc::default(), replay_fallback, clock })
     }
 
     /// Shares the replay cache of another verifier.
     pub(super) fn share_replays(&mut self, other: &Self) {
         self.replays = Arc::clone(&other.replays);
+    }
+
+    /// Rejects proofs that another replica has accepted, from now on.
+    pub(super) fn share_with_replicas(&self, shared: SharedReplays) {
+        self.replays.share(shared);
     }
 
     /// Returns whether DPoP is enabled.
@@ -107,13 +117,13 @@ impl ProofVerifier {
 
     /// Checks that the request has the required proofs.
     pub(super) async fn check(&self, check: &ProofCheck<'_>) -> Result<(), Unauthenticated> {
-        self.check_binding(check)?;
+        self.check_binding(check).await?;
         self.check_pop(check)
             .await
             .map_err(|error| Unauthenticated::InvalidProof(ProofMethod::Pop, error))
     }
 
-    fn check_binding(&self, check: &ProofCheck<'_>) -> Result<(), Unauthenticated> {
+    async fn check_binding(&self, check: &ProofCheck<'_>) -> Result<(), Unauthenticated> {
         // The server adds the client certificate's thumbprint as a request extension.
         if !check.client.binding().accepts_certificate(check.request.extensions().get()) {
             return Err(InvalidToken::Bound.into());
@@ -134,11 +144,21 @@ impl ProofVerifier {
             (Scheme::Bearer, None) => return Ok(()),
         };
         let context = dpop::DpopContext { token: check.token, key, request: check.request };
-        let proof = single_header(check.request, &HeaderName::from_static(dpop::HEADER));
-        proof
-            .and_then(|proof| self.dpop.verify(proof, &context, self.clock.now()))
-            .and_then(|proof| self.replays.insert(check.client.id(), &proof, &self.clock))
-            .map_err(|error| Unauthenticated::InvalidProof(ProofMethod::Dpop, error))
+        let proof = single_header(check.request, &HeaderName::from_static(dpop::HEADER))
+            .and_then(|proof| self.dpop.verify(proof, &context, self.clock.now()));
+        let accepted = match proof {
+            Ok(proof) => self.accept(check, &proof).await,
+            Err(error) => Err(error),
+        };
+        accepted.map_err(|error| Unauthenticated::InvalidProof(ProofMethod::Dpop, error))
+    }
+
+    async fn accept(
+        &self,
+        check: &ProofCheck<'_>,
+        proof: &VerifiedProof,
+    ) -> Result<(), ProofError> {
+        self.replays.accept(check.client.id(), proof, self.replay_fallback, &self.clock).await
     }
 
     async fn check_pop(&self, check: &ProofCheck<'_>) -> Result<(), ProofError> {
@@ -154,7 +174,7 @@ impl ProofVerifier {
         let (method, headers, body) = (request.method(), request.headers(), request.body());
         let parts = pop::PopRequest { method, target, headers, body };
         let proof = pop::verify(single_header(request, &field)?, &key, &parts, self.clock.now())?;
-        self.replays.insert(check.client.id(), &proof, &self.clock)
+        self.accept(check, &proof).await
     }
 }
 

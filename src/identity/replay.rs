@@ -1,4 +1,5 @@
 //! Replay cache: remembers the ids of used proofs until they expire, so that each is accepted once.
+//! With a shared database, each is accepted once by all replicas together; `shared.rs`.
 //!
 //! An unexpired id is never evicted. All ids of a client are in one shard, so that a client that
 //! fills its shard affects only the few clients in the same shard.
@@ -6,7 +7,7 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     hash::{BuildHasher, RandomState},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use sha2::{Digest as _, Sha256};
@@ -17,8 +18,12 @@ use crate::{
     qod::{ClientId, Moment},
 };
 
+mod shared;
 #[cfg(test)]
 mod tests;
+
+use self::shared::SharedUse;
+pub use self::shared::{ReplayFallback, SharedReplays};
 
 /// Maximum number of remembered proofs.
 const PROOFS_MAX: usize = 1 << 20;
@@ -30,6 +35,8 @@ pub(super) struct ReplayCache {
     // Randomly keyed, so that clients cannot choose their shard.
     hasher: RandomState,
     shard_max: usize,
+    // If replicas share a database.
+    shared: OnceLock<SharedReplays>,
 }
 
 #[derive(Default)]
@@ -50,11 +57,37 @@ impl ReplayCache {
     fn with_capacity(proofs_max: usize) -> Self {
         let shards: Box<[_]> = (0..SHARDS).map(|_| Mutex::default()).collect();
         let shard_max = proofs_max / shards.len();
-        Self { shards, hasher: RandomState::new(), shard_max }
+        Self { shards, hasher: RandomState::new(), shard_max, shared: OnceLock::new() }
     }
 
-    /// Accepts a proof that this client has not used before.
-    pub(super) fn insert(
+    /// Accepts only proofs that no replica has accepted, from now on.
+    pub(super) fn share(&self, shared: SharedReplays) {
+        // It is called once, when the process starts.
+        _ = self.shared.set(shared);
+    }
+
+    /// Accepts a proof that this client has not used before, at any replica.
+    pub(super) async fn accept(
+        &self,
+        client: &ClientId,
+        proof: &VerifiedProof,
+        fallback: ReplayFallback,
+        clock: &Clock,
+    ) -> Result<(), ProofError> {
+        // A proof without an answer of the database counts as used, too: a client signs a new one for
+        // each request.
+        self.insert(client, proof, clock)?;
+        let Some(shared) = self.shared.get() else { return Ok(()) };
+        let left = proof.until.since(clock.now());
+        match (shared.use_proof(&digest_of(client, proof), left).await, fallback) {
+            (SharedUse::First, _) | (SharedUse::Unknown, ReplayFallback::Allow) => Ok(()),
+            (SharedUse::Replayed, _) => Err(ProofError::Replayed),
+            (SharedUse::Unknown, ReplayFallback::Refuse) => Err(ProofError::ReplayCheckUnavailable),
+        }
+    }
+
+    /// Accepts a proof that this client has not used before at this replica.
+    fn insert(
         &self,
         client: &ClientId,
         proof: &VerifiedProof,

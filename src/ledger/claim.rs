@@ -19,7 +19,8 @@ use super::{
     idempotency::{IdempotencyKeyHash, RequestFingerprint},
 };
 use crate::qod::{
-    ClientId, CreateRequest, Device, DeviceIpv4, Flow, OperatorId, Secret, SessionId, TokenSubject,
+    ClientId, CreateRequest, Device, DeviceIpv4, Flow, KeyedHash, OperatorId, Secret, SessionId,
+    TokenSubject,
 };
 
 // A device has at least a /64, and may use any address within it.
@@ -242,6 +243,11 @@ impl KeyHasher {
             *to = from;
         }
         PermanentKey { kind, hash }
+    }
+
+    /// A hash with a secret that is derived from this one.
+    pub(super) fn derived(&self, purpose: &str) -> KeyedHash {
+        KeyedHash::new(self.hash(b'd', &[purpose.as_bytes()]))
     }
 
     /// The hash of a value that a database compares. `kind` is an upper-case letter, so that no hash of

@@ -17,6 +17,10 @@ impl LimiterClock {
         Self { clock, since }
     }
 
+    pub(super) fn tick(&self) -> Tick {
+        self.clock.tick()
+    }
+
     pub(super) fn elapsed(&self) -> Duration {
         self.clock.elapsed(self.since)
     }

@@ -14,6 +14,8 @@ pub(super) struct DatabaseMetrics {
     failures: IntCounterVec,
     replicas: IntGaugeVec,
     policies_differ: GaugeVec,
+    limits: IntCounterVec,
+    proofs: IntCounterVec,
 }
 
 impl DatabaseMetrics {
@@ -57,6 +59,18 @@ impl DatabaseMetrics {
                 "How long replicas have applied different policies; 0 if they apply the same",
                 NO_LABELS,
             )?,
+            limits: counter(
+                registry,
+                "qod_shared_limit_checks_total",
+                "Checks of rate limits that replicas share",
+                &["answer"],
+            )?,
+            proofs: counter(
+                registry,
+                "qod_shared_proof_checks_total",
+                "Checks whether another replica has accepted a proof of possession",
+                &["answer"],
+            )?,
         })
     }
 }
@@ -70,11 +84,10 @@ impl Metrics {
         self.0.databases.policies_differ.with_label_values(NO_LABELS).set(seconds);
     }
 
-    /// Sets the number of open connections, and how many of them execute a statement.
-    pub fn set_database_connections(&self, open: usize, in_use: usize) {
+    /// Changes the number of open connections, and of those that execute a statement.
+    pub fn add_database_connections(&self, open: i64, in_use: i64) {
         for (state, number) in [("open", open), ("in_use", in_use)] {
-            let number = i64::try_from(number).unwrap_or(i64::MAX);
-            self.0.databases.connections.with_label_values(&[state]).set(number);
+            self.0.databases.connections.with_label_values(&[state]).add(number);
         }
     }
 
@@ -88,6 +101,16 @@ impl Metrics {
     pub fn record_database_statement(&self, statement: &'static str, elapsed: Duration) {
         let seconds = elapsed.as_secs_f64();
         self.0.databases.statement_seconds.with_label_values(&[statement]).observe(seconds);
+    }
+
+    /// Counts a check of a shared rate limit. `answer` says where its result is from.
+    pub fn record_shared_limit(&self, answer: &'static str) {
+        self.0.databases.limits.with_label_values(&[answer]).inc();
+    }
+
+    /// Counts a check of a proof of possession at the database.
+    pub fn record_shared_proof(&self, answer: &'static str) {
+        self.0.databases.proofs.with_label_values(&[answer]).inc();
     }
 
     /// Counts a failed attempt of a statement.

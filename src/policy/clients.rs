@@ -27,7 +27,10 @@ mod introspection;
 mod issuers;
 mod proofs;
 
-use self::{issuers::IssuerEntry, proofs::DpopEntry};
+use self::{
+    issuers::IssuerEntry,
+    proofs::{DpopEntry, ReplayFallbackName},
+};
 
 /// Issuers of access tokens, and the terms of each client.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -43,6 +46,8 @@ pub(super) struct ClientsFile {
     token_cache_max: Option<usize>,
     /// Validation of DPoP proofs (RFC 9449). Without it, DPoP proofs are rejected.
     dpop: Option<Section<DpopEntry>>,
+    /// What happens to proofs of possession while the database that replicas share does not answer.
+    proof_replay_unavailable: ReplayFallbackName,
     /// The scopes that a token must contain.
     scope: Section<ScopeEntry>,
     /// The rate limit per device.
@@ -161,6 +166,7 @@ impl ClientsFile {
             Some(dpop) => root.key("dpop").section(dpop)?.validate(root.key("dpop")),
             None => ProofSettings::default(),
         };
+        proofs.replay_fallback = self.proof_replay_unavailable.into();
         let mut terms = BTreeMap::new();
         for (at, name, entry) in
             root.key("clients").entries(self.clients, is_client_id, |name: &str| {

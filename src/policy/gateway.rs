@@ -8,12 +8,14 @@ use serde::Deserialize;
 
 mod admin;
 mod finder;
+mod limits;
 mod store;
 mod strictness;
 
 use self::{
     admin::{AdminEntry, LogEntry},
     finder::TelcoFinderEntry,
+    limits::LimitsEntry,
     store::StoreEntry,
     strictness::StrictnessEntry,
 };
@@ -30,6 +32,7 @@ use super::{
 use crate::{
     dialect::{self, ApiKind},
     ledger::StoreConfig,
+    limit::LimitScope,
     postgres,
 };
 
@@ -58,6 +61,8 @@ pub(super) struct GatewayFile {
     notifications: Section<NotificationsEntry>,
     /// The storage of sessions.
     store: Section<StoreEntry>,
+    /// The rate limits over several replicas. `clients.yaml` and `operators.yaml` contain the rates.
+    limits: Section<LimitsEntry>,
     /// The validation of request bodies.
     strictness: Section<StrictnessEntry>,
     /// The resource limits for clients.
@@ -140,6 +145,7 @@ struct DrainEntry {
 pub(super) struct GatewaySettings {
     pub(super) server: ServerSettings,
     pub(super) store: StoreConfig,
+    pub(super) limits: LimitScope,
     pub(super) notifications: NotificationPolicy,
     pub(super) apis: Vec<ApiSetting>,
     pub(super) telco_finder: Option<TelcoFinder>,
@@ -204,6 +210,8 @@ impl GatewayFile {
         }
         let (at, store) = root.enter("store", Some(self.store))?;
         let store = store.settings(at);
+        let (at, limits) = root.enter("limits", Some(self.limits))?;
+        let limits = limits.settings(store.as_ref(), at);
         let strictness = root.enter("strictness", Some(self.strictness))?.1.settings();
         let bounds = root.enter("bounds", Some(self.bounds))?.1.settings();
         if let Some(StoreConfig::Postgres(store)) = &store {
@@ -222,6 +230,7 @@ impl GatewayFile {
                 log,
             },
             store: store?,
+            limits,
             notifications,
             apis,
             telco_finder,

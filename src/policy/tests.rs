@@ -10,6 +10,7 @@ mod gsma;
 mod imports;
 mod hostile;
 mod introspection;
+mod limits;
 mod proofs;
 mod secrets;
 mod store;

@@ -1,6 +1,10 @@
 //! The connections of this process to the database, and the repetition of statements.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use deadpool::{
     Runtime,
@@ -39,6 +43,8 @@ struct SharedDatabase {
     schema: String,
     statement_timeout: Duration,
     health: Health,
+    /// The connections that the metrics contain: open, and in use.
+    counted: Mutex<(i64, i64)>,
     metrics: Metrics,
     clock: Clock,
 }
@@ -90,8 +96,16 @@ impl Database {
             // Only a pool with timeouts and without a runtime is an error.
             .map_err(|_| SettingsError::NoConnections)?;
         let health = Health::default();
-        metrics.set_database_connections(0, 0);
-        let shared = SharedDatabase { pool, schema, statement_timeout, health, metrics, clock };
+        metrics.add_database_connections(0, 0);
+        let shared = SharedDatabase {
+            pool,
+            schema,
+            statement_timeout,
+            health,
+            counted: Mutex::default(),
+            metrics,
+            clock,
+        };
         Ok(Self(Arc::new(shared)))
     }
 
@@ -215,9 +229,23 @@ impl Database {
 
 impl SharedDatabase {
     fn count_connections(&self) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let status = self.pool.status();
-        let in_use = status.size.saturating_sub(status.available);
-        self.metrics.set_database_connections(status.size, in_use);
+        let number = |number| i64::try_from(number).unwrap_or(i64::MAX);
+        let (open, available) = (number(status.size), number(status.available));
+        let in_use = open.saturating_sub(available);
+        let (open_before, in_use_before) = std::mem::replace(&mut *counted, (open, in_use));
+        let (open, in_use) =
+            (open.saturating_sub(open_before), in_use.saturating_sub(in_use_before));
+        // The process may have several pools.
+        self.metrics.add_database_connections(open, in_use);
+    }
+}
+
+impl Drop for SharedDatabase {
+    fn drop(&mut self) {
+        let (open, in_use) = *self.counted.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.metrics.add_database_connections(open.saturating_neg(), in_use.saturating_neg());
     }
 }
 

@@ -37,12 +37,20 @@ pub struct Migration {
 }
 
 /// All migrations, in order.
-const MIGRATIONS: &[Migration] = &[Migration {
-    number: 1,
-    name: "ledger",
-    compatible_from: 1,
-    sql: include_str!("sql/0001_ledger.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        number: 1,
+        name: "ledger",
+        compatible_from: 1,
+        sql: include_str!("sql/0001_ledger.sql"),
+    },
+    Migration {
+        number: 2,
+        name: "limits",
+        compatible_from: 1,
+        sql: include_str!("sql/0002_limits.sql"),
+    },
+];
 
 const VERSION_TABLE: &str = include_str!("sql/schema_version.sql");
 const SCHEMA_EXISTS: &str = include_str!("sql/schema_exists.sql");

@@ -35,6 +35,7 @@ impl Refusal {
             Self::Forbidden(forbidden) => code_of_forbidden(forbidden),
             Self::MockOnly => "mock_client_only",
             Self::RateLimited(_) => "rate_limit_exceeded",
+            Self::LimitsUnavailable => "shared_limits_unavailable",
             Self::Malformed(_) => "request_invalid",
             Self::DeviceMissing => "device_missing",
             Self::DeviceUnnecessary => "device_unnecessary",
@@ -77,6 +78,9 @@ impl Refusal {
             Self::Forbidden(forbidden) => forbidden.to_string(),
             Self::MockOnly => "a mock token may reach simulated operators only".to_owned(),
             Self::RateLimited(too_many) => too_many.to_string(),
+            Self::LimitsUnavailable => {
+                "the database of the shared rate limits does not answer".to_owned()
+            }
             Self::Malformed(malformed) => text_of_malformed(malformed),
             Self::DeviceMissing => {
                 "neither the body nor the access token names a device".to_owned()
@@ -182,6 +186,7 @@ const fn code_of_unauthenticated(why: Unauthenticated) -> &'static str {
             ProofError::Replayed => "proof_replayed",
             ProofError::NotConfigured => "dpop_not_configured",
             ProofError::ReplayCacheFull => "proof_replay_cache_full",
+            ProofError::ReplayCheckUnavailable => "proof_replay_check_unavailable",
         },
         Unauthenticated::KeysUnavailable => "issuer_unavailable",
     }
@@ -254,6 +259,9 @@ const fn text_of_proof(reason: ProofError) -> &'static str {
         ProofError::Replayed => "it was used before",
         ProofError::NotConfigured => "the policies have no section `dpop`",
         ProofError::ReplayCacheFull => "the replay cache is full",
+        ProofError::ReplayCheckUnavailable => {
+            "the database of used proofs does not answer, so another replica may have accepted it"
+        }
     }
 }
 

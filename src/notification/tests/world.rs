@@ -258,7 +258,7 @@ async fn admissions(clock: &Clock, metrics: &Metrics) -> HashMap<&'static str, A
         request.headers_mut().insert(AUTHORIZATION, value);
         let identity_proof = identity.authenticate(&request, None).await.unwrap();
         let grant = access.authorize(identity_proof, Operation::CreateSession, None).unwrap();
-        admissions.insert(client, limits.admit(grant).unwrap());
+        admissions.insert(client, limits.admit(grant).await.unwrap());
     }
     admissions
 }

@@ -13,7 +13,7 @@ use super::{
     TermsEntry,
 };
 use crate::{
-    identity::{ClientProof, PROOF_AGE_MAX, ProofSettings, pop::ProofKey},
+    identity::{ClientProof, PROOF_AGE_MAX, ProofSettings, ReplayFallback, pop::ProofKey},
     qod::Secret,
     reloadable::Reloadable,
 };
@@ -29,6 +29,25 @@ pub(super) struct DpopEntry {
     /// Whether a proof must contain hashes of the body and the query.
     #[serde(default)]
     require_hashes: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ReplayFallbackName {
+    /// Requests with a proof are rejected with 503.
+    #[default]
+    Refuse,
+    /// A proof is accepted once by each replica.
+    Allow,
+}
+
+impl From<ReplayFallbackName> for ReplayFallback {
+    fn from(name: ReplayFallbackName) -> Self {
+        match name {
+            ReplayFallbackName::Refuse => Self::Refuse,
+            ReplayFallbackName::Allow => Self::Allow,
+        }
+    }
 }
 
 impl DpopEntry {

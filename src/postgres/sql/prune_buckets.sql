@@ -1,0 +1,1 @@
+SELECT {schema}.prune_buckets($1, $2)
