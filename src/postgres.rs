@@ -30,6 +30,9 @@ pub mod test_server;
 #[path = "../tests/postgres/proxy.rs"]
 pub mod test_proxy;
 #[cfg(test)]
+#[path = "../tests/postgres/pooler.rs"]
+pub mod test_pooler;
+#[cfg(test)]
 mod tests;
 mod url;
 

@@ -82,8 +82,11 @@ impl Connector {
 
     /// Tries another host first, because this connection's host failed.
     pub(super) fn avoid_host_of(&self, connection: &Connection) {
-        let (failed, next) = (connection.host, connection.host.wrapping_add(1));
-        let order = Ordering::Relaxed;
+        self.avoid(connection.host);
+    }
+
+    fn avoid(&self, failed: usize) {
+        let (next, order) = (failed.wrapping_add(1), Ordering::Relaxed);
         // An error means that another attempt has changed it.
         _ = self.first_host.compare_exchange(failed, next, order, order);
     }
@@ -96,10 +99,12 @@ impl Connector {
         } else {
             None
         };
-        let (hosts, first) = (url.hosts(), self.first_host.load(Ordering::Relaxed));
+        let hosts = url.hosts().max(1);
+        let first = self.first_host.load(Ordering::Relaxed) % hosts;
+        self.first_host.store(first, Ordering::Relaxed);
         let mut failures = Vec::new();
         for offset in 0..hosts {
-            let host = first.wrapping_add(offset) % hosts.max(1);
+            let host = first.wrapping_add(offset) % hosts;
             let Some(mut config) = url.config_of(host) else { continue };
             let options = config.get_options().unwrap_or_default();
             let options = format!("{options} {}", self.options);
@@ -112,7 +117,11 @@ impl Connector {
                     return Ok(connection);
                 }
                 Err(failure) if hosts == 1 => return Err(failure),
-                Err(failure) => failures.push((host, failure)),
+                Err(failure) => {
+                    // The attempt may end before it has tried all hosts: the next one goes on here.
+                    self.avoid(host);
+                    failures.push((host, failure));
+                }
             }
         }
         Err(combine(failures))

@@ -30,6 +30,9 @@ use crate::{clock::Clock, metrics::Metrics};
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
+/// The part of the statement timeout that a statement waits for a connection during an outage.
+const OUTAGE_WAIT_DIVISOR: u32 = 4;
+
 /// The server limits the duration of a statement itself. This is the time for its answer to arrive.
 const ANSWER_MARGIN: Duration = Duration::from_millis(100);
 
@@ -157,7 +160,7 @@ impl Database {
             match kind {
                 FailureKind::Permanent { code } => {
                     if concerns_schema(&code) {
-                        self.0.health.record_failure(&message);
+                        self.0.health.record_failure(&message, self.0.clock.tick());
                     } else {
                         self.0.health.record_success();
                     }
@@ -165,10 +168,13 @@ impl Database {
                 }
                 FailureKind::Unknown => repeated = true,
                 // The earlier failure is why there was no time left.
-                FailureKind::NoTime => message = earlier.unwrap_or(message),
+                FailureKind::NoTime => {
+                    let known = earlier.or_else(|| self.0.health.check().err());
+                    message = known.unwrap_or(message);
+                }
                 FailureKind::NotSent | FailureKind::Transient | FailureKind::Refused => (),
             }
-            self.0.health.record_failure(&message);
+            self.0.health.record_failure(&message, self.0.clock.tick());
             let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.0));
             // The last attempt needs time for its answer.
             let left = deadline.saturating_duration_since(Instant::now());
@@ -216,8 +222,13 @@ impl Database {
 
     async fn connection(&self, deadline: Instant) -> Result<Lease<'_>, Failure> {
         let left = deadline.saturating_duration_since(Instant::now());
-        let limits = Timeouts { wait: Some(left), create: Some(left), recycle: Some(left) };
         let started = self.0.clock.tick();
+        // During an outage, as many statements as there are connections try to connect. The others
+        // fail early, so that requests do not accumulate.
+        let is_down = self.0.health.is_down(self.deadline(), started);
+        let early = self.0.statement_timeout / OUTAGE_WAIT_DIVISOR;
+        let wait = if is_down { left.min(early) } else { left };
+        let limits = Timeouts { wait: Some(wait), create: Some(left), recycle: Some(left) };
         let result = self.0.pool.timeout_get(&limits).await;
         self.0.metrics.record_database_wait(self.0.clock.elapsed(started));
         let connection = Some(result.map_err(Failure::of_pool)?);

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::{
     Answer, Database, DatabaseError, DatabaseUrl, Settings, Statement,
@@ -12,6 +12,7 @@ use super::{
 use crate::{clock::Clock, metrics::Metrics, qod::Secret, reloadable::Reloadable};
 
 mod failing_servers;
+mod pooler;
 mod tls;
 
 fn database_with(settings: Settings) -> (Database, Metrics) {

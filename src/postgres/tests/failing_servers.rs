@@ -91,3 +91,52 @@ async fn read_only_server_is_refused_in_words() {
     server.sql("postgres", &set.replace("= on", "= off"));
     query(&database, "INSERT INTO t VALUES (1)").await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_fail_early_during_an_outage_and_resume_after_it() {
+    let Some(server) = Server::start_new(Options::default()) else { return };
+    let mut settings = Settings::for_test(&server.url(USER), "qod");
+    settings.connections_max = 1;
+    settings.statement_timeout = Duration::from_millis(500);
+    let clock = Clock::system();
+    let (database, metrics) = database_with(settings);
+    query(&database, "SELECT 1").await.unwrap();
+    server.stop(true);
+    // Two statements need the only connection for longer than the deadline.
+    let started = clock.tick();
+    while clock.elapsed(started) <= database.deadline() {
+        message_of(query(&database, "SELECT 1").await);
+    }
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        let database = database.clone();
+        waiting.push(tokio::spawn(async move { query(&database, "SELECT 1").await }));
+    }
+    let mut messages = Vec::new();
+    for waiting in waiting {
+        messages.push(message_of(waiting.await.unwrap()));
+    }
+    assert!(messages.iter().all(|message| message.contains("refused")), "{messages:#?}");
+    assert!(metrics.text().contains("reason=\"pool_exhausted\""), "{}", metrics.text());
+    server.start();
+    while query(&database, "SELECT 1").await.is_err() {}
+    assert_eq!(database.health(), Ok(()));
+}
+
+#[tokio::test]
+async fn host_behind_many_that_do_not_answer_is_reached() {
+    let Some(server) = test_server::shared() else { return };
+    // They accept connections, and send nothing.
+    let silent: Vec<std::net::TcpListener> =
+        (0..6).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports = silent.iter().map(|host| host.local_addr().unwrap().port()).chain([server.port()]);
+    let hosts = ports.map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
+    let url = format!("postgresql://{USER}@{hosts}/{USER}?sslmode=disable");
+    let mut settings = Settings::for_test(&url, "qod");
+    settings.statement_timeout = Duration::from_millis(500);
+    let (database, _) = database_with(settings);
+    // One statement has the time for four hosts.
+    let first = message_of(query(&database, "SELECT 1").await);
+    assert!(first.contains("no answer in time"), "{first}");
+    query(&database, "SELECT 1").await.unwrap();
+}
