@@ -31,6 +31,8 @@ use crate::{
 const CONCURRENT_CHANGE_RETRY: Duration = Duration::from_secs(1);
 // When to repeat a request whose token could not be verified.
 const KEYS_RETRY: Duration = Duration::from_secs(5);
+// When to repeat a request that could not be written to the ledger.
+const LEDGER_RETRY: Duration = Duration::from_secs(1);
 
 // When to repeat a request that needs the database of all replicas.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
@@ -198,6 +200,7 @@ impl Refusal {
             | Self::Ledger(ledger::Error::Superseded | ledger::Error::RequestInProgress) => {
                 Some(CONCURRENT_CHANGE_RETRY)
             }
+            Self::Ledger(ledger::Error::Unavailable(_)) => Some(LEDGER_RETRY),
             Self::Unauthenticated(rejection)
                 if rejection.why == Unauthenticated::KeysUnavailable =>
             {

@@ -62,6 +62,11 @@ impl Callback {
         Self { at: at.parse().unwrap(), path: format!("/{path}"), token }
     }
 
+    /// The same callback at another listener.
+    pub(crate) fn at(self, listener: SocketAddr) -> Self {
+        Self { at: listener, ..self }
+    }
+
     pub(crate) fn post(&self, event: &Value) -> HttpResponse {
         self.post_with(&format!("Bearer {}", self.token), event)
     }
@@ -95,7 +100,7 @@ fn world_with_session(status: &'static str) -> (World, Fixture, String, Callback
 }
 
 /// The state of a session in the ledger, without a call to the operator.
-fn state_of(world: &World, id: &str) -> Option<String> {
+pub(crate) fn state_of(world: &World, id: &str) -> Option<String> {
     let reply = world.admin(&format!("/sessions/{id}"))?;
     (reply.status == 200).then(|| reply.json()["state"].as_str().unwrap().to_owned())
 }

@@ -10,7 +10,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::world::{Setup, World, create_request, number_at, wait_for};
+use crate::{
+    operator_sessions::{double_booked, is_open},
+    world::{Setup, World, create_request, number_at, wait_for},
+};
 
 mod bytes;
 mod load;
@@ -120,16 +123,7 @@ impl CrashFixture {
     }
 
     fn ledger(&self) -> Vec<Value> {
-        let (mut all, mut after) = (Vec::new(), String::new());
-        loop {
-            let path = format!("/sessions?unmasked{after}");
-            let page = self.world.admin(&path).unwrap().expect(200);
-            all.extend(page.body.lines().map(|line| serde_json::from_str(line).unwrap()));
-            match page.header("qod-next") {
-                Some(next) => after = format!("&after={next}"),
-                None => return all,
-            }
-        }
+        self.world.ledger()
     }
 
     fn operator_sessions(&self) -> Vec<Value> {
@@ -209,17 +203,6 @@ impl CrashFixture {
         }
         inconsistencies
     }
-}
-
-fn is_open(session: &Value) -> bool {
-    ["pending", "in_doubt", "releasing"].map(Value::from).contains(&session["state"])
-}
-
-fn double_booked(booked: &[Value]) -> Vec<String> {
-    let mut seen = BTreeSet::new();
-    let duplicates =
-        booked.iter().filter(|session| !seen.insert(session["phoneNumber"].to_string()));
-    duplicates.map(|session| format!("double-booked: {session}")).collect()
 }
 
 impl Drop for CrashFixture {

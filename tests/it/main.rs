@@ -46,9 +46,14 @@ mod policy_tests;
 #[path = "../postgres/server.rs"]
 #[expect(dead_code, reason = "unit tests use the rest")]
 mod postgres_server;
+#[path = "../postgres/proxy.rs"]
+#[expect(dead_code, reason = "unit tests use the rest")]
+mod postgres_proxy;
 mod profiles;
+mod pseudo_random;
 mod refusals;
 mod reload;
+mod replicas;
 mod release_1;
 mod release_1_2;
 mod secrets;

@@ -1,6 +1,7 @@
 //! Delivery of notifications: dialects, retries, restarts, dropped notifications.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -82,6 +83,22 @@ fn statuses(received: &[(String, Value)]) -> Vec<(&str, Option<&str>)> {
             (body["data"]["qosStatus"].as_str().unwrap(), body["data"]["statusInfo"].as_str())
         })
         .collect()
+}
+
+/// The events received for each session, in order, without duplicates.
+pub(crate) fn received_events(sink: &Fixture) -> BTreeMap<String, Vec<(String, String)>> {
+    let mut all: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for request in sink.requests() {
+        let (_, body) = request.split_once("\r\n\r\n").unwrap();
+        let body: Value = serde_json::from_str(body).unwrap();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let event = (text(&body["id"]), text(&body["data"]["qosStatus"]));
+        let events = all.entry(text(&body["data"]["sessionId"])).or_default();
+        if !events.contains(&event) {
+            events.push(event);
+        }
+    }
+    all
 }
 
 fn queued(world: &World) -> u64 {

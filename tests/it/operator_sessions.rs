@@ -2,9 +2,22 @@
 
 use std::{collections::BTreeSet, sync::Barrier, thread};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{Setup, World, create_request, number_at, session_id};
+
+/// Whether the outcome of a call to the operator is open, in a record as the ledger shows it.
+pub(crate) fn is_open(record: &Value) -> bool {
+    ["pending", "in_doubt", "releasing"].map(Value::from).contains(&record["state"])
+}
+
+/// The sessions of an operator whose device has another one.
+pub(crate) fn double_booked(booked: &[Value]) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let duplicates =
+        booked.iter().filter(|session| !seen.insert(session["phoneNumber"].to_string()));
+    duplicates.map(|session| format!("double-booked: {session}")).collect()
+}
 
 #[test]
 fn one_of_forty_concurrent_identical_creates_succeeds() {

@@ -173,12 +173,12 @@ fn expect_statuses(responses: Vec<(FixtureResponse, u16)>, is_reserved: bool) {
     }
 }
 
-fn unused_address() -> SocketAddr {
+pub(crate) fn unused_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// An operator of dialect 0.10.1.
-fn entry(address: SocketAddr) -> String {
+pub(crate) fn entry(address: SocketAddr) -> String {
     format!(
         "    endpoint: \"http://{address}/qod/v0\"\n    dialect: camara-0.10.1\n    \
          bearer_token_file: bearer\n    timeout: 1s\n"

@@ -28,6 +28,7 @@ use crate::{
 };
 
 mod policies;
+mod replica;
 
 pub(crate) const SCOPE: &str = "dpv:RequestedServiceProvision#qod";
 pub(crate) const DIALECTS: [&str; 13] = [
@@ -116,6 +117,7 @@ impl Default for Setup<'_> {
 }
 
 /// A token issuer.
+#[derive(Clone)]
 pub(crate) struct Keys {
     pkcs8: Vec<u8>,
     pub jwks: String,
@@ -190,6 +192,10 @@ impl World {
         wait_for("the gateway to be ready", || {
             self.admin("/readyz").is_some_and(|a| a.status == 200)
         });
+        self.wait_for_operators();
+    }
+
+    pub(crate) fn wait_for_operators(&self) {
         for dialect in &self.simulated {
             let operator = self.operator_address(dialect);
             wait_for("an operator", || std::net::TcpStream::connect(operator).is_ok());
@@ -289,6 +295,20 @@ impl World {
         let answer =
             http::send(self.operator_address(dialect), "GET", "/simulator/sessions", &[], "");
         answer.body.lines().map(str::to_owned).collect()
+    }
+
+    /// All records that the gateway shows.
+    pub(crate) fn ledger(&self) -> Vec<Value> {
+        let (mut all, mut after) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/sessions?unmasked{after}");
+            let page = self.admin(&path).unwrap().expect(200);
+            all.extend(page.body.lines().map(|line| serde_json::from_str(line).unwrap()));
+            match page.header("qod-next") {
+                Some(next) => after = format!("&after={next}"),
+                None => return all,
+            }
+        }
     }
 
     /// Sends a request of a client in a dialect.

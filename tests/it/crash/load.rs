@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::*;
+use crate::pseudo_random::PseudoRandom;
 
 const KILLS: u32 = 80;
 const CLIENTS: u64 = 6;
@@ -16,17 +17,6 @@ const CLIENTS: u64 = 6;
 // stays reserved for a while.
 const FLOWS: u64 = 40;
 const FLOWS_REPLACED: u64 = 10;
-
-/// A pseudo-random sequence, the same in every run.
-struct PseudoRandom(u64);
-
-impl PseudoRandom {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-}
 
 /// State shared by all clients.
 #[derive(Default)]

@@ -7,7 +7,10 @@ use std::sync::{
 };
 
 use super::*;
-use crate::operators::{Fixture, answer};
+use crate::{
+    notifications::received_events,
+    operators::{Fixture, answer},
+};
 
 const KILLS: u32 = 40;
 const CLIENTS: u32 = 4;
@@ -40,22 +43,6 @@ fn run_session(world: &World, sink: &str, number: u32, confirmed: &Mutex<Confirm
     {
         confirmed.lock().unwrap().deleted.insert(id);
     }
-}
-
-/// The events received for each session, in order, without duplicates.
-fn received_events(sink: &Fixture) -> BTreeMap<String, Vec<(String, String)>> {
-    let mut all: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
-    for request in sink.requests() {
-        let (_, body) = request.split_once("\r\n\r\n").unwrap();
-        let body: Value = serde_json::from_str(body).unwrap();
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let event = (text(&body["id"]), text(&body["data"]["qosStatus"]));
-        let events = all.entry(text(&body["data"]["sessionId"])).or_default();
-        if !events.contains(&event) {
-            events.push(event);
-        }
-    }
-    all
 }
 
 #[test]
