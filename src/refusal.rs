@@ -31,11 +31,8 @@ use crate::{
 const CONCURRENT_CHANGE_RETRY: Duration = Duration::from_secs(1);
 // When to repeat a request whose token could not be verified.
 const KEYS_RETRY: Duration = Duration::from_secs(5);
-// When to repeat a request that could not be written to the ledger.
-const LEDGER_RETRY: Duration = Duration::from_secs(1);
-
-// When to repeat a request that needs the database of all replicas.
-const DATABASE_RETRY: Duration = Duration::from_secs(1);
+// When to repeat a request that needs the ledger, or the database of all replicas.
+const STORE_RETRY: Duration = Duration::from_secs(1);
 
 mod causes;
 mod messages;
@@ -200,15 +197,16 @@ impl Refusal {
             | Self::Ledger(ledger::Error::Superseded | ledger::Error::RequestInProgress) => {
                 Some(CONCURRENT_CHANGE_RETRY)
             }
-            Self::Ledger(ledger::Error::Unavailable(_)) => Some(LEDGER_RETRY),
             Self::Unauthenticated(rejection)
                 if rejection.why == Unauthenticated::KeysUnavailable =>
             {
                 Some(KEYS_RETRY)
             }
-            Self::LimitsUnavailable => Some(DATABASE_RETRY),
+            Self::Ledger(ledger::Error::Unavailable(_)) | Self::LimitsUnavailable => {
+                Some(STORE_RETRY)
+            }
             Self::Unauthenticated(rejection) if is_replay_check_unavailable(rejection.why) => {
-                Some(DATABASE_RETRY)
+                Some(STORE_RETRY)
             }
             _ => None,
         }

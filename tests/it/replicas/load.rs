@@ -171,7 +171,9 @@ impl Load {
             let answer = http::send(self.operator, "GET", "/simulator/sessions", &[], "");
             let sessions: Vec<Value> =
                 answer.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-            double_booked(&sessions).into_iter().for_each(|text| self.report(text));
+            for text in double_booked(&sessions) {
+                self.report(text);
+            }
             thread::sleep(SAMPLE_INTERVAL);
         }
     }
