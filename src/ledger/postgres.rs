@@ -56,6 +56,8 @@ use crate::{
 const DUE_LEASE: Duration = Duration::from_secs(30);
 // The delay before a record is examined again whose due transition failed.
 const FAILED_TRANSITION_DELAY: Duration = Duration::from_secs(30);
+// The number of idempotency records of all clients; the oldest are removed first. About 2 GB.
+const REPLIES_MAX: i64 = 10_000_000;
 // The number of concurrent statements of a sweep.
 const SWEEP_STATEMENTS_MAX: usize = 8;
 // The number of records per statement when a device's sessions are listed.
@@ -339,7 +341,11 @@ impl Store for PostgresStore {
             postponed.extend(later);
         }
         self.postpone(postponed).await?;
-        self.query(&self.statements.expire_replies, &[(&limit, Type::INT4)]).await?;
+        self.query(
+            &self.statements.expire_replies,
+            &[(&limit, Type::INT4), (&REPLIES_MAX, Type::INT8)],
+        )
+        .await?;
         Ok(swept)
     }
 

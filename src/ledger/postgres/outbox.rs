@@ -22,6 +22,9 @@ use crate::{
     qod::{OperatorId, SessionId},
 };
 
+// The number of sessions that are counted exactly, for gauges; more are estimated.
+const COUNTED_EXACTLY_MAX: i32 = 200_000;
+
 impl PostgresStore {
     pub(super) async fn take(&self, sessions_max: usize) -> Result<TakenNotifications, Error> {
         self.renew_lease_if_due().await?;
@@ -105,7 +108,8 @@ impl PostgresStore {
     pub(super) async fn count_sessions(
         &self,
     ) -> Result<Vec<(OperatorId, SessionState, u64)>, Error> {
-        let answer = self.query(&self.statements.count, &[]).await?;
+        let parameters: &[Parameter<'_>] = &[(&COUNTED_EXACTLY_MAX, Type::INT4)];
+        let answer = self.query(&self.statements.count, parameters).await?;
         let mut counts = Vec::new();
         let mut named = HashSet::new();
         for row in &answer.rows {

@@ -60,10 +60,8 @@ WHERE id > coalesce($1, '00000000-0000-0000-0000-000000000000'::uuid)
 ORDER BY id LIMIT $2
 
 -- name: count
--- The number of sessions of each operator and state. Reads the whole table.
-SELECT o.operator, o.name, c.state, c.sessions
-FROM {schema}.operator o LEFT
-JOIN (SELECT operator, state, count(*) AS sessions FROM {schema}.session GROUP BY operator, state) c USING (operator)
+-- The number of sessions of each operator and state.
+SELECT operator, name, state, sessions FROM {schema}.count_sessions($1)
 
 -- name: add_operator
 -- Names an operator.
@@ -76,7 +74,7 @@ SELECT {schema}.expire_holds($1, $2)
 
 -- name: expire_replies
 -- Removes idempotency records that have expired.
-SELECT {schema}.expire_replies($1)
+SELECT {schema}.expire_replies($1, $2)
 
 -- name: lease_due
 -- Leases sessions that are due.

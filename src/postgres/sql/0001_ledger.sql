@@ -478,14 +478,44 @@ BEGIN
 END
 $$;
 
--- Removes idempotency records that have expired.
-CREATE FUNCTION {schema}.expire_replies(p_max integer) RETURNS integer
+-- The estimated number of rows of a table; 0 if it was never analyzed.
+CREATE FUNCTION {schema}.estimated_rows(p_table text) RETURNS double precision
+LANGUAGE sql STABLE
+RETURN (SELECT greatest(c.reltuples, 0) FROM pg_class c
+    WHERE c.relname = p_table AND c.relnamespace = '{schema}'::regnamespace);
+
+-- The number of sessions of each operator and state: exact up to about `p_exact_max` sessions, and estimated
+-- from a sample of so many above, so that the time does not grow with their number.
+CREATE FUNCTION {schema}.count_sessions(p_exact_max integer)
+RETURNS TABLE (operator bigint, name bytea, state smallint, sessions bigint)
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
+    v_percent double precision := 100.0 * p_exact_max / greatest({schema}.estimated_rows('session'), 1);
+BEGIN
+    IF v_percent >= 100 THEN
+        RETURN QUERY SELECT o.operator, o.name, c.state, c.sessions FROM {schema}.operator o LEFT JOIN (
+            SELECT s.operator, s.state, count(*) AS sessions FROM {schema}.session s GROUP BY s.operator, s.state
+        ) c USING (operator);
+    ELSE
+        RETURN QUERY SELECT o.operator, o.name, c.state, round(c.sessions * 100 / v_percent)::bigint
+        FROM {schema}.operator o LEFT JOIN (
+            SELECT s.operator, s.state, count(*) AS sessions FROM {schema}.session s TABLESAMPLE SYSTEM (v_percent)
+            GROUP BY s.operator, s.state
+        ) c USING (operator);
+    END IF;
+END
+$$;
+
+-- Removes idempotency records that have expired, and the oldest ones while there are too many.
+CREATE FUNCTION {schema}.expire_replies(p_max integer, p_replies_max bigint) RETURNS integer
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_before bigint := CASE WHEN {schema}.estimated_rows('reply') > p_replies_max
+        THEN 9223372036854775807 ELSE {schema}.ledger_now() END;
     v_count integer;
 BEGIN
     DELETE FROM {schema}.reply r WHERE r.key IN (
-        SELECT e.key FROM {schema}.reply e WHERE e.expires_at <= {schema}.ledger_now()
+        SELECT e.key FROM {schema}.reply e WHERE e.expires_at <= v_before
         ORDER BY e.expires_at LIMIT p_max FOR UPDATE SKIP LOCKED);
     GET DIAGNOSTICS v_count = ROW_COUNT;
     RETURN v_count;
