@@ -16,6 +16,7 @@ mod operators;
 mod postgres;
 mod process;
 mod register;
+mod shared_checks;
 
 pub use self::lifetimes::ConfiguredEntities;
 use self::{
@@ -28,6 +29,7 @@ use self::{
     postgres::DatabaseMetrics,
     process::ProcessMetrics,
     register::{counter, float_gauge, gauge, histogram},
+    shared_checks::SharedCheckMetrics,
 };
 
 /// The metrics of the gateway. Cheap to clone.
@@ -52,6 +54,7 @@ struct MetricFamilies {
     imports: ImportMetrics,
     notifications: NotificationMetrics,
     databases: DatabaseMetrics,
+    shared_checks: SharedCheckMetrics,
     process: ProcessMetrics,
     idempotent_replays: IntCounterVec,
     conflicts: IntCounterVec,
@@ -173,6 +176,7 @@ impl Metrics {
             imports: ImportMetrics::new(&registry)?,
             notifications: NotificationMetrics::new(&registry)?,
             databases: DatabaseMetrics::new(&registry)?,
+            shared_checks: SharedCheckMetrics::new(&registry)?,
             process: ProcessMetrics::new(&registry)?,
             idempotent_replays: counter(
                 &registry,

@@ -14,8 +14,6 @@ pub(super) struct DatabaseMetrics {
     failures: IntCounterVec,
     replicas: IntGaugeVec,
     policies_differ: GaugeVec,
-    limits: IntCounterVec,
-    proofs: IntCounterVec,
 }
 
 impl DatabaseMetrics {
@@ -59,18 +57,6 @@ impl DatabaseMetrics {
                 "How long replicas have applied different policies; 0 if they apply the same",
                 NO_LABELS,
             )?,
-            limits: counter(
-                registry,
-                "qod_shared_limit_checks_total",
-                "Checks of rate limits that replicas share",
-                &["answer"],
-            )?,
-            proofs: counter(
-                registry,
-                "qod_shared_proof_checks_total",
-                "Checks whether another replica has accepted a proof of possession",
-                &["answer"],
-            )?,
         })
     }
 }
@@ -101,16 +87,6 @@ impl Metrics {
     pub fn record_database_statement(&self, statement: &'static str, elapsed: Duration) {
         let seconds = elapsed.as_secs_f64();
         self.0.databases.statement_seconds.with_label_values(&[statement]).observe(seconds);
-    }
-
-    /// Counts a check of a shared rate limit. `answer` says where its result is from.
-    pub fn record_shared_limit(&self, answer: &'static str) {
-        self.0.databases.limits.with_label_values(&[answer]).inc();
-    }
-
-    /// Counts a check of a proof of possession at the database.
-    pub fn record_shared_proof(&self, answer: &'static str) {
-        self.0.databases.proofs.with_label_values(&[answer]).inc();
     }
 
     /// Counts a failed attempt of a statement.

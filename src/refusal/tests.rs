@@ -3,6 +3,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::*;
 use crate::{
     dialect::{Descriptors, ValidationError},
+    identity::ProofMethod,
     qod::{Operation, ProfileStatus},
 };
 
@@ -222,13 +223,17 @@ fn concurrent_change_is_a_conflict_with_retry_after() {
 }
 
 #[test]
-fn token_that_cannot_be_verified_has_retry_after() {
+fn check_that_is_not_possible_has_retry_after() {
     let seconds = |refusal: Refusal| {
         let problem = refusal.problem(&descriptor("camara-1.1.0"));
         (problem.status, problem.retry_after.map(|wait| wait.as_secs()))
     };
     assert_eq!(seconds(unauthenticated(Unauthenticated::KeysUnavailable)), (503, Some(5)));
     assert_eq!(seconds(unauthenticated(Unauthenticated::Missing)), (401, None));
+    let proof = |error| unauthenticated(Unauthenticated::InvalidProof(ProofMethod::Dpop, error));
+    assert_eq!(seconds(proof(ProofError::ReplayCheckUnavailable)), (503, Some(1)));
+    assert_eq!(seconds(proof(ProofError::Replayed)), (401, None));
+    assert_eq!(seconds(NotAdmitted::Unavailable.into()), (503, Some(1)));
 }
 
 fn unauthenticated(why: Unauthenticated) -> Refusal {
