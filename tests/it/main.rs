@@ -22,6 +22,7 @@ mod http_edge;
 mod examples;
 mod explain;
 mod admin;
+mod shared_limits;
 mod shutdown;
 mod shutdown_load;
 mod upgrade;

@@ -16,8 +16,8 @@ use crate::{
 const KEY: &str = "a-key-of-all-replicas-with-32-characters";
 
 /// A folder whose sessions are in a database, with further keys of `postgres`.
-fn world(url: &str, keys: &str) -> World {
-    let world = World::unstarted(&Setup::default());
+pub(crate) fn world(setup: &Setup<'_>, url: &str, keys: &str) -> World {
+    let world = World::unstarted(setup);
     for (name, text) in [("postgres.url", url), ("ledger.key", KEY)] {
         let path = world.folder.join(name);
         fs::write(&path, text).unwrap();
@@ -38,7 +38,7 @@ fn set_store(world: &World, before: &str, keys: &str) -> String {
     store
 }
 
-fn run(world: &World, arguments: &[&str]) -> (bool, String) {
+pub(crate) fn run(world: &World, arguments: &[&str]) -> (bool, String) {
     let folder = world.folder.to_str().unwrap();
     World::run(&[arguments, &["--policies", folder]].concat())
 }
@@ -52,14 +52,17 @@ fn check(world: &World, options: &[&str]) -> (bool, String) {
 fn tables_are_created_once_and_the_gateway_uses_them() {
     let Some(server) = postgres_server::shared() else { return };
     let schema = unique_schema();
-    let mut world = world(&server.url(USER), &format!("schema: {schema}"));
+    let mut world = world(&Setup::default(), &server.url(USER), &format!("schema: {schema}"));
     let (passed, text) = run(&world, &["store", "status"]);
     assert!(!passed && text.contains("run `qod-gateway store migrate`"), "{text}");
     let (passed, text) = run(&world, &["store", "migrate"]);
     assert!(passed, "{text}");
-    assert_eq!(text, format!("applied: 1 (ledger)\nschema {schema}: version 1\n"));
+    assert_eq!(
+        text,
+        format!("applied: 1 (ledger)\napplied: 2 (limits)\nschema {schema}: version 2\n")
+    );
     let (passed, text) = run(&world, &["store", "migrate"]);
-    assert!(passed && text == format!("schema {schema}: version 1\n"), "{text}");
+    assert!(passed && text == format!("schema {schema}: version 2\n"), "{text}");
     let (passed, text) = run(&world, &["store", "status"]);
     assert!(passed && text.starts_with("server: PostgreSQL "), "{text}");
     assert!(text.contains("\nwarning: no synchronous standby "), "{text}");
@@ -83,7 +86,7 @@ fn database_is_named_on_the_command_line_or_in_the_policies() {
     let (passed, text) = World::run(&[&["store", "migrate"][..], &place].concat());
     assert!(passed && text.starts_with("applied: 1 "), "{text}");
     let (passed, text) = World::run(&[&["store", "status"][..], &place].concat());
-    assert!(passed && text.contains(&format!("schema {schema}: version 1, ")), "{text}");
+    assert!(passed && text.contains(&format!("schema {schema}: version 2, ")), "{text}");
     let files = World::unstarted(&Setup::default());
     let (passed, text) = run(&files, &["store", "status"]);
     assert!(!passed && text.contains("has no `store.postgres`"), "{text}");
@@ -96,7 +99,7 @@ fn check_reports_the_state_of_the_database() {
     let Some(server) = postgres_server::shared() else { return };
     let schema = unique_schema();
     let keys = format!("schema: {schema}");
-    let world = world(&server.url(USER), &keys);
+    let world = world(&Setup::default(), &server.url(USER), &keys);
     let (passed, text) = check(&world, &[]);
     assert!(!passed, "{text}");
     let expected = format!("failed: database: the schema `{schema}` does not exist or is empty");
@@ -136,7 +139,7 @@ fn check_names_what_is_wrong_with_the_connection() {
             server.port()
         )
     };
-    let world = world(&at("p4ssword", USER), "statement_timeout: 500ms");
+    let world = world(&Setup::default(), &at("p4ssword", USER), "statement_timeout: 500ms");
     let set_url = |url: String| fs::write(world.folder.join("postgres.url"), url).unwrap();
     let failure = |expected: &str| {
         let started = Instant::now();

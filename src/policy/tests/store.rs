@@ -1,7 +1,10 @@
 //! `store` with a database that several replicas share.
 
 use super::*;
-use crate::ledger::PostgresSettings;
+use crate::{
+    ledger::PostgresSettings,
+    limit::{LimitFallback, LimitScope},
+};
 
 const URL: &str = "postgresql://qod:not-shown@db1.example,db2.example:6432/qod";
 const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -116,4 +119,18 @@ fn prefixes_that_the_database_cannot_compare_are_refused() {
     // A ledger of one process compares all prefixes.
     folder.change("gateway.yaml", "  postgres:\n    url_file: postgres.url", "  #");
     folder.load().unwrap();
+}
+
+#[test]
+fn limits_can_be_shared() {
+    for (section, fallback) in [
+        ("{ scope: shared }", LimitFallback::LocalShare),
+        ("{ scope: shared, unavailable: local_share }", LimitFallback::LocalShare),
+        ("{ scope: shared, unavailable: refuse }", LimitFallback::Refuse),
+        ("{ scope: shared, unavailable: allow }", LimitFallback::Allow),
+    ] {
+        let folder = folder("");
+        folder.change("gateway.yaml", "admin:", &format!("limits: {section}\nadmin:"));
+        assert_eq!(folder.load().unwrap().limits.scope, LimitScope::Shared(fallback));
+    }
 }
