@@ -84,6 +84,8 @@ pub struct Gateway {
     // Work that may be aborted at shutdown, such as health checks and late responses.
     background_tasks: TaskTracker,
     deletes: DeletesInProgress,
+    // Locked while a sweep of a shared ledger runs.
+    sweeping: Mutex<()>,
     // Since when replicas have different policies.
     policies_differ_since: std::sync::Mutex<Option<Tick>>,
     device_hasher: KeyedHash,
@@ -120,6 +122,7 @@ impl Gateway {
             operator_tasks: TaskTracker::new(),
             background_tasks: TaskTracker::new(),
             deletes: DeletesInProgress::default(),
+            sweeping: Mutex::default(),
             policies_differ_since: std::sync::Mutex::default(),
             clock,
             metrics,

@@ -28,19 +28,16 @@ impl Gateway {
             // Has an effect once.
             self.dispatcher.start();
         }
-        match self.ledger.sweep().await {
-            Ok(due) => {
-                for (record, todo) in due {
-                    let gateway = Arc::clone(self);
-                    self.operator_tasks.spawn(async move { gateway.recover(record, todo).await });
+        if self.ledger.is_shared() {
+            // On a task, because a database that is away delays it. One sweep runs at a time.
+            let gateway = Arc::clone(self);
+            self.background_tasks.spawn(async move {
+                if let Ok(_sweeping) = gateway.sweeping.try_lock() {
+                    gateway.sweep().await;
                 }
-            }
-            // The ledger logs the error itself.
-            Err(error) => tracing::debug!(
-                event = "ledger_sweep_failed",
-                %error,
-                "failed to sweep the ledger; expired sessions stay until the next sweep"
-            ),
+            });
+        } else {
+            self.sweep().await;
         }
         policy.limits.shrink();
         policy.routes.poll_due(&self.caller);
@@ -56,20 +53,41 @@ impl Gateway {
         self.poll_policy_files();
     }
 
+    async fn sweep(self: &Arc<Self>) {
+        match self.ledger.sweep().await {
+            Ok(due) => {
+                for (record, todo) in due {
+                    let gateway = Arc::clone(self);
+                    self.operator_tasks.spawn(async move { gateway.recover(record, todo).await });
+                }
+            }
+            // The ledger logs the error itself.
+            Err(error) => tracing::debug!(
+                event = "ledger_sweep_failed",
+                %error,
+                "failed to sweep the ledger; expired sessions stay until the next sweep"
+            ),
+        }
+    }
+
     /// Updates the gauges of the ledger, the notifications and the certificates.
     pub async fn update_gauges(&self) {
         if self.ledger.is_opening() {
             return;
         }
+        let is_away = self.ledger.is_shared() && self.ledger.health().is_err();
         // If the ledger cannot be read, the gauges stay as they are.
-        for (operator, state, count) in self.ledger.counts().await.unwrap_or_default() {
+        let counts = if is_away { Ok(Vec::new()) } else { self.ledger.counts().await };
+        for (operator, state, count) in counts.unwrap_or_default() {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.metrics.set_sessions(&operator.0, state.name(), count);
         }
         self.dispatcher.measure().await;
         if self.ledger.is_shared() {
-            self.metrics.set_store_writable(self.ledger.health().is_ok());
-            self.update_replica_gauges().await;
+            self.metrics.set_store_writable(!is_away);
+            if !is_away {
+                self.update_replica_gauges().await;
+            }
         }
         let policy = self.snapshot.load_full();
         self.metrics.remove_unconfigured(&*policy);

@@ -8,7 +8,10 @@
 use std::{
     collections::HashSet,
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -71,6 +74,8 @@ pub(super) struct PostgresStore {
     rows: RowHasher,
     clock: DatabaseClock,
     replica: ReplicaLease,
+    /// The tables are those of another ledger.
+    is_replaced: AtomicBool,
     /// Records for reads while the database is away.
     cache: RecordCache,
     /// The operators that are known to be in the database.
@@ -81,15 +86,16 @@ type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 impl PostgresStore {
     pub(super) fn new(database: Database, keys: OpenedDatabase, clock: Clock) -> Self {
-        let OpenedDatabase { seals, hash_secret, now, replica } = keys;
+        let OpenedDatabase { seals, hash_secret, now, identity } = keys;
         Self {
             statements: Statements::new(database.schema()),
             database,
             seals,
             rows: RowHasher::new(KeyHasher::new(hash_secret.secret())),
             clock: DatabaseClock::new(clock.clone(), now),
+            is_replaced: AtomicBool::new(false),
             cache: RecordCache::new(clock.clone()),
-            replica: ReplicaLease::new(clock, replica),
+            replica: ReplicaLease::new(clock, identity),
             operators: Mutex::default(),
         }
     }
@@ -99,7 +105,17 @@ impl PostgresStore {
         statement: &crate::postgres::Statement,
         parameters: &[Parameter<'_>],
     ) -> Result<Answer, Error> {
+        if self.is_replaced.load(Ordering::Relaxed) {
+            return Err(Error::Unavailable(replica::OTHER_LEDGER.to_owned()));
+        }
         Ok(self.database.query(statement, parameters).await?)
+    }
+
+    // The keys of this process find nothing in the tables of another ledger.
+    fn stop_using_other_ledger(&self) {
+        if !self.is_replaced.swap(true, Ordering::Relaxed) {
+            tracing::error!(event = "ledger_replaced", "{}", replica::OTHER_LEDGER);
+        }
     }
 
     // Registers an operator, so that counts can name it.
@@ -395,6 +411,9 @@ impl Store for PostgresStore {
     }
 
     fn health(&self) -> Result<(), String> {
+        if self.is_replaced.load(Ordering::Relaxed) {
+            return Err(replica::OTHER_LEDGER.to_owned());
+        }
         self.database.health()
     }
 

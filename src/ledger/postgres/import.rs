@@ -28,7 +28,7 @@ impl PostgresStore {
     ) -> Result<(), Error> {
         self.ensure_operator(&record.operator).await?;
         let (id, claim) = (record.session.id, record.claim());
-        let keys = self.rows.claim_keys(&claim, &ConflictRules::default(), None);
+        let keys = self.rows.claim_keys(id, &claim, &ConflictRules::default(), None);
         let summary = record.summary_after_restart(now);
         let (generation, state) = (row::bigint(record.generation()), record.state() as i16);
         let (operator, client) =

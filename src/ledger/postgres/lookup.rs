@@ -21,7 +21,7 @@ use crate::{
         claim::{DeviceKeys, KeyHasher, PublicAddress, V4Key},
         idempotency::IdempotencyKeyHash,
     },
-    qod::{ClientId, OperatorId},
+    qod::{ClientId, OperatorId, SessionId},
 };
 
 /// The prefix length of an IPv4 block.
@@ -43,6 +43,7 @@ const NETWORK: u8 = b'N';
 const WITHIN: u8 = b'W';
 const KINDS: u8 = b'G';
 const REPLY: u8 = b'R';
+const SESSION: u8 = b'I';
 
 /// Computes the keys of rows.
 #[derive(Debug)]
@@ -93,6 +94,7 @@ impl RowHasher {
     /// The keys of a new session.
     pub(super) fn claim_keys(
         &self,
+        id: SessionId,
         claim: &Claim,
         rules: &ConflictRules,
         reply: Option<IdempotencyKeyHash>,
@@ -118,6 +120,8 @@ impl RowHasher {
         if rules.unknown == OnUnknown::Refuse {
             keys.locks.push(RowLock { key: self.operator(&claim.operator), shared: false });
         }
+        // A repetition of the same statement waits until the first one has ended.
+        keys.locks.push(RowLock { key: self.key(SESSION, &[id.0.as_bytes()]), shared: false });
         if let Some(IdempotencyKeyHash(reply)) = reply {
             let key = self.key(REPLY, &[&reply]);
             keys.locks.push(RowLock { key, shared: false });

@@ -6,7 +6,12 @@ use std::{fmt::Display, sync::Arc};
 use tokio_postgres::{Row, types::Type};
 use uuid::Uuid;
 
-use super::{Parameter, PostgresStore, replica::Heartbeat, row, statements::OpeningStatements};
+use super::{
+    Parameter, PostgresStore,
+    replica::{Heartbeat, ReplicaIdentity},
+    row,
+    statements::OpeningStatements,
+};
 use crate::{
     clock::Clock,
     ledger::{
@@ -20,6 +25,8 @@ use crate::{
     qod::{Moment, Secret},
 };
 
+/// The name of the random id of the ledger.
+const LEDGER: &str = "ledger";
 /// The name of the secret, to which its sealed value is bound.
 const HASH_SECRET: &str = "hash_secret";
 
@@ -51,7 +58,7 @@ pub(in crate::ledger) struct OpenedDatabase {
     pub(super) seals: SealKeys,
     pub(super) hash_secret: HashSecret,
     pub(super) now: Moment,
-    pub(super) replica: Uuid,
+    pub(super) identity: ReplicaIdentity,
 }
 
 impl PostgresSettings {
@@ -106,22 +113,27 @@ struct OpeningDatabase<'a> {
 impl OpeningDatabase<'_> {
     async fn open(self, opening: Opening) -> Result<OpenedDatabase, OpenError> {
         check_schema_version(self.database).await.map_err(|error| self.failed(&error))?;
-        let replica = Uuid::new_v4();
-        let (hash_secret, now) = match opening {
+        let (hash_secret, now, identity) = match opening {
             Opening::Replica => {
-                (self.read_or_create_secret().await?, self.register(replica).await?)
+                let secret = self.read_or_create_secret().await?;
+                let ledger = self.read_or_create_id().await?;
+                let identity = ReplicaIdentity { replica: Uuid::new_v4(), ledger };
+                (secret, self.register(&identity).await?, identity)
             }
             Opening::Administration => {
                 let secret = self.read_secret().await?;
                 // Without a secret there is no session yet.
-                (secret.unwrap_or_else(HashSecret::random), self.time().await?)
+                let secret = secret.unwrap_or_else(HashSecret::random);
+                (secret, self.time().await?, ReplicaIdentity::of_administration())
             }
             Opening::Import(secret) => {
                 self.replace_secret(&secret).await?;
-                (secret, self.time().await?)
+                let ledger = self.replace_id().await?;
+                let identity = ReplicaIdentity { replica: Uuid::new_v4(), ledger };
+                (secret, self.time().await?, identity)
             }
         };
-        Ok(OpenedDatabase { seals: self.seals, hash_secret, now, replica })
+        Ok(OpenedDatabase { seals: self.seals, hash_secret, now, identity })
     }
 
     async fn read_or_create_secret(&self) -> Result<HashSecret, OpenError> {
@@ -154,11 +166,37 @@ impl OpeningDatabase<'_> {
 
     async fn replace_secret(&self, secret: &HashSecret) -> Result<(), OpenError> {
         let rows = self.query(&self.statements.is_empty, &[]).await?;
-        if !rows.first().is_some_and(|row| row.try_get(0).unwrap_or(false)) {
+        let holds =
+            |column: usize| rows.first().is_some_and(|row| row.try_get(column).unwrap_or(false));
+        if !holds(0) {
             return Err(self.failed(&"the ledger is not empty; nothing was changed"));
+        }
+        // They would continue with the secret that is replaced.
+        if !holds(1) {
+            return Err(self.failed(&"replicas are running; stop them first. Nothing was changed"));
         }
         self.write_secret(&self.statements.add_setting, secret).await?;
         self.write_secret(&self.statements.set_setting, secret).await
+    }
+
+    // The random id of the ledger: replicas notice if the tables are replaced.
+    async fn read_or_create_id(&self) -> Result<Vec<u8>, OpenError> {
+        self.write_id(&self.statements.add_setting).await?;
+        let rows = self.query(&self.statements.find_setting, &[(&LEDGER, Type::TEXT)]).await?;
+        let id = rows.first().and_then(|row| row.try_get(0).ok());
+        id.ok_or_else(|| self.failed(&"the id of the ledger is missing"))
+    }
+
+    async fn replace_id(&self) -> Result<Vec<u8>, OpenError> {
+        self.write_id(&self.statements.add_setting).await?;
+        self.write_id(&self.statements.set_setting).await
+    }
+
+    async fn write_id(&self, statement: &Statement) -> Result<Vec<u8>, OpenError> {
+        let id = Uuid::new_v4().into_bytes().to_vec();
+        let parameters: &[Parameter<'_>] = &[(&LEDGER, Type::TEXT), (&id, Type::BYTEA)];
+        self.query(statement, parameters).await?;
+        Ok(id)
     }
 
     async fn write_secret(
@@ -172,8 +210,8 @@ impl OpeningDatabase<'_> {
         self.query(statement, parameters).await.map(drop)
     }
 
-    async fn register(&self, replica: Uuid) -> Result<Moment, OpenError> {
-        let heartbeat = Heartbeat::new(replica, String::new());
+    async fn register(&self, identity: &ReplicaIdentity) -> Result<Moment, OpenError> {
+        let heartbeat = Heartbeat::new(identity.clone(), String::new());
         let rows = self.query(&self.statements.heartbeat, &heartbeat.parameters()).await?;
         self.moment(&rows)
     }

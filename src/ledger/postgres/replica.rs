@@ -16,6 +16,9 @@ use crate::{
 
 /// How long a replica owns its notifications without a sign of life.
 const LEASE: Duration = Duration::from_secs(15);
+/// Why a replica does not use its tables any more.
+pub(super) const OTHER_LEDGER: &str =
+    "the tables were replaced by those of another ledger; restart this replica";
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The lease of this process.
@@ -25,9 +28,16 @@ pub(super) struct ReplicaLease {
     state: Mutex<LeaseState>,
 }
 
+/// The id of a replica, and that of its ledger.
+#[derive(Clone, Debug)]
+pub(super) struct ReplicaIdentity {
+    pub(super) replica: Uuid,
+    pub(super) ledger: Vec<u8>,
+}
+
 #[derive(Debug)]
 struct LeaseState {
-    id: Uuid,
+    identity: ReplicaIdentity,
     renewed: Option<Tick>,
     policy_version: String,
 }
@@ -35,23 +45,30 @@ struct LeaseState {
 /// The parameters of a heartbeat.
 #[derive(Debug)]
 pub(super) struct Heartbeat {
-    id: Uuid,
+    identity: ReplicaIdentity,
     host: String,
     version: &'static str,
     policy_version: String,
     lease: i64,
 }
 
+impl ReplicaIdentity {
+    /// Commands for administration never have a lease: replicas take what they queue.
+    pub(super) const fn of_administration() -> Self {
+        Self { replica: Uuid::nil(), ledger: Vec::new() }
+    }
+}
+
 impl ReplicaLease {
-    /// A lease of this id.
-    pub(super) fn new(clock: Clock, id: Uuid) -> Self {
-        let state = LeaseState { id, renewed: None, policy_version: String::new() };
+    /// A lease of this replica.
+    pub(super) fn new(clock: Clock, identity: ReplicaIdentity) -> Self {
+        let state = LeaseState { identity, renewed: None, policy_version: String::new() };
         Self { clock, state: Mutex::new(state) }
     }
 
     /// The id of this replica. It changes when the lease was lost.
     pub(super) fn id(&self) -> Uuid {
-        self.state().id
+        self.state().identity.replica
     }
 
     pub(super) fn set_policy_version(&self, version: &str) {
@@ -73,13 +90,14 @@ impl PostgresStore {
         if !self.replica.is_due() {
             return Ok(());
         }
-        if self.renew_lease(self.replica.id()).await? {
+        let identity = self.replica.state().identity.clone();
+        if self.renew_lease(&identity).await? {
             return Ok(());
         }
         // Other replicas may deliver the notifications of this one. With a new id it owns none.
-        let id = Uuid::new_v4();
-        self.renew_lease(id).await?;
-        self.replica.state().id = id;
+        let identity = ReplicaIdentity { replica: Uuid::new_v4(), ..identity };
+        self.renew_lease(&identity).await?;
+        self.replica.state().identity = identity;
         tracing::warn!(
             event = "replica_lease_lost",
             "this replica did not reach the database in time; other replicas deliver its notifications"
@@ -88,13 +106,17 @@ impl PostgresStore {
     }
 
     // Returns `false` if the lease has ended.
-    async fn renew_lease(&self, id: Uuid) -> Result<bool, Error> {
+    async fn renew_lease(&self, identity: &ReplicaIdentity) -> Result<bool, Error> {
         let policy_version = self.replica.state().policy_version.clone();
         let sent = self.replica.clock.tick();
-        let heartbeat = Heartbeat::new(id, policy_version);
+        let heartbeat = Heartbeat::new(identity.clone(), policy_version);
         let answer = self.query(&self.statements.heartbeat, &heartbeat.parameters()).await?;
         let now: Option<i64> = answer.rows.first().map_or(Ok(None), |row| row::get(row, 0))?;
         let Some(now) = now else { return Ok(false) };
+        if now < 0 {
+            self.stop_using_other_ledger();
+            return Err(Error::Unavailable(OTHER_LEDGER.to_owned()));
+        }
         self.replica.state().renewed = Some(sent);
         self.clock.observe(row::from_milliseconds(now), sent);
         Ok(true)
@@ -102,7 +124,8 @@ impl PostgresStore {
 
     /// Registers this process, so that it can own notifications.
     pub(in crate::ledger) async fn register(&self) -> Result<(), Error> {
-        self.renew_lease(self.replica.id()).await.map(drop)
+        let identity = self.replica.state().identity.clone();
+        self.renew_lease(&identity).await.map(drop)
     }
 
     /// Ends the lease, so that other replicas take over at once.
@@ -115,14 +138,15 @@ impl PostgresStore {
 }
 
 impl Heartbeat {
-    pub(super) fn new(id: Uuid, policy_version: String) -> Self {
+    pub(super) fn new(identity: ReplicaIdentity, policy_version: String) -> Self {
         let version = env!("CARGO_PKG_VERSION");
-        Self { id, host: host_name(), version, policy_version, lease: row::duration(LEASE) }
+        Self { identity, host: host_name(), version, policy_version, lease: row::duration(LEASE) }
     }
 
-    pub(super) fn parameters(&self) -> [Parameter<'_>; 5] {
+    pub(super) fn parameters(&self) -> [Parameter<'_>; 6] {
         [
-            (&self.id, Type::UUID),
+            (&self.identity.replica, Type::UUID),
+            (&self.identity.ledger, Type::BYTEA),
             (&self.host, Type::TEXT),
             (&self.version, Type::TEXT),
             (&self.policy_version, Type::TEXT),

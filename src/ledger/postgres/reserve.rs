@@ -10,6 +10,7 @@ use super::{
     row::{self, get},
 };
 use crate::{
+    clock::Tick,
     ledger::{
         Claim, ConflictRules, Error, OnUnknown, SessionRecord, SessionState,
         claim::DeviceKeys,
@@ -68,6 +69,8 @@ struct Insertion {
     compared: Vec<Candidate>,
     change: i64,
     holds_expired: bool,
+    /// The first time of the request, by both clocks.
+    asked: (Moment, Tick),
 }
 
 impl PostgresStore {
@@ -79,10 +82,19 @@ impl PostgresStore {
         self.ensure_operator(&request.record.operator).await?;
         let claim = request.record.claim();
         let reply = request.fingerprint.as_ref().map(|fingerprint| fingerprint.key);
-        let keys = self.rows.claim_keys(&claim, &request.rules, reply);
+        let id = request.record.session.id;
+        let keys = self.rows.claim_keys(id, &claim, &request.rules, reply);
         let change = rand::random();
-        let mut insertion =
-            Insertion { request, claim, keys, compared: Vec::new(), change, holds_expired: false };
+        let asked = (request.record.requested_at(), request.started);
+        let mut insertion = Insertion {
+            request,
+            claim,
+            keys,
+            compared: Vec::new(),
+            change,
+            holds_expired: false,
+            asked,
+        };
         // The time that the request has waited so far does not reduce the operator's time to answer.
         insertion.request.delay(self.clock.now().since(now));
         for _ in 0..ATTEMPTS_MAX {
@@ -102,6 +114,14 @@ impl PostgresStore {
         self.clock.observe(at, sent);
         let request = &insertion.request;
         match Verdict::from_column(get(first, 0)?)? {
+            Verdict::Inserted if get::<Option<&[u8]>>(first, 4)?.is_some() => {
+                // By an earlier attempt, perhaps with earlier times.
+                let record = self.open_record(get(first, 2)?, get(first, 4)?)?;
+                let (asked_at, asked) = insertion.asked;
+                let started = asked + record.requested_at().since(asked_at);
+                let (record, device_ambiguous) = (Box::new(record), false);
+                Ok(Some(InsertOutcome::New(InsertedRecord { record, started, device_ambiguous })))
+            }
             Verdict::Inserted => {
                 let ambiguous = self.candidates(&rows, insertion)?;
                 insertion.compared.extend(ambiguous);

@@ -14,7 +14,7 @@ UPDATE {schema}.setting SET value = $2 WHERE name = $1
 
 -- name: heartbeat
 -- Registers this replica, or extends its lease.
-SELECT {schema}.heartbeat($1, $2, $3, $4, $5)
+SELECT {schema}.heartbeat($1, $2, $3, $4, $5, $6)
 
 -- name: reserve
 -- Reserves a flow; see the function.
@@ -142,9 +142,10 @@ SELECT setval('{schema}.notification_number',
 SELECT {schema}.ledger_now()
 
 -- name: is_empty
--- Whether the ledger has no session, notification or idempotency record.
+-- Whether the ledger has no session, notification or idempotency record; and whether no replica uses it.
 SELECT NOT EXISTS (SELECT FROM {schema}.session) AND NOT EXISTS (SELECT FROM {schema}.notification)
-    AND NOT EXISTS (SELECT FROM {schema}.reply)
+        AND NOT EXISTS (SELECT FROM {schema}.reply),
+    NOT EXISTS (SELECT FROM {schema}.replica WHERE lease_until > {schema}.ledger_now())
 
 -- name: find_notification
 -- A queued notification.

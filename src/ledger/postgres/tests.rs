@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use super::*;
+use super::{replica::ReplicaIdentity, *};
 use crate::{
     ledger::{
         keys::HashSecret,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 const LEDGER: &str = include_str!("../../postgres/sql/0001_ledger.sql");
-const TABLES: &str = "setting, operator, session, hold_key, operator_kinds, client_holds, client_day, reply, \
+const TABLES: &str = "operator, session, hold_key, operator_kinds, client_holds, client_day, reply, \
                       replica, notification, notification_queue";
 
 /// A schema whose clock the test sets.
@@ -50,6 +50,7 @@ impl TestSchema {
             &database.name,
             &format!(
                 "CREATE TABLE {schema}.test_clock (now bigint); INSERT INTO {schema}.test_clock VALUES (0); \
+                 INSERT INTO {schema}.setting VALUES ('ledger', '\\x07'); \
                  CREATE OR REPLACE FUNCTION {schema}.ledger_now() RETURNS bigint LANGUAGE sql VOLATILE \
                  RETURN (SELECT now FROM {schema}.test_clock); \
                  GRANT ALL ON SCHEMA {schema} TO public; GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO public; \
@@ -71,7 +72,7 @@ impl TestSchema {
         let functions = changed
             .split("\nCREATE FUNCTION ")
             .skip(1)
-            .filter(|text| !text.contains("ledger_now() RETURNS"));
+            .filter(|text| text.contains("LANGUAGE plpgsql"));
         for function in functions {
             let function = function.split_once("\n$$;").unwrap().0;
             self.server
@@ -118,7 +119,7 @@ impl TestSchema {
             seals: SealKeys::new(&key, &[]).unwrap(),
             hash_secret: HashSecret::new([7; 32]),
             now: clock.now(),
-            replica: uuid::Uuid::new_v4(),
+            identity: ReplicaIdentity { replica: uuid::Uuid::new_v4(), ledger: vec![7] },
         };
         Arc::new(ClockedStore {
             inner: PostgresStore::new(database, opened, clock.clone()),

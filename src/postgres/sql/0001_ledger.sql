@@ -7,7 +7,7 @@
 -- parameters if its answer was lost. All functions acquire locks in this order, so that none of them can
 -- wait for each other in a circle:
 --   advisory locks (sorted) < rows of `session` (sorted) < `client_holds` (sorted) < `client_day` < `reply`
---   < `notification_queue`.
+--   < `notification_queue` (sorted) < `notification`.
 -- `reserve` acquires advisory locks and no row of `session` that exists; only `reserve` acquires advisory
 -- locks. Periodic work skips locked rows.
 
@@ -16,7 +16,7 @@ CREATE FUNCTION {schema}.ledger_now() RETURNS bigint
 LANGUAGE sql VOLATILE PARALLEL SAFE
 RETURN (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
 
--- Values that describe the ledger: the secret that hashes names, and a text to verify the key.
+-- Values that describe the ledger: `hash_secret`, the secret that hashes names, sealed; `ledger`, a random id.
 CREATE TABLE {schema}.setting (
     name text PRIMARY KEY,
     value bytea NOT NULL
@@ -98,7 +98,8 @@ CREATE TABLE {schema}.reply (
 );
 CREATE INDEX reply_expires_at ON {schema}.reply (expires_at);
 
--- The replicas. A replica owns its queues of notifications until its lease ends.
+-- The replicas. A replica owns its queues of notifications until its lease ends. The nil id is that of commands
+-- for administration: it never has a lease.
 CREATE TABLE {schema}.replica (
     id uuid PRIMARY KEY,
     host text NOT NULL,
@@ -151,7 +152,7 @@ ALTER TABLE {schema}.notification_queue SET (autovacuum_vacuum_scale_factor = 0.
 -- outcome: 0 inserted; 1 candidates to compare; 2 replayed; 3 idempotency key reused; 4 request in progress;
 -- 5 daily quota; 6 quota of concurrent sessions; 7 the device is too broad; 8 `p_requested_at` is outdated.
 -- The first row has the outcome; further rows have candidates. With outcome 0, they are sessions whose
--- device may be the same.
+-- device may be the same, and the first row has the record if an earlier call has inserted it.
 CREATE FUNCTION {schema}.reserve(
     p_id uuid, p_change bigint, p_state smallint, p_operator bigint, p_client bigint,
     p_requested_at bigint, p_holds_until bigint, p_due bigint,
@@ -169,21 +170,11 @@ DECLARE
     v_now bigint := {schema}.ledger_now();
     v_day integer := p_requested_at / 86400000;
     v_count bigint;
+    v_record bytea;
     v_reply {schema}.reply;
     v_found boolean := false;
     v_kinds bigint[] := '{}';
 BEGIN
-    -- The answer to an earlier call was lost. The update makes this call wait until the earlier one is
-    -- replicated, too.
-    UPDATE {schema}.session s SET changes = s.changes WHERE s.id = p_id;
-    IF FOUND THEN
-        RETURN QUERY SELECT 0::smallint, v_now, p_id, NULL::bigint, NULL::bytea;
-        RETURN;
-    END IF;
-    IF p_requested_at < v_now - 2000 THEN
-        RETURN QUERY SELECT 8::smallint, v_now, p_id, NULL::bigint, NULL::bytea;
-        RETURN;
-    END IF;
     FOR i IN 1 .. cardinality(p_locks) LOOP
         IF p_locks_shared[i] THEN
             PERFORM pg_advisory_xact_lock_shared(p_locks[i]);
@@ -191,6 +182,17 @@ BEGIN
             PERFORM pg_advisory_xact_lock(p_locks[i]);
         END IF;
     END LOOP;
+    -- The answer to an earlier call was lost. That call has ended, because it had the lock of the session's
+    -- id. The update makes this call wait until the earlier one is replicated, too.
+    UPDATE {schema}.session s SET changes = s.changes WHERE s.id = p_id RETURNING s.record INTO v_record;
+    IF FOUND THEN
+        RETURN QUERY SELECT 0::smallint, v_now, p_id, NULL::bigint, v_record;
+        RETURN;
+    END IF;
+    IF p_requested_at < {schema}.ledger_now() - 2000 THEN
+        RETURN QUERY SELECT 8::smallint, {schema}.ledger_now(), p_id, NULL::bigint, NULL::bytea;
+        RETURN;
+    END IF;
 
     IF p_reply IS NOT NULL THEN
         SELECT * INTO v_reply FROM {schema}.reply r WHERE r.key = p_reply AND r.expires_at > v_now;
@@ -202,7 +204,7 @@ BEGIN
         END IF;
     END IF;
     IF p_creates_per_day IS NOT NULL THEN
-        SELECT d.creates INTO v_count FROM {schema}.client_day d WHERE d.client = p_client AND d.day = v_day;
+        SELECT d.creates INTO v_count FROM {schema}.client_day d WHERE d.client = p_client AND d.day >= v_day;
         IF coalesce(v_count, 0) >= p_creates_per_day THEN
             RETURN QUERY SELECT 5::smallint, v_now, p_id, NULL::bigint, NULL::bytea;
             RETURN;
@@ -253,8 +255,9 @@ BEGIN
     IF p_creates_per_day IS NOT NULL THEN
         INSERT INTO {schema}.client_day AS d (client, day, creates) VALUES (p_client, v_day, 1)
             ON CONFLICT (client) DO UPDATE
-            SET day = v_day, creates = CASE WHEN d.day = v_day THEN d.creates + 1 ELSE 1 END
-            WHERE d.day <> v_day OR d.creates < p_creates_per_day;
+            -- A create of yesterday that is late counts today.
+            SET day = greatest(d.day, v_day), creates = CASE WHEN d.day >= v_day THEN d.creates + 1 ELSE 1 END
+            WHERE d.day < v_day OR d.creates < p_creates_per_day;
         IF NOT FOUND THEN
             -- Another create has used the last one since the check.
             UPDATE {schema}.client_holds c SET live = c.live - 1 WHERE c.client = p_client;
@@ -462,9 +465,13 @@ $$;
 -- Sets when a leased session is examined next, unless it was changed.
 CREATE FUNCTION {schema}.postpone(p_ids uuid[], p_generations bigint[], p_due bigint[]) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_row record;
 BEGIN
-    FOR i IN 1 .. cardinality(p_ids) LOOP
-        UPDATE {schema}.session s SET due = p_due[i] WHERE s.id = p_ids[i] AND s.generation = p_generations[i];
+    FOR v_row IN
+        SELECT * FROM unnest(p_ids, p_generations, p_due) AS u (id, generation, due) ORDER BY u.id
+    LOOP
+        UPDATE {schema}.session s SET due = v_row.due WHERE s.id = v_row.id AND s.generation = v_row.generation;
     END LOOP;
 END
 $$;
@@ -523,15 +530,19 @@ END
 $$;
 
 -- Registers a replica, or extends its lease. Returns null if its lease has ended: then other replicas may
--- have taken over its work, and it must register again with another id.
+-- have taken over its work, and it must register again with another id. Returns -1 if the tables are those of
+-- another ledger: then it must not use them.
 CREATE FUNCTION {schema}.heartbeat(
-    p_id uuid, p_host text, p_version text, p_policy_version text, p_lease_ms bigint
+    p_id uuid, p_ledger bytea, p_host text, p_version text, p_policy_version text, p_lease_ms bigint
 ) RETURNS bigint
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_now bigint := {schema}.ledger_now();
     v_id uuid;
 BEGIN
+    IF NOT EXISTS (SELECT FROM {schema}.setting s WHERE s.name = 'ledger' AND s.value = p_ledger) THEN
+        RETURN -1;
+    END IF;
     INSERT INTO {schema}.replica AS r (id, host, version, policy_version, started_at, seen_at, lease_until)
         VALUES (p_id, p_host, p_version, p_policy_version, v_now, v_now, v_now + p_lease_ms)
         ON CONFLICT (id) DO UPDATE
@@ -570,7 +581,10 @@ BEGIN
                 WHERE o.owner = p_owner AND (o.last > o.given OR o.retry) LIMIT p_max)
             UNION ALL
             (SELECT o.session FROM {schema}.replica r JOIN {schema}.notification_queue o ON o.owner = r.id
-                WHERE r.lease_until < v_now AND r.id <> p_owner LIMIT p_max))
+                WHERE r.lease_until < v_now AND r.id <> p_owner LIMIT p_max)
+            UNION ALL
+            (SELECT o.session FROM {schema}.notification_queue o
+                WHERE o.owner = '00000000-0000-0000-0000-000000000000' LIMIT p_max))
         LIMIT p_max FOR UPDATE SKIP LOCKED
     LOOP
         RETURN QUERY
@@ -588,6 +602,9 @@ LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_row record;
 BEGIN
+    PERFORM FROM {schema}.notification_queue q
+        WHERE q.session IN (SELECT n.session FROM {schema}.notification n WHERE n.number = ANY (p_numbers))
+        ORDER BY q.session FOR UPDATE;
     FOR v_row IN
         SELECT n.session, n.number FROM {schema}.notification n WHERE n.number = ANY (p_numbers)
         ORDER BY n.number FOR UPDATE

@@ -20,7 +20,7 @@ proptest! {
         let (one, other) = (claim(one), claim(other));
         prop_assume!(!is_wider_than_block(&one.keys) && !is_wider_than_block(&other.keys));
         let rules = ConflictRules::default();
-        let keys = |claim| hasher.claim_keys(claim, &rules, None);
+        let keys = |claim| hasher.claim_keys(SessionId::random(), claim, &rules, None);
         let (ours, theirs) = (keys(&one), keys(&other));
         if compare_devices(&one.keys, &other.keys) == DeviceComparison::Same {
             prop_assert!(ours.find.iter().any(|key| theirs.hold.contains(key)));

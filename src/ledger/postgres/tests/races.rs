@@ -5,7 +5,7 @@ use std::sync::Mutex as StdMutex;
 use super::*;
 use crate::{
     ledger::{
-        ConflictRules, IdempotencyRequest, Ledger, OnUnknown, Requester, Reservation,
+        Claim, ConflictRules, IdempotencyRequest, Ledger, OnUnknown, Requester, Reservation,
         ReservationRequest, ReserveOutcome,
         tests::sample::{
             START, create_request, granted, party, phone, reservation_request, vector_pairs,
@@ -209,6 +209,37 @@ async fn conflict_vectors_have_the_same_verdict_at_two_replicas() {
             }
         }
     }
+}
+
+/// A statement may be repeated while its first attempt still runs, for example while it waits for the
+/// synchronous standby.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn concurrent_attempts_of_one_reservation_are_one_session() {
+    let Some(replicas) = Replicas::new() else { return };
+    let store = &replicas.replica(0).store;
+    let hasher = KeyHasher::new([7; 32]);
+    for digits in 0..20 {
+        let mut request = phone_request(digits, "192.0.2.1");
+        request.sessions_max = digits + 1;
+        let claim = Claim::new(&hasher, &party("c1"), &request);
+        let record = SessionRecord::new_pending(&party("c1"), &request, claim, None, START);
+        let insert = InsertRequest {
+            record: Box::new(record.clone()),
+            started: Clock::fixed(START).tick(),
+            rules: request.rules,
+            sessions_max: request.sessions_max,
+            creates_per_day: None,
+            fingerprint: None,
+        };
+        let attempts = [insert.clone(), insert.clone(), insert];
+        let attempts = attempts.map(|attempt| store.insert(attempt, START));
+        for outcome in futures_util::future::join_all(attempts).await {
+            let InsertOutcome::New(inserted) = outcome.unwrap() else { panic!() };
+            assert_eq!(*inserted.record, record);
+        }
+    }
+    assert_eq!((replicas.schema.count("session"), replicas.schema.live_holds("c1")), (20, 20));
+    replicas.assert_no_deadlocks();
 }
 
 #[tokio::test]
