@@ -127,4 +127,29 @@ mod tests {
         assert!(!is_same_device(&device(None, None), &known), "no identifier is equal");
         assert!(!is_same_device(&device(number, None), &device(None, Some("a@x.example"))));
     }
+    #[test]
+    fn hash_of_a_device_is_that_of_its_first_identifier() {
+        let hash = |device: &Device| hash_device(&KeyedHash::new([1; 32]), device);
+        let number = Some("+491510000001");
+        let with_nai = device(number, Some("a@x.example"));
+        assert_eq!(hash(&device(number, None)), hash(&with_nai));
+        assert_eq!(
+            hash(&device(None, Some("a@x.example"))),
+            hash(&device(None, Some("a@X.example")))
+        );
+        let behind_nat = |port| Device {
+            ipv4: Some(DeviceIpv4::Public {
+                public: "198.51.100.1".parse().unwrap(),
+                private: None,
+                public_port: Some(port),
+            }),
+            ..Device::default()
+        };
+        let others = [with_nai, device(None, Some("a@x.example")), behind_nat(1), behind_nat(2)];
+        let mut hashes = others.map(|device| hash(&device));
+        hashes.sort_unstable();
+        assert!(hashes.windows(2).all(|pair| pair[0] != pair[1]), "{hashes:?}");
+        let other_secret = KeyedHash::new([2; 32]);
+        assert_ne!(hash(&behind_nat(1)), hash_device(&other_secret, &behind_nat(1)));
+    }
 }

