@@ -4,12 +4,12 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use http::HeaderValue;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{Gateway, session_view};
 use crate::{
     faults,
-    ledger::{self, Reservation, SessionRecord},
+    ledger::{self, Reservation, SessionRecord, SessionState},
     operator::{
         AcceptedSession, Operator, OperatorRejection, Outcome, UnknownCause, breaker::CallPermit,
     },
@@ -23,8 +23,12 @@ pub(super) struct TimedOutCreate {
     waited: Duration,
 }
 
-// The result of a cleanup, for the log.
+// The results of a cleanup, for the log.
 const ID_IN_USE: &str = "operator_session_id_in_use";
+const OUTCOME_UNKNOWN: &str = "when_the_ledger_is_available";
+// How often, and how long, a change of the ledger with an unknown outcome is looked up. Then recovery does it.
+const RESOLVE_INTERVAL: Duration = Duration::from_secs(1);
+const RESOLVE_ATTEMPTS_MAX: usize = 600;
 
 impl Gateway {
     /// Calls the operator, for as long as the reservation is valid. After that, the flow may belong to
@@ -89,8 +93,8 @@ impl Gateway {
     }
 
     async fn delete_unconfirmed(
-        &self,
-        operator: &Operator,
+        self: &Arc<Self>,
+        operator: &Arc<Operator>,
         id: SessionId,
         operator_session: String,
         error: &ledger::Error,
@@ -108,6 +112,11 @@ impl Gateway {
                 }
                 Err(_) => self.delete_unrecorded(operator, &operator_session, correlator).await,
             },
+            // The change may have been written: a delete could delete a session that the ledger shows.
+            ledger::Error::Unavailable(_) if self.ledger.is_shared() => {
+                self.resolve_when_available(operator, id, operator_session);
+                OUTCOME_UNKNOWN
+            }
             _ => self.delete_unrecorded(operator, &operator_session, correlator).await,
         };
         tracing::error!(
@@ -118,6 +127,48 @@ impl Gateway {
             cleanup,
             "failed to store a session that the operator accepted"
         );
+    }
+
+    // Waits until the ledger shows whether a session was confirmed. If it was, the session stays: the client
+    // finds it by a replay, in a conflict or in its list. Otherwise it is deleted.
+    fn resolve_when_available(
+        self: &Arc<Self>,
+        operator: &Arc<Operator>,
+        id: SessionId,
+        operator_session: String,
+    ) {
+        let (gateway, operator) = (Arc::clone(self), Arc::clone(operator));
+        self.background_tasks.spawn(async move {
+            for _ in 0..RESOLVE_ATTEMPTS_MAX {
+                sleep(RESOLVE_INTERVAL).await;
+                match gateway.try_resolve(&operator, id, &operator_session).await {
+                    Err(ledger::Error::Unavailable(_)) => {}
+                    Ok(()) | Err(_) => return,
+                }
+            }
+        });
+    }
+
+    async fn try_resolve(
+        &self,
+        operator: &Operator,
+        id: SessionId,
+        operator_session: &str,
+    ) -> Result<(), ledger::Error> {
+        let correlator = HeaderValue::from_static("recovery");
+        let record = match self.ledger.get(&id).await {
+            Err(ledger::Error::NotFound) => {
+                self.delete_unrecorded(operator, operator_session, &correlator).await;
+                return Ok(());
+            }
+            found => found?,
+        };
+        if matches!(record.state(), SessionState::Pending | SessionState::InDoubt) {
+            let found = self.ledger.mark_found(&record, operator_session.to_owned()).await?;
+            self.metrics.record_recovery(&operator.id().0, "granted_late");
+            self.delete_releasing(operator, &found, &correlator).await;
+        }
+        Ok(())
     }
 
     /// Marks a create in doubt, unless the invalid response contains the operator's session id: then the
@@ -133,7 +184,12 @@ impl Gateway {
         else {
             return Ok(self.mark_in_doubt(operator, reservation).await.map(drop)?);
         };
-        let record = self.ledger.abandon(reservation, operator_session.clone()).await?;
+        let id = reservation.id();
+        let abandoned = self.ledger.abandon(reservation, operator_session.clone()).await;
+        if matches!(abandoned, Err(ledger::Error::Unavailable(_))) && self.ledger.is_shared() {
+            self.resolve_when_available(operator, id, operator_session.clone());
+        }
+        let record = abandoned?;
         self.delete_releasing(operator, &record, correlator).await;
         Ok(())
     }

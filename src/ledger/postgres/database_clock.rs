@@ -1,7 +1,7 @@
 //! The clock of the database, as this process knows it. Each answer with a time corrects it; between two
 //! answers the monotonic clock of this process continues. The wall clock of this process has no effect.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 
@@ -41,6 +41,11 @@ impl DatabaseClock {
         self.clock.tick()
     }
 
+    /// The time since a tick.
+    pub(super) fn elapsed(&self, since: Tick) -> Duration {
+        self.clock.elapsed(since)
+    }
+
     /// Corrects the clock by a time that the answer to a statement reports. The database may have read
     /// its clock at any time between the statement and the answer.
     pub(super) fn observe(&self, at: Moment, sent: Tick) {
@@ -54,8 +59,6 @@ impl DatabaseClock {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -90,16 +90,17 @@ impl PostgresStore {
         number: u64,
         call_timeout: Duration,
     ) -> Result<Option<QueuedNotification>, Error> {
-        let (number, owner, left) =
-            (row::bigint(number), self.replica.id(), row::duration(call_timeout));
+        let (number, owner, sent) = (row::bigint(number), self.replica.id(), self.clock.tick());
         let answer = self
             .query(
                 &self.statements.find_owned_notification,
-                &[(&number, Type::INT8), (&owner, Type::UUID), (&left, Type::INT8)],
+                &[(&number, Type::INT8), (&owner, Type::UUID)],
             )
             .await?;
         let Some(row) = answer.rows.first() else { return Ok(None) };
-        if !get::<bool>(row, 2)? {
+        // This process may have been stopped since the answer.
+        let left = Duration::from_millis(u64::try_from(get::<i64>(row, 2)?).unwrap_or(0));
+        if left.saturating_sub(self.clock.elapsed(sent)) < call_timeout {
             return Err(Error::Unavailable("the lease of this replica ends soon".to_owned()));
         }
         self.open_notification(get(row, 0)?, get(row, 1)?).map(Some)

@@ -26,6 +26,8 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
 pub(super) struct ReplicaLease {
     clock: Clock,
     state: Mutex<LeaseState>,
+    // One renewal runs at a time.
+    renewing: tokio::sync::Mutex<()>,
 }
 
 /// The id of a replica, and that of its ledger.
@@ -63,7 +65,7 @@ impl ReplicaLease {
     /// A lease of this replica.
     pub(super) fn new(clock: Clock, identity: ReplicaIdentity) -> Self {
         let state = LeaseState { identity, renewed: None, policy_version: String::new() };
-        Self { clock, state: Mutex::new(state) }
+        Self { clock, state: Mutex::new(state), renewing: tokio::sync::Mutex::default() }
     }
 
     /// The id of this replica. It changes when the lease was lost.
@@ -87,6 +89,10 @@ impl ReplicaLease {
 impl PostgresStore {
     /// Renews the lease, if the last renewal is long enough ago.
     pub(super) async fn renew_lease_if_due(&self) -> Result<(), Error> {
+        if !self.replica.is_due() {
+            return Ok(());
+        }
+        let _renewing = self.replica.renewing.lock().await;
         if !self.replica.is_due() {
             return Ok(());
         }

@@ -152,8 +152,8 @@ SELECT NOT EXISTS (SELECT FROM {schema}.session) AND NOT EXISTS (SELECT FROM {sc
 SELECT event, body FROM {schema}.notification WHERE number = $1
 
 -- name: find_owned_notification
--- A queued notification that this replica delivers, and whether its lease is long enough.
-SELECT n.event, n.body, r.lease_until >= {schema}.ledger_now() + $3
+-- A queued notification that this replica delivers, and how long its lease is still valid.
+SELECT n.event, n.body, r.lease_until - {schema}.ledger_now()
 FROM {schema}.notification n
 JOIN {schema}.notification_queue q ON q.session = n.session
 JOIN {schema}.replica r ON r.id = q.owner
