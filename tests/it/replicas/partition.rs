@@ -15,11 +15,15 @@ enum Fault {
 
 /// Two replicas; the first one reaches the database through the proxy.
 fn cluster(server: &Server, url: &str) -> (Proxy, Cluster) {
+    cluster_of(&granting(), server, url)
+}
+
+fn cluster_of(setup: &Setup<'_>, server: &Server, url: &str) -> (Proxy, Cluster) {
     let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], server.port())));
     let through =
         url.replace(&format!(":{}/", server.port()), &format!(":{}/", proxy.address.port()));
     assert_ne!(through, url);
-    let cluster = Cluster::start(&granting(), &[through, url.to_owned()]);
+    let cluster = Cluster::start(setup, &[through, url.to_owned()]);
     (proxy, cluster)
 }
 
@@ -66,6 +70,40 @@ fn replica_without_its_database_rejects_in_time_and_serves_again_by_itself() {
         create(cut_off, number + 2).expect(201);
     }
     assert_eq!(cluster.operator_sessions().len(), 6);
+}
+
+/// The session is confirmed in the ledger, but its replica does not learn it: it must not delete the session
+/// at the operator, because every replica shows it.
+#[test]
+fn session_whose_confirmation_has_no_answer_is_kept() {
+    let Some(server) = postgres_server::shared() else { return };
+    let database = server.create_database();
+    let (proxy, cluster) = cluster_of(
+        &Setup { simulator_arguments: &["--grant-all", "--latency-ms", "800"], ..granting() },
+        server,
+        &database.url,
+    );
+    let (cut_off, other) = (&cluster.replicas[0], &cluster.replicas[1]);
+    thread::scope(|scope| {
+        let created = scope.spawn(|| create(cut_off, 1));
+        wait_for("the reservation", || other.ledger().len() == 1);
+        proxy.lose_answers(usize::MAX);
+        created.join().unwrap().expect(503);
+    });
+    proxy.lose_answers(0);
+    cluster.wait_balanced();
+    let [session] = &other.ledger()[..] else { panic!("{:?}", other.ledger()) };
+    assert_eq!(session["state"], "available");
+    let id = session["sessionId"].as_str().unwrap();
+    // Longer than the interval in which the outcome is looked up.
+    for _ in 0..4 {
+        assert_eq!(get(other, id).expect(200).json()["qosStatus"], "AVAILABLE");
+        assert_eq!(cluster.operator_sessions().len(), 1);
+        thread::sleep(Duration::from_millis(500));
+    }
+    get(cut_off, id).expect(200);
+    delete(cut_off, id).expect(204);
+    assert!(cluster.operator_sessions().is_empty());
 }
 
 #[test]
