@@ -29,14 +29,18 @@ impl PostgresStore {
     pub(super) async fn take(&self, sessions_max: usize) -> Result<TakenNotifications, Error> {
         self.renew_lease_if_due().await?;
         let (owner, sessions_max) = (self.replica.id(), row::count(sessions_max));
-        let answer = self
-            .query(
-                &self.statements.take_notifications,
-                &[(&owner, Type::UUID), (&sessions_max, Type::INT4)],
-            )
-            .await?;
+        let parameters: &[Parameter<'_>] = &[(&owner, Type::UUID), (&sessions_max, Type::INT4)];
+        let answer = self.query(&self.statements.take_notifications, parameters).await;
+        if answer.as_ref().is_ok_and(|answer| !answer.repeated) {
+            return self.open_taken(&answer?.rows);
+        }
+        self.replica.give_up_id();
+        answer.and(Ok(TakenNotifications::default()))
+    }
+
+    fn open_taken(&self, rows: &[Row]) -> Result<TakenNotifications, Error> {
         let (mut entries, mut retry) = (Vec::new(), HashSet::new());
-        for row in &answer.rows {
+        for row in rows {
             let number = number(row)?;
             entries.push(self.open_notification(get(row, 1)?, get(row, 2)?)?.outbox_entry(number));
             if get(row, 3)? {
@@ -97,7 +101,12 @@ impl PostgresStore {
                 &[(&number, Type::INT8), (&owner, Type::UUID)],
             )
             .await?;
-        let Some(row) = answer.rows.first() else { return Ok(None) };
+        let Some(row) = answer.rows.first() else {
+            // With another id, this replica may have taken it again meanwhile.
+            let is_current = self.replica.id() == owner;
+            let changed = || Error::Unavailable("the id of this replica has changed".to_owned());
+            return if is_current { Ok(None) } else { Err(changed()) };
+        };
         // This process may have been stopped since the answer.
         let left = Duration::from_millis(u64::try_from(get::<i64>(row, 2)?).unwrap_or(0));
         if left.saturating_sub(self.clock.elapsed(sent)) < call_timeout {

@@ -40,6 +40,8 @@ pub(super) struct ReplicaIdentity {
 #[derive(Debug)]
 struct LeaseState {
     identity: ReplicaIdentity,
+    /// The id may own notifications that this process does not know.
+    is_outdated: bool,
     renewed: Option<Tick>,
     policy_version: String,
 }
@@ -64,11 +66,22 @@ impl ReplicaIdentity {
 impl ReplicaLease {
     /// A lease of this replica.
     pub(super) fn new(clock: Clock, identity: ReplicaIdentity) -> Self {
-        let state = LeaseState { identity, renewed: None, policy_version: String::new() };
+        let state = LeaseState {
+            identity,
+            is_outdated: false,
+            renewed: None,
+            policy_version: String::new(),
+        };
         Self { clock, state: Mutex::new(state), renewing: tokio::sync::Mutex::default() }
     }
 
-    /// The id of this replica. It changes when the lease was lost.
+    /// Makes this replica use another id from the next renewal on, because a statement that takes notifications
+    /// was not answered: it may have taken some, and may do so later. Then all are taken again.
+    pub(super) fn give_up_id(&self) {
+        self.state().is_outdated = true;
+    }
+
+    /// The id of this replica. It changes when the lease was lost or the id was given up.
     pub(super) fn id(&self) -> Uuid {
         self.state().identity.replica
     }
@@ -78,7 +91,9 @@ impl ReplicaLease {
     }
 
     fn is_due(&self) -> bool {
-        self.state().renewed.is_none_or(|renewed| self.clock.elapsed(renewed) >= RENEWAL_INTERVAL)
+        let state = self.state();
+        let is_old = |renewed| self.clock.elapsed(renewed) >= RENEWAL_INTERVAL;
+        state.is_outdated || state.renewed.is_none_or(is_old)
     }
 
     fn state(&self) -> MutexGuard<'_, LeaseState> {
@@ -93,8 +108,12 @@ impl PostgresStore {
             return Ok(());
         }
         let _renewing = self.replica.renewing.lock().await;
+        // Another task may have been first.
         if !self.replica.is_due() {
             return Ok(());
+        }
+        if self.replica.state().is_outdated {
+            return self.replace_id().await;
         }
         let identity = self.replica.state().identity.clone();
         if self.renew_lease(&identity).await? {
@@ -108,6 +127,17 @@ impl PostgresStore {
             event = "replica_lease_lost",
             "this replica did not reach the database in time; other replicas deliver its notifications"
         );
+        Ok(())
+    }
+
+    // Ends the lease of an outdated id, so that its notifications can be taken, and begins another one.
+    async fn replace_id(&self) -> Result<(), Error> {
+        let outdated = self.replica.state().identity.clone();
+        self.query(&self.statements.leave, &[(&outdated.replica, Type::UUID)]).await?;
+        let identity = ReplicaIdentity { replica: Uuid::new_v4(), ..outdated };
+        self.renew_lease(&identity).await?;
+        let mut state = self.replica.state();
+        (state.identity, state.is_outdated) = (identity, false);
         Ok(())
     }
 

@@ -611,7 +611,8 @@ BEGIN
     LOOP
         DELETE FROM {schema}.notification n WHERE n.number = v_row.number;
         -- The queue has a later `last` if another notification was queued meanwhile.
-        DELETE FROM {schema}.notification_queue q WHERE q.session = v_row.session AND q.last = v_row.number;
+        DELETE FROM {schema}.notification_queue q WHERE q.session = v_row.session AND q.last = v_row.number
+            AND NOT EXISTS (SELECT FROM {schema}.notification n WHERE n.session = v_row.session);
     END LOOP;
 END
 $$;

@@ -68,6 +68,32 @@ async fn operation_whose_answer_is_lost_is_done_once() {
 }
 
 #[tokio::test]
+async fn notifications_whose_answer_is_lost_are_taken_again() {
+    let Some(schema) = TestSchema::new() else { return };
+    let (proxy, ledger) = proxied(&schema, &Clock::fixed(START));
+    let mut create = create_request(phone(1), "192.0.2.1");
+    create.sink = Some(Sink {
+        url: "https://sink.example/1".to_owned(),
+        token: None,
+        token_expires_at: None,
+    });
+    let take = async || ledger.take_notifications(None, 10).await.unwrap().entries;
+    assert!(take().await.is_empty());
+    let reserved = ledger.reserve_for(party("c1"), reservation_request(create)).await.unwrap();
+    let ReserveOutcome::New(reservation) = reserved else { panic!("{reserved:?}") };
+    let available = granted(QosStatus::Available, START, 60);
+    ledger.confirm(reservation, "operator-1".to_owned(), available).await.unwrap();
+    proxy.lose_answers(1);
+    assert!(take().await.is_empty());
+    assert_eq!(proxy.answers_to_lose(), 0);
+    let taken = take().await;
+    assert_eq!(taken.len(), 1);
+    let timeout = Duration::from_secs(1);
+    assert!(ledger.notification_to_deliver(taken[0].number, timeout).await.unwrap().is_some());
+    assert!(take().await.is_empty());
+}
+
+#[tokio::test]
 async fn database_that_is_away_is_reported_and_comes_back() {
     let Some(schema) = TestSchema::new() else { return };
     let (proxy, ledger) = proxied(&schema, &Clock::fixed(START));
