@@ -34,10 +34,14 @@ mod races;
 mod rolling;
 mod sharing;
 
-/// A dialect that has extensions and lists sessions.
-const DIALECT: &str = "camara-1.1.0";
+/// The dialect of the operator and of clients: it has extensions, lists of sessions, an event for each status,
+/// and sinks without TLS.
+const DIALECT: &str = "camara-0.11.1";
 const KEY: &str = "a-key-of-all-replicas-with-32-characters";
 const EMBEDDED: &str = "store: { directory: ledger }";
+
+/// `exchange_deadline` in the policies of [`granting`].
+const EXCHANGE_DEADLINE: Duration = Duration::from_secs(15);
 
 /// The replicas, and load balancers in front of their listeners for clients and for callback events.
 struct Cluster {
@@ -67,8 +71,7 @@ impl Cluster {
     }
 
     fn unstarted(setup: &Setup<'_>, urls: &[String]) -> Self {
-        let (passed, text) = World::run(&["store", "migrate", "--url", &urls[0]]);
-        assert!(passed, "{text}");
+        migrate(&urls[0]);
         let world = World::unstarted(setup);
         write_secret(&world.folder.join("ledger.key"), KEY);
         let (balancer, callbacks) = (Balancer::start(), Balancer::start());
@@ -118,6 +121,12 @@ impl Cluster {
         let lines = self.world.operator_sessions(DIALECT);
         lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
+}
+
+/// Creates the tables of a database.
+fn migrate(url: &str) {
+    let (passed, text) = World::run(&["store", "migrate", "--url", url]);
+    assert!(passed, "{text}");
 }
 
 fn write_secret(path: &Path, text: &str) {

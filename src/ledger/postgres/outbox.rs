@@ -35,7 +35,7 @@ impl PostgresStore {
             return self.open_taken(&answer?.rows);
         }
         self.replica.give_up_id();
-        answer.and(Ok(TakenNotifications::default()))
+        answer.map(|_| TakenNotifications::default())
     }
 
     fn open_taken(&self, rows: &[Row]) -> Result<TakenNotifications, Error> {

@@ -1,12 +1,18 @@
-//! Compares what clients know with the ledger, as each replica shows it, and with the operator's sessions.
+//! Compares what clients know with the ledger, as each replica shows it, with the operator's sessions and with
+//! the notifications that arrived.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{load::KnownSession, *};
-use crate::operator_sessions::{double_booked, is_open};
+use crate::{
+    notifications::received_events,
+    operator_sessions::{double_booked, is_open},
+};
 
 // The sum of a call's timeout, the grace period, an equal backoff, and a repeated delete.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(150);
+// The sum of a replica's lease and of some attempts.
+const DELIVERY_TIMEOUT: Duration = Duration::from_mins(1);
 // The number of devices whose flows are requested again.
 const FLOWS_EXAMINED: usize = 40;
 
@@ -39,6 +45,7 @@ impl Cluster {
             }
         }
         found.extend(self.wrongly_rejected(load, &ledger));
+        found.extend(missing_events(load, &known));
         found
     }
 
@@ -104,6 +111,34 @@ pub(super) fn expect_no_deadlock_and_no_lock(server: &Server, database: &str) {
          (SELECT oid FROM pg_database WHERE datname = '{database}')"
     );
     assert_eq!(server.sql("postgres", &locks), "0");
+}
+
+// Waits for the notifications of all sessions. Returns those that are missing or out of order.
+fn missing_events(load: &Load, known: &[KnownSession]) -> Vec<String> {
+    let started = Instant::now();
+    loop {
+        let received: BTreeMap<String, Vec<String>> = received_events(&load.sink)
+            .into_iter()
+            .map(|(id, events)| (id, events.into_iter().map(|(_, status)| status).collect()))
+            .collect();
+        let mut found = Vec::new();
+        for (id, statuses) in &received {
+            let statuses: Vec<&str> = statuses.iter().map(String::as_str).collect();
+            if !matches!(statuses[..], ["AVAILABLE"] | ["AVAILABLE", "UNAVAILABLE"]) {
+                found.push(format!("events out of order: {id}: {statuses:?}"));
+            }
+        }
+        let count = |id: &String| received.get(id).map_or(0, Vec::len);
+        for session in known {
+            if count(&session.id) < 1 + usize::from(session.is_deleted) {
+                found.push(format!("missing events: {session:?}: {:?}", received.get(&session.id)));
+            }
+        }
+        if found.is_empty() || started.elapsed() > DELIVERY_TIMEOUT {
+            return found;
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
 }
 
 // Two sessions of one device that clients had at the same time.

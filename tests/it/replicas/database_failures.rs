@@ -22,6 +22,7 @@ fn restarted_database_loses_no_session_and_books_none_twice() {
         }
         load.wait_for_sessions(20);
     });
+    load.expect_responses_in_time();
     cluster.wait_balanced();
     assert_eq!(cluster.inconsistencies(&load), Vec::<String>::new());
 }
@@ -40,8 +41,6 @@ fn fail_over(is_synchronous: bool) -> Option<Vec<String>> {
         "postgresql://{USER}@127.0.0.1:{first},127.0.0.1:{second}/{USER}\
          ?sslmode=disable&target_session_attrs=read-write"
     );
-    let (passed, text) = World::run(&["store", "migrate", "--url", &primary.url(USER)]);
-    assert!(passed, "{text}");
     let cluster = Cluster::start(&granting(), &vec![url; 2]);
     let load = Load::new(&cluster);
     load.run(CLIENTS, &cluster.addresses(), || {
@@ -60,6 +59,7 @@ fn fail_over(is_synchronous: bool) -> Option<Vec<String>> {
         load.replace_flows();
         load.wait_for_sessions(20);
     });
+    load.expect_responses_in_time();
     cluster.wait_balanced();
     Some(cluster.inconsistencies(&load))
 }

@@ -1,5 +1,5 @@
 //! Clients that create, read, extend and delete sessions of few devices at the same time, and what they know
-//! of their sessions.
+//! of their sessions. They receive notifications at a sink.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,11 @@ use std::{
 };
 
 use super::*;
-use crate::operator_sessions::double_booked;
+use crate::{
+    operator_sessions::double_booked,
+    operators::{Fixture, answer, unused_address},
+    world::{Keys, set_sink},
+};
 
 // The number of devices that clients use, and how many are replaced after a failure: a flow in doubt stays
 // reserved for a while.
@@ -31,13 +35,17 @@ pub(super) struct KnownSession {
 
 /// The clients, and the state that they share.
 pub(super) struct Load {
-    token: String,
+    keys: Keys,
     operator: SocketAddr,
+    sink_url: String,
+    /// Receives the notifications of all sessions.
+    pub(super) sink: Fixture,
     pub(super) sessions: Mutex<Vec<KnownSession>>,
     /// Violations that were found during the load.
     pub(super) violations: Mutex<Vec<String>>,
     /// The number of responses to creates, by status; 0 is no response.
     pub(super) statuses: Mutex<BTreeMap<u16, u64>>,
+    slowest: Mutex<Duration>,
     granted: AtomicU64,
     first_number: AtomicU64,
     stop: AtomicBool,
@@ -54,12 +62,16 @@ impl Drop for StopOnDrop<'_> {
 
 impl Load {
     pub(super) fn new(cluster: &Cluster) -> Self {
+        let address = unused_address();
         Self {
-            token: cluster.world.keys.token("app", SCOPE),
+            sink_url: format!("http://{address}/cb"),
+            sink: Fixture::start(address, |_| answer(204, "").into()),
+            keys: cluster.world.keys.clone(),
             operator: cluster.world.operator_address(DIALECT),
             sessions: Mutex::default(),
             violations: Mutex::default(),
             statuses: Mutex::default(),
+            slowest: Mutex::default(),
             granted: AtomicU64::new(0),
             first_number: AtomicU64::new(0),
             stop: AtomicBool::new(false),
@@ -83,6 +95,12 @@ impl Load {
     pub(super) fn wait_for_sessions(&self, more: u64) {
         let wanted = self.granted.load(Ordering::Relaxed) + more;
         wait_for("sessions to be granted", || self.granted.load(Ordering::Relaxed) >= wanted);
+    }
+
+    /// Asserts that no client waited for longer than `exchange_deadline`.
+    pub(super) fn expect_responses_in_time(&self) {
+        let slowest = *self.slowest.lock().unwrap();
+        assert!(slowest < EXCHANGE_DEADLINE + Duration::from_secs(1), "{slowest:?}");
     }
 
     /// Makes the clients use other devices instead of some.
@@ -125,7 +143,9 @@ impl Load {
     }
 
     fn create(&self, target: SocketAddr, number: u32) -> Option<KnownSession> {
-        let answer = self.send(target, "POST", "/sessions", &body_of(number).to_string());
+        let mut body = body_of(number);
+        set_sink(DIALECT, &self.sink_url, &mut body);
+        let answer = self.send(target, "POST", "/sessions", &body.to_string());
         let status = answer.as_ref().map_or(0, |answer| answer.status);
         *self.statuses.lock().unwrap().entry(status).or_default() += 1;
         if let Some(answer) = &answer
@@ -162,7 +182,11 @@ impl Load {
         path: &str,
         body: &str,
     ) -> Option<HttpResponse> {
-        send(target, &self.token, method, path, body)
+        let started = Instant::now();
+        let answer = send(target, &self.keys.token("app", SCOPE), method, path, body);
+        let mut slowest = self.slowest.lock().unwrap();
+        *slowest = (*slowest).max(started.elapsed());
+        answer
     }
 
     // Verifies all the time that the operator has at most one session for each device.
@@ -171,8 +195,8 @@ impl Load {
             let answer = http::send(self.operator, "GET", "/simulator/sessions", &[], "");
             let sessions: Vec<Value> =
                 answer.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-            for text in double_booked(&sessions) {
-                self.report(text);
+            for violation in double_booked(&sessions) {
+                self.report(violation);
             }
             thread::sleep(SAMPLE_INTERVAL);
         }

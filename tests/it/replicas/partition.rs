@@ -4,7 +4,6 @@
 use super::*;
 
 const CLIENTS: u64 = 8;
-const EXCHANGE_DEADLINE: Duration = Duration::from_secs(15);
 const FAULT_DURATION: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy, Debug)]
@@ -124,6 +123,7 @@ fn partitions_under_load_lose_no_session_and_book_none_twice() {
             }
         }
     });
+    load.expect_responses_in_time();
     cluster.wait_balanced();
     assert_eq!(cluster.inconsistencies(&load), Vec::<String>::new());
     consistency::expect_no_deadlock_and_no_lock(server, &database.name);

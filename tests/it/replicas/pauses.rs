@@ -10,8 +10,6 @@ use crate::{
     world::set_sink,
 };
 
-/// A dialect whose sinks need no TLS.
-const SINK_DIALECT: &str = "camara-0.10.1";
 const SESSIONS: u32 = 10;
 /// The device of the create in flight.
 const IN_FLIGHT: u32 = 50;
@@ -94,9 +92,9 @@ fn create_with_sink(replica: &World, sink: SocketAddr) -> Vec<String> {
         let creates: Vec<_> = (0..SESSIONS)
             .map(|number| {
                 scope.spawn(move || {
-                    let mut body = create_request(SINK_DIALECT, &number_at(DIALECT, number));
-                    set_sink(SINK_DIALECT, &format!("http://{sink}/cb"), &mut body);
-                    session_id(&replica.create(SINK_DIALECT, "app", &body).expect(201))
+                    let mut body = body_of(number);
+                    set_sink(DIALECT, &format!("http://{sink}/cb"), &mut body);
+                    session_id(&replica.create(DIALECT, "app", &body).expect(201))
                 })
             })
             .collect();

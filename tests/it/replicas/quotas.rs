@@ -12,9 +12,8 @@ const SESSIONS_MAX: usize = 10;
 const CREATES_PER_DAY: usize = 20;
 
 /// Replicas with clients that have quotas.
-fn cluster(server: &Server, url: &str) -> Cluster {
-    let _ = server;
-    let mut cluster = Cluster::unstarted(&granting(), &vec![url.to_owned(); 2]);
+fn cluster(urls: &[String]) -> Cluster {
+    let mut cluster = Cluster::unstarted(&granting(), urls);
     for replica in &cluster.replicas {
         let path = replica.folder.join("clients.yaml");
         let text = fs::read_to_string(&path).unwrap();
@@ -56,7 +55,7 @@ fn count(statuses: &[u16], status: u16) -> usize {
 fn quotas_of_a_client_are_exact_over_all_replicas() {
     let Some(server) = postgres_server::shared() else { return };
     let database = server.create_database();
-    let cluster = cluster(server, &database.url);
+    let cluster = cluster(&vec![database.url.clone(); 2]);
     let all = CLIENTS as usize;
     let statuses = create_at_once(&cluster, "holder", 0);
     assert_eq!(count(&statuses, 201), SESSIONS_MAX, "{statuses:?}");
@@ -67,11 +66,22 @@ fn quotas_of_a_client_are_exact_over_all_replicas() {
     assert_eq!(cluster.operator_sessions().len(), SESSIONS_MAX + CREATES_PER_DAY);
 }
 
+// Verifies that the test detects more sessions than allowed: the gateways share nothing.
+#[test]
+fn over_admission_of_gateways_with_a_database_each_is_detected() {
+    let Some(server) = postgres_server::shared() else { return };
+    let (one, other) = (server.create_database(), server.create_database());
+    migrate(&other.url);
+    let cluster = cluster(&[one.url.clone(), other.url.clone()]);
+    assert!(count(&create_at_once(&cluster, "holder", 0), 201) > SESSIONS_MAX);
+    assert!(count(&create_at_once(&cluster, "daily", 100), 201) > CREATES_PER_DAY);
+}
+
 #[test]
 fn sessions_max_holds_while_sessions_are_replaced_through_all_replicas() {
     let Some(server) = postgres_server::shared() else { return };
     let database = server.create_database();
-    let cluster = cluster(server, &database.url);
+    let cluster = cluster(&vec![database.url.clone(); 2]);
     let token = cluster.world.keys.token("holder", SCOPE);
     let (addresses, stop, granted) =
         (cluster.addresses(), AtomicBool::new(false), AtomicUsize::new(0));

@@ -42,13 +42,37 @@ fn killed_replicas_of_four_lose_no_session_and_book_none_twice() {
     race(4, rounds(KILLS * 2));
 }
 
+#[test]
+#[ignore = "takes minutes; tests/replicas/soak runs it"]
+fn paused_replicas_lose_no_session_and_book_none_twice() {
+    let Some(server) = postgres_server::shared() else { return };
+    let database = server.create_database();
+    let mut cluster = Cluster::start(&granting(), &vec![database.url.clone(); 3]);
+    let load = Load::new(&cluster);
+    let ids: Vec<u32> = cluster.replicas.iter_mut().map(|replica| replica.gateway().id()).collect();
+    load.run(CLIENTS, &[cluster.balancer.address], || {
+        // Within and beyond the lease, and beyond the time after which a create in flight is resolved.
+        for (round, seconds) in (0..).zip([1, 5, 20, 40].repeat(rounds(1) as usize)) {
+            load.wait_for_sessions(20);
+            let paused = ids[round % ids.len()];
+            signal("STOP", paused);
+            thread::sleep(Duration::from_secs(seconds));
+            load.replace_flows();
+            signal("CONT", paused);
+        }
+        load.wait_for_sessions(20);
+    });
+    cluster.wait_balanced();
+    assert_eq!(cluster.inconsistencies(&load), Vec::<String>::new());
+    consistency::expect_no_deadlock_and_no_lock(server, &database.name);
+}
+
 // Verifies that the checks detect sessions that are booked twice: the gateways share nothing.
 #[test]
 fn double_booking_of_gateways_with_a_database_each_is_detected() {
     let Some(server) = postgres_server::shared() else { return };
     let (one, other) = (server.create_database(), server.create_database());
-    let (passed, text) = World::run(&["store", "migrate", "--url", &other.url]);
-    assert!(passed, "{text}");
+    migrate(&other.url);
     let cluster = Cluster::start(&granting(), &[one.url.clone(), other.url.clone()]);
     let load = Load::new(&cluster);
     load.run(4, &cluster.addresses(), || load.wait_for_sessions(50));
