@@ -212,6 +212,8 @@ impl Server {
         all.push(main);
         signal("KILL", &all);
         self.wait_for_end();
+        // The server cannot be started again while one of its processes has the shared memory.
+        assert!(wait_until(|| all.iter().all(|process| has_ended(*process))));
     }
 
     /// Stops the execution of all processes of the server, until [`Server::thaw`].
@@ -435,6 +437,11 @@ fn signal(name: &str, processes: &[u32]) {
         kill.args(["-c", &format!("kill -{name} {process}")]).stderr(Stdio::null());
         kill.status().unwrap();
     }
+}
+
+fn has_ended(process: u32) -> bool {
+    // An ended process that was not waited for remains as a zombie.
+    fs::read_to_string(format!("/proc/{process}/stat")).map_or(true, |stat| stat.contains(") Z "))
 }
 
 fn children_of(parent: u32) -> Vec<u32> {
