@@ -105,7 +105,7 @@ impl Gateway {
         let (clock, metrics) = (caller.clock.clone(), caller.metrics.clone());
         let version = policy.fingerprint.version.clone();
         metrics.set_policy_version(version.digits(), version.digits());
-        ledger.announce_policy(version.digits());
+        ledger.announce_policy(policy.fingerprint.shared_version.digits());
         Self {
             policy_status: ArcSwap::from_pointee(PolicyStatus {
                 version,

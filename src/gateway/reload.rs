@@ -156,7 +156,8 @@ impl Gateway {
                         "policy snapshot replaced"
                     );
                     self.metrics.set_policy_version(before.version.digits(), version.digits());
-                    self.ledger.announce_policy(version.digits());
+                    let fingerprint = &self.snapshot.load().fingerprint;
+                    self.ledger.announce_policy(fingerprint.shared_version.digits());
                 }
                 self.metrics.record_policy_reload(if changed { "applied" } else { "unchanged" });
                 self.policy_status.store(Arc::new(PolicyStatus { version, since, rejected: None }));

@@ -7,7 +7,7 @@ use super::{
     Error, Ledger, OpenError, StoreConfig,
     notification::{OutboxEntry, OutboxSelector},
     postgres::Opening,
-    store::Replica,
+    store::{Replica, SharedStore},
 };
 use crate::{clock::Clock, metrics::Metrics};
 
@@ -30,6 +30,11 @@ impl Ledger {
     /// Whether several replicas share the ledger.
     pub fn is_shared(&self) -> bool {
         self.store.shared().is_some()
+    }
+
+    /// The number of replicas that use the ledger, as last known.
+    pub fn live_replicas(&self) -> usize {
+        self.store.shared().map_or(1, SharedStore::live_replicas)
     }
 
     /// The replicas that use the ledger or used it lately, the latest first.

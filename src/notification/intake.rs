@@ -54,7 +54,10 @@ impl DispatcherInner {
             self.ledger.take_notifications(after, PAGE).await?;
         let last = entries.last().map(|last| last.number);
         let now = self.ledger.now();
+        // The replicas share the calls to a host.
+        let calls_max = self.settings.calls_per_host_max.div_ceil(self.ledger.live_replicas());
         let mut queue = self.queue();
+        queue.schedule.set_calls_per_host_max(calls_max);
         for queued in entries {
             queue.accept(queued, now);
         }

@@ -165,6 +165,11 @@ impl Schedule {
         }
     }
 
+    /// Sets the maximum number of concurrent calls to one host.
+    pub(super) fn set_calls_per_host_max(&mut self, calls_max: usize) {
+        self.hosts.set_calls_per_host_max(calls_max);
+    }
+
     /// The number of notifications.
     pub(super) fn len(&self) -> usize {
         self.notifications.len()

@@ -52,6 +52,9 @@ pub struct PolicyVersion(Arc<str>);
 pub struct Fingerprint {
     /// The version of the snapshot.
     pub version: PolicyVersion,
+    /// The version of what all replicas must have in common: without the sections of `gateway.yaml` that are
+    /// applied at startup, such as addresses.
+    pub shared_version: PolicyVersion,
     dialects: ContentHash,
     identity: Value,
     operators: BTreeMap<OperatorId, Value>,
@@ -112,8 +115,10 @@ impl Fingerprint {
             content: gateway.key(key).to_json(),
             error: restart_error(gateway, key),
         });
+        let tables = hash_of_tables(routes);
         Self {
-            version: PolicyVersion::from_hashes(&[files, documents, hash_of_tables(routes)]),
+            version: PolicyVersion::from_hashes(&[files, documents, tables]),
+            shared_version: PolicyVersion::from_hashes(&[shared_content(roots), documents, tables]),
             dialects: documents,
             identity: identity_content(clients),
             operators: operators
@@ -218,6 +223,18 @@ impl fmt::Debug for Fingerprint {
 /// Hashes the policy files of a folder.
 pub(super) fn hash_of_files(folder: &Path) -> ContentHash {
     hash_of(policy_files(folder))
+}
+
+/// Hashes the policies without the sections that may differ between replicas.
+fn shared_content(roots: PolicyRoots<'_>) -> ContentHash {
+    let mut gateway = roots.gateway.to_json();
+    if let Value::Object(sections) = &mut gateway {
+        sections.retain(|key, _| !STARTUP_SECTIONS.contains(&key.as_str()));
+    }
+    let others = [roots.operators, roots.routes, roots.clients, roots.profiles];
+    let others = others.into_iter().chain(roots.dialects).map(YamlCursor::to_json);
+    let content: Value = std::iter::once(gateway).chain(others).collect();
+    Sha256::digest(content.to_string()).into()
 }
 
 /// Hashes the content of the route tables.

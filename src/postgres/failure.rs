@@ -15,7 +15,7 @@ pub enum DatabaseError {
     #[error("the database is not available: {0}")]
     Unavailable(String),
     /// The server rejected the statement for a reason that a repetition does not change.
-    #[error("the database rejected the statement: {message} ({code})")]
+    #[error("the database rejected the statement: {message}")]
     Rejected {
         /// The `SQLSTATE`.
         code: String,

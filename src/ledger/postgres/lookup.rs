@@ -1,18 +1,18 @@
 //! The keys by which sessions are found and locked: keyed hashes of identifiers, addresses and networks.
 //!
-//! Two sessions that the conflict rule must compare have a key in common. Networks are found by two prefix
-//! lengths: a network of the full length (an IPv4 address, an IPv6 /64) has a key of its own and one in its
-//! /24 or /48; a wider one has the key of its /24 or /48. The store does not accept networks wider than that.
+//! Two sessions that the conflict rule must compare have a key in common. Networks are found by a few prefix
+//! lengths: 24 and 32 for IPv4; 48, 56 and 64 for IPv6. A network has the key of its block, which is the longest
+//! of them that contains it, and a key "within" each wider block. The store does not accept networks wider than a
+//! /24 or /48.
 //!
 //! | device | keys of the hold | keys of its lookup | locks |
 //! |---|---|---|---|
 //! | permanent identifier | itself | itself | itself |
 //! | public address with port, or with private address | the pair | the pair | the pair |
 //! | public address | itself | ambiguous: itself | with `unknown: refuse`, the operator |
-//! | IPv4 /32, IPv6 /64 | itself, "within" its block | itself, its block | itself; its block, shared |
-//! | IPv4 /24 to /31, IPv6 /48 to /63 | its block | its block, "within" its block | its block |
+//! | network | its block, "within" each wider block | its block, "within" it, each wider block | its block; each wider block, shared |
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use uuid::Uuid;
 
 use crate::{
@@ -24,12 +24,9 @@ use crate::{
     qod::{ClientId, OperatorId, SessionId},
 };
 
-/// The prefix length of an IPv4 block.
-pub(in crate::ledger) const V4_BLOCK: u8 = 24;
-/// The prefix length of an IPv6 block.
-pub(in crate::ledger) const V6_BLOCK: u8 = 48;
-const V4_FULL: u8 = 32;
-const V6_FULL: u8 = 64;
+// The prefix lengths of blocks, the widest first. The last is the longest of a device.
+const V4_BLOCKS: [u8; 2] = [24, 32];
+const V6_BLOCKS: [u8; 3] = [48, 56, 64];
 
 // The kinds of hashes; those of `KeyHasher` are letters too.
 const CLIENT: u8 = b'C';
@@ -163,20 +160,21 @@ impl RowHasher {
     }
 
     fn add_network(&self, net: IpNet, keys: &mut ClaimKeys) {
-        let block = block_of(net);
-        let block_key = self.network(NETWORK, block);
-        let within = self.network(WITHIN, block);
-        let is_full = net.prefix_len() >= full_length(net);
-        if is_full {
-            let own = self.network(NETWORK, net);
-            keys.hold.extend([own, within]);
-            keys.find.extend([own, block_key]);
-            keys.locks.push(RowLock { key: own, shared: false });
-        } else {
-            keys.hold.push(block_key);
-            keys.find.extend([block_key, within]);
+        let mut blocks = blocks_of(net);
+        let Some(own) = blocks.pop() else { return };
+        let key = self.network(NETWORK, own);
+        keys.hold.push(key);
+        keys.find.push(key);
+        keys.locks.push(RowLock { key, shared: false });
+        if own.prefix_len() < longest_block(net) {
+            keys.find.push(self.network(WITHIN, own));
         }
-        keys.locks.push(RowLock { key: block_key, shared: is_full });
+        for block in blocks {
+            let key = self.network(NETWORK, block);
+            keys.hold.push(self.network(WITHIN, block));
+            keys.find.push(key);
+            keys.locks.push(RowLock { key, shared: true });
+        }
     }
 
     fn network(&self, kind: u8, net: IpNet) -> i64 {
@@ -191,9 +189,9 @@ impl RowHasher {
     }
 }
 
-/// Whether a device is given as a network that is wider than a block.
+/// Whether a device is given as a network that is wider than all blocks.
 pub(super) fn is_wider_than_block(keys: &DeviceKeys) -> bool {
-    networks(keys).any(|net| net.prefix_len() < block_of(net).prefix_len())
+    networks(keys).any(|net| blocks_of(net).is_empty())
 }
 
 fn networks(keys: &DeviceKeys) -> impl Iterator<Item = IpNet> {
@@ -204,17 +202,16 @@ fn networks(keys: &DeviceKeys) -> impl Iterator<Item = IpNet> {
     v4.into_iter().chain(keys.v6.map(IpNet::V6))
 }
 
-fn full_length(net: IpNet) -> u8 {
-    if net.addr().is_ipv4() { V4_FULL } else { V6_FULL }
+fn longest_block(net: IpNet) -> u8 {
+    if net.addr().is_ipv4() { 32 } else { 64 }
 }
 
-fn block_of(net: IpNet) -> IpNet {
-    match net {
-        IpNet::V4(net) => Ipv4Net::new(net.addr(), V4_BLOCK)
-            .map_or(IpNet::V4(net), |block| IpNet::V4(block.trunc())),
-        IpNet::V6(net) => Ipv6Net::new(net.addr(), V6_BLOCK)
-            .map_or(IpNet::V6(net), |block| IpNet::V6(block.trunc())),
-    }
+// The blocks that contain a network, the widest first.
+fn blocks_of(net: IpNet) -> Vec<IpNet> {
+    let lengths: &[u8] = if net.addr().is_ipv4() { &V4_BLOCKS } else { &V6_BLOCKS };
+    let containing = lengths.iter().filter(|length| **length <= net.prefix_len());
+    let blocks = containing.filter_map(|length| IpNet::new(net.addr(), *length).ok());
+    blocks.map(|block| block.trunc()).collect()
 }
 
 #[cfg(test)]

@@ -174,6 +174,10 @@ fn number(row: &Row) -> Result<u64, Error> {
 
 #[async_trait]
 impl SharedStore for PostgresStore {
+    fn live_replicas(&self) -> usize {
+        self.replica.live()
+    }
+
     async fn replicas(&self) -> Result<Vec<Replica>, Error> {
         let answer = self.query(&self.statements.replicas, &[]).await?;
         let replica = |row| {

@@ -44,6 +44,8 @@ struct LeaseState {
     is_outdated: bool,
     renewed: Option<Tick>,
     policy_version: String,
+    /// The number of live replicas, at the last renewal.
+    live: usize,
 }
 
 /// The parameters of a heartbeat.
@@ -71,6 +73,7 @@ impl ReplicaLease {
             is_outdated: false,
             renewed: None,
             policy_version: String::new(),
+            live: 1,
         };
         Self { clock, state: Mutex::new(state), renewing: tokio::sync::Mutex::default() }
     }
@@ -84,6 +87,11 @@ impl ReplicaLease {
     /// The id of this replica. It changes when the lease was lost or the id was given up.
     pub(super) fn id(&self) -> Uuid {
         self.state().identity.replica
+    }
+
+    /// The number of live replicas, as last known.
+    pub(super) fn live(&self) -> usize {
+        self.state().live
     }
 
     pub(super) fn set_policy_version(&self, version: &str) {
@@ -153,7 +161,12 @@ impl PostgresStore {
             self.stop_using_other_ledger();
             return Err(Error::Unavailable(OTHER_LEDGER.to_owned()));
         }
-        self.replica.state().renewed = Some(sent);
+        let live: i32 = answer.rows.first().map_or(Ok(1), |row| row::get(row, 1))?;
+        {
+            let mut state = self.replica.state();
+            state.renewed = Some(sent);
+            state.live = usize::try_from(live).unwrap_or(1).max(1);
+        }
         self.clock.observe(row::from_milliseconds(now), sent);
         Ok(true)
     }

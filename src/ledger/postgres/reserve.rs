@@ -1,7 +1,7 @@
 //! The insertion of a session: the database returns the sessions that it must be compared with, this
 //! process compares them, and the database inserts it if no other session has come in between.
 
-use tokio_postgres::types::Type;
+use tokio_postgres::{Row, types::Type};
 use uuid::Uuid;
 
 use super::{
@@ -27,6 +27,9 @@ use crate::{
     qod::{ClientId, Flow, GrantedSession, Moment, Session, SessionId},
 };
 
+// The number of sessions that a new one is compared with. Only a network may have more, which contains many
+// networks of devices.
+const COMPARED_MAX: usize = 4 * DEVICE_SESSIONS_MAX;
 // How often sessions of the same device may come in between.
 const ATTEMPTS_MAX: usize = 16;
 const EXPIRED_HOLDS_MAX: usize = 1024;
@@ -140,21 +143,14 @@ impl PostgresStore {
                 if !live.is_empty() {
                     insertion.compared.extend(live);
                     judge(insertion, at)?;
+                    if insertion.compared.len() > COMPARED_MAX {
+                        let max = u32::try_from(DEVICE_SESSIONS_MAX).unwrap_or(u32::MAX);
+                        return Err(Error::DeviceSessionsExceeded { max });
+                    }
                 }
                 Ok(None)
             }
-            Verdict::Replayed => {
-                let (session, expires_at): (Uuid, i64) = (get(first, 2)?, get(first, 3)?);
-                let key = request
-                    .fingerprint
-                    .as_ref()
-                    .map_or(0, |print| u128::from_be_bytes(print.key.0));
-                let granted: GrantedSession = self.open_row(row::REPLIES, key, get(first, 4)?)?;
-                let wanted = request.record.session.wanted.clone();
-                let session = Session { id: SessionId(session), wanted, granted };
-                let requested_at = row::from_milliseconds(expires_at) - REPLAY_TTL;
-                Ok(Some(InsertOutcome::Replayed { session: Box::new(session), requested_at }))
-            }
+            Verdict::Replayed => self.open_replay(first, request).map(Some),
             Verdict::KeyReused => Err(Error::IdempotencyKeyReused),
             Verdict::InProgress => Err(Error::RequestInProgress),
             Verdict::DailyQuota => Err(daily_quota::exceeded(
@@ -162,15 +158,12 @@ impl PostgresStore {
                 request.record.requested_at(),
             )),
             Verdict::Quota => {
-                // Holds that have expired may still be counted.
-                let retry = !insertion.holds_expired
-                    && self.expire_holds(None, EXPIRED_HOLDS_MAX).await? > 0;
-                insertion.holds_expired = true;
-                if retry {
-                    Ok(None)
-                } else {
-                    Err(Error::QuotaExceeded { max: request.sessions_max })
+                if std::mem::replace(&mut insertion.holds_expired, true) {
+                    return Err(Error::QuotaExceeded { max: insertion.request.sessions_max });
                 }
+                // Holds that have expired may still be counted.
+                self.expire_holds(None, EXPIRED_HOLDS_MAX).await?;
+                Ok(None)
             }
             Verdict::TooBroad => Err(Error::DeviceTooBroad),
             Verdict::Outdated => {
@@ -181,7 +174,17 @@ impl PostgresStore {
         }
     }
 
-    async fn call_reserve(&self, insertion: &Insertion) -> Result<Vec<tokio_postgres::Row>, Error> {
+    fn open_replay(&self, row: &Row, request: &InsertRequest) -> Result<InsertOutcome, Error> {
+        let (session, expires_at): (Uuid, i64) = (get(row, 2)?, get(row, 3)?);
+        let key = request.fingerprint.as_ref().map_or(0, |print| u128::from_be_bytes(print.key.0));
+        let granted: GrantedSession = self.open_row(row::REPLIES, key, get(row, 4)?)?;
+        let wanted = request.record.session.wanted.clone();
+        let session = Box::new(Session { id: SessionId(session), wanted, granted });
+        let requested_at = row::from_milliseconds(expires_at) - REPLAY_TTL;
+        Ok(InsertOutcome::Replayed { session, requested_at })
+    }
+
+    async fn call_reserve(&self, insertion: &Insertion) -> Result<Vec<Row>, Error> {
         let Insertion { request, claim, keys, compared, change, .. } = insertion;
         let InsertRequest { record, rules, sessions_max, creates_per_day, fingerprint, .. } =
             request;
@@ -251,11 +254,7 @@ impl PostgresStore {
     }
 
     // The candidates among the rows of an answer. A session may have several common keys.
-    fn candidates(
-        &self,
-        rows: &[tokio_postgres::Row],
-        insertion: &Insertion,
-    ) -> Result<Vec<Candidate>, Error> {
+    fn candidates(&self, rows: &[Row], insertion: &Insertion) -> Result<Vec<Candidate>, Error> {
         let mut candidates: Vec<Candidate> = Vec::new();
         for row in rows {
             let (id, holds_until): (Uuid, Option<i64>) = (get(row, 2)?, get(row, 3)?);

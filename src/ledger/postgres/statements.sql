@@ -14,7 +14,7 @@ UPDATE {schema}.setting SET value = $2 WHERE name = $1
 
 -- name: heartbeat
 -- Registers this replica, or extends its lease.
-SELECT {schema}.heartbeat($1, $2, $3, $4, $5, $6)
+SELECT at, live FROM {schema}.heartbeat($1, $2, $3, $4, $5, $6)
 
 -- name: reserve
 -- Reserves a flow; see the function.

@@ -95,6 +95,11 @@ impl Hosts {
         }
     }
 
+    /// Sets the maximum number of concurrent calls to one host. It applies to the calls that start next.
+    pub(super) fn set_calls_per_host_max(&mut self, calls_max: usize) {
+        self.bounds.calls_per_host_max = calls_max;
+    }
+
     /// Adds a session to a host. A notification that was overdue when it arrived suggests that its
     /// host is failing. Returns the shared name of the host.
     pub(super) fn add_session(&mut self, name: Arc<str>, overdue: bool) -> Arc<str> {

@@ -529,19 +529,21 @@ BEGIN
 END
 $$;
 
--- Registers a replica, or extends its lease. Returns null if its lease has ended: then other replicas may
--- have taken over its work, and it must register again with another id. Returns -1 if the tables are those of
+-- Registers a replica, or extends its lease. Returns the time and the number of live replicas. The time is null if
+-- its lease has ended: then other replicas may have taken over its work, and it must register again with another
+-- id. It is -1 if the tables are those of
 -- another ledger: then it must not use them.
 CREATE FUNCTION {schema}.heartbeat(
     p_id uuid, p_ledger bytea, p_host text, p_version text, p_policy_version text, p_lease_ms bigint
-) RETURNS bigint
+) RETURNS TABLE (at bigint, live integer)
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_now bigint := {schema}.ledger_now();
     v_id uuid;
 BEGIN
     IF NOT EXISTS (SELECT FROM {schema}.setting s WHERE s.name = 'ledger' AND s.value = p_ledger) THEN
-        RETURN -1;
+        RETURN QUERY SELECT -1::bigint, 0;
+        RETURN;
     END IF;
     INSERT INTO {schema}.replica AS r (id, host, version, policy_version, started_at, seen_at, lease_until)
         VALUES (p_id, p_host, p_version, p_policy_version, v_now, v_now, v_now + p_lease_ms)
@@ -549,7 +551,8 @@ BEGIN
         SET policy_version = p_policy_version, seen_at = v_now, lease_until = v_now + p_lease_ms
         WHERE r.lease_until > v_now
         RETURNING r.id INTO v_id;
-    RETURN CASE WHEN v_id IS NULL THEN NULL ELSE v_now END;
+    RETURN QUERY SELECT CASE WHEN v_id IS NULL THEN NULL ELSE v_now END, count(*)::integer
+        FROM {schema}.replica r WHERE r.lease_until > v_now;
 END
 $$;
 
