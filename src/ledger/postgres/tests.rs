@@ -105,7 +105,8 @@ impl TestSchema {
     /// The number of live sessions that are counted for a client.
     fn live_holds(&self, client: &str) -> u64 {
         let key = RowHasher::new(KeyHasher::new([7; 32])).client(&client.into());
-        let sql = format!("SELECT live FROM {}.client_holds WHERE client = {key}", self.schema);
+        let sql =
+            format!("SELECT sum(live) FROM {}.client_holds WHERE client = {key}", self.schema);
         self.server.sql(&self.database.name, &sql).trim().parse().unwrap()
     }
 

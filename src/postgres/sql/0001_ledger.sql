@@ -37,6 +37,8 @@ CREATE TABLE {schema}.session (
     state smallint NOT NULL,
     operator bigint NOT NULL,
     client bigint NOT NULL,
+    -- The part of `client_holds` that counts the hold.
+    part smallint NOT NULL,
     -- The end of the hold; null if the flow is not held.
     holds_until bigint,
     -- When the sweep examines the session.
@@ -74,10 +76,13 @@ CREATE TABLE {schema}.operator_kinds (
     PRIMARY KEY (operator, kinds)
 );
 
--- The number of sessions of each client that hold a flow.
+-- The number of sessions of each client that hold a flow, in 16 parts, so that the creates of one client do not
+-- wait for each other's commit. Each part has its share of the quota, so that the sum is exact.
 CREATE TABLE {schema}.client_holds (
-    client bigint PRIMARY KEY,
-    live bigint NOT NULL
+    client bigint NOT NULL,
+    part smallint NOT NULL,
+    live bigint NOT NULL,
+    PRIMARY KEY (client, part)
 ) WITH (fillfactor = 20);
 
 -- The number of creates of each client in its last UTC day.
@@ -144,6 +149,40 @@ ALTER TABLE {schema}.hold_key SET (autovacuum_vacuum_scale_factor = 0.05, autova
 ALTER TABLE {schema}.notification SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 ALTER TABLE {schema}.notification_queue SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 
+-- Counts a hold of a client in a part that has room. Returns the part; null if the quota is used up.
+CREATE FUNCTION {schema}.count_hold(p_client bigint, p_max bigint, p_is_new boolean) RETURNS smallint
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_part smallint;
+    v_random smallint;
+BEGIN
+    IF p_is_new THEN
+        INSERT INTO {schema}.client_holds (client, part, live) SELECT p_client, i, 0 FROM generate_series(0, 15) i
+            ON CONFLICT DO NOTHING;
+    END IF;
+    -- A part that nobody has locked.
+    FOR i IN 1 .. 3 LOOP
+        v_random := floor(random() * 16);
+        SELECT c.part INTO v_part FROM {schema}.client_holds c
+            WHERE c.client = p_client AND c.part = v_random
+                AND c.live < p_max / 16 + (c.part < p_max % 16)::integer
+            FOR UPDATE SKIP LOCKED;
+        IF FOUND THEN
+            UPDATE {schema}.client_holds c SET live = c.live + 1 WHERE c.client = p_client AND c.part = v_part;
+            RETURN v_part;
+        END IF;
+    END LOOP;
+    FOR i IN 0 .. 15 LOOP
+        UPDATE {schema}.client_holds c SET live = c.live + 1
+            WHERE c.client = p_client AND c.part = i AND c.live < p_max / 16 + (c.part < p_max % 16)::integer;
+        IF FOUND THEN
+            RETURN i;
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
 -- Inserts a session, unless a check rejects it. The gateway decides about conflicts: if sessions with a
 -- common key exist that it has not compared yet (`p_compared`), they are returned and nothing is changed.
 -- Both sessions of a conflict have a lock in common, and the statements after the locks have a snapshot that
@@ -174,6 +213,7 @@ DECLARE
     v_reply {schema}.reply;
     v_found boolean := false;
     v_kinds bigint[] := '{}';
+    v_part smallint;
 BEGIN
     FOR i IN 1 .. cardinality(p_locks) LOOP
         IF p_locks_shared[i] THEN
@@ -210,7 +250,7 @@ BEGIN
             RETURN;
         END IF;
     END IF;
-    SELECT c.live INTO v_count FROM {schema}.client_holds c WHERE c.client = p_client;
+    SELECT sum(c.live) INTO v_count FROM {schema}.client_holds c WHERE c.client = p_client;
     IF coalesce(v_count, 0) >= p_sessions_max THEN
         RETURN QUERY SELECT 6::smallint, v_now, p_id, NULL::bigint, NULL::bytea;
         RETURN;
@@ -246,9 +286,8 @@ BEGIN
         RETURN;
     END IF;
 
-    INSERT INTO {schema}.client_holds AS c (client, live) VALUES (p_client, 1)
-        ON CONFLICT (client) DO UPDATE SET live = c.live + 1 WHERE c.live < p_sessions_max;
-    IF NOT FOUND THEN
+    v_part := {schema}.count_hold(p_client, p_sessions_max, v_count IS NULL);
+    IF v_part IS NULL THEN
         RETURN QUERY SELECT 6::smallint, v_now, p_id, NULL::bigint, NULL::bytea;
         RETURN;
     END IF;
@@ -260,7 +299,7 @@ BEGIN
             WHERE d.day < v_day OR d.creates < p_creates_per_day;
         IF NOT FOUND THEN
             -- Another create has used the last one since the check.
-            UPDATE {schema}.client_holds c SET live = c.live - 1 WHERE c.client = p_client;
+            UPDATE {schema}.client_holds c SET live = c.live - 1 WHERE c.client = p_client AND c.part = v_part;
             RETURN QUERY SELECT 5::smallint, v_now, p_id, NULL::bigint, NULL::bytea;
             RETURN;
         END IF;
@@ -276,8 +315,8 @@ BEGIN
             ON CONFLICT DO NOTHING;
     END IF;
     INSERT INTO {schema}.session
-        (id, generation, changes, state, operator, client, holds_until, due, keys, claim, record)
-        VALUES (p_id, 0, ARRAY[p_change], p_state, p_operator, p_client, p_holds_until, p_due, p_keys, p_claim, p_record);
+        (id, generation, changes, state, operator, client, part, holds_until, due, keys, claim, record)
+        VALUES (p_id, 0, ARRAY[p_change], p_state, p_operator, p_client, v_part, p_holds_until, p_due, p_keys, p_claim, p_record);
     INSERT INTO {schema}.hold_key (key, client, session) SELECT k, p_client, p_id FROM unnest(p_keys) AS k;
     RETURN QUERY SELECT 0::smallint, v_now, p_id, NULL::bigint, NULL::bytea;
     IF p_ambiguous_max > 0 AND NOT p_refuse THEN
@@ -293,11 +332,11 @@ END
 $$;
 
 -- Removes the keys of a hold that has ended, and one live session of its client.
-CREATE FUNCTION {schema}.unlink(p_id uuid, p_client bigint, p_keys bigint[]) RETURNS void
+CREATE FUNCTION {schema}.unlink(p_id uuid, p_client bigint, p_part smallint, p_keys bigint[]) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     DELETE FROM {schema}.hold_key h WHERE h.key = ANY (p_keys) AND h.client = p_client AND h.session = p_id;
-    UPDATE {schema}.client_holds c SET live = c.live - 1 WHERE c.client = p_client;
+    UPDATE {schema}.client_holds c SET live = c.live - 1 WHERE c.client = p_client AND c.part = p_part;
 END
 $$;
 
@@ -323,11 +362,11 @@ BEGIN
         RETURN 0;
     END IF;
     FOR v_row IN
-        SELECT s.id, s.client, s.keys FROM {schema}.session s
-        WHERE s.id = ANY (v_ids) AND s.holds_until <= v_now ORDER BY s.client
+        SELECT s.id, s.client, s.part, s.keys FROM {schema}.session s
+        WHERE s.id = ANY (v_ids) AND s.holds_until <= v_now ORDER BY s.client, s.part
     LOOP
         UPDATE {schema}.session s SET holds_until = NULL WHERE s.id = v_row.id;
-        PERFORM {schema}.unlink(v_row.id, v_row.client, v_row.keys);
+        PERFORM {schema}.unlink(v_row.id, v_row.client, v_row.part, v_row.keys);
         v_count := v_count + 1;
     END LOOP;
     RETURN v_count;
@@ -393,7 +432,7 @@ BEGIN
             operator_session = coalesce(s.operator_session, p_operator_session), record = p_record
         WHERE s.id = p_id;
     IF v_before.holds_until IS NOT NULL AND p_holds_until IS NULL THEN
-        PERFORM {schema}.unlink(p_id, v_before.client, v_before.keys);
+        PERFORM {schema}.unlink(p_id, v_before.client, v_before.part, v_before.keys);
     END IF;
     IF p_reply_remove THEN
         DELETE FROM {schema}.reply r WHERE r.key = p_reply AND r.session = p_id AND r.response IS NULL;
@@ -429,7 +468,7 @@ BEGIN
         RETURN;
     END IF;
     IF v_before.holds_until IS NOT NULL THEN
-        PERFORM {schema}.unlink(p_id, v_before.client, v_before.keys);
+        PERFORM {schema}.unlink(p_id, v_before.client, v_before.part, v_before.keys);
     END IF;
     IF p_day IS NOT NULL THEN
         UPDATE {schema}.client_day d SET creates = greatest(d.creates - 1, 0)
@@ -664,10 +703,12 @@ CREATE FUNCTION {schema}.import_session(
     p_record bytea
 ) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_part smallint := floor(random() * 16);
 BEGIN
     INSERT INTO {schema}.session
-        (id, generation, changes, state, operator, client, holds_until, due, operator_session, keys, claim, record)
-        VALUES (p_id, p_generation, '{}', p_state, p_operator, p_client, p_holds_until, p_due, p_operator_session,
+        (id, generation, changes, state, operator, client, part, holds_until, due, operator_session, keys, claim, record)
+        VALUES (p_id, p_generation, '{}', p_state, p_operator, p_client, v_part, p_holds_until, p_due, p_operator_session,
             p_keys, p_claim, p_record)
         ON CONFLICT (id) DO NOTHING;
     IF NOT FOUND OR p_holds_until IS NULL THEN
@@ -676,7 +717,8 @@ BEGIN
     INSERT INTO {schema}.operator_kinds (operator, kinds, key) VALUES (p_operator, p_kinds, p_kinds_key)
         ON CONFLICT DO NOTHING;
     INSERT INTO {schema}.hold_key (key, client, session) SELECT k, p_client, p_id FROM unnest(p_keys) AS k;
-    INSERT INTO {schema}.client_holds AS c (client, live) VALUES (p_client, 1)
-        ON CONFLICT (client) DO UPDATE SET live = c.live + 1;
+    INSERT INTO {schema}.client_holds (client, part, live) SELECT p_client, i, 0 FROM generate_series(0, 15) i
+        ON CONFLICT DO NOTHING;
+    UPDATE {schema}.client_holds c SET live = c.live + 1 WHERE c.client = p_client AND c.part = v_part;
 END
 $$;
