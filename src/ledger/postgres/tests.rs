@@ -1,5 +1,6 @@
 //! The contract of stores on a real server, and what only a shared store must do.
 
+mod benchmarks;
 mod failures;
 mod races;
 
