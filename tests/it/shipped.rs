@@ -6,7 +6,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::world::{Setup, World, create_request, number_at};
+use crate::{
+    postgres_server,
+    world::{Setup, World, create_request, number_at},
+};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -30,6 +33,21 @@ fn demo_passes() {
     let (succeeded, text) = gateway(&["demo", "--once", "--address", &address]);
     assert!(succeeded && text.contains("All checks passed."), "{text}");
     assert!(!text.contains('\u{1b}'), "no colours in a pipe");
+}
+
+#[test]
+fn demo_of_two_replicas_passes_and_drops_its_tables() {
+    let Some(server) = postgres_server::shared() else { return };
+    let database = server.create_database();
+    let id = std::process::id();
+    let address = format!("127.78.{}.{}", id / 256 % 256, id % 256);
+    let replicas = ["--replicas", "2", "--postgres", &database.url];
+    let (succeeded, text) =
+        gateway(&[&["demo", "--once", "--address", &address][..], &replicas].concat());
+    assert!(succeeded && text.contains("All checks passed."), "{text}");
+    assert!(text.contains("The second replica is killed."), "{text}");
+    let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'qod%'";
+    assert_eq!(server.sql(&database.name, schemas), "0");
 }
 
 #[test]
