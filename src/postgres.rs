@@ -11,6 +11,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+#[cfg(test)]
+use self::statement::insert_schema;
 use crate::{outbound::Trust, reloadable::Reloadable};
 
 mod batch;
@@ -21,6 +23,8 @@ mod health;
 mod migration;
 mod statement;
 mod status;
+#[cfg(test)]
+pub mod test_schema;
 #[cfg(test)]
 #[expect(dead_code, reason = "integration tests use the rest")]
 #[path = "../tests/postgres/server.rs"]

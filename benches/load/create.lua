@@ -1,7 +1,7 @@
 -- Sends create requests, each for a different device. FIRST is the number of the first device, TOKEN the
 -- access token.
-local number = tonumber(os.getenv("FIRST"))
-local headers = {
+number = tonumber(os.getenv("FIRST"))
+headers = {
   ["Authorization"] = "Bearer " .. os.getenv("TOKEN"),
   ["Content-Type"] = "application/json",
 }

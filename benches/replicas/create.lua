@@ -1,10 +1,7 @@
--- Sends create requests, each for a different device. FIRST is the number of the first device, TOKEN the
--- access token.
-local number = tonumber(os.getenv("FIRST"))
-local headers = {
-  ["Authorization"] = "Bearer " .. os.getenv("TOKEN"),
-  ["Content-Type"] = "application/json",
-}
+-- Sends create requests like benches/load/create.lua, without a sink, and with an address and port of their
+-- own for 15 million devices.
+dofile("benches/load/create.lua")
+
 local body = [[{"duration":3600,"device":{"phoneNumber":"+49%010d","ipv4Address":]]
   .. [[{"publicAddress":"198.51.100.%d","publicPort":%d}},"applicationServer":]]
   .. [[{"ipv4Address":"203.0.113.0/24"},"devicePorts":{"ranges":[{"from":5010,"to":5020}]},]]
@@ -14,11 +11,4 @@ function request()
   number = number + 1
   local address, port = math.floor(number / 60000) % 256, 1024 + number % 60000
   return wrk.format("POST", nil, headers, string.format(body, number, address, port))
-end
-
-function done(summary, latency)
-  local errors = summary.errors
-  local failed = errors.connect + errors.read + errors.write + errors.status + errors.timeout
-  print(string.format("RESULT %d %d %d %d %d", summary.requests, failed, summary.duration,
-    latency:percentile(50), latency:percentile(99)))
 end

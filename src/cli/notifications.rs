@@ -7,12 +7,10 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::Value;
 
-use super::{admin::AdminClient, serve, terminal};
+use super::{admin::AdminClient, serve, store, terminal};
 use crate::{
-    clock::Clock,
     gateway::{NEXT_PAGE_HEADER, notification_to_json},
-    ledger::{Ledger, OutboxSelector, StoreConfig},
-    metrics::Metrics,
+    ledger::{Ledger, OutboxSelector},
     notification::PendingNotification,
 };
 
@@ -72,8 +70,7 @@ async fn execute(arguments: &NotificationsArgs) -> Result<(), String> {
     let target = serve::load_admin_target(&arguments.policies)?;
     let admin = AdminClient::new(target.admin)?;
     if let Err(error) = admin.request(Method::GET, "/healthz").await {
-        let ledger = open_shared(&target.store)?;
-        let ledger = ledger.ok_or(error)?;
+        let ledger = store::open_ledger(&target.store)?.ok_or(error)?;
         return execute_in_database(&arguments.action, &ledger).await;
     }
     match &arguments.action {
@@ -91,11 +88,6 @@ async fn execute(arguments: &NotificationsArgs) -> Result<(), String> {
             Ok(())
         }
     }
-}
-
-fn open_shared(store: &StoreConfig) -> Result<Option<Ledger>, String> {
-    let metrics = Metrics::new().map_err(|error| error.to_string())?;
-    Ledger::open_shared(store, Clock::system(), &metrics).map_err(|error| error.to_string())
 }
 
 async fn execute_in_database(action: &NotificationsAction, ledger: &Ledger) -> Result<(), String> {

@@ -2,14 +2,8 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use super::{serve, terminal};
-use crate::{
-    clock::Clock,
-    gateway::time_of,
-    ledger::{Ledger, Replica},
-    metrics::Metrics,
-    qod::Moment,
-};
+use super::{serve, store, terminal};
+use crate::{gateway::time_of, ledger::Replica, qod::Moment};
 
 #[derive(clap::Args)]
 pub(super) struct ReplicasArgs {
@@ -23,9 +17,7 @@ pub(super) struct ReplicasArgs {
 
 pub(super) fn run(arguments: &ReplicasArgs) -> Result<ExitCode, String> {
     let target = serve::load_admin_target(&arguments.policies)?;
-    let metrics = Metrics::new().map_err(|error| error.to_string())?;
-    let ledger = Ledger::open_shared(&target.store, Clock::system(), &metrics)
-        .map_err(|error| error.to_string())?
+    let ledger = store::open_ledger(&target.store)?
         .ok_or("the ledger is not shared (`store.postgres`): there is one replica")?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     let replicas = runtime.block_on(ledger.replicas()).map_err(|error| error.to_string())?;

@@ -7,12 +7,10 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::Value;
 
-use super::{admin::AdminClient, serve, terminal};
+use super::{admin::AdminClient, serve, store, terminal};
 use crate::{
-    clock::Clock,
     gateway::{NEXT_PAGE_HEADER, SessionQuery, session_to_json},
     ledger::{self, Ledger, OfflineReader, SessionRecord, SessionState},
-    metrics::Metrics,
     qod::SessionId,
 };
 
@@ -135,13 +133,10 @@ impl SessionSource {
         let Err(error) = admin.request(Method::GET, "/healthz").await else {
             return Ok(Self::Running(admin));
         };
-        let (clock, metrics) = (Clock::system(), Metrics::new().map_err(display)?);
         let failed = |open: &dyn std::fmt::Display| {
             format!("the gateway is not running ({error}), and its ledger cannot be read: {open}")
         };
-        if let Some(ledger) =
-            Ledger::open_shared(&target.store, clock, &metrics).map_err(|open| failed(&open))?
-        {
+        if let Some(ledger) = store::open_ledger(&target.store).map_err(|open| failed(&open))? {
             return Ok(Self::Shared(Box::new(ledger)));
         }
         match OfflineReader::open(&target.store) {

@@ -12,7 +12,7 @@ use clap::Subcommand;
 use super::{serve, terminal};
 use crate::{
     clock::Clock,
-    ledger::{self, CopyReport, EmbeddedSettings, SessionState, StoreConfig, SyncMode},
+    ledger::{self, CopyReport, EmbeddedSettings, Ledger, SessionState, StoreConfig, SyncMode},
     metrics::Metrics,
     outbound::{Authorities, Trust},
     postgres::{
@@ -58,25 +58,22 @@ enum StoreAction {
 const SCHEMA: &str = "qod";
 
 pub(super) fn run(arguments: &StoreArgs) -> Result<ExitCode, String> {
-    if let StoreAction::Copy { from, from_key_file } = &arguments.action {
-        return copy(arguments, from, from_key_file.as_deref());
-    }
-    let settings = arguments.settings()?;
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
-    runtime.block_on(async {
-        match arguments.action {
-            StoreAction::Migrate => apply(settings).await,
-            StoreAction::Status | StoreAction::Copy { .. } => print_status(settings).await,
+    match &arguments.action {
+        StoreAction::Migrate => block_on(apply(arguments.settings()?))?,
+        StoreAction::Status => block_on(print_status(arguments.settings()?))?,
+        StoreAction::Copy { from, from_key_file } => {
+            copy(arguments, from, from_key_file.as_deref())?;
         }
-    })?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn copy(
-    arguments: &StoreArgs,
-    from: &Path,
-    from_key_file: Option<&Path>,
-) -> Result<ExitCode, String> {
+fn block_on(action: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+    runtime.block_on(action)
+}
+
+fn copy(arguments: &StoreArgs, from: &Path, from_key_file: Option<&Path>) -> Result<(), String> {
     let StoreConfig::Postgres(mut target) = serve::load_admin_target(&arguments.policies)?.store
     else {
         return Err(arguments.no_database());
@@ -97,13 +94,20 @@ fn copy(
         "copied and verified: {sessions} sessions (SHA-256 {digest}), {notifications} notifications, \
          {replies} idempotency records"
     ));
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Connects with settings of the policies.
 pub(super) fn open(settings: postgres::Settings) -> Result<Database, String> {
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
     Database::new(settings, metrics, Clock::system()).map_err(|error| error.to_string())
+}
+
+/// Opens the ledger of a store for reading and changes, beside running gateways. `None` if the store is not
+/// shared.
+pub(super) fn open_ledger(store: &StoreConfig) -> Result<Option<Ledger>, String> {
+    let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    Ledger::open_shared(store, Clock::system(), &metrics).map_err(|error| error.to_string())
 }
 
 async fn apply(settings: postgres::Settings) -> Result<(), String> {

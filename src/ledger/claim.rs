@@ -136,6 +136,23 @@ impl DeviceKeys {
         v4 || self.v6.is_some_and(|net| net.prefix_len() < v6_min)
     }
 
+    /// The networks that identify the device. An overlapping network identifies the same device.
+    pub(super) fn networks(&self) -> impl Iterator<Item = IpNet> {
+        let v4 = match self.v4 {
+            Some(V4Key::Legacy(net)) => Some(IpNet::V4(net)),
+            Some(V4Key::Public(_)) | None => None,
+        };
+        v4.into_iter().chain(self.v6.map(IpNet::V6))
+    }
+
+    /// The public IPv4 address.
+    pub(super) const fn public_address(&self) -> Option<PublicAddress> {
+        match self.v4 {
+            Some(V4Key::Public(address)) => Some(address),
+            Some(V4Key::Legacy(_)) | None => None,
+        }
+    }
+
     /// The user of a three-legged token.
     pub(super) fn subject(&self) -> Option<&PermanentKey> {
         self.permanent.iter().find(|key| key.kind == PermanentKind::Subject)

@@ -4,7 +4,7 @@
 //! Pure except for the [`RowStore`]. All stores share these operations; a store is durable if its
 //! rows are.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use super::{
     Error, Requester, SessionRecord, SessionState,
@@ -15,13 +15,10 @@ use super::{
     },
     index::Index,
     notification::{self, OutboxChange, OutboxIndex, QueuedNotification},
-    record::LifecycleStep,
+    record::{CreateReply, FAILED_TRANSITION_DELAY, LifecycleStep},
     store::{InsertOutcome, InsertRequest, InsertedRecord, Replaced, SweepResult},
 };
 use crate::qod::{CreateRequest, Moment, Session, SessionEvent, SessionId};
-
-// The delay before a record is examined again whose due transition failed.
-const FAILED_TRANSITION_DELAY: Duration = Duration::from_secs(30);
 
 // The maximum number of early events; further ones are dropped, and the operator retries.
 const EARLY_EVENTS_MAX: usize = 10_000;
@@ -286,11 +283,10 @@ impl LedgerEngine {
         if stored.response.is_some() {
             return Ok(());
         }
-        match record.created_as() {
-            // The client has no response yet.
-            None if record.is_unconfirmed() => Ok(()),
-            None => self.remove_pending_reply(rows, key),
-            Some(granted) => {
+        match record.create_reply() {
+            CreateReply::Open => Ok(()),
+            CreateReply::Rejected => self.remove_pending_reply(rows, key),
+            CreateReply::Granted(granted) => {
                 let stored = IdempotencyRecord { response: Some(granted.clone()), ..stored };
                 self.put_idempotency(rows, key, &stored)
             }

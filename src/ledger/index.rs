@@ -12,12 +12,8 @@ use std::{
     num::NonZeroU64,
 };
 
-use ipnet::IpNet;
-
 use super::{
-    Claim, ConflictRules, Error, OnUnknown, SessionState,
-    claim::{DeviceKeys, V4Key},
-    record::RecordSummary,
+    Claim, ConflictRules, Error, OnUnknown, SessionState, claim::DeviceKeys, record::RecordSummary,
 };
 use crate::qod::{ClientId, Flow, Moment, OperatorId, SessionId};
 
@@ -326,7 +322,7 @@ impl Index {
         for key in IndexKey::exact(operator, keys).chain(IndexKey::public(operator, keys)) {
             self.keys.add(key, tag, slot);
         }
-        for net in device_networks(keys) {
+        for net in keys.networks() {
             for client in [None, Some(tag)] {
                 self.networks.add(NetworkScope { operator, client }, net, slot);
             }
@@ -346,7 +342,7 @@ impl Index {
         for key in IndexKey::exact(operator, keys).chain(IndexKey::public(operator, keys)) {
             self.keys.remove(&key, tag, slot);
         }
-        for net in device_networks(keys) {
+        for net in keys.networks() {
             for client in [None, Some(tag)] {
                 self.networks.remove(NetworkScope { operator, client }, net, slot);
             }
@@ -362,15 +358,6 @@ impl Index {
             moved.group_position = group_position;
         }
     }
-}
-
-// The networks that identify a device. An overlapping network identifies the same device.
-fn device_networks(keys: &DeviceKeys) -> impl Iterator<Item = IpNet> {
-    let v4 = match keys.v4 {
-        Some(V4Key::Legacy(net)) => Some(IpNet::V4(net)),
-        Some(V4Key::Public(_)) | None => None,
-    };
-    v4.into_iter().chain(keys.v6.map(IpNet::V6))
 }
 
 #[cfg(test)]

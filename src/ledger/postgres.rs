@@ -42,23 +42,20 @@ use super::{
     claim::{DeviceKeys, KeyHasher},
     conflict::{DeviceComparison, compare_devices},
     keys::SealKeys,
-    notification::OutboxChange,
-    notification::{OutboxEntry, OutboxSelector, QueuedNotification},
-    record::LifecycleStep,
+    notification::{OutboxChange, OutboxEntry, OutboxSelector, QueuedNotification},
+    record::{FAILED_TRANSITION_DELAY, LifecycleStep},
     store::{
         InsertOutcome, InsertRequest, Replaced, SharedStore, Store, SweepResult, TakenNotifications,
     },
 };
 use crate::{
     clock::Clock,
-    postgres::{Answer, Database, DatabaseError},
+    postgres::{Answer, Database, DatabaseError, Statement},
     qod::{Moment, OperatorId, SessionId},
 };
 
 // How long a replica has for a session that it took in a sweep.
 const DUE_LEASE: Duration = Duration::from_secs(30);
-// The delay before a record is examined again whose due transition failed.
-const FAILED_TRANSITION_DELAY: Duration = Duration::from_secs(30);
 // The number of idempotency records of all clients; the oldest are removed first. About 2 GB.
 const REPLIES_MAX: i64 = 10_000_000;
 // The number of concurrent statements of a sweep.
@@ -102,13 +99,22 @@ impl PostgresStore {
 
     async fn query(
         &self,
-        statement: &crate::postgres::Statement,
+        statement: &Statement,
         parameters: &[Parameter<'_>],
     ) -> Result<Answer, Error> {
+        Ok(self.try_query(statement, parameters).await?)
+    }
+
+    // With the code of the database if it rejects the statement.
+    async fn try_query(
+        &self,
+        statement: &Statement,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Answer, DatabaseError> {
         if self.is_replaced.load(Ordering::Relaxed) {
-            return Err(Error::Unavailable(replica::OTHER_LEDGER.to_owned()));
+            return Err(DatabaseError::Unavailable(replica::OTHER_LEDGER.to_owned()));
         }
-        Ok(self.database.query(statement, parameters).await?)
+        self.database.query(statement, parameters).await
     }
 
     // The keys of this process find nothing in the tables of another ledger.
@@ -139,15 +145,10 @@ impl PostgresStore {
         &self,
         ids: Option<Vec<uuid::Uuid>>,
         holds_max: usize,
-    ) -> Result<i32, Error> {
+    ) -> Result<(), Error> {
         let holds_max = row::count(holds_max);
-        let answer = self
-            .query(
-                &self.statements.expire_holds,
-                &[(&ids, Type::UUID_ARRAY), (&holds_max, Type::INT4)],
-            )
-            .await?;
-        answer.rows.first().map_or(Ok(0), |row| row::get(row, 0))
+        let parameters: &[Parameter<'_>] = &[(&ids, Type::UUID_ARRAY), (&holds_max, Type::INT4)];
+        self.query(&self.statements.expire_holds, parameters).await.map(drop)
     }
 
     // Applies the transition of one due record. Returns whether it must be examined again soon.

@@ -18,7 +18,7 @@ mod operator_time;
 #[cfg(test)]
 pub(super) use self::hold::{Hold, HoldReason};
 pub use self::lifecycle::OperatorAction;
-pub(super) use self::lifecycle::{LifecycleStep, RecordSummary};
+pub(super) use self::lifecycle::{FAILED_TRANSITION_DELAY, LifecycleStep, RecordSummary};
 use super::{
     Claim, Error, Requester, ReservationRequest, SessionState,
     claim::DeviceKeys,
@@ -87,6 +87,17 @@ struct Times {
     extending_until: Option<Moment>,
     /// The interval at which the operator is polled, if it sends no notifications.
     poll_interval: Option<Duration>,
+}
+
+/// The reply to a create, for its idempotent replays.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum CreateReply<'r> {
+    /// The client has no response yet.
+    Open,
+    /// The create was rejected.
+    Rejected,
+    /// What the response says of the session.
+    Granted(&'r GrantedSession),
 }
 
 impl SessionRecord {
@@ -223,13 +234,16 @@ impl SessionRecord {
         matches!(self.state, SessionState::Pending | SessionState::InDoubt)
     }
 
-    /// What the response to the create says of the session; `None` if the create was rejected.
-    pub(super) fn created_as(&self) -> Option<&GrantedSession> {
-        let granted = !matches!(
-            self.state,
-            SessionState::Pending | SessionState::InDoubt | SessionState::Releasing
-        );
-        granted.then_some(&self.session.granted)
+    /// The reply to the create, as far as this record shows it.
+    pub(super) const fn create_reply(&self) -> CreateReply<'_> {
+        match self.state {
+            SessionState::Pending | SessionState::InDoubt => CreateReply::Open,
+            SessionState::Releasing => CreateReply::Rejected,
+            SessionState::Requested
+            | SessionState::Available
+            | SessionState::Terminated
+            | SessionState::Expired => CreateReply::Granted(&self.session.granted),
+        }
     }
 
     pub(super) fn claim(&self) -> Claim {

@@ -97,24 +97,7 @@ async fn truth_table_holds_in_ledger_in_both_orders() {
                 };
                 let held = fixture.reserve_for(first.0.clone(), request(&first.1)).await.unwrap();
                 let result = fixture.reserve_for(second.0.clone(), request(&second.1)).await;
-                let same_client = first.0.client == second.0.client;
-                let visible = second.0.subject.is_none() || second.0.subject == first.0.subject;
-                let own_session = (same_client && visible).then(|| held.id());
-                let name = &pair.name;
-                match (&*pair.expected, unknown) {
-                    ("conflict", _) => {
-                        let conflict = Error::Conflict { own_session, device_ambiguous: false };
-                        assert_eq!(result.err(), Some(conflict), "{name}");
-                    }
-                    ("unknown", OnUnknown::Refuse) => {
-                        let conflict = Error::Conflict { own_session, device_ambiguous: true };
-                        assert_eq!(result.err(), Some(conflict), "{name}");
-                    }
-                    (verdict, _) => {
-                        let ambiguous = result.unwrap().device_ambiguous();
-                        assert_eq!(ambiguous, verdict == "unknown", "{name}");
-                    }
-                }
+                pair.expect_verdict((&first.0, &second.0), unknown, &held, result);
             }
         }
     }

@@ -300,6 +300,12 @@ impl Migration {
     }
 }
 
+/// The text of all migrations.
+#[cfg(test)]
+pub(super) fn all_sql() -> String {
+    MIGRATIONS.iter().map(|migration| migration.sql).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -427,7 +427,11 @@ fn server_user() -> Option<(u32, u32)> {
         let mut fields = line.split(':').skip(2);
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     };
-    Some(id_of("postgres").or_else(|| id_of("nobody")).expect("a user other than root"))
+    Some(
+        id_of("postgres")
+            .or_else(|| id_of("nobody"))
+            .expect("/etc/passwd has neither `postgres` nor `nobody`"),
+    )
 }
 
 fn signal(name: &str, processes: &[u32]) {

@@ -4,9 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{self, terminal},
-    clock::Clock,
-    ledger::{Ledger, PostgresSettings, StoreConfig},
-    metrics::Metrics,
+    ledger::{PostgresSettings, StoreConfig},
     postgres::{check_schema_version, server_status},
 };
 
@@ -44,11 +42,9 @@ pub(super) fn run(store: &PostgresSettings) -> Result<DatabaseConnection, String
     if !connection.passed() {
         return Ok(connection);
     }
-    let metrics = Metrics::new().map_err(|error| error.to_string())?;
-    let config = StoreConfig::Postgres(store.clone());
-    match Ledger::open_shared(&config, Clock::system(), &metrics) {
+    match cli::store::open_ledger(&StoreConfig::Postgres(store.clone())) {
         Ok(_) => Ok(connection),
-        Err(error) => Ok(DatabaseConnection::failed(error.to_string())),
+        Err(error) => Ok(DatabaseConnection::failed(error)),
     }
 }
 

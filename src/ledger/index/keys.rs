@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, hash_map::Entry};
 
 use super::{
-    super::claim::{DeviceKeys, PublicAddress, V4Key},
+    super::claim::{DeviceKeys, PublicAddress},
     ClientTag, OperatorNumber, Slot,
     sharded_map::ShardedMap,
 };
@@ -37,11 +37,11 @@ impl IndexKey {
             kind: key.kind as u8,
             value: *key.hash(),
         });
-        let port = public(keys).and_then(|address| {
+        let port = keys.public_address().and_then(|address| {
             let [high, low] = address.port?.to_be_bytes();
             Some(Self::address(operator, PUBLIC_AND_PORT, address, [high, low, 0, 0]))
         });
-        let private = public(keys).and_then(|address| {
+        let private = keys.public_address().and_then(|address| {
             Some(Self::address(operator, PUBLIC_AND_PRIVATE, address, address.private?.octets()))
         });
         permanent.chain(port).chain(private)
@@ -49,7 +49,7 @@ impl IndexKey {
 
     /// The key of which a common one means that two devices may be the same.
     pub(super) fn public(operator: OperatorNumber, keys: &DeviceKeys) -> Option<Self> {
-        public(keys).map(|address| Self::address(operator, PUBLIC, address, [0; 4]))
+        keys.public_address().map(|address| Self::address(operator, PUBLIC, address, [0; 4]))
     }
 
     fn address(operator: OperatorNumber, kind: u8, address: PublicAddress, rest: [u8; 4]) -> Self {
@@ -113,13 +113,6 @@ impl KeyTable {
         if others.is_empty() {
             more.remove();
         }
-    }
-}
-
-const fn public(keys: &DeviceKeys) -> Option<PublicAddress> {
-    match keys.v4 {
-        Some(V4Key::Public(address)) => Some(address),
-        Some(V4Key::Legacy(_)) | None => None,
     }
 }
 

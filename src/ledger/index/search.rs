@@ -1,6 +1,6 @@
 //! Finds the sessions of a device: those that conflict with a new session, and those of a client.
 
-use super::{Index, NetworkScope, OperatorNumber, Slot, device_networks, keys::IndexKey};
+use super::{Index, NetworkScope, OperatorNumber, Slot, keys::IndexKey};
 use crate::{
     ledger::{
         Claim, ConflictMode, ConflictRules, Error, OnUnknown,
@@ -45,7 +45,7 @@ impl Index {
             let scope = NetworkScope { operator, client: Some(client_tag) };
             let exact = IndexKey::exact(operator, keys);
             let exact = exact.flat_map(|key| self.keys.slots_of(&key, client_tag));
-            let networks = device_networks(keys);
+            let networks = keys.networks();
             let networks = networks.flat_map(|net| self.networks.overlapping(scope, net));
             let left = OWN_SESSIONS_EXAMINED_MAX.saturating_sub(slots.len());
             slots.extend(exact.chain(networks).take(left));
@@ -80,7 +80,7 @@ impl Index {
                 check_max(own, CLIENT_DEVICE_SESSIONS_MAX)?;
             }
         }
-        for net in device_networks(&claim.keys) {
+        for net in claim.keys.networks() {
             for (client, max) in
                 [(None, DEVICE_SESSIONS_MAX), (Some(client), CLIENT_DEVICE_SESSIONS_MAX)]
             {
@@ -107,7 +107,7 @@ impl Index {
         for key in IndexKey::exact(operator, &claim.keys) {
             self.keys.slots(&key).for_each(&mut check);
         }
-        for net in device_networks(&claim.keys) {
+        for net in claim.keys.networks() {
             self.networks.overlapping(scope, net).for_each(&mut check);
         }
         if found.conflict.is_none() && found.ambiguous.is_none() {

@@ -15,6 +15,7 @@ use crate::{
             OutboxChange, QUEUED_PER_CLIENT_MAX, QueuedNotification, event_for_change,
             event_for_removal,
         },
+        record::CreateReply,
         sealed_rows,
         store::Replaced,
     },
@@ -49,15 +50,12 @@ impl PostgresStore {
         let sealed = sealed_rows::seal_record(&self.seals.current, record)?;
         let reply = record.idempotency_key().map(|key| Uuid::from_bytes(key.0));
         let (response, reply_remove) = self.reply_of(record)?;
-        let states = states_that_notify(record, now);
-        let notify_after: Vec<i16> = states.iter().map(|state| *state as i16).collect();
-        let event = states.first().and_then(|before| event_for_change(*before, record, now));
+        let (notify_after, event) = change_event(record, now);
         let notification = self.new_notification(record, event, now)?;
         let (owner, queued_max) = (self.replica.id(), row::count(QUEUED_PER_CLIENT_MAX));
         let sent = self.clock.tick();
         let answer = self
-            .database
-            .query(
+            .try_query(
                 &self.statements.replace,
                 &[
                     (&id, Type::UUID),
@@ -141,11 +139,10 @@ impl PostgresStore {
     // What happens to the idempotency record of a create: its response, and whether it is removed.
     fn reply_of(&self, record: &SessionRecord) -> Result<(Option<Vec<u8>>, bool), Error> {
         let Some(key) = record.idempotency_key() else { return Ok((None, false)) };
-        match record.created_as() {
-            // The client has no response yet.
-            None if record.is_unconfirmed() => Ok((None, false)),
-            None => Ok((None, true)),
-            Some(granted) => {
+        match record.create_reply() {
+            CreateReply::Open => Ok((None, false)),
+            CreateReply::Rejected => Ok((None, true)),
+            CreateReply::Granted(granted) => {
                 let sealed = self.seal_row(row::REPLIES, u128::from_be_bytes(key.0), granted)?;
                 Ok((Some(sealed), false))
             }
@@ -166,10 +163,13 @@ impl PostgresStore {
     }
 }
 
-// The states before this change of which the client is notified.
-fn states_that_notify(record: &SessionRecord, now: Moment) -> Vec<SessionState> {
-    let notifies = |before: &SessionState| event_for_change(*before, record, now).is_some();
-    SessionState::ALL.into_iter().filter(notifies).collect()
+// The event of a change, and the states before it of which the client is notified.
+fn change_event(record: &SessionRecord, now: Moment) -> (Vec<i16>, Option<SessionEvent>) {
+    let event_after = |before| Some((before as i16, event_for_change(before, record, now)?));
+    let (states, events): (Vec<_>, Vec<_>) =
+        SessionState::ALL.into_iter().filter_map(event_after).unzip();
+    // The events differ in their random ids only.
+    (states, events.into_iter().next())
 }
 
 fn check_outcome(outcome: i16) -> Result<(), Error> {

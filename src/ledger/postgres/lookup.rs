@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::{
     ledger::{
         Claim, ConflictRules, OnUnknown,
-        claim::{DeviceKeys, KeyHasher, PublicAddress, V4Key},
+        claim::{DeviceKeys, KeyHasher, PublicAddress},
         idempotency::IdempotencyKeyHash,
     },
     qod::{ClientId, OperatorId, SessionId},
@@ -105,10 +105,10 @@ impl RowHasher {
             keys.find.push(key);
             keys.locks.push(RowLock { key, shared: false });
         }
-        for net in networks(&claim.keys) {
+        for net in claim.keys.networks() {
             self.add_network(net, &mut keys);
         }
-        if let Some(V4Key::Public(PublicAddress { public, .. })) = claim.keys.v4 {
+        if let Some(PublicAddress { public, .. }) = claim.keys.public_address() {
             let key = self.key(PUBLIC, &[operator, &public.octets()]);
             keys.hold.push(key);
             keys.ambiguous.push(key);
@@ -135,7 +135,7 @@ impl RowHasher {
     pub(super) fn device_lookup(&self, device: &DeviceKeys) -> Vec<i64> {
         let mut keys = ClaimKeys::default();
         keys.find.extend(self.exact(device));
-        for net in networks(device) {
+        for net in device.networks() {
             self.add_network(net, &mut keys);
         }
         keys.find
@@ -144,10 +144,7 @@ impl RowHasher {
     fn exact(&self, keys: &DeviceKeys) -> impl Iterator<Item = i64> {
         let permanent =
             keys.permanent.iter().map(|key| self.key(PERMANENT, &[&[key.kind as u8], key.hash()]));
-        let public = match keys.v4 {
-            Some(V4Key::Public(address)) => Some(address),
-            Some(V4Key::Legacy(_)) | None => None,
-        };
+        let public = keys.public_address();
         let port = public.and_then(|address| {
             let port = address.port?.to_be_bytes();
             Some(self.key(PORT, &[&address.public.octets(), &port]))
@@ -166,7 +163,7 @@ impl RowHasher {
         keys.hold.push(key);
         keys.find.push(key);
         keys.locks.push(RowLock { key, shared: false });
-        if own.prefix_len() < longest_block(net) {
+        if block_lengths(net).last() != Some(&own.prefix_len()) {
             keys.find.push(self.network(WITHIN, own));
         }
         for block in blocks {
@@ -191,25 +188,17 @@ impl RowHasher {
 
 /// Whether a device is given as a network that is wider than all blocks.
 pub(super) fn is_wider_than_block(keys: &DeviceKeys) -> bool {
-    networks(keys).any(|net| blocks_of(net).is_empty())
+    keys.networks().any(|net| blocks_of(net).is_empty())
 }
 
-fn networks(keys: &DeviceKeys) -> impl Iterator<Item = IpNet> {
-    let v4 = match keys.v4 {
-        Some(V4Key::Legacy(net)) => Some(IpNet::V4(net)),
-        Some(V4Key::Public(_)) | None => None,
-    };
-    v4.into_iter().chain(keys.v6.map(IpNet::V6))
-}
-
-fn longest_block(net: IpNet) -> u8 {
-    if net.addr().is_ipv4() { 32 } else { 64 }
+// The prefix lengths of the blocks of this address family.
+fn block_lengths(net: IpNet) -> &'static [u8] {
+    if net.addr().is_ipv4() { &V4_BLOCKS } else { &V6_BLOCKS }
 }
 
 // The blocks that contain a network, the widest first.
 fn blocks_of(net: IpNet) -> Vec<IpNet> {
-    let lengths: &[u8] = if net.addr().is_ipv4() { &V4_BLOCKS } else { &V6_BLOCKS };
-    let containing = lengths.iter().filter(|length| **length <= net.prefix_len());
+    let containing = block_lengths(net).iter().filter(|length| **length <= net.prefix_len());
     let blocks = containing.filter_map(|length| IpNet::new(net.addr(), *length).ok());
     blocks.map(|block| block.trunc()).collect()
 }

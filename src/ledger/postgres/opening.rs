@@ -128,7 +128,7 @@ impl OpeningDatabase<'_> {
             }
             Opening::Import(secret) => {
                 self.replace_secret(&secret).await?;
-                let ledger = self.replace_id().await?;
+                let ledger = self.write_id(&self.statements.set_setting).await?;
                 let identity = ReplicaIdentity { replica: Uuid::new_v4(), ledger };
                 (secret, self.time().await?, identity)
             }
@@ -175,7 +175,6 @@ impl OpeningDatabase<'_> {
         if !holds(1) {
             return Err(self.failed(&"replicas are running; stop them first. Nothing was changed"));
         }
-        self.write_secret(&self.statements.add_setting, secret).await?;
         self.write_secret(&self.statements.set_setting, secret).await
     }
 
@@ -185,11 +184,6 @@ impl OpeningDatabase<'_> {
         let rows = self.query(&self.statements.find_setting, &[(&LEDGER, Type::TEXT)]).await?;
         let id = rows.first().and_then(|row| row.try_get(0).ok());
         id.ok_or_else(|| self.failed(&"the id of the ledger is missing"))
-    }
-
-    async fn replace_id(&self) -> Result<Vec<u8>, OpenError> {
-        self.write_id(&self.statements.add_setting).await?;
-        self.write_id(&self.statements.set_setting).await
     }
 
     async fn write_id(&self, statement: &Statement) -> Result<Vec<u8>, OpenError> {

@@ -56,12 +56,17 @@ struct Candidate {
     claim: Claim,
 }
 
-/// The part of a record that the conflict rule needs, as it is sealed.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct SealedClaim {
-    client: ClientId,
-    keys: DeviceKeys,
-    flow: Flow,
+/// The part of a claim that the conflict rule needs, as it is sealed.
+type SealedClaim = (ClientId, DeviceKeys, Flow);
+
+/// The result of one attempt of an insertion.
+enum Attempt {
+    /// Now.
+    Inserted { device_ambiguous: bool },
+    /// By an earlier attempt, or the request is a replay.
+    Known(InsertOutcome),
+    /// The insertion must be tried again.
+    Again,
 }
 
 /// The state of one insertion.
@@ -101,15 +106,20 @@ impl PostgresStore {
         // The time that the request has waited so far does not reduce the operator's time to answer.
         insertion.request.delay(self.clock.now().since(now));
         for _ in 0..ATTEMPTS_MAX {
-            if let Some(outcome) = self.try_insert(&mut insertion).await? {
-                return Ok(outcome);
+            match self.try_insert(&mut insertion).await? {
+                Attempt::Inserted { device_ambiguous } => {
+                    let InsertRequest { record, started, .. } = insertion.request;
+                    let inserted = InsertedRecord { record, started, device_ambiguous };
+                    return Ok(InsertOutcome::New(inserted));
+                }
+                Attempt::Known(outcome) => return Ok(outcome),
+                Attempt::Again => {}
             }
         }
         Err(Error::Unavailable("too many concurrent creates for one device".to_owned()))
     }
 
-    // Returns `None` if the insertion must be tried again.
-    async fn try_insert(&self, insertion: &mut Insertion) -> Result<Option<InsertOutcome>, Error> {
+    async fn try_insert(&self, insertion: &mut Insertion) -> Result<Attempt, Error> {
         let sent = self.clock.tick();
         let rows = self.call_reserve(insertion).await?;
         let first = rows.first().ok_or_else(|| Error::Unavailable("no answer".to_owned()))?;
@@ -123,14 +133,14 @@ impl PostgresStore {
                 let (asked_at, asked) = insertion.asked;
                 let started = asked + record.requested_at().since(asked_at);
                 let (record, device_ambiguous) = (Box::new(record), false);
-                Ok(Some(InsertOutcome::New(InsertedRecord { record, started, device_ambiguous })))
+                let inserted = InsertedRecord { record, started, device_ambiguous };
+                Ok(Attempt::Known(InsertOutcome::New(inserted)))
             }
             Verdict::Inserted => {
                 let ambiguous = self.candidates(&rows, insertion)?;
                 insertion.compared.extend(ambiguous);
                 let device_ambiguous = judge(insertion, at).unwrap_or(true);
-                let InsertRequest { record, started, .. } = request.clone();
-                Ok(Some(InsertOutcome::New(InsertedRecord { record, started, device_ambiguous })))
+                Ok(Attempt::Inserted { device_ambiguous })
             }
             Verdict::Compare => {
                 let candidates = self.candidates(&rows, insertion)?;
@@ -148,9 +158,9 @@ impl PostgresStore {
                         return Err(Error::DeviceSessionsExceeded { max });
                     }
                 }
-                Ok(None)
+                Ok(Attempt::Again)
             }
-            Verdict::Replayed => self.open_replay(first, request).map(Some),
+            Verdict::Replayed => self.open_replay(first, request).map(Attempt::Known),
             Verdict::KeyReused => Err(Error::IdempotencyKeyReused),
             Verdict::InProgress => Err(Error::RequestInProgress),
             Verdict::DailyQuota => Err(daily_quota::exceeded(
@@ -163,13 +173,13 @@ impl PostgresStore {
                 }
                 // Holds that have expired may still be counted.
                 self.expire_holds(None, EXPIRED_HOLDS_MAX).await?;
-                Ok(None)
+                Ok(Attempt::Again)
             }
             Verdict::TooBroad => Err(Error::DeviceTooBroad),
             Verdict::Outdated => {
                 let late_by = at.since(request.record.requested_at());
                 insertion.request.delay(late_by);
-                Ok(None)
+                Ok(Attempt::Again)
             }
         }
     }
@@ -249,8 +259,8 @@ impl PostgresStore {
     }
 
     pub(super) fn seal_claim(&self, id: SessionId, claim: &Claim) -> Result<Vec<u8>, Error> {
-        let Claim { client, keys, flow, operator: _ } = claim.clone();
-        self.seal_row(row::CLAIMS, id.0.as_u128(), &SealedClaim { client, keys, flow })
+        let Claim { client, keys, flow, operator: _ } = claim;
+        self.seal_row(row::CLAIMS, id.0.as_u128(), &(client, keys, flow))
     }
 
     // The candidates among the rows of an answer. A session may have several common keys.
@@ -263,8 +273,8 @@ impl PostgresStore {
             else {
                 continue;
             };
-            let claim: SealedClaim = self.open_row(row::CLAIMS, id.as_u128(), get(row, 4)?)?;
-            let SealedClaim { client, keys, flow } = claim;
+            let (client, keys, flow): SealedClaim =
+                self.open_row(row::CLAIMS, id.as_u128(), get(row, 4)?)?;
             let operator = insertion.claim.operator.clone();
             let claim = Claim { operator, client, keys, flow };
             let holds_until = row::from_milliseconds(holds_until);

@@ -9,8 +9,8 @@ SELECT value FROM {schema}.setting WHERE name = $1
 INSERT INTO {schema}.setting (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING
 
 -- name: set_setting
--- Replaces a value.
-UPDATE {schema}.setting SET value = $2 WHERE name = $1
+-- Adds or replaces a value.
+INSERT INTO {schema}.setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value
 
 -- name: heartbeat
 -- Registers this replica, or extends its lease.

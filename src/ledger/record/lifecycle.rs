@@ -12,6 +12,9 @@ use crate::{
 // The maximum interval between two attempts of an action.
 const RETRY_INTERVAL_MAX: Duration = Duration::from_mins(10);
 
+/// The delay before a record is examined again whose due transition failed.
+pub(in crate::ledger) const FAILED_TRANSITION_DELAY: Duration = Duration::from_secs(30);
+
 /// The part of a record that the index stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ledger) struct RecordSummary {

@@ -24,7 +24,7 @@ use crate::{
             OutboxChange, OutboxEntry, QUEUED_PER_CLIENT_MAX, QueuedNotification, event_for_change,
             event_for_removal,
         },
-        record::{LifecycleStep, RecordSummary},
+        record::{CreateReply, LifecycleStep, RecordSummary},
         store::{
             InsertOutcome, InsertRequest, InsertedRecord, Replaced, Store, SweepResult,
             tests::{StoreKind, assert_store_contract},
@@ -212,12 +212,12 @@ impl LinearState {
     // Stores the response of a create for replays. A rejected create may be sent again.
     fn store_reply(&mut self, record: &SessionRecord) {
         let id = record.session.id;
-        match record.created_as() {
-            None if record.is_unconfirmed() => {}
-            None => {
+        match record.create_reply() {
+            CreateReply::Open => {}
+            CreateReply::Rejected => {
                 self.replies.retain(|_, reply| reply.session != id || reply.response.is_some());
             }
-            Some(granted) => {
+            CreateReply::Granted(granted) => {
                 for reply in self.replies.values_mut().filter(|reply| reply.session == id) {
                     reply.response.get_or_insert_with(|| granted.clone());
                 }

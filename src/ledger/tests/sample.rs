@@ -13,7 +13,10 @@ use proptest::{
 };
 use serde_json::Value;
 
-use super::{Claim, ConflictRules, KeyHasher, Requester, ReservationRequest, SessionRecord};
+use super::{
+    Claim, ConflictRules, Error, KeyHasher, OnUnknown, Requester, Reservation, ReservationRequest,
+    SessionRecord,
+};
 use crate::qod::{
     ApplicationServer, CreateRequest, Device, DeviceIpv4, GrantedSession, Moment, PhoneNumber,
     PortRange, PortsSpec, QosStatus, StatusInfo, TokenSubject, Verbatim,
@@ -113,6 +116,32 @@ pub(in crate::ledger) struct VectorPair {
     pub(in crate::ledger) expected: String,
     pub(in crate::ledger) one: (Requester, CreateRequest),
     pub(in crate::ledger) other: (Requester, CreateRequest),
+}
+
+impl VectorPair {
+    /// Asserts the result of the second reservation, while `held` is that of the first one. Returns the
+    /// second one if it was allowed.
+    pub(in crate::ledger) fn expect_verdict(
+        &self,
+        (first, second): (&Requester, &Requester),
+        unknown: OnUnknown,
+        held: &Reservation,
+        result: Result<Reservation, Error>,
+    ) -> Option<Reservation> {
+        let same_client = first.client == second.client;
+        let visible = second.subject.is_none() || second.subject == first.subject;
+        let own_session = (same_client && visible).then(|| held.id());
+        let name = &self.name;
+        let is_unknown = self.expected == "unknown";
+        if self.expected == "conflict" || (is_unknown && unknown == OnUnknown::Refuse) {
+            let conflict = Error::Conflict { own_session, device_ambiguous: is_unknown };
+            assert_eq!(result.err(), Some(conflict), "{name}");
+            return None;
+        }
+        let reservation = result.unwrap();
+        assert_eq!(reservation.device_ambiguous(), is_unknown, "{name}");
+        Some(reservation)
+    }
 }
 
 /// The pairs of `conflict/tests/vectors.json`.

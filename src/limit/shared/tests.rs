@@ -14,50 +14,12 @@ use super::{
 };
 use crate::{
     clock::Tick,
-    postgres::{
-        self,
-        test_server::{self, Server, USER, unique_schema},
-    },
+    postgres::{self, test_schema::TestSchema},
     qod::ClientId,
 };
 
-const LEDGER: &str = include_str!("../../postgres/sql/0001_ledger.sql");
-const LIMITS: &str = include_str!("../../postgres/sql/0002_limits.sql");
-
-struct TestSchema {
-    server: &'static Server,
-    schema: String,
-}
-
-impl TestSchema {
-    fn new() -> Option<Self> {
-        let (server, schema) = (test_server::shared()?, unique_schema());
-        let sql = format!("{LEDGER} {LIMITS}").replace("{schema}", &schema);
-        server.sql(USER, &format!("SET ROLE {USER}; CREATE SCHEMA {schema}; {sql}"));
-        Some(Self { server, schema })
-    }
-
-    fn sql(&self, sql: &str) -> String {
-        self.server.sql(USER, &sql.replace("{schema}", &self.schema))
-    }
-
-    fn database(&self) -> Database {
-        let settings = postgres::Settings::for_test(&self.server.url(USER), &self.schema);
-        Database::new(settings, Metrics::new().unwrap(), Clock::system()).unwrap()
-    }
-
-    fn replica(&self) -> SharedLimits {
-        shared_limits(self.database())
-    }
-
-    /// Makes each call wait.
-    fn delay(&self, seconds: f64) {
-        self.sql(&format!(
-            "CREATE OR REPLACE FUNCTION {{schema}}.ledger_now() RETURNS bigint LANGUAGE plpgsql AS $$ \
-             BEGIN PERFORM pg_sleep({seconds}); \
-             RETURN (extract(epoch FROM clock_timestamp()) * 1000)::bigint; END $$"
-        ));
-    }
+fn replica_on(schema: &TestSchema) -> SharedLimits {
+    shared_limits(schema.database())
 }
 
 fn shared_limits(database: Database) -> SharedLimits {
@@ -80,7 +42,7 @@ async fn admitted_of(shared: &SharedLimits, cells: &Arc<LeasedCells>, requests: 
 #[tokio::test]
 async fn replicas_use_one_bucket() {
     let Some(schema) = TestSchema::new() else { return };
-    let (a, b) = (schema.replica(), schema.replica());
+    let (a, b) = (replica_on(&schema), replica_on(&schema));
     let limit = Rate::new(NonZeroU32::MIN, Duration::from_hours(1), NonZeroU32::new(8).unwrap());
     let limit = limit.unwrap();
     let (at_a, at_b) = (a.cells("client", "app", limit), b.cells("client", "app", limit));
@@ -106,7 +68,7 @@ async fn concurrent_replicas_admit_at_most_the_limit() {
     let started = clock.tick();
     let mut tasks = JoinSet::new();
     for _ in 0..REPLICAS {
-        let replica = schema.replica();
+        let replica = replica_on(&schema);
         let cells = replica.cells("client", "app", limit);
         for _ in 0..TASKS {
             let (replica, cells, clock) = (replica.clone(), Arc::clone(&cells), clock.clone());
@@ -190,7 +152,7 @@ async fn database_that_is_away_leaves_the_choice_to_the_policies() {
 #[tokio::test]
 async fn slow_database_delays_a_request_for_a_bounded_time() {
     let Some(schema) = TestSchema::new() else { return };
-    let shared = schema.replica();
+    let shared = replica_on(&schema);
     let cells = shared.cells("client", "app", rate(10, 20));
     schema.delay(0.4);
     let clock = Clock::system();
@@ -219,7 +181,7 @@ async fn replicas_that_are_alive_are_counted() {
              VALUES (gen_random_uuid(), '', '', '', 0, 0, (extract(epoch FROM {lease}) * 1000)::bigint)"
         ));
     }
-    let shared = schema.replica();
+    let shared = replica_on(&schema);
     let cells = shared.cells("client", "app", rate(10, 20));
     assert_eq!(shared.take(&cells, LimitFallback::Refuse).await, Ok(()));
     assert_eq!(shared.0.replicas.load(Ordering::Relaxed), 2);
@@ -228,7 +190,7 @@ async fn replicas_that_are_alive_are_counted() {
 #[tokio::test]
 async fn full_buckets_are_removed() {
     let Some(schema) = TestSchema::new() else { return };
-    let shared = schema.replica();
+    let shared = replica_on(&schema);
     let second = Duration::from_secs(1);
     let slow = Rate::new(NonZeroU32::MIN, second * 3600, NonZeroU32::MIN).unwrap();
     for (name, rate) in [("fast", rate(1000, 1000)), ("slow", slow)] {
@@ -260,7 +222,7 @@ async fn bucket_behaves_like_the_model() {
          CREATE OR REPLACE FUNCTION {schema}.ledger_now() RETURNS bigint LANGUAGE sql VOLATILE \
          RETURN (SELECT now FROM {schema}.test_clock)",
     );
-    let shared = schema.replica();
+    let shared = replica_on(&schema);
     let set_clock =
         Statement::new("set_clock", "UPDATE {schema}.test_clock SET now = $1", &schema.schema);
     let cells = [rate(100, 20), rate(1000, 50), rate(1, 3), rate(10, 10)];
@@ -311,8 +273,8 @@ async fn limits_are_shared_if_the_policies_want_it() {
     let entry = |limits: &Limits| -> LimiterEntry { limits.clients.get(&client).unwrap().clone() };
     let shared = LimitScope::Shared(LimitFallback::Refuse);
     let (mut a, mut b) = (limits(shared, None), limits(shared, None));
-    a.share(schema.replica());
-    b.share(schema.replica());
+    a.share(replica_on(&schema));
+    b.share(replica_on(&schema));
     let mut admitted = 0;
     for _ in 0..3 {
         admitted += u32::from(a.check("client", &entry(&a)).await.is_ok());

@@ -10,37 +10,12 @@ use crate::{
         proof::{ProofError, VerifiedProof},
         replay::ReplayCache,
     },
-    postgres::{
-        Settings,
-        test_server::{self, Server, USER, unique_schema},
-    },
+    postgres::{Settings, test_schema::TestSchema},
     qod::ClientId,
 };
 
-const LEDGER: &str = include_str!("../../../postgres/sql/0001_ledger.sql");
-const LIMITS: &str = include_str!("../../../postgres/sql/0002_limits.sql");
-
-struct TestSchema {
-    server: &'static Server,
-    schema: String,
-}
-
-impl TestSchema {
-    fn new() -> Option<Self> {
-        let (server, schema) = (test_server::shared()?, unique_schema());
-        let sql = format!("{LEDGER} {LIMITS}").replace("{schema}", &schema);
-        server.sql(USER, &format!("SET ROLE {USER}; CREATE SCHEMA {schema}; {sql}"));
-        Some(Self { server, schema })
-    }
-
-    fn database(&self) -> Database {
-        let settings = Settings::for_test(&self.server.url(USER), &self.schema);
-        Database::new(settings, Metrics::new().unwrap(), Clock::system()).unwrap()
-    }
-
-    fn replica(&self) -> (ReplayCache, Metrics) {
-        replica_with(self.database())
-    }
+fn replica_on(schema: &TestSchema) -> (ReplayCache, Metrics) {
+    replica_with(schema.database())
 }
 
 fn replica_with(database: Database) -> (ReplayCache, Metrics) {
@@ -68,7 +43,7 @@ async fn accept_or(
 #[tokio::test]
 async fn proof_is_accepted_once_by_all_replicas() {
     let Some(schema) = TestSchema::new() else { return };
-    let ((a, metrics), (b, _)) = (schema.replica(), schema.replica());
+    let ((a, metrics), (b, _)) = (replica_on(&schema), replica_on(&schema));
     assert_eq!(accept(&a, "app", "1").await, Ok(()));
     assert_eq!(accept(&b, "app", "1").await, Err(ProofError::Replayed));
     assert_eq!(accept(&b, "app", "2").await, Ok(()));
@@ -82,7 +57,7 @@ async fn proof_is_accepted_once_by_all_replicas() {
     assert!(!text.contains("answer=\"replayed\""), "{text}");
     // Nothing readable is stored.
     let rows = format!("SELECT proof, used_by FROM {}.used_proof", schema.schema);
-    assert_eq!(schema.server.sql(USER, &rows).lines().count(), 3);
+    assert_eq!(schema.sql(&rows).lines().count(), 3);
 }
 
 #[tokio::test]
@@ -91,7 +66,7 @@ async fn concurrent_uses_at_several_replicas_accept_exactly_one() {
     let Some(schema) = TestSchema::new() else { return };
     let mut tasks = JoinSet::new();
     for _ in 0..3 {
-        let cache = Arc::new(schema.replica().0);
+        let cache = Arc::new(replica_on(&schema).0);
         for proof in 0..PROOFS {
             let cache = Arc::clone(&cache);
             tasks.spawn(async move { (proof, accept(&cache, "app", &proof.to_string()).await) });
@@ -146,7 +121,7 @@ async fn expired_proofs_are_removed() {
     for left in ["477", "2", "3"] {
         let used = shared.use_proof(left.as_bytes(), Duration::from_mins(1)).await;
         assert_eq!(used, SharedUse::First);
-        assert_eq!(schema.server.sql(USER, &rows), left);
+        assert_eq!(schema.sql(&rows), left);
     }
 }
 
@@ -171,14 +146,14 @@ async fn database_that_is_away_leaves_the_choice_to_the_policies() {
 #[tokio::test]
 async fn database_that_returns_is_used_again() {
     let Some(schema) = TestSchema::new() else { return };
-    let (cache, _) = schema.replica();
+    let (cache, _) = replica_on(&schema);
     let function = |body: &str| {
         let name = &schema.schema;
         let sql = format!(
             "CREATE OR REPLACE FUNCTION {name}.ledger_now() RETURNS bigint LANGUAGE plpgsql AS $$ \
              BEGIN {body} RETURN (extract(epoch FROM clock_timestamp()) * 1000)::bigint; END $$"
         );
-        schema.server.sql(USER, &sql);
+        schema.sql(&sql);
     };
     function("RAISE SQLSTATE '53300';");
     assert_eq!(accept(&cache, "app", "1").await, Err(ProofError::ReplayCheckUnavailable));

@@ -186,24 +186,9 @@ async fn conflict_vectors_have_the_same_verdict_at_two_replicas() {
                 let (one, other) = (replicas.replica(0), replicas.replica(1));
                 let held = reserve(one, first.0.clone(), request(&first.1)).await.unwrap();
                 let result = reserve(other, second.0.clone(), request(&second.1)).await;
-                let same_client = first.0.client == second.0.client;
-                let visible = second.0.subject.is_none() || second.0.subject == first.0.subject;
-                let own_session = (same_client && visible).then(|| held.id());
-                let name = &pair.name;
-                match (&*pair.expected, unknown) {
-                    ("conflict", _) => {
-                        let conflict = Error::Conflict { own_session, device_ambiguous: false };
-                        assert_eq!(result.err(), Some(conflict), "{name}");
-                    }
-                    ("unknown", OnUnknown::Refuse) => {
-                        let conflict = Error::Conflict { own_session, device_ambiguous: true };
-                        assert_eq!(result.err(), Some(conflict), "{name}");
-                    }
-                    (verdict, _) => {
-                        let second = result.unwrap();
-                        assert_eq!(second.device_ambiguous(), verdict == "unknown", "{name}");
-                        one.release(second).await.unwrap();
-                    }
+                let parties = (&first.0, &second.0);
+                if let Some(second) = pair.expect_verdict(parties, unknown, &held, result) {
+                    one.release(second).await.unwrap();
                 }
                 other.release(held).await.unwrap();
             }
