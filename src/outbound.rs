@@ -1,6 +1,6 @@
 //! The HTTP client of the gateway, for calls to operators, token issuers and clients' sinks.
 //!
-//! Calls use pingora's pooled transport, with header and body in one write. The result
+//! Calls use pingora's transport, with header and body in one write. The result
 //! distinguishes three cases: not sent, possibly sent, answered. A call is retried only if it is
 //! repeatable and its pooled connection was closed by the peer before a response.
 
@@ -20,7 +20,6 @@ use pingora::{
     ErrorType,
     connectors::{ConnectorOptions, TransportConnector},
     protocols::Stream,
-    upstreams::peer::Peer,
 };
 use tokio::time::timeout;
 
@@ -30,10 +29,10 @@ mod caller;
 mod endpoint;
 mod exchange;
 mod guard;
+mod idle_pool;
 mod peer_call;
 mod retry_after;
 mod shared_calls;
-mod thread_pool;
 mod trust;
 
 pub use self::{
@@ -50,17 +49,18 @@ pub use self::{
 use self::{
     endpoint::ConnectError,
     exchange::{ExchangeError, exchange},
-    thread_pool::ThreadPeer,
+    idle_pool::{IdlePool, PoolSlot},
 };
 use crate::tls::handshake_failure;
 
-const IDLE_CONNECTIONS_MAX: usize = 1024;
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// An HTTP client. Cheap to clone; all clones share one connection pool.
 #[derive(Clone)]
-pub struct Outbound(Arc<TransportConnector>);
+pub struct Outbound {
+    connector: Arc<TransportConnector>,
+    idle: Arc<IdlePool>,
+}
 
 /// An outbound request.
 #[derive(Debug)]
@@ -115,8 +115,10 @@ pub struct FetchError(pub String);
 impl Outbound {
     /// Creates a client with an empty connection pool.
     pub fn new() -> Self {
-        let options = ConnectorOptions::new(IDLE_CONNECTIONS_MAX);
-        Self(Arc::new(TransportConnector::new(Some(options))))
+        // The size of the connector's own pool, which is not used.
+        let options = ConnectorOptions::new(1);
+        let connector = Arc::new(TransportConnector::new(Some(options)));
+        Self { connector, idle: Arc::default() }
     }
 
     /// Sends a request. Only GET and DELETE are retried on a closed connection.
@@ -232,7 +234,7 @@ impl Outbound {
                 return Attempt::Done(CallResult::NotSent("no connection in time".to_owned()));
             }
         };
-        let Connected { pool_key, stream, reused } = match connected {
+        let Connected { slot, stream, reused } = match connected {
             Ok(connected) => connected,
             Err(ConnectError::Forbidden) => return Attempt::Forbidden,
             Err(ConnectError::Failed(reason)) => return Attempt::Done(CallResult::NotSent(reason)),
@@ -241,7 +243,7 @@ impl Outbound {
         match exchange(endpoint, call, options, stream).await {
             Ok((response, stream)) => {
                 if let Some(stream) = stream {
-                    self.0.release_stream(stream, pool_key, Some(IDLE_TIMEOUT));
+                    self.idle.release(slot, stream);
                 }
                 Attempt::Done(CallResult::Answered(response))
             }
@@ -251,25 +253,28 @@ impl Outbound {
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> Result<Connected, ConnectError> {
-        let (peer, client) = endpoint.peer().await?;
-        let mut thread_peer = ThreadPeer::for_current_thread(&peer);
-        if let Some((pool_key, stream)) = thread_peer.take_idle(&self.0).await {
-            return Ok(Connected { pool_key, stream, reused: true });
+        let resolved = endpoint.resolve().await?;
+        if let Some((slot, stream)) = self.idle.take(resolved.pool_key) {
+            return Ok(Connected { slot, stream, reused: true });
         }
         let insecure = |reason: &str| {
             endpoint.record_tls_failure(reason);
             ConnectError::Failed(format!("TLS: {reason}"))
         };
-        let opened = self.0.new_stream(&thread_peer.peer).await;
+        let opened = self.connector.new_stream(&resolved.peer).await;
         let mut stream = opened.map_err(|error| match error.etype() {
             ErrorType::TLSHandshakeFailure => insecure(handshake_failure(&error.to_string())),
             other => ConnectError::Failed(other.as_str().to_owned()),
         })?;
-        if let Some(client) = client {
+        if let Some(client) = &resolved.client {
             stream = client.handshake(stream, endpoint.host()).await.map_err(insecure)?;
         }
         endpoint.record_connected();
-        Ok(Connected { pool_key: thread_peer.peer.reuse_hash(), stream, reused: false })
+        Ok(Connected {
+            slot: PoolSlot::of_current_thread(resolved.pool_key),
+            stream,
+            reused: false,
+        })
     }
 }
 
@@ -300,8 +305,7 @@ struct CallProgress {
 }
 
 struct Connected {
-    // The key of the connection in the pool.
-    pool_key: u64,
+    slot: PoolSlot,
     stream: Stream,
     reused: bool,
 }

@@ -5,18 +5,19 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
 use http::{Uri, uri::Scheme};
-use pingora::upstreams::peer::HttpPeer;
+use pingora::upstreams::peer::{HttpPeer, Peer};
 use tokio::sync::Semaphore;
 
 use super::{
     guard::{ForbiddenAddress, Guard},
+    idle_pool::PoolKey,
     trust::{TlsClient, Trust},
 };
 use crate::clock::{Clock, Tick};
@@ -42,11 +43,12 @@ pub struct Endpoint {
     tls_failing: AtomicBool,
 }
 
-struct ResolvedPeer {
-    // The group key is unique, so that a pooled connection is not used for another endpoint, nor
-    // for this one after its certificates changed: pingora's own pool key omits some TLS settings.
-    peer: Arc<HttpPeer>,
-    client: Option<Arc<TlsClient>>,
+/// The address of an endpoint.
+pub(super) struct ResolvedPeer {
+    pub(super) peer: HttpPeer,
+    /// The TLS client, if it is not pingora's default.
+    pub(super) client: Option<Arc<TlsClient>>,
+    pub(super) pool_key: PoolKey,
     resolved_at: Tick,
 }
 
@@ -204,10 +206,8 @@ impl Endpoint {
         &self.connections
     }
 
-    /// The address to connect to, and the TLS client, if it is not pingora's default.
-    pub(super) async fn peer(
-        &self,
-    ) -> Result<(Arc<HttpPeer>, Option<Arc<TlsClient>>), ConnectError> {
+    /// The address to connect to.
+    pub(super) async fn resolve(&self) -> Result<Arc<ResolvedPeer>, ConnectError> {
         let client = if self.tls { self.trust.current(&self.clock).await } else { None };
         let previous = self.resolved.load_full();
         let previous =
@@ -215,7 +215,7 @@ impl Endpoint {
         if let Some(resolved) = &previous
             && self.clock.elapsed(resolved.resolved_at) < self.dns_ttl()
         {
-            return Ok((Arc::clone(&resolved.peer), client));
+            return Ok(Arc::clone(resolved));
         }
         let addresses = self.lookup().await?;
         if let Some(guard) = &self.guard {
@@ -225,16 +225,15 @@ impl Endpoint {
             ConnectError::Failed("the host name resolves to no address".to_owned())
         })?;
         // The host is never empty: an empty server name would disable verification.
-        let mut peer = HttpPeer::new(address, self.tls && client.is_none(), self.host.to_string());
-        peer.group_key = previous.map_or_else(next_group_key, |previous| previous.peer.group_key);
-        let peer = Arc::new(peer);
-        let resolved = ResolvedPeer {
-            peer: Arc::clone(&peer),
-            client: client.clone(),
-            resolved_at: self.clock.tick(),
-        };
-        self.resolved.store(Some(Arc::new(resolved)));
-        Ok((peer, client))
+        let peer = HttpPeer::new(address, self.tls && client.is_none(), self.host.to_string());
+        // A connection to another address, or before the certificates changed, is not reused.
+        let pool_key = previous
+            .filter(|previous| previous.peer.address() == peer.address())
+            .map_or_else(PoolKey::unique, |previous| previous.pool_key);
+        let resolved_at = self.clock.tick();
+        let resolved = Arc::new(ResolvedPeer { peer, client, pool_key, resolved_at });
+        self.resolved.store(Some(Arc::clone(&resolved)));
+        Ok(resolved)
     }
 
     fn dns_ttl(&self) -> Duration {
@@ -262,11 +261,6 @@ impl Endpoint {
     }
 }
 
-fn next_group_key() -> u64 {
-    static GROUPS: AtomicU64 = AtomicU64::new(1);
-    GROUPS.fetch_add(1, Ordering::Relaxed)
-}
-
 fn is_same_client(one: Option<&Arc<TlsClient>>, other: Option<&Arc<TlsClient>>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => Arc::ptr_eq(one, other),
@@ -282,8 +276,6 @@ impl std::fmt::Debug for Endpoint {
 
 #[cfg(test)]
 mod tests {
-    use pingora::upstreams::peer::Peer;
-
     use super::*;
     use crate::{
         outbound::Authorities, qod::Moment, reloadable::FILE_CHECK_INTERVAL, tls::CertificateFiles,
@@ -321,16 +313,16 @@ mod tests {
             Endpoint { clock: clock.clone(), ..endpoint }.with_trust(trust.clone())
         };
         let (one, other) = (endpoint(), endpoint());
-        let hash = async |of: &Endpoint| of.peer().await.ok().unwrap().0.reuse_hash();
-        let first = hash(&one).await;
-        assert_ne!(first, hash(&other).await);
+        let key = async |of: &Endpoint| of.resolve().await.ok().unwrap().pool_key;
+        let first = key(&one).await;
+        assert_ne!(first, key(&other).await);
         clock.advance(FILE_CHECK_INTERVAL);
-        assert_eq!(first, hash(&one).await);
+        assert_eq!(first, key(&one).await);
         clock.advance(DNS_TTL);
-        assert_eq!(first, hash(&one).await);
+        assert_eq!(first, key(&one).await);
         write();
         clock.advance(FILE_CHECK_INTERVAL);
-        assert_ne!(first, hash(&one).await);
+        assert_ne!(first, key(&one).await);
         std::fs::remove_dir_all(folder).unwrap();
     }
 
@@ -340,7 +332,7 @@ mod tests {
         let guard = Arc::new(Guard::new(vec!["127.0.0.0/8".parse().unwrap()]));
         let guarded = Endpoint::guarded("http://127.0.0.1:1", 1, Arc::clone(&guard)).unwrap();
         let endpoint = Endpoint { clock: clock.clone(), ..guarded };
-        let peer = async || endpoint.peer().await.ok().unwrap().0;
+        let peer = async || endpoint.resolve().await.ok().unwrap();
         let first = peer().await;
         assert!(Arc::ptr_eq(&first, &peer().await));
         clock.advance(DNS_TTL);
