@@ -19,6 +19,10 @@ const BUFFER_BYTES_MAX: usize = 1 << 20;
 // Writes of at most this size to a pipe are not interleaved with those of other processes (PIPE_BUF).
 const CHUNK_BYTES_MAX: usize = 4096;
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+// The writer waits this long for more lines, so that it is not woken for each one.
+const BATCH_INTERVAL: Duration = Duration::from_millis(2);
+// It does not wait any longer once there are as many bytes.
+const BATCH_BYTES: usize = BUFFER_BYTES_MAX / 4;
 const NONBLOCKING_RETRY_INTERVAL: Duration = Duration::from_millis(10);
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 
@@ -96,10 +100,11 @@ impl LogBuffer {
             self.count_dropped(&self.dropped_full, 1);
             return;
         }
-        let was_empty = pending.bytes.is_empty();
+        let before = pending.bytes.len();
         pending.bytes.extend_from_slice(line);
+        let after = pending.bytes.len();
         drop(pending);
-        if was_empty {
+        if before == 0 || (before < BATCH_BYTES && after >= BATCH_BYTES) {
             self.filled.notify_one();
         }
     }
@@ -160,7 +165,10 @@ impl<W: Write> LogThread<W> {
                 .map(|(pending, _)| pending)
                 .map_err(|error| PoisonError::new(error.into_inner().0))
         };
-        let mut pending = waited.unwrap_or_else(PoisonError::into_inner);
+        let pending = waited.unwrap_or_else(PoisonError::into_inner);
+        let is_small = |pending: &mut PendingLines| pending.bytes.len() < BATCH_BYTES;
+        let batch = self.buffer.filled.wait_timeout_while(pending, BATCH_INTERVAL, is_small);
+        let (mut pending, _) = batch.unwrap_or_else(PoisonError::into_inner);
         pending.is_writing = true;
         std::mem::take(&mut pending.bytes)
     }

@@ -19,6 +19,8 @@ const PAGE: usize = 256;
 // limit is reached only if about a hundred clients receive nothing.
 const QUEUE_MAX: usize = 1_000_000;
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+// New notifications are read together, so that not each one wakes the thread that delivers them.
+const BATCH_INTERVAL: Duration = Duration::from_millis(2);
 
 impl DispatcherInner {
     /// Reads the outbox until shutdown.
@@ -39,7 +41,10 @@ impl DispatcherInner {
                     after = Some(last);
                     yield_now().await;
                 }
-                Ok(None) => self.ledger.wait_for_notifications().await,
+                Ok(None) => {
+                    self.ledger.wait_for_notifications().await;
+                    sleep(BATCH_INTERVAL).await;
+                }
                 Err(error) => {
                     tracing::warn!(event = "outbox_read_failed", %error, "failed to read the outbox; retrying");
                     sleep(POLL_INTERVAL).await;
