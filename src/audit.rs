@@ -7,6 +7,13 @@ use http::Method;
 
 use crate::qod::{ClientId, OperatorId, ProblemKind, SessionId};
 
+mod line;
+
+pub use self::line::LineFormat;
+
+/// The target of audit records in the log.
+const TARGET: &str = "audit";
+
 /// The audit record of one request. Fields that are not known are left out of the line.
 #[derive(Debug, Default)]
 pub struct AuditRecord {
@@ -50,7 +57,7 @@ impl AuditRecord {
     /// Writes the record to the log.
     pub fn write(&self) {
         tracing::info!(
-            target: "audit",
+            target: TARGET,
             event = "request_decided",
             method = self.method.as_ref().map(Method::as_str),
             route = self.route,
@@ -75,7 +82,7 @@ impl AuditRecord {
 /// Writes the audit record of an administrator who removed an in-doubt session from the ledger.
 pub fn write_session_forgotten(client: &ClientId, operator: &OperatorId, session: SessionId) {
     tracing::warn!(
-        target: "audit",
+        target: TARGET,
         event = "session_forgotten",
         client = &*client.0,
         operator = &*operator.0,

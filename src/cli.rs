@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 use clap::{Parser, Subcommand};
 
 use crate::{
+    audit::LineFormat,
     clock::Clock,
     dialect::{Descriptors, Dialects, SchemaError},
     gateway::describe_schema_errors,
@@ -159,6 +160,7 @@ fn start_log(default: &str) -> std::io::Result<(Arc<LogBuffer>, LogFlush)> {
     let (filter, ignored) = log_filter::from_environment(default);
     let (buffer, flush) = log_writer::start()?;
     let log = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter);
+    let log = log.map_event_format(|others| LineFormat { others });
     // Fails only on a second call, and there is none.
     _ = log.with_writer(Arc::clone(&buffer)).try_init();
     if let Some(error) = ignored {
