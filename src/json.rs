@@ -4,6 +4,7 @@
 //! case-sensitive. The parser therefore rejects objects with equal names, and by default those with
 //! names that differ only in case.
 
+mod fast;
 mod node;
 mod parse;
 

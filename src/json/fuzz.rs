@@ -4,7 +4,7 @@
 use jsonschema::json::Node;
 use serde_json::Value;
 
-use super::{Json, JsonLimits};
+use super::{CaseVariants, Json, JsonLimits, fast, parse::parse_completely};
 
 /// Parses arbitrary bytes.
 ///
@@ -12,6 +12,13 @@ use super::{Json, JsonLimits};
 /// If a rule is violated.
 pub(crate) fn check_json(text: &[u8]) {
     let limits = JsonLimits::default();
+    for case_variants in [CaseVariants::Reject, CaseVariants::Accept] {
+        let Ok(text) = std::str::from_utf8(text) else { break };
+        if let Some(fast) = fast::parse(text, &limits, case_variants) {
+            let complete = parse_completely(text, &limits, case_variants);
+            assert_eq!(complete, Ok(fast), "the fast path has another meaning");
+        }
+    }
     let by_case = Json::parse_case_sensitive(text, &limits);
     if let Ok(strict) = Json::parse(text, &limits) {
         assert_eq!(by_case.as_ref(), Ok(&strict), "the strict text has another meaning");

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashSet, fmt};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
-use super::{CaseVariants, Json, JsonError, JsonLimits, pointer_token};
+use super::{CaseVariants, Json, JsonError, JsonLimits, fast, pointer_token};
 
 // Up to this many names are compared one by one; a set is faster for more.
 const LINEAR_SEARCH_MAX: usize = 32;
@@ -27,6 +27,19 @@ pub(super) fn parse<'a>(
     if text.trim_ascii().is_empty() {
         return Err(text_error("is empty".to_owned()));
     }
+    if let Some(value) = fast::parse(text, bounds, case_variants) {
+        return Ok(value);
+    }
+    parse_completely(text, bounds, case_variants)
+}
+
+/// Parses any text that is not empty, or finds its first error.
+pub(super) fn parse_completely<'a>(
+    text: &'a str,
+    bounds: &JsonLimits,
+    case_variants: CaseVariants,
+) -> Result<Json<'a>, JsonError> {
+    let text_error = |reason: String| JsonError { pointer: String::new(), reason };
     let mut state = ParseState::new(bounds, case_variants);
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = ValueSeed { state: &mut state, depth: 0 }

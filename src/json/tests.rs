@@ -7,7 +7,7 @@ use jsonschema::json::Node;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{CaseVariants, Json, JsonError, JsonLimits};
+use super::{CaseVariants, Json, JsonError, JsonLimits, fast, parse::parse_completely};
 
 fn parse(text: &str) -> Result<Json<'_>, JsonError> {
     Json::parse(text.as_bytes(), &JsonLimits::default())
@@ -171,6 +171,76 @@ fn limits_are_enforced() {
 }
 
 #[test]
+fn fast_path_decides_only_texts_that_the_complete_parser_accepts() {
+    let limits = JsonLimits { depth_max: 3, members_max: 3, elements_max: 9 };
+    let both = |text: &str, case_variants| {
+        let fast = fast::parse(text, &limits, case_variants);
+        let complete = parse_completely(text, &limits, case_variants);
+        assert!(fast.is_none() || fast.as_ref() == complete.as_ref().ok(), "{text}");
+        fast.is_some()
+    };
+    let reject = |text: &str| both(text, CaseVariants::Reject);
+    for text in [
+        r#" { "a" : [ 1 , -2, true,false, null ],"b":"ü", "c":{}} "#,
+        "18446744073709551615",
+        "-9223372036854775808",
+        "\r\n\t0",
+        "[[[1]]]",
+        "[]",
+        "\"\u{7f}\"",
+    ] {
+        assert!(reject(text), "{text}");
+    }
+    for text in [
+        r#"{"a":1,"A":2}"#,
+        r#"{"a":1,"a":2}"#,
+        r#"{"é":1}"#,
+        r#"{"a":1,"b":2,"c":3,"d":4}"#,
+        "[[[[1]]]]",
+        "[1,2,3,4,5,6,7,8,9]",
+        "-0",
+        "00",
+        "01",
+        "-01",
+        "1.0",
+        "1e3",
+        "1E3",
+        "-",
+        "+1",
+        "18446744073709551616",
+        "-9223372036854775809",
+        "tru",
+        "truex",
+        "nul",
+        "[1,]",
+        "[,1]",
+        "[1 2]",
+        r#"{"a":1,}"#,
+        r#"{,"a":1}"#,
+        r#"{"a" 1}"#,
+        r#"{"a":}"#,
+        "{a:1}",
+        "\"a\nb\"",
+        r#""\u0061""#,
+        "\"",
+        "1 2",
+        "[1",
+        "{",
+        "",
+        " ",
+        "\u{a0}1",
+        "\u{b}1",
+        "\"\0\"",
+        "x",
+    ] {
+        assert!(!reject(text), "{text}");
+    }
+    assert!(both(r#"{"a":1,"A":2}"#, CaseVariants::Accept));
+    assert!(both(r#"{"é":1,"É":2}"#, CaseVariants::Accept));
+    assert!(!both(r#"{"é":1,"é":2}"#, CaseVariants::Accept));
+}
+
+#[test]
 fn long_names_are_shortened_in_pointers() {
     let error = parse(&format!("{{\"{}\": x}}", "n".repeat(10_000))).unwrap_err();
     assert_eq!(error.pointer.chars().count(), 66);
@@ -208,9 +278,18 @@ proptest! {
     }
 
     #[test]
+    fn fast_path_has_the_meaning_of_the_complete_parser(value in any_json(), cut in 0_usize..200) {
+        let mut text = value.to_string();
+        text.truncate(text.floor_char_boundary(cut));
+        super::fuzz::check_json(text.as_bytes());
+        super::fuzz::check_json(value.to_string().as_bytes());
+    }
+
+    #[test]
     fn texts_rejected_by_serde_json_are_rejected(
         text in r#"([\[\]{}:, "ab0-9.eE+\-]|"[a-cA-C]"|\\u00(61|00)|true|null|"a":|é){0,24}"#,
     ) {
+        super::fuzz::check_json(text.as_bytes());
         let theirs = serde_json::from_str::<Value>(&text);
         match parse(&text) {
             Ok(ours) => prop_assert!(theirs.is_ok_and(|theirs| equal(&ours, &theirs))),
