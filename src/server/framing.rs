@@ -3,6 +3,7 @@
 //! (RFC 9112 §3.2, §6.3, §11.2).
 
 use http::{HeaderMap, Version, header};
+use memchr::memchr_iter;
 
 use crate::service::HttpRejection;
 
@@ -81,10 +82,8 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, HttpRejection> {
 }
 
 fn has_bare_line_feed(raw: &[u8]) -> bool {
-    let mut lines = raw.split(|byte| *byte == b'\n');
-    // What follows the last line feed is no line.
-    let _ = lines.next_back();
-    lines.any(|line| !line.ends_with(b"\r"))
+    let is_bare = |at: usize| at.checked_sub(1).and_then(|before| raw.get(before)) != Some(&b'\r');
+    memchr_iter(b'\n', raw).any(is_bare)
 }
 
 fn has_field(raw: &[u8], name: &[u8]) -> bool {

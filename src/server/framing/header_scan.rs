@@ -1,5 +1,7 @@
 //! Finds the end of an HTTP/1 header, in the way in which pingora's parser does.
 
+use memchr::memchr;
+
 /// The position in a header.
 #[derive(Debug)]
 pub(in crate::server) struct HeaderScan {
@@ -51,10 +53,16 @@ impl HeaderScan {
     /// Returns how many of these bytes belong to the header, up to its maximum size.
     pub(in crate::server) fn accept(&mut self, bytes: &[u8]) -> usize {
         let before = self.bytes;
-        for byte in bytes.iter().take(self.bytes_max - before) {
-            if self.is_complete() {
-                break;
+        let mut rest = bytes.get(..self.bytes_max - before).unwrap_or(bytes);
+        while !self.is_complete() {
+            if self.place == Place::Line && self.request_line.has_ended {
+                // Only the end of a field line matters.
+                let skipped = memchr(b'\n', rest).unwrap_or(rest.len());
+                rest = rest.get(skipped..).unwrap_or_default();
+                self.bytes += skipped;
             }
+            let Some((byte, more)) = rest.split_first() else { break };
+            rest = more;
             self.bytes += 1;
             self.place = match (self.place, byte) {
                 (Place::Start, b'\r' | b'\n') => Place::Start,
