@@ -15,6 +15,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
@@ -34,6 +35,7 @@ use crate::{
 };
 
 mod idempotency;
+mod completion;
 mod correlator;
 mod deletes;
 mod in_doubt;
@@ -64,8 +66,8 @@ pub use self::{
     snapshot::{PolicySnapshot, describe_schema_errors},
 };
 use self::{
-    deletes::DeletesInProgress, reload::PolicyWatch, request_context::RequestContext,
-    request_log::RequestLog,
+    completion::ToCompletion, deletes::DeletesInProgress, reload::PolicyWatch,
+    request_context::RequestContext, request_log::RequestLog,
 };
 
 /// The gateway: the current policy snapshot, the ledger, and the services that a request uses.
@@ -405,9 +407,8 @@ impl Gateway {
     where
         W: Future<Output = Result<T, Refusal>> + Send + 'static,
     {
-        // Boxed: spawning moves the future several times, and this one is large.
-        let task = self.operator_tasks.spawn(Box::pin(work));
-        async move { task.await.unwrap_or(Err(Refusal::Internal("a detached task panicked"))) }
+        ToCompletion::new(&self.operator_tasks, work)
+            .map(|done| done.unwrap_or(Err(Refusal::Internal("a call to an operator panicked"))))
     }
 }
 
@@ -422,7 +423,7 @@ fn new_reservation_request(
     ReservationRequest {
         operator: operator.id().clone(),
         dialect: call.dialect().name().into(),
-        client_request,
+        client_request: Arc::new(client_request),
         operator_request,
         rules: *operator.rules(),
         sessions_max: terms.sessions_max,

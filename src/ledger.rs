@@ -131,7 +131,7 @@ pub struct ReservationRequest {
     /// The dialect of the client's request.
     pub dialect: Arc<str>,
     /// The create request as the client sent it; responses echo it.
-    pub client_request: CreateRequest,
+    pub client_request: Arc<CreateRequest>,
     /// The create request as translated for the operator. Its device and flow are reserved.
     pub operator_request: CreateRequest,
     /// The conflict rules of this operator.

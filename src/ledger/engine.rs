@@ -4,7 +4,7 @@
 //! Pure except for the [`RowStore`]. All stores share these operations; a store is durable if its
 //! rows are.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     Error, Requester, SessionRecord, SessionState,
@@ -325,7 +325,7 @@ impl LedgerEngine {
 fn find_replay(
     rows: &impl RowStore,
     fingerprint: &RequestFingerprint,
-    wanted: &CreateRequest,
+    wanted: &Arc<CreateRequest>,
     now: Moment,
 ) -> Result<Option<InsertOutcome>, Error> {
     let Some(stored) =
@@ -340,7 +340,7 @@ fn find_replay(
         Some(granted) => {
             let requested_at = stored.expires_at - REPLAY_TTL;
             // The request is the same as the first one.
-            let session = Session { id: stored.session, wanted: wanted.clone(), granted };
+            let session = Session { id: stored.session, wanted: Arc::clone(wanted), granted };
             Ok(Some(InsertOutcome::Replayed { session: Box::new(session), requested_at }))
         }
         None => Err(Error::RequestInProgress),

@@ -124,7 +124,7 @@ impl SessionRecord {
         Self {
             session: Session {
                 id: SessionId::time_ordered(now),
-                wanted: request.client_request.clone(),
+                wanted: Arc::clone(&request.client_request),
                 granted,
             },
             client: requester.client.clone(),

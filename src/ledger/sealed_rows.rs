@@ -303,7 +303,7 @@ pub(super) fn seal_notice(
 pub(super) fn open_record(seal: &Seal, key: u128, sealed: Vec<u8>) -> Result<SessionRecord, Error> {
     let opened = open(seal, RowTable::Records, key, sealed)?;
     let OpenedRow::<SessionRecord> { value: mut record, sink_token } = opened;
-    if let Some(sink) = &mut record.session.wanted.sink {
+    if let Some(sink) = &mut Arc::make_mut(&mut record.session.wanted).sink {
         sink.token = sink_token.map(Secret::new);
     }
     Ok(record)

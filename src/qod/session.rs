@@ -73,7 +73,7 @@ pub struct Session {
     /// The gateway's id; the operator has its own.
     pub id: SessionId,
     /// The request, as the client made it.
-    pub wanted: CreateRequest,
+    pub wanted: Arc<CreateRequest>,
     /// What the operator granted.
     pub granted: GrantedSession,
 }

@@ -4,6 +4,7 @@ use std::{
     cmp::Reverse,
     collections::{BTreeSet, HashMap},
     mem,
+    sync::Arc,
     time::Duration,
 };
 
@@ -90,7 +91,7 @@ impl SessionStore {
             status_info: None,
             messages: Vec::new(),
         };
-        let session = Session { id: SessionId::random(), wanted: create, granted };
+        let session = Session { id: SessionId::random(), wanted: Arc::new(create), granted };
         let id = session.id;
         if activation_delay.is_zero() {
             self.activate(session, now);

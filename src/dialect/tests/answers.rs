@@ -26,7 +26,7 @@ fn session(name: &str, granted: GrantedSession) -> Session {
     let token = Some(Secret::new("keep-this-to-yourself"));
     let url = "https://a.example/cb".to_owned();
     wanted.sink = Some(Sink { url, token, token_expires_at: None });
-    Session { id: SessionId::random(), wanted, granted }
+    Session { id: SessionId::random(), wanted: wanted.into(), granted }
 }
 
 fn json_of(response: &Response<Bytes>) -> Value {

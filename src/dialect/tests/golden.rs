@@ -59,7 +59,7 @@ fn request_without_expiry_in(name: &str) -> CreateRequest {
 }
 
 fn session_in(name: &str) -> Session {
-    Session { wanted: request_in(name), ..session() }
+    Session { wanted: request_in(name).into(), ..session() }
 }
 
 fn session() -> Session {
@@ -72,7 +72,7 @@ fn session() -> Session {
         messages: Vec::new(),
     };
     let id = "3fa85f64-5717-4562-b3fc-2c963f66afa6".parse().unwrap();
-    Session { id, wanted: wanted(), granted }
+    Session { id, wanted: wanted().into(), granted }
 }
 
 // Compares a body with the golden file and returns the file's content.

@@ -122,7 +122,7 @@ proptest! {
         granted in granted(),
     ) {
         let device = wanted.device.clone();
-        let session = Session { id: SessionId::random(), wanted, granted };
+        let session = Session { id: SessionId::random(), wanted: wanted.into(), granted };
         let response = dialect(name).render_response(&ApiResponse::Found(session.clone()));
         let json = Json::parse(response.body(), &JsonLimits::default()).unwrap();
         prop_assert_eq!(SESSION_INFO[name].violations(&json), []);
@@ -138,7 +138,7 @@ proptest! {
         let sessions = vec![session.clone(); 3];
         let listed = dialect(name).render_response(&ApiResponse::Retrieved(sessions));
         let parsed = dialect(name).read_sessions(listed.body(), TimesWithoutOffset::Reject).unwrap();
-        let narrowed = session.wanted.device.map(|device| device.kinds().count()) > Some(1);
+        let narrowed = session.wanted.device.as_ref().map(|device| device.kinds().count()) > Some(1);
         if dialect(name).has(Operation::RetrieveSessions) && !narrowed {
             prop_assert!(parsed.complete && parsed.sessions.len() == 3);
             prop_assert_eq!(parsed.sessions[0].wanted.device.as_ref(), device.as_ref());

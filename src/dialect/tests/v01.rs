@@ -187,7 +187,7 @@ fn device_without_an_address_is_rendered_without_one() {
         status_info: None,
         messages: Vec::new(),
     };
-    let session = Session { id: SessionId::random(), wanted, granted };
+    let session = Session { id: SessionId::random(), wanted: wanted.into(), granted };
     let response = dialect(NAME).render_response(&ApiResponse::Found(session));
     let rendered: Value = serde_json::from_slice(response.body()).unwrap();
     assert!(rendered.get("ueAddr").is_none() && rendered.get("messages").is_none(), "{rendered}");

@@ -34,7 +34,7 @@ fn granted(status: QosStatus) -> GrantedSession {
 }
 
 fn session(granted: GrantedSession) -> Session {
-    Session { id: SessionId::random(), wanted: parse(NAME, &body(NAME)).unwrap(), granted }
+    Session { id: SessionId::random(), wanted: parse(NAME, &body(NAME)).unwrap().into(), granted }
 }
 
 fn rendered_session(session: Session) -> Value {
@@ -181,7 +181,7 @@ fn device_is_rendered_with_one_identifier_and_a_plus_sign() {
         ipv6: Some(Verbatim::from_value("2001:db8::1/128".parse().unwrap())),
     };
     let mut device = |device: Device| {
-        rendered.wanted.device = Some(device);
+        Arc::make_mut(&mut rendered.wanted).device = Some(device);
         rendered_session(rendered.clone())["device"].clone()
     };
     assert_eq!(device(all.clone()), json!({"phoneNumber": "+441632960123"}));
@@ -191,7 +191,7 @@ fn device_is_rendered_with_one_identifier_and_a_plus_sign() {
     let public = json!({"ipv4Address": {"publicAddress": "203.0.113.9", "publicPort": 1}});
     assert_eq!(device(addressed.clone()), public);
     assert_eq!(device(Device { ipv4: None, ..addressed }).as_object().unwrap().len(), 1);
-    rendered.wanted.device = None;
+    Arc::make_mut(&mut rendered.wanted).device = None;
     assert!(rendered_session(rendered).get("device").is_none());
 }
 
@@ -243,7 +243,7 @@ fn operator_list_yields_valid_entries_and_completeness() {
     let mut one = session(granted(QosStatus::Available));
     one.granted.duration_s = one.wanted.duration_s;
     let url = "https://g.example/1".to_owned();
-    one.wanted.sink = Some(Sink { url, token: None, token_expires_at: None });
+    Arc::make_mut(&mut one.wanted).sink = Some(Sink { url, token: None, token_expires_at: None });
     let valid = rendered_session(one.clone());
     let read = |list: &Value| {
         dialect(NAME).read_sessions(list.to_string().as_bytes(), TimesWithoutOffset::Reject)
@@ -251,7 +251,7 @@ fn operator_list_yields_valid_entries_and_completeness() {
     let rendered = read(&json!([valid])).unwrap();
     assert!(rendered.complete);
     assert_eq!(rendered.sessions[0].operator_session, one.id.to_string());
-    assert_eq!(rendered.sessions[0].wanted, one.wanted);
+    assert_eq!(rendered.sessions[0].wanted, *one.wanted);
     assert_eq!(read(&json!([])).unwrap(), RemoteSessions { sessions: vec![], complete: true });
 
     // An invalid server must not count as no server.
@@ -314,7 +314,7 @@ fn from_0_11_on_one_identifier_is_rendered_and_before_1_1_http_sinks_are_accepte
         let wanted = parse(name, &body).unwrap();
         assert_eq!(wanted.sink.as_ref().unwrap().url, "http://a.example/cb");
         let granted = granted(QosStatus::Available);
-        let session = Session { id: SessionId::random(), wanted, granted };
+        let session = Session { id: SessionId::random(), wanted: wanted.into(), granted };
         let response = dialect(name).render_response(&ApiResponse::Found(session));
         let rendered: Value = serde_json::from_slice(response.body()).unwrap();
         let device = json!({ "phoneNumber": body["device"]["phoneNumber"] });

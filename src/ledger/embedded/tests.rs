@@ -148,7 +148,7 @@ async fn written_state_survives_a_crash() {
     let (disk, clock) = (Disk::default(), Clock::fixed(START));
     let ledger = ledger_on(&disk, SyncMode::Durable, &clock);
     let mut wanted = reservation_request(create_request(phone(1), "192.0.2.1"));
-    wanted.client_request.sink = Some(Sink {
+    Arc::make_mut(&mut wanted.client_request).sink = Some(Sink {
         url: "https://sink.example/".to_owned(),
         token: Some(Secret::new("token of the sink")),
         token_expires_at: Some(START),
@@ -359,7 +359,7 @@ async fn key_rotation_reseals_and_changes_nothing_else() {
     };
     let ledger = open(&with_key("a", &[])).unwrap();
     let mut wanted = reservation_request(create_request(phone(1), "192.0.2.1"));
-    wanted.client_request.sink = Some(Sink {
+    Arc::make_mut(&mut wanted.client_request).sink = Some(Sink {
         url: "https://sink.example/".to_owned(),
         token: Some(Secret::new("token of the sink")),
         token_expires_at: None,
@@ -445,7 +445,7 @@ proptest! {
     #[test]
     fn record_survives_a_round_trip(seed in crate::ledger::tests::sample::any_create_request()) {
         let seal = seal();
-        let wanted = ReservationRequest { client_request: seed.clone(), ..reservation_request(seed) };
+        let wanted = ReservationRequest { client_request: seed.clone().into(), ..reservation_request(seed) };
         let claim = crate::ledger::Claim::new(&hasher(), &party("c1"), &wanted);
         let record = SessionRecord::new_pending(&party("c1"), &wanted, claim, None, START);
         let sealed = seal.seal("records", 1, &sealed_rows::sealable(&record)).unwrap();

@@ -1,6 +1,8 @@
 //! The insertion of a session: the database returns the sessions that it must be compared with, this
 //! process compares them, and the database inserts it if no other session has come in between.
 
+use std::sync::Arc;
+
 use tokio_postgres::{Row, types::Type};
 use uuid::Uuid;
 
@@ -188,7 +190,7 @@ impl PostgresStore {
         let (session, expires_at): (Uuid, i64) = (get(row, 2)?, get(row, 3)?);
         let key = request.fingerprint.as_ref().map_or(0, |print| u128::from_be_bytes(print.key.0));
         let granted: GrantedSession = self.open_row(row::REPLIES, key, get(row, 4)?)?;
-        let wanted = request.record.session.wanted.clone();
+        let wanted = Arc::clone(&request.record.session.wanted);
         let session = Box::new(Session { id: SessionId(session), wanted, granted });
         let requested_at = row::from_milliseconds(expires_at) - REPLAY_TTL;
         Ok(InsertOutcome::Replayed { session, requested_at })

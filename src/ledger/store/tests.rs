@@ -212,7 +212,7 @@ async fn notifications_are_queued_until_acknowledged(
         token: Some(Secret::new("s3cret")),
         token_expires_at: Some(START),
     };
-    first.record.session.wanted.sink = Some(sink.clone());
+    Arc::make_mut(&mut first.record.session.wanted).sink = Some(sink.clone());
     let reserved = insert(&*store, first, START).await;
     let available = granted(QosStatus::Available, START, 60);
     let confirmed = reserved.confirmed("operator-1".to_owned(), available, START).unwrap();

@@ -76,7 +76,7 @@ pub(in crate::ledger) fn reservation_request(claimed: CreateRequest) -> Reservat
     ReservationRequest {
         operator: "north".into(),
         dialect: "camara-0.10.1".into(),
-        client_request: claimed.clone(),
+        client_request: claimed.clone().into(),
         operator_request: claimed,
         rules: ConflictRules::default(),
         sessions_max: 1_000_000,

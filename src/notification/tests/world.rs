@@ -109,7 +109,7 @@ impl NotificationWorld {
             operator: "north".into(),
             dialect: dialect.into(),
             operator_request: wanted.clone(),
-            client_request: wanted,
+            client_request: wanted.into(),
             rules: ConflictRules::default(),
             sessions_max: 1_000_000,
             creates_per_day: None,

@@ -89,7 +89,7 @@ async fn new_release_needs_a_descriptor_and_a_document() {
     };
     let (id, granted) = read(&created);
     assert_eq!(granted.status, QosStatus::Available);
-    let session = Session { id: id.parse().unwrap(), wanted, granted };
+    let session = Session { id: id.parse().unwrap(), wanted: wanted.into(), granted };
     let answer = rendered(&dialect, &ApiResponse::Created(session.clone()));
     assert_eq!(answer["applicationServer"]["ipAddresses"], json!(["198.51.100.7", "2001:db8::7"]));
     assert_eq!((&answer["sessionId"], &answer["qosStatus"]), (&json!(id), &json!("AVAILABLE")));
