@@ -3,12 +3,12 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
 use serde_json::Value;
 
-use crate::world::{Setup, World};
+use crate::world::{Setup, World, program};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -16,7 +16,7 @@ fn root() -> &'static Path {
 
 /// The exit code, standard output and standard error.
 fn check(arguments: &[&str]) -> (i32, String, String) {
-    let done = Command::new(env!("CARGO_BIN_EXE_qod-gateway"))
+    let done = program()
         .arg("check")
         .args(arguments)
         .current_dir(root())

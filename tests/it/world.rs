@@ -223,18 +223,14 @@ impl World {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let log =
             fs::OpenOptions::new().create(true).append(true).open(self.folder.join("log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_qod-gateway"));
+        let mut command = program();
         command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         command
     }
 
     /// Runs a command; returns whether it succeeded, and its output.
     pub(crate) fn run(arguments: &[&str]) -> (bool, String) {
-        let done = Command::new(env!("CARGO_BIN_EXE_qod-gateway"))
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+        let done = program().args(arguments).stdin(Stdio::null()).output().unwrap();
         let text = [done.stdout, done.stderr].concat();
         (done.status.success(), String::from_utf8_lossy(&text).into_owned())
     }
@@ -371,6 +367,15 @@ impl World {
     pub(crate) fn create(&self, dialect: &str, client: &str, body: &Value) -> HttpResponse {
         self.request(dialect, client, "POST", "/sessions", &body.to_string())
     }
+}
+
+/// The program, with the certificate authority of the tests as the only public one: a debug build takes a fifth
+/// of its start to read those of the system.
+pub(crate) fn program() -> Command {
+    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/tls");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_qod-gateway"));
+    command.env("SSL_CERT_FILE", format!("{FOLDER}/authority.pem")).env("SSL_CERT_DIR", FOLDER);
+    command
 }
 
 /// The folder of a test. When this is dropped, the folder is removed, unless the test has failed.

@@ -90,14 +90,7 @@ impl Bench {
                  QOS_M: {{ summary: short, duration_max: 2h, operators: {{ op-{name}: QOS_E }} }}\n"
             ),
         );
-        // Sinks from 1.1 on use TLS, with certificates of a test CA.
-        let (folder, socket) = (&world.folder, world.folder.join("upgrade.sock"));
-        let (folder, socket) = (folder.display().to_string(), socket.display().to_string());
-        let args = ["serve", "--policies", &folder, "--upgrade-socket", &socket];
-        let mut gateway = world.command(&args);
-        let gateway = gateway.env("SSL_CERT_FILE", certificate("authority.pem")).spawn().unwrap();
-        world.add_process(gateway);
-        world.wait_ready();
+        world.start();
         let operator = Fixture::start(operator, |request| {
             let problem = |status: u16, code: &str| {
                 json!({ "status": status, "code": code, "message": "no" }).to_string()
