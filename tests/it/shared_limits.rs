@@ -3,7 +3,7 @@
 use crate::{
     postgres_server::{Options, Server, USER, unique_schema},
     store,
-    world::{Setup, World},
+    world::{Setup, World, wait_for},
 };
 
 const DIALECT: &str = "camara-0.10.1";
@@ -40,9 +40,9 @@ fn client_has_one_limit_at_all_replicas() {
     let get = |world: &World| world.request(DIALECT, "small", "GET", MISSING, "");
     let refused = get(&a);
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{refused:?}");
-    assert!(a.log().contains("\"shared_limits_unavailable\""), "{}", a.log());
+    wait_for("the log line", || a.log().contains("\"shared_limits_unavailable\""));
     // The ledger refuses it, not the limit.
     assert_eq!(get(&b).status, 503);
-    assert!(b.log().contains("\"ledger_unavailable\""), "{}", b.log());
+    wait_for("the log line", || b.log().contains("\"ledger_unavailable\""));
     assert!(b.metric("qod_shared_limit_checks_total", &["answer=\"allow\""]) > 0);
 }
