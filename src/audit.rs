@@ -1,14 +1,16 @@
 //! Audit records: one log line for each decision, with the client, the operation, the outcome and its
 //! cause. A record never contains a phone number, a device address or a token.
 
-use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, cell::RefCell, net::IpAddr, sync::Arc, time::Duration};
 
 use http::Method;
+use uuid::Uuid;
 
 use crate::qod::{ClientId, OperatorId, ProblemKind, SessionId};
 
 mod line;
 
+use self::line::JsonMembers;
 pub use self::line::LineFormat;
 
 /// The target of audit records in the log.
@@ -56,26 +58,41 @@ pub struct AuditRecord {
 impl AuditRecord {
     /// Writes the record to the log.
     pub fn write(&self) {
-        tracing::info!(
-            target: TARGET,
-            event = "request_decided",
-            method = self.method.as_ref().map(Method::as_str),
-            route = self.route,
-            source = self.source.map(tracing::field::display),
-            client = self.client.as_ref().map(|client| escape(&client.0)).as_deref(),
-            dialect = self.dialect.as_deref(),
-            operation = self.operation,
-            operator = self.operator.as_ref().map(|operator| &*operator.0),
-            session = self.session.map(|id| id.to_string()),
-            status = self.status,
-            reason = self.reason.map(ProblemKind::name),
-            cause = self.cause,
-            error = self.error.as_deref().map(escape).as_deref(),
-            duration_ms = milliseconds(self.duration),
-            policy = self.policy.as_deref(),
-            correlator = self.correlator,
-            "request decided"
-        );
+        thread_local! {
+            // Reused, because there is a record for each request.
+            static MEMBERS: RefCell<String> = const { RefCell::new(String::new()) };
+        }
+        MEMBERS.with_borrow_mut(|text| {
+            text.clear();
+            self.write_members(&mut JsonMembers(text));
+            tracing::info!(
+                target: TARGET,
+                event = "request_decided",
+                { line::RAW_MEMBERS } = text.as_str(),
+                "request decided"
+            );
+        });
+    }
+
+    fn write_members(&self, members: &mut JsonMembers<'_>) {
+        let mut buffer = Uuid::encode_buffer();
+        let session = self.session.map(|id| &*id.0.hyphenated().encode_lower(&mut buffer));
+        let source = self.source.map(address_text);
+        members.text("method", self.method.as_ref().map(Method::as_str));
+        members.text("route", self.route);
+        members.text("source", source.as_deref());
+        members.text("client", self.client.as_ref().map(|client| escape(&client.0)).as_deref());
+        members.text("dialect", self.dialect.as_deref());
+        members.text("operation", self.operation);
+        members.text("operator", self.operator.as_ref().map(|operator| &*operator.0));
+        members.text("session", session);
+        members.number("status", self.status.into());
+        members.text("reason", self.reason.map(ProblemKind::name));
+        members.text("cause", self.cause);
+        members.text("error", self.error.as_deref().map(escape).as_deref());
+        members.thousandths("duration_ms", microseconds(self.duration));
+        members.text("policy", self.policy.as_deref());
+        members.text("correlator", self.correlator.as_deref());
     }
 }
 
@@ -106,8 +123,21 @@ fn escape(text: &str) -> Cow<'_, str> {
 }
 
 // Rounded to a microsecond.
-fn milliseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from((duration.as_nanos() + 500) / 1000).unwrap_or(u64::MAX)
+}
+
+// An IPv4 address is written for nearly each request, and the library's way is slow.
+fn address_text(address: IpAddr) -> String {
+    let IpAddr::V4(address) = address else { return address.to_string() };
+    let mut text = String::with_capacity("255.255.255.255".len());
+    for (position, octet) in address.octets().into_iter().enumerate() {
+        if position > 0 {
+            text.push('.');
+        }
+        line::push_number(&mut text, octet.into());
+    }
+    text
 }
 
 #[cfg(test)]
@@ -133,10 +163,66 @@ mod tests {
         }
     }
 
+    fn members_of(record: &AuditRecord) -> String {
+        let mut text = String::new();
+        record.write_members(&mut JsonMembers(&mut text));
+        text
+    }
+
     #[test]
-    fn duration_is_rounded_to_a_microsecond() {
-        assert_eq!(milliseconds(Duration::from_nanos(1_234_567)).to_string(), "1.235");
-        assert_eq!(milliseconds(Duration::from_secs(2)).to_string(), "2000");
-        assert_eq!(milliseconds(Duration::ZERO).to_string(), "0");
+    fn duration_is_written_in_milliseconds_and_rounded_to_a_microsecond() {
+        for (duration, expected) in [
+            (Duration::from_nanos(1_234_567), "1.235"),
+            (Duration::from_nanos(1_234_499), "1.234"),
+            (Duration::from_nanos(499), "0.0"),
+            (Duration::from_micros(10), "0.01"),
+            (Duration::from_micros(100), "0.1"),
+            (Duration::from_secs(2), "2000.0"),
+            (Duration::ZERO, "0.0"),
+        ] {
+            let text = members_of(&AuditRecord { duration, ..AuditRecord::default() });
+            assert_eq!(text, format!(",\"status\":0,\"duration_ms\":{expected}"));
+        }
+    }
+
+    #[test]
+    fn all_members_are_written_in_order() {
+        let record = AuditRecord {
+            method: Some(Method::POST),
+            route: Some("/sessions"),
+            source: Some("192.0.2.7".parse().unwrap()),
+            client: Some(ClientId("a\"b".into())),
+            dialect: Some("camara-1.0.0".into()),
+            operation: Some("createSession"),
+            operator: Some(OperatorId("op".into())),
+            session: Some("01a22e92-0e1a-7940-a481-09a897140441".parse().unwrap()),
+            status: 409,
+            reason: Some(ProblemKind::InvalidArgument),
+            cause: Some("conflict"),
+            error: Some("line\nbreak".to_owned()),
+            duration: Duration::from_micros(7467),
+            policy: Some("7f5e".into()),
+            correlator: Some("8a27".to_owned()),
+        };
+        let text = members_of(&record);
+        let json: serde_json::Value =
+            serde_json::from_str(&format!("{{{}}}", text.strip_prefix(',').unwrap())).unwrap();
+        let expected = serde_json::json!({
+            "method": "POST", "route": "/sessions", "source": "192.0.2.7", "client": "a\"b",
+            "dialect": "camara-1.0.0", "operation": "createSession", "operator": "op",
+            "session": "01a22e92-0e1a-7940-a481-09a897140441", "status": 409,
+            "reason": ProblemKind::InvalidArgument.name(), "cause": "conflict",
+            "error": "line\\nbreak", "duration_ms": 7.467, "policy": "7f5e", "correlator": "8a27",
+        });
+        assert_eq!(json, expected);
+        assert!(text.starts_with(r#","method":"POST","route":"/sessions","source":"192.0.2.7""#));
+    }
+
+    #[test]
+    fn addresses_are_written_in_their_canonical_form() {
+        for text in ["0.0.0.0", "10.20.30.199", "255.255.255.255", "2001:db8::1", "::ffff:1.2.3.4"]
+        {
+            assert_eq!(address_text(text.parse().unwrap()), text);
+        }
     }
 }

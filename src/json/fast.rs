@@ -122,8 +122,7 @@ impl<'a> Reader<'a> {
             return None;
         }
         let rest = self.text.get(self.position..)?;
-        let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
-        let end = rest.as_bytes().iter().position(is_special)?;
+        let end = special_byte(rest.as_bytes())?;
         self.position += end;
         if !self.next_is(b'"') {
             return None;
@@ -175,4 +174,27 @@ impl<'a> Reader<'a> {
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.position).copied()
     }
+}
+
+// The position of the first quotation mark, backslash or control character. Eight bytes are compared at once: the
+// highest bit of a byte of `special` is set if it is one. Bytes after the first one may be wrong.
+fn special_byte(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGHEST_BITS: u64 = ONES << 7;
+    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+    let mut skipped = 0;
+    let mut rest = bytes;
+    while let Some((eight, after)) = rest.split_first_chunk() {
+        let word = u64::from_le_bytes(*eight);
+        let control = word.wrapping_sub(ONES * 0x20);
+        let quote = (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES);
+        let backslash = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
+        let special = (control | quote | backslash) & !word & HIGHEST_BITS;
+        if special != 0 {
+            return Some(skipped + special.trailing_zeros() as usize / 8);
+        }
+        skipped += eight.len();
+        rest = after;
+    }
+    Some(skipped + rest.iter().position(is_special)?)
 }

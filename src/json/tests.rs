@@ -241,6 +241,28 @@ fn fast_path_decides_only_texts_that_the_complete_parser_accepts() {
 }
 
 #[test]
+fn special_byte_is_found_at_each_position() {
+    for plain in [' ', '!', '#', '[', ']', '~', '\u{7f}', 'é', '\u{10ffff}'] {
+        for before in 0..20 {
+            let text: String = std::iter::repeat_n(plain, before).collect();
+            assert!(reads_as(&format!("\"{text}\""), Some(&text)), "{text:?}");
+            for special in ['\\', '\0', '\n', '\x1f'] {
+                assert!(
+                    reads_as(&format!("\"{text}{special}{text}\""), None),
+                    "{text:?} {special:?}"
+                );
+            }
+        }
+    }
+}
+
+// What the fast path reads.
+fn reads_as(json: &str, text: Option<&str>) -> bool {
+    let value = fast::parse(json, &JsonLimits::default(), CaseVariants::Reject);
+    value.as_ref().and_then(Json::as_str) == text
+}
+
+#[test]
 fn long_names_are_shortened_in_pointers() {
     let error = parse(&format!("{{\"{}\": x}}", "n".repeat(10_000))).unwrap_err();
     assert_eq!(error.pointer.chars().count(), 66);
