@@ -333,9 +333,13 @@ fn respond(status: u16, body: Bytes) -> Response<Bytes> {
     response
 }
 
+// Nearly all bodies are shorter.
+const BODY_BYTES_EXPECTED: usize = 1024;
+
 // Serialization cannot fail: all serialized structs have string keys.
 fn json_body(body: &impl Serialize) -> Bytes {
-    serde_json::to_vec(body).unwrap_or_default().into()
+    let mut text = Vec::with_capacity(BODY_BYTES_EXPECTED);
+    serde_json::to_writer(&mut text, body).map(|()| text).unwrap_or_default().into()
 }
 
 #[cfg(test)]

@@ -12,14 +12,17 @@ use std::{
     time::Duration,
 };
 
-use crate::metrics::Metrics;
+use crate::{
+    clock::{Clock, Tick},
+    metrics::Metrics,
+};
 
 // About 2,000 audit records.
 const BUFFER_BYTES_MAX: usize = 1 << 20;
 // Writes of at most this size to a pipe are not interleaved with those of other processes (PIPE_BUF).
 const CHUNK_BYTES_MAX: usize = 4096;
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-// The writer waits this long for more lines, so that it is not woken for each one.
+// The time between two batches, so that the writer is not woken for each line.
 const BATCH_INTERVAL: Duration = Duration::from_millis(2);
 // It does not wait any longer once there are as many bytes.
 const BATCH_BYTES: usize = BUFFER_BYTES_MAX / 4;
@@ -56,6 +59,8 @@ struct LogThread<W> {
     /// The first line that could not be written. It is retried until it is written.
     retained: Vec<u8>,
     reported: u64,
+    clock: Clock,
+    last_batch: Tick,
 }
 
 /// Starts the writer of standard error.
@@ -141,7 +146,9 @@ impl Drop for LogFlush {
 
 impl<W: Write> LogThread<W> {
     fn new(buffer: Arc<LogBuffer>, output: W) -> Self {
-        Self { buffer, output, retained: Vec::new(), reported: 0 }
+        let clock = Clock::system();
+        let last_batch = clock.tick();
+        Self { buffer, output, retained: Vec::new(), reported: 0, clock, last_batch }
     }
 
     /// Waits for lines and writes them. Returns after `retry` if there are none and the last write failed.
@@ -150,6 +157,7 @@ impl<W: Write> LogThread<W> {
         if self.write_batch(&batch) {
             self.report_recovery();
         }
+        self.last_batch = self.clock.tick();
         self.buffer.lock().is_writing = false;
         self.buffer.written.notify_all();
     }
@@ -167,7 +175,8 @@ impl<W: Write> LogThread<W> {
         };
         let pending = waited.unwrap_or_else(PoisonError::into_inner);
         let is_small = |pending: &mut PendingLines| pending.bytes.len() < BATCH_BYTES;
-        let batch = self.buffer.filled.wait_timeout_while(pending, BATCH_INTERVAL, is_small);
+        let left = BATCH_INTERVAL.saturating_sub(self.clock.elapsed(self.last_batch));
+        let batch = self.buffer.filled.wait_timeout_while(pending, left, is_small);
         let (mut pending, _) = batch.unwrap_or_else(PoisonError::into_inner);
         pending.is_writing = true;
         std::mem::take(&mut pending.bytes)

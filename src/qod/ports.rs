@@ -42,16 +42,14 @@ impl PortSet {
         let single = spec.ports.iter().map(|&port| PortRange { from: port, to: port });
         let mut ranges: Vec<PortRange> = spec.ranges.iter().copied().chain(single).collect();
         ranges.sort_unstable_by_key(|range| (range.from, range.to));
-        let mut merged: Vec<PortRange> = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            match merged.last_mut() {
-                Some(last) if u32::from(range.from) <= u32::from(last.to) + 1 => {
-                    last.to = last.to.max(range.to);
-                }
-                Some(_) | None => merged.push(range),
+        ranges.dedup_by(|next, last| {
+            let touches = u32::from(next.from) <= u32::from(last.to) + 1;
+            if touches {
+                last.to = last.to.max(next.to);
             }
-        }
-        Self(merged.into_boxed_slice())
+            touches
+        });
+        Self(ranges.into_boxed_slice())
     }
 
     /// The ranges, in ascending order.

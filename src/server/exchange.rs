@@ -422,17 +422,13 @@ async fn write(
     session: &mut ServerSession,
     response: Response<Bytes>,
 ) -> Result<(), Box<pingora::Error>> {
-    let (parts, body) = response.into_parts();
-    let mut head = ResponseHeader::build(parts.status, Some(parts.headers.len() + 3))?;
-    for (name, value) in &parts.headers {
-        head.append_header(name.clone(), value.clone())?;
-    }
+    let (mut parts, body) = response.into_parts();
     if parts.status != StatusCode::NO_CONTENT {
-        head.insert_header(header::CONTENT_LENGTH, body.len())?;
+        parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
     }
     let has_no_body =
         parts.status == StatusCode::NO_CONTENT || session.req_header().method == Method::HEAD;
-    session.write_response_header(Box::new(head)).await?;
+    session.write_response_header(Box::new(ResponseHeader::from(parts))).await?;
     if !has_no_body {
         session.write_response_body(body, true).await?;
     }

@@ -235,8 +235,19 @@ impl World {
         (done.status.success(), String::from_utf8_lossy(&text).into_owned())
     }
 
+    /// The log, with the lines that the writer holds back for a few milliseconds.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("log")).unwrap()
+        let read = || fs::read_to_string(self.folder.join("log")).unwrap();
+        let mut before = read();
+        for _ in 0..20 {
+            thread::sleep(Duration::from_millis(10));
+            let after = read();
+            if after == before {
+                return after;
+            }
+            before = after;
+        }
+        before
     }
 
     pub(crate) fn at(&self, port: u16) -> SocketAddr {
