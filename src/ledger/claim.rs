@@ -26,6 +26,11 @@ use crate::qod::{
 // A device has at least a /64, and may use any address within it.
 const V6_PREFIX_MAX: u8 = 64;
 
+/// The bits of [`DeviceKeys::kind_bits`] of permanent identifiers.
+pub(super) const PERMANENT_KINDS: u8 = 0b1111;
+/// The bit of a public address.
+pub(super) const PUBLIC_KIND: u8 = 1 << 4;
+
 /// The device and the flow of a session, with its operator and client.
 #[derive(Clone, Debug)]
 pub(super) struct Claim {
@@ -160,14 +165,19 @@ impl DeviceKeys {
 
     /// A bit set with one bit for each kind of key. Devices without a common bit are incomparable.
     pub(super) fn kind_bits(&self) -> u8 {
-        let permanent = self.permanent.iter().map(|key| 1 << key.kind as u8);
         let v4 = match self.v4 {
-            Some(V4Key::Public(_)) => 1 << 4,
+            Some(V4Key::Public(_)) => PUBLIC_KIND,
             Some(V4Key::Legacy(_)) => 1 << 5,
             None => 0,
         };
         let v6 = if self.v6.is_some() { 1 << 6 } else { 0 };
-        permanent.fold(v4 | v6, |kinds, kind: u8| kinds | kind)
+        self.permanent_kind_bits() | v4 | v6
+    }
+
+    /// The bits of [`Self::kind_bits`] of permanent identifiers. Devices behind the same public address that
+    /// have a common bit of these are never confused.
+    pub(super) fn permanent_kind_bits(&self) -> u8 {
+        self.permanent.iter().fold(0, |kinds, key| kinds | 1 << key.kind as u8)
     }
 }
 

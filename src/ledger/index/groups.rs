@@ -44,6 +44,11 @@ impl KindGroups {
         group.slots.get(position).copied()
     }
 
+    /// The sets of kinds of the devices of an operator.
+    pub(super) fn kinds(&self, operator: OperatorNumber) -> impl Iterator<Item = u8> {
+        self.0.get(&operator).into_iter().flatten().map(|group| group.kinds)
+    }
+
     /// The sessions whose devices have no kind of key in common with `kinds`.
     pub(super) fn incomparable(
         &self,

@@ -47,9 +47,19 @@ impl IndexKey {
         permanent.chain(port).chain(private)
     }
 
-    /// The key of which a common one means that two devices may be the same.
+    /// The key by which a device is found by another one that may be the same.
     pub(super) fn public(operator: OperatorNumber, keys: &DeviceKeys) -> Option<Self> {
-        keys.public_address().map(|address| Self::address(operator, PUBLIC, address, [0; 4]))
+        let address = keys.public_address()?;
+        Some(Self::public_of_kinds(operator, address, keys.permanent_kind_bits()))
+    }
+
+    /// The same of devices with this public address and permanent identifiers of these kinds.
+    pub(super) fn public_of_kinds(
+        operator: OperatorNumber,
+        address: PublicAddress,
+        permanent_kinds: u8,
+    ) -> Self {
+        Self::address(operator, PUBLIC, address, [permanent_kinds, 0, 0, 0])
     }
 
     fn address(operator: OperatorNumber, kind: u8, address: PublicAddress, rest: [u8; 4]) -> Self {
@@ -62,7 +72,7 @@ impl IndexKey {
 }
 
 impl KeyTable {
-    pub(super) fn slots(&self, key: &IndexKey) -> impl Iterator<Item = Slot> {
+    pub(super) fn slots<'t>(&'t self, key: &IndexKey) -> impl Iterator<Item = Slot> + use<'t> {
         let first = self.first.get(key).copied();
         // A second lookup only if the first found a slot.
         let more = first.and_then(|_| self.more.get(key)).into_iter().flatten();

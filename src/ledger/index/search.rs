@@ -1,10 +1,12 @@
 //! Finds the sessions of a device: those that conflict with a new session, and those of a client.
 
+use std::collections::BTreeSet;
+
 use super::{Index, NetworkScope, OperatorNumber, Slot, keys::IndexKey};
 use crate::{
     ledger::{
         Claim, ConflictMode, ConflictRules, Error, OnUnknown,
-        claim::DeviceKeys,
+        claim::{DeviceKeys, PERMANENT_KINDS, PUBLIC_KIND},
         conflict::{ConflictDecision, DeviceComparison, compare_devices, decide},
     },
     qod::{ClientId, Moment, SessionId},
@@ -117,7 +119,7 @@ impl Index {
     }
 
     // Examines the devices that cannot be distinguished from this one: those behind the same public
-    // address, and those without a common kind of key.
+    // address without a common kind of permanent identifier, and those without a common kind of key.
     fn find_ambiguous(
         &self,
         operator: OperatorNumber,
@@ -130,8 +132,7 @@ impl Index {
             OnUnknown::Forward => AMBIGUOUS_EXAMINED_FORWARD_MAX,
             OnUnknown::Refuse => AMBIGUOUS_EXAMINED_REFUSE_MAX,
         };
-        let public = IndexKey::public(operator, &claim.keys);
-        let same_public = public.iter().flat_map(|key| self.keys.slots(key));
+        let same_public = self.incomparable_at_address(operator, &claim.keys);
         let incomparable = self.groups.incomparable(operator, claim.keys.kind_bits());
         for (examined, slot) in same_public.chain(incomparable).enumerate() {
             if examined >= examined_max && rules.unknown == OnUnknown::Refuse {
@@ -143,6 +144,20 @@ impl Index {
             }
             self.check_conflict(slot, claim, rules.mode, now, found);
         }
+    }
+
+    // The sessions with the same public address and without a common kind of permanent identifier.
+    fn incomparable_at_address(
+        &self,
+        operator: OperatorNumber,
+        keys: &DeviceKeys,
+    ) -> impl Iterator<Item = Slot> {
+        let (address, own) = (keys.public_address(), keys.permanent_kind_bits());
+        let others = address.iter().flat_map(|_| self.groups.kinds(operator));
+        let incomparable = others.filter(|kinds| kinds & PUBLIC_KIND != 0 && kinds & own == 0);
+        let kinds: BTreeSet<_> = incomparable.map(|kinds| kinds & PERMANENT_KINDS).collect();
+        let key = move |kinds| Some(IndexKey::public_of_kinds(operator, address?, kinds));
+        kinds.into_iter().filter_map(key).flat_map(|key| self.keys.slots(&key))
     }
 
     fn check_conflict(

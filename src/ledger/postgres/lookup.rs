@@ -9,7 +9,7 @@
 //! |---|---|---|---|
 //! | permanent identifier | itself | itself | itself |
 //! | public address with port, or with private address | the pair | the pair | the pair |
-//! | public address | itself | ambiguous: itself | with `unknown: refuse`, the operator |
+//! | public address | itself, with the kinds of permanent identifiers | ambiguous: itself, with other kinds | with `unknown: refuse`, the operator |
 //! | network | its block, "within" each wider block | its block, "within" it, each wider block | its block; each wider block, shared |
 
 use ipnet::IpNet;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::{
     ledger::{
         Claim, ConflictRules, OnUnknown,
-        claim::{DeviceKeys, KeyHasher, PublicAddress},
+        claim::{DeviceKeys, KeyHasher, PERMANENT_KINDS, PublicAddress},
         idempotency::IdempotencyKeyHash,
     },
     qod::{ClientId, OperatorId, SessionId},
@@ -53,8 +53,8 @@ pub(super) struct ClaimKeys {
     pub(super) hold: Vec<i64>,
     /// The keys of sessions that it must be compared with.
     pub(super) find: Vec<i64>,
-    /// The keys of sessions whose devices may be the same.
-    pub(super) ambiguous: Vec<i64>,
+    /// The key of the public address. The lowest four bits are those of the kinds of permanent identifiers.
+    pub(super) public: Option<i64>,
     /// The kinds of identifiers of the device.
     pub(super) kinds: i16,
     /// The key of all sessions whose devices have these kinds of identifiers.
@@ -110,8 +110,9 @@ impl RowHasher {
         }
         if let Some(PublicAddress { public, .. }) = claim.keys.public_address() {
             let key = self.key(PUBLIC, &[operator, &public.octets()]);
-            keys.hold.push(key);
-            keys.ambiguous.push(key);
+            let key = key & !i64::from(PERMANENT_KINDS);
+            keys.hold.push(key | i64::from(claim.keys.permanent_kind_bits()));
+            keys.public = Some(key);
         }
         keys.hold.push(kinds_key);
         if rules.unknown == OnUnknown::Refuse {

@@ -240,7 +240,7 @@ impl PostgresStore {
                     (&keys.hold, Type::INT8_ARRAY),
                     (&keys.find, Type::INT8_ARRAY),
                     (&find_max, Type::INT4),
-                    (&keys.ambiguous, Type::INT8_ARRAY),
+                    (&keys.public, Type::INT8),
                     (&keys.kinds, Type::INT2),
                     (&keys.kinds_key, Type::INT8),
                     (&ambiguous_max, Type::INT4),

@@ -149,29 +149,26 @@ ALTER TABLE {schema}.hold_key SET (autovacuum_vacuum_scale_factor = 0.05, autova
 ALTER TABLE {schema}.notification SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 ALTER TABLE {schema}.notification_queue SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 
--- Counts a hold of a client in a part that has room. Returns the part; null if the quota is used up.
+-- Counts a hold of a client in any part that has room. Returns the part; null if the quota is used up.
 CREATE FUNCTION {schema}.count_hold(p_client bigint, p_max bigint, p_is_new boolean) RETURNS smallint
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_part smallint;
-    v_random smallint;
 BEGIN
     IF p_is_new THEN
         INSERT INTO {schema}.client_holds (client, part, live) SELECT p_client, i, 0 FROM generate_series(0, 15) i
             ON CONFLICT DO NOTHING;
     END IF;
-    -- A part that nobody has locked.
-    FOR i IN 1 .. 3 LOOP
-        v_random := floor(random() * 16);
-        SELECT c.part INTO v_part FROM {schema}.client_holds c
-            WHERE c.client = p_client AND c.part = v_random
-                AND c.live < p_max / 16 + (c.part < p_max % 16)::integer
-            FOR UPDATE SKIP LOCKED;
-        IF FOUND THEN
-            UPDATE {schema}.client_holds c SET live = c.live + 1 WHERE c.client = p_client AND c.part = v_part;
-            RETURN v_part;
-        END IF;
-    END LOOP;
+    -- A part that is not locked.
+    UPDATE {schema}.client_holds c SET live = c.live + 1
+        WHERE c.client = p_client AND c.part = (
+            SELECT f.part FROM {schema}.client_holds f
+            WHERE f.client = p_client AND f.live < p_max / 16 + (f.part < p_max % 16)::integer
+            LIMIT 1 FOR UPDATE SKIP LOCKED)
+        RETURNING c.part INTO v_part;
+    IF FOUND THEN
+        RETURN v_part;
+    END IF;
     FOR i IN 0 .. 15 LOOP
         UPDATE {schema}.client_holds c SET live = c.live + 1
             WHERE c.client = p_client AND c.part = i AND c.live < p_max / 16 + (c.part < p_max % 16)::integer;
@@ -192,13 +189,15 @@ $$;
 -- 5 daily quota; 6 quota of concurrent sessions; 7 the device is too broad; 8 `p_requested_at` is outdated.
 -- The first row has the outcome; further rows have candidates. With outcome 0, they are sessions whose
 -- device may be the same, and the first row has the record if an earlier call has inserted it.
+--
+-- The function executes as few statements as possible: each costs several microseconds.
 CREATE FUNCTION {schema}.reserve(
     p_id uuid, p_change bigint, p_state smallint, p_operator bigint, p_client bigint,
     p_requested_at bigint, p_holds_until bigint, p_due bigint,
     p_locks bigint[], p_locks_shared boolean[],
     p_keys bigint[],
     p_find bigint[], p_find_max integer,
-    p_ambiguous bigint[], p_kinds smallint, p_kinds_key bigint, p_ambiguous_max integer, p_refuse boolean,
+    p_public bigint, p_kinds smallint, p_kinds_key bigint, p_ambiguous_max integer, p_refuse boolean,
     p_compared uuid[],
     p_too_broad boolean, p_sessions_max bigint, p_creates_per_day bigint,
     p_reply uuid, p_digest bytea, p_reply_expires_at bigint,
@@ -206,14 +205,12 @@ CREATE FUNCTION {schema}.reserve(
 ) RETURNS TABLE (outcome smallint, at bigint, session uuid, moment bigint, body bytea)
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    v_now bigint := {schema}.ledger_now();
     v_day integer := p_requested_at / 86400000;
     v_count bigint;
-    v_record bytea;
     v_reply {schema}.reply;
-    v_found boolean := false;
-    v_kinds bigint[] := '{}';
-    v_part smallint;
+    v_ambiguous bigint[];
+    v_kinds_known boolean;
+    v_part smallint := floor(random() * 16);
 BEGIN
     FOR i IN 1 .. cardinality(p_locks) LOOP
         IF p_locks_shared[i] THEN
@@ -222,73 +219,97 @@ BEGIN
             PERFORM pg_advisory_xact_lock(p_locks[i]);
         END IF;
     END LOOP;
+    at := {schema}.ledger_now();
+    session := p_id;
+    outcome := 0;
     -- The answer to an earlier call was lost. That call has ended, because it had the lock of the session's
     -- id. The update makes this call wait until the earlier one is replicated, too.
-    UPDATE {schema}.session s SET changes = s.changes WHERE s.id = p_id RETURNING s.record INTO v_record;
+    UPDATE {schema}.session s SET changes = s.changes WHERE s.id = p_id RETURNING s.record INTO body;
     IF FOUND THEN
-        RETURN QUERY SELECT 0::smallint, v_now, p_id, NULL::bigint, v_record;
+        RETURN NEXT;
         RETURN;
     END IF;
-    IF p_requested_at < {schema}.ledger_now() - 2000 THEN
-        RETURN QUERY SELECT 8::smallint, {schema}.ledger_now(), p_id, NULL::bigint, NULL::bytea;
+    IF p_requested_at < at - 2000 THEN
+        outcome := 8;
+        RETURN NEXT;
         RETURN;
     END IF;
 
     IF p_reply IS NOT NULL THEN
-        SELECT * INTO v_reply FROM {schema}.reply r WHERE r.key = p_reply AND r.expires_at > v_now;
+        SELECT * INTO v_reply FROM {schema}.reply r WHERE r.key = p_reply AND r.expires_at > at;
         IF FOUND THEN
-            RETURN QUERY SELECT
-                CASE WHEN v_reply.digest <> p_digest THEN 3 WHEN v_reply.response IS NULL THEN 4 ELSE 2 END::smallint,
-                v_now, v_reply.session, v_reply.expires_at, v_reply.response;
+            outcome := CASE WHEN v_reply.digest <> p_digest THEN 3 WHEN v_reply.response IS NULL THEN 4 ELSE 2 END;
+            session := v_reply.session;
+            moment := v_reply.expires_at;
+            body := v_reply.response;
+            RETURN NEXT;
             RETURN;
         END IF;
     END IF;
     IF p_creates_per_day IS NOT NULL THEN
         SELECT d.creates INTO v_count FROM {schema}.client_day d WHERE d.client = p_client AND d.day >= v_day;
         IF coalesce(v_count, 0) >= p_creates_per_day THEN
-            RETURN QUERY SELECT 5::smallint, v_now, p_id, NULL::bigint, NULL::bytea;
+            outcome := 5;
+            RETURN NEXT;
             RETURN;
         END IF;
     END IF;
     SELECT sum(c.live) INTO v_count FROM {schema}.client_holds c WHERE c.client = p_client;
     IF coalesce(v_count, 0) >= p_sessions_max THEN
-        RETURN QUERY SELECT 6::smallint, v_now, p_id, NULL::bigint, NULL::bytea;
+        outcome := 6;
+        RETURN NEXT;
         RETURN;
     END IF;
     IF p_too_broad THEN
-        RETURN QUERY SELECT 7::smallint, v_now, p_id, NULL::bigint, NULL::bytea;
+        outcome := 7;
+        RETURN NEXT;
         RETURN;
     END IF;
 
-    FOR i IN 1 .. cardinality(p_find) LOOP
-        RETURN QUERY
-            SELECT 1::smallint, v_now, s.id, s.holds_until, s.claim
-            FROM {schema}.hold_key h JOIN {schema}.session s ON s.id = h.session
-            WHERE h.key = p_find[i] AND s.operator = p_operator AND NOT (h.session = ANY (p_compared))
-            LIMIT p_find_max;
-        v_found := v_found OR FOUND;
-    END LOOP;
-    IF p_ambiguous_max > 0 THEN
-        SELECT coalesce(array_agg(k.key), '{}') INTO v_kinds
-            FROM {schema}.operator_kinds k WHERE k.operator = p_operator AND k.kinds & p_kinds = 0;
+    IF EXISTS (SELECT FROM {schema}.hold_key h WHERE h.key = ANY (p_find)) THEN
+        FOR i IN 1 .. cardinality(p_find) LOOP
+            RETURN QUERY
+                SELECT 1::smallint, at, s.id, s.holds_until, s.claim
+                FROM {schema}.hold_key h JOIN {schema}.session s ON s.id = h.session
+                WHERE h.key = p_find[i] AND s.operator = p_operator AND NOT (h.session = ANY (p_compared))
+                LIMIT p_find_max;
+            outcome := CASE WHEN FOUND THEN 1 ELSE outcome END;
+        END LOOP;
     END IF;
-    IF p_refuse AND NOT v_found THEN
+    -- The keys of sessions whose devices may be the same: those of devices without a common kind of identifier,
+    -- and of the same public address without a common permanent kind (bits 0 to 3; bit 4 is the address).
+    SELECT array_agg(CASE WHEN k.kinds & p_kinds = 0 THEN k.key ELSE p_public | (k.kinds & 15) END)
+            FILTER (WHERE k.kinds & p_kinds = 0 OR k.kinds & p_kinds & 31 = 16),
+        bool_or(k.kinds = p_kinds)
+        INTO v_ambiguous, v_kinds_known
+        FROM {schema}.operator_kinds k WHERE k.operator = p_operator;
+    IF p_refuse AND outcome = 0 AND v_ambiguous IS NOT NULL THEN
         RETURN QUERY
-            SELECT 1::smallint, v_now, s.id, s.holds_until, s.claim
-            FROM unnest(p_ambiguous || v_kinds) AS k (key),
+            SELECT 1::smallint, at, s.id, s.holds_until, s.claim
+            FROM (SELECT DISTINCT unnest(v_ambiguous)) AS k (key),
                 LATERAL (SELECT h.session FROM {schema}.hold_key h
                     WHERE h.key = k.key AND NOT (h.session = ANY (p_compared)) LIMIT p_ambiguous_max) h
                 JOIN {schema}.session s ON s.id = h.session
             LIMIT p_ambiguous_max;
-        v_found := FOUND;
+        outcome := CASE WHEN FOUND THEN 1 ELSE 0 END;
     END IF;
-    IF v_found THEN
+    IF outcome = 1 THEN
         RETURN;
     END IF;
 
-    v_part := {schema}.count_hold(p_client, p_sessions_max, v_count IS NULL);
+    -- Usually the part is not locked and has room.
+    UPDATE {schema}.client_holds c SET live = c.live + 1
+        WHERE c.client = p_client AND c.part = (
+            SELECT f.part FROM {schema}.client_holds f
+            WHERE f.client = p_client AND f.part = v_part
+                AND f.live < p_sessions_max / 16 + (f.part < p_sessions_max % 16)::integer
+            FOR UPDATE SKIP LOCKED);
+    IF NOT FOUND THEN
+        v_part := {schema}.count_hold(p_client, p_sessions_max, v_count IS NULL);
+    END IF;
     IF v_part IS NULL THEN
-        RETURN QUERY SELECT 6::smallint, v_now, p_id, NULL::bigint, NULL::bytea;
+        outcome := 6;
+        RETURN NEXT;
         RETURN;
     END IF;
     IF p_creates_per_day IS NOT NULL THEN
@@ -300,7 +321,8 @@ BEGIN
         IF NOT FOUND THEN
             -- Another create has used the last one since the check.
             UPDATE {schema}.client_holds c SET live = c.live - 1 WHERE c.client = p_client AND c.part = v_part;
-            RETURN QUERY SELECT 5::smallint, v_now, p_id, NULL::bigint, NULL::bytea;
+            outcome := 5;
+            RETURN NEXT;
             RETURN;
         END IF;
     END IF;
@@ -310,19 +332,19 @@ BEGIN
             ON CONFLICT (key) DO UPDATE
             SET digest = p_digest, session = p_id, expires_at = p_reply_expires_at, response = NULL;
     END IF;
-    IF NOT EXISTS (SELECT FROM {schema}.operator_kinds k WHERE k.operator = p_operator AND k.kinds = p_kinds) THEN
+    IF v_kinds_known IS NOT TRUE THEN
         INSERT INTO {schema}.operator_kinds (operator, kinds, key) VALUES (p_operator, p_kinds, p_kinds_key)
             ON CONFLICT DO NOTHING;
     END IF;
     INSERT INTO {schema}.session
         (id, generation, changes, state, operator, client, part, holds_until, due, keys, claim, record)
         VALUES (p_id, 0, ARRAY[p_change], p_state, p_operator, p_client, v_part, p_holds_until, p_due, p_keys, p_claim, p_record);
-    INSERT INTO {schema}.hold_key (key, client, session) SELECT k, p_client, p_id FROM unnest(p_keys) AS k;
-    RETURN QUERY SELECT 0::smallint, v_now, p_id, NULL::bigint, NULL::bytea;
-    IF p_ambiguous_max > 0 AND NOT p_refuse THEN
+    INSERT INTO {schema}.hold_key (key, client, session) SELECT unnest(p_keys), p_client, p_id;
+    RETURN NEXT;
+    IF NOT p_refuse AND v_ambiguous IS NOT NULL THEN
         RETURN QUERY
-            SELECT 0::smallint, v_now, s.id, s.holds_until, s.claim
-            FROM unnest(p_ambiguous || v_kinds) AS k (key),
+            SELECT 0::smallint, at, s.id, s.holds_until, s.claim
+            FROM (SELECT DISTINCT unnest(v_ambiguous)) AS k (key),
                 LATERAL (SELECT h.session FROM {schema}.hold_key h
                     WHERE h.key = k.key AND h.session <> p_id LIMIT p_ambiguous_max) h
                 JOIN {schema}.session s ON s.id = h.session
@@ -408,29 +430,46 @@ CREATE FUNCTION {schema}.replace(
 ) RETURNS TABLE (outcome smallint, at bigint, notified smallint, early_event bytea)
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    v_now bigint := {schema}.ledger_now();
-    v_before {schema}.session;
-    v_notified smallint := 0;
+    v_before record;
+    v_found {schema}.session;
 BEGIN
-    SELECT * INTO v_before FROM {schema}.session s WHERE s.id = p_id FOR UPDATE;
-    IF NOT FOUND THEN
-        RETURN QUERY SELECT 1::smallint, v_now, 0::smallint, NULL::bytea;
-        RETURN;
-    END IF;
-    IF p_change = ANY (v_before.changes) THEN
-        -- The answer to an earlier call was lost; see `reserve`.
-        UPDATE {schema}.session s SET changes = s.changes WHERE s.id = p_id;
-        RETURN QUERY SELECT 0::smallint, v_now, 0::smallint, v_before.early_event;
-        RETURN;
-    END IF;
-    IF v_before.generation <> p_generation - 1 OR (v_before.holds_until IS NULL AND p_holds_until IS NOT NULL) THEN
-        RETURN QUERY SELECT 2::smallint, v_now, 0::smallint, NULL::bytea;
-        RETURN;
-    END IF;
-    UPDATE {schema}.session s
-        SET generation = p_generation, changes = (p_change || s.changes)[1:4], state = p_state, holds_until = p_holds_until, due = p_due,
-            operator_session = coalesce(s.operator_session, p_operator_session), record = p_record
-        WHERE s.id = p_id;
+    at := {schema}.ledger_now();
+    outcome := 0;
+    notified := 0;
+    LOOP
+        -- `b` is the row as the statement found it. If another change of the state or of the hold comes in
+        -- between, the rows differ, and nothing is updated.
+        UPDATE {schema}.session s
+            SET generation = p_generation, changes = (p_change || s.changes)[1:4], state = p_state,
+                holds_until = p_holds_until, due = p_due,
+                operator_session = coalesce(s.operator_session, p_operator_session), record = p_record
+            FROM {schema}.session b
+            WHERE s.id = p_id AND s.generation = p_generation - 1
+                AND (s.holds_until IS NOT NULL OR p_holds_until IS NULL)
+                AND b.id = p_id AND b.generation = s.generation AND b.holds_until IS NOT DISTINCT FROM s.holds_until
+            RETURNING b.state, b.holds_until, s.client, s.part, s.keys, s.early_event INTO v_before;
+        EXIT WHEN FOUND;
+        SELECT * INTO v_found FROM {schema}.session s WHERE s.id = p_id FOR UPDATE;
+        IF NOT FOUND THEN
+            outcome := 1;
+            RETURN NEXT;
+            RETURN;
+        END IF;
+        IF p_change = ANY (v_found.changes) THEN
+            -- The answer to an earlier call was lost; see `reserve`.
+            UPDATE {schema}.session s SET changes = s.changes WHERE s.id = p_id;
+            early_event := v_found.early_event;
+            RETURN NEXT;
+            RETURN;
+        END IF;
+        IF v_found.generation <> p_generation - 1 OR (v_found.holds_until IS NULL AND p_holds_until IS NOT NULL) THEN
+            outcome := 2;
+            RETURN NEXT;
+            RETURN;
+        END IF;
+        -- Now the row is locked, so that the update succeeds.
+    END LOOP;
+    early_event := v_before.early_event;
     IF v_before.holds_until IS NOT NULL AND p_holds_until IS NULL THEN
         PERFORM {schema}.unlink(p_id, v_before.client, v_before.part, v_before.keys);
     END IF;
@@ -441,10 +480,10 @@ BEGIN
             WHERE r.key = p_reply AND r.session = p_id AND r.response IS NULL;
     END IF;
     IF p_body IS NOT NULL AND v_before.state = ANY (p_notify_after) THEN
-        v_notified := CASE
+        notified := CASE
             WHEN {schema}.enqueue(p_id, v_before.client, p_event, p_body, p_owner, p_queued_max) THEN 1 ELSE 2 END;
     END IF;
-    RETURN QUERY SELECT 0::smallint, v_now, v_notified, v_before.early_event;
+    RETURN NEXT;
 END
 $$;
 
