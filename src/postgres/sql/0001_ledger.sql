@@ -10,6 +10,10 @@
 --   < `notification_queue` (sorted) < `notification`.
 -- `reserve` acquires advisory locks and no row of `session` that exists; only `reserve` acquires advisory
 -- locks. Periodic work skips locked rows.
+--
+-- Functions that are called for each session never scan a whole table, and `reserve` never reads all rows of a key
+-- before it returns a few: a plan may be as old as its connection, and come from a time when the tables were nearly
+-- empty.
 
 -- The time of the ledger.
 CREATE FUNCTION {schema}.ledger_now() RETURNS bigint
@@ -203,7 +207,7 @@ CREATE FUNCTION {schema}.reserve(
     p_reply uuid, p_digest bytea, p_reply_expires_at bigint,
     p_claim bytea, p_record bytea
 ) RETURNS TABLE (outcome smallint, at bigint, session uuid, moment bigint, body bytea)
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     v_day integer := p_requested_at / 86400000;
     v_count bigint;
@@ -364,7 +368,7 @@ $$;
 
 -- Ends holds that have expired: those of these sessions, or else of any.
 CREATE FUNCTION {schema}.expire_holds(p_ids uuid[], p_max integer) RETURNS integer
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
 DECLARE
     v_now bigint := {schema}.ledger_now();
     v_ids uuid[];
@@ -428,7 +432,7 @@ CREATE FUNCTION {schema}.replace(
     p_reply uuid, p_reply_response bytea, p_reply_remove boolean,
     p_notify_after smallint[], p_event uuid, p_body bytea, p_owner uuid, p_queued_max integer
 ) RETURNS TABLE (outcome smallint, at bigint, notified smallint, early_event bytea)
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
 DECLARE
     v_before record;
     v_found {schema}.session;
@@ -493,7 +497,7 @@ CREATE FUNCTION {schema}.remove(
     p_id uuid, p_generation bigint, p_day integer, p_reply uuid, p_event uuid, p_body bytea, p_owner uuid,
     p_queued_max integer
 ) RETURNS TABLE (outcome smallint, at bigint, notified smallint)
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
 DECLARE
     v_now bigint := {schema}.ledger_now();
     v_before {schema}.session;
