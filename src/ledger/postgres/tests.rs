@@ -3,6 +3,7 @@
 mod benchmarks;
 mod failures;
 mod races;
+mod safeguards;
 
 use std::sync::{
     Arc,

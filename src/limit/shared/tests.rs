@@ -39,6 +39,14 @@ async fn admitted_of(shared: &SharedLimits, cells: &Arc<LeasedCells>, requests: 
     admitted
 }
 
+/// The number of checks with this source of the answer.
+fn answered_by(metrics: &Metrics, answer: &str) -> u32 {
+    let name = format!("qod_shared_limit_checks_total{{answer=\"{answer}\"}} ");
+    let text = metrics.text();
+    let line = text.lines().find_map(|line| line.strip_prefix(&name));
+    line.map_or(0, |count| count.parse().unwrap())
+}
+
 #[tokio::test]
 async fn replicas_use_one_bucket() {
     let Some(schema) = TestSchema::new() else { return };
@@ -116,12 +124,8 @@ async fn most_requests_at_a_steady_rate_need_no_call() {
         assert_eq!(shared.take(&cells, LimitFallback::Refuse).await, Ok(()));
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+    let count = |answer: &str| answered_by(&metrics, answer);
     let text = metrics.text();
-    let count = |answer: &str| -> u32 {
-        let name = format!("qod_shared_limit_checks_total{{answer=\"{answer}\"}} ");
-        let line = text.lines().find_map(|line| line.strip_prefix(&name));
-        line.map_or(0, |count| count.parse().unwrap())
-    };
     assert_eq!(count("lease") + count("database"), 400, "{text}");
     assert!(count("database") < 80, "{text}");
 }
@@ -295,4 +299,58 @@ async fn limits_are_shared_if_the_policies_want_it() {
     // Without a database, the limits are those of the process.
     let alone = limits(shared, None);
     assert_eq!(alone.check("client", &entry(&alone)).await, Ok(()));
+}
+
+/// `cargo test --release --lib -- --ignored --nocapture --test-threads 1 cost_of_a_shared_limit`
+#[tokio::test]
+#[ignore = "prints a measurement"]
+#[expect(clippy::print_stdout, reason = "prints measurements")]
+async fn cost_of_a_shared_limit() {
+    let Some(schema) = TestSchema::new() else { return };
+    let (client, clock) = (ClientId::from("app"), Clock::system());
+    for scope in [LimitScope::Local, LimitScope::Shared(LimitFallback::Refuse)] {
+        let clients = [(client.clone(), rate(1_000_000, 1_000_000))].into();
+        let settings = Settings { clients, scope, ..Settings::default() };
+        let mut limits = Limits::new(settings, Clock::system(), Metrics::new().unwrap(), None);
+        limits.share(replica_on(&schema));
+        let entry = limits.clients.get(&client).unwrap();
+        let mut best = Duration::MAX;
+        for _ in 0..20 {
+            // From here on there is a lease.
+            for _ in 0..1000 {
+                assert_eq!(limits.check("client", entry).await, Ok(()));
+            }
+            let started = clock.tick();
+            for _ in 0..1000 {
+                assert_eq!(limits.check("client", entry).await, Ok(()));
+            }
+            best = best.min(clock.elapsed(started) / 1000);
+        }
+        println!("{scope:?}: {} ns a check", best.as_nanos());
+    }
+    let shared = replica_on(&schema);
+    let request = LeasedCells::new(1, rate(1_000_000, 1_000_000)).request(Tick::default());
+    let started = clock.tick();
+    for _ in 0..1000 {
+        shared.0.lease_cells(&[request]).await.unwrap();
+    }
+    println!("{} us a call", clock.elapsed(started).as_micros() / 1000);
+    for count in [100, 1000, 10_000] {
+        let metrics = Metrics::new().unwrap();
+        let database = schema.database();
+        let shared =
+            SharedLimits::new(database, KeyedHash::new([1; 32]), clock.clone(), metrics.clone());
+        let cells = shared.cells("client", &count.to_string(), rate(count, count));
+        // Four fifths of the limit.
+        let mut ticks = tokio::time::interval(Duration::from_millis(25));
+        for _ in 0..120 {
+            ticks.tick().await;
+            for _ in 0..count / 50 {
+                assert_eq!(shared.take(&cells, LimitFallback::Refuse).await, Ok(()));
+            }
+        }
+        let (lease, waited) = (answered_by(&metrics, "lease"), answered_by(&metrics, "database"));
+        let share = f64::from(waited) / f64::from(lease + waited) * 100.0;
+        println!("{count} a second: {share:.1} % of the requests wait for a call");
+    }
 }

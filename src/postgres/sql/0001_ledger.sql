@@ -10,10 +10,6 @@
 --   < `notification_queue` (sorted) < `notification`.
 -- `reserve` acquires advisory locks and no row of `session` that exists; only `reserve` acquires advisory
 -- locks. Periodic work skips locked rows.
---
--- Functions that are called for each session never scan a whole table, and `reserve` never reads all rows of a key
--- before it returns a few: a plan may be as old as its connection, and come from a time when the tables were nearly
--- empty.
 
 -- The time of the ledger.
 CREATE FUNCTION {schema}.ledger_now() RETURNS bigint
@@ -194,7 +190,9 @@ $$;
 -- The first row has the outcome; further rows have candidates. With outcome 0, they are sessions whose
 -- device may be the same, and the first row has the record if an earlier call has inserted it.
 --
--- The function executes as few statements as possible: each costs several microseconds.
+-- The function executes as few statements as possible: each costs several microseconds. It never scans a table, and
+-- never reads all rows of a key to return a few: a plan may be as old as its connection, and come from a time when
+-- the tables were nearly empty. Disabled plans have a high cost, for which `jit` would compile them.
 CREATE FUNCTION {schema}.reserve(
     p_id uuid, p_change bigint, p_state smallint, p_operator bigint, p_client bigint,
     p_requested_at bigint, p_holds_until bigint, p_due bigint,
@@ -207,7 +205,9 @@ CREATE FUNCTION {schema}.reserve(
     p_reply uuid, p_digest bytea, p_reply_expires_at bigint,
     p_claim bytea, p_record bytea
 ) RETURNS TABLE (outcome smallint, at bigint, session uuid, moment bigint, body bytea)
-LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql VOLATILE
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+AS $$
 DECLARE
     v_day integer := p_requested_at / 86400000;
     v_count bigint;
@@ -368,7 +368,7 @@ $$;
 
 -- Ends holds that have expired: those of these sessions, or else of any.
 CREATE FUNCTION {schema}.expire_holds(p_ids uuid[], p_max integer) RETURNS integer
-LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_now bigint := {schema}.ledger_now();
     v_ids uuid[];
@@ -432,7 +432,7 @@ CREATE FUNCTION {schema}.replace(
     p_reply uuid, p_reply_response bytea, p_reply_remove boolean,
     p_notify_after smallint[], p_event uuid, p_body bytea, p_owner uuid, p_queued_max integer
 ) RETURNS TABLE (outcome smallint, at bigint, notified smallint, early_event bytea)
-LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_before record;
     v_found {schema}.session;
@@ -497,7 +497,7 @@ CREATE FUNCTION {schema}.remove(
     p_id uuid, p_generation bigint, p_day integer, p_reply uuid, p_event uuid, p_body bytea, p_owner uuid,
     p_queued_max integer
 ) RETURNS TABLE (outcome smallint, at bigint, notified smallint)
-LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_now bigint := {schema}.ledger_now();
     v_before {schema}.session;

@@ -54,16 +54,19 @@ fn replica_that_is_paused_beyond_its_lease_loses_nothing() {
         // The operator has the request, and has not answered it.
         thread::sleep(Duration::from_millis(300));
         signal("STOP", paused_id);
+        let stopped = Instant::now();
         is_open.store(true, Ordering::SeqCst);
         let events = |expected: usize| {
             received_events(&sink).values().map(Vec::len).sum::<usize>() == expected
         };
         wait_for("all notifications", || events(ids.len() + ended.len()));
+        eprintln!("notifications taken over and delivered after {:?}", stopped.elapsed());
         wait_for("the flow of the create in flight to be free", || {
             let answer = create(other, IN_FLIGHT);
             assert!([201, 409].contains(&answer.status), "{answer:?}");
             answer.status == 201
         });
+        eprintln!("create in flight resolved after {:?}", stopped.elapsed());
         signal("CONT", paused_id);
         let late = late.join().unwrap();
         assert!(late.as_ref().is_none_or(|answer| answer.status != 201), "{late:?}");

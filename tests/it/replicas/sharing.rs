@@ -156,13 +156,14 @@ fn create_of_a_killed_replica_with_an_early_event_is_deleted_by_another_one() {
     });
     assert!(create_with_events(&cluster.replicas[0]).is_none());
     cluster.replicas[0].gateway().wait().unwrap();
-    let other = &cluster.replicas[1];
+    let (killed, other) = (Instant::now(), &cluster.replicas[1]);
     create_with_events(other).unwrap().expect(409);
     let deleted = format!("DELETE /qod/v0/sessions/{THEIRS} ");
     wait_for("the session to be deleted", || {
         operator.requests().iter().any(|request| request.starts_with(&deleted))
     });
     wait_for("the flow to be free", || create_with_events(other).unwrap().status == 201);
+    eprintln!("create of the killed replica resolved after {:?}", killed.elapsed());
     assert_eq!(other.metric("qod_recoveries_total", &["resolution=\"reported\""]), 1);
 }
 

@@ -232,3 +232,29 @@ fn stopped_ledger_is_copied_and_verified() {
     });
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+#[test]
+fn copy_is_refused_while_a_replica_runs() {
+    let Some((database, settings)) = migrated() else { return };
+    let folder = std::env::temp_dir().join(format!("qod-copy-live-{}", std::process::id()));
+    let embedded = StoreConfig::Embedded(EmbeddedSettings {
+        directory: folder.clone(),
+        sync: SyncMode::Durable,
+        key: None,
+        previous_keys: Vec::new(),
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(open(&embedded).unwrap().close());
+    let replica = config(&settings, "a", &[]);
+    let _replica = open(&replica).unwrap();
+    let StoreConfig::Postgres(target) = replica else { panic!() };
+    let copy =
+        || crate::ledger::copy(&embedded, &target, &Clock::system(), &Metrics::new().unwrap());
+    let refused = copy().unwrap_err().to_string();
+    assert!(refused.contains("replicas are running"), "{refused}");
+    // Its registration is what prevents the copy.
+    let server = test_server::shared().unwrap();
+    server.sql(&database.name, "DELETE FROM qod.replica");
+    assert!(copy().is_ok());
+    std::fs::remove_dir_all(folder).unwrap();
+}

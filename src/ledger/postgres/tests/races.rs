@@ -50,7 +50,8 @@ impl Replicas {
         );
         let deadlocks = server.sql(&database.name, &deadlocks);
         assert!(deadlocks.trim().ends_with('0'), "{deadlocks}");
-        let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+        let locks = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+                     WHERE l.locktype = 'advisory' AND d.datname = current_database()";
         assert_eq!(server.sql(&database.name, locks).trim(), "0");
     }
 }
