@@ -105,6 +105,9 @@ impl Claim {
     /// The flow in normal form: `==` compares flows.
     pub(super) fn normalized_flow(request: &CreateRequest) -> Flow {
         let flow = request.flow();
+        if flow.servers.len() < 2 {
+            return flow;
+        }
         Flow { servers: IpNet::aggregate(&flow.servers.into_vec()).into(), ..flow }
     }
 }
@@ -197,6 +200,15 @@ impl V4Key {
 impl PermanentKey {
     pub(super) const fn hash(&self) -> &[u8; 15] {
         &self.hash
+    }
+
+    /// The hash as a number.
+    pub(super) fn as_number(&self) -> u128 {
+        let mut bytes = [0; 16];
+        if let Some(to) = bytes.get_mut(1..) {
+            to.copy_from_slice(&self.hash);
+        }
+        u128::from_be_bytes(bytes)
     }
 }
 

@@ -96,6 +96,10 @@ pub(super) fn decide(
     a: (&DeviceKeys, &Flow),
     b: (&DeviceKeys, &Flow),
 ) -> ConflictDecision {
+    let devices = compare_devices(a.0, b.0);
+    if devices == DeviceComparison::Different {
+        return ConflictDecision::NoConflict;
+    }
     let flows = match mode {
         ConflictMode::FlowOverlap => a.1.overlaps(b.1),
         // A claim's servers are in normal form.
@@ -103,13 +107,10 @@ pub(super) fn decide(
         ConflictMode::Device => true,
         ConflictMode::UpstreamOnly => false,
     };
-    if !flows {
-        return ConflictDecision::NoConflict;
-    }
-    match compare_devices(a.0, b.0) {
-        DeviceComparison::Same => ConflictDecision::Conflict,
-        DeviceComparison::Different => ConflictDecision::NoConflict,
-        DeviceComparison::Unknown => ConflictDecision::Unknown,
+    match devices {
+        DeviceComparison::Same if flows => ConflictDecision::Conflict,
+        DeviceComparison::Unknown if flows => ConflictDecision::Unknown,
+        _ => ConflictDecision::NoConflict,
     }
 }
 
@@ -117,24 +118,27 @@ pub(super) fn decide(
 /// precedence over addresses.
 pub(super) fn compare_devices(a: &DeviceKeys, b: &DeviceKeys) -> DeviceComparison {
     use DeviceComparison::{Different, Same, Unknown};
-    let dynamic = compare_addresses(a, b);
-    match (same_permanent_key(a, b), dynamic) {
-        (Some(true), _) => Same,
+    match same_permanent_key(a, b) {
+        Some(true) => Same,
         // The address was reassigned to another device, or the identifiers contradict each other.
-        (Some(false), Some(Same)) => Unknown,
-        (Some(false), _) => Different,
-        (None, dynamic) => dynamic.unwrap_or(Unknown),
+        Some(false) if compare_addresses(a, b) == Some(Same) => Unknown,
+        Some(false) => Different,
+        None => compare_addresses(a, b).unwrap_or(Unknown),
     }
 }
 
 // Whether a permanent key is equal; `None` if no two keys are of the same kind.
 fn same_permanent_key(a: &DeviceKeys, b: &DeviceKeys) -> Option<bool> {
-    let pairs =
-        a.permanent.iter().flat_map(|ours| b.permanent.iter().map(move |theirs| (ours, theirs)));
-    pairs
-        .filter(|(ours, theirs)| ours.kind == theirs.kind)
-        .map(|(ours, theirs)| ours == theirs)
-        .reduce(|any, equal| any || equal)
+    let mut result = None;
+    for ours in &a.permanent {
+        for theirs in b.permanent.iter().filter(|theirs| theirs.kind == ours.kind) {
+            if ours == theirs {
+                return Some(true);
+            }
+            result = Some(false);
+        }
+    }
+    result
 }
 
 fn compare_addresses(a: &DeviceKeys, b: &DeviceKeys) -> Option<DeviceComparison> {

@@ -148,7 +148,7 @@ impl Store for DurableStore {
     }
 
     async fn replace(&self, record: SessionRecord, now: Moment) -> Result<Replaced, Error> {
-        self.submit(move |engine, rows| engine.replace(rows, &record, now)).await
+        self.submit(move |engine, rows| engine.replace(rows, record, now)).await
     }
 
     async fn remove(

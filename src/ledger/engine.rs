@@ -4,7 +4,7 @@
 //! Pure except for the [`RowStore`]. All stores share these operations; a store is durable if its
 //! rows are.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use super::{
     Error, Requester, SessionRecord, SessionState,
@@ -27,7 +27,7 @@ const EARLY_EVENTS_MAX: usize = 10_000;
 /// [`Error::Unavailable`], index and rows may differ; both must be rebuilt.
 pub(super) trait RowStore {
     fn get_record(&self, id: &SessionId) -> Result<Option<SessionRecord>, Error>;
-    fn put_record(&mut self, record: &SessionRecord) -> Result<(), Error>;
+    fn put_record(&mut self, record: Cow<'_, SessionRecord>) -> Result<(), Error>;
     fn remove_record(&mut self, id: &SessionId) -> Result<(), Error>;
     fn get_idempotency(&self, key: &IdempotencyKeyHash)
     -> Result<Option<IdempotencyRecord>, Error>;
@@ -83,7 +83,7 @@ impl LedgerEngine {
         let daily_count = creates_per_day.map(increment).transpose()?;
         let device_ambiguous =
             self.index.insert(record.summary(now), record.claim(), &rules, sessions_max, now)?;
-        rows.put_record(&record)?;
+        rows.put_record(Cow::Borrowed(&*record))?;
         self.store_daily_count(rows, daily_count)?;
         if let Some(RequestFingerprint { key, digest }) = fingerprint {
             let expires_at = now + REPLAY_TTL;
@@ -98,16 +98,17 @@ impl LedgerEngine {
     pub(super) fn replace(
         &mut self,
         rows: &mut impl RowStore,
-        record: &SessionRecord,
+        record: SessionRecord,
         now: Moment,
     ) -> Result<Replaced, Error> {
         let operator_session = record.operator_session.as_deref();
         let before = self.index.replace(record.summary(now), operator_session)?;
-        rows.put_record(record)?;
-        self.store_reply(rows, record)?;
-        let event = notification::event_for_change(before, record, now);
-        let outbox = self.enqueue(rows, record, event, now)?;
-        Ok(Replaced { outbox, early_event: self.early_events.remove(&record.session.id) })
+        self.store_reply(rows, &record)?;
+        let event = notification::event_for_change(before, &record, now);
+        let outbox = self.enqueue(rows, &record, event, now)?;
+        let early_event = self.early_events.remove(&record.session.id);
+        rows.put_record(Cow::Owned(record))?;
+        Ok(Replaced { outbox, early_event })
     }
 
     pub(super) fn record_early_event(&mut self, id: SessionId, operator_session: String) -> bool {
@@ -222,15 +223,20 @@ impl LedgerEngine {
                     self.index.postpone(&id, record.summary(now).due);
                     swept.due.push((record, action));
                 }
-                LifecycleStep::Transition(mut next) => match self.replace(rows, &next, now) {
-                    Ok(replaced) => {
-                        swept.outbox += replaced.outbox;
-                        next.early_event = replaced.early_event;
-                        swept.due.extend(next.immediate_action().map(|action| (*next, action)));
+                LifecycleStep::Transition(next) => {
+                    let action = next.immediate_action().map(|action| (next.clone(), action));
+                    match self.replace(rows, *next, now) {
+                        Ok(replaced) => {
+                            swept.outbox += replaced.outbox;
+                            swept.due.extend(action.map(|(mut next, action)| {
+                                next.early_event = replaced.early_event;
+                                (*next, action)
+                            }));
+                        }
+                        Err(Error::Unavailable(cause)) => return Err(Error::Unavailable(cause)),
+                        Err(_) => self.index.postpone(&id, now + FAILED_TRANSITION_DELAY),
                     }
-                    Err(Error::Unavailable(cause)) => return Err(Error::Unavailable(cause)),
-                    Err(_) => self.index.postpone(&id, now + FAILED_TRANSITION_DELAY),
-                },
+                }
                 LifecycleStep::Unchanged => self.index.postpone(&id, now + FAILED_TRANSITION_DELAY),
             }
         }

@@ -7,32 +7,37 @@
 //! all sessions.
 
 use std::{
-    collections::{BTreeSet, HashMap, hash_map::Entry as MapEntry},
+    collections::HashMap,
     hash::{BuildHasher, RandomState},
     num::NonZeroU64,
 };
 
-use super::{
-    Claim, ConflictRules, Error, OnUnknown, SessionState, claim::DeviceKeys, record::RecordSummary,
-};
-use crate::qod::{ClientId, Flow, Moment, OperatorId, SessionId};
+use super::{Claim, ConflictRules, Error, OnUnknown, SessionState, record::RecordSummary};
+use crate::qod::{Moment, OperatorId, SessionId};
 
+mod clients;
+mod entry;
 mod groups;
 mod keys;
 mod networks;
 mod search;
 mod slab;
-mod sharded_map;
+mod slot_table;
+mod time_set;
 
 pub(super) use self::search::{
     AMBIGUOUS_EXAMINED_FORWARD_MAX, AMBIGUOUS_EXAMINED_REFUSE_MAX, DEVICE_SESSIONS_MAX,
 };
 use self::{
+    clients::{ClientNumber, ClientTable},
+    entry::IndexEntry,
     groups::KindGroups,
     keys::{IndexKey, KeyTable},
     networks::{NetworkScope, NetworkSet},
-    sharded_map::ShardedMap,
+    search::ClaimedFlow,
     slab::Slab,
+    slot_table::SlotTable,
+    time_set::TimeSet,
 };
 
 /// The position of a session in the index.
@@ -40,9 +45,6 @@ type Slot = u32;
 
 /// The number of an operator in the index.
 type OperatorNumber = u32;
-
-/// A hash of a client id. Two clients may have the same.
-type ClientTag = u32;
 
 // The maximum number of expired holds that a reservation removes before its check: more than one, so
 // that they do not accumulate; bounded, so that its latency is bounded.
@@ -52,34 +54,24 @@ const EXPIRED_HOLDS_PER_RESERVATION_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Index {
     entries: Slab<IndexEntry>,
-    slots: ShardedMap<SessionId, Slot>,
-    operators: HashMap<OperatorId, OperatorNumber>,
+    /// The sessions by id. A client can choose among the ids that it received, so the hash depends
+    /// on a random seed.
+    slots: SlotTable,
+    id_hash_builder: foldhash::quality::RandomState,
+    operators: HashMap<OperatorId, OperatorNumber, foldhash::fast::RandomState>,
     counts: Vec<[u64; SessionState::ALL.len()]>,
-    /// The number of holding sessions of each client.
-    holds_per_client: HashMap<ClientId, u32>,
-    /// The sessions by the hash of the operator's session id.
-    operator_sessions: ShardedMap<(OperatorNumber, NonZeroU64), Slot>,
-    hash_builder: RandomState,
+    clients: ClientTable,
+    /// The sessions by the hash of the operator's session id. Equal hashes mean equal ids, so the
+    /// hash function is a strong one.
+    operator_sessions: SlotTable,
+    operator_session_hash_builder: RandomState,
     keys: KeyTable,
     networks: NetworkSet,
     groups: KindGroups,
     /// The expiries of holds.
-    hold_expiries: BTreeSet<(Moment, Slot)>,
+    hold_expiries: TimeSet,
     /// The times at which records are due for the sweep.
-    due: BTreeSet<(Moment, Slot)>,
-}
-
-#[derive(Debug)]
-struct IndexEntry {
-    summary: RecordSummary,
-    operator: OperatorNumber,
-    client: ClientId,
-    keys: DeviceKeys,
-    flow: Flow,
-    /// Its position in its group.
-    group_position: u32,
-    /// The hash of the operator's id of the session.
-    operator_session_hash: Option<NonZeroU64>,
+    due: TimeSet,
 }
 
 impl Index {
@@ -94,17 +86,17 @@ impl Index {
         now: Moment,
     ) -> Result<bool, Error> {
         self.expire_holds(now, EXPIRED_HOLDS_PER_RESERVATION_MAX);
-        if self.holds_per_client.get(&claim.client).is_some_and(|&live| live >= sessions_max)
-            || sessions_max == 0
-        {
+        let client = self.clients.number(&claim.client);
+        if client.map_or(0, |client| self.clients.holds(client)) >= sessions_max {
             return Err(Error::QuotaExceeded { max: sessions_max });
         }
         if claim.keys.is_too_broad(rules) {
             return Err(Error::DeviceTooBroad);
         }
         let operator = self.operator_number(&claim.operator);
-        self.check_device_sessions(operator, &claim)?;
-        let found = self.find_conflicts(operator, &claim, rules, now);
+        let claimed = ClaimedFlow { operator, client, keys: &claim.keys, flow: &claim.flow };
+        self.check_device_sessions(&claimed)?;
+        let found = self.find_conflicts(&claimed, rules, now);
         if let Some((id, own)) = found.conflict {
             return Err(Error::Conflict {
                 own_session: own.then_some(id),
@@ -128,13 +120,14 @@ impl Index {
         let operator = self.operator_number(&claim.operator);
         let slot = self.add_entry(summary, operator, claim);
         if let Some(operator_session) = operator_session {
-            self.set_operator_session(slot, operator, operator_session);
+            let hash = self.hash_operator_session(operator_session);
+            self.set_operator_session(slot, hash);
         }
     }
 
     /// The state of a session.
     pub(super) fn state(&self, id: &SessionId) -> Option<SessionState> {
-        Some(self.entries.get(*self.slots.get(id)?)?.summary.state)
+        Some(self.entries.get(self.slot(id)?)?.state)
     }
 
     /// The session to which the operator assigned this id.
@@ -144,9 +137,8 @@ impl Index {
         operator_session: &str,
     ) -> Option<SessionId> {
         let number = *self.operators.get(operator)?;
-        let slot =
-            *self.operator_sessions.get(&(number, self.hash_operator_session(operator_session)))?;
-        Some(self.entries.get(slot)?.summary.id)
+        let hash = self.hash_operator_session(operator_session);
+        Some(self.entries.get(self.operator_session_slot(number, hash)?)?.id)
     }
 
     /// Stores the next generation of a session and the operator's id of it. An expired hold is never
@@ -156,78 +148,73 @@ impl Index {
         summary: RecordSummary,
         operator_session: Option<&str>,
     ) -> Result<SessionState, Error> {
-        let slot = *self.slots.get(&summary.id).ok_or(Error::NotFound)?;
+        let slot = self.slot(&summary.id).ok_or(Error::NotFound)?;
         let entry = self.entries.get(slot).ok_or(Error::NotFound)?;
-        let (before, operator, has_no_id) =
-            (entry.summary, entry.operator, entry.operator_session_hash.is_none());
-        let restores_hold = before.holds_until.is_none() && summary.holds_until.is_some();
-        if restores_hold || before.generation.checked_add(1) != Some(summary.generation) {
+        let (state, due, held_until) = (entry.state, entry.due, entry.holds_until());
+        let (operator, has_no_id) = (entry.operator, entry.operator_session_hash.is_none());
+        let restores_hold = held_until.is_none() && summary.holds_until.is_some();
+        if restores_hold || entry.generation.checked_add(1) != Some(summary.generation) {
             return Err(Error::Superseded);
         }
         if let Some(operator_session) = operator_session.filter(|_| has_no_id) {
             let hash = self.hash_operator_session(operator_session);
-            if self.operator_sessions.get(&(operator, hash)).is_some() {
+            if self.operator_session_slot(operator, hash).is_some() {
                 return Err(Error::OperatorSessionInUse);
             }
-            self.set_operator_session(slot, operator, operator_session);
+            self.set_operator_session(slot, hash);
         }
-        if before.holds_until.is_some() && summary.holds_until.is_none() {
-            self.unlink(slot);
+        match (held_until, summary.holds_until) {
+            (Some(_), None) => self.unlink(slot),
+            (Some(old), Some(new)) => self.hold_expiries.move_to(old, new, slot),
+            (None, _) => (),
         }
-        if let (Some(old), Some(new)) = (before.holds_until, summary.holds_until) {
-            self.hold_expiries.remove(&(old, slot));
-            self.hold_expiries.insert((new, slot));
-        }
-        self.due.remove(&(before.due, slot));
-        self.due.insert((summary.due, slot));
+        self.due.move_to(due, summary.due, slot);
         if let Some(entry) = self.entries.get_mut(slot) {
-            entry.summary = summary;
-            let operator = entry.operator;
-            self.adjust_count(operator, before.state, u64::wrapping_sub);
+            entry.set(&summary);
+            self.adjust_count(operator, state, u64::wrapping_sub);
             self.adjust_count(operator, summary.state, u64::wrapping_add);
         }
-        Ok(before.state)
+        Ok(state)
     }
 
     /// Removes a session.
     pub(super) fn remove(&mut self, id: &SessionId, generation: u64) -> Result<(), Error> {
-        let slot = *self.slots.get(id).ok_or(Error::NotFound)?;
-        let summary = self.entries.get(slot).ok_or(Error::NotFound)?.summary;
-        if summary.generation != generation {
+        let slot = self.slot(id).ok_or(Error::NotFound)?;
+        if self.entries.get(slot).ok_or(Error::NotFound)?.generation != generation {
             return Err(Error::Superseded);
         }
         self.unlink(slot);
-        self.due.remove(&(summary.due, slot));
-        self.slots.remove(id);
+        self.slots.remove(self.id_hash_builder.hash_one(id), slot);
         if let Some(entry) = self.entries.remove(slot) {
-            self.adjust_count(entry.operator, summary.state, u64::wrapping_sub);
+            self.due.remove(entry.due, slot);
+            self.adjust_count(entry.operator, entry.state, u64::wrapping_sub);
             if let Some(hash) = entry.operator_session_hash {
-                self.operator_sessions.remove(&(entry.operator, hash));
+                self.operator_sessions.remove(hash.get(), slot);
             }
+            self.clients.remove_session(entry.client);
         }
         Ok(())
     }
 
     /// The sessions that are due for the sweep, earliest first.
     pub(super) fn due(&self, now: Moment, sessions_max: usize) -> Vec<SessionId> {
-        let due = self.due.range(..=(now, Slot::MAX)).take(sessions_max);
-        due.filter_map(|&(_, slot)| Some(self.entries.get(slot)?.summary.id)).collect()
+        let due = self.due.until(now).take(sessions_max);
+        due.filter_map(|slot| Some(self.entries.get(slot)?.id)).collect()
     }
 
     /// Sets the next due time of a session.
     pub(super) fn postpone(&mut self, id: &SessionId, due: Moment) {
-        let Some(&slot) = self.slots.get(id) else { return };
+        let Some(slot) = self.slot(id) else { return };
         let Some(entry) = self.entries.get_mut(slot) else { return };
-        self.due.remove(&(entry.summary.due, slot));
-        entry.summary.due = due;
-        self.due.insert((due, slot));
+        self.due.move_to(entry.due, due, slot);
+        entry.due = due;
     }
 
     /// Removes at most `holds_max` expired holds.
     pub(super) fn expire_holds(&mut self, now: Moment, holds_max: usize) {
         for _ in 0..holds_max {
             match self.hold_expiries.first() {
-                Some(&(at, slot)) if at <= now => self.unlink(slot),
+                Some((at, slot)) if at <= now => self.unlink(slot),
                 _ => break,
             }
         }
@@ -247,9 +234,18 @@ impl Index {
         counted.flatten().collect()
     }
 
-    fn client_tag(&self, client: &ClientId) -> ClientTag {
-        let [a, b, c, d, ..] = self.hash_builder.hash_one(client).to_le_bytes();
-        ClientTag::from_le_bytes([a, b, c, d])
+    fn slot(&self, id: &SessionId) -> Option<Slot> {
+        self.slots.find(self.id_hash_builder.hash_one(id), |slot| {
+            self.entries.get(slot).is_some_and(|entry| entry.id == *id)
+        })
+    }
+
+    fn operator_session_slot(&self, operator: OperatorNumber, hash: NonZeroU64) -> Option<Slot> {
+        self.operator_sessions.find(hash.get(), |slot| {
+            self.entries.get(slot).is_some_and(|entry| {
+                entry.operator == operator && entry.operator_session_hash == Some(hash)
+            })
+        })
     }
 
     fn operator_number(&mut self, id: &OperatorId) -> OperatorNumber {
@@ -275,17 +271,12 @@ impl Index {
     }
 
     fn hash_operator_session(&self, operator_session: &str) -> NonZeroU64 {
-        NonZeroU64::new(self.hash_builder.hash_one(operator_session)).unwrap_or(NonZeroU64::MIN)
+        let hash = self.operator_session_hash_builder.hash_one(operator_session);
+        NonZeroU64::new(hash).unwrap_or(NonZeroU64::MIN)
     }
 
-    fn set_operator_session(
-        &mut self,
-        slot: Slot,
-        operator: OperatorNumber,
-        operator_session: &str,
-    ) {
-        let hash = self.hash_operator_session(operator_session);
-        self.operator_sessions.insert((operator, hash), slot);
+    fn set_operator_session(&mut self, slot: Slot, hash: NonZeroU64) {
+        self.operator_sessions.insert(hash.get(), slot);
         if let Some(entry) = self.entries.get_mut(slot) {
             entry.operator_session_hash = Some(hash);
         }
@@ -297,33 +288,25 @@ impl Index {
         operator: OperatorNumber,
         claim: Claim,
     ) -> Slot {
-        let Claim { client, keys, flow, operator: _ } = claim;
-        let tag = self.client_tag(&client);
-        let kinds = keys.kind_bits();
-        let slot = self.entries.insert(IndexEntry {
-            summary,
-            operator,
-            client: client.clone(),
-            keys,
-            flow,
-            group_position: 0,
-            operator_session_hash: None,
-        });
-        self.slots.insert(summary.id, slot);
-        self.due.insert((summary.due, slot));
-        self.adjust_count(operator, summary.state, u64::wrapping_add);
-        let Some(until) = summary.holds_until else { return slot };
-        self.hold_expiries.insert((until, slot));
-        *self.holds_per_client.entry(client).or_insert(0) += 1;
+        let RecordSummary { id, state, due, holds_until, .. } = summary;
+        let kinds = claim.keys.kind_bits();
+        let client = self.clients.add_session(&claim.client, holds_until.is_some());
+        let slot = self.entries.insert(IndexEntry::new(summary, operator, client, claim));
+        self.slots.insert(self.id_hash_builder.hash_one(id), slot);
+        self.due.insert(due, slot);
+        self.adjust_count(operator, state, u64::wrapping_add);
+        let Some(until) = holds_until else { return slot };
+        self.hold_expiries.insert(until, slot);
         let group_position = self.groups.add(operator, kinds, slot);
-        let Some(entry) = self.entries.get_mut(slot) else { return slot };
-        entry.group_position = group_position;
-        let keys = &entry.keys;
-        for key in IndexKey::exact(operator, keys).chain(IndexKey::public(operator, keys)) {
-            self.keys.add(key, tag, slot);
+        if let Some(entry) = self.entries.get_mut(slot) {
+            entry.group_position = group_position;
         }
-        for net in keys.networks() {
-            for client in [None, Some(tag)] {
+        let Some(entry) = self.entries.get(slot) else { return slot };
+        for key in IndexKey::all(operator, &entry.keys) {
+            self.keys.add(&self.entries, key, client, slot);
+        }
+        for net in entry.keys.networks() {
+            for client in [None, Some(client)] {
                 self.networks.add(NetworkScope { operator, client }, net, slot);
             }
         }
@@ -332,27 +315,19 @@ impl Index {
 
     // Ends the hold of a session: removes it from all key tables.
     fn unlink(&mut self, slot: Slot) {
-        let Some(entry) = self.entries.get_mut(slot) else { return };
-        let Some(until) = entry.summary.holds_until.take() else { return };
-        self.hold_expiries.remove(&(until, slot));
-        let client = entry.client.clone();
-        let tag = self.client_tag(&client);
-        let Some(entry) = self.entries.get(slot) else { return };
-        let (operator, keys, group_position) = (entry.operator, &entry.keys, entry.group_position);
-        for key in IndexKey::exact(operator, keys).chain(IndexKey::public(operator, keys)) {
-            self.keys.remove(&key, tag, slot);
+        let until = self.entries.get_mut(slot).and_then(IndexEntry::end_hold);
+        let (Some(until), Some(entry)) = (until, self.entries.get(slot)) else { return };
+        let IndexEntry { operator, client, ref keys, group_position, .. } = *entry;
+        self.hold_expiries.remove(until, slot);
+        for key in IndexKey::all(operator, keys) {
+            self.keys.remove(&self.entries, &key, client, slot);
         }
         for net in keys.networks() {
-            for client in [None, Some(tag)] {
+            for client in [None, Some(client)] {
                 self.networks.remove(NetworkScope { operator, client }, net, slot);
             }
         }
-        if let MapEntry::Occupied(mut live) = self.holds_per_client.entry(client) {
-            *live.get_mut() = live.get().saturating_sub(1);
-            if *live.get() == 0 {
-                live.remove();
-            }
-        }
+        self.clients.end_hold(client);
         let moved = self.groups.remove(operator, keys.kind_bits(), group_position);
         if let Some(moved) = moved.and_then(|moved| self.entries.get_mut(moved)) {
             moved.group_position = group_position;

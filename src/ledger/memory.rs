@@ -1,6 +1,7 @@
 //! The volatile store: a ledger engine and its rows in memory, behind one lock.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     ops::Bound,
     sync::{Mutex, MutexGuard},
@@ -68,7 +69,7 @@ impl Store for MemoryStore {
     }
 
     async fn replace(&self, record: SessionRecord, now: Moment) -> Result<Replaced, Error> {
-        self.run(|engine, rows| engine.replace(rows, &record, now))
+        self.run(|engine, rows| engine.replace(rows, record, now))
     }
 
     async fn remove(
@@ -160,8 +161,8 @@ impl RowStore for MemoryRows {
         Ok(self.records.get(id).map(|record| SessionRecord::clone(record)))
     }
 
-    fn put_record(&mut self, record: &SessionRecord) -> Result<(), Error> {
-        self.records.insert(record.session.id, Box::new(record.clone()));
+    fn put_record(&mut self, record: Cow<'_, SessionRecord>) -> Result<(), Error> {
+        self.records.insert(record.session.id, Box::new(record.into_owned()));
         Ok(())
     }
 

@@ -306,7 +306,8 @@ impl SessionRecord {
                     current.session.granted = granted;
                     return Ok(current);
                 }
-                let next = self.reported(Transition::Observe(report_of(&granted)), granted, now)?;
+                let transition = Transition::Observe(report_of(&granted));
+                let next = self.clone().reported(transition, granted, now)?;
                 Ok(if next.is_unchanged_from(self) { current } else { next })
             }
         }
@@ -319,12 +320,13 @@ impl SessionRecord {
         if matches!(current.state, SessionState::Releasing | SessionState::Expired) {
             return Ok(current);
         }
+        let state = current.state;
         let mut next = current.transition(Transition::ObserveAbsent, |times| {
             times.holds_until = None;
             times.ends_at = now + RETENTION;
             times.extending_until = None;
         })?;
-        if current.state != SessionState::Terminated {
+        if state != SessionState::Terminated {
             next.session.granted = ended;
         }
         Ok(next)
@@ -379,7 +381,7 @@ impl SessionRecord {
 
     // The end of the hold is unchanged.
     fn move_to_in_doubt(&self, transition: Transition) -> Result<Self, Error> {
-        self.transition(transition, |times| times.ends_at = times.lifetime_ends_at)
+        self.clone().transition(transition, |times| times.ends_at = times.lifetime_ends_at)
     }
 
     // A delete without an answer never makes the hold longer than the session can exist.
@@ -393,7 +395,7 @@ impl SessionRecord {
             (SessionState::Requested, Some(NO_EXPIRY)) => lifetime_ends_at.max(now + RETENTION),
             (_, until) => until.unwrap_or(lifetime_ends_at),
         };
-        self.transition(transition, |times| {
+        self.clone().transition(transition, |times| {
             times.holds_until = Some(end);
             times.ends_at = end.max(now) + RETENTION;
             times.since = now;
@@ -402,7 +404,7 @@ impl SessionRecord {
 
     // Applies a report of the operator about a session.
     fn reported(
-        &self,
+        self,
         transition: Transition,
         granted: GrantedSession,
         now: Moment,
@@ -470,16 +472,14 @@ impl SessionRecord {
     }
 
     fn transition(
-        &self,
+        mut self,
         transition: Transition,
         change: impl FnOnce(&mut Times),
     ) -> Result<Self, Error> {
-        let state = self.next_state(transition)?;
-        let mut next = self.clone();
-        next.state = state;
-        next.generation = self.generation.saturating_add(1);
-        change(&mut next.times);
-        Ok(next)
+        self.state = self.next_state(transition)?;
+        self.generation = self.generation.saturating_add(1);
+        change(&mut self.times);
+        Ok(self)
     }
 }
 

@@ -8,7 +8,7 @@
 //! | `days` | a hashed client id | the sessions that the client created in its last day, sealed |
 //! | `meta` | `format`, `seal`, `time` | the format version, a text to verify the key, the time of the last write |
 
-use std::{fmt::Display, sync::Arc};
+use std::{borrow::Cow, fmt::Display, sync::Arc};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -101,12 +101,12 @@ impl RowStore for SealedRows<'_> {
         sealed.map(|sealed| open_record(self.seal, key, sealed)).transpose()
     }
 
-    fn put_record(&mut self, record: &SessionRecord) -> Result<(), Error> {
+    fn put_record(&mut self, record: Cow<'_, SessionRecord>) -> Result<(), Error> {
         if crate::faults::without_write_ahead() && record.state() == SessionState::Pending {
             self.changed = true;
             return Ok(());
         }
-        self.put(RowTable::Records, record.session.id.0.as_u128(), &sealable(record))
+        self.put(RowTable::Records, record.session.id.0.as_u128(), &sealable(&record))
     }
 
     fn remove_record(&mut self, id: &SessionId) -> Result<(), Error> {

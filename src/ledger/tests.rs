@@ -2,6 +2,7 @@ mod errors;
 mod notifications;
 mod by_device;
 mod holds;
+mod hot_identifiers;
 pub(in crate::ledger) mod linear_store;
 pub(in crate::ledger) mod model;
 pub(crate) mod sample;

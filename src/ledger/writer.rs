@@ -170,7 +170,7 @@ impl Writer {
                     let in_doubt =
                         rows.get_record(id)?.map(|record| record.in_doubt()).transpose()?;
                     if let Some(record) = in_doubt {
-                        engine.replace(rows, &record, now)?;
+                        engine.replace(rows, record, now)?;
                     }
                 }
                 Ok(())

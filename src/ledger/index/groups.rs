@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::{OperatorNumber, Slot};
 
 /// The sessions of each operator, one list for each set of kinds in use. There are few sets.
 #[derive(Debug, Default)]
-pub(super) struct KindGroups(HashMap<OperatorNumber, Vec<KindGroup>>);
+pub(super) struct KindGroups(HashMap<OperatorNumber, Vec<KindGroup>, RandomState>);
 
 #[derive(Debug)]
 struct KindGroup {
@@ -47,6 +49,12 @@ impl KindGroups {
     /// The sets of kinds of the devices of an operator.
     pub(super) fn kinds(&self, operator: OperatorNumber) -> impl Iterator<Item = u8> {
         self.0.get(&operator).into_iter().flatten().map(|group| group.kinds)
+    }
+
+    /// The number of sessions whose devices have no kind of key in common with `kinds`.
+    pub(super) fn incomparable_count(&self, operator: OperatorNumber, kinds: u8) -> usize {
+        let groups = self.0.get(&operator).into_iter().flatten();
+        groups.filter(|group| group.kinds & kinds == 0).map(|group| group.slots.len()).sum()
     }
 
     /// The sessions whose devices have no kind of key in common with `kinds`.

@@ -1,27 +1,35 @@
 //! Maps the keys of a device to the sessions that hold a flow of it: usually one, rarely more.
 
-use std::collections::{BTreeSet, HashMap, hash_map::Entry};
+use std::{
+    collections::{BTreeSet, HashMap, hash_map::Entry},
+    hash::BuildHasher,
+};
+
+use foldhash::quality::RandomState;
 
 use super::{
     super::claim::{DeviceKeys, PublicAddress},
-    ClientTag, OperatorNumber, Slot,
-    sharded_map::ShardedMap,
+    ClientNumber, IndexEntry, OperatorNumber, Slot,
+    slab::Slab,
+    slot_table::SlotTable,
 };
 
 /// One key of a device at an operator, compared by equality only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct IndexKey {
     operator: OperatorNumber,
-    kind: u8,
-    value: [u8; 15],
+    /// The kind and 15 bytes.
+    value: u128,
 }
 
 /// A multimap optimised for one slot per key; further slots are in a separate map.
 #[derive(Debug, Default)]
 pub(super) struct KeyTable {
-    first: ShardedMap<IndexKey, Slot>,
+    first: SlotTable,
     /// The slots after the first, by client.
-    more: HashMap<IndexKey, BTreeSet<(ClientTag, Slot)>>,
+    more: HashMap<IndexKey, BTreeSet<(ClientNumber, Slot)>, RandomState>,
+    /// Clients choose addresses and ports, so the hash depends on a random seed.
+    hash_builder: RandomState,
 }
 
 // Above the values of `PermanentKind`.
@@ -32,16 +40,16 @@ const PUBLIC: u8 = 0x82;
 impl IndexKey {
     /// The keys of which a common one means that two devices are the same, or contradictory.
     pub(super) fn exact(operator: OperatorNumber, keys: &DeviceKeys) -> impl Iterator<Item = Self> {
-        let permanent = keys.permanent.iter().map(move |key| Self {
-            operator,
-            kind: key.kind as u8,
-            value: *key.hash(),
-        });
-        let port = keys.public_address().and_then(|address| {
+        let permanent = keys
+            .permanent
+            .iter()
+            .map(move |key| Self::new(operator, key.kind as u8, key.as_number()));
+        let address = keys.public_address();
+        let port = address.and_then(|address| {
             let [high, low] = address.port?.to_be_bytes();
             Some(Self::address(operator, PUBLIC_AND_PORT, address, [high, low, 0, 0]))
         });
-        let private = keys.public_address().and_then(|address| {
+        let private = address.and_then(|address| {
             Some(Self::address(operator, PUBLIC_AND_PRIVATE, address, address.private?.octets()))
         });
         permanent.chain(port).chain(private)
@@ -62,18 +70,29 @@ impl IndexKey {
         Self::address(operator, PUBLIC, address, [permanent_kinds, 0, 0, 0])
     }
 
+    /// All keys of a device.
+    pub(super) fn all(operator: OperatorNumber, keys: &DeviceKeys) -> impl Iterator<Item = Self> {
+        Self::exact(operator, keys).chain(Self::public(operator, keys))
+    }
+
     fn address(operator: OperatorNumber, kind: u8, address: PublicAddress, rest: [u8; 4]) -> Self {
-        let mut value = [0; 15];
-        for (to, from) in value.iter_mut().zip(address.public.octets().into_iter().chain(rest)) {
-            *to = from;
-        }
-        Self { operator, kind, value }
+        let address = u128::from(address.public.to_bits()) << 32;
+        Self::new(operator, kind, address | u128::from(u32::from_be_bytes(rest)))
+    }
+
+    // The value has at most 15 bytes.
+    const fn new(operator: OperatorNumber, kind: u8, value: u128) -> Self {
+        Self { operator, value: value << 8 | kind as u128 }
     }
 }
 
 impl KeyTable {
-    pub(super) fn slots<'t>(&'t self, key: &IndexKey) -> impl Iterator<Item = Slot> + use<'t> {
-        let first = self.first.get(key).copied();
+    pub(super) fn slots<'t>(
+        &'t self,
+        entries: &Slab<IndexEntry>,
+        key: &IndexKey,
+    ) -> impl Iterator<Item = Slot> + use<'t> {
+        let first = self.first(entries, key);
         // A second lookup only if the first found a slot.
         let more = first.and_then(|_| self.more.get(key)).into_iter().flatten();
         first.into_iter().chain(more.map(|(_, slot)| *slot))
@@ -82,40 +101,56 @@ impl KeyTable {
     /// The slots of one client; the first slot may be of another client.
     pub(super) fn slots_of<'t>(
         &'t self,
+        entries: &Slab<IndexEntry>,
         key: &IndexKey,
-        client: ClientTag,
+        client: ClientNumber,
     ) -> impl Iterator<Item = Slot> + use<'t> {
-        let first = self.first.get(key).copied();
+        let first = self.first(entries, key);
         let more = first.and_then(|_| self.more.get(key)).into_iter();
         let own = more.flat_map(move |more| more.range((client, 0)..=(client, Slot::MAX)));
         first.into_iter().chain(own.map(|(_, slot)| *slot))
     }
 
     /// The number of slots.
-    pub(super) fn count(&self, key: &IndexKey) -> usize {
-        let first = self.first.get(key);
+    pub(super) fn count(&self, entries: &Slab<IndexEntry>, key: &IndexKey) -> usize {
+        let first = self.first(entries, key);
         first.map_or(0, |_| 1 + self.more.get(key).map_or(0, BTreeSet::len))
     }
 
-    pub(super) fn add(&mut self, key: IndexKey, client: ClientTag, slot: Slot) {
-        match self.first.get(&key) {
-            None => self.first.insert(key, slot),
+    /// Adds a slot whose entry exists.
+    pub(super) fn add(
+        &mut self,
+        entries: &Slab<IndexEntry>,
+        key: IndexKey,
+        client: ClientNumber,
+        slot: Slot,
+    ) {
+        match self.first(entries, &key) {
+            None => self.first.insert(self.hash_builder.hash_one(key), slot),
             Some(_) => _ = self.more.entry(key).or_default().insert((client, slot)),
         }
     }
 
-    pub(super) fn remove(&mut self, key: &IndexKey, client: ClientTag, slot: Slot) {
-        let Some(first) = self.first.get_mut(key) else { return };
+    /// Removes a slot whose entry still exists.
+    pub(super) fn remove(
+        &mut self,
+        entries: &Slab<IndexEntry>,
+        key: &IndexKey,
+        client: ClientNumber,
+        slot: Slot,
+    ) {
+        let Some(first) = self.first(entries, key) else { return };
+        let hash = self.hash_builder.hash_one(key);
         let Entry::Occupied(mut more) = self.more.entry(*key) else {
-            if *first == slot {
-                self.first.remove(key);
+            if first == slot {
+                self.first.remove(hash, slot);
             }
             return;
         };
         let others = more.get_mut();
-        if *first == slot {
+        if first == slot {
             if let Some((_, next)) = others.pop_first() {
-                *first = next;
+                self.first.replace(hash, slot, next);
             }
         } else {
             others.remove(&(client, slot));
@@ -123,6 +158,15 @@ impl KeyTable {
         if others.is_empty() {
             more.remove();
         }
+    }
+
+    fn first(&self, entries: &Slab<IndexEntry>, key: &IndexKey) -> Option<Slot> {
+        self.first.find(self.hash_builder.hash_one(key), |slot| {
+            entries.get(slot).is_some_and(|entry| {
+                entry.operator == key.operator
+                    && IndexKey::all(key.operator, &entry.keys).any(|other| other == *key)
+            })
+        })
     }
 }
 

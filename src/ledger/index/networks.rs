@@ -8,53 +8,66 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr},
 };
 
+use foldhash::quality::RandomState;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{ClientTag, OperatorNumber, Slot};
+use super::{ClientNumber, OperatorNumber, Slot};
 
 /// The networks of all sessions. IPv6 prefixes longer than /64 are truncated to a /64.
 #[derive(Debug, Default)]
-pub(super) struct NetworkSet {
-    sorted: BTreeSet<NetworkMember>,
-    /// The number of networks of each prefix length.
-    lengths: HashMap<NetworkFamily, [u32; 65]>,
-}
+pub(super) struct NetworkSet(HashMap<NetworkFamily, FamilyNetworks, RandomState>);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct NetworkMember {
-    family: NetworkFamily,
-    /// The first address of the network; for IPv6, its upper 64 bits.
-    first: u64,
-    length: u8,
-    slot: Slot,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct NetworkFamily {
     scope: NetworkScope,
     v6: bool,
 }
 
 /// The sessions of an operator, of all clients or of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct NetworkScope {
     pub(super) operator: OperatorNumber,
     /// `None`: all clients.
-    pub(super) client: Option<ClientTag>,
+    pub(super) client: Option<ClientNumber>,
+}
+
+#[derive(Debug)]
+struct FamilyNetworks {
+    sorted: BTreeSet<NetworkMember>,
+    /// The number of networks of each prefix length.
+    lengths: [u32; 65],
+}
+
+// Packed: 16 bytes instead of 24.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(Rust, packed(4))]
+struct NetworkMember {
+    /// The first address of the network; for IPv6, its upper 64 bits.
+    first: u64,
+    length: u8,
+    slot: Slot,
 }
 
 impl NetworkSet {
     pub(super) fn add(&mut self, scope: NetworkScope, net: IpNet, slot: Slot) {
-        let member = NetworkMember::new(scope, net, slot);
-        if self.sorted.insert(member) {
-            self.adjust_count(member, |count| count.saturating_add(1));
+        let (family, member) = (NetworkFamily::new(scope, net), NetworkMember::new(net, slot));
+        let networks = self
+            .0
+            .entry(family)
+            .or_insert_with(|| FamilyNetworks { sorted: BTreeSet::new(), lengths: [0; 65] });
+        if networks.sorted.insert(member) {
+            networks.adjust_count(member.length, |count| count.saturating_add(1));
         }
     }
 
     pub(super) fn remove(&mut self, scope: NetworkScope, net: IpNet, slot: Slot) {
-        let member = NetworkMember::new(scope, net, slot);
-        if self.sorted.remove(&member) {
-            self.adjust_count(member, |count| count.saturating_sub(1));
+        let (family, member) = (NetworkFamily::new(scope, net), NetworkMember::new(net, slot));
+        let Some(networks) = self.0.get_mut(&family) else { return };
+        if networks.sorted.remove(&member) {
+            networks.adjust_count(member.length, |count| count.saturating_sub(1));
+        }
+        if networks.sorted.is_empty() {
+            self.0.remove(&family);
         }
     }
 
@@ -64,39 +77,44 @@ impl NetworkSet {
         scope: NetworkScope,
         net: IpNet,
     ) -> impl Iterator<Item = Slot> {
-        let narrowest = NetworkMember::new(scope, net, 0);
-        let lengths = self.lengths.get(&narrowest.family).into_iter().flatten();
-        let wider = (0..narrowest.length).zip(lengths).filter(|(_, count)| **count > 0);
+        let networks = self.0.get(&NetworkFamily::new(scope, net)).into_iter();
+        networks.flat_map(move |networks| networks.overlapping(net))
+    }
+}
+
+impl FamilyNetworks {
+    fn overlapping(&self, net: IpNet) -> impl Iterator<Item = Slot> {
+        let narrowest = NetworkMember::new(net, 0);
+        let wider = (0..narrowest.length).zip(&self.lengths).filter(|(_, count)| **count > 0);
         let wider = wider.flat_map(move |(length, _)| {
-            let from = NetworkMember::new(scope, widened(net, length), 0);
+            let from = NetworkMember::new(widened(net, length), 0);
             self.sorted.range(from..=NetworkMember { slot: Slot::MAX, ..from })
         });
-        let to = NetworkMember {
-            first: last_address(net),
-            length: u8::MAX,
-            slot: Slot::MAX,
-            ..narrowest
-        };
+        let to = NetworkMember { first: last_address(net), length: u8::MAX, slot: Slot::MAX };
         let contained = iter::once(()).flat_map(move |()| self.sorted.range(narrowest..=to));
         wider.chain(contained).map(|member| member.slot)
     }
 
-    fn adjust_count(&mut self, member: NetworkMember, change: impl Fn(u32) -> u32) {
-        let lengths = self.lengths.entry(member.family).or_insert([0; 65]);
-        if let Some(count) = lengths.get_mut(usize::from(member.length)) {
+    fn adjust_count(&mut self, length: u8, change: impl Fn(u32) -> u32) {
+        if let Some(count) = self.lengths.get_mut(usize::from(length)) {
             *count = change(*count);
         }
     }
 }
 
+impl NetworkFamily {
+    const fn new(scope: NetworkScope, net: IpNet) -> Self {
+        Self { scope, v6: matches!(net, IpNet::V6(_)) }
+    }
+}
+
 impl NetworkMember {
-    fn new(scope: NetworkScope, net: IpNet, slot: Slot) -> Self {
-        let family = NetworkFamily { scope, v6: matches!(net, IpNet::V6(_)) };
+    fn new(net: IpNet, slot: Slot) -> Self {
         let (first, length) = match net {
             IpNet::V4(net) => (v4(net.network()), net.prefix_len()),
             IpNet::V6(net) => (v6(net.network()), net.prefix_len().min(64)),
         };
-        Self { family, first, length, slot }
+        Self { first, length, slot }
     }
 }
 

@@ -75,6 +75,13 @@ fn locate(slot: Slot) -> Option<(usize, usize)> {
 mod tests {
     use super::*;
 
+    impl<T> Slab<T> {
+        /// The number of slots, in use or free.
+        pub(in crate::ledger::index) fn slots(&self) -> usize {
+            self.blocks.iter().map(Vec::len).sum()
+        }
+    }
+
     #[test]
     fn entries_keep_their_numbers_and_free_numbers_are_reused() {
         let mut slab = Slab::default();

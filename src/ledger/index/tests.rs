@@ -87,11 +87,12 @@ proptest! {
 // All tables are empty once all sessions are removed.
 fn is_empty(index: &Index) -> bool {
     index.slots.is_empty()
-        && index.holds_per_client.is_empty()
+        && index.clients.is_empty()
+        && index.operator_sessions.is_empty()
         && index.keys.is_empty()
         && index.networks.is_empty()
-        && index.hold_expiries.is_empty()
-        && index.due.is_empty()
+        && index.hold_expiries.len() == 0
+        && index.due.len() == 0
         && index.counts().iter().all(|(_, _, count)| *count == 0)
 }
 
@@ -133,9 +134,7 @@ fn expired_holds_are_removed_in_batches() {
     assert_eq!(index.hold_expiries.len(), 1000 + 1 - EXPIRED_HOLDS_PER_RESERVATION_MAX);
     index.expire_holds(START, usize::MAX);
     assert!(
-        index.hold_expiries.is_empty()
-            && index.keys.is_empty()
-            && index.holds_per_client.is_empty()
+        index.hold_expiries.len() == 0 && index.keys.is_empty() && index.clients.all_holds() == 0
     );
 }
 
@@ -235,6 +234,48 @@ fn own_sessions_are_found_in_a_crowded_network() {
     assert_eq!(refused, Err(Error::DeviceSessionsExceeded { max }));
 }
 
+/// With a constant number of sessions, clients and devices come and go, and nothing grows.
+#[test]
+fn index_does_not_grow_while_sessions_come_and_go() {
+    let hasher = KeyHasher::random();
+    let rules = ConflictRules::default();
+    let mut index = Index::default();
+    let mut live = std::collections::VecDeque::new();
+    for n in 0..5000_u32 {
+        let mut asked = create_request(phone(n), "192.0.2.1");
+        let device = asked.device.as_mut().unwrap();
+        let public = [203, 0, 113, 9].into();
+        device.ipv4 = Some(DeviceIpv4::Public { public, private: None, public_port: None });
+        let network = ipnet::Ipv6Net::new((u128::from(n) << 64).into(), 64).unwrap();
+        device.ipv6 = Some(Verbatim::from_value(network));
+        let requester = party(&format!("client-{n}"));
+        let claim = Claim::new(&hasher, &requester, &reservation_request(asked));
+        let summary = summary(START + Duration::from_secs(n.into()));
+        index.insert(summary, claim, &rules, 10, START).unwrap();
+        let operator_session = format!("operator-session-{n}");
+        let next = RecordSummary { generation: 1, due: summary.due, ..summary };
+        index.replace(next, Some(&operator_session)).unwrap();
+        live.push_back(summary.id);
+        if live.len() > 100 {
+            index.remove(&live.pop_front().unwrap(), 1).unwrap();
+        }
+        let sizes = [
+            index.entries.slots(),
+            index.clients.slots(),
+            index.slots.len(),
+            index.operator_sessions.len(),
+            index.due.len(),
+            index.hold_expiries.len(),
+            index.networks.families() / 2,
+        ];
+        assert!(sizes.iter().all(|size| *size <= 101), "{sizes:?}");
+    }
+    for id in live {
+        index.remove(&id, 1).unwrap();
+    }
+    assert!(is_empty(&index));
+}
+
 fn resident_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap();
     text.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
@@ -307,4 +348,58 @@ fn measure_index() {
             );
         }
     }
+}
+
+/// Inserts, replaces and removes sessions, to count the instructions of each operation:
+/// `valgrind --tool=callgrind TEST_BINARY --ignored count_index_operations`, then
+/// `callgrind_annotate --inclusive=yes`. Each function is called [`COUNTED`] times.
+#[test]
+#[ignore = "a measurement, run by hand"]
+fn count_index_operations() {
+    let hasher = KeyHasher::random();
+    let rules = ConflictRules::default();
+    let mut index = Index::default();
+    let later =
+        |n: u32| START + Duration::from_secs(u64::from(n.wrapping_mul(2_654_435_761)) >> 18);
+    let mut ids = Vec::new();
+    for n in 0..COUNTED * 2 {
+        let mut asked = create_request(phone(n), "192.0.2.1");
+        let port = Some(u16::try_from(n).unwrap());
+        let public = [203, 0, 113, 9].into();
+        let address = DeviceIpv4::Public { public, private: None, public_port: port };
+        asked.device.as_mut().unwrap().ipv4 = Some(address);
+        let (summary, claim) = (summary(later(n)), claim(&hasher, 0, asked));
+        if n < COUNTED {
+            index.insert(summary, claim, &rules, u32::MAX, Moment::default()).unwrap();
+        } else {
+            counted_insert(&mut index, summary, claim, &rules);
+            ids.push(summary);
+        }
+    }
+    for (n, summary) in (0..).zip(&mut ids) {
+        summary.generation = 1;
+        summary.holds_until = Some(later(n) + Duration::from_secs(1));
+        summary.due = later(n) + Duration::from_secs(2);
+        counted_replace(&mut index, *summary, &format!("operator-session-{n}"));
+    }
+    for summary in ids {
+        counted_remove(&mut index, summary.id);
+    }
+}
+
+const COUNTED: u32 = 10_000;
+
+#[inline(never)]
+fn counted_insert(index: &mut Index, summary: RecordSummary, claim: Claim, rules: &ConflictRules) {
+    index.insert(summary, claim, rules, u32::MAX, Moment::default()).unwrap();
+}
+
+#[inline(never)]
+fn counted_replace(index: &mut Index, summary: RecordSummary, operator_session: &str) {
+    index.replace(summary, Some(operator_session)).unwrap();
+}
+
+#[inline(never)]
+fn counted_remove(index: &mut Index, id: SessionId) {
+    index.remove(&id, 1).unwrap();
 }

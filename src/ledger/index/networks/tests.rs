@@ -4,7 +4,11 @@ use super::*;
 
 impl NetworkSet {
     pub(in crate::ledger::index) fn is_empty(&self) -> bool {
-        self.sorted.is_empty() && self.lengths.values().flatten().all(|count| *count == 0)
+        self.0.is_empty()
+    }
+
+    pub(in crate::ledger::index) fn families(&self) -> usize {
+        self.0.len()
     }
 }
 
