@@ -2,7 +2,10 @@
 //! clients, and the verification of sink tokens of operators.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,17 +15,28 @@ use super::{
     Error, Ledger, TakenNotifications,
     notification::{OutboxChange, QueuedNotification},
 };
-use crate::qod::SessionId;
+use crate::{clock::Tick, qod::SessionId};
 
 // The maximum time to wait for a wake-up: the task that queued a notification may end before it
 // sends one, and another replica may have queued it.
 const WAKE_UP_TIMEOUT: Duration = Duration::from_secs(1);
+
+// The time between two log lines about dropped notifications.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Wakes the delivery, and counts dropped notifications.
 #[derive(Debug, Default)]
 pub(super) struct OutboxSignal {
     wake_up: Notify,
     dropped: AtomicU64,
+    unreported: Mutex<UnreportedDrops>,
+}
+
+/// The dropped notifications since the last log line about them.
+#[derive(Debug, Default)]
+struct UnreportedDrops {
+    count: u64,
+    reported_at: Option<Tick>,
 }
 
 impl Ledger {
@@ -90,18 +104,49 @@ impl Ledger {
         let dropped = change.dropped;
         if dropped > 0 {
             self.outbox.dropped.fetch_add(dropped, Ordering::Relaxed);
-            tracing::warn!(
-                event = "outbox_overflowed",
-                dropped,
-                "notifications dropped: the client has too many queued notifications"
-            );
+            if let Some(dropped) = self.outbox.due_report(dropped, self.clock.tick()) {
+                tracing::warn!(
+                    event = "outbox_overflowed",
+                    dropped,
+                    "notifications dropped: the client has too many queued notifications"
+                );
+            }
         }
     }
 }
 
 impl OutboxSignal {
+    /// Adds dropped notifications. Returns how many to report, if the last report was long enough ago: a client
+    /// whose sink is unreachable may lose a notification with each of its creates.
+    fn due_report(&self, dropped: u64, now: Tick) -> Option<u64> {
+        let mut unreported = self.unreported.lock().unwrap_or_else(PoisonError::into_inner);
+        unreported.count += dropped;
+        let is_due = unreported.reported_at.is_none_or(|at| now.since(at) >= REPORT_INTERVAL);
+        is_due.then(|| {
+            unreported.reported_at = Some(now);
+            std::mem::take(&mut unreported.count)
+        })
+    }
+
     /// Wakes the delivery.
     pub(super) fn wake(&self) {
         self.wake_up.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{clock::Clock, qod::Moment};
+
+    #[test]
+    fn dropped_notifications_are_reported_once_a_second_and_all_counted() {
+        let (signal, clock) =
+            (OutboxSignal::default(), Clock::fixed(Moment::from_unix_s(1_700_000_000)));
+        let add = |dropped| signal.due_report(dropped, clock.tick());
+        assert_eq!(add(1), Some(1));
+        assert_eq!((add(1), add(2)), (None, None));
+        clock.advance(REPORT_INTERVAL);
+        assert_eq!((add(3), add(4)), (Some(6), None));
     }
 }
