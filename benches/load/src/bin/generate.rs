@@ -4,6 +4,8 @@
 //!
 //! With a constant rate, a latency counts from the time at which the request was due, so that it includes the
 //! wait of a request that was sent late.
+//!
+//! `--before` and `--after` are commands that run directly before and after the measured requests.
 
 #![expect(clippy::disallowed_methods, reason = "the program measures time and has no clock")]
 
@@ -13,6 +15,7 @@ use std::{
     fs,
     io::{self, Read, Write},
     net::TcpStream,
+    process::{Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -22,7 +25,8 @@ use std::{
 };
 
 const USAGE: &str = "generate --address HOST:PORT --kind KIND --tokens FILE [--pid PID] [--seconds N] \
-                     [--connections N] [--rate N] [--first N] [--sessions N]";
+                     [--connections N] [--rate N] [--first N] [--sessions N] [--before COMMAND] \
+                     [--after COMMAND]";
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +112,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let pid = args.get("--pid").cloned();
     let ids = create_sessions(&settings)?;
+    run_command(args.get("--before"))?;
     let before = pid.as_deref().map_or(Ok(0), cpu_us)?;
     let started = Instant::now();
     let load = Arc::new(Load {
@@ -125,8 +130,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     latencies.sort_unstable();
     let at = |share: usize| latencies.get(latencies.len() * share / 100).copied().unwrap_or(0);
     let (requests, failed) = (latencies.len(), measured.failed);
+    run_command(args.get("--after"))?;
     println!("RESULT {requests} {failed} {elapsed} {} {} {cpu}", at(50), at(99));
     Ok(())
+}
+
+/// Runs a command before or after the measured requests, if there is one. Its output is discarded.
+fn run_command(command: Option<&String>) -> io::Result<()> {
+    let Some(command) = command else { return Ok(()) };
+    let done = Command::new("sh").args(["-c", command]).stdout(Stdio::null()).status()?;
+    if done.success() { Ok(()) } else { Err(io::Error::other(format!("failed: {command}"))) }
 }
 
 /// Creates the sessions that the measured requests need, and returns their ids in order.
