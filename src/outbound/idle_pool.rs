@@ -3,8 +3,8 @@
 //! thread.
 //!
 //! No task waits for the end of a connection, as in pingora's pool: there, each use of a connection
-//! wakes a task, often on another thread. A closed connection is detected when it is taken, or by a task that
-//! looks at all of them every second.
+//! wakes a task, often on another thread. A connection that is closed, or was idle for too long, is dropped when
+//! it would be taken, or by a task that looks at all of them every second.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -69,8 +69,11 @@ struct IdleConnection {
     since: Instant,
 }
 
-/// Permits the next watch task when this one ends.
-struct Watch(Arc<IdlePool>);
+/// The task that closes stale connections. If it is aborted, the next connection starts another one.
+struct Watch {
+    pool: Arc<IdlePool>,
+    has_ended: bool,
+}
 
 impl PoolKey {
     /// A key that was never used before.
@@ -111,8 +114,8 @@ impl IdlePool {
         let evicted = list.push(slot.key, stream);
         drop(list);
         drop(evicted);
-        if !self.is_watched.swap(true, Ordering::AcqRel) {
-            tokio::spawn(Watch(Arc::clone(self)).run());
+        if !self.is_watched.swap(true, Ordering::SeqCst) {
+            tokio::spawn(Watch { pool: Arc::clone(self), has_ended: false }.run());
         }
     }
 
@@ -128,6 +131,10 @@ impl IdlePool {
         left.sum::<usize>() > 0
     }
 
+    fn is_empty(&self) -> bool {
+        (0..LISTS).filter_map(|index| self.list(index)).all(|list| list.count == 0)
+    }
+
     fn list(&self, index: usize) -> Option<MutexGuard<'_, IdleList>> {
         Some(self.lists.get(index)?.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -136,9 +143,15 @@ impl IdlePool {
 impl IdleList {
     fn pop(&mut self, key: PoolKey) -> Option<Stream> {
         let connections = self.connections.get_mut(&key)?;
-        let IdleConnection { stream, .. } = connections.pop_back()?;
+        let IdleConnection { stream, since } = connections.pop_back()?;
         self.count -= 1;
-        Some(stream)
+        if since.elapsed() < IDLE_TIMEOUT {
+            return Some(stream);
+        }
+        // The others are older.
+        self.count -= connections.len();
+        connections.clear();
+        None
     }
 
     // Returns the connection that has to make room, if the list is full.
@@ -167,31 +180,40 @@ impl IdleList {
             while let Some(idle) = connections.get_mut(position) {
                 if is_stale(idle) {
                     stale.extend(connections.remove(position));
+                    self.count -= 1;
                 } else {
                     position += 1;
                 }
             }
             !connections.is_empty()
         });
-        self.count -= stale.len();
         stale
     }
 }
 
 impl Watch {
-    async fn run(self) {
+    async fn run(mut self) {
         loop {
             sleep(CHECK_INTERVAL).await;
-            if !self.0.close_stale(Instant::now()) {
+            if self.pool.close_stale(Instant::now()) {
+                continue;
+            }
+            self.pool.is_watched.store(false, Ordering::SeqCst);
+            self.has_ended = true;
+            // A connection may have been released meanwhile, when there seemed to be a task.
+            if self.pool.is_empty() || self.pool.is_watched.swap(true, Ordering::SeqCst) {
                 return;
             }
+            self.has_ended = false;
         }
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.0.is_watched.store(false, Ordering::Release);
+        if !self.has_ended {
+            self.pool.is_watched.store(false, Ordering::SeqCst);
+        }
     }
 }
 
@@ -269,6 +291,20 @@ mod tests {
         assert_eq!(count(), 0);
         sleep(CHECK_INTERVAL).await;
         assert!(!pool.is_watched.load(Ordering::Acquire));
+    }
+
+    #[tokio::test]
+    async fn connection_that_was_idle_for_too_long_is_not_reused() {
+        pause();
+        let (pool, key) = (Arc::new(IdlePool::default()), PoolKey::unique());
+        let own = PoolSlot::of_current_thread(key);
+        // As if no task looked for such connections.
+        pool.is_watched.store(true, Ordering::SeqCst);
+        let [(one, _peer), (two, _other_peer)] = [(); 2].map(|()| connection());
+        pool.release(own, one);
+        pool.release(own, two);
+        advance(IDLE_TIMEOUT).await;
+        assert!(pool.take(key).is_none() && pool.is_empty());
     }
 
     #[tokio::test]

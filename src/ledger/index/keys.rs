@@ -32,10 +32,14 @@ pub(super) struct KeyTable {
     hash_builder: RandomState,
 }
 
-// Above the values of `PermanentKind`.
+// Above the values of `PermanentKind`. The highest bit is that of addresses.
 const PUBLIC_AND_PORT: u8 = 0x80;
 const PUBLIC_AND_PRIVATE: u8 = 0x81;
 const PUBLIC: u8 = 0x82;
+
+// `PermanentKind` has four values.
+const FIRST_ADDRESS_KIND: u64 = 4;
+const KIND_BITS: u64 = 0b111;
 
 impl IndexKey {
     /// The keys of which a common one means that two devices are the same, or contradictory.
@@ -78,6 +82,13 @@ impl IndexKey {
     fn address(operator: OperatorNumber, kind: u8, address: PublicAddress, rest: [u8; 4]) -> Self {
         let address = u128::from(address.public.to_bits()) << 32;
         Self::new(operator, kind, address | u128::from(u32::from_be_bytes(rest)))
+    }
+
+    // A small number for each kind.
+    const fn kind_number(self) -> u64 {
+        let [kind, ..] = self.value.to_le_bytes();
+        let is_address = (kind >> 7) as u64 * FIRST_ADDRESS_KIND;
+        is_address + (kind & 0x7f) as u64
     }
 
     // The value has at most 15 bytes.
@@ -126,7 +137,7 @@ impl KeyTable {
         slot: Slot,
     ) {
         match self.first(entries, &key) {
-            None => self.first.insert(self.hash_builder.hash_one(key), slot),
+            None => self.first.insert(self.hash(&key), slot),
             Some(_) => _ = self.more.entry(key).or_default().insert((client, slot)),
         }
     }
@@ -140,7 +151,7 @@ impl KeyTable {
         slot: Slot,
     ) {
         let Some(first) = self.first(entries, key) else { return };
-        let hash = self.hash_builder.hash_one(key);
+        let hash = self.hash(key);
         let Entry::Occupied(mut more) = self.more.entry(*key) else {
             if first == slot {
                 self.first.remove(hash, slot);
@@ -160,8 +171,14 @@ impl KeyTable {
         }
     }
 
+    // The lowest bits are those of the kind, and a device has one key of a kind. So two keys of one entry never
+    // have the same hash: an element of `first` belongs to the key of its entry with this hash.
+    fn hash(&self, key: &IndexKey) -> u64 {
+        self.hash_builder.hash_one(key) & !KIND_BITS | key.kind_number()
+    }
+
     fn first(&self, entries: &Slab<IndexEntry>, key: &IndexKey) -> Option<Slot> {
-        self.first.find(self.hash_builder.hash_one(key), |slot| {
+        self.first.find(self.hash(key), |slot| {
             entries.get(slot).is_some_and(|entry| {
                 entry.operator == key.operator
                     && IndexKey::all(key.operator, &entry.keys).any(|other| other == *key)

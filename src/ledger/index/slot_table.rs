@@ -1,5 +1,6 @@
 //! A table from keys to slots that stores neither the keys nor their whole hashes: the caller
-//! compares the key with the entry of the slot. An element has 8 bytes.
+//! compares the key with the entry of the slot. Keys of one entry must differ in the lower 32 bits of their
+//! hashes. An element has 8 bytes.
 //!
 //! A hash table that grows moves all of its elements and blocks requests meanwhile; here each shard
 //! grows separately, so that a reallocation moves only the elements of one shard.
