@@ -1,6 +1,8 @@
 //! Answers that are lost, and databases that cannot be used.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
+
+use tokio::runtime::{Builder, Runtime};
 
 use super::*;
 use crate::{
@@ -127,7 +129,7 @@ fn migrated() -> Option<(test_server::TestDatabase<'static>, Settings)> {
     let database = test_server::shared()?.create_database();
     let settings = Settings::for_test(&database.url, "qod");
     let opened = Database::new(settings.clone(), Metrics::new().unwrap(), Clock::system()).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(migrate(&opened)).unwrap();
     Some((database, settings))
 }
@@ -151,7 +153,7 @@ fn replica_with_another_key_is_refused_and_keys_can_be_rotated() {
     drop(open(&config(&settings, "a", &[])).unwrap());
     let refused = open(&config(&settings, "b", &[])).err();
     assert!(matches!(refused, Some(OpenError::WrongKey(_))), "{refused:?}");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let old = open(&config(&settings, "a", &["b"])).unwrap();
     let request = reservation_request(create_request(phone(1), "192.0.2.1"));
     let id = runtime.block_on(async {
@@ -179,17 +181,23 @@ fn schema_without_tables_is_reported_in_words() {
     assert!(error.contains("store migrate"), "{error}");
 }
 
-#[test]
-fn stopped_ledger_is_copied_and_verified() {
-    let Some((_database, settings)) = migrated() else { return };
-    let folder = std::env::temp_dir().join(format!("qod-copy-{}", std::process::id()));
+/// A folder, the configuration of a ledger in it, and a runtime to use it.
+fn embedded_ledger(name: &str) -> (PathBuf, StoreConfig, Runtime) {
+    let folder = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
     let embedded = StoreConfig::Embedded(EmbeddedSettings {
         directory: folder.clone(),
         sync: SyncMode::Durable,
         key: None,
         previous_keys: Vec::new(),
     });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    (folder, embedded, runtime)
+}
+
+#[test]
+fn stopped_ledger_is_copied_and_verified() {
+    let Some((_database, settings)) = migrated() else { return };
+    let (folder, embedded, runtime) = embedded_ledger("qod-copy");
     let metrics = Metrics::new().unwrap();
     let (sink_token, id) = runtime.block_on(async {
         let ledger = open(&embedded).unwrap();
@@ -236,14 +244,7 @@ fn stopped_ledger_is_copied_and_verified() {
 #[test]
 fn copy_is_refused_while_a_replica_runs() {
     let Some((database, settings)) = migrated() else { return };
-    let folder = std::env::temp_dir().join(format!("qod-copy-live-{}", std::process::id()));
-    let embedded = StoreConfig::Embedded(EmbeddedSettings {
-        directory: folder.clone(),
-        sync: SyncMode::Durable,
-        key: None,
-        previous_keys: Vec::new(),
-    });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (folder, embedded, runtime) = embedded_ledger("qod-copy-live");
     runtime.block_on(open(&embedded).unwrap().close());
     let replica = config(&settings, "a", &[]);
     let _replica = open(&replica).unwrap();
