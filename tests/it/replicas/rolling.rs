@@ -73,8 +73,13 @@ fn hand_over_to_a_successor_has_no_gap() {
             scope.spawn(move || send_creates(replica, worker, terminating, answered));
         }
         scope.spawn(|| {
-            while !terminating.load(Ordering::SeqCst) {
-                let answer = replica.admin("/readyz").expect("a listener").expect(200);
+            loop {
+                let answer = replica.admin("/readyz");
+                // The request may have arrived after the signal.
+                if terminating.load(Ordering::SeqCst) {
+                    break;
+                }
+                let answer = answer.expect("a listener").expect(200);
                 assert!(!answer.body.contains("waiting"), "{answer:?}");
                 thread::sleep(Duration::from_millis(5));
             }
