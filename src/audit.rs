@@ -63,12 +63,18 @@ impl AuditRecord {
             static MEMBERS: RefCell<String> = const { RefCell::new(String::new()) };
         }
         MEMBERS.with_borrow_mut(|text| {
-            text.clear();
-            self.write_members(&mut JsonMembers(text));
             tracing::info!(
                 target: TARGET,
                 event = "request_decided",
-                { line::RAW_MEMBERS } = text.as_str(),
+                // Evaluated only if the record is logged.
+                { line::RAW_MEMBERS } = {
+                    text.clear();
+                    let mut members = JsonMembers(text);
+                    members.text("message", Some("request decided"));
+                    members.text("event", Some("request_decided"));
+                    self.write_members(&mut members);
+                    text.as_str()
+                },
                 "request decided"
             );
         });

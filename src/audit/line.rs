@@ -1,5 +1,5 @@
 //! Formats log lines. There is an audit record for each request, so its members are written by hand; the library
-//! formats all lines of other targets. Both have the same form.
+//! formats all other lines. Both have the same form.
 
 use std::fmt::{self, Debug, Write};
 
@@ -16,14 +16,12 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::TARGET;
-
-/// The field of an event that consists of members of the line, written by [`JsonMembers`].
+/// The field that has all members of a line except for its time, level and target, from [`JsonMembers`].
 pub(super) const RAW_MEMBERS: &str = "members";
 
-/// Formats audit records itself, and other lines as `F` does.
+/// Formats events with [`RAW_MEMBERS`] itself, and other events as `F` does.
 pub struct LineFormat<F> {
-    /// The format of other lines: JSON, with the fields of an event beside its message.
+    /// The format of other events: JSON, with the fields of an event beside its message.
     pub others: F,
 }
 
@@ -40,7 +38,7 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let metadata = event.metadata();
-        if metadata.target() != TARGET {
+        if metadata.fields().field(RAW_MEMBERS).is_none() {
             return self.others.format_event(context, writer, event);
         }
         writer.write_str("{\"timestamp\":\"")?;
@@ -48,79 +46,29 @@ where
         writer.write_str("\",\"level\":\"")?;
         writer.write_str(metadata.level().as_str())?;
         writer.write_char('"')?;
-        let mut fields = FieldWriter { writer: &mut writer, result: Ok(()) };
-        event.record(&mut fields);
-        fields.result?;
+        let mut members = RawMembers { writer: &mut writer, result: Ok(()) };
+        event.record(&mut members);
+        members.result?;
         writer.write_str(",\"target\":\"")?;
-        writer.write_str(TARGET)?;
+        writer.write_str(metadata.target())?;
         writer.write_str("\"}\n")
     }
 }
 
-/// Writes fields as members of a JSON object.
-struct FieldWriter<'b, 'w> {
+/// Writes the field [`RAW_MEMBERS`]. It repeats the other fields.
+struct RawMembers<'b, 'w> {
     writer: &'b mut Writer<'w>,
     result: fmt::Result,
 }
 
-impl FieldWriter<'_, '_> {
-    fn write(&mut self, field: &Field, value: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
-        if self.result.is_ok() {
-            self.result = self.try_write(field, value);
-        }
-    }
-
-    fn try_write(
-        &mut self,
-        field: &Field,
-        value: impl FnOnce(&mut Writer<'_>) -> fmt::Result,
-    ) -> fmt::Result {
-        self.writer.write_str(",\"")?;
-        self.writer.write_str(field.name())?;
-        self.writer.write_str("\":")?;
-        value(self.writer)
-    }
-}
-
-impl Visit for FieldWriter<'_, '_> {
+impl Visit for RawMembers<'_, '_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == RAW_MEMBERS {
-            self.result = self.result.and_then(|()| self.writer.write_str(value));
-            return;
+            self.result = self.writer.write_str(value);
         }
-        self.write(field, |writer| {
-            writer.write_char('"')?;
-            Escaped(writer).write_str(value)?;
-            writer.write_char('"')
-        });
     }
 
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.write(field, |writer| write!(writer, "{value}"));
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.write(field, |writer| write!(writer, "{value}"));
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.write(field, |writer| write!(writer, "{value}"));
-    }
-
-    // A number that is not finite is not JSON.
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.write(field, |writer| {
-            if value.is_finite() { write!(writer, "{value:?}") } else { writer.write_str("null") }
-        });
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.write(field, |writer| {
-            writer.write_char('"')?;
-            write!(Escaped(writer), "{value:?}")?;
-            writer.write_char('"')
-        });
-    }
+    fn record_debug(&mut self, _field: &Field, _value: &dyn Debug) {}
 }
 
 /// Writes members of a JSON object, each after a comma.
@@ -132,8 +80,7 @@ impl JsonMembers<'_> {
         let Some(value) = value else { return };
         self.name(name);
         self.0.push('"');
-        // Writing into a string cannot fail.
-        _ = Escaped(self.0).write_str(value);
+        push_escaped(self.0, value);
         self.0.push('"');
     }
 
@@ -173,42 +120,44 @@ pub(super) fn push_number(text: &mut String, number: u64) {
     text.extend(digit);
 }
 
-/// Escapes what is written to it for a JSON string (RFC 8259 §7).
-struct Escaped<'b, W>(&'b mut W);
-
-impl<W: Write> Write for Escaped<'_, W> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let is_special = |c: char| matches!(c, '"' | '\\' | '\0'..'\x20');
-        let mut rest = text;
-        while let Some(at) = rest.bytes().position(|byte| is_special(byte.into())) {
-            let (plain, after) = rest.split_at_checked(at).unwrap_or((rest, ""));
-            self.0.write_str(plain)?;
-            let mut chars = after.chars();
-            match chars.next() {
-                Some(c @ ('"' | '\\')) => write!(self.0, "\\{c}")?,
-                Some('\n') => self.0.write_str("\\n")?,
-                Some('\r') => self.0.write_str("\\r")?,
-                Some('\t') => self.0.write_str("\\t")?,
-                Some('\x08') => self.0.write_str("\\b")?,
-                Some('\x0c') => self.0.write_str("\\f")?,
-                Some(c) => write!(self.0, "\\u{:04x}", u32::from(c))?,
-                None => {}
-            }
-            rest = chars.as_str();
+/// Appends a text with the escapes of a JSON string (RFC 8259 §7).
+fn push_escaped(to: &mut String, text: &str) {
+    let is_special = |c: char| matches!(c, '"' | '\\' | '\0'..'\x20');
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(|byte| is_special(byte.into())) {
+        let (plain, after) = rest.split_at_checked(at).unwrap_or((rest, ""));
+        to.push_str(plain);
+        let mut chars = after.chars();
+        match chars.next() {
+            Some(c @ ('"' | '\\')) => to.extend(['\\', c]),
+            Some('\n') => to.push_str("\\n"),
+            Some('\r') => to.push_str("\\r"),
+            Some('\t') => to.push_str("\\t"),
+            Some('\x08') => to.push_str("\\b"),
+            Some('\x0c') => to.push_str("\\f"),
+            // Writing into a string cannot fail.
+            Some(c) => _ = write!(to, "\\u{:04x}", u32::from(c)),
+            None => {}
         }
-        self.0.write_str(rest)
+        rest = chars.as_str();
     }
+    to.push_str(rest);
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::{
+        net::Ipv4Addr,
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
 
     use proptest::prelude::*;
     use tracing::subscriber::with_default;
     use tracing_subscriber::fmt::MakeWriter;
 
     use super::*;
+    use crate::audit::{AuditRecord, TARGET};
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -232,14 +181,14 @@ mod tests {
         }
     }
 
-    // The line of this format and the library's, without their times.
-    fn lines(write: impl Fn()) -> [String; 2] {
-        let (ours, theirs) = (Lines::default(), Lines::default());
+    // The line of `ours` in this format and of `theirs` in the library's, without their times.
+    fn lines(ours: impl Fn(), theirs: impl Fn()) -> [String; 2] {
         let json = || tracing_subscriber::fmt().json().flatten_event(true);
-        let both = json().map_event_format(|others| LineFormat { others });
-        with_default(both.with_writer(ours.clone()).finish(), &write);
-        with_default(json().with_writer(theirs.clone()).finish(), &write);
-        [ours, theirs].map(|lines| {
+        let (our_lines, their_lines) = (Lines::default(), Lines::default());
+        let format = json().map_event_format(|others| LineFormat { others });
+        with_default(format.with_writer(our_lines.clone()).finish(), ours);
+        with_default(json().with_writer(their_lines.clone()).finish(), theirs);
+        [our_lines, their_lines].map(|lines| {
             let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
             let (time, rest) =
                 text.split_at("{\"timestamp\":\"2026-11-30T22:27:33.544494Z\"".len());
@@ -248,34 +197,47 @@ mod tests {
         })
     }
 
+    fn record(correlator: &str, duration: Duration) -> AuditRecord {
+        AuditRecord {
+            source: Some(Ipv4Addr::LOCALHOST.into()),
+            status: 201,
+            duration,
+            correlator: Some(correlator.to_owned()),
+            ..AuditRecord::default()
+        }
+    }
+
+    // The same record, as an event whose fields the library formats.
+    fn write_with_library(correlator: &str, duration_ms: f64) {
+        tracing::info!(
+            target: TARGET,
+            event = "request_decided",
+            method = None::<&str>,
+            source = %Ipv4Addr::LOCALHOST,
+            status = 201_u16,
+            duration_ms,
+            correlator,
+            "request decided"
+        );
+    }
+
     #[test]
     fn audit_line_is_that_of_the_library() {
-        let [ours, theirs] = lines(|| {
-            let (none, some): (Option<&str>, _) =
-                (None, Some("a \"quoted\"\\\u{1}\u{8}\u{c}\n\r\t\u{7f}ü"));
-            tracing::warn!(
-                target: TARGET,
-                event = "request_decided",
-                none,
-                some,
-                status = 201_u16,
-                signed = -3,
-                is_true = true,
-                duration_ms = 1.235,
-                whole = 2000.0,
-                infinite = f64::INFINITY,
-                source = %std::net::Ipv4Addr::LOCALHOST,
-                other_source = %"a\"b",
-                "a message"
-            );
-        });
-        assert_eq!(ours, theirs);
-        assert!(ours.ends_with(",\"target\":\"audit\"}\n"), "{ours}");
+        let correlator = "a \"quoted\"\\\u{1}\u{8}\u{c}\n\r\t\u{7f}ü";
+        for (duration_us, duration_ms) in [(1235, 1.235), (2_000_000, 2000.0), (0, 0.0), (10, 0.01)]
+        {
+            let record = record(correlator, Duration::from_micros(duration_us));
+            let [ours, theirs] =
+                lines(|| record.write(), || write_with_library(correlator, duration_ms));
+            assert_eq!(ours, theirs);
+            assert!(ours.ends_with(",\"target\":\"audit\"}\n"), "{ours}");
+        }
     }
 
     #[test]
     fn other_lines_are_those_of_the_library() {
-        let [ours, theirs] = lines(|| tracing::info!(event = "server_stopped", "a message"));
+        let write = || tracing::info!(event = "server_stopped", "a message");
+        let [ours, theirs] = lines(write, write);
         assert_eq!(ours, theirs);
         assert!(ours.contains("\"event\":\"server_stopped\""), "{ours}");
     }
@@ -283,7 +245,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_written_as_the_library_does(text in any::<String>()) {
-            let [ours, theirs] = lines(|| tracing::info!(target: TARGET, event = "request_decided", text, "a message"));
+            let record = record(&text, Duration::ZERO);
+            let [ours, theirs] = lines(|| record.write(), || write_with_library(&text, 0.0));
             prop_assert_eq!(ours, theirs);
         }
     }
