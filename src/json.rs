@@ -71,6 +71,9 @@ pub struct JsonError {
 // 2^53 - 1: integers up to this magnitude are exact in an `f64`.
 const EXACT_INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
 
+// Up to this many names of an object are compared one by one; a set is faster for more.
+const LINEAR_SEARCH_MAX: usize = 32;
+
 // Longer names are shortened in pointers.
 const TOKEN_CHARS_MAX: usize = 64;
 

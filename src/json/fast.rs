@@ -8,10 +8,8 @@ use std::borrow::Cow;
 
 use serde_json::Number;
 
-use super::{CaseVariants, Json, JsonLimits};
+use super::{CaseVariants, Json, JsonLimits, LINEAR_SEARCH_MAX};
 
-// The complete parser has a faster search for duplicate names of larger objects.
-const MEMBERS_MAX: usize = 32;
 // `serde_json` accepts at most this depth.
 const DEPTH_MAX: usize = 127;
 
@@ -25,7 +23,8 @@ pub(super) fn parse<'a>(
         text,
         position: 0,
         values_left: limits.elements_max,
-        members_max: limits.members_max.min(MEMBERS_MAX),
+        // The complete parser has a faster search for duplicate names of larger objects.
+        members_max: limits.members_max.min(LINEAR_SEARCH_MAX),
         case_variants,
     };
     let value = reader.value(limits.depth_max.min(DEPTH_MAX))?;

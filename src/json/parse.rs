@@ -5,10 +5,7 @@ use std::{borrow::Cow, collections::HashSet, fmt};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
-use super::{CaseVariants, Json, JsonError, JsonLimits, fast, pointer_token};
-
-// Up to this many names are compared one by one; a set is faster for more.
-const LINEAR_SEARCH_MAX: usize = 32;
+use super::{CaseVariants, Json, JsonError, JsonLimits, LINEAR_SEARCH_MAX, fast, pointer_token};
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 

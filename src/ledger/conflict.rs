@@ -96,21 +96,18 @@ pub(super) fn decide(
     a: (&DeviceKeys, &Flow),
     b: (&DeviceKeys, &Flow),
 ) -> ConflictDecision {
-    let devices = compare_devices(a.0, b.0);
-    if devices == DeviceComparison::Different {
-        return ConflictDecision::NoConflict;
-    }
-    let flows = match mode {
+    let is_same_flow = || match mode {
         ConflictMode::FlowOverlap => a.1.overlaps(b.1),
         // A claim's servers are in normal form.
         ConflictMode::ExactFlow => a.1 == b.1,
         ConflictMode::Device => true,
         ConflictMode::UpstreamOnly => false,
     };
-    match devices {
-        DeviceComparison::Same if flows => ConflictDecision::Conflict,
-        DeviceComparison::Unknown if flows => ConflictDecision::Unknown,
-        _ => ConflictDecision::NoConflict,
+    match compare_devices(a.0, b.0) {
+        DeviceComparison::Different => ConflictDecision::NoConflict,
+        _ if !is_same_flow() => ConflictDecision::NoConflict,
+        DeviceComparison::Same => ConflictDecision::Conflict,
+        DeviceComparison::Unknown => ConflictDecision::Unknown,
     }
 }
 

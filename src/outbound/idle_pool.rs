@@ -119,16 +119,13 @@ impl IdlePool {
         }
     }
 
-    // Closes the connections that are idle for too long or that the peer has closed. Returns whether any is
-    // left.
-    fn close_stale(&self, now: Instant) -> bool {
-        let closed = |index| {
-            let mut list = self.list(index)?;
-            let closed = list.take_stale(now);
-            Some((list.count, closed))
-        };
-        let left = (0..LISTS).filter_map(closed).map(|(left, _closed)| left);
-        left.sum::<usize>() > 0
+    // Closes the connections that are idle for too long or that the peer has closed.
+    fn close_stale(&self, now: Instant) {
+        for index in 0..LISTS {
+            // The lock is released first: closing calls the kernel.
+            let stale = self.list(index).map(|mut list| list.take_stale(now));
+            drop(stale);
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -195,7 +192,8 @@ impl Watch {
     async fn run(mut self) {
         loop {
             sleep(CHECK_INTERVAL).await;
-            if self.pool.close_stale(Instant::now()) {
+            self.pool.close_stale(Instant::now());
+            if !self.pool.is_empty() {
                 continue;
             }
             self.pool.is_watched.store(false, Ordering::SeqCst);

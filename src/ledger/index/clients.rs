@@ -39,8 +39,7 @@ impl ClientTable {
 
     /// Adds a session, and returns the number of its client.
     pub(super) fn add_session(&mut self, client: &ClientId, holds: bool) -> ClientNumber {
-        let existing = self.numbers.get(client).copied();
-        let number = existing.unwrap_or_else(|| {
+        let number = self.number(client).unwrap_or_else(|| {
             let counts = ClientCounts { id: client.clone(), sessions: 0, holds: 0 };
             let number = self.clients.insert(counts);
             self.numbers.insert(client.clone(), number);

@@ -8,7 +8,7 @@ use std::{
 use foldhash::quality::RandomState;
 
 use super::{
-    super::claim::{DeviceKeys, PublicAddress},
+    super::claim::{DeviceKeys, PERMANENT_KINDS, PublicAddress},
     ClientNumber, IndexEntry, OperatorNumber, Slot,
     slab::Slab,
     slot_table::SlotTable,
@@ -37,8 +37,7 @@ const PUBLIC_AND_PORT: u8 = 0x80;
 const PUBLIC_AND_PRIVATE: u8 = 0x81;
 const PUBLIC: u8 = 0x82;
 
-// `PermanentKind` has four values.
-const FIRST_ADDRESS_KIND: u64 = 4;
+const FIRST_ADDRESS_KIND: u64 = PERMANENT_KINDS.count_ones() as u64;
 const KIND_BITS: u64 = 0b111;
 
 impl IndexKey {
