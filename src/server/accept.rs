@@ -7,7 +7,7 @@ use std::{
 };
 
 use pingora::{
-    Error, ErrorType,
+    Error,
     listeners::tls::Acceptor,
     protocols::{Peek, Stream, l4},
 };
@@ -48,6 +48,12 @@ struct FailureLog {
     second: Option<Tick>,
     lines: u32,
     not_logged: u64,
+}
+
+// Why a handshake failed.
+enum Failure {
+    Tls(Box<Error>),
+    PlainHttp(Box<l4::stream::Stream>),
 }
 
 const LINES_PER_SECOND_MAX: u32 = 10;
@@ -110,22 +116,26 @@ impl TlsAcceptors {
             stream.try_peek(&mut first).await.ok()?;
             // TLS begins with a byte that is no letter, a request with its method.
             if first.iter().all(u8::is_ascii_uppercase) {
-                reject_plain_http(*stream).await;
-                return Some(Err(Error::explain(
-                    ErrorType::TLSHandshakeFailure,
-                    "the client speaks plain HTTP",
-                )));
+                return Some(Err(Failure::PlainHttp(stream)));
             }
             let acceptor =
                 Acceptor::from_server_config(Arc::clone(&secured.acceptance.load().config));
-            Some(acceptor.tls_handshake(*stream).await)
+            Some(acceptor.tls_handshake(*stream).await.map_err(Failure::Tls))
+        };
+        let record = |reason: &str| {
+            secured.log_failure(peer, reason);
+            self.metrics.record_http_rejection("tls_handshake");
         };
         match timeout(self.handshake_timeout, handshake).await {
             Ok(None) => {}
             Ok(Some(Ok(stream))) => return Some(Box::new(stream)),
-            Ok(Some(Err(error))) => {
-                secured.log_failure(peer, tls::handshake_failure(&error.to_string()));
-                self.metrics.record_http_rejection("tls_handshake");
+            Ok(Some(Err(Failure::Tls(error)))) => {
+                record(tls::handshake_failure(&error.to_string()))
+            }
+            Ok(Some(Err(Failure::PlainHttp(stream)))) => {
+                // Counted before the response, so that a client that has it finds it counted.
+                record("the client speaks plain HTTP");
+                let _ = timeout(self.handshake_timeout, reject_plain_http(*stream)).await;
             }
             Err(_) => self.metrics.record_http_rejection("tls_timeout"),
         }

@@ -217,6 +217,7 @@ fn only_tls_1_2_and_1_3_are_accepted() {
     let answer = http::send(secured(&world), "POST", PATH, &[], &large).expect(400);
     assert!(answer.body.ends_with("`https://`\n"), "{}", answer.body);
     assert_eq!(world.metric("qod_http_rejections_total", &["reason=\"tls_handshake\""]), 5);
+    assert!(world.log().contains("\"error\":\"the client speaks plain HTTP\""));
 }
 
 /// A `ClientHello` with this version at most and an old cipher suite.
