@@ -46,7 +46,7 @@ BEGIN
                 v_find || v_change, array_fill(false, ARRAY[cardinality(v_find) + 1]),
                 v_find || CASE WHEN v_kinds & 16 <> 0 THEN ARRAY[32 | (v_kinds & 15), 5] ELSE ARRAY[5::bigint] END,
                 v_find, 1025, CASE WHEN v_kinds & 16 <> 0 THEN 32 END, v_kinds, 5, 8, false, v_compared, false,
-                100000000, NULL, NULL, NULL, NULL, v_claim, v_record) r;
+                100000000, false, NULL, NULL, NULL, NULL, v_claim, v_record) r;
             EXIT WHEN v_outcome <> 1;
             -- As the gateway does when it has compared them.
             v_compared := v_compared || v_new;

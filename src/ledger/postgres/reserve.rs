@@ -48,6 +48,8 @@ enum Verdict {
     Quota,
     TooBroad,
     Outdated,
+    /// The rest of the quota of concurrent sessions is locked by other transactions.
+    QuotaLocked,
 }
 
 /// A session of the database that has a key in common with a new one.
@@ -79,6 +81,8 @@ struct Insertion {
     compared: Vec<Candidate>,
     change: i64,
     holds_expired: bool,
+    /// Whether to wait for other transactions that may use up the quota.
+    wait_for_quota: bool,
     /// The first time of the request, by both clocks.
     asked: (Moment, Tick),
 }
@@ -103,6 +107,7 @@ impl PostgresStore {
             compared: Vec::new(),
             change,
             holds_expired: false,
+            wait_for_quota: false,
             asked,
         };
         // The time that the request has waited so far does not reduce the operator's time to answer.
@@ -177,6 +182,10 @@ impl PostgresStore {
                 self.expire_holds(None, EXPIRED_HOLDS_MAX).await?;
                 Ok(Attempt::Again)
             }
+            Verdict::QuotaLocked => {
+                insertion.wait_for_quota = true;
+                Ok(Attempt::Again)
+            }
             Verdict::TooBroad => Err(Error::DeviceTooBroad),
             Verdict::Outdated => {
                 let late_by = at.since(request.record.requested_at());
@@ -197,7 +206,7 @@ impl PostgresStore {
     }
 
     async fn call_reserve(&self, insertion: &Insertion) -> Result<Vec<Row>, Error> {
-        let Insertion { request, claim, keys, compared, change, .. } = insertion;
+        let Insertion { request, claim, keys, compared, change, wait_for_quota, .. } = insertion;
         let InsertRequest { record, rules, sessions_max, creates_per_day, fingerprint, .. } =
             request;
         let id = record.session.id.0;
@@ -248,6 +257,7 @@ impl PostgresStore {
                     (&compared, Type::UUID_ARRAY),
                     (&too_broad, Type::BOOL),
                     (&sessions_max, Type::INT8),
+                    (wait_for_quota, Type::BOOL),
                     (&creates_per_day, Type::INT8),
                     (&reply, Type::UUID),
                     (&digest, Type::BYTEA),
@@ -328,6 +338,7 @@ impl Verdict {
             6 => Self::Quota,
             7 => Self::TooBroad,
             8 => Self::Outdated,
+            9 => Self::QuotaLocked,
             other => return Err(Error::Unavailable(format!("unexpected outcome {other}"))),
         })
     }

@@ -19,7 +19,7 @@ SELECT at, live FROM {schema}.heartbeat($1, $2, $3, $4, $5, $6)
 -- name: reserve
 -- Reserves a flow; see the function.
 SELECT outcome, at, session, moment, body
-FROM {schema}.reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)
+FROM {schema}.reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)
 
 -- name: replace
 -- Replaces a session by its next generation; see the function.

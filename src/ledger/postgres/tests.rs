@@ -67,10 +67,14 @@ impl TestSchema {
         Database::new(settings, Metrics::new().unwrap(), clock.clone()).unwrap()
     }
 
-    /// Replaces a part of the SQL of the ledger's functions: a test must find the fault.
-    fn change_ledger(&self, text: &str, replacement: &str) {
-        assert!(LEDGER.contains(text));
-        let changed = LEDGER.replace(text, replacement).replace("{schema}", &self.schema);
+    /// Replaces parts of the SQL of the ledger's functions: a test must find the fault.
+    fn change_ledger(&self, changes: &[(&str, &str)]) {
+        let mut changed = LEDGER.to_owned();
+        for (text, replacement) in changes {
+            assert!(changed.contains(text), "{text}");
+            changed = changed.replace(text, replacement);
+        }
+        let changed = changed.replace("{schema}", &self.schema);
         let functions = changed
             .split("\nCREATE FUNCTION ")
             .skip(1)
@@ -107,8 +111,10 @@ impl TestSchema {
     /// The number of live sessions that are counted for a client.
     fn live_holds(&self, client: &str) -> u64 {
         let key = RowHasher::new(KeyHasher::new([7; 32])).client(&client.into());
-        let sql =
-            format!("SELECT sum(live) FROM {}.client_holds WHERE client = {key}", self.schema);
+        let sql = format!(
+            "SELECT coalesce(sum(live), 0) FROM {}.client_holds WHERE client = {key}",
+            self.schema
+        );
         self.server.sql(&self.database.name, &sql).trim().parse().unwrap()
     }
 

@@ -149,34 +149,31 @@ ALTER TABLE {schema}.hold_key SET (autovacuum_vacuum_scale_factor = 0.05, autova
 ALTER TABLE {schema}.notification SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 ALTER TABLE {schema}.notification_queue SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 
--- Counts a hold of a client in any part that has room. Returns the part; null if the quota is used up.
-CREATE FUNCTION {schema}.count_hold(p_client bigint, p_max bigint, p_is_new boolean) RETURNS smallint
+-- Counts a hold of a client in any part that has room. Returns the part; null if there is none.
+-- With `p_wait`, it waits for parts that are locked. Else it skips them, and may lock parts that have just been
+-- filled: then nothing may wait for another part in the same transaction.
+CREATE FUNCTION {schema}.count_hold(p_client bigint, p_max bigint, p_wait boolean) RETURNS smallint
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_part smallint;
 BEGIN
-    IF p_is_new THEN
-        INSERT INTO {schema}.client_holds (client, part, live) SELECT p_client, i, 0 FROM generate_series(0, 15) i
-            ON CONFLICT DO NOTHING;
-    END IF;
-    -- A part that is not locked.
-    UPDATE {schema}.client_holds c SET live = c.live + 1
-        WHERE c.client = p_client AND c.part = (
-            SELECT f.part FROM {schema}.client_holds f
-            WHERE f.client = p_client AND f.live < p_max / 16 + (f.part < p_max % 16)::integer
-            LIMIT 1 FOR UPDATE SKIP LOCKED)
-        RETURNING c.part INTO v_part;
-    IF FOUND THEN
-        RETURN v_part;
-    END IF;
-    FOR i IN 0 .. 15 LOOP
+    IF p_wait THEN
+        FOR i IN 0 .. 15 LOOP
+            UPDATE {schema}.client_holds c SET live = c.live + 1
+                WHERE c.client = p_client AND c.part = i AND c.live < p_max / 16 + (c.part < p_max % 16)::integer;
+            IF FOUND THEN
+                RETURN i;
+            END IF;
+        END LOOP;
+    ELSE
         UPDATE {schema}.client_holds c SET live = c.live + 1
-            WHERE c.client = p_client AND c.part = i AND c.live < p_max / 16 + (c.part < p_max % 16)::integer;
-        IF FOUND THEN
-            RETURN i;
-        END IF;
-    END LOOP;
-    RETURN NULL;
+            WHERE c.client = p_client AND c.part = (
+                SELECT f.part FROM {schema}.client_holds f
+                WHERE f.client = p_client AND f.live < p_max / 16 + (f.part < p_max % 16)::integer
+                LIMIT 1 FOR UPDATE SKIP LOCKED)
+            RETURNING c.part INTO v_part;
+    END IF;
+    RETURN v_part;
 END
 $$;
 
@@ -186,7 +183,8 @@ $$;
 -- is taken after them. So of two conflicting sessions one sees the other.
 --
 -- outcome: 0 inserted; 1 candidates to compare; 2 replayed; 3 idempotency key reused; 4 request in progress;
--- 5 daily quota; 6 quota of concurrent sessions; 7 the device is too broad; 8 `p_requested_at` is outdated.
+-- 5 daily quota; 6 quota of concurrent sessions; 7 the device is too broad; 8 `p_requested_at` is outdated;
+-- 9 the rest of the quota is locked: the call must be repeated with `p_wait`.
 -- The first row has the outcome; further rows have candidates. With outcome 0, they are sessions whose
 -- device may be the same, and the first row has the record if an earlier call has inserted it.
 --
@@ -201,7 +199,7 @@ CREATE FUNCTION {schema}.reserve(
     p_find bigint[], p_find_max integer,
     p_public bigint, p_kinds smallint, p_kinds_key bigint, p_ambiguous_max integer, p_refuse boolean,
     p_compared uuid[],
-    p_too_broad boolean, p_sessions_max bigint, p_creates_per_day bigint,
+    p_too_broad boolean, p_sessions_max bigint, p_wait boolean, p_creates_per_day bigint,
     p_reply uuid, p_digest bytea, p_reply_expires_at bigint,
     p_claim bytea, p_record bytea
 ) RETURNS TABLE (outcome smallint, at bigint, session uuid, moment bigint, body bytea)
@@ -301,18 +299,29 @@ BEGIN
         RETURN;
     END IF;
 
-    -- Usually the part is not locked and has room.
-    UPDATE {schema}.client_holds c SET live = c.live + 1
-        WHERE c.client = p_client AND c.part = (
-            SELECT f.part FROM {schema}.client_holds f
-            WHERE f.client = p_client AND f.part = v_part
-                AND f.live < p_sessions_max / 16 + (f.part < p_sessions_max % 16)::integer
-            FOR UPDATE SKIP LOCKED);
-    IF NOT FOUND THEN
-        v_part := {schema}.count_hold(p_client, p_sessions_max, v_count IS NULL);
+    IF v_count IS NULL THEN
+        INSERT INTO {schema}.client_holds (client, part, live) SELECT p_client, i, 0 FROM generate_series(0, 15) i
+            ON CONFLICT DO NOTHING;
+    END IF;
+    IF p_wait THEN
+        v_part := {schema}.count_hold(p_client, p_sessions_max, true);
+    ELSE
+        -- Usually the part is not locked and has room.
+        UPDATE {schema}.client_holds c SET live = c.live + 1
+            WHERE c.client = p_client AND c.part = (
+                SELECT f.part FROM {schema}.client_holds f
+                WHERE f.client = p_client AND f.part = v_part
+                    AND f.live < p_sessions_max / 16 + (f.part < p_sessions_max % 16)::integer
+                FOR UPDATE SKIP LOCKED);
+        IF NOT FOUND THEN
+            v_part := {schema}.count_hold(p_client, p_sessions_max, false);
+        END IF;
     END IF;
     IF v_part IS NULL THEN
-        outcome := 6;
+        PERFORM FROM {schema}.client_holds c
+            WHERE NOT p_wait AND c.client = p_client
+                AND c.live < p_sessions_max / 16 + (c.part < p_sessions_max % 16)::integer;
+        outcome := CASE WHEN FOUND THEN 9 ELSE 6 END;
         RETURN NEXT;
         RETURN;
     END IF;

@@ -41,15 +41,19 @@ impl Replicas {
         &self.ledgers[n % REPLICAS]
     }
 
+    fn deadlocks(&self) -> String {
+        let TestSchema { server, database, .. } = &self.schema;
+        let deadlocks = format!(
+            "SELECT pg_stat_force_next_flush(); SELECT deadlocks FROM pg_stat_database WHERE datname = '{}'",
+            database.name
+        );
+        server.sql(&database.name, &deadlocks).trim().to_owned()
+    }
+
     /// All transactions ended without a deadlock, and no lock is left.
     fn assert_no_deadlocks(&self) {
         let TestSchema { server, database, .. } = &self.schema;
-        let deadlocks = format!(
-            "SELECT pg_stat_force_next_flush(), deadlocks FROM pg_stat_database WHERE datname = '{}'",
-            database.name
-        );
-        let deadlocks = server.sql(&database.name, &deadlocks);
-        assert!(deadlocks.trim().ends_with('0'), "{deadlocks}");
+        assert_eq!(self.deadlocks(), "0");
         let locks = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
                      WHERE l.locktype = 'advisory' AND d.datname = current_database()";
         assert_eq!(server.sql(&database.name, locks).trim(), "0");
@@ -132,7 +136,7 @@ async fn no_flow_is_held_twice_by_clients_of_different_replicas() {
 async fn race_without_locks_holds_a_flow_twice() {
     let Some(schema) = TestSchema::new() else { return };
     // The test above must be able to fail.
-    schema.change_ledger("PERFORM pg_advisory_xact_lock(p_locks[i]);", "NULL;");
+    schema.change_ledger(&[("PERFORM pg_advisory_xact_lock(p_locks[i]);", "NULL;")]);
     let replicas = Replicas::on(schema);
     for _ in 0..20 {
         if race(&replicas, 32, 12).await.0 > 0 {
@@ -172,6 +176,94 @@ async fn quotas_and_idempotency_are_exact_across_replicas() {
     }
     assert_eq!((five, daily, once), (5, 7, 1));
     replicas.assert_no_deadlocks();
+}
+
+/// Creates of one client race for the last sessions of its quota, while other sessions of it end and
+/// expire. Returns the number of admitted creates, and that of failed ones.
+async fn race_for_quota(replicas: &Replicas, sessions_max: u32) -> (usize, usize) {
+    let creates = (0..32_usize).map(|n| {
+        let ledger = replicas.replica(n).clone();
+        tokio::spawn(async move {
+            let (mut admitted, mut failed) = (0, 0);
+            for round in 0..30 {
+                let device = phone_request(u32::try_from(n * 100 + round).unwrap(), "192.0.2.1");
+                let request = ReservationRequest { sessions_max, ..device };
+                match reserve(&ledger, party("c1"), request).await {
+                    Ok(reservation) => {
+                        admitted += 1;
+                        if (n + round) % 2 == 0 {
+                            let _ = ledger.release(reservation).await;
+                        }
+                    }
+                    Err(Error::QuotaExceeded { .. }) => {}
+                    Err(_) => failed += 1,
+                }
+            }
+            (admitted, failed)
+        })
+    });
+    let creates: Vec<_> = creates.collect();
+    let schema = &replicas.schema;
+    while !creates.iter().all(tokio::task::JoinHandle::is_finished) {
+        // The oldest holds expire.
+        let expire = format!(
+            "DO $$ BEGIN \
+             UPDATE {0}.session SET holds_until = 1 WHERE id IN (SELECT id FROM {0}.session \
+             WHERE holds_until > 1 ORDER BY id LIMIT 8 FOR UPDATE SKIP LOCKED); \
+             PERFORM {0}.expire_holds(NULL, 100); \
+             EXCEPTION WHEN deadlock_detected THEN END $$",
+            schema.schema
+        );
+        tokio::task::block_in_place(|| schema.server.sql(&schema.database.name, &expire));
+        let live = tokio::task::block_in_place(|| schema.live_holds("c1"));
+        assert!(live <= u64::from(sessions_max), "{live}");
+    }
+    let mut sums = (0, 0);
+    for create in creates {
+        let (admitted, failed) = create.await.unwrap();
+        sums = (sums.0 + admitted, sums.1 + failed);
+    }
+    sums
+}
+
+// Another create takes the last session of a part after one has seen it and before it locks it, and holds of
+// several parts expire at the same time.
+const SLOW: [(&str, &str); 2] = [
+    ("f.live < ", "pg_sleep(0.002)::text = '' AND f.live < "),
+    (
+        "SET holds_until = NULL WHERE s.id = v_row.id;",
+        "SET holds_until = NULL WHERE s.id = v_row.id; PERFORM pg_sleep(0.002);",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn creates_at_the_limit_of_a_quota_do_not_deadlock() {
+    let Some(schema) = TestSchema::new() else { return };
+    schema.change_ledger(&SLOW);
+    let replicas = Replicas::on(schema);
+    let (admitted, failed) = race_for_quota(&replicas, 24).await;
+    assert!(admitted > 48 && failed == 0, "{admitted} {failed}");
+    let held = "SELECT count(*) FROM qod.session WHERE holds_until IS NOT NULL";
+    let held = replicas.schema.server.sql(&replicas.schema.database.name, held);
+    assert_eq!(held.trim(), replicas.schema.live_holds("c1").to_string());
+    replicas.assert_no_deadlocks();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn creates_that_wait_with_locked_parts_deadlock() {
+    let Some(schema) = TestSchema::new() else { return };
+    let skip = "v_part := {schema}.count_hold(p_client, p_sessions_max, false);";
+    let wait = "v_part := coalesce({schema}.count_hold(p_client, p_sessions_max, false), \
+                {schema}.count_hold(p_client, p_sessions_max, true));";
+    schema.change_ledger(&[SLOW[0], SLOW[1], (skip, wait)]);
+    let replicas = Replicas::on(schema);
+    for _ in 0..20 {
+        race_for_quota(&replicas, 24).await;
+        if replicas.deadlocks() != "0" {
+            return;
+        }
+    }
+    panic!("the race finds no deadlock");
 }
 
 #[tokio::test]

@@ -50,10 +50,10 @@ async fn outdated_record_is_not_written() {
 #[tokio::test]
 async fn outdated_record_is_written_without_the_comparison_of_generations() {
     let Some(schema) = TestSchema::new() else { return };
-    schema.change_ledger(
+    schema.change_ledger(&[(
         "WHERE s.id = p_id AND s.generation = p_generation - 1\n",
         "WHERE s.id = p_id\n",
-    );
+    )]);
     assert_eq!(change_outdated_record(&schema).await, Ok(()));
 }
 
@@ -96,7 +96,7 @@ async fn hold_that_expires_during_a_change_is_uncounted_once() {
 #[tokio::test]
 async fn hold_that_expires_during_a_change_is_uncounted_twice_without_the_comparison() {
     let Some(schema) = TestSchema::new() else { return };
-    schema.change_ledger(" AND b.holds_until IS NOT DISTINCT FROM s.holds_until", "");
+    schema.change_ledger(&[(" AND b.holds_until IS NOT DISTINCT FROM s.holds_until", "")]);
     assert_eq!(replace_while_hold_expires(&schema).await, ("0".to_owned(), "-1".to_owned()));
 }
 
@@ -116,8 +116,10 @@ async fn notifications_of_a_live_replica_are_taken_only_without_its_lease() {
     let Some(schema) = TestSchema::new() else { return };
     assert_eq!(notifications_taken_from_a_live_replica(&schema).await, 0);
     let Some(schema) = TestSchema::new() else { return };
-    schema
-        .change_ledger("WHERE r.lease_until < v_now AND r.id <> p_owner", "WHERE r.id <> p_owner");
+    schema.change_ledger(&[(
+        "WHERE r.lease_until < v_now AND r.id <> p_owner",
+        "WHERE r.id <> p_owner",
+    )]);
     assert_eq!(notifications_taken_from_a_live_replica(&schema).await, 1);
 }
 
@@ -134,6 +136,6 @@ async fn session_that_is_due_is_taken_twice_only_without_a_lease() {
     let Some(schema) = TestSchema::new() else { return };
     assert_eq!(sweeps_that_take_a_session(&schema).await, "10");
     let Some(schema) = TestSchema::new() else { return };
-    schema.change_ledger("SET due = v_now + p_lease_ms", "SET due = s.due");
+    schema.change_ledger(&[("SET due = v_now + p_lease_ms", "SET due = s.due")]);
     assert_eq!(sweeps_that_take_a_session(&schema).await, "11");
 }
