@@ -33,15 +33,6 @@ impl SignatureAlgorithm {
             Self::EdDSA => "EdDSA",
         }
     }
-
-    pub(super) const fn to_jsonwebtoken(self) -> jsonwebtoken::Algorithm {
-        match self {
-            Self::RS256 => jsonwebtoken::Algorithm::RS256,
-            Self::PS256 => jsonwebtoken::Algorithm::PS256,
-            Self::ES256 => jsonwebtoken::Algorithm::ES256,
-            Self::EdDSA => jsonwebtoken::Algorithm::EdDSA,
-        }
-    }
 }
 
 impl FromStr for SignatureAlgorithm {

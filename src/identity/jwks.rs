@@ -3,8 +3,11 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA256, RsaParameters, RsaPublicKeyComponents,
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{DecodingKey, crypto};
 
 use super::{InvalidToken, SignatureAlgorithm, jws::Jws};
 use crate::json::{Json, JsonLimits};
@@ -31,11 +34,18 @@ pub(super) struct KeySet {
     pub(super) ignored: Vec<(usize, IgnoredKey)>,
 }
 
-/// A verification key and its allowed algorithms.
+/// A key, parsed once for each of its allowed algorithms: parsing costs as much as half a verification.
 pub(super) struct VerificationKey {
     kid: Option<Box<str>>,
-    algorithms: Vec<SignatureAlgorithm>,
-    material: DecodingKey,
+    algorithms: Vec<(SignatureAlgorithm, ParsedPublicKey)>,
+}
+
+// A public key before its algorithms are known.
+enum KeyMaterial {
+    Rsa(RsaPublicKeyComponents<Vec<u8>>),
+    // An uncompressed point.
+    P256(Vec<u8>),
+    Ed25519(Vec<u8>),
 }
 
 /// A document is not a JWK Set with at least one usable key.
@@ -132,7 +142,7 @@ impl KeySet {
 
     /// Returns the key that must verify this token.
     pub(super) fn find(&self, jws: &Jws<'_>) -> Result<&Arc<VerificationKey>, KeyLookupError> {
-        let fits = |key: &&Arc<VerificationKey>| key.algorithms.contains(&jws.algorithm);
+        let fits = |key: &&Arc<VerificationKey>| key.key_for(jws.algorithm).is_some();
         if jws.kid.is_some() {
             let named =
                 self.keys.iter().find(|key| key.kid == jws.kid).ok_or(KeyLookupError::Unknown)?;
@@ -168,19 +178,19 @@ impl VerificationKey {
                 return Err(IgnoredKey::KeyOps);
             }
         }
-        let (possible, material): (&[SignatureAlgorithm], _) = match text(jwk, "kty")? {
-            "RSA" => (&[SignatureAlgorithm::RS256, SignatureAlgorithm::PS256], read_rsa(jwk)?),
-            "EC" => (&[SignatureAlgorithm::ES256], read_p256(jwk)?),
-            "OKP" => (&[SignatureAlgorithm::EdDSA], read_ed25519(jwk)?),
+        let material = match text(jwk, "kty")? {
+            "RSA" => read_rsa(jwk)?,
+            "EC" => read_p256(jwk)?,
+            "OKP" => read_ed25519(jwk)?,
             _ => return Err(IgnoredKey::KeyType),
         };
         let pinned = optional_text(jwk, "alg")?;
-        let algorithms: Vec<_> = possible
+        let algorithms: Vec<_> = allowed
             .iter()
-            .filter(|algorithm| allowed.contains(algorithm))
             .filter(|algorithm| pinned.is_none_or(|pinned| pinned == algorithm.name()))
-            .copied()
-            .collect();
+            .filter_map(|algorithm| Some((*algorithm, material.key_for(*algorithm)?)))
+            .map(|(algorithm, key)| key.map(|key| (algorithm, key)))
+            .collect::<Result<_, _>>()?;
         if algorithms.is_empty() {
             return Err(IgnoredKey::Algorithm);
         }
@@ -188,23 +198,55 @@ impl VerificationKey {
         if kid.is_some_and(|kid| kid.len() > KID_BYTES_MAX) {
             return Err(IgnoredKey::Member);
         }
-        Ok(Self { kid: kid.map(Into::into), algorithms, material })
+        Ok(Self { kid: kid.map(Into::into), algorithms })
     }
 
     /// Verifies a token's signature. The token's algorithm must be allowed for this key.
     pub(super) fn verify(&self, jws: &Jws<'_>) -> Result<(), InvalidToken> {
-        if !self.algorithms.contains(&jws.algorithm) {
-            return Err(InvalidToken::Algorithm);
-        }
-        let algorithm = jws.algorithm.to_jsonwebtoken();
-        match crypto::verify(jws.signature(), jws.signing_input(), &self.material, algorithm) {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(InvalidToken::Signature),
-        }
+        let key = self.key_for(jws.algorithm).ok_or(InvalidToken::Algorithm)?;
+        let signature = URL_SAFE_NO_PAD.decode(jws.signature());
+        let signature = signature.map_err(|_| InvalidToken::Signature)?;
+        key.verify_sig(jws.signing_input(), &signature).map_err(|_| InvalidToken::Signature)
+    }
+
+    fn key_for(&self, algorithm: SignatureAlgorithm) -> Option<&ParsedPublicKey> {
+        self.algorithms.iter().find(|(allowed, _)| *allowed == algorithm).map(|(_, key)| key)
     }
 }
 
-fn read_rsa(jwk: &Json<'_>) -> Result<DecodingKey, IgnoredKey> {
+impl KeyMaterial {
+    // The key for an algorithm; `None` if the key is not of its type. A point must be on its curve.
+    fn key_for(
+        &self,
+        algorithm: SignatureAlgorithm,
+    ) -> Option<Result<ParsedPublicKey, IgnoredKey>> {
+        Some(match (self, algorithm) {
+            (Self::Rsa(components), SignatureAlgorithm::RS256) => {
+                parse_rsa(components, &RSA_PKCS1_2048_8192_SHA256)
+            }
+            (Self::Rsa(components), SignatureAlgorithm::PS256) => {
+                parse_rsa(components, &RSA_PSS_2048_8192_SHA256)
+            }
+            (Self::P256(point), SignatureAlgorithm::ES256) => {
+                ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+                    .map_err(|_| IgnoredKey::Coordinate)
+            }
+            (Self::Ed25519(point), SignatureAlgorithm::EdDSA) => {
+                ParsedPublicKey::new(&ED25519, point).map_err(|_| IgnoredKey::Coordinate)
+            }
+            _ => return None,
+        })
+    }
+}
+
+fn parse_rsa(
+    components: &RsaPublicKeyComponents<Vec<u8>>,
+    padding: &'static RsaParameters,
+) -> Result<ParsedPublicKey, IgnoredKey> {
+    components.to_parsed_public_key(padding).map_err(|_| IgnoredKey::Modulus)
+}
+
+fn read_rsa(jwk: &Json<'_>) -> Result<KeyMaterial, IgnoredKey> {
     let modulus = bytes(jwk, "n")?;
     let modulus = without_leading_zeros(&modulus);
     let bits = modulus.first().map_or(0, |first| modulus.len() * 8 - leading_zeros(*first));
@@ -216,31 +258,26 @@ fn read_rsa(jwk: &Json<'_>) -> Result<DecodingKey, IgnoredKey> {
     if exponent.len() > RSA_EXPONENT_BYTES_MAX || !is_odd(exponent) || exponent == [1] {
         return Err(IgnoredKey::Exponent);
     }
-    Ok(DecodingKey::from_rsa_raw_components(modulus, exponent))
+    Ok(KeyMaterial::Rsa(RsaPublicKeyComponents { n: modulus.to_vec(), e: exponent.to_vec() }))
 }
 
-/// The crypto library checks that the point is on the curve when it verifies.
-fn read_p256(jwk: &Json<'_>) -> Result<DecodingKey, IgnoredKey> {
+fn read_p256(jwk: &Json<'_>) -> Result<KeyMaterial, IgnoredKey> {
     if text(jwk, "crv")? != "P-256" {
         return Err(IgnoredKey::Curve);
     }
-    let (x, y) = (coordinate(jwk, "x")?, coordinate(jwk, "y")?);
-    DecodingKey::from_ec_components(x, y).map_err(|_| IgnoredKey::Coordinate)
+    Ok(KeyMaterial::P256([&[4], &*coordinate(jwk, "x")?, &*coordinate(jwk, "y")?].concat()))
 }
 
-fn read_ed25519(jwk: &Json<'_>) -> Result<DecodingKey, IgnoredKey> {
+fn read_ed25519(jwk: &Json<'_>) -> Result<KeyMaterial, IgnoredKey> {
     if text(jwk, "crv")? != "Ed25519" {
         return Err(IgnoredKey::Curve);
     }
-    DecodingKey::from_ed_components(coordinate(jwk, "x")?).map_err(|_| IgnoredKey::Coordinate)
+    Ok(KeyMaterial::Ed25519(coordinate(jwk, "x")?))
 }
 
-fn coordinate<'a>(jwk: &'a Json<'_>, name: &str) -> Result<&'a str, IgnoredKey> {
-    if bytes(jwk, name)?.len() == COORDINATE_BYTES {
-        text(jwk, name)
-    } else {
-        Err(IgnoredKey::Coordinate)
-    }
+fn coordinate(jwk: &Json<'_>, name: &str) -> Result<Vec<u8>, IgnoredKey> {
+    let coordinate = bytes(jwk, name)?;
+    if coordinate.len() == COORDINATE_BYTES { Ok(coordinate) } else { Err(IgnoredKey::Coordinate) }
 }
 
 fn bytes(jwk: &Json<'_>, name: &str) -> Result<Vec<u8>, IgnoredKey> {

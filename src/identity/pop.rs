@@ -4,7 +4,7 @@
 //! The values are concatenated without separators before hashing, so the hash alone does not define
 //! their boundaries. Therefore each required part must be listed exactly once.
 
-use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue, Method, header};
 use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject};
@@ -48,7 +48,7 @@ pub struct PopRequest<'a> {
 
 /// The public key that verifies proofs: RSA of 2048 to 8192 bits.
 #[derive(Clone, Debug)]
-pub struct ProofKey(Vec<u8>);
+pub struct ProofKey(ParsedPublicKey);
 
 impl ProofKey {
     /// Parses a PEM public key (`SubjectPublicKeyInfo`).
@@ -57,10 +57,9 @@ impl ProofKey {
     /// A message with the expected format.
     pub fn from_pem(pem: &[u8]) -> Result<Self, &'static str> {
         let der = SubjectPublicKeyInfoDer::from_pem_slice(pem);
-        let key = der.map_err(|_| "expected a public key in PEM")?.as_ref().to_vec();
-        let parsed = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &key).parse();
-        parsed.map_err(|_| "expected an RSA key of 2048 to 8192 bits")?;
-        Ok(Self(key))
+        let key = der.map_err(|_| "expected a public key in PEM")?;
+        let parsed = ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &key);
+        parsed.map(Self).map_err(|_| "expected an RSA key of 2048 to 8192 bits")
     }
 }
 
@@ -86,9 +85,7 @@ pub fn verify(
         return Err(ProofError::Malformed);
     }
     let signature = URL_SAFE_NO_PAD.decode(jws.signature()).map_err(|_| ProofError::Signature)?;
-    UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &key.0)
-        .verify(jws.signing_input(), &signature)
-        .map_err(|_| ProofError::Signature)?;
+    key.0.verify_sig(jws.signing_input(), &signature).map_err(|_| ProofError::Signature)?;
     let payload = jws.payload().map_err(|_| ProofError::Malformed)?;
     let claims =
         Json::parse_case_sensitive(&payload, &CLAIMS_BOUNDS).map_err(|_| ProofError::Claims)?;

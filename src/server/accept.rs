@@ -130,7 +130,7 @@ impl TlsAcceptors {
             Ok(None) => {}
             Ok(Some(Ok(stream))) => return Some(Box::new(stream)),
             Ok(Some(Err(Failure::Tls(error)))) => {
-                record(tls::handshake_failure(&error.to_string()))
+                record(tls::handshake_failure(&error.to_string()));
             }
             Ok(Some(Err(Failure::PlainHttp(stream)))) => {
                 // Counted before the response, so that a client that has it finds it counted.

@@ -69,13 +69,13 @@ impl TestSchema {
 
     /// Replaces parts of the SQL of the ledger's functions: a test must find the fault.
     fn change_ledger(&self, changes: &[(&str, &str)]) {
-        let mut changed = LEDGER.to_owned();
+        let mut sql = LEDGER.to_owned();
         for (text, replacement) in changes {
-            assert!(changed.contains(text), "{text}");
-            changed = changed.replace(text, replacement);
+            assert!(sql.contains(text), "{text}");
+            sql = sql.replace(text, replacement);
         }
-        let changed = changed.replace("{schema}", &self.schema);
-        let functions = changed
+        let sql = sql.replace("{schema}", &self.schema);
+        let functions = sql
             .split("\nCREATE FUNCTION ")
             .skip(1)
             .filter(|text| text.contains("LANGUAGE plpgsql"));

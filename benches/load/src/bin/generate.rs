@@ -5,15 +5,18 @@
 //! With a constant rate, a latency counts from the time at which the request was due, so that it includes the
 //! wait of a request that was sent late.
 //!
+//! With `--every`, it prints `INTERVAL SECONDS REQUESTS CPU_US RESIDENT_KB` after each interval.
+//!
 //! `--before` and `--after` are commands that run directly before and after the measured requests.
 
 #![expect(clippy::disallowed_methods, reason = "the program measures time and has no clock")]
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     error::Error,
     fs,
     io::{self, Read, Write},
+    mem,
     net::TcpStream,
     process::{Command, Stdio},
     sync::{
@@ -26,7 +29,7 @@ use std::{
 
 const USAGE: &str = "generate --address HOST:PORT --kind KIND --tokens FILE [--pid PID] [--seconds N] \
                      [--connections N] [--rate N] [--first N] [--sessions N] [--before COMMAND] \
-                     [--after COMMAND]";
+                     [--after COMMAND] [--every SECONDS]";
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,8 @@ enum Kind {
     Extend,
     /// Lists of the sessions of a device.
     Retrieve,
+    /// Creates in CAMARA 1.0.0, and deletes of the oldest session, alternately: the number of live sessions is constant.
+    Churn,
 }
 
 struct Settings {
@@ -68,6 +73,8 @@ struct Load {
     has_failed: AtomicBool,
     /// The ids of the sessions that were created before.
     ids: Vec<String>,
+    /// The live sessions, oldest first, if they are created and deleted alternately.
+    live: Mutex<VecDeque<String>>,
 }
 
 #[derive(Default)]
@@ -98,6 +105,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "delete" => Kind::Delete,
         "extend" => Kind::Extend,
         "retrieve" => Kind::Retrieve,
+        "churn" => Kind::Churn,
         _ => return Err(USAGE.into()),
     };
     let settings = Settings {
@@ -111,7 +119,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         sessions: number("--sessions", 0)?,
     };
     let pid = args.get("--pid").cloned();
-    let ids = create_sessions(&settings)?;
+    let mut ids = create_sessions(&settings)?;
+    let live = if kind == Kind::Churn { mem::take(&mut ids).into() } else { VecDeque::new() };
     run_command(args.get("--before"))?;
     let before = pid.as_deref().map_or(Ok(0), cpu_us)?;
     let started = Instant::now();
@@ -122,7 +131,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         is_setup: false,
         has_failed: AtomicBool::new(false),
         ids,
+        live: Mutex::new(live),
     });
+    if let Some((every, pid)) = args.get("--every").zip(pid.clone()) {
+        let (every, load) = (every.parse()?, Arc::clone(&load));
+        thread::spawn(move || print_intervals(&load, Duration::from_secs(every), &pid));
+    }
     let measured = run(&load);
     let elapsed = started.elapsed().as_micros();
     let cpu = pid.as_deref().map_or(Ok(0), cpu_us)? - before;
@@ -133,6 +147,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     run_command(args.get("--after"))?;
     println!("RESULT {requests} {failed} {elapsed} {} {} {cpu}", at(50), at(99));
     Ok(())
+}
+
+/// Prints what each interval cost, until the program ends.
+fn print_intervals(load: &Load, every: Duration, pid: &str) {
+    let now = || (load.next.load(Ordering::Relaxed), cpu_us(pid).unwrap_or_default());
+    let mut before = now();
+    loop {
+        thread::sleep(every);
+        let after = now();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let resident = resident.map_or("?", |text| text.trim().trim_end_matches(" kB"));
+        let (seconds, requests) = (load.started.elapsed().as_secs(), after.0 - before.0);
+        println!("INTERVAL {seconds} {requests} {} {resident}", after.1 - before.1);
+        before = after;
+    }
 }
 
 /// Runs a command before or after the measured requests, if there is one. Its output is discarded.
@@ -160,6 +190,7 @@ fn create_sessions(settings: &Settings) -> Result<Vec<String>, Box<dyn Error>> {
         is_setup: true,
         has_failed: AtomicBool::new(false),
         ids: Vec::new(),
+        live: Mutex::default(),
     };
     let mut measured = run(&Arc::new(create));
     if measured.failed > 0 {
@@ -186,7 +217,7 @@ fn run(load: &Arc<Load>) -> Measured {
     for thread in threads {
         thread.join().unwrap();
     }
-    std::mem::take(&mut *all.lock().unwrap())
+    mem::take(&mut *all.lock().unwrap())
 }
 
 /// Sends requests over one connection until the time has passed, or what they need is used up.
@@ -219,6 +250,8 @@ fn drive(load: &Load) -> Measured {
                 connection = Some(open);
                 if load.is_setup {
                     measured.ids.extend(id.map(|id| (number, id)));
+                } else if settings.kind == Kind::Churn {
+                    load.live.lock().unwrap().extend(id);
                 }
             }
             Ok(((status, _), open)) => {
@@ -251,6 +284,13 @@ impl Load {
                 let path = format!("{}/extend", session_path(again()?));
                 self.format(number, "POST", &path, r#"{"requestedAdditionalDuration":1}"#)?
             }
+            Kind::Churn if number % 2 == 0 => {
+                self.create_request_1_0(number, self.settings.sessions + number)?
+            }
+            Kind::Churn => {
+                let oldest = self.live.lock().unwrap().pop_front()?;
+                self.format(number, "DELETE", &session_path(&oldest), "")?
+            }
             Kind::Retrieve => {
                 let body = format!(r#"{{"device":{{"phoneNumber":"+44{device:010}"}}}}"#);
                 self.format(number, "POST", "/quality-on-demand/v1/retrieve-sessions", &body)?
@@ -263,12 +303,15 @@ impl Load {
         if matches!(self.settings.kind, Kind::Create | Kind::CreateShared) {
             return self.create_request(number).unwrap_or_default();
         }
-        let device = self.settings.first + number;
+        self.create_request_1_0(number, number).unwrap_or_default()
+    }
+
+    fn create_request_1_0(&self, number: u64, device: u64) -> Option<Vec<u8>> {
+        let device = self.settings.first + device;
         let body = format!(
             r#"{{"duration":3600,"device":{{"phoneNumber":"+44{device:010}"}},"applicationServer":{{"ipv4Address":"203.0.113.0/24"}},"qosProfile":"QOS_E"}}"#
         );
-        let path = "/quality-on-demand/v1/sessions";
-        self.format(number, "POST", path, &body).unwrap_or_default()
+        self.format(number, "POST", "/quality-on-demand/v1/sessions", &body)
     }
 
     fn create_request(&self, number: u64) -> Option<Vec<u8>> {
