@@ -123,7 +123,7 @@ impl Metrics {
                 &registry,
                 "qod_request_duration_seconds",
                 "Time from the complete request to its response",
-                &["dialect", "operation"],
+                &["dialect", "operation", "operator"],
                 REQUEST_BUCKETS_S,
             )?,
             stage_seconds: histogram(
@@ -314,7 +314,7 @@ impl Metrics {
             .inc();
         self.0
             .request_seconds
-            .with_label_values(&[dialect, operation])
+            .with_label_values(&[dialect, operation, operator])
             .observe(elapsed.as_secs_f64());
     }
 

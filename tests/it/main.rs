@@ -39,6 +39,7 @@ mod subject;
 mod listeners;
 mod metrics;
 mod mistakes;
+mod monitoring;
 mod notifications;
 mod operators;
 mod peer_faults;
