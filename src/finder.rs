@@ -30,6 +30,7 @@ use crate::{
     route::{LookupRequest, NoOperator, ResolvedOperator},
 };
 
+mod connectivity;
 mod query;
 #[cfg(test)]
 mod tests;

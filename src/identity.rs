@@ -8,12 +8,13 @@
 use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::Request;
 
 use crate::{
     clock::Clock,
     metrics::{Metrics, NONE},
-    outbound::{Caller, Outbound, Trust},
+    outbound::{Caller, ConnectionCheck, Outbound, Trust},
     qod::{ClientId, Secret, SourceAddress},
 };
 
@@ -266,6 +267,20 @@ impl Authenticator {
     /// Rejects proofs of possession that another replica has accepted, from now on, also after a reload.
     pub fn share_proofs(&self, shared: SharedReplays) {
         self.proof_verifier.share_with_replicas(shared);
+    }
+
+    /// Tries each issuer, for `check --connect`: reads its keys, or introspects a text that is no token.
+    /// Returns the issuers with the results.
+    pub async fn check_connections(&self) -> Vec<(String, ConnectionCheck)> {
+        let keyrings = self.trusted.iter().map(|trusted| async {
+            (trusted.rules.issuer().to_owned(), trusted.keyring.check_connection().await)
+        });
+        let mut checks = join_all(keyrings).await;
+        if let Some(introspector) = &self.introspector {
+            let issuer = introspector.issuer().to_owned();
+            checks.push((issuer, introspector.check_connection().await));
+        }
+        checks
     }
 
     /// Fetches the keys of every issuer before the first request. [`Authenticator::refresh`]

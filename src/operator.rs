@@ -24,7 +24,6 @@ mod endpoints;
 pub mod health;
 mod rate_limited;
 
-pub use self::connectivity::ConnectionCheck;
 use self::{
     breaker::{Backoff, Breaker, CallClass, CallPermit, PeerHealth},
     client::OperatorRequest,

@@ -26,6 +26,7 @@ use tokio::time::timeout;
 mod backoff;
 mod basic_auth;
 mod caller;
+mod connection_check;
 mod endpoint;
 mod exchange;
 mod guard;
@@ -39,6 +40,7 @@ pub use self::{
     backoff::{PeerBackoff, RETRY_AFTER_MAX},
     basic_auth::{basic_auth_header, sensitive_header},
     caller::Caller,
+    connection_check::ConnectionCheck,
     endpoint::Endpoint,
     guard::{ForbiddenAddress, Guard},
     peer_call::{CallDeadlines, DeadlinePassed, PeerRequest},

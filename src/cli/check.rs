@@ -20,7 +20,7 @@ mod connections;
 mod database;
 mod policy_tests;
 
-use self::{connections::OperatorConnection, database::DatabaseConnection};
+use self::{connections::PeerConnection, database::DatabaseConnection};
 
 #[derive(Args)]
 pub(super) struct CheckArgs {
@@ -33,10 +33,13 @@ pub(super) struct CheckArgs {
     /// Print the result as one JSON document
     #[arg(long)]
     json: bool,
-    /// Also call each operator, and the database: try the connection, TLS, the credentials and the path,
-    /// without a change at the operator or in the database
+    /// Also call each operator, finder and issuer, and the database: try the connection, TLS, the
+    /// credentials, the path and the clock, without a change there
     #[arg(long)]
     connect: bool,
+    /// With --connect, call this operator only
+    #[arg(long, value_name = "NAME", requires = "connect")]
+    operator: Option<String>,
 }
 
 impl CheckArgs {
@@ -53,13 +56,13 @@ struct CheckReport {
     errors: Vec<Diagnostic>,
     warnings: Vec<LintWarning>,
     test_results: Vec<PolicyTestResult>,
-    connections: Vec<OperatorConnection>,
+    connections: Vec<PeerConnection>,
     database: Option<DatabaseConnection>,
 }
 
 pub(super) fn run(arguments: &CheckArgs) -> Result<ExitCode, String> {
     let folder = &arguments.policies;
-    let report = check(folder, arguments.connect)?;
+    let report = check(arguments)?;
     if arguments.json {
         terminal::print_line(&format!("{:#}", report.to_json(folder)));
     } else if report.is_valid() {
@@ -73,12 +76,13 @@ pub(super) fn run(arguments: &CheckArgs) -> Result<ExitCode, String> {
     let passed = report.is_valid()
         && warnings_pass
         && report.test_results.iter().all(PolicyTestResult::passed)
-        && report.connections.iter().all(OperatorConnection::passed)
+        && report.connections.iter().all(PeerConnection::passed)
         && report.database.as_ref().is_none_or(DatabaseConnection::passed);
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn check(folder: &Path, connect: bool) -> Result<CheckReport, String> {
+fn check(arguments: &CheckArgs) -> Result<CheckReport, String> {
+    let CheckArgs { policies: folder, connect, operator, .. } = arguments;
     let caller = caller()?;
     let now = caller.clock.now();
     let loaded = match policy::load_with_sources(folder) {
@@ -89,15 +93,15 @@ fn check(folder: &Path, connect: bool) -> Result<CheckReport, String> {
     let tests = policy::load_policy_tests(&loaded);
     let operators = loaded.policy.operators.len();
     let shared = match &loaded.policy.store {
-        StoreConfig::Postgres(settings) if connect => Some(settings),
+        StoreConfig::Postgres(settings) if *connect && operator.is_none() => Some(settings),
         _ => None,
     };
     let database = shared.map(database::run).transpose()?;
     let mut connections = Vec::new();
     let tested = match PolicySnapshot::new(loaded.policy, &caller, None) {
         Ok(rules) => {
-            if connect {
-                connections = connections::run(&rules, &caller)?;
+            if *connect {
+                connections = connections::run(&rules, &caller, operator.as_deref())?;
             }
             tests.map(|tests| policy_tests::run(tests, &rules, now))
         }
@@ -158,7 +162,7 @@ impl CheckReport {
             "errors": errors.collect::<Value>(),
             "warnings": warnings.collect::<Value>(),
             "tests": self.test_results.iter().map(PolicyTestResult::to_json).collect::<Value>(),
-            "connections": self.connections.iter().map(OperatorConnection::to_json).collect::<Value>(),
+            "connections": self.connections.iter().map(PeerConnection::to_json).collect::<Value>(),
             "database": self.database.as_ref().map(DatabaseConnection::to_json),
         })
     }

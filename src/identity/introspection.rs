@@ -28,8 +28,8 @@ use super::{
 use crate::{
     clock::Tick,
     outbound::{
-        CallDeadlines, CallResult, Caller, Endpoint, PeerRequest, PeerResponse, SharedCalls, Trust,
-        basic_auth_header,
+        CallDeadlines, CallResult, Caller, ConnectionCheck, Endpoint, PeerRequest, PeerResponse,
+        SharedCalls, Trust, basic_auth_header,
     },
     qod::{Moment, Secret, SourceNetwork},
     reloadable::{FILE_CHECK_INTERVAL, Reloadable},
@@ -76,6 +76,8 @@ pub const CACHE_TTL_MAX: Duration = Duration::from_hours(1);
 
 // An issuer that accepts no connection is down; one that does not answer may only be slow to process
 // one token.
+// Not a token of any issuer.
+const NO_TOKEN: &str = "qod-gateway-check";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 const IN_FLIGHT_MAX: usize = 256;
@@ -226,6 +228,23 @@ impl Introspector {
         let start = |_| self.start(token, digest, source.map(SourceNetwork::from));
         let reply = self.in_flight.get(digest, start).await;
         reply.unwrap_or(Err(Unauthenticated::KeysUnavailable))
+    }
+
+    /// Introspects a text that is no token, for `check --connect`. No limit and no cache is used.
+    pub(super) async fn check_connection(&self) -> ConnectionCheck {
+        let url = self.endpoint.url();
+        let response = match self.send(&Secret::new(NO_TOKEN)).await {
+            Ok(response) => response,
+            Err(IntrospectionError::Outage(error) | IntrospectionError::Token(error)) => {
+                return ConnectionCheck { url, result: Err(error) };
+            }
+        };
+        let result = match self.classify(&response) {
+            Ok(Err(InvalidToken::Inactive)) => Ok("the endpoint answers".to_owned()),
+            Ok(_) => Err("the endpoint calls a text active that is no token".to_owned()),
+            Err(IntrospectionError::Outage(error) | IntrospectionError::Token(error)) => Err(error),
+        };
+        ConnectionCheck::answered(url, result, &response, self.caller.clock.now())
     }
 
     fn state(&self) -> MutexGuard<'_, IntrospectionState> {

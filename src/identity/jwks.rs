@@ -141,6 +141,11 @@ impl KeySet {
     }
 
     /// Returns the key that must verify this token.
+    /// The number of usable keys.
+    pub(super) const fn len(&self) -> usize {
+        self.keys.len()
+    }
+
     pub(super) fn find(&self, jws: &Jws<'_>) -> Result<&Arc<VerificationKey>, KeyLookupError> {
         let fits = |key: &&Arc<VerificationKey>| key.key_for(jws.algorithm).is_some();
         if jws.kid.is_some() {

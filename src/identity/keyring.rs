@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     clock::Tick,
-    outbound::{Caller, Endpoint, Trust},
+    outbound::{Caller, ConnectionCheck, Endpoint, Trust},
     reloadable::read_regular,
 };
 
@@ -163,6 +163,26 @@ impl Keyring {
     /// Takes over the keys of another keyring with the same source.
     pub(super) fn adopt(&self, other: &Self) {
         self.current.store(other.current.load_full());
+    }
+
+    /// Reads the keys without using them, for `check --connect`.
+    pub(super) async fn check_connection(&self) -> ConnectionCheck {
+        let (url, body) = match &self.source {
+            KeySource::File { path, .. } => (path.display().to_string(), Ok(None)),
+            KeySource::Url { url, is_document, .. } => {
+                (url.to_string(), self.download(url, *is_document).await.map(Some))
+            }
+        };
+        let keys = match body {
+            Err(error) => Err(error),
+            // The file was read with the policies.
+            Ok(None) => Ok(self.current.load().as_ref().map_or(0, |set| set.keys.len())),
+            Ok(Some(body)) => KeySet::parse(&body, &self.algorithms)
+                .map(|keys| keys.len())
+                .map_err(|error| error.to_string()),
+        };
+        let result = keys.map(|count| format!("usable keys: {count}"));
+        ConnectionCheck { url, result }
     }
 
     /// Fetches the keys before the first use, and waits for them.

@@ -8,20 +8,13 @@ use uuid::Uuid;
 use super::Operator;
 use crate::{
     dialect::ErrorShape,
-    outbound::{CallDeadlines, CallResult, Caller, Endpoint, PeerRequest, PeerResponse},
+    outbound::{
+        CallDeadlines, CallResult, Caller, ConnectionCheck, Endpoint, PeerRequest, PeerResponse,
+    },
     qod::Operation,
 };
 
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-
-/// The result of a trial of one endpoint.
-#[derive(Debug)]
-pub struct ConnectionCheck {
-    /// The URL of the endpoint.
-    pub url: String,
-    /// What the endpoint answered, or why it cannot be used.
-    pub result: Result<String, String>,
-}
 
 impl Operator {
     /// Tries each endpoint with a read of a session that does not exist. Each trial takes at most a few
@@ -29,21 +22,34 @@ impl Operator {
     pub async fn check_connections(&self, caller: &Caller) -> Vec<ConnectionCheck> {
         let mut checks = Vec::new();
         for endpoint in self.endpoints.all() {
-            let result = self.check_endpoint_api(caller, endpoint).await;
-            checks.push(ConnectionCheck { url: endpoint.url(), result });
+            checks.push(self.try_endpoint(caller, endpoint).await);
         }
         checks
     }
 
-    async fn check_endpoint_api(
+    async fn try_endpoint(&self, caller: &Caller, endpoint: &Endpoint) -> ConnectionCheck {
+        let url = endpoint.url();
+        let id = Uuid::new_v4().to_string();
+        let Some(path) = self.dialect().operation_path(Operation::GetSession, Some(&id)) else {
+            let result = Err("its dialect cannot read a session".to_owned());
+            return ConnectionCheck { url, result };
+        };
+        match self.read(caller, endpoint, &path).await {
+            Ok(response) => {
+                let result = self.judge(caller, endpoint, &path, &response).await;
+                ConnectionCheck::answered(url, result, &response, caller.clock.now())
+            }
+            Err(error) => ConnectionCheck { url, result: Err(error) },
+        }
+    }
+
+    async fn judge(
         &self,
         caller: &Caller,
         endpoint: &Endpoint,
+        path: &str,
+        response: &PeerResponse,
     ) -> Result<String, String> {
-        let id = Uuid::new_v4().to_string();
-        let path = self.dialect().operation_path(Operation::GetSession, Some(&id));
-        let path = path.ok_or("its dialect cannot read a session")?;
-        let response = self.read(caller, endpoint, &path).await?;
         let status = response.status.as_u16();
         let code = self.dialect().read_problem(status, &response.body).code;
         let code = code.map_or_else(String::new, |code| format!(" ({code})"));
@@ -52,7 +58,7 @@ impl Operator {
                 "the operator rejects the gateway's credentials with status {status}{code}"
             )),
             300..=399 => Err(format!("status {status}: redirects are not followed")),
-            404 => self.probe_path(caller, endpoint, &path, &response).await,
+            404 => self.probe_path(caller, endpoint, path, response).await,
             200..=299 | 400..=499 => Ok(format!("the API answers with status {status}{code}")),
             _ => Err(format!("the operator answers with status {status}{code}")),
         }

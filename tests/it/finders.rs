@@ -189,6 +189,24 @@ fn operator_of(asked: &Value) -> Vec<u8> {
 }
 
 #[test]
+fn check_connect_tries_the_finders() {
+    let fixture = FinderFixture::new();
+    let folder = fixture.world.folder.display().to_string();
+    let check = || World::run(&["check", "--connect", &folder]).1;
+    let text = check();
+    for (finder, path) in [("ported", "/network-id/v0"), ("telco", "/telco-finder/v1")] {
+        let line = format!("ok: finder {finder}: http://{}{path}: ", fixture.world.at(PORT));
+        assert!(text.contains(&line), "{text}");
+    }
+    // No country has the code 999.
+    let bodies = fixture.request_bodies(NETWORK_ID);
+    assert_eq!(bodies, [json!({ "phoneNumber": "+999000000000" })]);
+    fixture.down.store(true, Ordering::SeqCst);
+    let text = check();
+    assert!(text.contains("failed: finder telco: "), "{text}");
+}
+
+#[test]
 fn number_without_route_is_served_by_the_operator_of_its_network() {
     let fixture = FinderFixture::new();
     let made = fixture.create("+34600000001").expect(201);

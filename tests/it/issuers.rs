@@ -215,3 +215,39 @@ fn only_issuer_that_is_down_makes_the_gateway_unready() {
     world.wait_ready();
     assert_others_are_served(&world);
 }
+
+#[test]
+fn check_connect_tries_the_issuers() {
+    let check = |world: &World| {
+        let folder = world.folder.display().to_string();
+        World::run(&["check", "--connect", &folder]).1
+    };
+    let (world, address) = world("jwks_url: \"http://ADDRESS/keys\"");
+    let text = check(&world);
+    let failed = format!("failed: issuer {OTHER}: http://{address}/keys: ");
+    assert!(text.contains(&failed), "{text}");
+    let issuer = publishing(address, &world.keys, "key-1");
+    let text = check(&world);
+    let usable = format!("ok: issuer {OTHER}: http://{address}/keys: usable keys: 1");
+    assert!(text.contains(&usable), "{text}");
+    drop((issuer, world));
+
+    let (world, address) = self::world(
+        "introspection: { url: \"http://ADDRESS/introspect\", client_id: gateway, \
+         client_secret_file: introspection.secret }",
+    );
+    let is_active = Arc::new(AtomicBool::new(false));
+    let issuer = {
+        let is_active = Arc::clone(&is_active);
+        Fixture::start(address, move |_| {
+            let active = is_active.load(Ordering::SeqCst);
+            answer(200, &json!({ "active": active }).to_string()).into()
+        })
+    };
+    let text = check(&world);
+    assert!(text.contains("/introspect: the endpoint answers"), "{text}");
+    is_active.store(true, Ordering::SeqCst);
+    let text = check(&world);
+    assert!(text.contains("the endpoint calls a text active that is no token"), "{text}");
+    assert!(!issuer.requests().is_empty());
+}

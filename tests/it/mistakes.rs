@@ -352,11 +352,19 @@ fn check_connect_tries_every_operator() {
     let (_, text) = run_with(&[], &["check", "--connect", "--json", &folder]);
     let document: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(document["valid"], true);
-    for connection in document["connections"].as_array().unwrap() {
+    let connections = document["connections"].as_array().unwrap();
+    for connection in connections.iter().filter(|one| one["peer"] == "operator") {
         // The 404 of CAMARA 0.1 has no body, so a wrong path cannot be distinguished from a missing session.
-        let passed = connection["operator"] == "op-camara-0-1-0";
+        let passed = connection["name"] == "op-camara-0-1-0";
         assert_eq!(connection["passed"], passed, "{connection}");
     }
+    // One operator only.
+    let (_, text) =
+        run_with(&[], &["check", "--connect", "--operator", "op-camara-0-1-0", "--json", &folder]);
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["connections"].as_array().unwrap().len(), 1, "{text}");
+    let text = failure(&["check", "--connect", "--operator", "other", &folder]);
+    assert!(text.contains("the policies have no operator `other`"), "{text}");
     drop(world);
 }
 
