@@ -44,3 +44,29 @@ impl RecordCache {
         (self.clock.elapsed(at) < AGE_MAX).then_some(*record)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ledger::tests::sample::{START, confirmed, granted},
+        qod::QosStatus,
+    };
+
+    #[test]
+    fn record_is_found_for_five_minutes() {
+        let clock = Clock::fixed(START);
+        let cache = RecordCache::new(clock.clone());
+        let record = confirmed(granted(QosStatus::Available, START, 600));
+        let id = record.session.id;
+        assert_eq!(cache.find(&id), None);
+        cache.update(&id, Some(&record));
+        clock.advance(AGE_MAX - Duration::from_millis(1));
+        assert_eq!(cache.find(&id).as_ref(), Some(&record));
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(cache.find(&id), None);
+        cache.update(&id, Some(&record));
+        cache.update(&id, None);
+        assert_eq!(cache.find(&id), None);
+    }
+}
