@@ -65,6 +65,8 @@ pub struct Settings {
     pub trust: Trust,
     /// The database has no standby on purpose.
     pub single_server: bool,
+    /// Each connection prepares each statement once.
+    pub prepared_statements: bool,
 }
 
 #[cfg(test)]
@@ -79,6 +81,7 @@ impl Settings {
             statement_timeout: Duration::from_secs(2),
             trust: Trust::default(),
             single_server: true,
+            prepared_statements: true,
         }
     }
 }

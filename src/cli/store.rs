@@ -195,6 +195,7 @@ pub(super) fn settings_of(url: &str) -> Result<postgres::Settings, String> {
         statement_timeout: std::time::Duration::from_secs(5),
         trust,
         single_server: false,
+        prepared_statements: false,
     })
 }
 

@@ -4,6 +4,7 @@
 //! connection, so that a host that accepts connections and does not answer costs one timeout.
 
 use std::{
+    collections::HashMap,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -17,12 +18,16 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, sleep_until, timeout},
 };
-use tokio_postgres::{Client, Config, NoTls, Socket, tls::MakeTlsConnect};
+use tokio_postgres::{
+    Client, Config, NoTls, Row, Socket, Statement as PreparedStatement, tls::MakeTlsConnect,
+    types::Type,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     Settings,
     failure::{Discard, Failure, FailureKind},
+    statement::{Parameters, Statement},
 };
 use crate::{clock::Clock, reloadable::FILE_CHECK_INTERVAL};
 
@@ -54,6 +59,8 @@ struct Pause {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) client: Client,
+    /// The prepared statements by their text, if statements are prepared.
+    prepared: Option<HashMap<Box<str>, PreparedStatement>>,
     host: usize,
     task: JoinHandle<()>,
 }
@@ -141,7 +148,10 @@ impl Connector {
             }
         };
         match timeout(limit, opening).await {
-            Ok(Ok((client, task))) => Ok(Connection { client, host, task }),
+            Ok(Ok((client, task))) => {
+                let prepared = self.settings.prepared_statements.then(HashMap::new);
+                Ok(Connection { client, prepared, host, task })
+            }
             Ok(Err(error)) => Err(Failure::of_connect(&error)),
             Err(_) => Err(Failure::of_slow_connect()),
         }
@@ -206,6 +216,30 @@ impl Manager for Connector {
             return Err(RecycleError::message("the connection is closed"));
         }
         Ok(())
+    }
+}
+
+impl Connection {
+    /// Executes a statement as a transaction of its own.
+    pub(super) async fn query(
+        &mut self,
+        statement: &Statement,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let Some(prepared) = &mut self.prepared else {
+            return self.client.query_typed(statement.sql(), parameters).await;
+        };
+        let known = prepared.get(statement.sql()).cloned();
+        let known = if let Some(known) = known {
+            known
+        } else {
+            let types: Vec<Type> = parameters.iter().map(|(_, kind)| kind.clone()).collect();
+            let new = self.client.prepare_typed(statement.sql(), &types).await?;
+            prepared.insert(statement.sql().into(), new.clone());
+            new
+        };
+        let values: Vec<_> = parameters.iter().map(|(value, _)| *value).collect();
+        self.client.query(&known, &values).await
     }
 }
 

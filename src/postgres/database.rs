@@ -12,17 +12,14 @@ use deadpool::{
 };
 use rand::Rng as _;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_postgres::{
-    Client, Row,
-    types::{ToSql, Type},
-};
+use tokio_postgres::{Client, Row};
 
 use super::{
     Settings,
     connector::Connector,
     failure::{DatabaseError, Discard, Failure, FailureKind, concerns_schema},
     health::Health,
-    statement::{Statement, check_schema_name},
+    statement::{Parameters, Statement, check_schema_name},
 };
 use crate::{clock::Clock, metrics::Metrics};
 
@@ -74,8 +71,6 @@ pub enum SettingsError {
     #[error("the statement timeout is shorter than 10 ms")]
     StatementTimeout,
 }
-
-type Parameters<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
 
 impl Database {
     /// Creates the pool. Opens no connection.
@@ -274,12 +269,12 @@ impl Lease<'_> {
     }
 
     async fn execute(
-        &self,
+        &mut self,
         statement: &Statement,
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, Failure> {
-        let Some(connection) = &self.connection else { return Err(Failure::of_silence()) };
-        let executing = connection.client.query_typed(statement.sql(), parameters).await;
+        let Some(connection) = &mut self.connection else { return Err(Failure::of_silence()) };
+        let executing = connection.query(statement, parameters).await;
         executing.map_err(|error| Failure::of_statement(&error))
     }
 }

@@ -134,6 +134,10 @@ impl Failure {
             (_, "40001" | "40P01" | "55P03") => {
                 (FailureKind::Transient, "lock_conflict", Discard::Nothing)
             }
+            // The prepared statement does not exist, exists already, or was planned for another result.
+            (_, "26000" | "42P05" | "0A000") => {
+                (FailureKind::Transient, "statement_lost", Discard::Connection)
+            }
             // Memory, disk, connections; a file of the server.
             ("53" | "58", _) => (FailureKind::Transient, "resources", Discard::Nothing),
             (_, "57014") => (FailureKind::Unknown, "timeout", Discard::Nothing),

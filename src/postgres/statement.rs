@@ -1,6 +1,11 @@
 //! SQL statements: a name for metrics, and a text in which the schema is inserted. Values are always
 //! parameters.
 
+use tokio_postgres::types::{ToSql, Type};
+
+/// The values of a statement's parameters, and their types.
+pub(super) type Parameters<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
+
 /// The longest name that PostgreSQL does not truncate.
 const NAME_BYTES_MAX: usize = 63;
 

@@ -64,6 +64,42 @@ async fn statement_has_parameters_and_rows() {
 }
 
 #[tokio::test]
+async fn statement_is_prepared_once_and_again_after_a_change_of_its_function() {
+    let Some(server) = test_server::shared() else { return };
+    let test = server.create_database();
+    server.sql(&test.name, "CREATE FUNCTION one() RETURNS TABLE (a int) LANGUAGE sql RETURN 1");
+    for prepared_statements in [true, false] {
+        let settings = Settings {
+            connections_max: 1,
+            prepared_statements,
+            ..Settings::for_test(&test.url, "qod")
+        };
+        let (database, metrics) = database_with(settings);
+        let one = statement("SELECT * FROM one()");
+        for _ in 0..3 {
+            database.query(&one, &[]).await.unwrap();
+        }
+        let prepared = query(&database, "SELECT count(*) FROM pg_prepared_statements").await;
+        // This statement itself is the second one.
+        let expected = if prepared_statements { 2_i64 } else { 0 };
+        assert_eq!(prepared.unwrap().rows[0].get::<_, i64>(0), expected);
+        server.sql(
+            &test.name,
+            "DROP FUNCTION one(); \
+             CREATE FUNCTION one() RETURNS TABLE (a int, b int) LANGUAGE sql RETURN (1, 2)",
+        );
+        let answer = database.query(&one, &[]).await.unwrap();
+        assert_eq!(answer.rows[0].len(), 2);
+        let failed = "qod_database_failures_total{reason=\"statement_lost\"} 1";
+        assert_eq!(metrics.text().contains(failed), prepared_statements, "{}", metrics.text());
+        server.sql(
+            &test.name,
+            "DROP FUNCTION one(); CREATE FUNCTION one() RETURNS TABLE (a int) LANGUAGE sql RETURN 1",
+        );
+    }
+}
+
+#[tokio::test]
 async fn connection_has_timeouts_and_generic_plans() {
     let Some(server) = test_server::shared() else { return };
     let database = database_at(&server.url(USER));

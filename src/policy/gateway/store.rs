@@ -78,6 +78,10 @@ struct PostgresEntry {
     /// Whether the database has no standby on purpose: its loss loses sessions.
     #[serde(default)]
     single_server: bool,
+    /// Whether statements are prepared once for each connection. Requires connections to the server
+    /// itself, or a pooler that supports prepared statements.
+    #[serde(default)]
+    prepared_statements: bool,
 }
 
 impl StoreEntry {
@@ -165,7 +169,7 @@ impl PostgresEntry {
         }
         let (url, trust) = (Arc::new(url?), trust?);
         let connections_max = self.connections_max.unwrap_or(CONNECTIONS_MAX);
-        let single_server = self.single_server;
+        let (single_server, prepared_statements) = (self.single_server, self.prepared_statements);
         (at.error_count() == errors).then_some(postgres::Settings {
             url,
             schema,
@@ -173,6 +177,7 @@ impl PostgresEntry {
             statement_timeout,
             trust,
             single_server,
+            prepared_statements,
         })
     }
 }

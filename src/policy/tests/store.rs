@@ -52,7 +52,7 @@ fn database_has_defaults() {
     assert_eq!(database.schema, "qod");
     assert_eq!(database.connections_max, 16);
     assert_eq!(database.statement_timeout, Duration::from_secs(2));
-    assert!(!database.single_server);
+    assert!(!database.single_server && !database.prepared_statements);
     assert!(database.url.load().uses_tls(), "by default");
     assert_eq!((key.reveal(), previous_keys.len()), (KEY, 0));
     let printed = format!("{:?}", folder.load().unwrap());
@@ -62,13 +62,14 @@ fn database_has_defaults() {
 #[test]
 fn all_keys_of_the_database_are_read() {
     let folder = folder(
-        "    schema: sessions_2\n    connections_max: 3\n    statement_timeout: 500ms\n    single_server: true",
+        "    schema: sessions_2\n    connections_max: 3\n    statement_timeout: 500ms\n    single_server: true\n    \
+         prepared_statements: true",
     );
     let database = settings(&folder).database;
     assert_eq!(database.schema, "sessions_2");
     assert_eq!(database.connections_max, 3);
     assert_eq!(database.statement_timeout, Duration::from_millis(500));
-    assert!(database.single_server);
+    assert!(database.single_server && database.prepared_statements);
 }
 
 #[test]

@@ -13,7 +13,11 @@ async fn statements_and_migrations_work_through_a_pooler() {
     let test = server.create_database();
     let url =
         format!("postgresql://{USER}@127.0.0.1:{}/{}?sslmode=disable", pooler.port, test.name);
-    let settings = Settings { connections_max: 6, ..Settings::for_test(&url, "qod") };
+    let settings = Settings {
+        connections_max: 6,
+        prepared_statements: false,
+        ..Settings::for_test(&url, "qod")
+    };
     let (database, metrics) = database_with(settings);
     assert!(!migrate(&database).await.unwrap().is_empty());
     check_schema_version(&database).await.unwrap();

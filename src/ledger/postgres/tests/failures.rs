@@ -22,7 +22,9 @@ fn proxied(schema: &TestSchema, clock: &Clock) -> (Proxy, Ledger) {
     let address = url.split(['@', '/']).find(|part| part.parse::<SocketAddr>().is_ok()).unwrap();
     let proxy = Proxy::start(address.parse().unwrap());
     let url = url.replace(address, &proxy.address.to_string());
-    let settings = Settings::for_test(&url, &schema.schema);
+    // The answer to a statement is the only one.
+    let settings =
+        Settings { prepared_statements: false, ..Settings::for_test(&url, &schema.schema) };
     let database = Database::new(settings, Metrics::new().unwrap(), clock.clone()).unwrap();
     let store = schema.store_on(database, clock);
     (proxy, Ledger::with_store(store, KeyHasher::new([7; 32]), clock.clone()))
