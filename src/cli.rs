@@ -61,6 +61,8 @@ enum Command {
         /// Policy folder of the gateway
         #[arg(value_name = "DIR", default_value = "policies")]
         policies: PathBuf,
+        #[command(flatten)]
+        admin: admin::AdminArgs,
     },
     /// Print the JSON Schema of a policy file, for use in an editor
     Schema {
@@ -142,7 +144,7 @@ pub fn run() -> ExitCode {
         }
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
-        Command::Reload { policies } => reload::run(&policies),
+        Command::Reload { policies, admin } => reload::run(&policies, &admin),
         Command::Schema { file } => schema::run(&file),
         Command::CompileRoutes(arguments) => compile_routes::run(&arguments),
         Command::Sessions(arguments) => sessions::run(&arguments),

@@ -347,6 +347,17 @@ impl Authenticator {
             Err(error) => ("rejected", error.name(), Err(error)),
         };
         self.metrics.record_token_verification(outcome, reason);
+        match &result {
+            Ok(client) => tracing::debug!(
+                event = "token_verified",
+                client = &*client.id().0,
+                outcome,
+                "access token accepted"
+            ),
+            Err(_) => {
+                tracing::debug!(event = "token_rejected", outcome, reason, "access token rejected");
+            }
+        }
         if let Err(Unauthenticated::InvalidProof(method, reason)) = &result {
             self.metrics.record_proof_rejected(method.name(), reason.name());
         }

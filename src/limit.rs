@@ -204,7 +204,7 @@ impl Limits {
     /// Admits a request if it is within its client's rate limit.
     pub async fn admit(&self, grant: Grant) -> Result<Admission, NotAdmitted> {
         if let Some(entry) = self.clients.get(grant.client().id()) {
-            self.check("client", entry).await?;
+            logged("client", self.check("client", entry).await)?;
         }
         Ok(Admission(grant))
     }
@@ -215,10 +215,10 @@ impl Limits {
         let Some(device) = &self.device else { return Ok(()) };
         let cells = device.devices.as_ref().and_then(|devices| devices.get(device_hash));
         if let Some((shared, cells, fallback)) = self.shared(cells.as_ref()) {
-            return self.check_shared("device", shared, cells, fallback).await;
+            return logged("device", self.check_shared("device", shared, cells, fallback).await);
         }
         let check = device.limiter.check_key(&device_hash);
-        check.map_err(|until| self.too_many_requests("device", &until))
+        logged("device", check.map_err(|until| self.too_many_requests("device", &until)))
     }
 
     /// Checks the operator's rate limit.
@@ -228,7 +228,7 @@ impl Limits {
         operator: &OperatorId,
     ) -> Result<(), NotAdmitted> {
         match self.operators.get(operator) {
-            Some(entry) => self.check("operator", entry).await,
+            Some(entry) => logged("operator", self.check("operator", entry).await),
             None => Ok(()),
         }
     }
@@ -358,6 +358,17 @@ impl Admission {
 fn whole_seconds(duration: Duration) -> Duration {
     let partial = u64::from(duration.subsec_nanos() > 0);
     Duration::from_secs(duration.as_secs().saturating_add(partial).max(1))
+}
+
+// Logs the decision of one limit at level debug.
+fn logged(limit: &'static str, result: Result<(), NotAdmitted>) -> Result<(), NotAdmitted> {
+    tracing::debug!(
+        event = "limit_checked",
+        limit,
+        admitted = result.is_ok(),
+        "rate limit checked"
+    );
+    result
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ use self::{
     exchange::{ExchangeError, exchange},
     idle_pool::{IdlePool, PoolSlot},
 };
-use crate::tls::handshake_failure;
+use crate::{clock::Tick, tls::handshake_failure};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -190,6 +190,7 @@ impl Outbound {
         call: &OutboundCall<'_>,
         options: CallOptions,
     ) -> Result<CallResult, ForbiddenAddress> {
+        let started = tracing::enabled!(tracing::Level::DEBUG).then(|| endpoint.clock().tick());
         let progress = CallProgress::default();
         let exchange = async {
             match self.attempt(endpoint, call, options, &progress).await {
@@ -199,7 +200,7 @@ impl Outbound {
                 attempt => attempt,
             }
         };
-        match timeout(call.timeout, contain_panic(exchange)).await {
+        let result = match timeout(call.timeout, contain_panic(exchange)).await {
             Ok(Ok(Attempt::Done(sent))) => Ok(sent),
             Ok(Ok(Attempt::Forbidden)) => Err(ForbiddenAddress),
             Ok(Ok(Attempt::Closed)) => {
@@ -211,7 +212,11 @@ impl Outbound {
             }
             Err(_) if !progress.has_permit.into_inner() => Ok(pool_exhausted()),
             Err(_) => Ok(CallResult::NotSent(format!("no connection within {:?}", call.timeout))),
+        };
+        if let Some(started) = started {
+            log_call(endpoint, &call.method, &result, started);
         }
+        result
     }
 
     async fn attempt(
@@ -337,6 +342,34 @@ fn panicked(endpoint: &Endpoint, sending: bool) -> CallResult {
     );
     let reason = "the HTTP client failed".to_owned();
     if sending { CallResult::Unknown(reason) } else { CallResult::NotSent(reason) }
+}
+
+// Without the path, which may contain identifiers.
+fn log_call(
+    endpoint: &Endpoint,
+    method: &Method,
+    result: &Result<CallResult, ForbiddenAddress>,
+    started: Tick,
+) {
+    let (outcome, status, error) = match result {
+        Ok(CallResult::Answered(response)) => ("answered", Some(response.status.as_u16()), None),
+        Ok(CallResult::NotSent(reason) | CallResult::PoolExhausted(reason)) => {
+            ("not_sent", None, Some(reason.as_str()))
+        }
+        Ok(CallResult::Unknown(reason)) => ("unknown", None, Some(reason.as_str())),
+        Err(ForbiddenAddress) => ("not_sent", None, Some("the address is not allowed")),
+    };
+    let duration_ms = endpoint.clock().elapsed(started).as_secs_f64() * 1000.0;
+    tracing::debug!(
+        event = "peer_called",
+        host = endpoint.authority(),
+        %method,
+        outcome,
+        status,
+        error,
+        duration_ms,
+        "peer called"
+    );
 }
 
 fn pool_exhausted() -> CallResult {

@@ -20,6 +20,7 @@ use crate::{
     route::{Routes, Table},
 };
 
+mod admin_tokens;
 mod clients;
 mod dialects;
 mod diagnostic;
@@ -44,6 +45,7 @@ mod folder;
 mod yaml;
 
 pub use self::{
+    admin_tokens::{AdminTokens, read_admin_token},
     diagnostic::Diagnostic,
     explain_request::{ExplainRequest, ExplainSubject},
     fingerprint::{Fingerprint, PolicyVersion, policy_files, schema_documents},
@@ -54,8 +56,9 @@ pub use self::{
         policy_tests_schema_text,
     },
     settings::{
-        AdminSettings, AdminTarget, ApiSetting, DialectSetting, DrainSettings, ExpiringToken,
-        Listener, LostLogLines, NotificationPolicy, ServerBounds, ServerSettings, TelcoFinder,
+        AdminEndpoint, AdminSettings, AdminTarget, ApiSetting, DialectSetting, DrainSettings,
+        ExpiringToken, Listener, LostLogLines, NotificationPolicy, ServerBounds, ServerSettings,
+        SocketFile, TelcoFinder,
     },
 };
 use self::{
@@ -265,7 +268,7 @@ pub fn load_admin_target(folder: &Path) -> Result<AdminTarget, Vec<Diagnostic>> 
         .and_then(|at| at.deserialize::<gateway::GatewayFile>().validate(at));
     match gateway {
         Some(gateway) if errors.len() == 0 => {
-            Ok(AdminTarget { admin: gateway.server.admin.address, store: gateway.store })
+            Ok(AdminTarget { admin: gateway.server.admin, store: gateway.store })
         }
         _ => Err(errors.into_sorted()),
     }

@@ -26,6 +26,10 @@ use crate::{
 };
 
 mod admin;
+mod admin_services;
+mod failure_log;
+mod listen_address;
+mod socket_file;
 mod connection;
 mod readiness;
 mod drain;
@@ -35,6 +39,7 @@ mod exchange;
 mod framing;
 mod handover;
 mod in_flight;
+mod lifecycle;
 mod listening;
 mod maintenance;
 mod message;
@@ -42,19 +47,28 @@ mod peer_address;
 mod signals;
 mod unread_bodies;
 
-pub use self::handover::{Takeover, UpgradeSocket, check_socket_path};
 #[cfg(any(fuzzing, test))]
 pub(crate) use self::message::fuzz::check_http_framing;
 use self::{
     accept::TlsAcceptors,
-    admin::AdminListener,
+    admin::ProcessEndpoints,
+    admin_services::AdminServices,
     connection::ListenerApp,
     drain::DrainState,
     handover::InheritedListeners,
+    lifecycle::LifecycleLog,
+    listen_address::ListenAddress,
     listening::{GatedService, ListenerGate},
     maintenance::MaintenanceService,
     readiness::ListenerProbe,
     signals::SignalWatch,
+    socket_file::OwnedSocketFile,
+};
+pub use self::{
+    handover::{Takeover, UpgradeSocket, check_socket_path},
+    lifecycle::StoreDescription,
+    readiness::reachable,
+    socket_file::check_socket_file,
 };
 
 /// The parameters of [`serve`].
@@ -76,16 +90,35 @@ pub struct ServeOptions {
     pub takeover: Option<Takeover>,
     /// The socket on which a successor waits for the listeners of this process. `None` disables it.
     pub upgrade_socket: Option<PathBuf>,
+    /// The storage, for the log; `None` if there is none.
+    pub store: Option<StoreDescription>,
     /// The metrics.
     pub metrics: Metrics,
     /// The clock.
     pub clock: Clock,
 }
 
+impl ServeOptions {
+    // What the process listens on.
+    fn addresses(&self) -> impl Iterator<Item = ListenAddress> {
+        let callbacks = self.callbacks.iter().map(|(listener, _)| listener.address);
+        let listeners = self.listeners.iter().map(|listener| listener.address);
+        let metrics = self.admin.iter().filter_map(|admin| admin.metrics);
+        let admin = self.admin.iter().map(|admin| ListenAddress::from(&admin.endpoint));
+        listeners.chain(callbacks).chain(metrics).map(ListenAddress::Tcp).chain(admin)
+    }
+}
+
 /// Why a server has ended.
 enum ServerEnd {
-    Terminated,
-    HandedOver,
+    /// `is_drained`: all requests were completed.
+    Terminated {
+        is_drained: bool,
+    },
+    /// As `Terminated`, and a successor has the listeners.
+    HandedOver {
+        is_drained: bool,
+    },
     Interrupted,
     Failed(String),
 }
@@ -93,9 +126,6 @@ enum ServerEnd {
 // Added to the grace period for pingora, which sleeps for all of it; the process exits earlier, once it is
 // idle.
 const FINAL_SLEEP_SLACK: Duration = Duration::from_secs(5);
-
-// The time limit of an administrator's request, which is not a client's: a reload may load large tables.
-const ADMIN_DEADLINE: Duration = Duration::from_mins(10);
 
 /// Runs the server until a signal ends it.
 ///
@@ -109,7 +139,10 @@ pub fn serve(
     let gate_opener = watch::Sender::new(false);
     let gate = ListenerGate {
         open: gate_opener.subscribe(),
-        inherited: Arc::new(claim_listeners(takeover.as_mut(), &options)?),
+        inherited: Arc::new(match &mut takeover {
+            Some(takeover) => takeover.claim(options.addresses())?,
+            None => InheritedListeners::default(),
+        }),
         listen_fds: Arc::default(),
     };
     let drain_state = Arc::new(DrainState::new(options.metrics.clone()));
@@ -120,29 +153,27 @@ pub fn serve(
     if let Some((listener, handler)) = &options.callbacks {
         groups.push(("callbacks", Arc::clone(handler), vec![listener]));
     }
-    let addresses = groups.iter().flat_map(|(_, _, all)| all.iter().map(|one| one.address));
-    let probe = Arc::new(ListenerProbe::new(addresses));
+    let probe = Arc::new(ListenerProbe::new(options.addresses()));
     let mut tls_listeners = Vec::new();
     for (name, handler, listeners) in groups {
         let acceptors = TlsAcceptors::new(name, &listeners, &options)?;
         tls_listeners.extend(acceptors.tls_listeners().cloned());
         let (drain_state, bounds) = (Arc::clone(&drain_state), &options.bounds);
         let app = ListenerApp::new(Some(name), &options, bounds, handler, drain_state, acceptors);
-        let addresses = listeners.iter().map(|listener| listener.address);
+        let addresses = listeners.iter().map(|listener| ListenAddress::Tcp(listener.address));
         server.add_service(GatedService::new(Service::new(name.to_owned(), app), addresses, &gate));
     }
-    if let Some(settings) = &options.admin {
-        let admin = AdminListener {
-            settings: settings.clone(),
-            metrics: options.metrics.clone(),
-            application: Arc::clone(&application),
-            drain_state: Arc::clone(&drain_state),
-            probe: Arc::clone(&probe),
-        };
-        let service = admin_service(admin, &options)?;
-        server.add_service(GatedService::new(service, [settings.address], &gate));
-    }
+    let endpoints = Arc::new(ProcessEndpoints {
+        metrics: options.metrics.clone(),
+        application: Arc::clone(&application),
+        drain_state: Arc::clone(&drain_state),
+        probe: Arc::clone(&probe),
+    });
+    let admin = AdminServices::new(&endpoints, &options, &gate)?;
+    tls_listeners.extend(admin.tls_listeners);
+    admin.all.into_iter().for_each(|service| _ = server.add_service(service));
     let (end, ended) = mpsc::channel();
+    let lifecycle = LifecycleLog::new(&options);
     let maintenance = MaintenanceService {
         application,
         probe,
@@ -151,6 +182,7 @@ pub fn serve(
         grace: options.drain.grace,
         takeover: Mutex::new(takeover),
         listening: gate_opener,
+        lifecycle: lifecycle.clone(),
         end: end.clone(),
     };
     let mut background = background_service("maintenance", maintenance);
@@ -166,30 +198,26 @@ pub fn serve(
     });
     // Pingora sleeps for its whole grace period; this process exits as soon as it is idle.
     std::thread::spawn(move || server.run(RunArgs { shutdown_signal: signal }));
-    let reason = match ended.recv() {
-        Ok(ServerEnd::Terminated) => "terminated",
-        Ok(ServerEnd::HandedOver) => "handed over to the new process",
-        Ok(ServerEnd::Interrupted) => "interrupted",
-        Ok(ServerEnd::Failed(error)) => return Err(error),
-        Err(mpsc::RecvError) => "the server thread ended",
-    };
-    tracing::info!(event = "server_stopped", reason, "stopped");
-    Ok(ExitCode::SUCCESS)
+    let end = ended
+        .recv()
+        .unwrap_or_else(|mpsc::RecvError| ServerEnd::Failed("the server thread ended".to_owned()));
+    lifecycle.log_stopped(&end);
+    end.finish(admin.socket_file.as_ref())
 }
 
-fn admin_service(
-    admin: AdminListener,
-    options: &ServeOptions,
-) -> Result<Service<ListenerApp>, String> {
-    // An administrator's request, such as a reload, may take longer than a client's.
-    let bounds = ServerBounds { exchange_deadline: ADMIN_DEADLINE, ..options.bounds.clone() };
-    let listener = Listener { address: admin.settings.address, tls: None };
-    let acceptors = TlsAcceptors::new("admin", &[&listener], options)?;
-    let drain_state = Arc::clone(&admin.drain_state);
-    let app = ListenerApp::new(None, options, &bounds, Arc::new(admin), drain_state, acceptors);
-    let mut service = Service::new("admin".to_owned(), app);
-    service.threads = Some(1);
-    Ok(service)
+impl ServerEnd {
+    fn finish(self, socket_file: Option<&OwnedSocketFile>) -> Result<ExitCode, String> {
+        // A successor uses the same file.
+        if !matches!(self, Self::HandedOver { .. })
+            && let Some(file) = socket_file
+        {
+            file.remove();
+        }
+        match self {
+            Self::Failed(error) => Err(error),
+            _ => Ok(ExitCode::SUCCESS),
+        }
+    }
 }
 
 fn new_server(drain: &DrainSettings) -> Server {
@@ -204,21 +232,6 @@ fn new_server(drain: &DrainSettings) -> Server {
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     server
-}
-
-// Checks the addresses that the previous process does not listen on.
-fn claim_listeners(
-    takeover: Option<&mut Takeover>,
-    options: &ServeOptions,
-) -> Result<InheritedListeners, String> {
-    let admin = options.admin.iter().map(|admin| admin.address);
-    let callbacks = options.callbacks.iter().map(|(listener, _)| listener.address);
-    let listeners = options.listeners.iter().map(|listener| listener.address);
-    let addresses = listeners.chain(admin).chain(callbacks);
-    match takeover {
-        Some(takeover) => takeover.claim(addresses, probe_address),
-        None => Ok(InheritedListeners::default()),
-    }
 }
 
 /// Checks that an address can be listened on. Pingora would panic without naming it.

@@ -12,7 +12,7 @@ use form_urlencoded::Serializer;
 use http::Method;
 use serde_json::Value;
 
-use super::{admin::AdminClient, caller, serve, terminal};
+use super::{admin::AdminArgs, caller, serve, terminal};
 use crate::{
     gateway::{Explanation, PolicySnapshot},
     policy::{ExplainRequest, ExplainSubject},
@@ -41,6 +41,8 @@ pub(super) struct ExplainArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
 }
 
 #[derive(clap::Args)]
@@ -129,10 +131,9 @@ fn explain_running(arguments: &ExplainArgs, body: Option<&[u8]>) -> Result<(), S
         query.append_pair("lines", "");
     }
     let path = format!("/policies/explain?{}", query.finish());
-    let target = serve::load_admin_target(&arguments.policies)?;
+    let (admin, _) = arguments.admin.client(&arguments.policies)?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     let answer = runtime.block_on(async {
-        let admin = AdminClient::new(target.admin)?;
         admin.check_folder(&arguments.policies).await?;
         admin.request(Method::GET, &path).await
     })?;

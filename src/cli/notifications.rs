@@ -7,7 +7,10 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::Value;
 
-use super::{admin::AdminClient, serve, store, terminal};
+use super::{
+    admin::{AdminArgs, AdminClient},
+    store, terminal,
+};
 use crate::{
     gateway::{NEXT_PAGE_HEADER, notification_to_json},
     ledger::{Ledger, OutboxSelector},
@@ -21,6 +24,8 @@ pub(super) struct NotificationsArgs {
     /// Policy folder of the gateway
     #[arg(long, value_name = "DIR", default_value = "policies", global = true)]
     policies: PathBuf,
+    #[command(flatten)]
+    admin: AdminArgs,
 }
 
 #[derive(Subcommand)]
@@ -67,10 +72,10 @@ pub(super) fn run(arguments: &NotificationsArgs) -> Result<ExitCode, String> {
 }
 
 async fn execute(arguments: &NotificationsArgs) -> Result<(), String> {
-    let target = serve::load_admin_target(&arguments.policies)?;
-    let admin = AdminClient::new(target.admin)?;
+    let (admin, store) = arguments.admin.client(&arguments.policies)?;
     if let Err(error) = admin.request(Method::GET, "/healthz").await {
-        let ledger = store::open_ledger(&target.store)?.ok_or(error)?;
+        let Some(store) = store else { return Err(error) };
+        let ledger = store::open_ledger(&store)?.ok_or(error)?;
         return execute_in_database(&arguments.action, &ledger).await;
     }
     match &arguments.action {

@@ -16,9 +16,9 @@ use crate::{
     log_writer::LogBuffer,
     notification::Dispatcher,
     outbound::Caller,
-    policy::{self, AdminTarget, Policy},
+    policy::{self, AdminEndpoint, AdminTarget, Policy},
     postgres::{self, Database},
-    server::{self, ServeOptions, UpgradeSocket, probe_address},
+    server::{self, ServeOptions, StoreDescription, UpgradeSocket, probe_address},
     service::Handler,
 };
 
@@ -35,8 +35,12 @@ pub(super) fn run(
         let settings = &policy.server;
         let listeners = settings.listeners.iter().map(|listener| listener.address);
         let callbacks = settings.callbacks.iter().map(|callbacks| callbacks.listener.address);
-        let all = listeners.chain([settings.admin.address]).chain(callbacks);
-        { all }.try_for_each(|address| probe_listener(folder, address))?;
+        let admin = settings.admin.address().into_iter().chain(settings.admin.metrics);
+        { listeners.chain(admin).chain(callbacks) }
+            .try_for_each(|address| probe_listener(folder, address))?;
+        if let AdminEndpoint::Unix(file) = &settings.admin.endpoint {
+            server::check_socket_file(&file.path)?;
+        }
     }
     serve(folder, policy, mode, log)
 }
@@ -108,6 +112,7 @@ pub(super) fn serve(
     let store = policy.store.clone();
     let mut rules = PolicySnapshot::new(policy, &caller, None)?;
     share_with_replicas(&mut rules, &store, &ledger, &caller)?;
+    let description = StoreDescription { kind: store.kind(), replica: ledger.replica_id() };
     let courier = Dispatcher::new(
         notifications,
         ledger.clone(),
@@ -126,6 +131,7 @@ pub(super) fn serve(
         drain: settings.drain,
         takeover: takeover.map(UpgradeSocket::wait).transpose()?,
         upgrade_socket: mode.upgrade_socket().map(Path::to_owned),
+        store: Some(description),
         metrics,
         clock,
     };
@@ -155,20 +161,13 @@ fn share_with_replicas(
 }
 
 fn log_start(folder: &Path, policy: &Policy, mode: &StartMode) {
-    let settings = &policy.server;
-    let listeners: Vec<String> =
-        settings.listeners.iter().map(|listener| listener.address.to_string()).collect();
     tracing::info!(
         event = "gateway_starting",
         version = env!("CARGO_PKG_VERSION"),
         pid = std::process::id(),
         folder = %folder.display(),
         policy = %policy.fingerprint.version.digits(),
-        listeners = listeners.join(" "),
-        admin = %settings.admin.address,
-        callbacks = settings.callbacks.as_ref().map(|one| display(one.listener.address)),
         ledger = policy.store.location(),
-        upgrade_socket = mode.upgrade_socket().map(|path| display(path.display())),
         upgrade = mode.is_upgrade(),
         "starting"
     );

@@ -7,7 +7,10 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::Value;
 
-use super::{admin::AdminClient, serve, store, terminal};
+use super::{
+    admin::{AdminArgs, AdminClient},
+    store, terminal,
+};
 use crate::{
     gateway::{NEXT_PAGE_HEADER, SessionQuery, session_to_json},
     ledger::{self, Ledger, OfflineReader, SessionRecord, SessionState},
@@ -24,6 +27,8 @@ pub(super) struct SessionsArgs {
     /// Show phone numbers and addresses unmasked
     #[arg(long, global = true)]
     unmasked: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
 }
 
 #[derive(Subcommand)]
@@ -64,7 +69,7 @@ struct SessionFilter {
 
 // Where sessions are read from.
 enum SessionSource {
-    Running(AdminClient),
+    Running(Box<AdminClient>),
     /// A shared database, which replicas elsewhere may use.
     Shared(Box<Ledger>),
     Stopped(Box<OfflineReader>),
@@ -79,7 +84,7 @@ pub(super) fn run(arguments: &SessionsArgs) -> Result<ExitCode, String> {
 }
 
 async fn execute(arguments: &SessionsArgs) -> Result<(), String> {
-    let source = SessionSource::find(&arguments.policies).await?;
+    let source = SessionSource::find(arguments).await?;
     let unmasked = arguments.unmasked;
     match &arguments.action {
         SessionsAction::List(filter) => {
@@ -127,19 +132,19 @@ impl SessionFilter {
 }
 
 impl SessionSource {
-    async fn find(policies: &std::path::Path) -> Result<Self, String> {
-        let target = serve::load_admin_target(policies)?;
-        let admin = AdminClient::new(target.admin)?;
+    async fn find(arguments: &SessionsArgs) -> Result<Self, String> {
+        let (admin, store) = arguments.admin.client(&arguments.policies)?;
         let Err(error) = admin.request(Method::GET, "/healthz").await else {
-            return Ok(Self::Running(admin));
+            return Ok(Self::Running(Box::new(admin)));
         };
+        let Some(store) = store else { return Err(error) };
         let failed = |open: &dyn std::fmt::Display| {
             format!("the gateway is not running ({error}), and its ledger cannot be read: {open}")
         };
-        if let Some(ledger) = store::open_ledger(&target.store).map_err(|open| failed(&open))? {
+        if let Some(ledger) = store::open_ledger(&store).map_err(|open| failed(&open))? {
             return Ok(Self::Shared(Box::new(ledger)));
         }
-        match OfflineReader::open(&target.store) {
+        match OfflineReader::open(&store) {
             Ok(reader) => Ok(Self::Stopped(Box::new(reader))),
             Err(open) => Err(failed(&open)),
         }

@@ -180,6 +180,7 @@ pub(super) fn serve(listen: SocketAddr, settings: Settings) -> Result<ExitCode, 
         drain: DrainSettings { lame_duck: Duration::ZERO, grace: Duration::from_secs(5) },
         takeover: None,
         upgrade_socket: None,
+        store: None,
         metrics: caller.metrics,
         clock: caller.clock,
     };

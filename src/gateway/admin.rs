@@ -180,6 +180,11 @@ pub fn session_to_json(record: &SessionRecord, unmasked: bool) -> Value {
     }))
 }
 
+/// A device as JSON, for logs.
+pub(super) fn masked_device_to_json(device: &Device) -> Value {
+    device_to_json(device, false)
+}
+
 fn device_to_json(device: &Device, unmasked: bool) -> Value {
     let Device { phone, nai, external_id, ipv4, ipv6 } = device;
     let name = |nai: &Nai| if unmasked { nai.as_str().to_owned() } else { format!("{nai:?}") };

@@ -13,7 +13,7 @@ use crate::{
     route::Resolution,
 };
 
-use super::RequestContext;
+use super::{RequestContext, admin::masked_device_to_json};
 
 /// The device that a request refers to. From 1.0 on, a request with a three-legged token must not name
 /// a device. Before 1.0, it may name the device of the token; a known mismatch is rejected.
@@ -44,6 +44,13 @@ pub(super) async fn resolve_operator<'r>(
     let policy = context.policy;
     if let Some(home) = admission.grant().client().home_operator() {
         context.log.set_operator(home);
+        tracing::debug!(
+            event = "route_resolved",
+            operator = &*home.0,
+            matched_by = "token",
+            device = %masked_device_to_json(device),
+            "operator of the device found"
+        );
         return policy.operator(home);
     }
     let found = match policy.routes.find(device)? {
@@ -56,6 +63,13 @@ pub(super) async fn resolve_operator<'r>(
         }
     };
     context.log.set_route(&found);
+    tracing::debug!(
+        event = "route_resolved",
+        operator = &*found.operator.0,
+        matched_by = found.matched_by.name(),
+        device = %masked_device_to_json(device),
+        "operator of the device found"
+    );
     policy.operator(&found.operator)
 }
 

@@ -32,6 +32,11 @@ impl Ledger {
         self.store.shared().is_some()
     }
 
+    /// The id of this process among the replicas, as of now; `None` if the ledger is not shared.
+    pub fn replica_id(&self) -> Option<String> {
+        self.store.shared().map(|store| store.replica_id().to_string())
+    }
+
     /// The number of replicas that use the ledger, as last known.
     pub fn live_replicas(&self) -> usize {
         self.store.shared().map_or(1, SharedStore::live_replicas)

@@ -239,6 +239,9 @@ pub struct Replica {
 /// What only a shared store can do: this process has no complete view of it in memory.
 #[async_trait]
 pub(super) trait SharedStore: Send + Sync {
+    /// The id of this process.
+    fn replica_id(&self) -> Uuid;
+
     /// The number of processes that use the store, as last known.
     fn live_replicas(&self) -> usize;
 

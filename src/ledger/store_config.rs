@@ -51,6 +51,17 @@ impl StoreConfig {
         }
     }
 
+    /// The kind, for logs.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Embedded(_) => "embedded",
+            Self::Postgres(_) => "postgres",
+            Self::InMemory => "memory",
+            #[cfg(test)]
+            Self::Linear => "linear",
+        }
+    }
+
     /// Checks that the user of this process can keep a ledger there. Changes nothing.
     ///
     /// # Errors

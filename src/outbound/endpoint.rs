@@ -33,6 +33,8 @@ pub struct Endpoint {
     port: u16,
     authority: Box<str>,
     base_path: Box<str>,
+    // The path of a Unix socket, which is connected to instead of the host.
+    socket: Option<Box<str>>,
     connections_max: usize,
     connections: Semaphore,
     guard: Option<Arc<Guard>>,
@@ -98,6 +100,7 @@ impl Endpoint {
             port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
             authority: authority.as_str().into(),
             base_path: uri.path().trim_end_matches('/').into(),
+            socket: None,
             connections_max,
             connections: Semaphore::new(connections_max),
             guard: None,
@@ -106,6 +109,11 @@ impl Endpoint {
             resolved: ArcSwapOption::empty(),
             tls_failing: AtomicBool::new(false),
         })
+    }
+
+    /// A server that listens on a Unix socket. One call to it is made at a time.
+    pub fn unix(path: &str) -> Result<Self, EndpointError> {
+        Ok(Self { socket: Some(path.into()), ..Self::parse("http://localhost", 1)? })
     }
 
     /// Parses a URL from an untrusted source. It is called only if the guard permits every address
@@ -127,6 +135,7 @@ impl Endpoint {
             port: self.port,
             authority: self.authority.clone(),
             base_path: self.base_path.clone(),
+            socket: self.socket.clone(),
             connections_max: self.connections_max,
             connections: Semaphore::new(self.connections_max),
             guard: self.guard.clone(),
@@ -181,6 +190,10 @@ impl Endpoint {
         &self.authority
     }
 
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     pub(super) fn host(&self) -> &str {
         &self.host
     }
@@ -217,6 +230,11 @@ impl Endpoint {
         {
             return Ok(Arc::clone(resolved));
         }
+        if let Some(path) = &self.socket {
+            let peer = HttpPeer::new_uds(path, false, String::new());
+            let peer = peer.map_err(|_| ConnectError::Failed("invalid socket path".to_owned()))?;
+            return Ok(self.set_resolved(peer, client, previous));
+        }
         let addresses = self.lookup().await?;
         if let Some(guard) = &self.guard {
             guard.permits_all(&addresses).map_err(|ForbiddenAddress| ConnectError::Forbidden)?;
@@ -226,6 +244,15 @@ impl Endpoint {
         })?;
         // The host is never empty: an empty server name would disable verification.
         let peer = HttpPeer::new(address, self.tls && client.is_none(), self.host.to_string());
+        Ok(self.set_resolved(peer, client, previous))
+    }
+
+    fn set_resolved(
+        &self,
+        peer: HttpPeer,
+        client: Option<Arc<TlsClient>>,
+        previous: Option<Arc<ResolvedPeer>>,
+    ) -> Arc<ResolvedPeer> {
         // A connection to another address, or before the certificates changed, is not reused.
         let pool_key = previous
             .filter(|previous| previous.peer.address() == peer.address())
@@ -233,7 +260,7 @@ impl Endpoint {
         let resolved_at = self.clock.tick();
         let resolved = Arc::new(ResolvedPeer { peer, client, pool_key, resolved_at });
         self.resolved.store(Some(Arc::clone(&resolved)));
-        Ok(resolved)
+        resolved
     }
 
     fn dns_ttl(&self) -> Duration {

@@ -56,7 +56,9 @@ fn exists(path: &Path) -> bool {
 pub fn locate_listener(folder: &Path, address: SocketAddr) -> Option<String> {
     let source = PolicyFile::Gateway.read(folder, &ErrorList::default())?;
     let root = source.root();
-    let entries = root.key("listeners").items().chain([root.key("admin"), root.key("callbacks")]);
+    let admin = root.key("admin");
+    let entries = [admin, admin.key("metrics"), root.key("callbacks")];
+    let entries = root.key("listeners").items().chain(entries);
     let parse = |text: &str| text.parse::<SocketAddr>().ok();
     let found = entries
         .map(|entry| entry.key("address"))

@@ -44,7 +44,7 @@ pub(super) struct GatewayFile {
     /// The addresses for client requests.
     #[schemars(length(min = 1))]
     listeners: Vec<Section<ListenerEntry>>,
-    /// The admin listener for metrics and health. Do not expose it to the Internet.
+    /// The admin listener: metrics, health and the commands of `qod-gateway`.
     admin: Option<Section<AdminEntry>>,
     /// The networks of proxies whose `X-Forwarded-For` header is trusted.
     trusted_proxies: Vec<Scalar<IpNet>>,
@@ -185,11 +185,8 @@ impl GatewayFile {
         let listeners = listeners(self.listeners, root.key("listeners"));
         let mut taken: Vec<_> =
             listeners.iter().map(|(listener, at)| (listener.address, *at)).collect();
-        let admin = root.enter("admin", self.admin).map(|(at, admin)| {
-            check_address(admin.address.0, at.key("address"), &taken);
-            taken.push((admin.address.0, at.key("address")));
-            admin
-        });
+        let admin = root.enter("admin", self.admin);
+        let admin = admin.map(|(at, admin)| admin.settings(at, &mut taken));
         let callbacks = match self.callbacks {
             Some(callbacks) => {
                 let (at, callbacks) = root.enter("callbacks", Some(callbacks))?;
@@ -222,7 +219,7 @@ impl GatewayFile {
         Some(GatewaySettings {
             server: ServerSettings {
                 listeners: listeners.into_iter().map(|(listener, _)| listener).collect(),
-                admin: admin?.settings(),
+                admin: admin??,
                 trusted_proxies: self.trusted_proxies.into_iter().map(|net| net.0).collect(),
                 callbacks,
                 bounds,
@@ -269,8 +266,12 @@ fn listeners(
     listeners
 }
 
-/// Two listeners cannot share an address and port.
-fn check_address(address: SocketAddr, at: Validation<'_>, taken: &[(SocketAddr, Validation<'_>)]) {
+/// Two listeners cannot share an address and port. Returns whether this one is free.
+fn check_address(
+    address: SocketAddr,
+    at: Validation<'_>,
+    taken: &[(SocketAddr, Validation<'_>)],
+) -> bool {
     // On most systems `[::]` also accepts IPv4 connections.
     let covers =
         |all: IpAddr, one: IpAddr| all.is_unspecified() && (all.is_ipv6() || one.is_ipv4());
@@ -278,10 +279,12 @@ fn check_address(address: SocketAddr, at: Validation<'_>, taken: &[(SocketAddr, 
         let (a, b) = (address.ip(), other.ip());
         address.port() == other.port() && (a == b || covers(a, b) || covers(b, a))
     };
-    if let Some((_, other)) = taken.iter().find(clash) {
+    let other = taken.iter().find(clash);
+    if let Some((_, other)) = other {
         let line = other.line();
         at.report(format!("address already in use by the listener in line {line}"));
     }
+    other.is_none()
 }
 
 fn apis(entries: Vec<Section<ApiEntry>>, at: Validation<'_>) -> Vec<ApiSetting> {

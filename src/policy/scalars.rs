@@ -20,11 +20,13 @@ use crate::{
 mod host_name;
 mod peer_url;
 mod qualities;
+mod socket_mode;
 
 pub(super) use self::{
     host_name::HostName,
     peer_url::PeerUrl,
     qualities::{CountryCode, Delay, Description, NetworkCode},
+    socket_mode::SocketMode,
 };
 
 /// A type that is parsed from a string value.
@@ -53,7 +55,7 @@ pub(super) struct ScalarFormat {
 }
 
 /// All scalar types.
-pub(super) const ALL: [ScalarFormat; 26] = [
+pub(super) const ALL: [ScalarFormat; 27] = [
     format_of::<PositiveDuration>(),
     format_of::<DurationOrZero>(),
     format_of::<WholeSeconds>(),
@@ -75,6 +77,7 @@ pub(super) const ALL: [ScalarFormat; 26] = [
     format_of::<VariableName>(),
     format_of::<OperatorProfileName>(),
     format_of::<FilePath>(),
+    format_of::<SocketMode>(),
     format_of::<BitRate>(),
     format_of::<Delay>(),
     format_of::<CountryCode>(),

@@ -1,6 +1,6 @@
 //! Validated settings of the server and the operators. All other modules define their own settings.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -41,8 +41,8 @@ pub enum ExpiringToken {
 /// The settings needed to inspect a gateway.
 #[derive(Clone, Debug)]
 pub struct AdminTarget {
-    /// The address of its admin listener.
-    pub admin: SocketAddr,
+    /// Its admin listener.
+    pub admin: AdminSettings,
     /// Where its sessions are stored.
     pub store: StoreConfig,
 }
@@ -69,10 +69,61 @@ pub struct ServerSettings {
 /// The admin listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminSettings {
-    /// The IP address and port.
-    pub address: SocketAddr,
+    /// Where it listens.
+    pub endpoint: AdminEndpoint,
     /// Names and addresses by which it is called, beside its own.
     pub hosts: Vec<String>,
+    /// The file of its bearer tokens; requests need none without.
+    pub token_file: Option<PathBuf>,
+    /// The address of the listener with metrics and health only.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// Where the admin listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminEndpoint {
+    /// At an address.
+    Tcp(Listener),
+    /// At a Unix socket, which its permissions protect.
+    Unix(SocketFile),
+}
+
+/// The file of a Unix socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketFile {
+    /// The path.
+    pub path: PathBuf,
+    /// The permission bits.
+    pub mode: u32,
+    /// The id of its group; that of the process if `None`.
+    pub group: Option<u32>,
+}
+
+impl AdminSettings {
+    /// Its address, unless it is a Unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match &self.endpoint {
+            AdminEndpoint::Tcp(listener) => Some(listener.address),
+            AdminEndpoint::Unix(_) => None,
+        }
+    }
+
+    /// Its TLS settings, if it has TLS.
+    pub fn tls(&self) -> Option<&tls::Settings> {
+        match &self.endpoint {
+            AdminEndpoint::Tcp(listener) => listener.tls.as_ref(),
+            AdminEndpoint::Unix(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for AdminEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(listener) => listener.address.fmt(f),
+            Self::Unix(file) => write!(f, "unix:{}", file.path.display()),
+        }
+    }
 }
 
 /// What happens while log lines cannot be written and are dropped.

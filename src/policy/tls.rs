@@ -50,6 +50,12 @@ pub(super) struct PeerTlsFiles<'a> {
 }
 
 impl TlsEntry {
+    /// Whether every connection has a verified client certificate.
+    pub(super) fn requires_certificate(&self) -> bool {
+        self.client_ca_file.is_some()
+            && self.client_certificate != Some(ClientCertificateMode::Optional)
+    }
+
     pub(super) fn settings(&self, at: Validation<'_>) -> Option<Settings> {
         let certificate = at.key("certificate_file").check_file(&self.certificate_file.0);
         let key = at.key("key_file").check_file(&self.key_file.0);

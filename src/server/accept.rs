@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,9 +16,9 @@ use tokio::{
     time::timeout,
 };
 
-use super::ServeOptions;
+use super::{ServeOptions, failure_log::FailureLog};
 use crate::{
-    clock::{Clock, Tick},
+    clock::Clock,
     metrics::Metrics,
     policy::Listener,
     reloadable::{FILE_CHECK_INTERVAL, Reloadable},
@@ -39,15 +39,7 @@ pub(super) struct TlsListener {
     address: String,
     clock: Clock,
     metrics: Metrics,
-    failures: Mutex<FailureLog>,
-}
-
-// Limits the log lines about failed handshakes, which every caller can cause.
-#[derive(Default)]
-struct FailureLog {
-    second: Option<Tick>,
-    lines: u32,
-    not_logged: u64,
+    failures: FailureLog,
 }
 
 // Why a handshake failed.
@@ -56,7 +48,6 @@ enum Failure {
     PlainHttp(Box<l4::stream::Stream>),
 }
 
-const LINES_PER_SECOND_MAX: u32 = 10;
 const PLAIN_HTTP_RESPONSE: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
     Content-Type: text/plain\r\nContent-Length: 50\r\nConnection: close\r\n\r\n\
     this port serves HTTPS: use a URL with `https://`\n";
@@ -82,9 +73,9 @@ impl TlsAcceptors {
                         acceptance: loaded,
                         listener: name,
                         address,
+                        failures: FailureLog::new(clock.clone()),
                         clock,
                         metrics,
-                        failures: Mutex::default(),
                     }))
                 }
             };
@@ -106,7 +97,8 @@ impl TlsAcceptors {
     /// Performs the TLS handshake, if the listener has TLS; `None` if it fails.
     pub(super) async fn handshake(&self, stream: Stream) -> Option<Stream> {
         let digest = stream.get_socket_digest()?;
-        let local = digest.local_addr()?.as_inet().copied()?;
+        // A Unix socket has no TLS.
+        let Some(local) = digest.local_addr()?.as_inet().copied() else { return Some(stream) };
         let peer = digest.peer_addr().and_then(|peer| peer.as_inet().map(SocketAddr::ip));
         let Some(secured) = self.listener_at(local)? else { return Some(stream) };
         let mut stream = stream.into_any().downcast::<l4::stream::Stream>().ok()?;
@@ -170,18 +162,7 @@ async fn reject_plain_http(mut stream: l4::stream::Stream) {
 impl TlsListener {
     // Logs a failed handshake, and how many were not logged before it.
     fn log_failure(&self, source: Option<IpAddr>, reason: &str) {
-        let now = self.clock.tick();
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if failures.second.is_none_or(|at| now.since(at) >= Duration::from_secs(1)) {
-            (failures.second, failures.lines) = (Some(now), 0);
-        }
-        if failures.lines >= LINES_PER_SECOND_MAX {
-            failures.not_logged += 1;
-            return;
-        }
-        failures.lines += 1;
-        let not_logged = std::mem::take(&mut failures.not_logged);
-        drop(failures);
+        let Some(not_logged) = self.failures.permit() else { return };
         tracing::info!(
             event = "tls_handshake_failed",
             listener = self.address,

@@ -14,7 +14,6 @@
 use std::{
     collections::BTreeMap,
     io::{self, IoSlice, IoSliceMut},
-    net::SocketAddr,
     os::{
         fd::{AsRawFd, RawFd},
         unix::{
@@ -38,7 +37,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::Application;
+use super::{Application, listen_address::ListenAddress};
 
 /// The listeners of this process, known when its services have started.
 pub(super) type ListenFdsCell = Arc<OnceLock<ListenFds>>;
@@ -180,18 +179,17 @@ impl Drop for UpgradeSocket {
 }
 
 impl Takeover {
-    /// Keeps the listeners with these addresses and closes the others. `probe` checks an address that
-    /// the previous process did not listen on.
+    /// Keeps the listeners with these addresses and closes the others. An address that the previous
+    /// process did not listen on is checked.
     pub(super) fn claim(
         &mut self,
-        addresses: impl Iterator<Item = SocketAddr>,
-        probe: impl Fn(SocketAddr) -> Result<(), String>,
+        addresses: impl Iterator<Item = ListenAddress>,
     ) -> Result<InheritedListeners, String> {
         let mut claimed = BTreeMap::new();
         for address in addresses {
             match self.listeners.remove(&address.to_string()) {
                 Some(descriptor) => _ = claimed.insert(address.to_string(), descriptor),
-                None => probe(address)?,
+                None => address.probe()?,
             }
         }
         for descriptor in std::mem::take(&mut self.listeners).into_values() {

@@ -1,7 +1,11 @@
 //! Pingora's listener services, with listeners of a previous process and with a gate: no connection is
 //! accepted before the process can serve.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    fs::Permissions,
+    os::unix::fs::PermissionsExt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
 use pingora::{
@@ -12,13 +16,25 @@ use pingora::{
 };
 use tokio::sync::watch;
 
-use super::handover::{InheritedListeners, ListenFdsCell};
+use super::{
+    handover::{InheritedListeners, ListenFdsCell},
+    listen_address::ListenAddress,
+    socket_file::{OwnedSocketFile, PreparedSocket},
+};
 
 /// A listener service that waits until it may accept connections.
 pub(super) struct GatedService<A> {
     inner: Service<A>,
     addresses: Vec<String>,
     gate: ListenerGate,
+    socket: Option<GatedSocket>,
+}
+
+/// The Unix socket of a service.
+pub(super) struct GatedSocket {
+    /// `None` if it is inherited.
+    pub(super) prepared: Mutex<Option<PreparedSocket>>,
+    pub(super) file: OwnedSocketFile,
 }
 
 /// What all listener services of a process share.
@@ -35,17 +51,46 @@ pub(super) struct ListenerGate {
 impl<A> GatedService<A> {
     pub(super) fn new(
         mut inner: Service<A>,
-        addresses: impl IntoIterator<Item = SocketAddr>,
+        addresses: impl IntoIterator<Item = ListenAddress>,
         gate: &ListenerGate,
     ) -> Self {
-        let addresses: Vec<_> = addresses.into_iter().map(|one| one.to_string()).collect();
+        let addresses: Vec<_> = addresses.into_iter().collect();
         // The parsers have buffers of their own; pingora's would occupy 64 KiB of each idle connection.
         let buffers = L4BufferSettings::default().read(0);
         for address in &addresses {
-            // TCP only: the app performs the TLS handshake, so that it counts against the connection limits.
-            inner.add_listener(ListenerConfig::tcp(address.clone()).l4_buffer(buffers));
+            // Without TLS: the app performs the handshake, so that it counts against the connection limits.
+            let listener = match address {
+                ListenAddress::Tcp(address) => ListenerConfig::tcp(address.to_string()),
+                ListenAddress::Unix(file) => ListenerConfig::uds(address.to_string())
+                    .permissions(Permissions::from_mode(file.mode)),
+            };
+            inner.add_listener(listener.l4_buffer(buffers));
         }
-        Self { inner, addresses, gate: gate.clone() }
+        let addresses = addresses.iter().map(ToString::to_string).collect();
+        Self { inner, addresses, gate: gate.clone(), socket: None }
+    }
+
+    /// Adds the Unix socket of the service.
+    pub(super) fn with_socket(self, socket: Option<GatedSocket>) -> Self {
+        Self { socket, ..self }
+    }
+}
+
+impl GatedSocket {
+    // Pingora would replace any file, and restrict the permissions after the fact.
+    fn publish(&self, address: &str, fds: &ListenFds) {
+        let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match prepared.map(PreparedSocket::publish) {
+            Some(Ok(descriptor)) => fds.lock().add(address.to_owned(), descriptor),
+            Some(Err(error)) => tracing::error!(
+                event = "admin_socket_failed",
+                socket = address,
+                %error,
+                "the admin socket cannot be created"
+            ),
+            None => {}
+        }
+        self.file.record();
     }
 }
 
@@ -69,6 +114,9 @@ impl<A: ServerApp + Send + Sync + 'static> PingoraService for GatedService<A> {
                 if let Some(descriptor) = self.gate.inherited.get(address) {
                     fds.lock().add(address.clone(), descriptor);
                 }
+            }
+            if let (Some(socket), Some(address)) = (&self.socket, self.addresses.first()) {
+                socket.publish(address, fds);
             }
             // All services get the same table.
             _ = self.gate.listen_fds.set(Arc::clone(fds));

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     Application, ServerEnd, accept::TlsListener, drain::DrainState, handover::Takeover,
-    readiness::ListenerProbe,
+    lifecycle::LifecycleLog, readiness::ListenerProbe,
 };
 
 /// The background service of a server.
@@ -31,6 +31,7 @@ pub(super) struct MaintenanceService {
     pub(super) takeover: Mutex<Option<Takeover>>,
     /// Opens the listeners.
     pub(super) listening: watch::Sender<bool>,
+    pub(super) lifecycle: LifecycleLog,
     pub(super) end: mpsc::Sender<ServerEnd>,
 }
 
@@ -47,21 +48,24 @@ impl MaintenanceService {
             self.listening.send_replace(true);
             tokio::join!(self.application.warm_up(), self.probe.wait_ready());
         }
-        tracing::info!(event = "server_listening", "listening");
+        self.lifecycle.log_started(&*self.application);
         Ok(())
     }
 
-    async fn drain(&self) {
+    // Whether all requests were completed.
+    async fn drain(&self) -> bool {
         let drained = async {
             self.drain_state.until_idle().await;
             self.application.drain().await;
         };
-        if timeout(self.grace, drained).await.is_err() {
+        let is_drained = timeout(self.grace, drained).await.is_ok();
+        if !is_drained {
             tracing::warn!(
                 event = "drain_timed_out",
                 "grace period has ended; aborting the requests in flight"
             );
         }
+        is_drained
     }
 }
 
@@ -90,11 +94,11 @@ impl BackgroundService for MaintenanceService {
                 changed = shutdown.changed() => if changed.is_err() { break },
             }
         }
-        self.drain().await;
+        let is_drained = self.drain().await;
         let end = if self.drain_state.is_ending() {
-            ServerEnd::Terminated
+            ServerEnd::Terminated { is_drained }
         } else {
-            ServerEnd::HandedOver
+            ServerEnd::HandedOver { is_drained }
         };
         // An error means that the process is ending already.
         _ = self.end.send(end);

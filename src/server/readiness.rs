@@ -6,20 +6,24 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpStream, time::sleep};
+use tokio::{
+    net::{TcpStream, UnixStream},
+    time::sleep,
+};
+
+use super::listen_address::ListenAddress;
 
 const PROBE_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The addresses of the listeners, and whether all of them accept connections.
 pub(super) struct ListenerProbe {
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<ListenAddress>,
     ready: AtomicBool,
 }
 
 impl ListenerProbe {
-    pub(super) fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
-        let addresses = addresses.into_iter().map(reachable).collect();
-        Self { addresses, ready: AtomicBool::new(false) }
+    pub(super) fn new(addresses: impl IntoIterator<Item = ListenAddress>) -> Self {
+        Self { addresses: addresses.into_iter().collect(), ready: AtomicBool::new(false) }
     }
 
     /// Whether all listeners accept connections.
@@ -35,7 +39,7 @@ impl ListenerProbe {
     /// Waits until all listeners accept connections.
     pub(super) async fn wait_ready(&self) {
         for address in &self.addresses {
-            while TcpStream::connect(address).await.is_err() {
+            while !accepts_connections(address).await {
                 sleep(PROBE_INTERVAL).await;
             }
         }
@@ -43,8 +47,15 @@ impl ListenerProbe {
     }
 }
 
+async fn accepts_connections(address: &ListenAddress) -> bool {
+    match address {
+        ListenAddress::Tcp(address) => TcpStream::connect(reachable(*address)).await.is_ok(),
+        ListenAddress::Unix(file) => UnixStream::connect(&file.path).await.is_ok(),
+    }
+}
+
 /// The address by which to connect to a listener; loopback if it listens on all addresses.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
+pub fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),

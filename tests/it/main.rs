@@ -22,6 +22,8 @@ mod http_edge;
 mod examples;
 mod explain;
 mod admin;
+mod admin_protection;
+mod debug_log;
 mod shared_limits;
 mod shutdown;
 mod shutdown_load;

@@ -174,6 +174,10 @@ fn number(row: &Row) -> Result<u64, Error> {
 
 #[async_trait]
 impl SharedStore for PostgresStore {
+    fn replica_id(&self) -> Uuid {
+        self.replica.id()
+    }
+
     fn live_replicas(&self) -> usize {
         self.replica.live()
     }

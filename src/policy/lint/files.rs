@@ -37,6 +37,7 @@ fn content_of(file: PolicyFile, key: &str) -> Option<FileContent> {
             | "previous_key_files"
             | "client_key_file"
             | "bearer_token_file"
+            | "token_file"
             | "client_secret_file"
             | "private_key_file"
             | "x_authorization_file"

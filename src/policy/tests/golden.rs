@@ -70,6 +70,8 @@ fn secrets() -> &'static [(&'static str, String)] {
             ("database.url", "postgresql://qod:password@db.example/qod".to_owned()),
             ("plain.url", "postgresql://qod@127.0.0.1/qod?sslmode=disable".to_owned()),
             ("writable.token", "another-secret".to_owned()),
+            ("empty.token", "\n".to_owned()),
+            ("many.token", "a-secret-of-32-characters-or-more\n".repeat(17)),
             ("open.token", "another-secret".to_owned()),
         ]
     })

@@ -1,9 +1,13 @@
 use super::*;
+use crate::policy::{AdminEndpoint, Listener};
 
 fn settings() -> AdminSettings {
+    let listener = Listener { address: "127.0.0.1:9090".parse().unwrap(), tls: None };
     AdminSettings {
-        address: "127.0.0.1:9090".parse().unwrap(),
+        endpoint: AdminEndpoint::Tcp(listener),
         hosts: vec!["admin.example.net".to_owned(), "192.0.2.7".to_owned()],
+        token_file: None,
+        metrics: None,
     }
 }
 
@@ -13,7 +17,7 @@ fn check(method: &str, fields: &[(&'static str, &str)]) -> Result<(), &'static s
         request = request.header(*name, *value);
     }
     let local = LocalAddress("10.1.2.3".parse().unwrap());
-    check_caller(&request.extension(local).body(Bytes::new()).unwrap(), &settings())
+    check_origin(&request.extension(local).body(Bytes::new()).unwrap(), &settings())
 }
 
 #[test]
