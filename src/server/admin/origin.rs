@@ -57,7 +57,11 @@ fn is_own_host(host: &str, settings: &AdminSettings, local: Option<IpAddr>) -> b
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     if let Ok(address) = bare.parse::<IpAddr>() {
         let is = |own: IpAddr| own.to_canonical() == address.to_canonical();
-        return settings.address().is_some_and(|own| is(own.ip()))
+        // A Unix socket has no address; the name resolution of a page cannot lead to it.
+        let is_listener = settings
+            .address()
+            .map_or_else(|| address.to_canonical().is_loopback(), |own| is(own.ip()));
+        return is_listener
             || local.is_some_and(is)
             || settings.hosts.iter().any(|own| own.parse().is_ok_and(is));
     }

@@ -1,5 +1,8 @@
 use super::*;
-use crate::policy::{AdminEndpoint, Listener};
+use crate::{
+    policy::{AdminEndpoint, Listener, SocketFile},
+    tls::{self, CertificateFiles},
+};
 
 fn settings() -> AdminSettings {
     let listener = Listener { address: "127.0.0.1:9090".parse().unwrap(), tls: None };
@@ -78,4 +81,36 @@ fn change_needs_a_header_that_no_web_page_can_send() {
     }
     assert_eq!(check("HEAD", &[host]), Ok(()));
     assert!(check("POST", &[("host", "evil.example"), ("qod-admin-request", "1")]).is_err());
+}
+
+#[test]
+fn unix_socket_is_called_by_a_loopback_name() {
+    let file = SocketFile { path: "admin.sock".into(), mode: 0o600, group: None };
+    let settings = AdminSettings { endpoint: AdminEndpoint::Unix(file), ..settings() };
+    for (host, is_own) in [
+        ("localhost", true),
+        ("127.0.0.1", true),
+        ("[::1]", true),
+        ("admin.example.net", true),
+        ("198.51.100.1", false),
+        ("evil.example", false),
+    ] {
+        let request = Request::builder().uri("/sessions").header("host", host);
+        let checked = check_origin(&request.body(Bytes::new()).unwrap(), &settings);
+        assert_eq!(checked.is_ok(), is_own, "{host}");
+    }
+}
+
+#[test]
+fn origin_has_the_scheme_of_the_listener() {
+    let mut settings = settings();
+    let files = CertificateFiles { certificate: "own.pem".into(), key: "own.key".into() };
+    let tls = tls::Settings { files, clients: None };
+    let address = "127.0.0.1:9090".parse().unwrap();
+    settings.endpoint = AdminEndpoint::Tcp(Listener { address, tls: Some(tls) });
+    for (origin, is_own) in [("https://127.0.0.1:9090", true), ("http://127.0.0.1:9090", false)] {
+        let request = Request::builder().uri("/sessions").header("host", "127.0.0.1:9090");
+        let request = request.header("origin", origin).body(Bytes::new()).unwrap();
+        assert_eq!(check_origin(&request, &settings).is_ok(), is_own, "{origin}");
+    }
 }
