@@ -24,7 +24,11 @@ pub(super) use self::{
     authentication::AdminAuthentication,
     endpoints::{MetricsListener, ProcessEndpoints},
 };
-use self::{endpoints::Detail, origin::check_origin};
+use self::{
+    authentication::AdminAuthenticationFailure,
+    endpoints::{Detail, is_probe},
+    origin::check_origin,
+};
 
 /// The response header with the version of the policy snapshot in force.
 const POLICY_VERSION: HeaderName = HeaderName::from_static("qod-policy-version");
@@ -45,10 +49,16 @@ impl AdminListener {
         let path = request.uri().path();
         if let Err(failure) = self.authentication.check(request).await {
             // Probes of orchestrators and load balancers present no token.
-            return match self.endpoints.respond(path, Detail::StatusOnly).await {
-                Some(response) if endpoints::is_probe(path) => response,
-                _ => self.authentication.reject(request, failure),
-            };
+            let is_probe = is_probe(path);
+            if !is_probe || failure == AdminAuthenticationFailure::InvalidToken {
+                self.authentication.record(request, failure);
+            }
+            if is_probe
+                && let Some(response) = self.endpoints.respond(path, Detail::StatusOnly).await
+            {
+                return response;
+            }
+            return failure.response();
         }
         let request = AdminRequest {
             method: request.method(),

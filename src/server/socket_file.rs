@@ -139,7 +139,8 @@ mod tests {
     }
 
     fn file(folder: &Path) -> SocketFile {
-        SocketFile { path: folder.join("admin.sock"), mode: 0o660, group: None }
+        let group = Some(nix::unistd::getegid().as_raw());
+        SocketFile { path: folder.join("admin.sock"), mode: 0o660, group }
     }
 
     #[test]

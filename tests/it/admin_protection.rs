@@ -96,6 +96,7 @@ fn every_path_except_probes_needs_a_token() {
     }
     for path in ["/healthz", "/readyz"] {
         send(world.admin_address(), "GET", path, &[], "").expect(200);
+        get(&world, path, "wrong").expect(200);
     }
     // A token does not replace the checks against web pages.
     let authorization = bearer(TOKEN);
@@ -114,7 +115,7 @@ fn every_path_except_probes_needs_a_token() {
     send(world.admin_address(), "POST", "/policies/reload", &both, "").expect(200);
 
     let metrics = get(&world, "/metrics", TOKEN).expect(200).body;
-    for series in ["{reason=\"no_token\"} 6", "{reason=\"invalid_token\"} 5"] {
+    for series in ["{reason=\"no_token\"} 6", "{reason=\"invalid_token\"} 7"] {
         let series = format!("qod_admin_authentication_failures_total{series}");
         assert!(metrics.contains(&series), "{metrics}");
     }

@@ -72,18 +72,9 @@ impl AdminAuthentication {
         }
     }
 
-    /// Counts and logs the failure. Returns the response.
-    pub(super) fn reject(
-        &self,
-        request: &Request<Bytes>,
-        failure: AdminAuthenticationFailure,
-    ) -> Response<Bytes> {
-        let (reason, challenge) = match failure {
-            AdminAuthenticationFailure::NoToken => ("no_token", "Bearer"),
-            AdminAuthenticationFailure::InvalidToken => {
-                ("invalid_token", "Bearer error=\"invalid_token\"")
-            }
-        };
+    /// Counts and logs the failure.
+    pub(super) fn record(&self, request: &Request<Bytes>, failure: AdminAuthenticationFailure) {
+        let reason = failure.reason();
         self.metrics.record_admin_authentication_failure(reason);
         if let Some(not_logged) = self.failures.permit() {
             let source = request.extensions().get().map(|SourceAddress(address)| address);
@@ -95,6 +86,23 @@ impl AdminAuthentication {
                 "a request to the admin listener has no valid token"
             );
         }
+    }
+}
+
+impl AdminAuthenticationFailure {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::NoToken => "no_token",
+            Self::InvalidToken => "invalid_token",
+        }
+    }
+
+    /// The response to the request.
+    pub(super) fn response(self) -> Response<Bytes> {
+        let challenge = match self {
+            Self::NoToken => "Bearer",
+            Self::InvalidToken => "Bearer error=\"invalid_token\"",
+        };
         let mut response = text_response(
             StatusCode::UNAUTHORIZED,
             "expected a token of `admin.token_file` in `Authorization: Bearer`\n",
@@ -158,8 +166,9 @@ mod tests {
         let wrong = format!("{valid}x");
         assert_eq!(check(&[&wrong]).await, Err(AdminAuthenticationFailure::InvalidToken));
 
-        let response =
-            authentication.reject(&request(&[&wrong]), AdminAuthenticationFailure::InvalidToken);
+        let failure = AdminAuthenticationFailure::InvalidToken;
+        authentication.record(&request(&[&wrong]), failure);
+        let response = failure.response();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(response.headers()["www-authenticate"], "Bearer error=\"invalid_token\"");
         let series = "qod_admin_authentication_failures_total{reason=\"invalid_token\"} 1";
