@@ -19,6 +19,7 @@ mod check;
 mod compile_routes;
 mod demo;
 mod explain;
+mod ledger_source;
 mod log_filter;
 mod notifications;
 mod reload;
@@ -29,6 +30,7 @@ mod sessions;
 mod simulate;
 mod store;
 mod terminal;
+mod usage;
 
 /// A policy-enforcing gateway in front of operators' CAMARA Quality on Demand APIs.
 #[derive(Parser)]
@@ -78,6 +80,8 @@ enum Command {
     Store(store::StoreArgs),
     /// List, retry or drop undelivered notifications
     Notifications(notifications::NotificationsArgs),
+    /// Export or sum the usage records of sessions that have ended
+    Usage(usage::UsageArgs),
     /// List the replicas that share the ledger
     Replicas(replicas::ReplicasArgs),
     /// Run a simulated operator: sessions are created and expire, but no network is behind them
@@ -105,6 +109,7 @@ pub fn run() -> ExitCode {
             | Command::Sessions(_)
             | Command::Store(_)
             | Command::Notifications(_)
+            | Command::Usage(_)
             | Command::Replicas(_)
     );
     let calls_peers =
@@ -150,6 +155,7 @@ pub fn run() -> ExitCode {
         Command::Sessions(arguments) => sessions::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
         Command::Notifications(arguments) => notifications::run(&arguments),
+        Command::Usage(arguments) => usage::run(&arguments),
         Command::Replicas(arguments) => replicas::run(&arguments),
         Command::SimulateOperator(arguments) => simulate::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments, log),

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     clock::{Clock, Tick},
     dialect::ApiRequest,
-    ledger::{Ledger, ReservationRequest, ReserveOutcome, SessionRecord},
+    ledger::{Ledger, ReservationRequest, ReserveOutcome, SessionRecord, UsageRequest},
     limit::Admission,
     metrics::Metrics,
     notification::Dispatcher,
@@ -58,7 +58,10 @@ mod policy_tests;
 #[cfg(any(fuzzing, test))]
 pub(crate) use self::snapshot::fuzz;
 pub use self::{
-    admin::{NEXT_PAGE_HEADER, SessionQuery, notification_to_json, session_to_json, time_of},
+    admin::{
+        NEXT_PAGE_HEADER, SessionQuery, UsageQuery, notification_to_json, parse_time,
+        session_to_json, time_of, usage_to_json,
+    },
     explain::{Explanation, PredictedOutcome},
     policy_tests::PolicyTestResult,
     reload::{PolicyStatus, ReloadOutcome},
@@ -224,6 +227,11 @@ impl Gateway {
 
         let reservation_request = ReservationRequest {
             idempotency,
+            usage: policy.usage_kept_for.map(|_| UsageRequest {
+                correlator: context.log.correlator().to_str().unwrap_or_default().into(),
+                operator_dialect: operator.dialect().name().into(),
+                device: device_hash,
+            }),
             ..new_reservation_request(call, &operator, client_request, operator_request, &admission)
         };
         let (gateway, correlator) = (Arc::clone(self), context.log.correlator().clone());
@@ -430,6 +438,7 @@ fn new_reservation_request(
         creates_per_day: terms.creates_per_day,
         call_timeout: operator.timeout(),
         idempotency: None,
+        usage: None,
         poll_interval: operator.poll_interval(),
     }
 }

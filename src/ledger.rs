@@ -59,6 +59,7 @@ mod daily_quota;
 mod durable;
 mod embedded;
 mod error;
+mod extension;
 mod keys;
 mod ledger_clock;
 mod index;
@@ -82,6 +83,7 @@ mod conflict;
 mod copy;
 mod store;
 mod store_config;
+mod usage;
 mod writer;
 
 pub use self::copy::{CopyReport, copy};
@@ -90,7 +92,7 @@ use self::{
     claim::{Claim, KeyHasher},
     outbox::OutboxSignal,
     state_machine::Transition,
-    store::{InsertOutcome, InsertRequest, Store},
+    store::{InsertOutcome, InsertRequest, Removal, Store},
 };
 pub use self::{
     conflict::{ConflictMode, ConflictRules, OnUnknown},
@@ -104,6 +106,7 @@ pub use self::{
     state_machine::SessionState,
     store::{Replica, TakenNotifications},
     store_config::{OpenMode, StoreConfig},
+    usage::{UsageCursor, UsagePage, UsagePeriod, UsageRecord},
 };
 
 // The maximum number of records that a sweep examines in one critical section of the store, so that
@@ -121,6 +124,8 @@ pub struct Ledger {
     hasher: Arc<KeyHasher>,
     outbox: Arc<OutboxSignal>,
     clock: Clock,
+    // `None` in tests.
+    metrics: Option<Metrics>,
 }
 
 /// A request to reserve a flow.
@@ -146,6 +151,19 @@ pub struct ReservationRequest {
     pub poll_interval: Option<Duration>,
     /// Identifies an idempotent replay of this request.
     pub idempotency: Option<IdempotencyRequest>,
+    /// What the usage record of the session contains; `None` if it gets none.
+    pub usage: Option<UsageRequest>,
+}
+
+/// The part of a session's usage record that only its create request knows.
+#[derive(Clone, Debug)]
+pub struct UsageRequest {
+    /// The `x-correlator` of the request.
+    pub correlator: Box<str>,
+    /// The dialect of the operator.
+    pub operator_dialect: Arc<str>,
+    /// A keyed hash of the device.
+    pub device: u64,
 }
 
 /// Identifies an idempotent replay: the same key with the same body.
@@ -177,12 +195,12 @@ impl Ledger {
         clock: Clock,
         metrics: Metrics,
     ) -> Result<Self, OpenError> {
-        let (store, hasher) = config.open(opening, clock.clone(), metrics)?;
-        Ok(Self::with_store(store, hasher, clock))
+        let (store, hasher) = config.open(opening, clock.clone(), metrics.clone())?;
+        Ok(Self { metrics: Some(metrics), ..Self::with_store(store, hasher, clock) })
     }
 
     fn with_store(store: Arc<dyn Store>, hasher: KeyHasher, clock: Clock) -> Self {
-        Self { store, hasher: Arc::new(hasher), outbox: Arc::default(), clock }
+        Self { store, hasher: Arc::new(hasher), outbox: Arc::default(), clock, metrics: None }
     }
 
     /// Reserves a flow. The reservation is durable when this returns.
@@ -276,8 +294,7 @@ impl Ledger {
     /// Releases the flow of a session that the operator certainly did not create.
     pub async fn release(&self, reservation: Reservation) -> Result<(), Error> {
         let record = reservation.into_record();
-        record.ensure_removes(Transition::Release)?;
-        match self.remove_record(&record).await {
+        match self.remove_record(&record, Transition::Release).await {
             // The sweep has marked it in doubt; the session does not exist.
             Err(Error::Superseded) => {
                 let record = self.read(&record.session.id).await?;
@@ -325,15 +342,13 @@ impl Ledger {
 
     /// Releases the flow of a session in doubt that the operator certainly does not have.
     pub async fn mark_absent(&self, record: &SessionRecord) -> Result<(), Error> {
-        record.ensure_removes(Transition::MarkAbsent)?;
-        self.remove_record(record).await
+        self.remove_record(record, Transition::MarkAbsent).await
     }
 
     /// Releases the flow of a session in doubt on an administrator's command.
     pub async fn forget(&self, id: &SessionId) -> Result<SessionRecord, Error> {
         let record = self.read(id).await?;
-        record.ensure_removes(Transition::Forget)?;
-        self.remove_record(&record).await?;
+        self.remove_record(&record, Transition::Forget).await?;
         Ok(record)
     }
 
@@ -379,40 +394,10 @@ impl Ledger {
     /// Removes a session that the operator no longer has (it answered 204 or 404), and releases its
     /// flow. Succeeds if the session was removed before.
     pub async fn finish_delete(&self, record: &SessionRecord) -> Result<(), Error> {
-        record.ensure_removes(Transition::FinishDelete)?;
-        match self.remove_record(record).await {
+        match self.remove_record(record, Transition::FinishDelete).await {
             Err(Error::NotFound) => Ok(()),
             result => result,
         }
-    }
-
-    /// Prolongs the hold before an extension request is sent. Only one extension is in progress at a
-    /// time: a second one fails with [`Error::Superseded`] until the first is finished or the
-    /// deadline of its call has passed. Then call [`Self::finish_extend`] if the extension is
-    /// granted, or [`Self::cancel_extend`] if it is rejected. If the outcome is unknown, call
-    /// neither: the hold stays prolonged until [`Self::observe`].
-    pub async fn begin_extend(
-        &self,
-        record: &SessionRecord,
-        additional_s: u32,
-    ) -> Result<SessionRecord, Error> {
-        let now = self.store.now();
-        self.write(record.extending(additional_s, now)?, now).await
-    }
-
-    /// Records the result of an extension.
-    pub async fn finish_extend(
-        &self,
-        record: &SessionRecord,
-        granted: GrantedSession,
-    ) -> Result<SessionRecord, Error> {
-        let now = self.store.now();
-        self.write(record.extended(granted, now)?, now).await
-    }
-
-    /// Restores the hold when the operator rejected an extension.
-    pub async fn cancel_extend(&self, record: &SessionRecord) -> Result<SessionRecord, Error> {
-        self.finish_extend(record, record.session.granted.clone()).await
     }
 
     /// Applies all transitions that are due, and returns the records that need a call to their
@@ -422,6 +407,7 @@ impl Ledger {
         loop {
             let swept = self.store.sweep(self.store.now(), SWEEP_BATCH_MAX).await?;
             due.extend(swept.due);
+            self.count_usage(&swept.usage);
             self.record_outbox_change(swept.outbox);
             if swept.examined < SWEEP_BATCH_MAX || due.len() >= DUE_PER_SWEEP_MAX {
                 return Ok(due);
@@ -469,16 +455,23 @@ impl Ledger {
     async fn write(&self, record: SessionRecord, now: Moment) -> Result<SessionRecord, Error> {
         let replaced = self.store.replace(record.clone(), now).await?;
         self.record_outbox_change(replaced.outbox);
+        self.count_usage(replaced.usage.as_deref());
         let mut written = record;
         written.early_event = replaced.early_event;
         Ok(written)
     }
 
-    async fn remove_record(&self, record: &SessionRecord) -> Result<(), Error> {
-        let now = self.store.now();
-        self.record_outbox_change(
-            self.store.remove(record.session.id, record.generation(), now).await?,
-        );
+    async fn remove_record(
+        &self,
+        record: &SessionRecord,
+        transition: Transition,
+    ) -> Result<(), Error> {
+        record.ensure_removes(transition)?;
+        let (id, generation) = (record.session.id, record.generation());
+        let removal = Removal { id, generation, transition };
+        let removed = self.store.remove(removal, self.store.now()).await?;
+        self.record_outbox_change(removed.outbox);
+        self.count_usage(removed.usage.as_deref());
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ mod postgres;
 mod process;
 mod register;
 mod shared_checks;
+mod usage;
 
 pub use self::lifetimes::ConfiguredEntities;
 use self::{
@@ -30,6 +31,7 @@ use self::{
     process::ProcessMetrics,
     register::{counter, float_gauge, gauge, histogram},
     shared_checks::SharedCheckMetrics,
+    usage::UsageMetrics,
 };
 
 /// The metrics of the gateway. Cheap to clone.
@@ -55,6 +57,7 @@ struct MetricFamilies {
     notifications: NotificationMetrics,
     databases: DatabaseMetrics,
     shared_checks: SharedCheckMetrics,
+    usage: UsageMetrics,
     process: ProcessMetrics,
     idempotent_replays: IntCounterVec,
     conflicts: IntCounterVec,
@@ -177,6 +180,7 @@ impl Metrics {
             notifications: NotificationMetrics::new(&registry)?,
             databases: DatabaseMetrics::new(&registry)?,
             shared_checks: SharedCheckMetrics::new(&registry)?,
+            usage: UsageMetrics::new(&registry)?,
             process: ProcessMetrics::new(&registry)?,
             idempotent_replays: counter(
                 &registry,

@@ -85,6 +85,8 @@ pub struct Policy {
     pub server: ServerSettings,
     /// Where sessions are stored.
     pub store: StoreConfig,
+    /// How long usage records are stored; `None` if none are written.
+    pub usage_kept_for: Option<Duration>,
     /// How session events are delivered to clients.
     pub notifications: NotificationPolicy,
     /// The APIs served; each path occurs once.
@@ -336,6 +338,7 @@ fn validate(
         ),
         server: gateway.server,
         store: gateway.store,
+        usage_kept_for: gateway.usage_kept_for,
         notifications: gateway.notifications,
         apis: gateway.apis,
         telco_finder: gateway.telco_finder,

@@ -37,7 +37,11 @@ mod sandbox;
 mod service;
 
 pub use self::{handler::TokenEndpointSettings, service::SimulatorService};
-use self::{handler::TokenHandler, outbox::EventOutbox, session_store::SessionStore};
+use self::{
+    handler::TokenHandler,
+    outbox::EventOutbox,
+    session_store::{EndedSession, SessionStore},
+};
 
 /// How a simulated operator behaves.
 #[derive(Clone, Debug)]
@@ -135,7 +139,7 @@ impl Simulator {
     }
 
     /// Handles a request to the API or to a test endpoint: `GET /simulator/sessions` lists the
-    /// sessions that hold their flow, `POST /simulator/sessions/<id>/terminate` terminates a session as
+    /// sessions that hold their flow, `GET /simulator/ended` those that have ended, `POST /simulator/sessions/<id>/terminate` terminates a session as
     /// the network would, `POST /simulator/sessions/<id>/forget` removes one without an event. With a
     /// token endpoint, `POST /token` issues tokens, `GET /tokens` returns how many were issued, and
     /// `POST /tokens/revoke` revokes all.
@@ -316,13 +320,18 @@ impl Simulator {
         if (method, path) == (&Method::GET, "/simulator/sessions") {
             return Some(Response::new(self.with_sessions(|sessions, _| list_sessions(sessions))));
         }
+        if (method, path) == (&Method::GET, "/simulator/ended") {
+            return Some(Response::new(self.with_sessions(|sessions, _| list_ended(sessions))));
+        }
         let (id, action) = path.strip_prefix("/simulator/sessions/")?.split_once('/')?;
         let id: SessionId = id.parse().ok()?;
         let found = match (method, action) {
             (&Method::POST, "terminate") => {
                 self.with_sessions(|sessions, now| sessions.terminate(id, now))
             }
-            (&Method::POST, "forget") => self.with_sessions(|sessions, _| sessions.forget(id)),
+            (&Method::POST, "forget") => {
+                self.with_sessions(|sessions, now| sessions.forget(id, now))
+            }
             _ => return None,
         };
         let mut response = Response::new(Bytes::new());
@@ -343,6 +352,21 @@ fn list_sessions(sessions: &SessionStore) -> Bytes {
             "expiresAt": granted.expires_at.unwrap_or_default().unix_s(),
             "sink": request.sink.as_ref().map(|sink| &sink.url),
             "status": granted.status.name(),
+        });
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{line}");
+    }
+    Bytes::from(text)
+}
+
+// One JSON line for each session that has ended, with times in milliseconds.
+fn list_ended(sessions: &SessionStore) -> Bytes {
+    let mut text = String::new();
+    for EndedSession { id, started_at, ended_at } in sessions.ended() {
+        let line = json!({
+            "id": id.to_string(),
+            "startedAt": started_at.map(Moment::unix_ms),
+            "endedAt": ended_at.unix_ms(),
         });
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{line}");

@@ -5,6 +5,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    str::FromStr,
     time::Duration,
 };
 
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 use super::serve;
 use crate::{
+    gateway::NEXT_PAGE_HEADER,
     ledger::StoreConfig,
     outbound::{
         Authorities, CallResult, Endpoint, Outbound, OutboundCall, PeerResponse, Trust,
@@ -139,6 +141,19 @@ impl AdminArgs {
 }
 
 impl AdminClient {
+    /// Reads a page of JSON lines, and the position of the next one if there is any.
+    pub(super) async fn page_of<P: FromStr>(
+        &self,
+        path_and_query: &str,
+    ) -> Result<(Vec<Value>, Option<P>), String> {
+        let answer = self.request(Method::GET, path_and_query).await?;
+        let next =
+            answer.headers.get(NEXT_PAGE_HEADER).and_then(|next| next.to_str().ok()?.parse().ok());
+        let lines = answer.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let page = lines.map(serde_json::from_slice).collect::<Result<_, _>>();
+        Ok((page.map_err(|error| error.to_string())?, next))
+    }
+
     /// Sends a request and returns the response. A status other than 2xx is an error with the body as
     /// its text.
     pub(super) async fn request(&self, method: Method, path: &str) -> Result<PeerResponse, String> {

@@ -9,11 +9,12 @@ use serde_json::Value;
 
 use super::{
     admin::{AdminArgs, AdminClient},
-    store, terminal,
+    ledger_source::LedgerSource,
+    terminal,
 };
 use crate::{
-    gateway::{NEXT_PAGE_HEADER, SessionQuery, session_to_json},
-    ledger::{self, Ledger, OfflineReader, SessionRecord, SessionState},
+    gateway::{SessionQuery, session_to_json},
+    ledger::{self, SessionRecord, SessionState},
     qod::SessionId,
 };
 
@@ -68,13 +69,6 @@ struct SessionFilter {
 }
 
 // Where sessions are read from.
-enum SessionSource {
-    Running(Box<AdminClient>),
-    /// A shared database, which replicas elsewhere may use.
-    Shared(Box<Ledger>),
-    Stopped(Box<OfflineReader>),
-}
-
 const PAGE: usize = 500;
 
 pub(super) fn run(arguments: &SessionsArgs) -> Result<ExitCode, String> {
@@ -84,7 +78,7 @@ pub(super) fn run(arguments: &SessionsArgs) -> Result<ExitCode, String> {
 }
 
 async fn execute(arguments: &SessionsArgs) -> Result<(), String> {
-    let source = SessionSource::find(arguments).await?;
+    let source = LedgerSource::find(&arguments.admin, &arguments.policies).await?;
     let unmasked = arguments.unmasked;
     match &arguments.action {
         SessionsAction::List(filter) => {
@@ -104,14 +98,14 @@ async fn execute(arguments: &SessionsArgs) -> Result<(), String> {
         }
         SessionsAction::Show { id } => print_session(&source.get(id, unmasked).await?),
         SessionsAction::Forget { id } => match &source {
-            SessionSource::Running(admin) => {
+            LedgerSource::Running(admin) => {
                 print_session(&admin.session(Method::POST, id, "/forget", unmasked).await?)
             }
-            SessionSource::Shared(ledger) => {
+            LedgerSource::Shared(ledger) => {
                 let forgotten = ledger.forget(&parse_id(id)?).await;
                 print_session(&session_to_json(&forgotten.map_err(display)?, unmasked))
             }
-            SessionSource::Stopped(_) => {
+            LedgerSource::Stopped(_) => {
                 Err("the gateway is not running; start it to release a session".into())
             }
         },
@@ -131,25 +125,7 @@ impl SessionFilter {
     }
 }
 
-impl SessionSource {
-    async fn find(arguments: &SessionsArgs) -> Result<Self, String> {
-        let (admin, store) = arguments.admin.client(&arguments.policies)?;
-        let Err(error) = admin.request(Method::GET, "/healthz").await else {
-            return Ok(Self::Running(Box::new(admin)));
-        };
-        let Some(store) = store else { return Err(error) };
-        let failed = |open: &dyn std::fmt::Display| {
-            format!("the gateway is not running ({error}), and its ledger cannot be read: {open}")
-        };
-        if let Some(ledger) = store::open_ledger(&store).map_err(|open| failed(&open))? {
-            return Ok(Self::Shared(Box::new(ledger)));
-        }
-        match OfflineReader::open(&store) {
-            Ok(reader) => Ok(Self::Stopped(Box::new(reader))),
-            Err(open) => Err(failed(&open)),
-        }
-    }
-
+impl LedgerSource {
     async fn for_each(
         &self,
         wanted: &SessionQuery,
@@ -158,7 +134,7 @@ impl SessionSource {
         let mut wanted = wanted.clone();
         loop {
             let (page, next) = match self {
-                Self::Running(admin) => admin.page(&wanted).await?,
+                Self::Running(admin) => admin.session_page(&wanted).await?,
                 Self::Shared(ledger) => {
                     matching(&wanted, &ledger.list(wanted.after, PAGE).await.map_err(display)?)
                 }
@@ -207,7 +183,10 @@ fn display(error: impl std::fmt::Display) -> String {
 }
 
 impl AdminClient {
-    async fn page(&self, wanted: &SessionQuery) -> Result<(Vec<Value>, Option<SessionId>), String> {
+    async fn session_page(
+        &self,
+        wanted: &SessionQuery,
+    ) -> Result<(Vec<Value>, Option<SessionId>), String> {
         let parts = [
             wanted.limit.map(|limit| format!("limit={limit}")),
             wanted.after.map(|after| format!("after={after}")),
@@ -217,12 +196,7 @@ impl AdminClient {
             wanted.unmasked.then(|| "unmasked".to_owned()),
         ];
         let query = parts.into_iter().flatten().collect::<Vec<_>>().join("&");
-        let answer = self.request(Method::GET, &format!("/sessions?{query}")).await?;
-        let next =
-            answer.headers.get(NEXT_PAGE_HEADER).and_then(|next| next.to_str().ok()?.parse().ok());
-        let lines = answer.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let page = lines.map(serde_json::from_slice).collect::<Result<_, _>>();
-        Ok((page.map_err(|error| error.to_string())?, next))
+        self.page_of(&format!("/sessions?{query}")).await
     }
 
     async fn session(

@@ -88,11 +88,11 @@ fn copy(arguments: &StoreArgs, from: &Path, from_key_file: Option<&Path>) -> Res
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
     let report = ledger::copy(&source, &target, &Clock::system(), &metrics)
         .map_err(|error| error.to_string())?;
-    let CopyReport { sessions, notifications, replies, sessions_digest } = report;
+    let CopyReport { sessions, notifications, replies, usage_records, sessions_digest } = report;
     let digest = URL_SAFE_NO_PAD.encode(sessions_digest);
     terminal::print_line(&format!(
         "copied and verified: {sessions} sessions (SHA-256 {digest}), {notifications} notifications, \
-         {replies} idempotency records"
+         {replies} idempotency records, {usage_records} usage records"
     ));
     Ok(())
 }

@@ -16,6 +16,12 @@ pub(super) fn fail(message: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Writes a line to standard error, beside the output.
+pub(super) fn print_note(text: &str) {
+    // It is for information.
+    _ = writeln!(io::stderr(), "{text}");
+}
+
 /// Writes a line to standard output. An error makes the command fail at its end: see [`finish`].
 pub(super) fn print_line(text: &str) {
     match writeln!(io::stdout(), "{text}") {

@@ -1,4 +1,4 @@
-//! The admin API: lists sessions, notifications and policies, and lets an administrator remove a session
+//! The admin API: lists sessions, notifications, usage records and policies, and lets an administrator remove a session
 //! in doubt. Phone numbers and addresses are masked unless the request asks for them.
 
 use std::fmt::{Display, Write as _};
@@ -19,6 +19,9 @@ mod notifications;
 
 pub use self::notifications::notification_to_json;
 mod policies;
+mod usage;
+
+pub use self::usage::{UsageQuery, parse_time, usage_to_json};
 
 /// The response header of a page of lines: the cursor of the next page, for the parameter `after`.
 pub const NEXT_PAGE_HEADER: &str = "qod-next";
@@ -43,7 +46,7 @@ pub struct SessionQuery {
 }
 
 impl Gateway {
-    /// Handles `/sessions`, `/notifications` and `/policies`; `None` if the path is unknown.
+    /// Handles `/sessions`, `/notifications`, `/usage` and `/policies`; `None` if the path is unknown.
     pub async fn handle_admin(&self, request: &AdminRequest<'_>) -> Option<Response<Vec<u8>>> {
         let AdminRequest { method, path, query, may_unmask } = *request;
         if let Some(rest) = path.strip_prefix("/notifications") {
@@ -51,6 +54,9 @@ impl Gateway {
         }
         if let Some(rest) = path.strip_prefix("/policies") {
             return self.handle_policies(method, rest, query).await;
+        }
+        if let Some(rest) = path.strip_prefix("/usage") {
+            return self.handle_usage(method, rest, query).await;
         }
         let rest = path.strip_prefix("/sessions")?;
         let filter = match SessionQuery::parse(query) {

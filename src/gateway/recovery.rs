@@ -28,16 +28,17 @@ impl Gateway {
             // Has an effect once.
             self.dispatcher.start();
         }
+        let kept_for = policy.usage_kept_for;
         if self.ledger.is_shared() {
             // On a task, because a database that is away delays it. One sweep runs at a time.
             let gateway = Arc::clone(self);
             self.background_tasks.spawn(async move {
                 if let Ok(_sweeping) = gateway.sweeping.try_lock() {
-                    gateway.sweep().await;
+                    gateway.sweep(kept_for).await;
                 }
             });
         } else {
-            self.sweep().await;
+            self.sweep(kept_for).await;
         }
         policy.limits.shrink();
         policy.routes.poll_due(&self.caller);
@@ -53,8 +54,15 @@ impl Gateway {
         self.poll_policy_files();
     }
 
-    async fn sweep(self: &Arc<Self>) {
-        match self.ledger.sweep().await {
+    async fn sweep(self: &Arc<Self>, usage_kept_for: Option<Duration>) {
+        let swept = self.ledger.sweep().await;
+        if let Some(kept_for) = usage_kept_for
+            && swept.is_ok()
+        {
+            // The next sweep repeats it.
+            _ = self.ledger.prune_usage(kept_for).await;
+        }
+        match swept {
             Ok(due) => {
                 for (record, todo) in due {
                     let gateway = Arc::clone(self);

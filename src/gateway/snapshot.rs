@@ -40,6 +40,8 @@ pub struct PolicySnapshot {
     sink_guard: Guard,
     /// The action for a sink token that expires before its session ends.
     pub expiring_token: ExpiringToken,
+    /// How long usage records are stored; `None` if none are written.
+    pub usage_kept_for: Option<Duration>,
     /// The strictness of body parsing.
     pub strictness: Strictness,
     /// The trusted token issuers.
@@ -112,6 +114,7 @@ impl PolicySnapshot {
             telco_finder: searches,
             sink_guard: Guard::new(policy.notifications.settings.private_networks),
             expiring_token: policy.notifications.expiring_token,
+            usage_kept_for: policy.usage_kept_for,
             strictness: policy.strictness,
             identity,
             access: policy.access,

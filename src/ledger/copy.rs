@@ -8,6 +8,7 @@ use super::{
     postgres::{Opening, PostgresSettings, PostgresStore},
     sealed_rows::{self, SealedReader},
     store::Store,
+    usage::UsagePeriod,
 };
 use crate::{clock::Clock, metrics::Metrics, qod::SessionId};
 
@@ -24,6 +25,8 @@ pub struct CopyReport {
     pub notifications: usize,
     /// The number of idempotency records.
     pub replies: usize,
+    /// The number of usage records.
+    pub usage_records: usize,
     /// SHA-256 over all sessions, in the order of their ids: the same in both ledgers.
     pub sessions_digest: [u8; 32],
 }
@@ -96,6 +99,7 @@ async fn copy_rows(source: &SealedReader, store: &PostgresStore) -> Result<CopyR
         store.import_daily_count(count).await?;
     }
     report.notifications = copy_notifications(source, store).await?;
+    report.usage_records = copy_usage(source, store).await?;
     store.finish_import().await?;
     verify(source, store, report.sessions).await?;
     Ok(report)
@@ -113,6 +117,23 @@ async fn copy_notifications(source: &SealedReader, store: &PostgresStore) -> Res
                 count += 1;
             }
         }
+    }
+}
+
+async fn copy_usage(source: &SealedReader, store: &PostgresStore) -> Result<usize, Error> {
+    let (mut count, mut after) = (0, None);
+    loop {
+        let page = source.usage(after, UsagePeriod::default(), PAGE)?;
+        let imports = page.records.iter().map(|(at, usage)| store.import_usage(*at, usage));
+        let mut imports = stream::iter(imports).buffer_unordered(STATEMENTS_MAX);
+        while let Some(imported) = imports.next().await {
+            imported?;
+        }
+        count += page.records.len();
+        if page.next.is_none() {
+            return Ok(count);
+        }
+        after = page.next;
     }
 }
 

@@ -21,11 +21,12 @@ use super::{
     engine::{LedgerEngine, RowStore},
     keys::LedgerKeys,
     ledger_clock::LedgerClock,
-    notification::{OutboxChange, OutboxEntry, QueuedNotification},
+    notification::{OutboxEntry, QueuedNotification},
     recovery::RecoveredLedger,
     rows::RowStorage,
     sealed_rows::{SealedReader, SealedRows},
-    store::{InsertOutcome, InsertRequest, Replaced, Store, SweepResult},
+    store::{InsertOutcome, InsertRequest, Removal, Removed, Replaced, Store, SweepResult},
+    usage::{UsageCursor, UsagePage, UsagePeriod},
     writer::{BATCH_MAX, Writer, WriterCommand, WriterShared, WriterStep},
 };
 use crate::{
@@ -151,13 +152,8 @@ impl Store for DurableStore {
         self.submit(move |engine, rows| engine.replace(rows, record, now)).await
     }
 
-    async fn remove(
-        &self,
-        id: SessionId,
-        generation: u64,
-        now: Moment,
-    ) -> Result<OutboxChange, Error> {
-        self.submit(move |engine, rows| engine.remove(rows, id, generation, now)).await
+    async fn remove(&self, removal: Removal, now: Moment) -> Result<Removed, Error> {
+        self.submit(move |engine, rows| engine.remove(rows, removal, now)).await
     }
 
     async fn record_early_event(
@@ -229,6 +225,19 @@ impl Store for DurableStore {
 
     async fn acknowledge(&self, numbers: Vec<u64>) -> Result<(), Error> {
         self.submit(move |engine, rows| engine.acknowledge(rows, &numbers)).await
+    }
+
+    async fn usage(
+        &self,
+        after: Option<UsageCursor>,
+        period: UsagePeriod,
+        records_max: usize,
+    ) -> Result<UsagePage, Error> {
+        self.reader()?.usage(after, period, records_max)
+    }
+
+    async fn prune_usage(&self, before: Moment, records_max: usize) -> Result<usize, Error> {
+        self.submit(move |_, rows| rows.prune_usage(before, records_max)).await
     }
 
     async fn counts(&self) -> Result<Vec<(OperatorId, SessionState, u64)>, Error> {

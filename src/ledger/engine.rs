@@ -16,7 +16,11 @@ use super::{
     index::Index,
     notification::{self, OutboxChange, OutboxIndex, QueuedNotification},
     record::{CreateReply, FAILED_TRANSITION_DELAY, LifecycleStep},
-    store::{InsertOutcome, InsertRequest, InsertedRecord, Replaced, SweepResult},
+    state_machine::Transition,
+    store::{
+        InsertOutcome, InsertRequest, InsertedRecord, Removal, Removed, Replaced, SweepResult,
+    },
+    usage::{UsageNumbers, UsageRecord},
 };
 use crate::qod::{CreateRequest, Moment, Session, SessionEvent, SessionId};
 
@@ -44,6 +48,7 @@ pub(super) trait RowStore {
         notification: &QueuedNotification,
     ) -> Result<(), Error>;
     fn remove_notification(&mut self, number: u64) -> Result<(), Error>;
+    fn put_usage(&mut self, number: u64, usage: &UsageRecord) -> Result<(), Error>;
 }
 
 /// The in-memory state of all records: it is complete without reading rows.
@@ -53,6 +58,7 @@ pub(super) struct LedgerEngine {
     pub(super) idempotency: IdempotencyIndex,
     pub(super) outbox: OutboxIndex,
     pub(super) daily_counts: DailyCounts,
+    pub(super) usage: UsageNumbers,
     /// Events that arrived before the answer to their create: the operator's id of the session.
     early_events: HashMap<SessionId, String>,
 }
@@ -107,8 +113,9 @@ impl LedgerEngine {
         let event = notification::event_for_change(before, &record, now);
         let outbox = self.enqueue(rows, &record, event, now)?;
         let early_event = self.early_events.remove(&record.session.id);
+        let usage = self.put_usage(rows, record.usage_of_change(now), now)?;
         rows.put_record(Cow::Owned(record))?;
-        Ok(Replaced { outbox, early_event })
+        Ok(Replaced { outbox, early_event, usage })
     }
 
     pub(super) fn record_early_event(&mut self, id: SessionId, operator_session: String) -> bool {
@@ -124,12 +131,12 @@ impl LedgerEngine {
     pub(super) fn remove(
         &mut self,
         rows: &mut impl RowStore,
-        id: SessionId,
-        generation: u64,
+        removal: Removal,
         now: Moment,
-    ) -> Result<OutboxChange, Error> {
+    ) -> Result<Removed, Error> {
+        let Removal { id, generation, transition } = removal;
         let Some(record) = self.remove_record(rows, id, generation)? else {
-            return Ok(OutboxChange::default());
+            return Ok(Removed::default());
         };
         if record.is_unconfirmed() {
             // The operator did not create it. A record that a timeout removes still counts, because
@@ -137,7 +144,7 @@ impl LedgerEngine {
             let daily_count = self.daily_counts.decremented(&record.client, record.requested_at());
             self.store_daily_count(rows, daily_count)?;
         }
-        self.finish_removal(rows, &record, now)
+        self.finish_removal(rows, &record, transition, now)
     }
 
     fn remove_record(
@@ -157,12 +164,28 @@ impl LedgerEngine {
         &mut self,
         rows: &mut impl RowStore,
         record: &SessionRecord,
+        transition: Transition,
         now: Moment,
-    ) -> Result<OutboxChange, Error> {
+    ) -> Result<Removed, Error> {
         if let Some(key) = record.idempotency_key() {
             self.remove_pending_reply(rows, key)?;
         }
-        self.enqueue(rows, record, notification::event_for_removal(record, now), now)
+        let usage = self.put_usage(rows, record.usage_of_removal(transition, now), now)?;
+        let event = notification::event_for_removal(record, now);
+        let outbox = self.enqueue(rows, record, event, now)?;
+        Ok(Removed { outbox, usage })
+    }
+
+    // Writes the usage record of a session that ends.
+    fn put_usage(
+        &mut self,
+        rows: &mut impl RowStore,
+        usage: Option<UsageRecord>,
+        now: Moment,
+    ) -> Result<Option<Box<UsageRecord>>, Error> {
+        let Some(usage) = usage else { return Ok(None) };
+        rows.put_usage(self.usage.next(now), &usage)?;
+        Ok(Some(Box::new(usage)))
     }
 
     /// Removes notifications that were delivered or dropped.
@@ -217,7 +240,9 @@ impl LedgerEngine {
             match record.lifecycle_step(now) {
                 LifecycleStep::Remove => {
                     self.remove_record(rows, id, record.generation())?;
-                    swept.outbox += self.finish_removal(rows, &record, now)?;
+                    let removed = self.finish_removal(rows, &record, Transition::Expire, now)?;
+                    swept.outbox += removed.outbox;
+                    swept.usage.extend(removed.usage.map(|usage| *usage));
                 }
                 LifecycleStep::Action(action) => {
                     self.index.postpone(&id, record.summary(now).due);
@@ -228,6 +253,7 @@ impl LedgerEngine {
                     match self.replace(rows, *next, now) {
                         Ok(replaced) => {
                             swept.outbox += replaced.outbox;
+                            swept.usage.extend(replaced.usage.map(|usage| *usage));
                             swept.due.extend(action.map(|(mut next, action)| {
                                 next.early_event = replaced.early_event;
                                 (*next, action)

@@ -16,10 +16,14 @@ use super::{
     engine::{LedgerEngine, RowStore},
     idempotency::{IdempotencyKeyHash, IdempotencyRecord},
     ledger_clock::LedgerClock,
-    notification::{OutboxChange, OutboxEntry, QueuedNotification},
-    store::{InsertOutcome, InsertRequest, Replaced, Store, SweepResult},
+    notification::{OutboxEntry, QueuedNotification},
+    store::{InsertOutcome, InsertRequest, Removal, Removed, Replaced, Store, SweepResult},
+    usage::{UsageCursor, UsagePage, UsagePeriod, UsageRecord},
 };
 use crate::qod::{Moment, OperatorId, SessionId};
+
+// The number of usage records in memory; the oldest are removed first.
+const USAGE_RECORDS_MAX: usize = 100_000;
 
 /// The memory store. The lock is never held across an `await`.
 #[derive(Debug)]
@@ -34,6 +38,7 @@ struct MemoryRows {
     records: BTreeMap<SessionId, Box<SessionRecord>>,
     idempotency: HashMap<IdempotencyKeyHash, IdempotencyRecord>,
     notifications: BTreeMap<u64, QueuedNotification>,
+    usage: BTreeMap<u64, UsageRecord>,
 }
 
 impl MemoryStore {
@@ -72,13 +77,8 @@ impl Store for MemoryStore {
         self.run(|engine, rows| engine.replace(rows, record, now))
     }
 
-    async fn remove(
-        &self,
-        id: SessionId,
-        generation: u64,
-        now: Moment,
-    ) -> Result<OutboxChange, Error> {
-        self.run(|engine, rows| engine.remove(rows, id, generation, now))
+    async fn remove(&self, removal: Removal, now: Moment) -> Result<Removed, Error> {
+        self.run(|engine, rows| engine.remove(rows, removal, now))
     }
 
     async fn record_early_event(
@@ -145,6 +145,31 @@ impl Store for MemoryStore {
         self.run(|engine, rows| engine.acknowledge(rows, &numbers))
     }
 
+    async fn usage(
+        &self,
+        after: Option<UsageCursor>,
+        period: UsagePeriod,
+        records_max: usize,
+    ) -> Result<UsagePage, Error> {
+        let state = self.lock()?;
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.0));
+        let read = state.1.usage.range((from, Bound::Unbounded)).take(records_max);
+        let read = read.map(|(number, usage)| (UsageCursor(*number), usage.clone())).collect();
+        Ok(UsagePage::select(read, period, records_max))
+    }
+
+    async fn prune_usage(&self, before: Moment, records_max: usize) -> Result<usize, Error> {
+        self.run(|_, rows| {
+            let first = UsageCursor::first_at(before).0;
+            let old: Vec<u64> =
+                rows.usage.range(..first).take(records_max).map(|(number, _)| *number).collect();
+            for number in &old {
+                rows.usage.remove(number);
+            }
+            Ok(old.len())
+        })
+    }
+
     async fn counts(&self) -> Result<Vec<(OperatorId, SessionState, u64)>, Error> {
         Ok(self.lock()?.0.index.counts())
     }
@@ -189,6 +214,14 @@ impl RowStore for MemoryRows {
 
     fn remove_notification(&mut self, number: u64) -> Result<(), Error> {
         self.notifications.remove(&number);
+        Ok(())
+    }
+
+    fn put_usage(&mut self, number: u64, usage: &UsageRecord) -> Result<(), Error> {
+        if self.usage.len() >= USAGE_RECORDS_MAX {
+            self.usage.pop_first();
+        }
+        self.usage.insert(number, usage.clone());
         Ok(())
     }
 

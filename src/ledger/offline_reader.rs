@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::{
-    Error, OpenError, SessionRecord, StoreConfig,
+    Error, OpenError, SessionRecord, StoreConfig, UsageCursor, UsagePage, UsagePeriod,
     keys::{HashSecret, SealKeys},
     recovery::{RecoveredLedger, RecoveryError},
     rows::RowStorage,
@@ -56,6 +56,16 @@ impl OfflineReader {
     /// Finds a record.
     pub fn find(&self, id: &SessionId) -> Result<Option<SessionRecord>, Error> {
         self.recovered.reader.record(id)
+    }
+
+    /// The usage records after `after` that belong to a period.
+    pub fn usage(
+        &self,
+        after: Option<UsageCursor>,
+        period: UsagePeriod,
+        records_max: usize,
+    ) -> Result<UsagePage, Error> {
+        self.recovered.reader.usage(after, period, records_max)
     }
 
     /// Lists the records after `after`, in the order of their ids.

@@ -30,6 +30,7 @@ mod replica;
 mod reserve;
 mod row;
 mod statements;
+mod usage;
 
 pub use self::opening::PostgresSettings;
 pub(super) use self::opening::{OpenedDatabase, Opening};
@@ -44,9 +45,12 @@ use super::{
     keys::SealKeys,
     notification::{OutboxChange, OutboxEntry, OutboxSelector, QueuedNotification},
     record::{FAILED_TRANSITION_DELAY, LifecycleStep},
+    state_machine::Transition,
     store::{
-        InsertOutcome, InsertRequest, Replaced, SharedStore, Store, SweepResult, TakenNotifications,
+        InsertOutcome, InsertRequest, Removal, Removed, Replaced, SharedStore, Store, SweepResult,
+        TakenNotifications,
     },
+    usage::{UsageCursor, UsagePage, UsagePeriod, UsageRecord},
 };
 use crate::{
     clock::Clock,
@@ -157,12 +161,14 @@ impl PostgresStore {
         let later =
             |record: &SessionRecord, due| Some((record.session.id.0, record.generation(), due));
         match record.lifecycle_step(now) {
-            LifecycleStep::Remove => match self.remove_record(&record, false, now).await {
-                Ok(change) => swept.outbox = change,
-                Err(Error::Unavailable(cause)) => return Err(Error::Unavailable(cause)),
-                // Another change was first.
-                Err(_) => {}
-            },
+            LifecycleStep::Remove => {
+                match self.remove_record(&record, Transition::Expire, now).await {
+                    Ok(removed) => (swept.outbox, swept.usage) = (removed.outbox, removed.usage),
+                    Err(Error::Unavailable(cause)) => return Err(Error::Unavailable(cause)),
+                    // Another change was first.
+                    Err(_) => {}
+                }
+            }
             LifecycleStep::Action(action) => {
                 swept.postponed = later(&record, record.summary(now).due);
                 swept.due = Some((record, action));
@@ -170,7 +176,7 @@ impl PostgresStore {
             LifecycleStep::Transition(next) => {
                 match self.replace(SessionRecord::clone(&next), now).await {
                     Ok(replaced) => {
-                        swept.outbox = replaced.outbox;
+                        (swept.outbox, swept.usage) = (replaced.outbox, replaced.usage);
                         let mut next = *next;
                         next.early_event = replaced.early_event;
                         swept.due = next.immediate_action().map(|action| (next, action));
@@ -209,6 +215,7 @@ impl PostgresStore {
 #[derive(Debug, Default)]
 struct SweptRecord {
     outbox: OutboxChange,
+    usage: Option<Box<UsageRecord>>,
     due: Option<(SessionRecord, super::OperatorAction)>,
     postponed: Option<(uuid::Uuid, u64, Moment)>,
 }
@@ -227,17 +234,13 @@ impl Store for PostgresStore {
         self.replace_record(&record, now).await
     }
 
-    async fn remove(
-        &self,
-        id: SessionId,
-        generation: u64,
-        now: Moment,
-    ) -> Result<OutboxChange, Error> {
+    async fn remove(&self, removal: Removal, now: Moment) -> Result<Removed, Error> {
+        let Removal { id, generation, transition } = removal;
         let record = self.find(&id).await?.ok_or(Error::NotFound)?;
         if record.generation() != generation {
             return Err(Error::Superseded);
         }
-        self.remove_record(&record, true, now).await
+        self.remove_record(&record, transition, now).await
     }
 
     async fn record_early_event(
@@ -352,8 +355,9 @@ impl Store for PostgresStore {
         let mut steps = stream::iter(steps).buffer_unordered(SWEEP_STATEMENTS_MAX);
         let mut postponed = Vec::new();
         while let Some(step) = steps.next().await {
-            let SweptRecord { outbox, due, postponed: later } = step?;
+            let SweptRecord { outbox, usage, due, postponed: later } = step?;
             swept.outbox += outbox;
+            swept.usage.extend(usage.map(|usage| *usage));
             swept.due.extend(due);
             postponed.extend(later);
         }
@@ -397,6 +401,19 @@ impl Store for PostgresStore {
     async fn acknowledge(&self, numbers: Vec<u64>) -> Result<(), Error> {
         let numbers: Vec<i64> = numbers.into_iter().map(row::bigint).collect();
         self.query(&self.statements.acknowledge, &[(&numbers, Type::INT8_ARRAY)]).await.map(drop)
+    }
+
+    async fn usage(
+        &self,
+        after: Option<UsageCursor>,
+        period: UsagePeriod,
+        records_max: usize,
+    ) -> Result<UsagePage, Error> {
+        self.read_usage(after, period, records_max).await
+    }
+
+    async fn prune_usage(&self, before: Moment, records_max: usize) -> Result<usize, Error> {
+        self.prune_usage_records(before, records_max).await
     }
 
     async fn counts(&self) -> Result<Vec<(OperatorId, SessionState, u64)>, Error> {

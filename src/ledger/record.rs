@@ -14,11 +14,13 @@ use serde::{Deserialize, Serialize};
 mod hold;
 mod lifecycle;
 mod operator_time;
+mod usage;
 
 #[cfg(test)]
 pub(super) use self::hold::{Hold, HoldReason};
 pub use self::lifecycle::OperatorAction;
 pub(super) use self::lifecycle::{FAILED_TRANSITION_DELAY, LifecycleStep, RecordSummary};
+use self::usage::UsageTrace;
 use super::{
     Claim, Error, Requester, ReservationRequest, SessionState,
     claim::DeviceKeys,
@@ -65,6 +67,8 @@ pub struct SessionRecord {
     /// Whether the client is notified when the delete is finished.
     notify_on_delete: bool,
     times: Times,
+    // `None` if the session gets no usage record.
+    usage: Option<Box<UsageTrace>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,6 +161,9 @@ impl SessionRecord {
                 extending_until: None,
                 poll_interval: request.poll_interval,
             },
+            usage: request.usage.as_ref().map(|usage| {
+                Box::new(UsageTrace::new(usage, &request.operator_request.qos_profile))
+            }),
         }
     }
 
@@ -338,13 +345,17 @@ impl SessionRecord {
         if self.times.extending_until.is_some_and(|until| now < until) {
             return Err(Error::Superseded);
         }
-        current.transition(Transition::BeginExtend, |times| {
+        let mut extending = current.transition(Transition::BeginExtend, |times| {
             let prolonged = times.lifetime_ends_at + seconds(additional_s);
             times.holds_until = Some(prolonged);
             times.lifetime_ends_at = prolonged;
             times.ends_at = prolonged;
             times.extending_until = Some(now + times.call_timeout + CALL_GRACE);
-        })
+        })?;
+        if let Some(usage) = &mut extending.usage {
+            usage.begin_extend(additional_s);
+        }
+        Ok(extending)
     }
 
     pub(super) fn extended(&self, granted: GrantedSession, now: Moment) -> Result<Self, Error> {
@@ -441,22 +452,6 @@ impl SessionRecord {
         Ok(next)
     }
 
-    // The end of the session by the ledger clock. At the first report of an expiry, the session is
-    // assumed to start now; later the end moves by the distance that the reported expiry moves.
-    fn reported_end(&self, granted: &GrantedSession, now: Moment) -> Option<Moment> {
-        let expires_at = granted.expires_at?;
-        let previous = self.times.reported_end.zip(self.session.granted.expires_at);
-        Some(match previous {
-            Some((end, previous)) if previous <= expires_at => end + expires_at.since(previous),
-            Some((end, previous)) => end - previous.since(expires_at),
-            None => {
-                let interval = granted.started_at.map(|started_at| expires_at.since(started_at));
-                let duration = interval.unwrap_or_default().max(seconds(granted.duration_s));
-                now + duration + self.times.clock_skew
-            }
-        })
-    }
-
     fn is_unchanged_from(&self, other: &Self) -> bool {
         self.state == other.state
             && self.session.granted == other.session.granted
@@ -476,9 +471,13 @@ impl SessionRecord {
         transition: Transition,
         change: impl FnOnce(&mut Times),
     ) -> Result<Self, Error> {
+        let before = self.state;
         self.state = self.next_state(transition)?;
         self.generation = self.generation.saturating_add(1);
         change(&mut self.times);
+        if let Some(usage) = &mut self.usage {
+            usage.apply(before, transition, self.state, self.generation);
+        }
         Ok(self)
     }
 }

@@ -102,6 +102,7 @@ fn read_all(reader: &SealedReader) -> Result<Content, RecoveryError> {
     reader.for_each_reply(|key, reply| engine.idempotency.insert(key, reply))?;
     reader.for_each_notification(|number, notice| engine.outbox.restore(number, notice.client))?;
     reader.for_each_daily_count(|count| engine.daily_counts.set(count))?;
+    engine.usage.restore(reader.last_usage()?.unwrap_or_default());
     Ok(Content { engine, pending, reading })
 }
 

@@ -15,6 +15,7 @@ pub(super) enum RowTable {
     Replies,
     Notices,
     Days,
+    Usage,
 }
 
 /// When a change counts as written.
@@ -91,6 +92,9 @@ pub(super) trait ReadRows: Send + Sync {
         rows_max: usize,
     ) -> Result<Vec<(u128, Vec<u8>)>, RowsError>;
 
+    /// The last key of a table.
+    fn last_key(&self, table: RowTable) -> Result<Option<u128>, RowsError>;
+
     /// A value that describes the rows.
     fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, RowsError>;
 }
@@ -100,11 +104,15 @@ pub(super) trait WriteRows {
     fn get(&self, table: RowTable, key: u128) -> Result<Option<Vec<u8>>, Error>;
     fn put(&mut self, table: RowTable, key: u128, row: &[u8]) -> Result<(), Error>;
     fn remove(&mut self, table: RowTable, key: u128) -> Result<(), Error>;
+    /// Removes at most `rows_max` rows with keys below `end`, the lowest first. Returns their number.
+    fn remove_below(&mut self, table: RowTable, end: u128, rows_max: usize)
+    -> Result<usize, Error>;
     fn put_meta(&mut self, name: &str, value: &[u8]) -> Result<(), Error>;
 }
 
 impl RowTable {
-    pub(super) const ALL: [Self; 4] = [Self::Records, Self::Replies, Self::Notices, Self::Days];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Records, Self::Replies, Self::Notices, Self::Days, Self::Usage];
 
     /// The name of the table, to which its rows are bound.
     pub(super) const fn name(self) -> &'static str {
@@ -113,6 +121,7 @@ impl RowTable {
             Self::Replies => "replies",
             Self::Notices => "notices",
             Self::Days => "days",
+            Self::Usage => "usage",
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | `replies` | a hashed `Idempotency-Key` | the outcome of its create, sealed |
 //! | `notices` | a number | a notification to a client, sealed |
 //! | `days` | a hashed client id | the sessions that the client created in its last day, sealed |
+//! | `usage` | a number | the usage record of a session that ended, sealed |
 //! | `meta` | `format`, `seal`, `time` | the format version, a text to verify the key, the time of the last write |
 
 use std::{borrow::Cow, fmt::Display, sync::Arc};
@@ -21,11 +22,15 @@ use super::{
     notification::{OutboxEntry, QueuedNotification},
     rows::{OpenRows, ReadRows, RowTable, RowsError, SyncMode, WriteRows},
     seal::Seal,
+    usage::{UsageCursor, UsagePage, UsagePeriod, UsageRecord},
 };
-use crate::qod::{Secret, SessionId, Sink};
+use crate::{
+    faults,
+    qod::{Moment, Secret, SessionId, Sink},
+};
 
 /// The version of this format.
-pub(super) const FORMAT: &str = "4";
+pub(super) const FORMAT: &str = "5";
 
 const META_FORMAT: &str = "format";
 const META_SEAL: &str = "seal";
@@ -88,6 +93,24 @@ impl<'t> SealedRows<'t> {
         self.rows.put(table, key, &sealed.map_err(|error| unavailable(&error))?)
     }
 
+    /// Writes a sealed usage record.
+    pub(super) fn put_usage_row(&mut self, number: u64, row: &[u8]) -> Result<(), Error> {
+        self.changed = true;
+        self.rows.put(RowTable::Usage, number.into(), row)
+    }
+
+    /// Removes usage records that were made before this time. Returns their number.
+    pub(super) fn prune_usage(
+        &mut self,
+        before: Moment,
+        records_max: usize,
+    ) -> Result<usize, Error> {
+        let end = UsageCursor::first_at(before).0.into();
+        let removed = self.rows.remove_below(RowTable::Usage, end, records_max)?;
+        self.changed |= removed > 0;
+        Ok(removed)
+    }
+
     fn remove(&mut self, table: RowTable, key: u128) -> Result<(), Error> {
         self.changed = true;
         self.rows.remove(table, key)
@@ -102,7 +125,7 @@ impl RowStore for SealedRows<'_> {
     }
 
     fn put_record(&mut self, record: Cow<'_, SessionRecord>) -> Result<(), Error> {
-        if crate::faults::without_write_ahead() && record.state() == SessionState::Pending {
+        if faults::without_write_ahead() && record.state() == SessionState::Pending {
             self.changed = true;
             return Ok(());
         }
@@ -144,6 +167,15 @@ impl RowStore for SealedRows<'_> {
 
     fn remove_notification(&mut self, number: u64) -> Result<(), Error> {
         self.remove(RowTable::Notices, number.into())
+    }
+
+    fn put_usage(&mut self, number: u64, usage: &UsageRecord) -> Result<(), Error> {
+        let sealed = self.seal.seal(RowTable::Usage.name(), number.into(), usage);
+        let row = sealed.map_err(|error| unavailable(&error))?;
+        match faults::usage_in_commit(number, row) {
+            Some((number, row)) => self.put_usage_row(number, &row),
+            None => Ok(()),
+        }
     }
 }
 
@@ -187,6 +219,31 @@ impl SealedReader {
             Ok(open_notice(&self.seal, key, sealed)?.outbox_entry(notice_number(key)?))
         };
         page.into_iter().map(entry).collect()
+    }
+
+    /// Reads the usage records after `after` that belong to a period.
+    pub(super) fn usage(
+        &self,
+        after: Option<UsageCursor>,
+        period: UsagePeriod,
+        records_max: usize,
+    ) -> Result<UsagePage, Error> {
+        let start =
+            period.from.map(|from| UsageCursor(UsageCursor::first_at(from).0.saturating_sub(1)));
+        let after = after.max(start).map(|after| after.0.into());
+        let page = self.rows.page(RowTable::Usage, after, records_max)?;
+        let record = |(key, sealed)| {
+            let usage = open(&self.seal, RowTable::Usage, key, sealed)?;
+            Ok((UsageCursor(notice_number(key)?), usage))
+        };
+        let read = page.into_iter().map(record).collect::<Result<_, Error>>()?;
+        Ok(UsagePage::select(read, period, records_max))
+    }
+
+    /// The number of the last usage record.
+    pub(super) fn last_usage(&self) -> Result<Option<u64>, RowsError> {
+        let last = self.rows.last_key(RowTable::Usage)?;
+        last.map(|key| notice_number(key).map_err(|error| damaged(&error))).transpose()
     }
 
     /// Reads the format version.

@@ -104,6 +104,11 @@ impl SessionState {
         Self::ALL.into_iter().find(|state| state.name() == name)
     }
 
+    /// Whether the operator does not grant the session any more.
+    pub(super) const fn has_ended(self) -> bool {
+        matches!(self, Self::Terminated | Self::Expired)
+    }
+
     /// The result of a transition from this state; `None` if the transition is not allowed.
     pub(super) const fn apply(self, transition: Transition) -> Option<TransitionResult> {
         let state = match (self, transition) {

@@ -15,6 +15,8 @@ use super::{
     claim::DeviceKeys,
     idempotency::RequestFingerprint,
     notification::{OutboxChange, OutboxEntry, OutboxSelector, QueuedNotification},
+    state_machine::Transition,
+    usage::{UsageCursor, UsagePage, UsagePeriod, UsageRecord},
 };
 use crate::{
     clock::Tick,
@@ -60,6 +62,25 @@ pub(super) struct Replaced {
     pub(super) outbox: OutboxChange,
     /// The operator's id of the session, from an event that arrived while the record was `PENDING`.
     pub(super) early_event: Option<String>,
+    /// The usage record, if the change ended the session.
+    pub(super) usage: Option<Box<UsageRecord>>,
+}
+
+/// The input of [`Store::remove`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Removal {
+    pub(super) id: SessionId,
+    pub(super) generation: u64,
+    /// The transition that removes the record.
+    pub(super) transition: Transition,
+}
+
+/// The result of [`Store::remove`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Removed {
+    pub(super) outbox: OutboxChange,
+    /// The usage record, if the removal ended the session.
+    pub(super) usage: Option<Box<UsageRecord>>,
 }
 
 /// Queued notifications that this process delivers from now on.
@@ -80,6 +101,8 @@ pub(super) struct SweepResult {
     pub(super) due: Vec<(SessionRecord, OperatorAction)>,
     /// The notifications of the sweep.
     pub(super) outbox: OutboxChange,
+    /// The usage records of sessions that ended.
+    pub(super) usage: Vec<UsageRecord>,
 }
 
 impl InsertRequest {
@@ -113,12 +136,7 @@ pub(super) trait Store: Debug + Send + Sync {
     ///
     /// # Errors
     /// `NotFound` or `Superseded`.
-    async fn remove(
-        &self,
-        id: SessionId,
-        generation: u64,
-        now: Moment,
-    ) -> Result<OutboxChange, Error>;
+    async fn remove(&self, removal: Removal, now: Moment) -> Result<Removed, Error>;
 
     /// Records that an event of a session arrived before the answer to its create. The next
     /// [`Self::replace`] returns it. `false` if the record is not `PENDING`.
@@ -191,6 +209,19 @@ pub(super) trait Store: Debug + Send + Sync {
 
     /// Removes these notifications; missing ones are ignored.
     async fn acknowledge(&self, numbers: Vec<u64>) -> Result<(), Error>;
+
+    /// The usage records after a position that belong to a period. At most `records_max` records are
+    /// read.
+    async fn usage(
+        &self,
+        after: Option<UsageCursor>,
+        period: UsagePeriod,
+        records_max: usize,
+    ) -> Result<UsagePage, Error>;
+
+    /// Removes at most `records_max` usage records that were made before this time. Returns their
+    /// number.
+    async fn prune_usage(&self, before: Moment, records_max: usize) -> Result<usize, Error>;
 
     /// The number of records for each operator and state, in time independent of the number of
     /// records.

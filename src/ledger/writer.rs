@@ -327,6 +327,12 @@ impl Writer {
             return Ok(());
         }
         faults::point("after-commit");
+        for (number, row) in faults::take_late_usage() {
+            rows.write(self.sync, &mut |rows| {
+                SealedRows::new(rows, &self.keys.seals.current).put_usage_row(number, &row)?;
+                Ok(true)
+            })?;
+        }
         if self.sync == SyncMode::Relaxed {
             self.unsynced.get_or_insert(began);
         }

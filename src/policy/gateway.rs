@@ -11,6 +11,7 @@ mod finder;
 mod limits;
 mod store;
 mod strictness;
+mod usage;
 
 use self::{
     admin::{AdminEntry, LogEntry},
@@ -18,6 +19,7 @@ use self::{
     limits::LimitsEntry,
     store::StoreEntry,
     strictness::StrictnessEntry,
+    usage::UsageEntry,
 };
 use super::{
     notifications::{CallbacksEntry, NotificationsEntry},
@@ -61,6 +63,8 @@ pub(super) struct GatewayFile {
     notifications: Section<NotificationsEntry>,
     /// The storage of sessions.
     store: Section<StoreEntry>,
+    /// The usage records of sessions that have ended, for billing and settlement.
+    usage: Section<UsageEntry>,
     /// The rate limits over several replicas. `clients.yaml` and `operators.yaml` contain the rates.
     limits: Section<LimitsEntry>,
     /// The validation of request bodies.
@@ -145,6 +149,7 @@ struct DrainEntry {
 pub(super) struct GatewaySettings {
     pub(super) server: ServerSettings,
     pub(super) store: StoreConfig,
+    pub(super) usage_kept_for: Option<std::time::Duration>,
     pub(super) limits: LimitScope,
     pub(super) notifications: NotificationPolicy,
     pub(super) apis: Vec<ApiSetting>,
@@ -207,6 +212,7 @@ impl GatewayFile {
         }
         let (at, store) = root.enter("store", Some(self.store))?;
         let store = store.settings(at);
+        let usage_kept_for = root.enter("usage", Some(self.usage))?.1.kept_for();
         let (at, limits) = root.enter("limits", Some(self.limits))?;
         let limits = limits.settings(store.as_ref(), at);
         let strictness = root.enter("strictness", Some(self.strictness))?.1.settings();
@@ -227,6 +233,7 @@ impl GatewayFile {
                 log,
             },
             store: store?,
+            usage_kept_for,
             limits,
             notifications,
             apis,

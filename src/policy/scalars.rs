@@ -167,7 +167,7 @@ pub(super) struct OperatorProfileName(pub(super) String);
 pub(super) struct FilePath(pub(super) String);
 
 // Longer durations are probably mistakes.
-const DURATION_MAX: Duration = Duration::from_hours(8784);
+const DURATION_MAX: Duration = Duration::from_hours(3660 * 24);
 const COUNT_MAX: u32 = 1_000_000;
 
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {

@@ -50,6 +50,12 @@ const MIGRATIONS: &[Migration] = &[
         compatible_from: 1,
         sql: include_str!("sql/0002_limits.sql"),
     },
+    Migration {
+        number: 3,
+        name: "usage",
+        compatible_from: 3,
+        sql: include_str!("sql/0003_usage.sql"),
+    },
 ];
 
 const VERSION_TABLE: &str = include_str!("sql/schema_version.sql");

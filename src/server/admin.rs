@@ -81,7 +81,7 @@ impl AdminListener {
         self.endpoints.respond(request.path, Detail::Full).await.unwrap_or_else(|| {
             text_response(
                 StatusCode::NOT_FOUND,
-                "expected /metrics, /healthz, /readyz, /sessions, /notifications or /policies\n",
+                "expected /metrics, /healthz, /readyz, /sessions, /notifications, /usage or /policies\n",
             )
         })
     }

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     mem,
     sync::Arc,
     time::Duration,
@@ -23,6 +23,15 @@ pub(super) struct SessionStore {
     // The timers: one entry for each session.
     timers: BTreeSet<(Moment, SessionId)>,
     events: Vec<(SessionEvent, Sink)>,
+    ended: VecDeque<EndedSession>,
+}
+
+/// A session that has ended.
+pub(super) struct EndedSession {
+    pub(super) id: SessionId,
+    /// When it became available; `None` if it never did.
+    pub(super) started_at: Option<Moment>,
+    pub(super) ended_at: Moment,
 }
 
 struct SimulatedSession {
@@ -108,9 +117,9 @@ impl SessionStore {
     /// Deletes a session. Only the deletion of an available session is an event (CAMARA).
     pub(super) fn delete(&mut self, id: SessionId, now: Moment) -> Result<(), SimulatorError> {
         self.get(id)?;
-        if let Some(mut session) = self.remove(id)
-            && session.granted.status == QosStatus::Available
-        {
+        let Some(mut session) = self.remove(id) else { return Ok(()) };
+        self.record_end(&session, now);
+        if session.granted.status == QosStatus::Available {
             session.granted.status = QosStatus::Unavailable;
             session.granted.status_info = Some(StatusInfo::DeleteRequested);
             self.record_event(&session, now);
@@ -176,8 +185,15 @@ impl SessionStore {
     }
 
     /// Removes a session without an event. Returns whether it existed.
-    pub(super) fn forget(&mut self, id: SessionId) -> bool {
-        self.remove(id).is_some()
+    pub(super) fn forget(&mut self, id: SessionId, now: Moment) -> bool {
+        let Some(session) = self.remove(id) else { return false };
+        self.record_end(&session, now);
+        true
+    }
+
+    /// The sessions that have ended, the latest last.
+    pub(super) fn ended(&self) -> impl Iterator<Item = &EndedSession> {
+        self.ended.iter()
     }
 
     fn activate(&mut self, mut session: Session, now: Moment) {
@@ -190,6 +206,7 @@ impl SessionStore {
     }
 
     fn end(&mut self, mut session: Session, status_info: StatusInfo, now: Moment) {
+        self.record_end(&session, now);
         if session.granted.status == QosStatus::Requested {
             session.granted.started_at = None;
         }
@@ -198,6 +215,18 @@ impl SessionStore {
         session.granted.expires_at = Some(now);
         self.record_event(&session, now);
         self.insert(session, now + RETENTION);
+    }
+
+    fn record_end(&mut self, session: &Session, ended_at: Moment) {
+        if session.granted.status == QosStatus::Unavailable {
+            return;
+        }
+        if self.ended.len() >= SESSIONS_MAX {
+            self.ended.pop_front();
+        }
+        let is_available = session.granted.status == QosStatus::Available;
+        let started_at = session.granted.started_at.filter(|_| is_available);
+        self.ended.push_back(EndedSession { id: session.id, started_at, ended_at });
     }
 
     fn record_event(&mut self, session: &Session, at: Moment) {

@@ -26,6 +26,9 @@ const COMMANDS: &[&[&str]] = &[
     &["notifications", "list"],
     &["notifications", "retry"],
     &["notifications", "drop"],
+    &["usage"],
+    &["usage", "export"],
+    &["usage", "report"],
     &["simulate-operator"],
     &["demo"],
 ];

@@ -19,6 +19,7 @@ mod bytes;
 mod load;
 mod steps;
 mod notifications;
+mod usage;
 
 /// A dialect that has extensions and lists sessions.
 const DIALECT: &str = "camara-1.1.0";

@@ -21,6 +21,7 @@ const FREE_LABELS: &[&str] = &[
     "le",
     "name",
     "operation",
+    "profile",
     "operator",
     "statement",
     "status",

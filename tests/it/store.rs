@@ -59,10 +59,12 @@ fn tables_are_created_once_and_the_gateway_uses_them() {
     assert!(passed, "{text}");
     assert_eq!(
         text,
-        format!("applied: 1 (ledger)\napplied: 2 (limits)\nschema {schema}: version 2\n")
+        format!(
+            "applied: 1 (ledger)\napplied: 2 (limits)\napplied: 3 (usage)\nschema {schema}: version 3\n"
+        )
     );
     let (passed, text) = run(&world, &["store", "migrate"]);
-    assert!(passed && text == format!("schema {schema}: version 2\n"), "{text}");
+    assert!(passed && text == format!("schema {schema}: version 3\n"), "{text}");
     let (passed, text) = run(&world, &["store", "status"]);
     assert!(passed && text.starts_with("server: PostgreSQL "), "{text}");
     assert!(text.contains("\nwarning: no synchronous standby "), "{text}");
@@ -86,7 +88,7 @@ fn database_is_named_on_the_command_line_or_in_the_policies() {
     let (passed, text) = World::run(&[&["store", "migrate"][..], &place].concat());
     assert!(passed && text.starts_with("applied: 1 "), "{text}");
     let (passed, text) = World::run(&[&["store", "status"][..], &place].concat());
-    assert!(passed && text.contains(&format!("schema {schema}: version 2, ")), "{text}");
+    assert!(passed && text.contains(&format!("schema {schema}: version 3, ")), "{text}");
     let files = World::unstarted(&Setup::default());
     let (passed, text) = run(&files, &["store", "status"]);
     assert!(!passed && text.contains("has no `store.postgres`"), "{text}");

@@ -41,6 +41,7 @@ struct WriteTables<'t> {
     replies: Table<'t, RowKey, RowBytes>,
     notices: Table<'t, RowKey, RowBytes>,
     days: Table<'t, RowKey, RowBytes>,
+    usage: Table<'t, RowKey, RowBytes>,
     meta: Table<'t, &'static str, RowBytes>,
 }
 
@@ -177,6 +178,11 @@ impl ReadRows for CommittedTables {
             .collect()
     }
 
+    fn last_key(&self, table: RowTable) -> Result<Option<u128>, RowsError> {
+        let read = self.0.begin_read().map_err(|error| RowsError::Damaged(error.to_string()))?;
+        Ok(read.open_table(definition(table))?.last()?.map(|(key, _)| key.value()))
+    }
+
     fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, RowsError> {
         let read = self.0.begin_read().map_err(|error| RowsError::Damaged(error.to_string()))?;
         let value = read.open_table(META)?.get(name)?;
@@ -196,6 +202,7 @@ impl<'t> WriteTables<'t> {
             replies: open(RowTable::Replies)?,
             notices: open(RowTable::Notices)?,
             days: open(RowTable::Days)?,
+            usage: open(RowTable::Usage)?,
             meta: transaction.open_table(META)?,
         })
     }
@@ -206,6 +213,7 @@ impl<'t> WriteTables<'t> {
             RowTable::Replies => &self.replies,
             RowTable::Notices => &self.notices,
             RowTable::Days => &self.days,
+            RowTable::Usage => &self.usage,
         }
     }
 
@@ -215,6 +223,7 @@ impl<'t> WriteTables<'t> {
             RowTable::Replies => &mut self.replies,
             RowTable::Notices => &mut self.notices,
             RowTable::Days => &mut self.days,
+            RowTable::Usage => &mut self.usage,
         }
     }
 }
@@ -231,6 +240,25 @@ impl WriteRows for WriteTables<'_> {
 
     fn remove(&mut self, table: RowTable, key: u128) -> Result<(), Error> {
         self.table_mut(table).remove(key).map(drop).map_err(|error| unavailable(&error))
+    }
+
+    fn remove_below(
+        &mut self,
+        table: RowTable,
+        end: u128,
+        rows_max: usize,
+    ) -> Result<usize, Error> {
+        let table = self.table_mut(table);
+        let mut removed = 0;
+        while removed < rows_max {
+            let first = table.first().map_err(|error| unavailable(&error))?;
+            if first.is_none_or(|(key, _)| key.value() >= end) {
+                break;
+            }
+            table.pop_first().map_err(|error| unavailable(&error))?;
+            removed += 1;
+        }
+        Ok(removed)
     }
 
     fn put_meta(&mut self, name: &str, value: &[u8]) -> Result<(), Error> {

@@ -5,7 +5,7 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{
-    PostgresStore,
+    Parameter, PostgresStore,
     row::{self, get},
 };
 use crate::{
@@ -17,8 +17,10 @@ use crate::{
         },
         record::CreateReply,
         sealed_rows,
-        store::Replaced,
+        state_machine::Transition,
+        store::{Removed, Replaced},
     },
+    postgres::{Answer, DatabaseError, Statement},
     qod::{Moment, SessionEvent},
 };
 
@@ -53,34 +55,37 @@ impl PostgresStore {
         let (notify_after, event) = change_event(record, now);
         let notification = self.new_notification(record, event, now)?;
         let (owner, queued_max) = (self.replica.id(), row::count(QUEUED_PER_CLIENT_MAX));
+        let usage = record.usage_of_change(now).map(Box::new);
+        let sealed_usage = self.seal_usage(usage.as_deref())?;
         let sent = self.clock.tick();
+        let parameters: &[Parameter<'_>] = &[
+            (&id, Type::UUID),
+            (&generation, Type::INT8),
+            (&change, Type::INT8),
+            (&state, Type::INT2),
+            (&holds_until, Type::INT8),
+            (&due, Type::INT8),
+            (&operator_session, Type::UUID),
+            (&sealed, Type::BYTEA),
+            (&reply, Type::UUID),
+            (&response, Type::BYTEA),
+            (&reply_remove, Type::BOOL),
+            (&notify_after, Type::INT2_ARRAY),
+            (&notification.event, Type::UUID),
+            (&notification.body, Type::BYTEA),
+            (&owner, Type::UUID),
+            (&queued_max, Type::INT4),
+        ];
         let answer = self
-            .try_query(
+            .change(
                 &self.statements.replace,
-                &[
-                    (&id, Type::UUID),
-                    (&generation, Type::INT8),
-                    (&change, Type::INT8),
-                    (&state, Type::INT2),
-                    (&holds_until, Type::INT8),
-                    (&due, Type::INT8),
-                    (&operator_session, Type::UUID),
-                    (&sealed, Type::BYTEA),
-                    (&reply, Type::UUID),
-                    (&response, Type::BYTEA),
-                    (&reply_remove, Type::BOOL),
-                    (&notify_after, Type::INT2_ARRAY),
-                    (&notification.event, Type::UUID),
-                    (&notification.body, Type::BYTEA),
-                    (&owner, Type::UUID),
-                    (&queued_max, Type::INT4),
-                ],
+                &self.statements.replace_and_end,
+                parameters,
+                sealed_usage,
             )
             .await
             .map_err(|error| match error {
-                crate::postgres::DatabaseError::Rejected { code, .. }
-                    if code == UNIQUE_VIOLATION =>
-                {
+                DatabaseError::Rejected { code, .. } if code == UNIQUE_VIOLATION => {
                     Error::OperatorSessionInUse
                 }
                 error => error.into(),
@@ -90,50 +95,72 @@ impl PostgresStore {
         check_outcome(get(row, 0)?)?;
         self.cache.update(&record.session.id, Some(record));
         let early_event = self.open_early_event(record.session.id, get(row, 3)?)?;
-        Ok(Replaced { outbox: outbox_change(get(row, 2)?), early_event })
+        Ok(Replaced { outbox: outbox_change(get(row, 2)?), early_event, usage })
     }
 
-    /// Removes a stored record. `uncount`: its operator did not create it, so that it does not count for
-    /// the daily quota.
+    /// Removes a stored record. A session that its operator did not create does not count for the daily
+    /// quota; after a timeout it does, because the operator may have created it.
     pub(super) async fn remove_record(
         &self,
         record: &SessionRecord,
-        uncount: bool,
+        transition: Transition,
         now: Moment,
-    ) -> Result<OutboxChange, Error> {
+    ) -> Result<Removed, Error> {
         let id = record.session.id.0;
         let generation = row::bigint(record.generation());
-        let day = (uncount && record.is_unconfirmed())
+        let uncount = transition != Transition::Expire && record.is_unconfirmed();
+        let day = uncount
             .then(|| daily_quota::day_of(record.requested_at()))
             .map(|day| i32::try_from(day).unwrap_or(i32::MAX));
         let reply = record.idempotency_key().map(|key| Uuid::from_bytes(key.0));
         let notification = self.new_notification(record, event_for_removal(record, now), now)?;
         let (owner, queued_max) = (self.replica.id(), row::count(QUEUED_PER_CLIENT_MAX));
+        let usage = record.usage_of_removal(transition, now).map(Box::new);
+        let sealed_usage = self.seal_usage(usage.as_deref())?;
+        let parameters: &[Parameter<'_>] = &[
+            (&id, Type::UUID),
+            (&generation, Type::INT8),
+            (&day, Type::INT4),
+            (&reply, Type::UUID),
+            (&notification.event, Type::UUID),
+            (&notification.body, Type::BYTEA),
+            (&owner, Type::UUID),
+            (&queued_max, Type::INT4),
+        ];
         let answer = self
-            .query(
+            .change(
                 &self.statements.remove,
-                &[
-                    (&id, Type::UUID),
-                    (&generation, Type::INT8),
-                    (&day, Type::INT4),
-                    (&reply, Type::UUID),
-                    (&notification.event, Type::UUID),
-                    (&notification.body, Type::BYTEA),
-                    (&owner, Type::UUID),
-                    (&queued_max, Type::INT4),
-                ],
+                &self.statements.remove_and_end,
+                parameters,
+                sealed_usage,
             )
             .await?;
         let row = answer.rows.first().ok_or_else(|| Error::Unavailable("no answer".to_owned()))?;
         match check_outcome(get(row, 0)?) {
             // An earlier attempt of this statement has removed it.
-            Err(Error::NotFound) if answer.repeated => Ok(OutboxChange::default()),
+            Err(Error::NotFound) if answer.repeated => Ok(Removed::default()),
             Err(error) => Err(error),
             Ok(()) => {
                 self.cache.update(&record.session.id, None);
-                Ok(outbox_change(get(row, 2)?))
+                Ok(Removed { outbox: outbox_change(get(row, 2)?), usage })
             }
         }
+    }
+
+    // Calls a function; if the session ends, the one that has the usage record as its last parameter.
+    async fn change(
+        &self,
+        statement: &Statement,
+        and_end: &Statement,
+        parameters: &[Parameter<'_>],
+        usage: Option<Vec<u8>>,
+    ) -> Result<Answer, DatabaseError> {
+        if usage.is_none() {
+            return self.try_query(statement, parameters).await;
+        }
+        let mut with_usage = parameters.to_vec();
+        with_usage.push((&usage, Type::BYTEA));
+        self.try_query(and_end, &with_usage).await
     }
 
     // What happens to the idempotency record of a create: its response, and whether it is removed.

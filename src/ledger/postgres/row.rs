@@ -15,6 +15,7 @@ pub(super) const CLAIMS: &str = "claims";
 pub(super) const EARLY_EVENTS: &str = "early_events";
 pub(super) const OPERATORS: &str = "operators";
 pub(super) const REPLIES: &str = "replies";
+pub(super) const USAGE: &str = "usage";
 
 /// Reads a column.
 pub(super) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, Error> {

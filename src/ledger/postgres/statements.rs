@@ -1,5 +1,5 @@
 //! The statements of the shared store, from `statements.sql`. Most call the functions of
-//! `src/postgres/sql/0001_ledger.sql`.
+//! `src/postgres/sql/0001_ledger.sql` and `0003_usage.sql`.
 
 use crate::postgres::Statement;
 
@@ -12,7 +12,11 @@ pub(super) struct Statements {
     pub(super) heartbeat: Statement,
     pub(super) reserve: Statement,
     pub(super) replace: Statement,
+    pub(super) replace_and_end: Statement,
     pub(super) remove: Statement,
+    pub(super) remove_and_end: Statement,
+    pub(super) read_usage: Statement,
+    pub(super) prune_usage: Statement,
     pub(super) record_early_event: Statement,
     pub(super) find: Statement,
     pub(super) find_by_operator_session: Statement,
@@ -34,6 +38,7 @@ pub(super) struct Statements {
     pub(super) import_reply: Statement,
     pub(super) import_day: Statement,
     pub(super) import_notification: Statement,
+    pub(super) import_usage: Statement,
     pub(super) import_end: Statement,
     pub(super) find_notification: Statement,
     pub(super) find_owned_notification: Statement,
@@ -58,7 +63,11 @@ impl Statements {
             heartbeat: named("heartbeat"),
             reserve: named("reserve"),
             replace: named("replace"),
+            replace_and_end: named("replace_and_end"),
             remove: named("remove"),
+            remove_and_end: named("remove_and_end"),
+            read_usage: named("read_usage"),
+            prune_usage: named("prune_usage"),
             record_early_event: named("record_early_event"),
             find: named("find"),
             find_by_operator_session: named("find_by_operator_session"),
@@ -80,6 +89,7 @@ impl Statements {
             import_reply: named("import_reply"),
             import_day: named("import_day"),
             import_notification: named("import_notification"),
+            import_usage: named("import_usage"),
             import_end: named("import_end"),
             find_notification: named("find_notification"),
             find_owned_notification: named("find_owned_notification"),

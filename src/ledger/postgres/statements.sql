@@ -30,6 +30,23 @@ FROM {schema}.replace($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $1
 -- Removes a session; see the function.
 SELECT outcome, at, notified FROM {schema}.remove($1, $2, $3, $4, $5, $6, $7, $8)
 
+-- name: replace_and_end
+-- Replaces a session by the generation that ends it, and adds its usage record; see the function.
+SELECT outcome, at, notified, early_event
+FROM {schema}.replace_and_end($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+
+-- name: remove_and_end
+-- Removes a session that ends by it, and adds its usage record; see the function.
+SELECT outcome, at, notified FROM {schema}.remove_and_end($1, $2, $3, $4, $5, $6, $7, $8, $9)
+
+-- name: read_usage
+-- Usage records of a period, a page at a time; see the function.
+SELECT number, session, at, body FROM {schema}.read_usage($1, $2, $3, $4)
+
+-- name: prune_usage
+-- Removes old usage records.
+SELECT {schema}.prune_usage($1, $2)
+
 -- name: record_early_event
 -- Records an event that arrived before the answer to its create.
 SELECT {schema}.record_early_event($1, $2, $3)
@@ -132,6 +149,11 @@ WITH queued AS (
 INSERT INTO {schema}.notification_queue AS q (session, owner, last, given) VALUES ($3, $6, $1, 0)
 ON CONFLICT (session) DO UPDATE SET last = greatest(q.last, $1)
 
+-- name: import_usage
+-- Adds a usage record of another ledger.
+INSERT INTO {schema}.usage_record (position, session, recorded_at, body) VALUES ($1, $2, $3, $4)
+ON CONFLICT DO NOTHING
+
 -- name: import_end
 -- Numbers notifications after those of the other ledger.
 SELECT setval('{schema}.notification_number',
@@ -142,9 +164,9 @@ SELECT setval('{schema}.notification_number',
 SELECT {schema}.ledger_now()
 
 -- name: is_empty
--- Whether the ledger has no session, notification or idempotency record; and whether no replica uses it.
+-- Whether the ledger has no session, notification, idempotency record or usage record; and whether no replica uses it.
 SELECT NOT EXISTS (SELECT FROM {schema}.session) AND NOT EXISTS (SELECT FROM {schema}.notification)
-        AND NOT EXISTS (SELECT FROM {schema}.reply),
+        AND NOT EXISTS (SELECT FROM {schema}.reply) AND NOT EXISTS (SELECT FROM {schema}.usage_record),
     NOT EXISTS (SELECT FROM {schema}.replica WHERE lease_until > {schema}.ledger_now())
 
 -- name: find_notification

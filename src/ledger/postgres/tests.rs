@@ -4,6 +4,7 @@ mod benchmarks;
 mod failures;
 mod races;
 mod safeguards;
+mod usage;
 
 use std::sync::{
     Arc,
@@ -21,9 +22,12 @@ use crate::{
     qod::Secret,
 };
 
-const LEDGER: &str = include_str!("../../postgres/sql/0001_ledger.sql");
+const LEDGER: &str = concat!(
+    include_str!("../../postgres/sql/0001_ledger.sql"),
+    include_str!("../../postgres/sql/0003_usage.sql")
+);
 const TABLES: &str = "operator, session, hold_key, operator_kinds, client_holds, client_day, reply, \
-                      replica, notification, notification_queue";
+                      replica, notification, notification_queue, usage_record";
 
 /// A schema whose clock the test sets.
 struct TestSchema {
@@ -78,7 +82,7 @@ impl TestSchema {
         let functions = sql
             .split("\nCREATE FUNCTION ")
             .skip(1)
-            .filter(|text| text.contains("LANGUAGE plpgsql"));
+            .filter(|text| text.contains(" AS $$\n") || text.contains("\nAS $$\n"));
         for function in functions {
             let function = function.split_once("\n$$;").unwrap().0;
             self.server
@@ -173,13 +177,8 @@ impl Store for ClockedStore {
         self.at(now).await.replace(record, now).await
     }
 
-    async fn remove(
-        &self,
-        id: SessionId,
-        generation: u64,
-        now: Moment,
-    ) -> Result<OutboxChange, Error> {
-        self.at(now).await.remove(id, generation, now).await
+    async fn remove(&self, removal: Removal, now: Moment) -> Result<Removed, Error> {
+        self.at(now).await.remove(removal, now).await
     }
 
     async fn record_early_event(
@@ -254,6 +253,19 @@ impl Store for ClockedStore {
 
     async fn acknowledge(&self, numbers: Vec<u64>) -> Result<(), Error> {
         self.inner.acknowledge(numbers).await
+    }
+
+    async fn usage(
+        &self,
+        after: Option<UsageCursor>,
+        period: UsagePeriod,
+        records_max: usize,
+    ) -> Result<UsagePage, Error> {
+        self.inner.usage(after, period, records_max).await
+    }
+
+    async fn prune_usage(&self, before: Moment, records_max: usize) -> Result<usize, Error> {
+        self.inner.prune_usage(before, records_max).await
     }
 
     async fn counts(&self) -> Result<Vec<(OperatorId, SessionState, u64)>, Error> {

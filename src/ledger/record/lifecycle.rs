@@ -126,9 +126,11 @@ impl SessionRecord {
             };
         };
         if current.state != self.state && self.next_state(Transition::Expire) == Ok(current.state) {
-            return LifecycleStep::Transition(Box::new(
-                self.expired(self.generation.saturating_add(1)),
-            ));
+            let mut expired = self.expired(self.generation.saturating_add(1));
+            if let Some(usage) = &mut expired.usage {
+                usage.apply(self.state, Transition::Expire, expired.state, expired.generation);
+            }
+            return LifecycleStep::Transition(Box::new(expired));
         }
         let Times { ends_at, call_ends_at, extending_until, poll_interval, .. } = self.times;
         let next = match self.state {

@@ -2,7 +2,7 @@
 //! two clocks need not agree.
 
 use super::{SessionRecord, seconds};
-use crate::qod::Moment;
+use crate::qod::{GrantedSession, Moment};
 
 impl SessionRecord {
     /// The operator's time at `now`, a time of the ledger clock: as far from the expiry that the
@@ -27,6 +27,22 @@ impl SessionRecord {
         }
         let earliest_end = self.times.requested_at + seconds(self.session.granted.duration_s);
         now >= earliest_end.min(end - clock_skew)
+    }
+
+    // The end of the session by the ledger clock. At the first report of an expiry, the session is
+    // assumed to start now; later the end moves by the distance that the reported expiry moves.
+    pub(super) fn reported_end(&self, granted: &GrantedSession, now: Moment) -> Option<Moment> {
+        let expires_at = granted.expires_at?;
+        let previous = self.times.reported_end.zip(self.session.granted.expires_at);
+        Some(match previous {
+            Some((end, previous)) if previous <= expires_at => end + expires_at.since(previous),
+            Some((end, previous)) => end - previous.since(expires_at),
+            None => {
+                let interval = granted.started_at.map(|started_at| expires_at.since(started_at));
+                let duration = interval.unwrap_or_default().max(seconds(granted.duration_s));
+                now + duration + self.times.clock_skew
+            }
+        })
     }
 
     // The end of the session by the ledger clock and by the operator's clock.

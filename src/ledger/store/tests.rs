@@ -48,6 +48,7 @@ pub(in super::super) fn assert_store_contract(kind: &StoreKind<'_>) {
         all_records_are_listed_in_pages(&*make()).await;
         idempotent_replay_gets_first_response(make()).await;
         notifications_are_queued_until_acknowledged(make(), kind.restart).await;
+        usage_records_are_read_in_order_and_pruned(make(), kind.restart).await;
     });
     check_against_model(kind);
     let multi_threaded =
@@ -110,7 +111,7 @@ async fn writes_are_compare_and_set(store: &dyn Store) {
     let asked = SessionRecord::clone(&request.record);
     let second = asked.confirmed("operator-1".to_owned(), available, START).unwrap();
     assert_eq!(store.replace(second.clone(), START).await, Err(Error::NotFound));
-    assert_eq!(store.remove(id, 0, START).await, Err(Error::NotFound));
+    assert_eq!(store.remove(removal(id, 0), START).await, Err(Error::NotFound));
     let first = insert(store, request, START).await;
     assert_eq!(store.find(&id).await, Ok(Some(first.clone())));
     let available = granted(QosStatus::Available, START, 60);
@@ -119,10 +120,14 @@ async fn writes_are_compare_and_set(store: &dyn Store) {
     assert_eq!(store.replace(second.clone(), START).await.map(drop), Ok(()));
     assert_eq!(store.replace(second.clone(), START).await, Err(Error::Superseded));
     assert_eq!(store.replace(first.in_doubt().unwrap(), START).await, Err(Error::Superseded));
-    assert_eq!(store.remove(id, 0, START).await, Err(Error::Superseded));
+    assert_eq!(store.remove(removal(id, 0), START).await, Err(Error::Superseded));
     assert_eq!(store.find(&id).await, Ok(Some(second)));
-    assert_eq!(store.remove(id, 1, START).await.map(drop), Ok(()));
+    assert_eq!(store.remove(removal(id, 1), START).await.map(drop), Ok(()));
     assert_eq!(store.find(&id).await, Ok(None));
+}
+
+fn removal(id: SessionId, generation: u64) -> Removal {
+    Removal { id, generation, transition: Transition::FinishDelete }
 }
 
 async fn expired_hold_stays_expired(store: &dyn Store) {
@@ -179,7 +184,7 @@ async fn operator_session_id_is_unique(store: &dyn Store) {
     assert_eq!(store.replace(other.clone(), START).await, Err(Error::OperatorSessionInUse));
     assert_eq!(store.find(&other.session.id).await.unwrap().unwrap().generation(), 0);
     assert_eq!(store.find_by_operator_session(&"south".into(), "operator-1").await, Ok(None));
-    assert_eq!(store.remove(one.session.id, 1, START).await.map(drop), Ok(()));
+    assert_eq!(store.remove(removal(one.session.id, 1), START).await.map(drop), Ok(()));
     assert_eq!(store.replace(other, START).await.map(drop), Ok(()));
 }
 
@@ -241,6 +246,61 @@ async fn notifications_are_queued_until_acknowledged(
     assert_eq!(store.notification(one).await.unwrap(), None);
     store.acknowledge(vec![two]).await.unwrap();
     assert_eq!(store.outbox_entries(None, 10).await.unwrap(), []);
+}
+
+async fn usage_records_are_read_in_order_and_pruned(
+    mut store: Arc<dyn Store>,
+    restart: Option<&Restart<'_>>,
+) {
+    let read = async |store: &dyn Store, after, period, count| {
+        // Transactions of other tests delay the records of a shared store.
+        for _ in 0..2000 {
+            let page = store.usage(after, period, 10).await.unwrap();
+            if page.records.len() >= count {
+                return page.records;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{count} records are expected");
+    };
+    let at = |n: u64| START + Duration::from_hours(n);
+    let (mut last, mut ended) = (None, Vec::new());
+    for n in 0..4 {
+        let request = request(u32::try_from(n).unwrap());
+        let id = request.record.session.id;
+        let record = insert(&*store, request, START).await;
+        let available = granted(QosStatus::Available, START, 60);
+        let record = record.confirmed(format!("operator-{n}"), available, START).unwrap();
+        store.replace(record, START).await.unwrap();
+        let removed = store.remove(removal(id, 1), at(n)).await.unwrap();
+        ended.push(id);
+        let found = read(&*store, last, UsagePeriod::default(), 1).await;
+        let [(position, usage)] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((usage.session, usage.recorded_at), (id, at(n)));
+        assert_eq!(removed.usage.as_deref(), Some(usage));
+        assert!(last < Some(*position));
+        last = Some(*position);
+        if let Some(restart) = restart {
+            store.close().await;
+            store = restart(store, &Clock::fixed(at(n)));
+            while store.health().is_err() {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+    assert_eq!(store.usage(last, UsagePeriod::default(), 10).await, Ok(UsagePage::default()));
+    let page = store.usage(None, UsagePeriod::default(), 2).await.unwrap();
+    assert_eq!(page.next, page.records.last().map(|(at, _)| *at));
+    let period = UsagePeriod { from: Some(at(1)), to: Some(at(3)) };
+    let found = read(&*store, None, period, 2).await;
+    let sessions: Vec<_> = found.iter().map(|(_, usage)| usage.session).collect();
+    assert_eq!(sessions, ended[1..3]);
+    assert_eq!(store.prune_usage(at(2), 1).await, Ok(1));
+    assert_eq!(store.prune_usage(at(2), 9).await, Ok(1));
+    assert_eq!(store.prune_usage(at(2), 9).await, Ok(0));
+    let found = read(&*store, None, UsagePeriod::default(), 2).await;
+    let sessions: Vec<_> = found.iter().map(|(_, usage)| usage.session).collect();
+    assert_eq!(sessions, ended[2..]);
 }
 
 async fn idempotent_replay_gets_first_response(store: Arc<dyn Store>) {

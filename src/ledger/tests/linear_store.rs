@@ -25,10 +25,13 @@ use crate::{
             event_for_removal,
         },
         record::{CreateReply, LifecycleStep, RecordSummary},
+        state_machine::Transition,
         store::{
-            InsertOutcome, InsertRequest, InsertedRecord, Replaced, Store, SweepResult,
+            InsertOutcome, InsertRequest, InsertedRecord, Removal, Removed, Replaced, Store,
+            SweepResult,
             tests::{StoreKind, assert_store_contract},
         },
+        usage::{UsageCursor, UsagePage, UsagePeriod, UsageRecord},
     },
     metrics::Metrics,
     qod::{ClientId, Moment, OperatorId, Session, SessionEvent, SessionId},
@@ -53,6 +56,8 @@ struct LinearState {
     created: BTreeMap<SessionId, (ClientId, u64)>,
     outbox: BTreeMap<u64, QueuedNotification>,
     last_number: u64,
+    usage: BTreeMap<u64, UsageRecord>,
+    last_usage: u64,
     early_events: BTreeMap<SessionId, String>,
 }
 
@@ -166,7 +171,7 @@ impl LinearState {
         Ok(!unknown.is_empty())
     }
 
-    fn replace(&mut self, record: SessionRecord, now: Moment) -> Result<OutboxChange, Error> {
+    fn replace(&mut self, record: SessionRecord, now: Moment) -> Result<Replaced, Error> {
         let id = record.session.id;
         let (stored, before) = self.records.get(&id).ok_or(Error::NotFound)?;
         let restores_hold = before.holds_until.is_none() && record.holds_until().is_some();
@@ -181,17 +186,14 @@ impl LinearState {
         }
         let event = event_for_change(before.state, &record, now);
         self.store_reply(&record);
-        let change = self.enqueue(&record, event, now);
+        let outbox = self.enqueue(&record, event, now);
+        let usage = self.put_usage(record.usage_of_change(now));
         self.put(record, now);
-        Ok(change)
+        Ok(Replaced { outbox, early_event: None, usage })
     }
 
-    fn remove(
-        &mut self,
-        id: SessionId,
-        generation: u64,
-        now: Moment,
-    ) -> Result<OutboxChange, Error> {
+    fn remove(&mut self, removal: Removal, now: Moment) -> Result<Removed, Error> {
+        let Removal { id, generation, transition } = removal;
         let (record, _) = self.records.get(&id).ok_or(Error::NotFound)?;
         if record.generation() != generation {
             return Err(Error::Superseded);
@@ -199,14 +201,23 @@ impl LinearState {
         if record.is_unconfirmed() {
             self.created.remove(&id);
         }
-        Ok(self.remove_record(id, now))
+        Ok(self.remove_record(id, transition, now))
     }
 
-    fn remove_record(&mut self, id: SessionId, now: Moment) -> OutboxChange {
+    fn remove_record(&mut self, id: SessionId, transition: Transition, now: Moment) -> Removed {
         let (record, _) = self.records.remove(&id).unwrap();
         self.replies.retain(|_, reply| reply.session != id || reply.response.is_some());
         let event = event_for_removal(&record, now);
-        self.enqueue(&record, event, now)
+        let outbox = self.enqueue(&record, event, now);
+        Removed { outbox, usage: self.put_usage(record.usage_of_removal(transition, now)) }
+    }
+
+    fn put_usage(&mut self, usage: Option<UsageRecord>) -> Option<Box<UsageRecord>> {
+        if let Some(usage) = &usage {
+            self.last_usage += 1;
+            self.usage.insert(self.last_usage, usage.clone());
+        }
+        usage.map(Box::new)
     }
 
     // Stores the response of a create for replays. A rejected create may be sent again.
@@ -257,7 +268,10 @@ impl LinearState {
         for (_, id) in due {
             let record = self.records[&id].0.clone();
             let change = match record.lifecycle_step(now) {
-                LifecycleStep::Remove => Some(self.remove_record(id, now)),
+                LifecycleStep::Remove => {
+                    let removed = self.remove_record(id, Transition::Expire, now);
+                    Some((removed.outbox, removed.usage))
+                }
                 LifecycleStep::Action(action) => {
                     self.postpone(id, record.summary(now).due);
                     swept.due.push((record, action));
@@ -266,13 +280,17 @@ impl LinearState {
                 LifecycleStep::Transition(next) => {
                     let action = next.immediate_action().map(|action| ((*next).clone(), action));
                     let change = self.replace(*next, now).ok();
+                    let change = change.map(|replaced| (replaced.outbox, replaced.usage));
                     swept.due.extend(action.filter(|_| change.is_some()));
                     change
                 }
                 LifecycleStep::Unchanged => None,
             };
             match change {
-                Some(change) => swept.outbox += change,
+                Some((outbox, usage)) => {
+                    swept.outbox += outbox;
+                    swept.usage.extend(usage.map(|usage| *usage));
+                }
                 None => self.postpone(id, now + FAILED_TRANSITION_DELAY),
             }
         }
@@ -339,8 +357,8 @@ impl Store for LinearStore {
     async fn replace(&self, record: SessionRecord, now: Moment) -> Result<Replaced, Error> {
         let mut state = self.state();
         let id = record.session.id;
-        let outbox = state.replace(record, now)?;
-        Ok(Replaced { outbox, early_event: state.early_events.remove(&id) })
+        let replaced = state.replace(record, now)?;
+        Ok(Replaced { early_event: state.early_events.remove(&id), ..replaced })
     }
 
     async fn record_early_event(
@@ -359,13 +377,8 @@ impl Store for LinearStore {
         Ok(pending)
     }
 
-    async fn remove(
-        &self,
-        id: SessionId,
-        generation: u64,
-        now: Moment,
-    ) -> Result<OutboxChange, Error> {
-        self.state().remove(id, generation, now)
+    async fn remove(&self, removal: Removal, now: Moment) -> Result<Removed, Error> {
+        self.state().remove(removal, now)
     }
 
     async fn find(&self, id: &SessionId) -> Result<Option<SessionRecord>, Error> {
@@ -427,6 +440,26 @@ impl Store for LinearStore {
             state.outbox.remove(&number);
         }
         Ok(())
+    }
+
+    async fn usage(
+        &self,
+        after: Option<UsageCursor>,
+        period: UsagePeriod,
+        records_max: usize,
+    ) -> Result<UsagePage, Error> {
+        let state = self.state();
+        let rows = state.usage.range(after.map_or(0, |after| after.0 + 1)..).take(records_max);
+        let read = rows.map(|(number, usage)| (UsageCursor(*number), usage.clone())).collect();
+        Ok(UsagePage::select(read, period, records_max))
+    }
+
+    async fn prune_usage(&self, before: Moment, records_max: usize) -> Result<usize, Error> {
+        let mut state = self.state();
+        let old = state.usage.iter().filter(|(_, usage)| usage.recorded_at < before);
+        let old: Vec<u64> = old.take(records_max).map(|(number, _)| *number).collect();
+        state.usage.retain(|number, _| !old.contains(number));
+        Ok(old.len())
     }
 
     async fn counts(&self) -> Result<Vec<(OperatorId, SessionState, u64)>, Error> {

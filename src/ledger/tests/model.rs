@@ -11,6 +11,7 @@ use crate::qod::{CreateRequest, Device, DeviceIpv4, PortsSpec, TokenSubject};
 
 mod reference;
 mod run;
+mod usage;
 
 pub(in crate::ledger) use self::run::check_against_model;
 

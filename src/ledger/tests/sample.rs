@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::{
     Claim, ConflictRules, Error, KeyHasher, OnUnknown, Requester, Reservation, ReservationRequest,
-    SessionRecord,
+    SessionRecord, UsageRequest,
 };
 use crate::qod::{
     ApplicationServer, CreateRequest, Device, DeviceIpv4, GrantedSession, Moment, PhoneNumber,
@@ -84,6 +84,11 @@ pub(in crate::ledger) fn reservation_request(claimed: CreateRequest) -> Reservat
         call_timeout: CALL_DEADLINE,
         poll_interval: None,
         idempotency: None,
+        usage: Some(UsageRequest {
+            correlator: "c0rrelator".into(),
+            operator_dialect: "camara-1.1.0".into(),
+            device: 7,
+        }),
     }
 }
 

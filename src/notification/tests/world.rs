@@ -116,6 +116,7 @@ impl NotificationWorld {
             call_timeout: Duration::from_secs(10),
             poll_interval: None,
             idempotency: None,
+            usage: None,
         };
         let reserved =
             self.ledger.reserve(&self.admissions[client], reservation_request).await.unwrap();

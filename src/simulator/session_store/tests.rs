@@ -132,7 +132,7 @@ fn forgotten_session_is_removed_without_an_event() {
     let mut store = SessionStore::default();
     let id = create(&mut store, "+491511", NO_DELAY);
     events(&mut store);
-    assert!(store.forget(id) && !store.forget(id) && !store.terminate(id, at(1)));
+    assert!(store.forget(id, at(1)) && !store.forget(id, at(1)) && !store.terminate(id, at(1)));
     store.advance(at(1_000));
     assert_eq!((events(&mut store), store.next_due()), (vec![], None));
 }

@@ -20,7 +20,7 @@ fn open_for(folder: &LedgerTempDir, sync: SyncMode) -> Ledger {
     Ledger::open(&config, OpenMode::FailIfLocked, Clock::system(), Metrics::new().unwrap()).unwrap()
 }
 
-async fn create_session(ledger: &Ledger, number: u32) {
+async fn create_session(ledger: &Ledger, number: u32) -> SessionRecord {
     let wanted = ReservationRequest {
         sessions_max: u32::MAX,
         ..reservation_request(create_request(phone(number), "192.0.2.1"))
@@ -28,7 +28,7 @@ async fn create_session(ledger: &Ledger, number: u32) {
     let reserved = ledger.reserve_for(party("c1"), wanted).await.unwrap();
     let ReserveOutcome::New(reservation) = reserved else { panic!("{reserved:?}") };
     let granted = granted(QosStatus::Available, ledger.now(), 36_000);
-    ledger.confirm(reservation, format!("operator-session-{number}"), granted).await.unwrap();
+    ledger.confirm(reservation, format!("operator-session-{number}"), granted).await.unwrap()
 }
 
 /// Prints the sessions reserved and confirmed per second, by number of clients.
@@ -140,4 +140,48 @@ fn start_cost() {
 fn resident_bytes() -> u64 {
     let text = fs::read_to_string("/proc/self/statm").unwrap();
     text.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+/// Prints the size of usage records, and the time of a start with them.
+#[test]
+#[ignore = "prints a measurement"]
+fn usage_cost() {
+    const SESSIONS: u32 = 50_000;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let clock = Clock::system();
+    let folder = folder("costs-usage");
+    let _ = fs::remove_dir_all(&folder.0);
+    let ledger = open_for(&folder, SyncMode::Relaxed);
+    let next = Arc::new(AtomicU32::new(0));
+    runtime.block_on(async {
+        let tasks = (0..64).map(|_| {
+            let (ledger, next) = (ledger.clone(), Arc::clone(&next));
+            tokio::spawn(async move {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= SESSIONS {
+                        return;
+                    }
+                    let record = create_session(&ledger, number).await;
+                    let deleting = ledger.begin_delete(&record).await.unwrap();
+                    ledger.finish_delete(&deleting).await.unwrap();
+                }
+            })
+        });
+        for task in tasks.collect::<Vec<_>>() {
+            task.await.unwrap();
+        }
+        ledger.close().await;
+    });
+    drop(ledger);
+    let bytes = fs::metadata(folder.0.join("ledger.redb")).unwrap().len();
+    let began = clock.tick();
+    let ledger = open_for(&folder, SyncMode::Durable);
+    let opened = clock.elapsed(began);
+    runtime.block_on(ledger.close());
+    println!(
+        "{SESSIONS} usage records: {} B each, start in {:.2} s",
+        bytes / u64::from(SESSIONS),
+        opened.as_secs_f64()
+    );
 }

@@ -69,6 +69,7 @@ async fn operation_whose_answer_is_lost_is_done_once() {
     assert_eq!(proxy.answers_to_lose(), 0);
     assert_eq!((schema.count("session"), schema.count("hold_key")), (0, 0));
     assert_eq!((schema.live_holds("c1"), schema.count("notification")), (0, 2));
+    assert_eq!(schema.count("usage_record"), 1);
 }
 
 #[tokio::test]

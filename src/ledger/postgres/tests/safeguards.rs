@@ -11,7 +11,7 @@ use crate::{
     qod::{QosStatus, Sink},
 };
 
-fn replica_on(schema: &TestSchema, clock: &Clock) -> Ledger {
+pub(super) fn replica_on(schema: &TestSchema, clock: &Clock) -> Ledger {
     Ledger::with_store(schema.store(clock), KeyHasher::new([7; 32]), clock.clone())
 }
 
@@ -26,7 +26,7 @@ async fn create_session(ledger: &Ledger) -> SessionRecord {
     ledger.confirm(reservation, "operator-1".to_owned(), available).await.unwrap()
 }
 
-fn sql(schema: &TestSchema, text: &str) -> String {
+pub(super) fn sql(schema: &TestSchema, text: &str) -> String {
     let text = text.replace("{schema}", &schema.schema);
     schema.server.sql(&schema.database.name, &text).trim().to_owned()
 }

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
 
-use super::reference::{ExpectedOutcome, ModelLedger, ModelPhase, ModelReport, may_see};
+use super::{
+    reference::{ExpectedOutcome, ModelLedger, ModelPhase, ModelReport, may_see},
+    usage::ReservedSessions,
+};
 use crate::{
     clock::Clock,
     ledger::{
@@ -49,6 +52,7 @@ struct ModelRun {
     reservations: Vec<Reservation>,
     /// All records that were ever returned.
     records: Vec<SessionRecord>,
+    sessions: ReservedSessions,
 }
 
 /// Makes many random calls to a new ledger on a store of this kind and compares it with the model
@@ -65,8 +69,14 @@ pub(in crate::ledger) fn check_against_model(kind: &StoreKind<'_>) {
             let ledger =
                 Ledger::with_store((kind.make)(&clock), KeyHasher::random(), clock.clone());
             let model = ModelLedger { now: START, sessions: Vec::new(), created: Vec::new() };
-            let mut run =
-                ModelRun { ledger, clock, model, reservations: Vec::new(), records: Vec::new() };
+            let mut run = ModelRun {
+                ledger,
+                clock,
+                model,
+                reservations: Vec::new(),
+                records: Vec::new(),
+                sessions: ReservedSessions::default(),
+            };
             runtime.block_on(async {
                 for step in steps {
                     match (&step, kind.restart) {
@@ -75,6 +85,9 @@ pub(in crate::ledger) fn check_against_model(kind: &StoreKind<'_>) {
                     }
                     run.compare().await;
                 }
+                run.sessions.compare_usage(&run.ledger).await;
+                run.end_all_sessions().await;
+                run.sessions.compare_usage(&run.ledger).await;
             });
             Ok(())
         })
@@ -167,6 +180,14 @@ impl ModelRun {
         }
     }
 
+    async fn end_all_sessions(&mut self) {
+        for _ in 0..4 {
+            self.clock.advance(Duration::from_mins(150));
+            self.ledger.sweep().await.unwrap();
+        }
+        assert_eq!(self.ledger.list(None, 1).await.unwrap(), []);
+    }
+
     async fn step(&mut self, step: ModelStep) {
         match step {
             ModelStep::Reserve { who, reservation_request } => {
@@ -193,9 +214,11 @@ impl ModelRun {
                 if pending {
                     assert_eq!(done, Ok(()));
                     self.model.release(id);
+                    self.sessions.release(id, true);
                 } else if done == Ok(()) {
                     // Its life has ended, or the sweep has marked it in doubt.
                     self.model.release(id);
+                    self.sessions.release(id, false);
                 }
             }
             ModelStep::Doubt(n) => {
@@ -244,6 +267,7 @@ impl ModelRun {
                     assert_eq!(reservation.device_ambiguous(), !unknown.is_empty());
                 }
                 self.model.reserve(reservation.id(), party, reservation_request);
+                self.sessions.add(reservation.id());
                 self.reservations.push(reservation);
             }
             Err(Error::DailyQuotaExceeded { max, .. }) => {
