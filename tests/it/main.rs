@@ -70,5 +70,6 @@ mod terms;
 mod tidy;
 mod tokens;
 mod unread_bodies;
+mod usage;
 mod request_flow;
 mod world;
