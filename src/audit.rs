@@ -6,7 +6,10 @@ use std::{borrow::Cow, cell::RefCell, net::IpAddr, sync::Arc, time::Duration};
 use http::Method;
 use uuid::Uuid;
 
-use crate::qod::{ClientId, OperatorId, ProblemKind, SessionId};
+use crate::{
+    qod::{ClientId, OperatorId, ProblemKind, SessionId},
+    trace::TraceId,
+};
 
 mod line;
 
@@ -53,6 +56,8 @@ pub struct AuditRecord {
     pub policy: Option<Arc<str>>,
     /// The correlator of the request (`x-correlator`).
     pub correlator: Option<String>,
+    /// The trace of the request, if there is one.
+    pub trace_id: Option<TraceId>,
 }
 
 impl AuditRecord {
@@ -99,6 +104,7 @@ impl AuditRecord {
         members.thousandths("duration_ms", microseconds(self.duration));
         members.text("policy", self.policy.as_deref());
         members.text("correlator", self.correlator.as_deref());
+        members.text("trace_id", self.trace_id.map(|id| id.to_string()).as_deref());
     }
 }
 
@@ -209,6 +215,7 @@ mod tests {
             duration: Duration::from_micros(7467),
             policy: Some("7f5e".into()),
             correlator: Some("8a27".to_owned()),
+            trace_id: None,
         };
         let text = members_of(&record);
         let json: serde_json::Value =

@@ -108,6 +108,18 @@ impl Clock {
         }
     }
 
+    /// The wall-clock time since the Unix epoch, as exactly as the system knows it.
+    #[expect(clippy::disallowed_methods, reason = "the only place that reads the system clock")]
+    pub fn unix_time(&self) -> Duration {
+        match &self.0 {
+            ClockSource::System { .. } => {
+                SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
+            }
+            #[cfg(test)]
+            ClockSource::Fixed(fixed) => Duration::from_millis(fixed.wall.load(Ordering::SeqCst)),
+        }
+    }
+
     /// The uptime of the machine; `None` if `/proc` does not provide it.
     pub fn uptime(&self) -> Option<Uptime> {
         match &self.0 {

@@ -28,6 +28,7 @@ use crate::{
     },
     qod::{Device, FinderId, IdentifierKind, OperatorId},
     route::{LookupRequest, NoOperator, ResolvedOperator},
+    trace::{CallTarget, Peer},
 };
 
 mod connectivity;
@@ -353,7 +354,9 @@ impl Finder {
         body: Bytes,
         started: Tick,
     ) -> Result<PeerResponse, (FinderFailure, String)> {
+        let finder = Peer::Finder(&self.settings.id.0);
         let request = PeerRequest {
+            target: CallTarget { peer: finder, route: self.settings.kind.path() },
             method: Method::POST,
             path: self.settings.kind.path(),
             headers: vec![(header::ACCEPT, HeaderValue::from_static("application/json"))],

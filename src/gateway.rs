@@ -32,6 +32,8 @@ use crate::{
     qod::{ApiResponse, CreateRequest, KeyedHash, Operation, QosStatus, Session},
     refusal::Refusal,
     service::{HttpRejection, RequestHead},
+    telemetry::Telemetry,
+    trace,
 };
 
 mod idempotency;
@@ -83,6 +85,7 @@ pub struct Gateway {
     ledger: Ledger,
     caller: Caller,
     dispatcher: Dispatcher,
+    telemetry: Telemetry,
     // Calls that change something at an operator. They run to completion even if the client
     // disconnects; shutdown waits for them.
     operator_tasks: TaskTracker,
@@ -106,10 +109,12 @@ impl Gateway {
         ledger: Ledger,
         caller: Caller,
         dispatcher: Dispatcher,
+        telemetry: Telemetry,
     ) -> Self {
         let (clock, metrics) = (caller.clock.clone(), caller.metrics.clone());
         let version = policy.fingerprint.version.clone();
         metrics.set_policy_version(version.digits(), version.digits());
+        telemetry.set(policy.telemetry.clone());
         ledger.announce_policy(policy.fingerprint.shared_version.digits());
         Self {
             policy_status: ArcSwap::from_pointee(PolicyStatus {
@@ -124,6 +129,7 @@ impl Gateway {
             ledger,
             caller,
             dispatcher,
+            telemetry,
             operator_tasks: TaskTracker::new(),
             background_tasks: TaskTracker::new(),
             deletes: DeletesInProgress::default(),
@@ -137,7 +143,16 @@ impl Gateway {
     /// Handles one request. Infallible: an error is a response too.
     pub async fn handle(self: &Arc<Self>, request: &Request<Bytes>) -> Response<Bytes> {
         let policy = self.snapshot.load_full();
-        let mut context = RequestContext::new(&policy, &self.caller, request);
+        let scope = self.telemetry.request_scope(policy.telemetry.as_deref(), request.headers());
+        trace::in_scope(scope, self.handle_in_scope(&policy, request)).await
+    }
+
+    async fn handle_in_scope(
+        self: &Arc<Self>,
+        policy: &Arc<PolicySnapshot>,
+        request: &Request<Bytes>,
+    ) -> Response<Bytes> {
+        let mut context = RequestContext::new(policy, &self.caller, request);
         let (method, path) = (request.method(), request.uri().path());
         if let Some(searches) = policy.telco_finder_at(path) {
             return telco_finder::search(searches, context).await;
@@ -145,7 +160,7 @@ impl Gateway {
         let mut call = match policy.apis.detect(method, path, request.headers(), request.body()) {
             Ok(call) => call,
             Err(unrecognised) => {
-                return context.log.finish_unrecognised(&policy, request.headers(), unrecognised);
+                return context.log.finish_unrecognised(policy, request.headers(), unrecognised);
             }
         };
         context.log.set_call(&call, request.headers());
@@ -156,7 +171,17 @@ impl Gateway {
     /// Rejects a request that the server did not read completely.
     fn reject(&self, head: &RequestHead<'_>, rejection: HttpRejection) -> Response<Bytes> {
         let policy = self.snapshot.load();
-        let log = RequestLog::start(&self.caller, &policy, head);
+        let scope = self.telemetry.request_scope(policy.telemetry.as_deref(), head.headers);
+        trace::within(scope, || self.reject_in_scope(&policy, head, rejection))
+    }
+
+    fn reject_in_scope(
+        &self,
+        policy: &PolicySnapshot,
+        head: &RequestHead<'_>,
+        rejection: HttpRejection,
+    ) -> Response<Bytes> {
+        let log = RequestLog::start(&self.caller, policy, head);
         let dialect = match policy.apis.detect(head.method, head.path, head.headers, &[]) {
             Ok(call) => Arc::clone(call.dialect()),
             Err(unrecognised) => {
@@ -215,6 +240,7 @@ impl Gateway {
         )?;
         let operator = Arc::clone(subject::resolve_operator(context, &admission, &device).await?);
         admission.grant().check_request(operator.id(), &client_request)?;
+        context.log.set_profile(&client_request.qos_profile);
         subject::require_simulated_for_mock(&operator, admission.grant().is_mock())?;
         let device_hash = subject::hash_device(&self.device_hasher, &device);
         let operator_request =
@@ -232,6 +258,7 @@ impl Gateway {
                 operator_dialect: operator.dialect().name().into(),
                 device: device_hash,
             }),
+            trace: context.log.trace(),
             ..new_reservation_request(call, &operator, client_request, operator_request, &admission)
         };
         let (gateway, correlator) = (Arc::clone(self), context.log.correlator().clone());
@@ -439,6 +466,7 @@ fn new_reservation_request(
         call_timeout: operator.timeout(),
         idempotency: None,
         usage: None,
+        trace: None,
         poll_interval: operator.poll_interval(),
     }
 }

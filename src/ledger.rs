@@ -41,8 +41,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-
 use crate::{
     clock::Clock,
     limit::Admission,
@@ -51,6 +49,7 @@ use crate::{
         ClientId, CreateRequest, GrantedSession, KeyedHash, Moment, OperatorId, SessionId,
         TokenSubject,
     },
+    trace::SpanReference,
 };
 
 mod engine;
@@ -98,6 +97,7 @@ pub use self::{
     conflict::{ConflictMode, ConflictRules, OnUnknown},
     embedded::EmbeddedSettings,
     error::{Error, OpenError},
+    idempotency::IdempotencyRequest,
     notification::{OutboxEntry, OutboxSelector, QueuedNotification},
     offline_reader::OfflineReader,
     record::{OperatorAction, SessionRecord},
@@ -153,6 +153,8 @@ pub struct ReservationRequest {
     pub idempotency: Option<IdempotencyRequest>,
     /// What the usage record of the session contains; `None` if it gets none.
     pub usage: Option<UsageRequest>,
+    /// The span of the request, for the link of notifications.
+    pub trace: Option<SpanReference>,
 }
 
 /// The part of a session's usage record that only its create request knows.
@@ -164,15 +166,6 @@ pub struct UsageRequest {
     pub operator_dialect: Arc<str>,
     /// A keyed hash of the device.
     pub device: u64,
-}
-
-/// Identifies an idempotent replay: the same key with the same body.
-#[derive(Clone, Debug)]
-pub struct IdempotencyRequest {
-    /// The client's `Idempotency-Key`.
-    pub key: String,
-    /// The request body, compared byte by byte.
-    pub body: Bytes,
 }
 
 // The client and the user of a request. Tests create it directly, because only `limit` creates an

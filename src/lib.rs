@@ -47,6 +47,7 @@ mod identity;
 mod dialect;
 
 mod postgres;
+mod telemetry;
 mod outbound;
 mod tls;
 mod audit;
@@ -54,6 +55,7 @@ mod log_writer;
 mod metrics;
 mod json;
 mod clock;
+mod trace;
 mod faults;
 mod reloadable;
 mod service;

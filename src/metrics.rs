@@ -18,6 +18,7 @@ mod process;
 mod register;
 mod shared_checks;
 mod usage;
+mod spans;
 
 pub use self::lifetimes::ConfiguredEntities;
 use self::{
@@ -31,6 +32,7 @@ use self::{
     process::ProcessMetrics,
     register::{counter, float_gauge, gauge, histogram},
     shared_checks::SharedCheckMetrics,
+    spans::SpanMetrics,
     usage::UsageMetrics,
 };
 
@@ -59,6 +61,7 @@ struct MetricFamilies {
     shared_checks: SharedCheckMetrics,
     usage: UsageMetrics,
     process: ProcessMetrics,
+    spans: SpanMetrics,
     idempotent_replays: IntCounterVec,
     conflicts: IntCounterVec,
     ambiguous_devices: IntCounterVec,
@@ -182,6 +185,7 @@ impl Metrics {
             shared_checks: SharedCheckMetrics::new(&registry)?,
             usage: UsageMetrics::new(&registry)?,
             process: ProcessMetrics::new(&registry)?,
+            spans: SpanMetrics::new(&registry)?,
             idempotent_replays: counter(
                 &registry,
                 "qod_idempotent_replays_total",

@@ -32,6 +32,7 @@ use crate::{
     metrics::{Metrics, NONE},
     outbound::{Endpoint, Guard, Outbound, Trust},
     qod::Moment,
+    telemetry::Telemetry,
 };
 
 mod dead_sinks;
@@ -81,6 +82,7 @@ struct DispatcherInner {
     clock: Clock,
     metrics: Metrics,
     outbound: Outbound,
+    telemetry: Telemetry,
     guard: Arc<Guard>,
     endpoints: Cache<Arc<str>, Arc<Endpoint>>,
     queue: Mutex<DeliveryQueue>,
@@ -116,6 +118,7 @@ impl Dispatcher {
         dialects: Arc<Dialects>,
         clock: Clock,
         metrics: Metrics,
+        telemetry: Telemetry,
     ) -> Self {
         let Settings { calls_max, calls_per_host_max, .. } = settings;
         let bounds = CallLimits { calls_max, calls_per_host_max };
@@ -133,6 +136,7 @@ impl Dispatcher {
             clock,
             metrics,
             outbound: Outbound::new(),
+            telemetry,
             endpoints: Cache::new(ENDPOINT_CACHE_MAX),
             queue: Mutex::new(queue),
             delivery_due: Notify::new(),

@@ -53,7 +53,11 @@ use self::{
     exchange::{ExchangeError, exchange},
     idle_pool::{IdlePool, PoolSlot},
 };
-use crate::{clock::Tick, tls::handshake_failure};
+use crate::{
+    clock::Tick,
+    tls::handshake_failure,
+    trace::{CallTarget, ClientSpan, Peer},
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -67,6 +71,8 @@ pub struct Outbound {
 /// An outbound request.
 #[derive(Debug)]
 pub struct OutboundCall<'a> {
+    /// What the call is for.
+    pub target: CallTarget<'a>,
     /// The method.
     pub method: Method,
     /// The path, appended to the endpoint's base path.
@@ -130,7 +136,11 @@ impl Outbound {
     }
 
     /// Sends a request that may arrive twice, with any method, for example a query by POST.
-    async fn send_repeatable(&self, endpoint: &Endpoint, call: &OutboundCall<'_>) -> CallResult {
+    pub async fn send_repeatable(
+        &self,
+        endpoint: &Endpoint,
+        call: &OutboundCall<'_>,
+    ) -> CallResult {
         self.execute(endpoint, call, CallOptions { may_repeat: true, ignore_body: false })
             .await
             .into()
@@ -163,6 +173,7 @@ impl Outbound {
         let endpoint = endpoint.with_trust(trust.clone());
         let headers = [(http::header::ACCEPT, HeaderValue::from_static("application/json"))];
         let call = OutboundCall {
+            target: CallTarget::of(Peer::Documents),
             method: Method::GET,
             path: query,
             headers: &headers,
@@ -190,12 +201,27 @@ impl Outbound {
         call: &OutboundCall<'_>,
         options: CallOptions,
     ) -> Result<CallResult, ForbiddenAddress> {
+        let span = ClientSpan::start_call(&call.method, call.target, endpoint.address());
+        let result = self.execute_in(span.as_ref(), endpoint, call, options).await;
+        if let Some(span) = span {
+            end_span(span, &result);
+        }
+        result
+    }
+
+    async fn execute_in(
+        &self,
+        span: Option<&ClientSpan>,
+        endpoint: &Endpoint,
+        call: &OutboundCall<'_>,
+        options: CallOptions,
+    ) -> Result<CallResult, ForbiddenAddress> {
         let started = tracing::enabled!(tracing::Level::DEBUG).then(|| endpoint.clock().tick());
         let progress = CallProgress::default();
         let exchange = async {
-            match self.attempt(endpoint, call, options, &progress).await {
+            match self.attempt(span, endpoint, call, options, &progress).await {
                 Attempt::Closed if options.may_repeat => {
-                    self.attempt(endpoint, call, options, &progress).await
+                    self.attempt(span, endpoint, call, options, &progress).await
                 }
                 attempt => attempt,
             }
@@ -221,6 +247,7 @@ impl Outbound {
 
     async fn attempt(
         &self,
+        span: Option<&ClientSpan>,
         endpoint: &Endpoint,
         call: &OutboundCall<'_>,
         options: CallOptions,
@@ -247,7 +274,7 @@ impl Outbound {
             Err(ConnectError::Failed(reason)) => return Attempt::Done(CallResult::NotSent(reason)),
         };
         progress.sending.store(true, Ordering::Relaxed);
-        match exchange(endpoint, call, options, stream).await {
+        match exchange(endpoint, call, options, span, stream).await {
             Ok((response, stream)) => {
                 if let Some(stream) = stream {
                     self.idle.release(slot, stream);
@@ -289,6 +316,21 @@ impl Default for Outbound {
     fn default() -> Self {
         Self::new()
     }
+}
+
+// Ends the span of a call. The reason of a failure may contain text of the peer, so only its kind is
+// recorded.
+fn end_span(span: ClientSpan, result: &Result<CallResult, ForbiddenAddress>) {
+    let error = match result {
+        Ok(CallResult::Answered(response)) => {
+            return span.end_with_status(response.status.as_u16());
+        }
+        Ok(CallResult::NotSent(_)) => "not_sent",
+        Ok(CallResult::PoolExhausted(_)) => "pool_exhausted",
+        Ok(CallResult::Unknown(_)) => "no_response",
+        Err(ForbiddenAddress) => "forbidden_address",
+    };
+    span.end(Some(error.into()));
 }
 
 impl From<Result<Self, ForbiddenAddress>> for CallResult {

@@ -18,6 +18,7 @@ use crate::{
     ledger::StoreConfig,
     limit, operator,
     route::{Routes, Table},
+    telemetry,
 };
 
 mod admin_tokens;
@@ -25,6 +26,7 @@ mod clients;
 mod dialects;
 mod diagnostic;
 mod gateway;
+mod headers;
 mod lint;
 mod notifications;
 mod oauth2;
@@ -93,6 +95,8 @@ pub struct Policy {
     pub apis: Vec<ApiSetting>,
     /// The Telco Finder API that this gateway serves.
     pub telco_finder: Option<TelcoFinder>,
+    /// The export of traces.
+    pub telemetry: Option<telemetry::Settings>,
     /// All dialects, released and custom.
     pub dialects: Descriptors,
     /// How strictly request bodies are validated.
@@ -342,6 +346,7 @@ fn validate(
         notifications: gateway.notifications,
         apis: gateway.apis,
         telco_finder: gateway.telco_finder,
+        telemetry: gateway.telemetry,
         dialects: references.dialects.clone(),
         strictness: gateway.strictness,
         schemas: gateway.schemas,

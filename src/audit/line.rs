@@ -16,6 +16,8 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
+use crate::trace;
+
 /// The field that has all members of a line except for its time, level and target, from [`JsonMembers`].
 pub(super) const RAW_MEMBERS: &str = "members";
 
@@ -39,7 +41,13 @@ where
     ) -> fmt::Result {
         let metadata = event.metadata();
         if metadata.fields().field(RAW_MEMBERS).is_none() {
-            return self.others.format_event(context, writer, event);
+            let Some(members) = request_members() else {
+                return self.others.format_event(context, writer, event);
+            };
+            let mut line = String::new();
+            self.others.format_event(context, Writer::new(&mut line), event)?;
+            let Some(open) = line.strip_suffix("}\n") else { return writer.write_str(&line) };
+            return writeln!(writer, "{open}{members}}}");
         }
         writer.write_str("{\"timestamp\":\"")?;
         SystemTime.format_time(&mut writer)?;
@@ -53,6 +61,18 @@ where
         writer.write_str(metadata.target())?;
         writer.write_str("\"}\n")
     }
+}
+
+/// The members that name the request in progress. `None` outside of a request.
+fn request_members() -> Option<String> {
+    trace::with_current(|scope| {
+        let mut text = String::new();
+        let mut members = JsonMembers(&mut text);
+        members.text("correlator", scope.correlator.as_ref().and_then(|value| value.to_str().ok()));
+        let trace_id = scope.trace.as_ref().map(|trace| trace.trace_id().to_string());
+        members.text("trace_id", trace_id.as_deref());
+        text
+    })
 }
 
 /// Writes the field [`RAW_MEMBERS`]. It repeats the other fields.

@@ -24,6 +24,7 @@ use crate::{
     policy::{AdminEndpoint, AdminSettings, read_admin_token},
     service::ADMIN_REQUEST_HEADER,
     tls::CertificateFiles,
+    trace::{CallTarget, Peer},
 };
 
 /// The options of commands that call a running gateway.
@@ -158,6 +159,7 @@ impl AdminClient {
     /// its text.
     pub(super) async fn request(&self, method: Method, path: &str) -> Result<PeerResponse, String> {
         let call = OutboundCall {
+            target: CallTarget::of(Peer::Other),
             method,
             path,
             headers: &self.headers,

@@ -20,6 +20,7 @@ use crate::{
     postgres::{self, Database},
     server::{self, ServeOptions, StoreDescription, UpgradeSocket, probe_address},
     service::Handler,
+    telemetry::Telemetry,
 };
 
 pub(super) fn run(
@@ -113,14 +114,17 @@ pub(super) fn serve(
     let mut rules = PolicySnapshot::new(policy, &caller, None)?;
     share_with_replicas(&mut rules, &store, &ledger, &caller)?;
     let description = StoreDescription { kind: store.kind(), replica: ledger.replica_id() };
+    let telemetry = Telemetry::new(clock.clone(), metrics.clone());
     let courier = Dispatcher::new(
         notifications,
         ledger.clone(),
         Arc::clone(&rules.dialects),
         clock.clone(),
         metrics.clone(),
+        telemetry.clone(),
     );
-    let gateway = Arc::new(Gateway::new(folder.to_owned(), rules, ledger, caller, courier));
+    let gateway = Gateway::new(folder.to_owned(), rules, ledger, caller, courier, telemetry);
+    let gateway = Arc::new(gateway);
     let callbacks: Arc<dyn Handler> = Arc::new(CallbackService(Arc::clone(&gateway)));
     let serving = ServeOptions {
         listeners: settings.listeners,

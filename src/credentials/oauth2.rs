@@ -15,6 +15,7 @@ use crate::{
     json::{Json, JsonLimits},
     outbound::{Endpoint, PeerRequest, PeerResponse, basic_auth_header, sensitive_header},
     qod::Secret,
+    trace::{CallTarget, Peer},
 };
 
 /// The gateway as an OAuth2 client of a peer's authorization server.
@@ -108,6 +109,7 @@ impl OAuth2Client {
             }
         }
         Some(PeerRequest {
+            target: CallTarget::of(Peer::TokenEndpoint),
             method: Method::POST,
             path: "",
             headers,

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     clock::{Clock, Tick},
     outbound::{CallDeadlines, CallResult, Caller, PeerRequest},
+    trace,
 };
 
 /// Supplies the access token of one peer.
@@ -130,7 +131,7 @@ impl TokenSource {
         caller: &Caller,
     ) -> JoinHandle<Result<Arc<AccessToken>, TokenUnavailable>> {
         let (tokens, caller) = (Arc::clone(self), caller.clone());
-        tokio::spawn(async move { tokens.fetch(&caller).await })
+        tokio::spawn(trace::inherit(async move { tokens.fetch(&caller).await }))
     }
 
     async fn fetch(&self, caller: &Caller) -> Result<Arc<AccessToken>, TokenUnavailable> {

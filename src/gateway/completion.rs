@@ -15,6 +15,8 @@ use futures_util::{FutureExt, future::CatchUnwind};
 use tokio::runtime::Handle;
 use tokio_util::task::{TaskTracker, task_tracker::TrackedFuture};
 
+use crate::trace;
+
 type TrackedWork<W> = TrackedFuture<CatchUnwind<AssertUnwindSafe<W>>>;
 
 /// Work that continues if this future is dropped. A panic in the work is its result.
@@ -60,7 +62,7 @@ where
     fn drop(&mut self) {
         // Without a runtime, the process ends.
         if let (Some(work), Ok(runtime)) = (self.work.take(), Handle::try_current()) {
-            runtime.spawn(work);
+            runtime.spawn(trace::inherit(work));
         }
     }
 }

@@ -12,8 +12,16 @@ pub(super) const X_CORRELATOR: HeaderName = HeaderName::from_static("x-correlato
 
 /// The correlator of the request if it has this format and is not empty, otherwise a new one.
 pub(super) fn from_headers(headers: &HeaderMap, format: &CorrelatorFormat) -> HeaderValue {
+    sent(headers, format).cloned().unwrap_or_else(generate)
+}
+
+/// The correlator of the request if it has this format and is not empty.
+pub(super) fn sent<'h>(
+    headers: &'h HeaderMap,
+    format: &CorrelatorFormat,
+) -> Option<&'h HeaderValue> {
     let own = headers.get(X_CORRELATOR).filter(|value| !value.is_empty());
-    own.filter(|value| format.matches(value.as_bytes())).cloned().unwrap_or_else(generate)
+    own.filter(|value| format.matches(value.as_bytes()))
 }
 
 /// A new correlator. Every release permits its format.

@@ -15,6 +15,7 @@ use crate::{
     },
     qod::{Session, SessionId},
     refusal::Refusal,
+    trace,
 };
 
 /// A create that timed out and whose response may still arrive.
@@ -205,10 +206,10 @@ impl Gateway {
         let record = self.mark_in_doubt(operator, reservation).await?;
         let TimedOutCreate { call, waited } = timed_out;
         let (gateway, operator) = (Arc::clone(self), Arc::clone(operator));
-        self.background_tasks.spawn(async move {
+        self.background_tasks.spawn(trace::inherit(async move {
             let outcome = call.await;
             gateway.handle_late_response(&operator, record, outcome).await;
-        });
+        }));
         let reason = format!("no response within {} s", waited.as_secs_f64());
         Ok(Refusal::OperatorUnknown(UnknownCause::NoResponse(reason)))
     }
@@ -224,10 +225,10 @@ impl Gateway {
             self.metrics.record_recovery(&operator.id().0, "reported");
             let (gateway, operator, record) =
                 (Arc::clone(self), Arc::clone(operator), record.clone());
-            self.operator_tasks.spawn(async move {
+            self.operator_tasks.spawn(trace::inherit(async move {
                 let correlator = HeaderValue::from_static("recovery");
                 gateway.delete_orphan(&operator, &record, operator_session, &correlator).await;
-            });
+            }));
         }
         Ok(record)
     }

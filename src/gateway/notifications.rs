@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 
-use super::{Gateway, PolicySnapshot, session_view};
+use super::{Gateway, PolicySnapshot, correlator, session_view};
 use crate::{
     dialect::{self, RemoteEvent},
     ledger::{self, SessionRecord, SessionState},
@@ -17,6 +17,7 @@ use crate::{
     operator::Operator,
     qod::{OperatorId, SessionId},
     service::HttpRejection,
+    trace::{self, Attribute, ServerSpan, ServerSpanEnd},
 };
 
 // How often an event is applied again after a concurrent change of the record.
@@ -52,10 +53,27 @@ impl Gateway {
     /// after 5xx.
     pub async fn handle_callback(self: &Arc<Self>, request: &Request<Bytes>) -> Response<Bytes> {
         let policy = self.snapshot.load_full();
-        let (outcome, operator) = self.process_event(&policy, request).await;
+        let headers = request.headers();
+        let mut scope = self.telemetry.request_scope(policy.telemetry.as_deref(), headers);
+        let format = &policy.error_dialect.descriptor().correlator;
+        scope.correlator = correlator::sent(headers, format).cloned();
+        trace::in_scope(scope, self.handle_event(&policy, request)).await
+    }
+
+    async fn handle_event(
+        self: &Arc<Self>,
+        policy: &Arc<PolicySnapshot>,
+        request: &Request<Bytes>,
+    ) -> Response<Bytes> {
+        let span = ServerSpan::start(request.method(), self.clock.tick());
+        let (outcome, operator) = self.process_event(policy, request).await;
         let operator = operator.as_ref().map_or(NONE, |operator| &operator.0);
         self.metrics.record_callback_event(operator, outcome.name());
-        outcome.response()
+        let response = outcome.response();
+        if let Some(span) = span {
+            span.end(outcome.span_end(response.status(), operator), self.clock.tick());
+        }
+        response
     }
 
     /// Rejects a callback event that the server did not read completely.
@@ -178,19 +196,19 @@ impl Gateway {
             return;
         }
         let (gateway, operator, record) = (Arc::clone(self), Arc::clone(operator), record.clone());
-        self.operator_tasks.spawn(async move {
+        self.operator_tasks.spawn(trace::inherit(async move {
             gateway
                 .refresh_session(&operator, &record, &HeaderValue::from_static("callback"))
                 .await;
-        });
+        }));
     }
 
     fn spawn_delete(self: &Arc<Self>, operator: &Arc<Operator>, record: SessionRecord) {
         let (gateway, operator) = (Arc::clone(self), Arc::clone(operator));
-        self.operator_tasks.spawn(async move {
+        self.operator_tasks.spawn(trace::inherit(async move {
             let correlator = HeaderValue::from_static("recovery");
             gateway.delete_releasing(&operator, &record, &correlator).await;
-        });
+        }));
     }
 }
 
@@ -209,6 +227,24 @@ impl CallbackOutcome {
             Self::Misdirected => "misdirected",
             Self::LedgerUnavailable => "ledger_unavailable",
         }
+    }
+
+    fn span_end(self, status: StatusCode, operator: &str) -> ServerSpanEnd {
+        let is_error = status.is_server_error();
+        let mut attributes = vec![
+            Attribute::number("http.response.status_code", status.as_u16()),
+            Attribute::text("qod.operator", operator.to_owned()),
+            Attribute::text("qod.callback.outcome", self.name()),
+        ];
+        // Other methods and paths are not those of events.
+        let is_event = self != Self::UnknownPath;
+        let name = if is_event { "POST /{sessionId}" } else { "unknown path" };
+        if is_event {
+            attributes.push(Attribute::text("http.request.method", "POST"));
+            attributes.push(Attribute::text("http.route", "/{sessionId}"));
+        }
+        attributes.extend(is_error.then(|| Attribute::text("error.type", self.name())));
+        ServerSpanEnd { name: name.into(), attributes, is_error }
     }
 
     fn response(self) -> Response<Bytes> {

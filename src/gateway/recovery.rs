@@ -29,6 +29,7 @@ impl Gateway {
             self.dispatcher.start();
         }
         let kept_for = policy.usage_kept_for;
+        self.telemetry.start();
         if self.ledger.is_shared() {
             // On a task, because a database that is away delays it. One sweep runs at a time.
             let gateway = Arc::clone(self);
@@ -80,6 +81,7 @@ impl Gateway {
 
     /// Updates the gauges of the ledger, the notifications and the certificates.
     pub async fn update_gauges(&self) {
+        self.telemetry.update_metrics();
         if self.ledger.is_opening() {
             return;
         }
@@ -159,6 +161,7 @@ impl Gateway {
         self.operator_tasks.wait().await;
         self.dispatcher.stop().await;
         self.ledger.close().await;
+        self.telemetry.shut_down().await;
     }
 
     async fn recover(&self, record: SessionRecord, todo: OperatorAction) {

@@ -202,6 +202,7 @@ impl Gateway {
             return Err(errors);
         }
         self.dispatcher.set_dialects(&policy.dialects);
+        self.telemetry.set(policy.telemetry.clone());
         tokio::spawn(drop_when_unused(self.snapshot.swap(policy)));
         Ok(ReloadOutcome::Applied)
     }

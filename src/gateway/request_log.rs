@@ -4,7 +4,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Response, header};
 
 use super::{Gateway, PolicySnapshot, correlator};
 use crate::{
@@ -17,10 +17,11 @@ use crate::{
     metrics::{Metrics, NONE, RequestLabels},
     operator::{Operator, OperatorRejection},
     outbound::Caller,
-    qod::{ApiResponse, Operation, OperatorId, ProblemKind, SessionId},
+    qod::{ApiResponse, OperatorId, ProblemKind, SessionId},
     refusal::Refusal,
     route::ResolvedOperator,
     service::RequestHead,
+    trace::{self, Attribute, ServerSpan, ServerSpanEnd, SpanReference},
 };
 
 /// The value of the `dialect` field and label for requests of the Telco Finder API.
@@ -28,6 +29,9 @@ const TELCO_FINDER: &str = "telco-finder";
 
 /// The `route` field of a request of the Telco Finder API.
 const TELCO_FINDER_ROUTE: &str = "/search";
+
+/// The method of a request with an unknown one, by OpenTelemetry's semantic conventions.
+const OTHER_METHOD: &str = "_OTHER";
 
 /// The log of one request, from its start to its response.
 pub(super) struct RequestLog {
@@ -40,6 +44,10 @@ pub(super) struct RequestLog {
     stage_started: Tick,
     // Whether the policies name the client.
     is_client_named: bool,
+    // If the trace is sampled.
+    span: Option<ServerSpan>,
+    // Only if the trace is sampled.
+    profile: Option<String>,
 }
 
 impl RequestLog {
@@ -48,10 +56,12 @@ impl RequestLog {
         let now = caller.clock.tick();
         let format = &policy.error_dialect.descriptor().correlator;
         let correlator = correlator::from_headers(head.headers, format);
+        trace::set_correlator(&correlator);
         let entry = audit::AuditRecord {
             method: Some(head.method.clone()),
             source: head.source,
             correlator: correlator.to_str().ok().map(str::to_owned),
+            trace_id: trace::current_trace(),
             policy: Some(Arc::clone(policy.fingerprint.version.digits())),
             ..audit::AuditRecord::default()
         };
@@ -64,6 +74,8 @@ impl RequestLog {
             started: now,
             stage_started: now,
             is_client_named: false,
+            span: ServerSpan::start(head.method, now),
+            profile: None,
         }
     }
 
@@ -79,6 +91,7 @@ impl RequestLog {
         let is_used = sent == Some(&self.correlator);
         if is_used != sent.is_some_and(|sent| format.matches(sent.as_bytes())) {
             self.correlator = correlator::from_headers(headers, format);
+            trace::set_correlator(&self.correlator);
             self.record.correlator = self.correlator.to_str().ok().map(str::to_owned);
         }
     }
@@ -87,7 +100,7 @@ impl RequestLog {
     pub(super) fn set_call(&mut self, call: &ApiRequest, headers: &HeaderMap) {
         self.set_dialect(call.dialect(), headers);
         self.record.operation = Some(call.operation().name());
-        self.record.route = Some(route_of(call.operation()));
+        self.record.route = Some(call.operation().route());
         let name = call.dialect().descriptor().transaction_header;
         self.transaction_header = name.and_then(|name| Some((name, headers.get(name)?.clone())));
         self.end_stage("detect");
@@ -131,6 +144,20 @@ impl RequestLog {
         let now = self.clock.tick();
         self.metrics.record_stage(stage, now.since(self.stage_started));
         self.stage_started = now;
+        if let Some(span) = &mut self.span {
+            span.end_stage(stage, now);
+        }
+    }
+
+    /// Sets the profile of a create. The policies offer it to the client.
+    pub(super) fn set_profile(&mut self, profile: &str) {
+        self.profile = self.span.as_ref().map(|_| profile.to_owned());
+    }
+
+    /// The span of the request for the link of notifications, or that of the caller if this process records
+    /// no spans.
+    pub(super) fn trace(&self) -> Option<SpanReference> {
+        self.span.as_ref().map(ServerSpan::reference).or_else(trace::current_span)
     }
 
     /// The response to a request whose dialect and operation are known.
@@ -170,6 +197,9 @@ impl RequestLog {
     ) -> Response<Bytes> {
         let response =
             outcome.unwrap_or_else(|refusal| self.render_refusal(error_dialect, &refusal));
+        if let Some(span) = &mut self.span {
+            span.end_stage("serve", self.clock.tick());
+        }
         self.finish(Some(TELCO_FINDER.into()), response)
     }
 
@@ -207,7 +237,8 @@ impl RequestLog {
         if let Some((name, value)) = self.transaction_header {
             headers.insert(name, value);
         }
-        let duration = self.clock.elapsed(self.started);
+        let now = self.clock.tick();
+        let duration = now.since(self.started);
         self.record.dialect = dialect;
         self.record.status = response.status().as_u16();
         self.record.duration = duration;
@@ -226,8 +257,49 @@ impl RequestLog {
             self.metrics.record_client_request(&client.0, reason);
         }
         self.record.write();
+        if let Some(span) = self.span {
+            let client = self.record.client.take().filter(|_| self.is_client_named);
+            let record = audit::AuditRecord { client, ..self.record };
+            span.end(span_end(record, self.profile), now);
+        }
         response
     }
+}
+
+/// The end of the span of a request. `record` has the client only if the policies name it.
+fn span_end(record: audit::AuditRecord, profile: Option<String>) -> ServerSpanEnd {
+    let method = record.method.as_ref().map_or(OTHER_METHOD, method_name);
+    let (status, reason) = (record.status, record.reason.map(ProblemKind::name));
+    let mut attributes = vec![
+        Attribute::text("http.request.method", method),
+        Attribute::number("http.response.status_code", status),
+    ];
+    let texts: [(_, Option<Cow<'static, str>>); 8] = [
+        ("http.route", record.route.map(Cow::Borrowed)),
+        ("qod.dialect", record.dialect),
+        ("qod.operation", record.operation.map(Cow::Borrowed)),
+        ("qod.operator", record.operator.map(|operator| operator.0.to_string().into())),
+        ("qod.client", record.client.map(|client| client.0.to_string().into())),
+        ("qod.profile", profile.map(Cow::Owned)),
+        ("qod.rejection", reason.map(Cow::Borrowed)),
+        ("qod.cause", record.cause.map(Cow::Borrowed)),
+    ];
+    let is_error = status >= 500;
+    let error = is_error.then(|| ("error.type", Some(status.to_string().into())));
+    let texts = texts.into_iter().chain(error);
+    attributes.extend(texts.filter_map(|(key, text)| Some(Attribute::text(key, text?))));
+    let name = match record.route {
+        Some(route) => format!("{method} {route}").into(),
+        None => method.into(),
+    };
+    ServerSpanEnd { name, attributes, is_error }
+}
+
+// A method that HTTP does not define is text of the client.
+fn method_name(method: &Method) -> &'static str {
+    const KNOWN: [&str; 9] =
+        ["GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS", "TRACE", "CONNECT"];
+    KNOWN.into_iter().find(|known| method == known).unwrap_or(OTHER_METHOD)
 }
 
 impl Gateway {
@@ -271,29 +343,5 @@ impl Gateway {
             ),
             _ => {}
         }
-    }
-}
-
-/// The path template of an operation, below the path of its API.
-const fn route_of(operation: Operation) -> &'static str {
-    match operation {
-        Operation::CreateSession => "/sessions",
-        Operation::GetSession | Operation::DeleteSession => "/sessions/{sessionId}",
-        Operation::ExtendSession => "/sessions/{sessionId}/extend",
-        Operation::RetrieveSessions => "/retrieve-sessions",
-        Operation::GetQosProfile => "/qos-profiles/{name}",
-        Operation::ListQosProfiles => "/qos-profiles",
-        Operation::RetrieveQosProfiles => "/retrieve-qos-profiles",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn route_is_a_template_without_ids() {
-        assert_eq!(route_of(Operation::DeleteSession), "/sessions/{sessionId}");
-        assert_eq!(route_of(Operation::GetQosProfile), "/qos-profiles/{name}");
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     policy::{self, ApiSetting, ExpiringToken, Fingerprint, Policy},
     qod::{CreateRequest, Moment, OperatorId},
     refusal::Refusal,
+    telemetry,
 };
 
 /// A loaded and validated set of policy files.
@@ -56,6 +57,8 @@ pub struct PolicySnapshot {
     pub finders: Finders,
     /// The operators.
     pub operators: Operators,
+    /// The tracing of requests; `None` if it is off.
+    pub telemetry: Option<Arc<telemetry::Settings>>,
 }
 
 impl PolicySnapshot {
@@ -122,6 +125,7 @@ impl PolicySnapshot {
             routes: policy.routes.with_previous(before.map(|before| &before.routes)),
             finders: Finders::new(finders, operator_names),
             operators: Operators::new(operators),
+            telemetry: policy.telemetry.map(Arc::new),
             schemas: policy.schemas,
             dialects,
             fingerprint: written,

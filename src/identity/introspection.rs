@@ -33,6 +33,7 @@ use crate::{
     },
     qod::{Moment, Secret, SourceNetwork},
     reloadable::{FILE_CHECK_INTERVAL, Reloadable},
+    trace::{CallTarget, Peer},
 };
 
 mod rate_limit;
@@ -145,6 +146,7 @@ impl IntrospectionSettings {
             }
         }
         Ok(PeerRequest {
+            target: CallTarget::of(Peer::Introspection),
             method: Method::POST,
             path: "",
             headers,

@@ -27,6 +27,7 @@ use crate::{
     clock::Tick,
     outbound::{Caller, ConnectionCheck, Endpoint, Trust},
     reloadable::read_regular,
+    trace,
 };
 
 mod refresh_limit;
@@ -283,7 +284,8 @@ impl Keyring {
             return;
         }
         let keyring = Arc::clone(self);
-        let result = tokio::spawn(async move { keyring.fetch(completed).await }).await;
+        let result =
+            tokio::spawn(trace::inherit(async move { keyring.fetch(completed).await })).await;
         if result.is_err() {
             warn!(event = "jwks_fetch_aborted", issuer = &*self.issuer, "JWKS fetch was aborted");
         }

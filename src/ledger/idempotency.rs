@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::qod::{ClientId, GrantedSession, Moment, SessionId};
@@ -22,6 +23,15 @@ const BYTES_MAX: usize = 256 << 20;
 const CLIENT_BYTES_MAX: usize = 64 << 20;
 // The size of a record without texts, with its entries in the index.
 const RECORD_BYTES: usize = 256;
+
+/// Identifies an idempotent replay: the same key with the same body.
+#[derive(Clone, Debug)]
+pub struct IdempotencyRequest {
+    /// The client's `Idempotency-Key`.
+    pub key: String,
+    /// The request body, compared byte by byte.
+    pub body: Bytes,
+}
 
 /// A client's `Idempotency-Key`, hashed with the client id, so that keys of different clients are
 /// different.

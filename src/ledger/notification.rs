@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{SessionRecord, SessionState};
-use crate::qod::{ClientId, Moment, QosStatus, SessionEvent, SessionId, Sink, StatusInfo};
+use crate::{
+    qod::{ClientId, Moment, QosStatus, SessionEvent, SessionId, Sink, StatusInfo},
+    trace::SpanReference,
+};
 
 // The maximum number of queued notifications per client, so that an unreachable client does not
 // fill the disk.
@@ -29,6 +32,8 @@ pub struct QueuedNotification {
     pub sink: Sink,
     /// The time at which it was queued.
     pub queued_at: Moment,
+    /// The span of the client's create request.
+    pub trace: Option<SpanReference>,
 }
 
 /// The part of a queued notification that the delivery schedule needs.
@@ -91,7 +96,7 @@ impl QueuedNotification {
     pub(super) fn new(event: SessionEvent, record: &SessionRecord, now: Moment) -> Option<Self> {
         let sink = record.session.wanted.sink.clone()?;
         let (dialect, client) = (Arc::clone(&record.dialect), record.client.clone());
-        Some(Self { event, dialect, client, sink, queued_at: now })
+        Some(Self { event, dialect, client, sink, queued_at: now, trace: record.trace })
     }
 
     pub(super) fn outbox_entry(&self, number: u64) -> OutboxEntry {

@@ -14,22 +14,29 @@ use serde::{Deserialize, Serialize};
 mod hold;
 mod lifecycle;
 mod operator_time;
+mod reply;
 mod usage;
 
 #[cfg(test)]
 pub(super) use self::hold::{Hold, HoldReason};
 pub use self::lifecycle::OperatorAction;
-pub(super) use self::lifecycle::{FAILED_TRANSITION_DELAY, LifecycleStep, RecordSummary};
 use self::usage::UsageTrace;
+pub(super) use self::{
+    lifecycle::{FAILED_TRANSITION_DELAY, LifecycleStep, RecordSummary},
+    reply::CreateReply,
+};
 use super::{
     Claim, Error, Requester, ReservationRequest, SessionState,
     claim::DeviceKeys,
     idempotency::IdempotencyKeyHash,
     state_machine::{OperatorReport, Transition, TransitionResult},
 };
-use crate::qod::{
-    ClientId, CreateRequest, Device, Flow, GrantedSession, Moment, OperatorId, QosStatus, Session,
-    SessionId, StatusInfo, TokenSubject,
+use crate::{
+    qod::{
+        ClientId, CreateRequest, Device, Flow, GrantedSession, Moment, OperatorId, QosStatus,
+        Session, SessionId, StatusInfo, TokenSubject,
+    },
+    trace::SpanReference,
 };
 
 // CAMARA: a session remains readable at least this long after the network ended it.
@@ -66,6 +73,8 @@ pub struct SessionRecord {
     generation: u64,
     /// Whether the client is notified when the delete is finished.
     notify_on_delete: bool,
+    /// The span of the create request.
+    pub(super) trace: Option<SpanReference>,
     times: Times,
     // `None` if the session gets no usage record.
     usage: Option<Box<UsageTrace>>,
@@ -91,17 +100,6 @@ struct Times {
     extending_until: Option<Moment>,
     /// The interval at which the operator is polled, if it sends no notifications.
     poll_interval: Option<Duration>,
-}
-
-/// The reply to a create, for its idempotent replays.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum CreateReply<'r> {
-    /// The client has no response yet.
-    Open,
-    /// The create was rejected.
-    Rejected,
-    /// What the response says of the session.
-    Granted(&'r GrantedSession),
 }
 
 impl SessionRecord {
@@ -148,6 +146,7 @@ impl SessionRecord {
             state: SessionState::Pending,
             generation: 0,
             notify_on_delete: false,
+            trace: request.trace,
             times: Times {
                 requested_at: now,
                 clock_skew,
@@ -239,18 +238,6 @@ impl SessionRecord {
     /// Whether the client has not received a successful response for the session.
     pub(super) const fn is_unconfirmed(&self) -> bool {
         matches!(self.state, SessionState::Pending | SessionState::InDoubt)
-    }
-
-    /// The reply to the create, as far as this record shows it.
-    pub(super) const fn create_reply(&self) -> CreateReply<'_> {
-        match self.state {
-            SessionState::Pending | SessionState::InDoubt => CreateReply::Open,
-            SessionState::Releasing => CreateReply::Rejected,
-            SessionState::Requested
-            | SessionState::Available
-            | SessionState::Terminated
-            | SessionState::Expired => CreateReply::Granted(&self.session.granted),
-        }
     }
 
     pub(super) fn claim(&self) -> Claim {

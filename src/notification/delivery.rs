@@ -18,6 +18,7 @@ use crate::{
     ledger::{Error, QueuedNotification},
     outbound::{CallResult, Endpoint, OutboundCall},
     qod::{Moment, Secret},
+    trace::{self, CallTarget, Peer},
 };
 
 // How often the queue is searched for expired notifications.
@@ -83,8 +84,13 @@ impl DispatcherInner {
         let (number, call_timeout) = (delivery.due.number, self.settings.timeout);
         match self.ledger.notification_to_deliver(number, call_timeout).await {
             Ok(Some(entry)) => {
-                let (response, result) = self.attempt(&entry, &delivery.due).await;
-                self.record_result(&mut delivery, &entry, response, result);
+                let correlator = HeaderValue::from_str(&entry.event.id.to_string()).ok();
+                let scope = self.telemetry.call_scope(correlator, entry.trace);
+                let delivering = async {
+                    let (response, result) = self.attempt(&entry, &delivery.due).await;
+                    self.record_result(&mut delivery, &entry, response, result);
+                };
+                trace::in_scope(scope, delivering).await;
             }
             Ok(None) => {
                 let now = self.ledger.now();
@@ -147,6 +153,7 @@ impl DispatcherInner {
     ) -> (HostResponse, DeliveryResult) {
         let timeout = self.settings.timeout;
         let call = OutboundCall {
+            target: CallTarget::of(Peer::Sink),
             method: Method::POST,
             path,
             headers,

@@ -19,6 +19,7 @@ use crate::{
     credentials::{CallAuthorization, NotCalled},
     outbound::{CallDeadlines, CallResult, Caller, PeerRequest, PeerResponse, retry_after},
     qod::{Operation, ProblemKind},
+    trace::{CallTarget, Peer},
 };
 
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
@@ -224,8 +225,12 @@ impl Operator {
         }
     }
 
-    fn peer_request<'a>(&self, request: &OperatorRequest<'_>, path: &'a str) -> PeerRequest<'a> {
+    fn peer_request<'a>(&'a self, request: &OperatorRequest<'_>, path: &'a str) -> PeerRequest<'a> {
         PeerRequest {
+            target: CallTarget {
+                peer: Peer::Operator(&self.id().0),
+                route: request.operation.route(),
+            },
             method: method_of(request.operation),
             path,
             headers: self.headers(request.correlator),

@@ -12,6 +12,7 @@ use crate::{
         CallDeadlines, CallResult, Caller, ConnectionCheck, Endpoint, PeerRequest, PeerResponse,
     },
     qod::Operation,
+    trace::{CallTarget, Peer},
 };
 
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -104,6 +105,7 @@ impl Operator {
         path: &str,
     ) -> Result<PeerResponse, String> {
         let request = PeerRequest {
+            target: CallTarget::of(Peer::Operator(&self.id().0)),
             method: Method::GET,
             path,
             headers: self.headers(&HeaderValue::from_static("qod-gateway-check")),

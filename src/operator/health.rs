@@ -13,6 +13,7 @@ use super::Operator;
 use crate::{
     clock::Tick,
     outbound::{CallResult, Caller, Endpoint, OutboundCall},
+    trace::{CallTarget, Peer},
 };
 
 /// The settings of the health checks of an operator.
@@ -79,6 +80,7 @@ impl Operator {
         let Some(health) = &self.health else { return };
         let Some(endpoint) = health.settings.endpoints.get(index) else { return };
         let call = OutboundCall {
+            target: CallTarget::of(Peer::Operator(&self.id().0)),
             method: Method::GET,
             path: "",
             headers: &[(header::ACCEPT, HeaderValue::from_static("*/*"))],

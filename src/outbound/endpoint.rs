@@ -20,7 +20,10 @@ use super::{
     idle_pool::PoolKey,
     trust::{TlsClient, Trust},
 };
-use crate::clock::{Clock, Tick};
+use crate::{
+    clock::{Clock, Tick},
+    trace::CallAddress,
+};
 
 const DNS_TTL: Duration = Duration::from_secs(30);
 // How long an address is reused while the DNS lookup limit is reached.
@@ -192,6 +195,11 @@ impl Endpoint {
 
     pub(super) fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    pub(super) fn address(&self) -> CallAddress<'_> {
+        let scheme = if self.tls { "https" } else { "http" };
+        CallAddress { scheme, host: &self.host, port: self.port }
     }
 
     pub(super) fn host(&self) -> &str {

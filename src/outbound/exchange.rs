@@ -7,12 +7,12 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pingora::protocols::{Stream, http::v1::client::HttpSession};
 use tokio::{io::AsyncWriteExt, time::timeout};
 
 use super::{CallOptions, Endpoint, OutboundCall, PeerResponse};
-use crate::json::without_bom;
+use crate::{json::without_bom, trace::ClientSpan};
 
 // How long an unneeded body is read, so that its connection can be reused.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -37,11 +37,12 @@ pub(super) async fn exchange(
     endpoint: &Endpoint,
     call: &OutboundCall<'_>,
     options: CallOptions,
+    span: Option<&ClientSpan>,
     mut stream: Stream,
 ) -> Result<(PeerResponse, Option<Stream>), ExchangeError> {
     let no_response =
         |error: &dyn ToString| ExchangeError { responded: false, reason: error.to_string() };
-    let bytes = request_bytes(endpoint, call);
+    let bytes = request_bytes(endpoint, call, span);
     stream.write_all(&bytes).await.map_err(|error| no_response(&error.kind()))?;
     stream.flush().await.map_err(|error| no_response(&error.kind()))?;
 
@@ -109,18 +110,26 @@ async fn read_body(session: &mut HttpSession, bytes_max: usize) -> Result<Bytes,
     }
 }
 
-fn request_bytes(endpoint: &Endpoint, call: &OutboundCall<'_>) -> BytesMut {
+fn request_bytes(
+    endpoint: &Endpoint,
+    call: &OutboundCall<'_>,
+    span: Option<&ClientSpan>,
+) -> BytesMut {
     let mut bytes = BytesMut::with_capacity(512 + call.body.len());
     for part in [call.method.as_str(), " ", &endpoint.target(call.path)] {
         bytes.extend_from_slice(part.as_bytes());
     }
     bytes.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     bytes.extend_from_slice(endpoint.authority().as_bytes());
-    for (name, value) in call.headers {
+    let mut push_field = |name: &HeaderName, value: &HeaderValue| {
         bytes.extend_from_slice(b"\r\n");
         bytes.extend_from_slice(name.as_str().as_bytes());
         bytes.extend_from_slice(b": ");
         bytes.extend_from_slice(value.as_bytes());
+    };
+    call.headers.iter().for_each(|(name, value)| push_field(name, value));
+    if let Some(span) = span {
+        span.headers().for_each(|(name, value)| push_field(&name, &value));
     }
     let has_type = call.headers.iter().any(|(name, _)| *name == http::header::CONTENT_TYPE);
     if !call.body.is_empty() && !has_type {

@@ -7,11 +7,16 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
 
 use super::{CallResult, Caller, Endpoint, OutboundCall};
-use crate::clock::{Clock, Tick};
+use crate::{
+    clock::{Clock, Tick},
+    trace::CallTarget,
+};
 
 /// A request to a peer.
 #[derive(Clone, Debug)]
 pub struct PeerRequest<'a> {
+    /// What the request is for.
+    pub target: CallTarget<'a>,
     /// The method.
     pub method: Method,
     /// The path, appended to the endpoint's base path.
@@ -73,6 +78,7 @@ impl Caller {
             return Err(DeadlinePassed);
         }
         let call = OutboundCall {
+            target: request.target,
             method: request.method.clone(),
             path: request.path,
             headers: &request.headers,

@@ -8,6 +8,8 @@ use std::{
 
 use tokio::sync::watch;
 
+use crate::trace;
+
 /// The calls in progress, by key.
 pub struct SharedCalls<K, V>(Arc<Mutex<Receivers<K, V>>>);
 
@@ -51,11 +53,12 @@ where
         receivers.insert(key, receiver.clone());
         drop(receivers);
         let in_progress = InProgress { receivers: Arc::clone(&self.0), key };
-        tokio::spawn(async move {
+        // In the trace of the first caller.
+        tokio::spawn(trace::inherit(async move {
             let result = call.await;
             drop(in_progress);
             sender.send_replace(Some(result));
-        });
+        }));
         Ok(receiver)
     }
 

@@ -7,11 +7,13 @@ use http::header::CONTENT_TYPE;
 
 use self::peer::{PeerReply, TestPeer, status};
 use super::*;
+use crate::trace::{CallTarget, Peer};
 
 const WITHIN: Duration = Duration::from_secs(10);
 
 fn post<'a>(path: &'a str, headers: &'a [(HeaderName, HeaderValue)]) -> OutboundCall<'a> {
     OutboundCall {
+        target: CallTarget::of(Peer::Other),
         method: Method::POST,
         path,
         headers,

@@ -38,6 +38,8 @@ const STARTUP_SECTIONS: [&str; 9] = [
     "drain",
     "log",
 ];
+/// The sections of `gateway.yaml` that may differ between replicas although they can change at runtime.
+const REPLICA_SECTIONS: [&str; 1] = ["telemetry"];
 /// The keys of `clients.yaml` that do not affect authentication.
 const NON_IDENTITY_KEYS: [&str; 4] = ["scope", "device_limit", "defaults", "clients"];
 /// The keys of a client entry that affect authentication.
@@ -229,7 +231,9 @@ pub(super) fn hash_of_files(folder: &Path) -> ContentHash {
 fn shared_content(roots: PolicyRoots<'_>) -> ContentHash {
     let mut gateway = roots.gateway.to_json();
     if let Value::Object(sections) = &mut gateway {
-        sections.retain(|key, _| !STARTUP_SECTIONS.contains(&key.as_str()));
+        sections.retain(|key, _| {
+            !STARTUP_SECTIONS.contains(&key.as_str()) && !REPLICA_SECTIONS.contains(&key.as_str())
+        });
     }
     let others = [roots.operators, roots.routes, roots.clients, roots.profiles];
     let others = others.into_iter().chain(roots.dialects).map(YamlCursor::to_json);

@@ -12,6 +12,7 @@ mod limits;
 mod store;
 mod strictness;
 mod usage;
+mod telemetry;
 
 use self::{
     admin::{AdminEntry, LogEntry},
@@ -19,6 +20,7 @@ use self::{
     limits::LimitsEntry,
     store::StoreEntry,
     strictness::StrictnessEntry,
+    telemetry::TelemetryEntry,
     usage::UsageEntry,
 };
 use super::{
@@ -75,6 +77,8 @@ pub(super) struct GatewayFile {
     drain: Section<DrainEntry>,
     /// The log.
     log: Section<LogEntry>,
+    /// The export of traces. Default: none.
+    telemetry: Option<Section<TelemetryEntry>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -154,6 +158,7 @@ pub(super) struct GatewaySettings {
     pub(super) notifications: NotificationPolicy,
     pub(super) apis: Vec<ApiSetting>,
     pub(super) telco_finder: Option<TelcoFinder>,
+    pub(super) telemetry: Option<crate::telemetry::Settings>,
     pub(super) strictness: dialect::Strictness,
     pub(super) schemas: std::path::PathBuf,
 }
@@ -221,6 +226,8 @@ impl GatewayFile {
             check_statement_timeout(&store.database, &bounds, root);
         }
         let drain = root.enter("drain", Some(self.drain))?.1.settings();
+        let telemetry = root.enter("telemetry", self.telemetry);
+        let telemetry = telemetry.and_then(|(at, entry)| entry.settings(at));
         let log = root.enter("log", Some(self.log))?.1.lost_lines;
         Some(GatewaySettings {
             server: ServerSettings {
@@ -238,6 +245,7 @@ impl GatewayFile {
             notifications,
             apis,
             telco_finder,
+            telemetry,
             strictness,
             schemas,
         })

@@ -15,10 +15,11 @@ mod health;
 
 use self::{
     breaker::BreakerEntry,
-    credentials::{CredentialsEntry, OperatorContext, SecretHeaderEntry},
+    credentials::{CredentialsEntry, OperatorContext},
     health::HealthEntry,
 };
 use super::{
+    headers::{HeaderEntries, SecretHeaderEntry},
     oauth2::OAuth2Entry,
     scalars::{
         DurationOrZero, EventRate, FilePath, PeerUrl, Plaintext, PositiveDuration, Scalar, Section,
@@ -218,8 +219,7 @@ impl OperatorEntry {
                 variable: self.x_authorization_env,
             },
             proof_key_file: self.proof_key_file,
-            headers: self.headers,
-            secret_headers: self.secret_headers,
+            headers: HeaderEntries { plain: self.headers, secret: self.secret_headers },
         };
         let context = OperatorContext { dialect: &self.dialect, plaintext, trust: &trust };
         let credentials = entry.validate(context, at);

@@ -21,7 +21,7 @@ use super::{
     health::Health,
     statement::{Parameters, Statement, check_schema_name},
 };
-use crate::{clock::Clock, metrics::Metrics};
+use crate::{clock::Clock, metrics::Metrics, trace::ClientSpan};
 
 /// The pause before a repetition. It doubles with each.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -203,12 +203,16 @@ impl Database {
         let mut lease = self.connection(deadline).await?;
         let left = deadline.saturating_duration_since(Instant::now());
         let limit = self.0.statement_timeout.saturating_add(ANSWER_MARGIN);
+        let span = ClientSpan::start_statement(statement.name());
         let started = self.0.clock.tick();
         let result = match timeout(left.min(limit), lease.execute(statement, parameters)).await {
             Ok(result) => result,
             Err(_) if left < limit => Err(Failure::of_deadline()),
             Err(_) => Err(Failure::of_silence()),
         };
+        if let Some(span) = span {
+            span.end(result.as_ref().err().map(|failure| failure.reason.into()));
+        }
         let elapsed = self.0.clock.elapsed(started);
         self.0.metrics.record_database_statement(statement.name(), elapsed);
         lease.discard = result.as_ref().err().map_or(Discard::Nothing, |failure| failure.discard);

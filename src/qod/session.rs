@@ -28,6 +28,21 @@ pub enum Operation {
     RetrieveQosProfiles,
 }
 
+impl Operation {
+    /// The path template, below the path of the API. It contains no ids.
+    pub const fn route(self) -> &'static str {
+        match self {
+            Self::CreateSession => "/sessions",
+            Self::GetSession | Self::DeleteSession => "/sessions/{sessionId}",
+            Self::ExtendSession => "/sessions/{sessionId}/extend",
+            Self::RetrieveSessions => "/retrieve-sessions",
+            Self::GetQosProfile => "/qos-profiles/{name}",
+            Self::ListQosProfiles => "/qos-profiles",
+            Self::RetrieveQosProfiles => "/retrieve-qos-profiles",
+        }
+    }
+}
+
 /// A request to create a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateRequest {

@@ -15,6 +15,7 @@ use crate::{
     dialect::{Dialect, NotificationRequest},
     outbound::{CallResult, Endpoint, Outbound, OutboundCall},
     qod::{SessionEvent, SessionId, Sink},
+    trace::{CallTarget, Peer},
 };
 
 /// Queues events for each session and sends them.
@@ -165,6 +166,7 @@ impl EventOutbox {
 
     async fn post(&self, request: &SinkRequest) -> PostResult {
         let call = OutboundCall {
+            target: CallTarget::of(Peer::Sink),
             method: Method::POST,
             path: &request.path,
             headers: &request.headers,

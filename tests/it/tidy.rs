@@ -12,6 +12,7 @@ const IMPORT_ORDER: &[&str] = &[
     // foundation
     "qod",
     "clock",
+    "trace",
     "faults",
     "service",
     "reloadable",
@@ -21,6 +22,7 @@ const IMPORT_ORDER: &[&str] = &[
     "audit",
     "tls",
     "outbound",
+    "telemetry",
     "postgres",
     // request path
     "dialect",

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     cli::terminal::{self, Style, styled},
     outbound::{CallResult, Endpoint, Outbound, OutboundCall, PeerResponse},
+    trace::{CallTarget, Peer},
 };
 
 mod events;
@@ -432,6 +433,7 @@ impl Tour {
         body: Bytes,
     ) -> Result<PeerResponse, String> {
         let call = OutboundCall {
+            target: CallTarget::of(Peer::Other),
             method,
             path,
             headers,

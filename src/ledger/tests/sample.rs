@@ -74,6 +74,7 @@ pub(in crate::ledger) fn servers(list: &[&str]) -> ApplicationServer {
 
 pub(in crate::ledger) fn reservation_request(claimed: CreateRequest) -> ReservationRequest {
     ReservationRequest {
+        trace: None,
         operator: "north".into(),
         dialect: "camara-0.10.1".into(),
         client_request: claimed.clone().into(),

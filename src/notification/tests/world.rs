@@ -20,6 +20,7 @@ use crate::{
         ApplicationServer, CreateRequest, Device, GrantedSession, Operation, QosStatus, Secret,
         Sink, StatusInfo, Verbatim,
     },
+    telemetry::Telemetry,
 };
 
 pub(super) const TOKEN: &str = "c8974e592c2fa383d4a3960714";
@@ -74,6 +75,7 @@ impl NotificationWorld {
             Arc::clone(&DIALECTS),
             clock.clone(),
             metrics.clone(),
+            Telemetry::new(clock.clone(), metrics.clone()),
         );
         let admissions = admissions(&clock, &metrics).await;
         Self { ledger, dispatcher, metrics, clock, admissions, sessions: 0.into() }
@@ -117,6 +119,7 @@ impl NotificationWorld {
             poll_interval: None,
             idempotency: None,
             usage: None,
+            trace: None,
         };
         let reserved =
             self.ledger.reserve(&self.admissions[client], reservation_request).await.unwrap();

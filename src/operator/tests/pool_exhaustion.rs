@@ -17,6 +17,7 @@ use crate::{
         Outbound, OutboundCall,
         tests::peer::{PeerReply, TestPeer, status},
     },
+    trace::{CallTarget, Peer},
 };
 
 #[tokio::test]
@@ -53,6 +54,7 @@ async fn exhausted_connection_pool_is_not_an_operator_failure() {
         .unwrap();
     let long = Duration::from_mins(1);
     let call = OutboundCall {
+        target: CallTarget::of(Peer::Other),
         method: Method::GET,
         path: "/long",
         headers: &[],

@@ -1,33 +1,21 @@
 //! The credentials section of an operator entry: how the gateway authenticates to the operator.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, header};
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use crate::{
     credentials::{Authorization, ProofSource, Settings, SigningKey, bearer, verbatim},
     outbound::Trust,
     policy::{
-        diagnostic::quoted,
+        headers::HeaderEntries,
         oauth2::{OAuth2Entry, load_signing_key},
-        scalars::{FilePath, Scalar, TextLine, VariableName},
+        scalars::{FilePath, Scalar},
         secrets::SecretReference,
         validation::Validation,
     },
     reloadable::Reloadable,
 };
-
-/// A header field whose value is a secret.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SecretHeaderEntry {
-    /// The file of the value.
-    value_file: Option<Scalar<FilePath>>,
-    /// The environment variable of the value, instead of a file.
-    value_env: Option<Scalar<VariableName>>,
-}
 
 /// The keys of an operator entry for credentials.
 pub(super) struct CredentialsEntry {
@@ -35,8 +23,7 @@ pub(super) struct CredentialsEntry {
     pub(super) oauth2: Option<OAuth2Entry>,
     pub(super) x_authorization: SecretReference,
     pub(super) proof_key_file: Option<Scalar<FilePath>>,
-    pub(super) headers: BTreeMap<String, Scalar<TextLine>>,
-    pub(super) secret_headers: BTreeMap<String, SecretHeaderEntry>,
+    pub(super) headers: HeaderEntries,
 }
 
 /// The values of the rest of the entry.
@@ -51,7 +38,7 @@ pub(super) struct OperatorContext<'a> {
 
 /// Header fields that the gateway sets, that are specific to one connection, or that would change the
 /// response body.
-const RESERVED_HEADERS: [HeaderName; 19] = [
+const RESERVED_HEADERS: [HeaderName; 21] = [
     header::ACCEPT,
     header::ACCEPT_ENCODING,
     header::AUTHORIZATION,
@@ -71,6 +58,8 @@ const RESERVED_HEADERS: [HeaderName; 19] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     HeaderName::from_static("x-correlator"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
 ];
 
 impl CredentialsEntry {
@@ -127,42 +116,6 @@ impl CredentialsEntry {
             let dialect_headers = [descriptor.proof_header, descriptor.transaction_header];
             taken.extend(dialect_headers.into_iter().flatten().map(HeaderName::from_static));
         }
-        let mut fields = Vec::new();
-        let (plain, secret) = (at.key("headers"), at.key("secret_headers"));
-        for (name, Scalar(value)) in &self.headers {
-            let value = HeaderValue::from_str(&value.0).ok().map(Reloadable::fixed);
-            fields.extend(parse_header_name(name, plain, &mut taken).zip(value));
-        }
-        for (name, SecretHeaderEntry { value_file, value_env }) in &self.secret_headers {
-            let source = SecretReference { file: value_file.clone(), variable: value_env.clone() };
-            if !source.is_present() {
-                let message = "expected `value_file` or `value_env`";
-                secret.key_name(name).report(message);
-            }
-            let at = secret.key(name);
-            let value = source.load_reloadable("value", verbatim, at);
-            fields.extend(parse_header_name(name, secret, &mut taken).zip(value));
-        }
-        fields
+        self.headers.validate(taken, at)
     }
-}
-
-// Each header name can be used once.
-fn parse_header_name(
-    name: &str,
-    at: Validation<'_>,
-    taken: &mut Vec<HeaderName>,
-) -> Option<HeaderName> {
-    let message = match name.parse::<HeaderName>() {
-        Ok(parsed) if taken.contains(&parsed) => {
-            format!("header {} is reserved or duplicate", quoted(name))
-        }
-        Ok(parsed) => {
-            taken.push(parsed.clone());
-            return Some(parsed);
-        }
-        Err(_) => format!("invalid header name {}", quoted(name)),
-    };
-    at.key_name(name).report(message);
-    None
 }

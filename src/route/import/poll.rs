@@ -17,6 +17,7 @@ use crate::{
     credentials::{self, NotCalled, PeerClient, PeerId},
     outbound::{CallDeadlines, CallResult, Caller, Endpoint, PeerRequest, PeerResponse, Trust},
     route::Table,
+    trace::{CallTarget, Peer},
 };
 
 /// The settings of a polled import.
@@ -187,6 +188,7 @@ impl ImportPoller {
             headers.push((header::IF_NONE_MATCH, tag.clone()));
         }
         let request = PeerRequest {
+            target: CallTarget::of(Peer::Documents),
             method: Method::GET,
             path: "",
             headers,
