@@ -148,7 +148,10 @@ impl PolicySnapshot {
         let finders =
             self.finders.all().map(|finder| (("finder", &*finder.id().0), finder.trust()));
         let imports = self.routes.polls().map(|poll| (("import", poll.url()), poll.trust()));
-        operators.chain(finders).chain(imports)
+        let collector = self.telemetry.iter();
+        let collector =
+            collector.map(|settings| (("telemetry", "collector"), settings.endpoint.trust()));
+        operators.chain(finders).chain(imports).chain(collector)
     }
 
     /// The Telco Finder API, if this is its path.
@@ -214,6 +217,10 @@ impl ConfiguredEntities for PolicySnapshot {
 
     fn has_import(&self, url: &str) -> bool {
         self.routes.polls().any(|poll| poll.url() == url)
+    }
+
+    fn has_collector(&self) -> bool {
+        self.telemetry.is_some()
     }
 }
 

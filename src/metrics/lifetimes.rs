@@ -20,6 +20,8 @@ pub trait ConfiguredEntities {
     fn has_finder(&self, finder: &str) -> bool;
     /// Whether an import with this URL is configured.
     fn has_import(&self, url: &str) -> bool;
+    /// Whether spans are exported to a collector.
+    fn has_collector(&self) -> bool;
 }
 
 impl Metrics {
@@ -47,6 +49,7 @@ impl Metrics {
                 Some("issuer") => labels.matches("name", |name| configured.has_issuer(name)),
                 Some("finder") => labels.matches("name", |name| configured.has_finder(name)),
                 Some("import") => labels.matches("name", has_import),
+                Some("telemetry") => configured.has_collector(),
                 Some(_) | None => true,
             });
         }
@@ -101,6 +104,10 @@ mod tests {
 
         fn has_import(&self, url: &str) -> bool {
             url == "configured"
+        }
+
+        fn has_collector(&self) -> bool {
+            true
         }
     }
 

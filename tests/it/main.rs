@@ -68,6 +68,7 @@ mod telco_finder;
 mod telco_routing;
 mod terms;
 mod tidy;
+mod traces;
 mod tokens;
 mod unread_bodies;
 mod usage;

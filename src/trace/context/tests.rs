@@ -144,6 +144,14 @@ fn invalid_state_is_ignored_as_a_whole() {
 }
 
 #[test]
+fn stored_reference_has_25_bytes() {
+    let parent = format!("00-{TRACE}-{SPAN}-01");
+    let context = TraceContext::from_headers(&headers(&[("traceparent", &parent)])).unwrap();
+    let stored = |span: Option<SpanReference>| postcard::to_stdvec(&span).unwrap().len();
+    assert_eq!((stored(Some(context.caller)), stored(None)), (26, 1), "with the mark of presence");
+}
+
+#[test]
 fn sampled_flag_is_replaced() {
     let flags = TraceFlags::of_new_trace();
     assert_eq!((flags.bits(), flags.is_sampled()), (2, false));
