@@ -107,6 +107,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn work_that_continues_stays_in_the_scope_of_its_request() {
+        let tracker = TaskTracker::new();
+        let (gate, done) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let seen = Arc::new(std::sync::Mutex::new(None));
+        let work = {
+            let (gate, done, seen) = (Arc::clone(&gate), Arc::clone(&done), Arc::clone(&seen));
+            async move {
+                gate.acquire().await.unwrap().forget();
+                *seen.lock().unwrap() =
+                    trace::with_current(|scope| scope.correlator.clone()).flatten();
+                done.add_permits(1);
+            }
+        };
+        let correlator = http::HeaderValue::from_static("c1");
+        let scope = trace::RequestScope { correlator: Some(correlator.clone()), trace: None };
+        let mut request = Box::pin(trace::in_scope(scope, ToCompletion::new(&tracker, work)));
+        assert!((&mut request).now_or_never().is_none(), "the work waits");
+        drop(request);
+        gate.add_permits(1);
+        done.acquire().await.unwrap().forget();
+        assert_eq!(*seen.lock().unwrap(), Some(correlator));
+    }
+
+    #[tokio::test]
     async fn work_that_was_never_polled_runs_as_well() {
         let tracker = TaskTracker::new();
         let done = Arc::new(Semaphore::new(0));

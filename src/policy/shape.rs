@@ -222,6 +222,7 @@ fn expectation(schema: Option<&Value>) -> String {
         Some("object") => "a mapping",
         Some("array") => "a list",
         Some("integer") => "an integer",
+        Some("number") => "a number",
         Some("boolean") => "`true` or `false`",
         _ => "a string",
     }

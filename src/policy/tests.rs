@@ -15,6 +15,7 @@ mod proofs;
 mod secrets;
 mod store;
 mod tables;
+mod telemetry;
 mod policy_tests;
 
 use std::{

@@ -9,7 +9,13 @@ use super::{
     database::SettingsError,
     test_server::{self, Options, Server, USER},
 };
-use crate::{clock::Clock, metrics::Metrics, qod::Secret, reloadable::Reloadable};
+use crate::{
+    clock::Clock,
+    metrics::Metrics,
+    qod::Secret,
+    reloadable::Reloadable,
+    trace::{self, ActiveTrace, Recorder, RequestScope, SpanKind, SpanQueue},
+};
 
 mod failing_servers;
 mod pooler;
@@ -37,6 +43,25 @@ fn message_of(result: Result<Answer, DatabaseError>) -> String {
         Err(DatabaseError::Unavailable(message)) => message,
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn statement_of_a_sampled_request_has_a_span() {
+    let Some(server) = test_server::shared() else { return };
+    let database = database_at(&server.url(USER));
+    let queue = Arc::<SpanQueue>::default();
+    let recorder = Arc::new(Recorder::new(Arc::clone(&queue), Clock::system()));
+    let trace = Some(Box::new(ActiveTrace::of_request(None, Some(recorder))));
+    trace::in_scope(RequestScope { correlator: None, trace }, async {
+        query(&database, "SELECT 1").await.unwrap();
+        query(&database, "SELECT 1/0").await.unwrap_err();
+        let [first, failed] = &queue.take(9)[..] else { panic!() };
+        assert_eq!((&*first.name, first.kind, first.is_error), ("test", SpanKind::Client, false));
+        assert_eq!(first.parent, trace::current_span().map(|span| span.span_id));
+        assert!(failed.is_error);
+        assert!(failed.attributes.iter().any(|attribute| attribute.key == "error.type"));
+    })
+    .await;
 }
 
 #[tokio::test]

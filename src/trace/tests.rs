@@ -36,6 +36,12 @@ fn text(span: &Span, key: &str) -> Option<String> {
     })
 }
 
+/// The scope is copied with each poll of a request.
+#[test]
+fn scope_is_small() {
+    assert!(size_of::<RequestScope>() <= 48, "{}", size_of::<RequestScope>());
+}
+
 #[test]
 fn without_a_trace_nothing_is_recorded_or_sent() {
     assert!(start_call().is_none());
