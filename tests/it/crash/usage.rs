@@ -204,6 +204,11 @@ fn usage_records_agree_with_the_operators_books_despite_kills() {
             gateway.wait().unwrap();
             gateway = world.serve(&[]);
         }
+        gateway.kill().unwrap();
+        gateway.wait().unwrap();
+        // This one leaves a session in doubt.
+        world.serve_with_faults("after-create:2", &[]).wait().unwrap();
+        gateway = world.serve(&[]);
         stop.store(true, Ordering::SeqCst);
     });
     world.wait_ready();
@@ -215,7 +220,7 @@ fn usage_records_agree_with_the_operators_books_despite_kills() {
     for ending in ["expired", "deleted", "ended_by_operator"] {
         assert!(endings.contains(ending), "{endings:?}");
     }
-    assert!(records.iter().any(|usage| usage["inDoubt"] == true), "a kill leaves a doubt");
+    assert!(records.iter().any(|usage| usage["inDoubt"] == true), "a session was in doubt");
     // The same records from the files of a gateway that does not run.
     gateway.kill().unwrap();
     gateway.wait().unwrap();
