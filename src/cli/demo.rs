@@ -201,7 +201,11 @@ curl -i http://{gateway}/camara-0.10.1/qod/v0/sessions -H \"Authorization: Beare
 curl -i http://{gateway}/camara-0.10.1/qod/v0/sessions/SESSION-ID -H \"Authorization: Bearer $TOKEN\"
 curl -i -X DELETE http://{gateway}/camara-0.10.1/qod/v0/sessions/SESSION-ID \
 -H \"Authorization: Bearer $TOKEN\"
-curl -s http://{admin}/metrics | grep ^qod_"
+curl -s http://{admin}/metrics | grep ^qod_
+qod-gateway usage report --admin http://{admin}
+
+Dashboards and alerting rules for these metrics: deploy/grafana, deploy/prometheus (docs/guides/monitoring.md).
+Traces: add `telemetry` to gateway.yaml (docs/guides/tracing.md)."
     ));
     Ok(())
 }
