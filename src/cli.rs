@@ -22,6 +22,7 @@ mod explain;
 mod ledger_source;
 mod log_filter;
 mod notifications;
+mod policy;
 mod reload;
 mod replicas;
 mod schema;
@@ -66,6 +67,8 @@ enum Command {
         #[command(flatten)]
         admin: admin::AdminArgs,
     },
+    /// Show what changes between two policy folders
+    Policy(policy::PolicyArgs),
     /// Print the JSON Schema of a policy file, for use in an editor
     Schema {
         /// Policy file: gateway, operators, routes, clients, profiles, dialects or tests
@@ -104,6 +107,7 @@ pub fn run() -> ExitCode {
             | Command::Check(_)
             | Command::Explain(_)
             | Command::Reload { .. }
+            | Command::Policy(_)
             | Command::Schema { .. }
             | Command::CompileRoutes(_)
             | Command::Sessions(_)
@@ -150,6 +154,7 @@ pub fn run() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Reload { policies, admin } => reload::run(&policies, &admin),
+        Command::Policy(arguments) => Ok(policy::run(&arguments)),
         Command::Schema { file } => schema::run(&file),
         Command::CompileRoutes(arguments) => compile_routes::run(&arguments),
         Command::Sessions(arguments) => sessions::run(&arguments),

@@ -23,6 +23,7 @@ use crate::{
 
 mod admin_tokens;
 mod clients;
+mod comparison;
 mod dialects;
 mod diagnostic;
 mod gateway;
@@ -48,6 +49,7 @@ mod yaml;
 
 pub use self::{
     admin_tokens::{AdminTokens, read_admin_token},
+    comparison::{PolicyComparison, SettingChange, SettingOwner, TableChange, compare},
     diagnostic::Diagnostic,
     explain_request::{ExplainRequest, ExplainSubject},
     fingerprint::{Fingerprint, PolicyVersion, policy_files, schema_documents},

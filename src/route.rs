@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::qod::{Device, FinderId, IdentifierKind, OperatorId, PhoneNumber};
 
 mod addresses;
+mod comparison;
 mod lookup_request;
 pub mod import;
 mod numbers;
@@ -24,6 +25,7 @@ use self::{
     realms::Realms,
 };
 pub use self::{
+    comparison::{MovedDevices, TableSize},
     lookup_request::{FallbackFinder, LookupRequest},
     numbers::NumberPrefix,
     realms::Realm,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::qod::{ClientId, Device};
 
 /// A hypothetical request whose handling is explained.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExplainRequest {
     /// The client.
     pub client: ClientId,
@@ -20,7 +20,7 @@ pub struct ExplainRequest {
 }
 
 /// A create request, or a device only.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExplainSubject {
     /// The body of a create request, as the client would send it.
     Create(Vec<u8>),

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The sections of `gateway.yaml` that are applied only at startup.
-const STARTUP_SECTIONS: [&str; 9] = [
+pub(super) const STARTUP_SECTIONS: [&str; 9] = [
     "listeners",
     "admin",
     "trusted_proxies",

@@ -110,7 +110,7 @@ pub struct PolicyTest {
 }
 
 /// The expected outcome of a policy test. Values that are not set are not checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TestExpectation {
     /// The request is sent to an operator.
     Forwarded(ExpectedCall),
@@ -119,7 +119,7 @@ pub enum TestExpectation {
 }
 
 /// An expected request to an operator.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectedCall {
     /// The operator.
     pub operator: OperatorId,
@@ -134,7 +134,7 @@ pub struct ExpectedCall {
 }
 
 /// An expected rejection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectedRejection {
     /// The HTTP status.
     pub status: Option<u16>,

@@ -21,11 +21,13 @@ mod host_name;
 mod peer_url;
 mod qualities;
 mod socket_mode;
+mod section;
 
 pub(super) use self::{
     host_name::HostName,
     peer_url::PeerUrl,
     qualities::{CountryCode, Delay, Description, NetworkCode},
+    section::Section,
     socket_mode::SocketMode,
 };
 
@@ -38,6 +40,11 @@ pub(super) trait ScalarType: Sized {
 
     /// Parses the text. Returns `None` if it is invalid.
     fn parse(text: &str) -> Option<Self>;
+
+    /// The value in a form that is the same for all notations of it.
+    fn canonical(&self, text: &str) -> String {
+        text.to_owned()
+    }
 }
 
 /// A value that is parsed from a string.
@@ -52,6 +59,8 @@ pub(super) struct ScalarFormat {
     /// The description of valid values, after "expected".
     pub(super) expected: &'static str,
     pub(super) is_valid: fn(&str) -> bool,
+    /// Returns a valid value in a form that is the same for all notations of it.
+    pub(super) canonical: fn(&str) -> Option<String>,
 }
 
 /// All scalar types.
@@ -99,6 +108,7 @@ const fn format_of<T: ScalarType>() -> ScalarFormat {
         name: T::FORMAT,
         expected: T::EXPECTED,
         is_valid: |text| T::parse(text).is_some(),
+        canonical: |text| T::parse(text).map(|value| value.canonical(text)),
     }
 }
 
@@ -199,6 +209,10 @@ impl ScalarType for PositiveDuration {
     fn parse(text: &str) -> Option<Self> {
         parse_duration(text).filter(|time| !time.is_zero()).map(Self)
     }
+
+    fn canonical(&self, _: &str) -> String {
+        format!("{}ms", self.0.as_millis())
+    }
 }
 
 impl ScalarType for DurationOrZero {
@@ -207,6 +221,10 @@ impl ScalarType for DurationOrZero {
 
     fn parse(text: &str) -> Option<Self> {
         parse_duration(text).map(Self)
+    }
+
+    fn canonical(&self, _: &str) -> String {
+        format!("{}ms", self.0.as_millis())
     }
 }
 
@@ -219,6 +237,10 @@ impl ScalarType for WholeSeconds {
         let time =
             parse_duration(text).filter(|time| !time.is_zero() && time.subsec_nanos() == 0)?;
         u32::try_from(time.as_secs()).ok().map(Self)
+    }
+
+    fn canonical(&self, _: &str) -> String {
+        format!("{}s", self.0)
     }
 }
 
@@ -236,6 +258,10 @@ impl ScalarType for ByteSize {
         };
         let size = number.checked_mul(bytes).filter(|size| (1..=1 << 30).contains(size))?;
         usize::try_from(size).ok().map(Self)
+    }
+
+    fn canonical(&self, _: &str) -> String {
+        format!("{}B", self.0)
     }
 }
 
@@ -272,6 +298,10 @@ impl ScalarType for SocketAddr {
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok().filter(|address: &Self| address.port() > 0)
     }
+
+    fn canonical(&self, _: &str) -> String {
+        self.to_string()
+    }
 }
 
 impl ScalarType for IpAddr {
@@ -280,6 +310,10 @@ impl ScalarType for IpAddr {
 
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok()
+    }
+
+    fn canonical(&self, _: &str) -> String {
+        self.to_string()
     }
 }
 
@@ -324,6 +358,10 @@ impl ScalarType for IpNet {
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok().filter(|net: &Self| net.trunc() == *net)
     }
+
+    fn canonical(&self, _: &str) -> String {
+        self.to_string()
+    }
 }
 
 impl ScalarType for Realm {
@@ -332,6 +370,10 @@ impl ScalarType for Realm {
 
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok()
+    }
+
+    fn canonical(&self, _: &str) -> String {
+        self.to_string()
     }
 }
 
@@ -434,44 +476,5 @@ impl<T: ScalarType> JsonSchema for Scalar<T> {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "format": T::FORMAT })
-    }
-}
-
-/// A section of a file that is deserialized separately, so that an error in it does not hide errors in
-/// other sections. The shape of all sections has been validated before.
-#[derive(Clone, Debug)]
-pub(super) struct Section<T>(Result<T, String>);
-
-impl<T> Section<T> {
-    /// Returns the value, or the deserialization error.
-    pub(super) fn into_result(self) -> Result<T, String> {
-        self.0
-    }
-}
-
-impl<T: Default> Default for Section<T> {
-    fn default() -> Self {
-        Self(Ok(T::default()))
-    }
-}
-
-impl<'de, T: serde::de::DeserializeOwned> Deserialize<'de> for Section<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?;
-        Ok(Self(serde_json::from_value(value).map_err(|error| error.to_string())))
-    }
-}
-
-impl<T: JsonSchema> JsonSchema for Section<T> {
-    fn inline_schema() -> bool {
-        T::inline_schema()
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        T::schema_name()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        T::json_schema(generator)
     }
 }

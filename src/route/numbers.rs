@@ -71,6 +71,10 @@ impl NumberPrefix {
         Self::from_digits(number.digits() / 10_u64.checked_pow(dropped)?)
     }
 
+    pub(super) const fn length(self) -> u32 {
+        self.length
+    }
+
     pub(super) const fn digits(self) -> u64 {
         self.digits
     }

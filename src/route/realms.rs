@@ -70,6 +70,16 @@ impl Realms {
         self.0.insert(realm, target);
     }
 
+    /// The realms that have a route.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Realm> {
+        self.0.keys()
+    }
+
+    /// The target of this realm: its own, or that of the nearest parent domain that has a route.
+    pub(super) fn target(&self, realm: &Realm) -> Option<&Target> {
+        self.0.get(realm).or_else(|| self.parent_target(realm))
+    }
+
     /// The target of the nearest parent domain that has a route.
     pub(super) fn parent_target(&self, realm: &Realm) -> Option<&Target> {
         let mut labels = realm.0.split(|byte| *byte == b'.');

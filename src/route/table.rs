@@ -245,6 +245,11 @@ impl Table {
         self.numbers.find_exact(digits).map(Lookup::from).or_else(from_file)
     }
 
+    /// The numbers with a route of their own.
+    pub(super) fn all_numbers(&self) -> impl Iterator<Item = u64> {
+        self.numbers.exact().map(|(digits, _)| digits).chain(self.exact_numbers.iter())
+    }
+
     /// The target of the longest prefix of these digits, and the length of the prefix.
     pub(super) fn find_prefix(&self, digits: u64) -> Option<(u32, &Target)> {
         self.numbers.find_prefix(digits)
@@ -284,6 +289,11 @@ impl Table {
     /// Has it routes by number or by number prefix?
     pub(super) fn has_numbers(&self) -> bool {
         self.number_count() + self.numbers.prefixes_len() > 0
+    }
+
+    /// The number of routes.
+    pub(super) fn entry_count(&self) -> usize {
+        self.number_count() + self.numbers.prefixes_len() + self.ipv4.len() + self.ipv6.len()
     }
 
     fn number_count(&self) -> usize {

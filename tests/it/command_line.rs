@@ -10,6 +10,8 @@ const COMMANDS: &[&[&str]] = &[
     &["check"],
     &["explain"],
     &["reload"],
+    &["policy"],
+    &["policy", "diff"],
     &["schema"],
     &["compile-routes"],
     &["sessions"],

@@ -46,6 +46,7 @@ mod notifications;
 mod operators;
 mod peer_faults;
 mod peers;
+mod policy_diff;
 mod policy_tests;
 #[path = "../postgres/server.rs"]
 #[expect(dead_code, reason = "unit tests use the rest")]

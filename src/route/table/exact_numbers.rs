@@ -49,6 +49,12 @@ impl ExactNumbers {
         self.operators.get(start + index).copied()
     }
 
+    /// All numbers, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u64> {
+        let all = self.keys.iter().enumerate();
+        all.flat_map(|(bucket, key)| self.bucket(bucket).map(|(rest, _)| join(*key, rest)))
+    }
+
     /// The range of indexes of a bucket.
     pub(super) fn bounds(&self, bucket: usize) -> Option<(usize, usize)> {
         let start = usize::try_from(*self.starts.get(bucket)?).ok()?;
