@@ -70,10 +70,10 @@ fn a_folder_does_not_differ_from_itself_or_from_another_notation_of_it() {
     folders.change("clients.yaml", "duration_max: 24h", "duration_max: 1d");
     folders.change("routes.yaml", "  - { number_prefix: \"+34\", operator: telefonica-es }\n", "");
     let routes = fs::read_to_string(folders.0.join("new/routes.yaml")).unwrap();
-    let split: String = (0..10)
+    let split: Vec<String> = (0..10)
         .map(|digit| format!("  - {{ number_prefix: \"+34{digit}\", operator: telefonica-es }}\n"))
         .collect();
-    fs::write(folders.0.join("new/routes.yaml"), routes + &split).unwrap();
+    fs::write(folders.0.join("new/routes.yaml"), routes + &split.concat()).unwrap();
     assert_eq!(folders.diff(&["old", "new"]), (0, "no difference\n".to_owned(), String::new()));
     let (status, text, _) = folders.diff(&["old", "new", "--json"]);
     let document: Value = serde_json::from_str(&text).unwrap();
