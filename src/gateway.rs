@@ -11,7 +11,7 @@
 //! Two other paths enter the gateway: callback events of operators (`gateway/notifications.rs`) and
 //! periodic recovery of sessions (`gateway/recovery.rs`).
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, pin::pin, sync::Arc};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -144,7 +144,9 @@ impl Gateway {
     pub async fn handle(self: &Arc<Self>, request: &Request<Bytes>) -> Response<Bytes> {
         let policy = self.snapshot.load_full();
         let scope = self.telemetry.request_scope(policy.telemetry.as_deref(), request.headers());
-        trace::in_scope(scope, self.handle_in_scope(&policy, request)).await
+        // Pinned here, because the future is large and would be copied.
+        let work = pin!(self.handle_in_scope(&policy, request));
+        trace::in_scope(scope, work).await
     }
 
     async fn handle_in_scope(

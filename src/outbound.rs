@@ -49,7 +49,7 @@ pub use self::{
     trust::{Authorities, Trust, check_public_authorities},
 };
 use self::{
-    endpoint::ConnectError,
+    endpoint::{ConnectError, ResolvedPeer},
     exchange::{ExchangeError, exchange},
     idle_pool::{IdlePool, PoolSlot},
 };
@@ -291,6 +291,15 @@ impl Outbound {
         if let Some((slot, stream)) = self.idle.take(resolved.pool_key) {
             return Ok(Connected { slot, stream, reused: true });
         }
+        // Boxed, because it is large and rare: the future of each call would contain it.
+        Box::pin(self.open(endpoint, resolved)).await
+    }
+
+    async fn open(
+        &self,
+        endpoint: &Endpoint,
+        resolved: Arc<ResolvedPeer>,
+    ) -> Result<Connected, ConnectError> {
         let insecure = |reason: &str| {
             endpoint.record_tls_failure(reason);
             ConnectError::Failed(format!("TLS: {reason}"))

@@ -4,7 +4,7 @@
 //! without it are rejected. An event is applied to the ledger once, however often it arrives; the ledger
 //! then queues the notification for the client.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -57,7 +57,8 @@ impl Gateway {
         let mut scope = self.telemetry.request_scope(policy.telemetry.as_deref(), headers);
         let format = &policy.error_dialect.descriptor().correlator;
         scope.correlator = correlator::sent(headers, format).cloned();
-        trace::in_scope(scope, self.handle_event(&policy, request)).await
+        let work = pin!(self.handle_event(&policy, request));
+        trace::in_scope(scope, work).await
     }
 
     async fn handle_event(
