@@ -28,6 +28,7 @@ fn samples(schema: &Value) -> [Value; 2] {
     match schema.get("type").and_then(Value::as_str) {
         Some("boolean") => [false.into(), true.into()],
         Some("integer") => [1.into(), 2.into()],
+        Some("number") => [0.25.into(), 0.5.into()],
         Some("string") => texts.map(Value::from),
         other => panic!("unknown type {other:?}: {schema}"),
     }
